@@ -1,0 +1,72 @@
+"""Heads over word vectors: one layer of attention, and nothing else.
+
+Between two texts the same heads work on content alone: there is no offset from a
+word of one to a word of the other, and no self.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.model import Attention, Block, Embedding, Model, Norm, Stack
+
+# Against division by zero only; a vector of a word is never this short.
+_EPS = 1e-12
+
+
+def word_vectors(config: Mapping[str, Any], tensors: Tensors) -> Model:
+    t = tensors
+    d_head = config["d_head"]
+    embed = Embedding(
+        table=t.stored("embed.weight"),
+        row_scale=t.stored("embed.scale") if "embed.scale" in t else None,
+        mean=t["embed.mean"],
+    )
+    unit_rms = Norm(w=None, b=None, eps=_EPS, centred=False)
+    q, k, v, o = (t.linear(f"attn.{name}") for name in "qkvo")
+    attn = Attention(q, k, v, o, d_head, scale=d_head**-0.5)
+    return Model(
+        embed=embed,
+        embed_norm=unit_rms,
+        # The table's middle row is -inf: a word does not attend to itself.
+        stacks={"encoder": Stack([Block(attn)], offsets=t["attn.offset_bias"])},
+        between_texts=Model(
+            embed=embed,
+            embed_norm=unit_rms,
+            stacks={"encoder": Stack([]), "decoder": Stack([Block(cross=attn)])},
+        ),
+    )
+
+
+def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:
+    """The tensors of one head with Q = K = V = e: plain soft indexing, nothing learned."""
+    eye, zero = np.eye(d_model, dtype=np.float32), np.zeros(d_model, np.float32)
+    heads = {f"attn.{name}.weight": eye for name in "qkvo"}
+    heads |= {f"attn.{name}.bias": zero for name in "qkvo"}
+    return heads | {"embed.mean": mean, "attn.offset_bias": no_self(1, 1)}
+
+
+def no_self(clip: int, n_heads: int) -> Array:
+    """Offset biases that do nothing but keep a word from itself, [2 * clip + 1, n_heads]."""
+    table = np.zeros((2 * clip + 1, n_heads), np.float32)
+    table[clip] = -np.inf
+    return table
+
+
+def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
+    """Untrained heads of the config's shape: Glorot-normal projections, no biases."""
+    rng = np.random.default_rng(seed)
+    d_model, d_inner = config["d_model"], config["n_heads"] * config["d_head"]
+    std = (2 / (d_model + d_inner)) ** 0.5
+    shapes = {"q": (d_inner, d_model), "k": (d_inner, d_model), "v": (d_inner, d_model)}
+    shapes["o"] = (d_model, d_inner)
+    heads = {}
+    for name, shape in shapes.items():
+        heads[f"attn.{name}.weight"] = rng.normal(0, std, shape).astype(np.float32)
+        heads[f"attn.{name}.bias"] = np.zeros(shape[0], np.float32)
+    return heads | {"attn.offset_bias": no_self(1, config["n_heads"])}

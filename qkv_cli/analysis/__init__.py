@@ -1,0 +1,1 @@
+"""Arrays in, arrays and small dataclasses out."""

@@ -1,0 +1,87 @@
+"""The `qkv` command: every subcommand, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from qkv_cli import __version__
+from qkv_cli.commands import attend
+from qkv_cli.errors import QkvError
+
+app = typer.Typer(
+    name="qkv",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(attend.attend)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qkv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def qkv(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Look inside attention from the terminal.
+
+    A query matches keys softly and returns a blend of their values.
+
+    Example: qkv attend "The mango and the apple are fruits that grow on a tree"
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; every way out is here.
+
+    0 is success (a reader that closed the pipe has had what it wanted), 2 a wrong
+    usage, 130 Ctrl-C, 1 the rest.
+    """
+    try:
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (QkvError, TyperException) as error:
+        code = _say(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    except MemoryError:
+        code = _say("There is not enough memory for this text.")
+    except OSError as error:
+        code = _say(f"{error.filename or 'Output'} cannot be written: {error.strerror}.")
+    _leave(code)
+
+
+def _say(error: Exception | str) -> int:
+    """One line on stderr. Control characters of what was found are shown, never sent."""
+    message = error.format_message() if isinstance(error, TyperException) else str(error)
+    line = " ".join(message.split())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    try:
+        print(f"qkv: {safe}", file=sys.stderr)  # noqa: T201
+    except OSError as broken:
+        if broken.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+    return error.exit_code if isinstance(error, QkvError | TyperException) else 1
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without a second complaint from the interpreter about a stdout that is gone."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)

@@ -1,0 +1,103 @@
+"""Attention as data: every intermediate of one attention call, kept.
+
+Shapes have no batch axis; `qkv` looks at one text at a time. A trailing comment
+names the axes wherever they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array, softmax
+
+Weighting = Literal["softmax", "hard", "linear"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTrace:
+    """What one attention sub-layer computed.
+
+    `q` and `k` are what the dot product saw: after any QK-norm and any rotary
+    embedding, so `scores` can be recomputed from them.
+    """
+
+    q: Array  # [n_heads, n_query, d_head]
+    k: Array  # [n_kv_heads, n_key, d_head]
+    v: Array  # [n_kv_heads, n_key, d_head]
+    bias: Array | None  # [1 or n_heads, n_query, n_key], what was added to the scaled products
+    scores: Array  # [n_heads, n_query, n_key], -inf where masked
+    pattern: Array  # [n_heads, n_query, n_key], what multiplies the values
+    z: Array  # [n_heads, n_query, d_head], before W_O
+
+
+def hard(scores: Array) -> Array:
+    """Hard indexing: all the weight to the best key, the first of equals; none where all is masked."""
+    pattern = np.zeros_like(scores)
+    best = scores.argmax(axis=-1)[..., None]
+    top = np.take_along_axis(scores, best, axis=-1)
+    np.put_along_axis(pattern, best, np.isfinite(top).astype(scores.dtype), axis=-1)
+    return pattern
+
+
+def linear(scores: Array) -> Array:
+    """The scores themselves as weights, 0 where masked: rows sum to anything."""
+    return np.where(np.isneginf(scores), np.zeros_like(scores), scores)
+
+
+# From scores to what multiplies the values: soft indexing, hard indexing, none.
+WEIGHTINGS: Mapping[Weighting, Callable[[Array], Array]] = {
+    "softmax": softmax,
+    "hard": hard,
+    "linear": linear,
+}
+
+
+def scaled_dot_product_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    scale: float,
+    bias: Array | None = None,
+    weighting: Weighting = "softmax",
+) -> AttentionTrace:
+    """Attend from every query position to every key position, per head.
+
+    softmax(Q K^T / sqrt(d)) V, Vaswani et al. 2017 (arXiv 1706.03762), equation 1;
+    algorithm 4 of Phuong and Hutter 2022 (arXiv 2207.09238).
+
+    Args:
+        q: Queries, [n_heads, n_query, d_head].
+        k: Keys, [n_kv_heads, n_key, d_head]; n_kv_heads must divide n_heads.
+        v: Values, shaped like `k`.
+        scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
+        bias: Added to the scaled products. Carries the mask (-inf) and relative
+            positions alike; broadcasts to [n_heads, n_query, n_key].
+        weighting: How scores become weights, see `WEIGHTINGS`.
+    """
+    n_heads, n_kv_heads = len(q), len(k)
+    if n_heads % n_kv_heads:
+        raise ValueError(f"{n_heads} query heads cannot share {n_kv_heads} key/value heads")
+    # Grouped-query attention: query head h reads key/value head h // group.
+    group = n_heads // n_kv_heads
+    k_per_q, v_per_q = k.repeat(group, axis=0), v.repeat(group, axis=0)
+
+    scores = scale * (q @ k_per_q.swapaxes(-1, -2))  # [n_heads, n_query, n_key]
+    if bias is not None:
+        scores = scores + bias
+    pattern = WEIGHTINGS[weighting](scores)
+    return AttentionTrace(q, k, v, bias, scores, pattern, z=pattern @ v_per_q)
+
+
+def split_heads(x: Array, d_head: int) -> Array:
+    """[n_pos, n_heads * d_head] -> [n_heads, n_pos, d_head]."""
+    return x.reshape(len(x), -1, d_head).swapaxes(0, 1)
+
+
+def merge_heads(z: Array) -> Array:
+    """[n_heads, n_pos, d_head] -> [n_pos, n_heads * d_head]."""
+    return z.swapaxes(0, 1).reshape(z.shape[1], -1)

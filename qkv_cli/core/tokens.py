@@ -1,0 +1,25 @@
+"""What a model reads: tokens that know where in the text they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of one text. Offsets are in characters of that text."""
+
+    i: int
+    text: str  # the characters it stands for, as they were written
+    token: str  # as the vocabulary spells it
+    id: int
+    start: int
+    end: int
+    special: bool = False  # added by the tokenizer's template
+    unknown: bool = False  # the vocabulary has no vector for it
+
+
+class Tokenizer(Protocol):
+    def encode(self, text: str) -> list[Token]:
+        """The tokens of a text, in order."""

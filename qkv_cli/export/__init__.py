@@ -1,0 +1,1 @@
+"""Head maps to files, and back."""

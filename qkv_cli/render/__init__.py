@@ -1,0 +1,1 @@
+"""Rich renderables: they know head maps and no models."""

@@ -1,0 +1,1 @@
+"""Which models exist, where they live, and how they get there."""

@@ -1,0 +1,31 @@
+"""From what a user calls a model to the folder it lives in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qkv_cli.errors import StoreError
+
+EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
+DEFAULT = "glove"
+
+
+def home() -> Path:
+    """Where a user's own models live: QKV_HOME, else XDG_DATA_HOME/qkv, else ~/.local/share/qkv."""
+    if own := os.environ.get("QKV_HOME"):
+        return Path(own)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "qkv"
+
+
+def find(name: str) -> Path:
+    """The folder of a model: an embedded one, one of the user's, or a path.
+
+    Raises:
+        StoreError: There is none; the message lists the names that exist.
+    """
+    for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    raise StoreError(f"No model {name!r}.")

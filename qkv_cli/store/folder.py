@@ -1,0 +1,69 @@
+"""Writing a word-vectors model folder: all of it, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from qkv_cli.errors import StoreError
+from qkv_cli.formats.words import pack_words, splitter
+
+
+@contextmanager
+def placed(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`, which takes its place when the block ends well.
+
+    Raises:
+        StoreError: `folder` exists and is no model, or the disk does not take it.
+    """
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise StoreError(f"{folder} exists and is no model folder; it was left as it is.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def write_vectors(
+    folder: Path, words: Sequence[str], tensors: Mapping[str, NDArray[Any]], *, lowercase: bool
+) -> None:
+    """vectors.safetensors and tokenizer.json.
+
+    Args:
+        tensors: embed.weight, [len(words) + 1, d_model], its last row for unknown words;
+            embed.scale, [len(words) + 1], where the weight is int8.
+        lowercase: Whether the vocabulary has lower-case words only.
+    """
+    save_file({**tensors, **pack_words(words)}, folder / "vectors.safetensors")
+    splitter(lowercase=lowercase).save(str(folder / "tokenizer.json"))
+
+
+def write_heads(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+) -> None:
+    """model.safetensors and config.json."""
+    save_file(
+        {name: np.ascontiguousarray(t) for name, t in tensors.items()},
+        folder / "model.safetensors",
+    )
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")

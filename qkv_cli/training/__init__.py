@@ -1,0 +1,1 @@
+"""Learning heads over frozen word vectors."""

@@ -1,0 +1,186 @@
+"""From traces to what the reader asked to see.
+
+Every picture and file is made from one `HeadMaps`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.attention import AttentionTrace, Weighting
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.model import LayerTrace
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+
+BlockName = Literal["self", "encoder", "decoder", "cross"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """One head on one text, or the average of a layer's heads, which has a pattern only."""
+
+    name: str  # L0H3
+    block: BlockName
+    layer: int
+    head: int | None  # None: the average
+    pattern: Array  # [n_query, n_key], what multiplies the values
+    scores: Array | None = None  # [n_query, n_key], -inf where masked
+    q: Array | None = None  # [n_query, d_head]
+    k: Array | None = None  # [n_key, d_head]
+    v: Array | None = None  # [n_key, d_head]
+    z: Array | None = None  # [n_query, d_head]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMaps:
+    """What was asked of one text: rows are queries (who looks), columns keys."""
+
+    model: ModelInfo
+    weighting: Weighting
+    causal: bool
+    text: str
+    source: str | None  # None: self-attention, and keys are the queries
+    queries: Sequence[Token]
+    keys: Sequence[Token]
+    maps: Sequence[HeadMap]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which heads of which layers, in the order they were asked for."""
+
+    heads: Mapping[int, Sequence[int]]  # layer -> heads
+
+    @classmethod
+    def parse(
+        cls, layers: Sequence[str], heads: Sequence[str], *, n_layers: int, n_heads: int
+    ) -> Selection:
+        """Read `--layer` and `--head`.
+
+        A layer is an index, negative from the end, a range `0:4` as Python slices, or
+        `all`; the default is the last. A head is the same, or a name, `L0H3`, `L2H*`,
+        that brings its own layer; the default is every head.
+
+        Raises:
+            UsageError: It says what was asked for and what exists.
+        """
+        chosen: dict[int, list[int]] = {}
+        names = [head for head in heads if head[:1] in "Ll"]
+        plain = [head for head in heads if head not in names]
+        if plain or layers or not names:
+            wanted = _indices("head", plain or ["all"], n_heads)
+            for layer in _indices("layer", layers or ["-1"], n_layers):
+                chosen.setdefault(layer, []).extend(wanted)
+        for name in names:
+            match = re.fullmatch(r"[Ll](-?\d+)[Hh](\*|-?\d+)", name)
+            if not match:
+                raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
+            [layer] = _indices("layer", [match[1]], n_layers)
+            head = "all" if match[2] == "*" else match[2]
+            chosen.setdefault(layer, []).extend(_indices("head", [head], n_heads))
+        return cls({layer: list(dict.fromkeys(which)) for layer, which in chosen.items()})
+
+
+def _indices(what: str, asked: Sequence[str], count: int) -> list[int]:
+    found: list[int] = []
+    for item in asked:
+        if item == "all":
+            found += range(count)
+        elif match := re.fullmatch(r"(-?\d*):(-?\d*)", item):
+            part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
+            if not part:
+                raise UsageError(f"No {what} in {item}: {_valid(what, count)}.")
+            found += part
+        elif re.fullmatch(r"-?\d+", item):
+            index = int(item)
+            if not -count <= index < count:
+                raise UsageError(f"No {what} {index}: {_valid(what, count)}.")
+            found.append(index % count)
+        else:
+            raise UsageError(f"{item!r} is no {what}: write 3, -1, 0:4 or all; {_valid(what, count)}.")
+    return list(dict.fromkeys(found))
+
+
+def _valid(what: str, count: int) -> str:
+    return f"this model has {what} 0 only" if count == 1 else f"this model has 0 to {count - 1}"
+
+
+def select(layers: Iterable[LayerTrace], selection: Selection) -> list[HeadMap]:
+    """The chosen heads' maps, layer by layer; layers behind the last chosen are not computed."""
+    found: list[HeadMap] = []
+    last = max(selection.heads)
+    for layer in layers:
+        if layer.index in selection.heads:
+            block, trace = _trace(layer)
+            found += [head_map(trace, block, layer.index, h) for h in selection.heads[layer.index]]
+        if layer.index == last:
+            break
+    return found
+
+
+def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:
+    if layer.cross is not None:
+        return "cross", layer.cross
+    if layer.attn is None:
+        raise ValueError(f"layer {layer.index} has no attention")
+    return "self", layer.attn
+
+
+def head_map(trace: AttentionTrace, block: BlockName, layer: int, head: int) -> HeadMap:
+    kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
+    return HeadMap(
+        name=f"L{layer}H{head}",
+        block=block,
+        layer=layer,
+        head=head,
+        pattern=trace.pattern[head],
+        scores=trace.scores[head],
+        q=trace.q[head],
+        k=trace.k[kv],
+        v=trace.v[kv],
+        z=trace.z[head],
+    )
+
+
+def average(maps: Sequence[HeadMap]) -> list[HeadMap]:
+    """The mean pattern of each layer's chosen heads."""
+    means: list[HeadMap] = []
+    for layer in dict.fromkeys(m.layer for m in maps):
+        same = [m for m in maps if m.layer == layer]
+        pattern = np.mean([m.pattern for m in same], axis=0)
+        means.append(HeadMap(f"L{layer} mean of {len(same)}", same[0].block, layer, None, pattern))
+    return means
+
+
+def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
+    """Only the tokens from `start` to before `stop`, of queries and, in one text, of keys.
+
+    Weights are as they were: a row's sum is what the row gives to the window.
+    """
+    n = len(maps.queries)
+    if not 0 <= start < stop <= n:
+        raise UsageError(f"No window {start}:{stop}: the text has tokens 0 to {n - 1}.")
+    q = slice(start, stop)
+    k = q if maps.source is None else slice(None)
+
+    def cut(m: HeadMap) -> HeadMap:
+        return replace(
+            m,
+            pattern=m.pattern[q, k],
+            scores=None if m.scores is None else m.scores[q, k],
+            q=None if m.q is None else m.q[q],
+            k=None if m.k is None else m.k[k],
+            v=None if m.v is None else m.v[k],
+            z=None if m.z is None else m.z[q],
+        )
+
+    return replace(
+        maps, queries=maps.queries[q], keys=maps.keys[k], maps=[cut(m) for m in maps.maps]
+    )
