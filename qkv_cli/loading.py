@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
+from qkv_cli.core.attention import Weighting
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.attention import Weighting
 from qkv_cli.core.model import LayerTrace, Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.errors import CheckpointError, InputError, UsageError
@@ -53,7 +53,9 @@ class LoadedModel:
             if model.between_texts is None:
                 raise UsageError(f"{self.info.name} has no cross-attention: leave out --source.")
             if causal:
-                raise UsageError("Between two texts there is no before and after: --causal or --source.")
+                raise UsageError(
+                    "Between two texts there is no before and after: --causal or --source."
+                )
             model, keys = model.between_texts, self._tokens("source", source)
             inputs = [keys, queries]
         cells = self.info.n_heads * len(queries) * len(keys)

@@ -104,7 +104,9 @@ def _indices(what: str, asked: Sequence[str], count: int) -> list[int]:
                 raise UsageError(f"No {what} {index}: {_valid(what, count)}.")
             found.append(index % count)
         else:
-            raise UsageError(f"{item!r} is no {what}: write 3, -1, 0:4 or all; {_valid(what, count)}.")
+            raise UsageError(
+                f"{item!r} is no {what}: write 3, -1, 0:4 or all; {_valid(what, count)}."
+            )
     return list(dict.fromkeys(found))
 
 

@@ -46,7 +46,7 @@ def word_vectors(config: Mapping[str, Any], tensors: Tensors) -> Model:
 def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:
     """The tensors of one head with Q = K = V = e: plain soft indexing, nothing learned."""
     eye, zero = np.eye(d_model, dtype=np.float32), np.zeros(d_model, np.float32)
-    heads = {f"attn.{name}.weight": eye for name in "qkvo"}
+    heads: dict[str, Array] = {f"attn.{name}.weight": eye for name in "qkvo"}
     heads |= {f"attn.{name}.bias": zero for name in "qkvo"}
     return heads | {"embed.mean": mean, "attn.offset_bias": no_self(1, 1)}
 

@@ -35,7 +35,10 @@ class AttentionTrace:
 
 
 def hard(scores: Array) -> Array:
-    """Hard indexing: all the weight to the best key, the first of equals; none where all is masked."""
+    """Hard indexing: all the weight to the best key, the first of equals.
+
+    A row in which every key is masked stays all zeros.
+    """
     pattern = np.zeros_like(scores)
     best = scores.argmax(axis=-1)[..., None]
     top = np.take_along_axis(scores, best, axis=-1)

@@ -47,7 +47,9 @@ class Tensors:
         return self.by_name[full]
 
     def optional(self, name: str) -> Array | None:
-        return self[name] if name in self else None
+        if name not in self:
+            return None
+        return self[name]
 
     def linear(self, name: str) -> Linear:
         """A torch Linear stores [d_out, d_in]; the transpose is a view."""

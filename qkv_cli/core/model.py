@@ -96,7 +96,7 @@ class Attention:
 
     @property
     def n_heads(self) -> int:
-        return self.q.W.shape[1] // self.d_head
+        return int(self.q.W.shape[1]) // self.d_head
 
 
 @dataclass(frozen=True, slots=True)

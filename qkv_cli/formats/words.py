@@ -34,7 +34,14 @@ _SPLIT = "|".join(
         r"(?!\s)\X",  # a punctuation mark, an emoji with all that joins it
     ]
 )
-_QUOTES = {"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u2013": "--", "\u2014": "--"}
+_QUOTES = {
+    "\u2019": "'",
+    "\u2018": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2013": "--",
+    "\u2014": "--",
+}
 
 
 def splitter(*, lowercase: bool) -> Tokenizer:

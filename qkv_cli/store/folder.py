@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ def placed(folder: Path) -> Iterator[Path]:
             temporary.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
-            os.replace(temporary, folder)
+            temporary.replace(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
