@@ -1,0 +1,159 @@
+"""Head maps to JSON, CSV and NumPy archives, and back; a file's suffix chooses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from qkv_cli.errors import InputError, UsageError
+from qkv_cli.export.document import pieces
+from qkv_cli.export.files import place
+from qkv_cli.export.npz import from_npz, to_npz
+from qkv_cli.export.numbers import decimals
+from qkv_cli.export.parse import json_array, parse
+from qkv_cli.views import HeadMaps
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".npz")
+CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "key", "weight")
+
+__all__ = ["SUFFIXES", "from_json", "from_npz", "read", "to_csv", "to_json", "to_npz", "write"]
+
+
+def to_json(maps: HeadMaps, include: Collection[str] = ()) -> str:
+    """One object on one line, without a line end.
+
+    Args:
+        include: Of scores, q, k, v and z, what is written beside the pattern.
+
+    Raises:
+        UsageError: A map has not what is to be included.
+    """
+    return "".join(pieces(maps, include))
+
+
+def from_json(text: str) -> HeadMaps:
+    """Read what `to_json` wrote, or somebody in its form.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    found = _stream(text)
+    if len(found) != 1:
+        raise InputError(f"One JSON object was expected, there are {len(found)}.")
+    return found[0]
+
+
+def to_csv(maps: HeadMaps) -> Iterator[str]:
+    """A header line, then a line for each weight, a query's row at a time.
+
+    Characters that do not print are escaped as in Python; what a cell holds is
+    otherwise the text's, also where a spreadsheet would take it for a formula.
+    """
+    yield _csv_line(CSV_COLUMNS)
+    keys = [_csv_line((t.i, _printable(t.text)))[:-1] for t in maps.keys]
+    for m in maps.maps:
+        about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
+        for query, row in zip(maps.queries, decimals(m.pattern), strict=True):
+            start = _csv_line((*about, query.i, _printable(query.text)))[:-1]
+            weights = zip(keys, row.split(","), strict=True)
+            yield "".join(f"{start},{key},{weight}\n" for key, weight in weights)
+
+
+def write(path: Path, maps: Sequence[HeadMaps], include: Collection[str] = ()) -> None:
+    """Write a file whose suffix chooses its format: all of it, or nothing.
+
+    Raises:
+        UsageError: An unknown suffix, or several texts for a file that holds one.
+        OSError: The disk does not take it.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{str(path)!r} has no suffix that is known: {', '.join(SUFFIXES)}.")
+    if len(maps) != 1 and suffix != ".jsonl":
+        raise UsageError(f"A {suffix} file holds one text, these are {len(maps)}: write .jsonl.")
+    if include and suffix == ".csv":
+        raise UsageError("CSV holds the weights alone: --include goes with .json, .jsonl and .npz.")
+    place(path, _encoded(suffix, maps, include))
+
+
+def _encoded(suffix: str, maps: Sequence[HeadMaps], include: Collection[str]) -> Iterator[bytes]:
+    for one in maps:
+        if suffix == ".npz":
+            yield to_npz(one, include)
+        elif suffix == ".csv":
+            yield from (piece.encode() for piece in to_csv(one))
+        else:
+            yield from (piece.encode() for piece in pieces(one, include))
+            yield b"\n"
+
+
+def read(data: bytes) -> list[HeadMaps]:
+    """The head maps of a file's bytes, whatever it is called: JSON, JSON lines or NPZ.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    if data.startswith(b"PK"):
+        return [from_npz(data)]
+    try:
+        text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InputError("This is neither JSON nor an .npz archive.") from error
+    if text.startswith(",".join(CSV_COLUMNS)):
+        raise InputError("CSV keeps neither the text nor the model: read .json, .jsonl or .npz.")
+    return _stream(text)
+
+
+def _stream(text: str) -> list[HeadMaps]:
+    """JSON objects one after the other, on a line each or over several."""
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
+    found: list[HeadMaps] = []
+    at = _skip_space(text, 0)
+    while at < len(text):
+        try:
+            document, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise InputError(f"This is no JSON: {error.msg} at {where}.") from error
+        except RecursionError as error:
+            raise InputError("This JSON is nested too deeply to be qkv's.") from error
+        except ValueError as error:
+            raise InputError("This JSON holds a number of thousands of digits.") from error
+        found.append(parse(document, json_array))
+        at = _skip_space(text, at)
+    if not found:
+        raise InputError("This is empty.")
+    return found
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise InputError(f"An object has {name!r:.60} twice.")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise InputError(f"{name} is no number in JSON.")
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

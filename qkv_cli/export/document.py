@@ -1,0 +1,114 @@
+"""Head maps as the JSON document of docs/json.md, written piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from qkv_cli import __version__
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import InputError, UsageError
+from qkv_cli.export.numbers import decimals
+from qkv_cli.views import HeadMap, HeadMaps
+
+SCHEMA = "qkv.attention/1"
+INCLUDABLE = ("scores", "q", "k", "v", "z")
+
+
+def arrays(m: HeadMap, include: Collection[str]) -> dict[str, Array]:
+    """A map's pattern, and what else is to be written, in the order of the schema.
+
+    Raises:
+        UsageError: Asked for what does not exist, or what this map does not have.
+        InputError: A number is infinite or none, other than a masked score.
+    """
+    if unknown := [name for name in include if name not in INCLUDABLE]:
+        raise UsageError(f"Nothing called {unknown[0]!r} to include: {', '.join(INCLUDABLE)}.")
+    found = {"pattern": m.pattern}
+    for name in INCLUDABLE:
+        if name in include:
+            if (array := getattr(m, name)) is None:
+                raise UsageError(f"{m.name} has no {name} to include, only its pattern.")
+            found[name] = array
+    for name, array in found.items():
+        masked = np.isneginf(array) if name == "scores" else False
+        if not (np.isfinite(array) | masked).all():
+            raise InputError(f"{m.name}.{name} holds numbers that are not finite.")
+    return found
+
+
+def head(maps: HeadMaps) -> dict[str, Any]:
+    """Everything but the maps."""
+    source = {} if maps.source is None else {"source": maps.source}
+    return {
+        "schema": SCHEMA,
+        "qkv": __version__,
+        "model": _model(maps.model),
+        "weighting": maps.weighting,
+        "causal": maps.causal,
+        "text": maps.text,
+        **source,
+        "queries": _tokens(maps.queries),
+        "keys": _tokens(maps.keys),
+    }
+
+
+def map_head(m: HeadMap) -> dict[str, Any]:
+    """Everything of a map but its arrays."""
+    return {"name": m.name, "block": m.block, "layer": m.layer, "head": m.head}
+
+
+def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
+    """The document's text, a map at a time, so that a file never lies in memory whole."""
+    yield dumps(head(maps))[:-1] + ',"maps":['
+    for index, m in enumerate(maps.maps):
+        found = arrays(m, include)
+        numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in found.items())
+        yield f"{',' if index else ''}{dumps(map_head(m))[:-1]},{numbers}}}"
+    yield "]}"
+
+
+def dumps(value: object) -> str:
+    """Compact, and in ASCII: no control character, no lone surrogate, whatever the text holds."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _matrix(matrix: Array) -> str:
+    rows = "],[".join(decimals(matrix))
+    return f"[[{rows.replace('-inf', 'null')}]]"
+
+
+def _model(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "type": info.type,
+        "layers": info.n_layers,
+        "heads": info.n_heads,
+        "d_model": info.d_model,
+        "d_head": info.d_head,
+        "d_vocab": info.d_vocab,
+        "origin": info.origin,
+        "about": info.about,
+        "licence": info.licence,
+    }
+
+
+def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    return [
+        {
+            "i": t.i,
+            "text": t.text,
+            "token": t.token,
+            "id": t.id,
+            "start": t.start,
+            "end": t.end,
+            "special": t.special,
+            "unknown": t.unknown,
+        }
+        for t in tokens
+    ]

@@ -1,0 +1,87 @@
+"""Head maps as a NumPy archive, without pickle in either direction."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import InputError
+from qkv_cli.export.document import INCLUDABLE, arrays, dumps, head, map_head
+from qkv_cli.export.parse import parse, to_float32
+from qkv_cli.views import HeadMaps
+
+_MAX_BYTES = 2**31  # of an archive unpacked: a small file must not fill the memory
+
+
+def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
+    """`pattern`, [n_maps, n_query, n_key], and what is included, stacked likewise.
+
+    `meta` is the JSON document without its arrays, a string. Masked scores are -inf.
+    """
+    found = [arrays(m, include) for m in maps.maps]
+    meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
+    members: dict[str, Any] = {
+        name: np.stack([a[name] for a in found]).astype(np.float32) for name in found[0]
+    }
+    file = io.BytesIO()
+    np.savez_compressed(file, meta=np.array(meta), **members)
+    return file.getvalue()
+
+
+def from_npz(data: bytes) -> HeadMaps:
+    """Read what `to_npz` wrote.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    members = _members(data)
+    if "meta" not in members or "pattern" not in members:
+        raise InputError('This archive was not written by qkv: it has no "meta" or no "pattern".')
+    try:
+        document = json.loads(str(members.pop("meta")))
+        n_maps = len(document["maps"])
+        for index, m in enumerate(document["maps"]):
+            m |= {name: (array, index, n_maps) for name, array in members.items()}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError('"meta" of this archive is no document of qkv.') from error
+    return parse(document, _row_of)
+
+
+def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> Array:
+    if not isinstance(value, tuple):
+        raise InputError(f"{path} is missing.")
+    array, index, n_maps = value
+    name, wanted = path.rpartition(".")[2], (n_maps, n_rows, n_columns)
+    if array.shape != wanted:
+        raise InputError(f'"{name}" has the shape {array.shape}, it must be {wanted}.')
+    return to_float32(path, array[index])
+
+
+def _members(data: bytes) -> dict[str, NDArray[Any]]:
+    wanted = ("meta", "pattern", *INCLUDABLE)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MAX_BYTES:
+            raise InputError(f"This archive unpacks to {size:,} bytes, more than {_MAX_BYTES:,}.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                members = {name: archive[name] for name in wanted if name in archive}
+    except InputError:
+        raise
+    # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
+    except Exception as error:
+        raise InputError(f"This is no readable .npz archive: {error}.") from error
+    for name, array in members.items():
+        if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
+            raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')
+    return members

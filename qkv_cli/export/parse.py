@@ -1,0 +1,213 @@
+"""From a document that somebody hands in to head maps; every field is checked by hand.
+
+Unknown keys are passed over, so that a later qkv may add some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.attention import WEIGHTINGS, Weighting
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import InputError
+from qkv_cli.export.document import INCLUDABLE, SCHEMA
+from qkv_cli.views import BlockName, HeadMap, HeadMaps
+
+_MAX_INT = 2**53  # beyond it, readers of JSON disagree
+_MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small
+_KINDS = {dict: "an object", list: "an array", str: "a string", bool: "true or false"}
+
+# Rows [n_rows][n_columns] of a map's field, as a float32 array
+ReadArray = Callable[[str, object, int, int], Array]
+
+
+def parse(document: object, read_array: ReadArray) -> HeadMaps:
+    """Head maps from what a JSON document holds.
+
+    Args:
+        read_array: Turns (path, value, n_rows, n_columns) into a float32 array, or raises.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    if not isinstance(document, dict):
+        raise InputError(f"An object was expected, this is {_kind(document)}.")
+    schema = document.get("schema")
+    if schema != SCHEMA:
+        said = f"is {schema!r:.60}" if "schema" in document else "is missing"
+        raise InputError(f'"schema" {said}; this qkv reads {SCHEMA!r}.')
+    model = _model(_get(document, "", "model", dict))
+    text = _get(document, "", "text", str)
+    source = _get(document, "", "source", str) if document.get("source") is not None else None
+    queries = _tokens(document, "queries", len(text))
+    keys = _tokens(document, "keys", len(text if source is None else source))
+    if source is None and keys != queries:
+        raise InputError('"keys" differ from "queries", and there is no "source" they could be of.')
+    found = _get(document, "", "maps", list)
+    if not found:
+        raise InputError('"maps" is empty.')
+    maps = [
+        _map(m, f"maps[{index}]", model, (len(queries), len(keys)), read_array)
+        for index, m in enumerate(found)
+    ]
+    _refuse_twins(maps)
+    return HeadMaps(
+        model=model,
+        weighting=cast(Weighting, _one_of(document, "", "weighting", tuple(WEIGHTINGS))),
+        causal=_flag(document, "", "causal"),
+        text=text,
+        source=source,
+        queries=queries,
+        keys=keys,
+        maps=maps,
+    )
+
+
+def json_array(path: str, value: object, n_rows: int, n_columns: int) -> Array:
+    """An array from lists of rows; null is -inf, and allowed in scores alone."""
+    if not isinstance(value, list):
+        raise InputError(f"{path} is {_kind(value)}, an array of rows was expected.")
+    if len(value) != n_rows:
+        raise InputError(f"{path} has {len(value)} rows, there must be {n_rows}.")
+    allowed = {int, float, type(None)} if path.endswith(".scores") else {int, float}
+    for i, row in enumerate(value):
+        if not isinstance(row, list):
+            raise InputError(f"{path}[{i}] is {_kind(row)}, a row of numbers was expected.")
+        if len(row) != n_columns:
+            raise InputError(f"{path}[{i}] has {len(row)} numbers, there must be {n_columns}.")
+        if not set(map(type, row)) <= allowed:
+            wrong = next(x for x in row if type(x) not in allowed)
+            raise InputError(f"{path}[{i}] holds {_kind(wrong)}, a number was expected.")
+    try:
+        read = np.array(value, dtype=np.float64)  # null becomes NaN here
+    except OverflowError as error:
+        raise InputError(f"{path} holds a number beyond float32.") from error
+    return to_float32(path, np.where(np.isnan(read), -np.inf, read))
+
+
+def to_float32(path: str, read: Array) -> Array:
+    """Float32, finite but for masked scores."""
+    with np.errstate(over="ignore"):
+        x = read.astype(np.float32)
+    masked = np.isneginf(read) if path.endswith(".scores") else False
+    if not (np.isfinite(x) | masked).all():
+        raise InputError(f"{path} holds a number beyond float32.")
+    return x
+
+
+def _map(
+    m: object, path: str, model: ModelInfo, shape: tuple[int, int], read_array: ReadArray
+) -> HeadMap:
+    if not isinstance(m, dict):
+        raise InputError(f"{path} is {_kind(m)}, an object was expected.")
+    n_query, n_key = shape
+    rows = {"q": n_query, "k": n_key, "v": n_key, "z": n_query}
+    extra = {
+        name: read_array(
+            f"{path}.{name}",
+            m[name],
+            rows.get(name, n_query),
+            model.d_head if name in rows else n_key,
+        )
+        for name in INCLUDABLE
+        if m.get(name) is not None
+    }
+    head = None if m.get("head") is None else _integer(m, path, "head", below=model.n_heads)
+    return HeadMap(
+        name=_get(m, path, "name", str),
+        block=cast(BlockName, _one_of(m, path, "block", get_args(BlockName))),
+        layer=_integer(m, path, "layer", below=model.n_layers),
+        head=head,
+        pattern=read_array(f"{path}.pattern", m.get("pattern"), n_query, n_key),
+        **extra,
+    )
+
+
+def _refuse_twins(maps: list[HeadMap]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for index, m in enumerate(maps):
+        first = seen.setdefault((m.block, m.name), index)
+        if first != index:
+            raise InputError(f"maps[{index}] is called {m.name!r:.60}, as maps[{first}] is.")
+
+
+def _model(m: dict[str, Any]) -> ModelInfo:
+    return ModelInfo(
+        name=_get(m, "model", "name", str),
+        type=_get(m, "model", "type", str),
+        n_layers=_integer(m, "model", "layers", below=_MAX_HEADS + 1),
+        n_heads=_integer(m, "model", "heads", below=_MAX_HEADS + 1),
+        d_model=_integer(m, "model", "d_model"),
+        d_head=_integer(m, "model", "d_head"),
+        d_vocab=_integer(m, "model", "d_vocab"),
+        origin=_get(m, "model", "origin", str),
+        about=_get(m, "model", "about", str) if "about" in m else "",
+        licence=_get(m, "model", "licence", str) if "licence" in m else "",
+    )
+
+
+def _tokens(document: dict[str, Any], name: str, length: int) -> list[Token]:
+    found = _get(document, "", name, list)
+    if not found:
+        raise InputError(f'"{name}" is empty.')
+    return [_token(t, f"{name}[{i}]", length) for i, t in enumerate(found)]
+
+
+def _token(t: object, path: str, length: int) -> Token:
+    if not isinstance(t, dict):
+        raise InputError(f"{path} is {_kind(t)}, an object was expected.")
+    end = _integer(t, path, "end", below=length + 1)
+    return Token(
+        i=_integer(t, path, "i"),
+        text=_get(t, path, "text", str),
+        token=_get(t, path, "token", str),
+        id=_integer(t, path, "id"),
+        start=_integer(t, path, "start", below=end + 1),
+        end=end,
+        special=_flag(t, path, "special"),
+        unknown=_flag(t, path, "unknown"),
+    )
+
+
+def _get(of: dict[str, Any], path: str, key: str, kind: type[Any]) -> Any:
+    if key not in of:
+        raise InputError(f'{path or "The document"} has no "{key}".')
+    if type(of[key]) is not kind:
+        where = f"{path}.{key}" if path else f'"{key}"'
+        raise InputError(f"{where} is {_kind(of[key])}, {_KINDS[kind]} was expected.")
+    return of[key]
+
+
+def _flag(of: dict[str, Any], path: str, key: str) -> bool:
+    return bool(_get(of, path, key, bool)) if key in of else False
+
+
+def _one_of(of: dict[str, Any], path: str, key: str, valid: tuple[str, ...]) -> str:
+    found: str = _get(of, path, key, str)
+    if found not in valid:
+        where = f"{path}.{key}" if path else f'"{key}"'
+        raise InputError(f"{where} is {found!r:.60}; valid are {', '.join(valid)}.")
+    return found
+
+
+def _integer(of: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> int:
+    if key not in of:
+        raise InputError(f'{path} has no "{key}".')
+    found = of[key]
+    if type(found) is not int:
+        raise InputError(f"{path}.{key} is {_kind(found)}, a whole number was expected.")
+    if not 0 <= found < below:
+        said = found if abs(found) < _MAX_INT else "a huge number"
+        raise InputError(f"{path}.{key} is {said}; it must be from 0 to {below - 1}.")
+    return found
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "missing or null"
+    return _KINDS.get(type(value), "a number")
