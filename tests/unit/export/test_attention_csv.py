@@ -1,0 +1,66 @@
+"""Head maps to CSV: long form, exact, quoted."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from export_examples import any_text, example, head_maps, two_texts
+from hypothesis import given
+
+from qkv_cli.export.attention import to_csv
+from qkv_cli.views import HeadMaps, average
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "export"
+
+
+def _rows(maps: HeadMaps) -> list[dict[str, str]]:
+    return list(csv.DictReader("".join(to_csv(maps)).splitlines(keepends=True)))
+
+
+def test_is_the_golden_table() -> None:
+    assert "".join(to_csv(example())).encode() == (GOLDEN / "zzyx.csv").read_bytes()
+
+
+@given(head_maps())
+def test_every_weight_is_there_exactly_once(maps: HeadMaps) -> None:
+    rows = iter(_rows(maps))
+    for m in maps.maps:
+        for i, query in enumerate(maps.queries):
+            for j, key in enumerate(maps.keys):
+                row = next(rows)
+                assert (row["map"], row["layer"], row["head"]) == (m.name, "1", str(m.head))
+                assert (row["query_i"], row["key_i"]) == (str(query.i), str(key.i))
+                assert np.float32(row["weight"]) == m.pattern[i, j]
+    assert next(rows, None) is None
+
+
+def test_rows_are_queries_and_an_average_has_no_head() -> None:
+    mean = _rows(replace(two_texts(), maps=average(two_texts().maps)))
+    assert [(row["query"], row["key"]) for row in mean[:3]] == [
+        ("The", "a"), ("The", "tree"), ("Zzyx", "a"),
+    ]  # fmt: skip
+    assert (mean[0]["map"], mean[0]["block"], mean[0]["head"]) == ("L0 mean of 1", "cross", "")
+
+
+def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> None:
+    words = ['a "b", c', "x\x1b[31m", "\u202edcba", "=1+1", "\udc80", "naïve 😀"]
+    token = example().queries[0]
+    tokens = [replace(token, i=i, text=word) for i, word in enumerate(words)]
+    m = replace(example().maps[0], pattern=np.eye(len(words), dtype=np.float32))
+    rows = _rows(replace(example(), queries=tokens, keys=tokens, maps=[m]))
+    shown = ['a "b", c', "x\\x1b[31m", "\\u202edcba", "=1+1", "\\udc80", "naïve 😀"]
+    assert [row["key"] for row in rows[: len(words)]] == shown
+    assert [row["query"] for row in rows[:: len(words)]] == shown
+
+
+@given(any_text)
+def test_any_token_is_one_line_of_printable_utf8(text: str) -> None:
+    token = replace(example().queries[0], text=text)
+    m = replace(example().maps[0], pattern=np.ones((1, 1), np.float32))
+    table = "".join(to_csv(replace(example(), queries=[token], keys=[token], maps=[m])))
+    header, line, end = table.split("\n")
+    assert header.count(",") == 8 and end == ""
+    assert line.isprintable() and line.encode()

@@ -1,0 +1,117 @@
+"""Head maps to JSON and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_examples import ARRAYS, VALID, any_text, example, f32, head_maps, only, same, two_texts
+from hypothesis import given
+
+from qkv_cli import __version__
+from qkv_cli.errors import InputError, UsageError
+from qkv_cli.export.attention import from_json, read, to_json
+from qkv_cli.views import average, window
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "export"
+INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]
+
+
+def test_is_the_golden_document() -> None:
+    golden = (GOLDEN / "zzyx.json").read_text(encoding="utf-8")
+    written = to_json(example(), ARRAYS[1:]) + "\n"
+    assert written.replace(f'"qkv":"{__version__}"', '"qkv":"0.1.0"') == golden
+
+
+@pytest.mark.parametrize("include", INCLUDES)
+@pytest.mark.parametrize("maps", [example(), two_texts(), window(example(), 1, 3)])
+def test_comes_back_as_what_was_included(maps, include) -> None:
+    text = to_json(maps, include)
+    VALID.validate(json.loads(text))
+    assert same(from_json(text), only(maps, include))
+
+
+@given(head_maps())
+def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
+    text = to_json(maps, ARRAYS[1:])
+    VALID.validate(json.loads(text))
+    assert same(from_json(text), maps)
+    assert text.isascii() and text.isprintable()
+
+
+@given(any_text)
+def test_any_text_is_one_printable_line(text: str) -> None:
+    assert to_json(replace(example(), text=text)).isprintable()
+
+
+def test_an_average_comes_back_with_its_pattern_alone() -> None:
+    maps = replace(example(), maps=average(example().maps))
+    text = to_json(maps)
+    VALID.validate(json.loads(text))
+    assert same(from_json(text), maps)
+
+
+def test_a_masked_score_is_null_and_a_filter_finds_a_head_by_name() -> None:
+    document = json.loads(to_json(example(), ("scores",)))
+    [head] = [m for m in document["maps"] if m["name"] == "L0H3"]
+    assert head["scores"][0] == [None, 0.25, 1.5]
+    assert head["pattern"][0][1] == pytest.approx(np.exp(0.25) / (np.exp(0.25) + np.exp(1.5)))
+
+
+def test_unknown_keys_are_passed_over() -> None:
+    document = json.loads(to_json(example()))
+    for place in (document, document["model"], document["queries"][0], document["maps"][0]):
+        place["later"] = {"any": ["thing"]}
+    document["keys"] = document["queries"]
+    assert same(from_json(json.dumps(document)), only(example(), ()))
+
+
+def test_flags_and_notes_may_be_left_out() -> None:
+    document = json.loads(to_json(example()))
+    del document["causal"], document["model"]["about"], document["queries"][0]["special"]
+    back = from_json(json.dumps(document))
+    assert (back.causal, back.model.about, back.queries[0].special) == (False, "", False)
+
+
+def test_several_on_lines_or_indented_are_read_in_order() -> None:
+    one, two = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
+    for text in (f"{one}\n{two}\n", f"\n {two}{one}", f"{one}\r\n\r\n{two}"):
+        sources = {maps.source for maps in read(text.encode())}
+        assert sources == {None, "a tree"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_every_encoding_of_json_is_read(encoding: str) -> None:
+    [back] = read(to_json(example()).encode(encoding))
+    assert same(back, only(example(), ()))
+
+
+def test_what_is_not_there_cannot_be_included() -> None:
+    mean = replace(example(), maps=average(example().maps))
+    with pytest.raises(UsageError, match="L0 mean of 2 has no q to include"):
+        to_json(mean, ("q",))
+    with pytest.raises(UsageError, match="Nothing called 'score' to include: scores, q, k, v, z"):
+        to_json(example(), ("score",))
+
+
+@pytest.mark.parametrize("field", ARRAYS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_number_of_json_is_refused(field: str, value: float) -> None:
+    m = example().maps[0]
+    array = getattr(m, field).copy()
+    array[1, 0] = value
+    maps = replace(example(), maps=[replace(m, **{field: array})])
+    if field == "scores" and value == -np.inf:
+        assert same(from_json(to_json(maps, (field,))), only(maps, (field,)))
+    else:
+        with pytest.raises(InputError, match=f"L0H3.{field} holds numbers that are not finite"):
+            to_json(maps, ARRAYS[1:])
+
+
+def test_a_float64_pattern_is_written_as_float32() -> None:
+    m = replace(example().maps[0], pattern=np.full((3, 3), 1 / 3))
+    back = from_json(to_json(replace(example(), maps=[m])))
+    assert np.array_equal(back.maps[0].pattern, f32(np.full((3, 3), 1 / 3)))

@@ -1,0 +1,139 @@
+"""Head maps to a NumPy archive and back; archives that are not ours."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from export_examples import ARRAYS, VALID, example, head_maps, only, same, two_texts
+from hypothesis import given
+
+from qkv_cli.errors import InputError, UsageError
+from qkv_cli.export.attention import from_npz, read, to_json, to_npz
+from qkv_cli.views import average
+
+
+@pytest.mark.parametrize("include", [(), ("scores",), ARRAYS[1:]])
+@pytest.mark.parametrize("maps", [example(), two_texts()])
+def test_comes_back_as_what_was_included(maps, include) -> None:
+    assert same(from_npz(to_npz(maps, include)), only(maps, include))
+
+
+@given(head_maps())
+def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
+    [back] = read(to_npz(maps, ARRAYS[1:]))
+    assert same(back, maps)
+
+
+def test_holds_one_array_a_field_and_the_document_as_a_string() -> None:
+    with np.load(io.BytesIO(to_npz(two_texts(), ("scores", "k"))), allow_pickle=False) as archive:
+        shapes = {name: archive[name].shape for name in archive}
+        meta, scores = json.loads(str(archive["meta"])), archive["scores"]
+        assert archive["pattern"].dtype == np.float32
+    assert shapes == {"meta": (), "pattern": (1, 3, 2), "scores": (1, 3, 2), "k": (1, 2, 2)}
+    assert np.array_equal(scores[0], two_texts().maps[0].scores)
+    without = json.loads(to_json(two_texts()))
+    del without["maps"][0]["pattern"]
+    assert meta == without
+    VALID.validate(meta | {"maps": [m | {"pattern": [[0]]} for m in meta["maps"]]})
+
+
+def test_an_average_has_nothing_to_include() -> None:
+    mean = replace(example(), maps=average(example().maps))
+    assert same(from_npz(to_npz(mean)), mean)
+    with pytest.raises(UsageError, match="L0 mean of 2 has no z to include"):
+        to_npz(mean, ("z",))
+
+
+def _archive(**changes: Any) -> bytes:
+    """The example's members, changed; None leaves one out."""
+    with np.load(io.BytesIO(to_npz(example(), ARRAYS[1:]))) as archive:
+        members = dict(archive) | changes
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in members.items() if array is not None})
+    return file.getvalue()
+
+
+def _meta(change: Callable[[dict[str, Any]], object]) -> np.ndarray:
+    document = json.loads(to_json(example()))
+    change(document)
+    return np.array(json.dumps(document))
+
+
+nan = np.full((2, 3, 3), np.nan)
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    ({"meta": None}, 'no "meta"'),
+    ({"pattern": None}, 'no "pattern"'),
+    ({"meta": np.array("{")}, '"meta" of this archive is no document of qkv'),
+    ({"meta": np.array("[" * 100_000)}, '"meta" of this archive is no document of qkv'),
+    ({"meta": np.array("[]")}, '"meta" of this archive is no document of qkv'),
+    ({"meta": np.array('{"maps":[1]}')}, '"meta" of this archive is no document of qkv'),
+    ({"meta": np.array(3)}, '"meta" of this archive holds int64'),
+    ({"meta": _meta(lambda d: d.update(schema="x"))}, "\"schema\" is 'x'"),
+    ({"meta": _meta(lambda d: d["maps"].pop())}, 'has the shape (2, 3, 3), it must be (1, 3,'),
+    ({"pattern": np.zeros((2, 3, 4), np.float32)}, '"pattern" has the shape (2, 3, 4), it must be'),
+    ({"pattern": np.zeros((), np.float32)}, '"pattern" has the shape (), it must be (2, 3, 3)'),
+    ({"pattern": np.zeros((2, 3, 3), int)}, '"pattern" of this archive holds int64'),
+    ({"pattern": np.array([["a"]])}, '"pattern" of this archive holds <U1'),
+    ({"pattern": nan}, "maps[0].pattern holds a number beyond float32"),
+    ({"scores": nan}, "maps[0].scores holds a number beyond float32"),
+    ({"pattern": np.full((2, 3, 3), 1e300)}, "maps[0].pattern holds a number beyond float32"),
+    ({"v": np.full((2, 3, 2), -np.inf)}, "maps[0].v holds a number beyond float32"),
+    ({"z": np.array([{}], dtype=object)}, "This is no readable .npz archive: Object arrays cannot"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), BROKEN, ids=[said for _, said in BROKEN])
+def test_says_what_is_wrong(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(_archive(**changes))
+    assert said in str(error.value)
+
+
+def test_float64_and_other_arrays_are_taken_as_they_are_meant() -> None:
+    """An archive saved again by somebody's own numpy."""
+    wide = example().maps[0].pattern[None].repeat(2, 0).astype(np.float64)
+    back = from_npz(_archive(pattern=wide, mine=np.arange(3)))
+    assert np.array_equal(back.maps[1].pattern, example().maps[0].pattern)
+
+
+def test_a_pickle_is_never_opened(tmp_path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, Any]:
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
+        read(_archive(meta=np.array(Trap(), dtype=object)))
+    assert not tmp_path.joinpath("sprung").exists()
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked() -> None:
+    data = bytearray(to_npz(example()))
+    directory = data.rindex(b"PK\x01\x02")
+    data[directory + 24 : directory + 28] = (2**32 - 2).to_bytes(4, "little")
+    with pytest.raises(
+        InputError, match=r"unpacks to 4,294,97\d,\d+ bytes, more than 2,147,483,648"
+    ):
+        read(bytes(data))
+
+
+def test_a_header_that_claims_more_than_the_file_has_is_refused() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(to_npz(example()))) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            shape = b"(2, 3, 3)" if name == "pattern.npy" else b"nothing"
+            new.writestr(name, old.read(name).replace(shape, b"(2, 3, 9)"))
+    with pytest.raises(InputError, match=r"no readable \.npz archive"):
+        read(file.getvalue())
+
+
+@pytest.mark.parametrize("data", [b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + bytes(18)])
+def test_a_stump_is_no_archive(data: bytes) -> None:
+    with pytest.raises(InputError, match="archive"):
+        read(data)
