@@ -1,0 +1,143 @@
+"""The picture of `qkv attend`: who looks at whom, in as many maps as were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.render.grid import Line, below, half_blocks, numbered_cells, whole_cells
+from qkv_cli.render.header import header
+from qkv_cli.render.inks import Ramp
+from qkv_cli.render.layout import GAP, Plan, Request, plan
+from qkv_cli.render.legend import Shown, legend
+from qkv_cli.render.links import link_lines
+from qkv_cli.render.margins import heads, row_labels
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import largest, levels, pooled, short_number, visible
+from qkv_cli.render.words import widest
+from qkv_cli.views import HeadMaps
+
+_NAME, _PLAIN = Style(bold=True), Style.null()
+
+
+def attention(
+    maps: HeadMaps, theme: Theme, *, values: bool = False, links: int = 5
+) -> AttentionPicture:
+    """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
+
+    Args:
+        values: Write the weights into the cells, where the width has room for them.
+        links: How many of a head's strongest links are told; 0 for none.
+    """
+    return AttentionPicture(maps, theme, values, links)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPicture:
+    """A Rich renderable that fits the width it is given."""
+
+    maps: HeadMaps
+    theme: Theme
+    values: bool = False
+    links: int = 5
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        weights = visible(self.maps)
+        top = largest(weights)
+        signed = any(bool((w < 0).any()) for w in weights)
+        layout, values = self._layout(weights, width)
+        flat = self.theme.depth is not None and (values or layout.half)
+        ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
+        shown = Shown(top, signed, self.values, values, layout, ramp, width)
+        yield from header(self.maps)
+        for first in range(0, len(weights), layout.across):
+            yield Segment.line()
+            part = slice(first, first + layout.across)
+            yield from _lines(self._band(part, weights[part], shown))
+        yield Segment.line()
+        yield from legend(self.maps, weights, shown)
+        if self.links:
+            told = link_lines(self.maps, weights, self.links, width)
+            yield from [Segment.line()] if told else []
+            yield from _lines(told)
+
+    def _layout(self, weights: Sequence[Array], width: int) -> tuple[Plan, bool]:
+        """The plan, and whether there is room for the values that were asked for."""
+        maps, colour = self.maps, self.theme.depth is not None
+        request = Request(
+            n_maps=len(weights),
+            n_query=len(maps.queries),
+            n_key=len(maps.keys),
+            query_width=widest(maps.queries),
+            key_width=widest(maps.keys),
+            name_width=max(cell_len(m.name) for m in maps.maps),
+            number_width=_number_width(weights, colour) if self.values else 0,
+            width=width,
+            colour=colour,
+            last_index=max(maps.queries[-1].i, maps.keys[-1].i),
+        )
+        layout = plan(request)
+        return layout, self.values and layout.heads != "ruler"
+
+    def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
+        """Maps beside each other: they share the row labels, for they share the queries."""
+        layout, ramp = shown.layout, shown.ramp
+        yield _beside(
+            [Segment(" " * layout.gutter)],
+            [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
+            layout.tile,
+        )
+        for line in heads(self.maps, layout):
+            yield _beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
+        tiles = [self._cells(w, shown, ramp) for w in weights]
+        labels = row_labels(self.maps, layout)
+        for label, *cells in zip(labels, *tiles, strict=True):
+            yield _beside(label, cells, layout.tile)
+
+    def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
+        """One map, a line for each line of labels."""
+        layout = shown.layout
+        weights = pooled(weights, layout.blocks)
+        level = levels(weights, shown.top, len(ramp.inks), ramp.zero)
+        if layout.half:
+            return half_blocks(level, ramp)
+        columns, height = layout.cell
+        lines = first = whole_cells(level, ramp, columns)
+        if shown.values:
+            first = numbered_cells(level, weights, ramp, columns)
+        second = [below(line) for line in lines]
+        return [line for pair in zip(first, second, strict=True) for line in pair[:height]]
+
+
+def _number_width(weights: Sequence[Array], colour: bool) -> int:
+    """Columns of the longest number, and of the shade beside it where there is no colour."""
+    numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
+    longest = max((len(short_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
+    return longest + (not colour)
+
+
+def _beside(label: Line, cells: Sequence[Line], tile: int) -> Line:
+    """A line of a band: the label, then each map's cells in its tile."""
+    line = list(label)
+    for nth, segments in enumerate(cells):
+        used = sum(segment.cell_length for segment in segments)
+        gap = GAP if nth < len(cells) - 1 else 0
+        line += [*segments, Segment(" " * (tile - used + gap))]
+    return line
+
+
+def _lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[Segment]:
+    """The lines without the blanks at their ends that nobody sees."""
+    for line in lines:
+        while line and not (line[-1].text.strip() or (line[-1].style or _PLAIN).bgcolor):
+            line = line[:-1]
+        yield from line
+        yield Segment.line()

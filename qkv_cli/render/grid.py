@@ -1,0 +1,78 @@
+"""Levels as lines of cells: runs of one ink are one segment, so that long texts draw fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.segment import Segment
+from rich.style import Style
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.render.inks import DOT, Ink, Ramp
+from qkv_cli.render.weights import MASKED, Levels, short_number
+
+Line = list[Segment]
+
+
+def whole_cells(levels: Levels, ramp: Ramp, width: int) -> list[Line]:
+    """A line for each row, `width` columns a cell."""
+    cells = [(ink.cell(width), ink.style) for ink in ramp.inks]
+    cells.append((" " * width, Style.null()))  # MASKED is the last
+    return [
+        [Segment(cells[level][0] * length, cells[level][1]) for level, length in _runs(row)]
+        for row in levels
+    ]
+
+
+def below(line: Line) -> Line:
+    """The second line of a cell that is two lines high: its dot stands in the first alone."""
+    return [Segment(segment.text.replace(DOT, " "), segment.style) for segment in line]
+
+
+def half_blocks(levels: Levels, ramp: Ramp) -> list[Line]:
+    """A line for each two rows, one column a cell; a missing last row is left bare."""
+    if len(levels) % 2:
+        levels = np.vstack([levels, np.full((1, levels.shape[1]), MASKED)])
+    n = len(ramp.inks) + 1
+    pairs = levels[0::2] % n * n + levels[1::2] % n
+    made = {pair: _half(divmod(pair, n), ramp.inks) for pair in np.unique(pairs).tolist()}
+    return [
+        [Segment(made[pair][0] * length, made[pair][1]) for pair, length in _runs(row)]
+        for row in pairs
+    ]
+
+
+def _half(pair: tuple[int, int], inks: Sequence[Ink]) -> tuple[str, Style]:
+    upper, lower = (inks[level].style.bgcolor if level < len(inks) else None for level in pair)
+    if upper is not None:
+        return "▀", Style(color=upper, bgcolor=lower)
+    return ("▄", Style(color=lower)) if lower is not None else (" ", Style.null())
+
+
+def numbered_cells(levels: Levels, weights: Array, ramp: Ramp, width: int) -> list[Line]:
+    """The weights themselves, in cells of their ink; shades stand beside them."""
+    return [
+        [
+            _numbered(ramp.inks[level] if level != MASKED else None, weight, width)
+            for level, weight in zip(row, numbers, strict=True)
+        ]
+        for row, numbers in zip(levels.tolist(), weights.tolist(), strict=True)
+    ]
+
+
+def _numbered(ink: Ink | None, weight: float, width: int) -> Segment:
+    if ink is None:
+        return Segment(" " * width, Style.null())
+    text = short_number(weight)
+    if ink.glyph == " ":
+        return Segment(text.center(width) if width > 5 else text.rjust(width - 1) + " ", ink.number)
+    return Segment((ink.glyph + text).ljust(width), ink.number)
+
+
+def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """(level, how many of it) along a row."""
+    starts = np.flatnonzero(np.diff(row, prepend=row[0] - 1))
+    lengths = np.diff(starts, append=len(row))
+    return zip(row[starts].tolist(), lengths.tolist(), strict=True)

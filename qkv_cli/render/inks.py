@@ -1,0 +1,133 @@
+"""Inks: how each level of weight is drawn, from the least to the most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from rich.color import Color, ColorType
+from rich.style import Style
+
+from qkv_cli.render.colour import Rgb, from_hex, oklab, ramp, text_on
+
+Depth = Literal["truecolor", "256", "standard"]
+Background = Literal["dark", "light"]
+
+# The ground of a map is a little off the background: so a map has a body, and what cannot be
+# looked at, which is left bare, differs from what nobody looks at.
+GROUND: dict[Background, Rgb] = {"dark": from_hex("211f29"), "light": from_hex("f0eee8")}
+LEVELS = 48
+DOT = "·"
+SHADES = "░▒▓█"
+STROKES = "-=≡▤"  # below zero
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """One level: a glyph over a ground."""
+
+    glyph: str
+    style: Style
+    number: Style  # of a number written into the cell
+
+    def cell(self, width: int) -> str:
+        """The glyph over a cell's width; the dot of nothing stands alone in it."""
+        return DOT.center(width) if self.glyph == DOT else self.glyph * width
+
+
+NOTHING = Ink(DOT, Style(dim=True), Style(dim=True))  # a weight of about 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Inks in order. `zero` says which one stands for 0: the first, or the middle one."""
+
+    inks: Sequence[Ink]
+    zero: int
+
+
+Arm = list[Ink]  # from zero outwards
+
+
+def shades(*, signed: bool) -> Ramp:
+    """Without colour: the amount of ink on the cell is the weight."""
+    none = Style.null()
+    above = [NOTHING, *(Ink(glyph, none, none) for glyph in SHADES)]
+    below = [Ink(glyph, none, none) for glyph in reversed(STROKES)] if signed else []
+    return Ramp([*below, *above], len(below))
+
+
+def solids(colours: Sequence[str], standard: Sequence[int], depth: Depth, on: Background) -> Arm:
+    """Flat colours from the ground away, each further from it in lightness than the last."""
+    if depth == "standard":
+        return _sixteen(standard, on)
+    ground = oklab(GROUND[on])[0]
+    anchors = [from_hex(code) for code in colours]
+    # Anchors too near the ground would give the smallest weights the strongest hue.
+    if on == "light":
+        anchors = [a for a in reversed(anchors) if oklab(a)[0] < ground - 0.17]
+    else:
+        anchors = [a for a in anchors if oklab(a)[0] > ground + 0.1]
+    even = ramp([GROUND[on], *anchors], LEVELS)
+    if depth == "truecolor":
+        return [_flat(Color.from_rgb(*rgb)) for rgb in even]
+    return [_flat(Color.from_ansi(n)) for n in _in_256(even)]
+
+
+def joined(above: Arm, below: Arm) -> Ramp:
+    """Two arms that meet at zero, in as many steps on either side."""
+    n = min(len(above), len(below))
+    up, down = _thinned(above, n), _thinned(below, n)
+    return Ramp([*reversed(down[1:]), *up], n - 1)
+
+
+def mixed(arm: Arm) -> Arm:
+    """More levels out of few colours: each shaded into the next."""
+    steps = [NOTHING]
+    for one, two in pairwise(arm):
+        ink = Style(color=two.style.bgcolor, bgcolor=one.style.bgcolor)
+        steps += [Ink(shade, ink, two.number) for shade in SHADES[:-1]]
+        steps.append(two)
+    return steps
+
+
+def _flat(colour: Color) -> Ink:
+    on_dark = text_on(_in_truth(colour)) == (255, 255, 255)
+    if colour.type is ColorType.STANDARD:
+        text = Color.from_ansi(15 if on_dark else 0)
+    else:  # 16 and 231 are black and white in every terminal, 0 and 15 what its owner likes
+        text = Color.from_ansi(231 if on_dark else 16)
+    return Ink(" ", Style(bgcolor=colour), Style(color=text, bgcolor=colour))
+
+
+def _sixteen(standard: Sequence[int], on: Background) -> Arm:
+    numbers = standard if on == "dark" else [*reversed(standard)]
+    ground = Ink(" ", Style.null(), Style(dim=True))
+    return [ground, *(_flat(Color.from_ansi(n)) for n in numbers)]
+
+
+def _in_256(even: Iterable[Rgb]) -> list[int]:
+    """The nearest of the fixed 240 colours, where that is a step on and none back."""
+    table = {n: oklab(_in_truth(Color.from_ansi(n))) for n in range(16, 256)}
+    chosen: list[int] = []
+    labs = [oklab(rgb) for rgb in even]
+    away = 1 if labs[-1][0] > labs[0][0] else -1
+    for lab in labs:
+        nearest = min(
+            table, key=lambda n: sum((x - y) ** 2 for x, y in zip(table[n], lab, strict=True))
+        )
+        if not chosen or away * (table[nearest][0] - table[chosen[-1]][0]) > 0.005:
+            chosen.append(nearest)
+    return chosen
+
+
+def _thinned(arm: Arm, n: int) -> Arm:
+    return [arm[round(i * (len(arm) - 1) / (n - 1))] for i in range(n)]
+
+
+def _in_truth(colour: Color) -> Rgb:
+    """Its colour where the terminal's owner has not changed it."""
+    red, green, blue = colour.get_truecolor()
+    return red, green, blue

@@ -1,0 +1,112 @@
+"""What a reader must know to read the maps, each said once and only where it applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.render.inks import Ramp
+from qkv_cli.render.layout import Plan
+from qkv_cli.render.weights import number
+from qkv_cli.views import HeadMaps
+
+_DIM = Style(dim=True)
+BAR = 24  # columns of the colour bar
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How the maps are drawn.
+
+    Attributes:
+        top: The weight that the last ink stands for: the largest that is shown.
+        values_asked, values: Whether numbers were asked for, and whether they had room.
+    """
+
+    top: float
+    signed: bool
+    values_asked: bool
+    values: bool
+    layout: Plan
+    ramp: Ramp
+    width: int
+
+
+def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
+    yield bar(shown)
+    notes = [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
+    yield Text(" · ".join(notes), style=_DIM, overflow="fold")
+
+
+def bar(shown: Shown) -> Text:
+    """The inks from least to most, with the numbers they stand for, and which way to read."""
+    inks = shown.ramp.inks
+    columns = max(len(inks) if len(inks) <= BAR else BAR, 2 * len(inks) if len(inks) < 12 else 0)
+    columns = min(columns, max(1, shown.width - 12))
+    line = Text(no_wrap=True, overflow="crop")
+    line.append(f"{number(-shown.top)} " if shown.signed else "0 ")
+    for step in np.rint(np.linspace(0, len(inks) - 1, columns)).astype(int).tolist():
+        line.append(inks[step].glyph, inks[step].style)
+    line.append(f" {number(shown.top)}")
+    reading = "   rows look, columns are looked at"
+    if line.cell_len + len(reading) <= shown.width:
+        return line.append(reading)
+    return line.append("\n" + reading.strip())
+
+
+def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:
+    several = len(maps.maps) > 1
+    yield (
+        f"{'one scale for all maps' if several else 'the scale'}: "
+        f"{number(shown.top)} is the largest weight shown"
+    )
+    if shown.signed:
+        yield "0 is in the middle of the bar"
+
+
+def _masks(maps: HeadMaps, weights: Sequence[Array]) -> Iterator[str]:
+    masked = np.isnan(weights[0])
+    if maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all():
+        yield "the diagonal is bare: a word does not attend to itself"
+    if maps.causal and masked.size > 1:
+        yield "the upper right is bare: it stands behind the word that looks"
+    empty = np.flatnonzero(masked.all(axis=1)).tolist()
+    if len(empty) == 1:
+        yield f"row {empty[0]} is empty: there is no other word to look at"
+    elif empty:
+        yield f"{len(empty)} rows are empty: there is no other word to look at"
+
+
+def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
+    layout = shown.layout
+    queries, keys = layout.blocks
+    if layout.heads == "ruler":
+        yield "numbers count words from 0"
+    if layout.half:
+        yield "two rows share a line"
+    if layout.blocks != (1, 1):
+        furthest = "the one furthest from 0" if shown.signed else "the largest"
+        yield f"each cell is {furthest} of {queries}x{keys} weights (queries x keys)"
+    if shown.values_asked and not shown.values:
+        yield "the numbers do not fit this width"
+    if layout.blocks != (1, 1) or (shown.values_asked and not shown.values):
+        yield _detail(maps, shown)
+
+
+def _detail(maps: HeadMaps, shown: Shown) -> str:
+    """What to ask for to see every weight."""
+    room = (shown.width - shown.layout.gutter) // (5 if shown.values_asked else 2)
+    first, last = maps.queries[0].i, maps.queries[-1].i
+    if maps.source is not None or room < 2:
+        return "a wider terminal shows more"
+    return f"--window {first}:{min(first + room, last + 1)} shows a part in detail"
+
+
+def _words(maps: HeadMaps) -> Iterator[str]:
+    if any(token.unknown for token in (*maps.queries, *maps.keys)):
+        yield "a ? marks a word that the model does not know"

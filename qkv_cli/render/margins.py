@@ -1,0 +1,109 @@
+"""What names the rows and the columns of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.cells import aligned
+from qkv_cli.render.grid import Line
+from qkv_cli.render.layout import MAX_WORD, Plan
+from qkv_cli.render.words import downwards, word
+from qkv_cli.views import HeadMaps
+
+_DIM, _PLAIN = Style(dim=True), Style.null()
+
+
+def heads(maps: HeadMaps, layout: Plan) -> list[Line]:
+    """What stands above each map, so that a column can be told from the next."""
+    columns, _ = layout.cell
+    if layout.heads == "across":
+        names = (word(key, columns - 1) for key in maps.keys)
+        return [[Segment(" ".join(aligned(name, columns - 1) for name in names))]]
+    if layout.heads == "in turn":
+        return [_in_turn(maps.keys, columns, first) for first in (0, 1)]
+    if layout.heads == "down":
+        height = layout.head_lines
+        signs = [downwards(key, height) for key in maps.keys]
+        return [
+            [Segment("".join(_centred(s[line], columns) for s in signs))] for line in range(height)
+        ]
+    return [[Segment(_ruler(maps.keys, layout.blocks[1]), _DIM)]]
+
+
+def _in_turn(keys: Sequence[Token], columns: int, first: int) -> Line:
+    """Every second key, which so has the room of two."""
+    line = [Segment(" " * columns * first)]
+    for at in range(first, len(keys), 2):
+        room = columns * min(2, len(keys) - at)
+        line.append(Segment(aligned(word(keys[at], room - 1), room)))
+    return line
+
+
+def _centred(sign: str, width: int) -> str:
+    left = (width - cell_len(sign)) // 2
+    return aligned(" " * left + sign, width)
+
+
+def _ruler(keys: Sequence[Token], block: int) -> str:
+    """Numbers of keys, each beginning over its column."""
+    columns = -(-len(keys) // block)
+    step = 5 if columns <= 20 else 10
+    ruler = ""
+    for column in range(0, columns, step):
+        mark = str(keys[column * block].i)
+        if column and (len(ruler) >= column or column + len(mark) > columns):
+            continue
+        ruler = ruler.ljust(column) + mark
+    return ruler[:columns]
+
+
+def row_labels(maps: HeadMaps, layout: Plan) -> list[Line]:
+    """What stands before each line: its word, and its number where keys are numbered."""
+    if layout.heads == "ruler":
+        return _numbered_rows(maps.queries, layout)
+    room = layout.gutter - 1
+    blank = Segment(" " * layout.gutter)
+    labels = [
+        Segment(
+            aligned(word(query, room), room, right=True) + " ", _DIM if query.special else _PLAIN
+        )
+        for query in maps.queries
+    ]
+    return [[line] for first in labels for line in (first, blank)[: layout.cell[1]]]
+
+
+def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
+    """A line's first number, and its words, or the first one of a block that is pooled."""
+    block, _ = layout.blocks
+    step = block * (2 if layout.half else 1)
+    digits = len(str(layout.last_index))
+    room = max(0, layout.gutter - digits - 2)
+    lines: list[Line] = []
+    for first in range(0, len(queries), step):
+        text = _sharing(queries[first : first + (step if block == 1 else 1)], room)
+        number = str(queries[first].i)
+        lines.append(
+            [
+                Segment(aligned(number, digits, right=True) + " ", _DIM),
+                Segment(aligned(text, room, right=True) + " "),
+            ]
+        )
+    return lines
+
+
+def _sharing(queries: Sequence[Token], room: int) -> str:
+    """One word or two in a room of so many cells."""
+    if len(queries) == 1:
+        return word(queries[0], room)
+    first, second = (word(query, MAX_WORD) for query in queries)
+    if cell_len(first) + 1 + cell_len(second) <= room:
+        return f"{first} {second}"
+    each = (room - 1) // 2
+    return (
+        f"{word(queries[0], each)} {word(queries[1], each)}" if each > 1 else word(queries[0], room)
+    )

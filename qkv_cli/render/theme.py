@@ -1,0 +1,82 @@
+"""What this terminal can show: its colours, its background, and the palette asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from rich.console import Console
+
+from qkv_cli.errors import UsageError
+from qkv_cli.render.inks import Background, Depth, Ramp, joined, mixed, shades, solids
+from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED
+
+__all__ = ["PALETTES", "Theme"]
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colour depth, background and palette of one output."""
+
+    depth: Depth | None = None  # None: no colour, shades carry the order
+    background: Background = "dark"
+    palette: str = DEFAULT
+
+    @classmethod
+    def detect(
+        cls,
+        console: Console,
+        *,
+        palette: str = DEFAULT,
+        background: Literal["auto", "dark", "light"] = "auto",
+    ) -> Theme:
+        """The theme for a console: without colour where it takes none (NO_COLOR, dumb, a pipe).
+
+        Raises:
+            UsageError: There is no such palette; the message names those there are.
+        """
+        if palette not in PALETTES:
+            raise UsageError(f"No palette {palette!r}: there are {', '.join(PALETTES)}.")
+        depth: Depth | None
+        match None if console.no_color else console.color_system:
+            case None:
+                depth = None
+            case "truecolor":
+                depth = "truecolor"
+            case "256":
+                depth = "256"
+            case _:
+                depth = "standard"
+        on = _terminal_background() if background == "auto" else background
+        return cls(depth, on, palette)
+
+    def ramp(self, *, signed: bool = False) -> Ramp:
+        """Inks for whole cells. Signed weights have two arms that meet at zero."""
+        return _ramp(self, signed, flat=False)
+
+    def pixels(self, *, signed: bool = False) -> Ramp:
+        """Inks of one flat colour each, as half blocks and written numbers need them."""
+        return _ramp(self, signed, flat=True)
+
+
+@lru_cache(maxsize=16)
+def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
+    if theme.depth is None:
+        return shades(signed=signed)
+    palette = PALETTES[theme.palette]
+    if signed and not palette.below:
+        palette = PALETTES[SIGNED]
+    more = mixed if theme.depth == "standard" and not flat else list
+    above = more(solids(palette.colours, palette.standard, theme.depth, theme.background))
+    if not signed:
+        return Ramp(above, 0)
+    below = solids(palette.below, palette.standard_below, theme.depth, theme.background)
+    return joined(above, more(below))
+
+
+def _terminal_background() -> Background:
+    """COLORFGBG is "foreground;background", as rxvt, Konsole and iTerm2 set it."""
+    last = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    return "light" if last == "7" or last in {str(n) for n in range(9, 16)} else "dark"

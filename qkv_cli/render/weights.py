@@ -1,0 +1,103 @@
+"""From patterns to what is drawn: masked cells apart, blocks pooled, weights as levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.views import HeadMap, HeadMaps
+
+Levels = NDArray[np.intp]  # [n_row, n_column], which ink; MASKED where there is none
+MASKED = -1
+
+
+def visible(maps: HeadMaps) -> list[Array]:
+    """Each map's pattern, [n_query, n_key], nan where the query cannot look.
+
+    The scores know. Where they are not kept (averages, files) a mask is taken to be there
+    only if it has its shape in every map of the layer: a diagonal or a triangle of zeros.
+    """
+    shape = (len(maps.queries), len(maps.keys))
+    by_layer = {
+        m.layer: _zeros_in_the_shape_of_a_mask(
+            [n.pattern for n in maps.maps if n.layer == m.layer], shape, maps
+        )
+        for m in maps.maps
+        if m.scores is None
+    }
+    return [_without_masked(m, by_layer) for m in maps.maps]
+
+
+def _without_masked(m: HeadMap, by_layer: dict[int, NDArray[np.bool_]]) -> Array:
+    masked = by_layer[m.layer] if m.scores is None else np.isneginf(m.scores)
+    pattern = np.asarray(m.pattern, dtype=np.float64)
+    return np.where(masked | ~np.isfinite(pattern), np.nan, pattern)
+
+
+def _zeros_in_the_shape_of_a_mask(
+    patterns: Sequence[Array], shape: tuple[int, int], maps: HeadMaps
+) -> NDArray[np.bool_]:
+    masked = np.zeros(shape, dtype=np.bool_)
+    if maps.source is not None or shape[0] != shape[1]:
+        return masked
+    unseen = np.all([p == 0 for p in patterns], axis=0)
+    diagonal = np.eye(len(unseen), dtype=np.bool_)
+    later = np.triu(np.ones(shape, dtype=np.bool_), 1)
+    for part in (diagonal, later) if maps.causal else (diagonal,):
+        if unseen[part].all():
+            masked |= part
+    return masked
+
+
+def largest(shown: Sequence[Array]) -> float:
+    """The largest amount in any map, whatever its sign; 0 where there is nothing to see."""
+    return max((float(np.nanmax(np.abs(w))) for w in shown if not np.isnan(w).all()), default=0.0)
+
+
+def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
+    """The weight furthest from zero in each block of queries x keys; nan only if all are."""
+    if blocks == (1, 1):
+        return weights
+    absent = np.isnan(weights)
+    most = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks)
+    least = _reduce(np.minimum, np.where(absent, np.inf, weights), blocks)
+    found: Array = np.where(most >= -least, most, least)
+    return np.where(np.isinf(found), np.nan, found)
+
+
+def _reduce(ufunc: np.ufunc, weights: Array, blocks: tuple[int, int]) -> Array:
+    for axis, size in enumerate(blocks):
+        weights = ufunc.reduceat(weights, np.arange(0, weights.shape[axis], size), axis=axis)
+    return weights
+
+
+def levels(weights: Array, top: float, n_inks: int, zero: int) -> Levels:
+    """Which ink each weight gets: 0 is ink `zero`, `top` the last."""
+    steps = (n_inks - 1 - zero) / top if top else 0.0
+    found = np.rint(np.nan_to_num(weights) * steps).astype(np.intp) + zero
+    return np.where(np.isnan(weights), MASKED, np.clip(found, 0, n_inks - 1))
+
+
+def number(weight: float) -> str:
+    """A weight in two figures: .62, 1.0, -.31, 12; .031 where less than a tenth."""
+    amount = abs(weight)
+    if amount >= 9.95:
+        text = f"{amount:.0f}"
+    elif amount >= 0.995:
+        text = f"{amount:.1f}"
+    elif amount >= 0.0995:
+        text = f"{amount:.2f}"[1:]
+    else:
+        text = f"{amount:.3f}"[1:] if amount >= 0.0005 else "0"
+    return f"-{text}" if weight < 0 and text != "0" else text
+
+
+def short_number(weight: float) -> str:
+    """The same in two decimals at most, for a cell."""
+    text = number(weight)
+    if len(text.lstrip("-.")) < 3 or "." not in text:
+        return text
+    return number(0.0) if abs(weight) < 0.005 else f"{weight:.2f}".replace("0.", ".", 1)

@@ -1,0 +1,44 @@
+"""How the tokens of one text are called in a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.cells import ELLIPSIS, clusters, label
+
+UNKNOWN = "?"
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def word(token: Token, width: int | None = None) -> str:
+    """A token's label; a question mark behind it says that the model does not know it."""
+    text = token.text or token.token
+    if not token.unknown:
+        return label(text, width)
+    return label(text, None if width is None else max(0, width - 1)) + UNKNOWN[:width]
+
+
+def widest(tokens: Sequence[Token]) -> int:
+    return max(cell_len(word(token)) for token in tokens)
+
+
+def downwards(token: Token, height: int) -> list[str]:
+    """A token's signs from top to bottom, as many as `height`, standing on the map."""
+    signs = clusters(token.text or token.token) + [UNKNOWN] * token.unknown
+    if len(signs) > height:
+        signs = [*signs[: height - 1], "⋮" if height > 1 else ELLIPSIS]
+    return [""] * (height - len(signs)) + signs
+
+
+def told_apart(tokens: Sequence[Token], width: int) -> list[str]:
+    """Words for a sentence: those that stand more than once bear their place."""
+    said = [word(token, width) for token in tokens]
+    often = Counter(text.casefold() for text in said)
+    return [
+        text + str(token.i).translate(_SUBSCRIPT) if often[text.casefold()] > 1 else text
+        for token, text in zip(tokens, said, strict=True)
+    ]
