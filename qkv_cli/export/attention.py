@@ -103,7 +103,8 @@ def read(data: bytes) -> list[HeadMaps]:
     try:
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise InputError("This is neither JSON nor an .npz archive.") from error
+        where = f"{error.reason} at byte {error.start}"
+        raise InputError(f"This is neither JSON nor an .npz archive: {where}.") from error
     if text.startswith(",".join(CSV_COLUMNS)):
         raise InputError("CSV keeps neither the text nor the model: read .json, .jsonl or .npz.")
     return _stream(text)

@@ -80,7 +80,8 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
         raise
     # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
     except Exception as error:
-        raise InputError(f"This is no readable .npz archive: {error}.") from error
+        said = str(error).rstrip(".")[:100] or type(error).__name__
+        raise InputError(f"This is no readable .npz archive: {said}.") from error
     for name, array in members.items():
         if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
             raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import qkv_cli.export
@@ -22,6 +23,8 @@ SCHEMA = json.loads(
     (Path(qkv_cli.export.__file__).parent / "attention.schema.json").read_text(encoding="utf-8")
 )
 VALID = jsonschema.Draft202012Validator(SCHEMA)
+# A loaded machine is no failure.
+quick = settings(max_examples=50, deadline=None)
 ARRAYS = ("pattern", "scores", "q", "k", "v", "z")
 
 

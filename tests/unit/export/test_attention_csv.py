@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from export_examples import any_text, example, head_maps, two_texts
+from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
 from qkv_cli.export.attention import to_csv
@@ -24,6 +24,7 @@ def test_is_the_golden_table() -> None:
     assert "".join(to_csv(example())).encode() == (GOLDEN / "zzyx.csv").read_bytes()
 
 
+@quick
 @given(head_maps())
 def test_every_weight_is_there_exactly_once(maps: HeadMaps) -> None:
     rows = iter(_rows(maps))
@@ -56,6 +57,7 @@ def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> Non
     assert [row["query"] for row in rows[:: len(words)]] == shown
 
 
+@quick
 @given(any_text)
 def test_any_token_is_one_line_of_printable_utf8(text: str) -> None:
     token = replace(example().queries[0], text=text)

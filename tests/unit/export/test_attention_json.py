@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_examples import ARRAYS, VALID, any_text, example, f32, head_maps, only, same, two_texts
+from export_examples import (
+    ARRAYS,
+    VALID,
+    any_text,
+    example,
+    f32,
+    head_maps,
+    only,
+    quick,
+    same,
+    two_texts,
+)
 from hypothesis import given
 
 from qkv_cli import __version__
@@ -34,6 +45,7 @@ def test_comes_back_as_what_was_included(maps, include) -> None:
     assert same(from_json(text), only(maps, include))
 
 
+@quick
 @given(head_maps())
 def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
     text = to_json(maps, ARRAYS[1:])
@@ -42,6 +54,7 @@ def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
     assert text.isascii() and text.isprintable()
 
 
+@quick
 @given(any_text)
 def test_any_text_is_one_printable_line(text: str) -> None:
     assert to_json(replace(example(), text=text)).isprintable()

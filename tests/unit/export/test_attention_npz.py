@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from export_examples import ARRAYS, VALID, example, head_maps, only, same, two_texts
+from export_examples import ARRAYS, VALID, example, head_maps, only, quick, same, two_texts
 from hypothesis import given
 
 from qkv_cli.errors import InputError, UsageError
@@ -25,6 +25,7 @@ def test_comes_back_as_what_was_included(maps, include) -> None:
     assert same(from_npz(to_npz(maps, include)), only(maps, include))
 
 
+@quick
 @given(head_maps())
 def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
     [back] = read(to_npz(maps, ARRAYS[1:]))
@@ -137,3 +138,11 @@ def test_a_header_that_claims_more_than_the_file_has_is_refused() -> None:
 def test_a_stump_is_no_archive(data: bytes) -> None:
     with pytest.raises(InputError, match="archive"):
         read(data)
+
+
+def test_what_zipfile_says_of_damage_is_kept_short() -> None:
+    data = to_npz(example()).replace(b"meta.npy", b"\xff" * 8, 1)
+    data = data[:26] + (1000).to_bytes(2, "little") + data[28:]  # the name is 1000 bytes long
+    with pytest.raises(InputError, match=r"no readable \.npz archive: File name in") as error:
+        read(data)
+    assert len(str(error.value)) < 160

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from export_examples import finite
+from export_examples import finite, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +11,7 @@ from qkv_cli.core.arrays import softmax
 from qkv_cli.export.numbers import decimals
 
 
+@quick
 @given(st.lists(finite, min_size=1, max_size=20))
 def test_reads_back_as_the_same_float32(numbers: list[float]) -> None:
     [row] = decimals(np.array([numbers], dtype=np.float32))
