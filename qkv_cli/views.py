@@ -72,7 +72,7 @@ class Selection:
             UsageError: It says what was asked for and what exists.
         """
         chosen: dict[int, list[int]] = {}
-        names = [head for head in heads if head[:1] in "Ll"]
+        names = [head for head in heads if head.startswith(("L", "l"))]
         plain = [head for head in heads if head not in names]
         if plain or layers or not names:
             wanted = _indices("head", plain or ["all"], n_heads)

@@ -114,9 +114,14 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[Token]:
         found = self.split.encode(text).offsets
-        return [self._token(i, text[start:end], start, end) for i, (start, end) in enumerate(found)]
+        bounds = [start for start, _ in found] + [len(text)]
+        return [self._token(i, text, *span, bounds[i + 1]) for i, span in enumerate(found)]
 
-    def _token(self, i: int, text: str, start: int, end: int) -> Token:
+    def _token(self, i: int, text: str, start: int, end: int, bound: int) -> Token:
+        # Where NFC joins a word's last letter and its accent, the offset ends before the
+        # accent; but only spaces stand between two words.
+        end = max(end, start + len(text[start:bound].rstrip()))
+        text = text[start:end]
         word = self.split.normalizer.normalize_str(text)
         known = self.words.find(word)
         id = len(self.words) if known is None else known
