@@ -1,0 +1,49 @@
+"""What starting up really imports, seen from a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from qkv_cli.store.catalogue import DEFAULT, find
+
+_RUN = """
+import json, sys
+from qkv_cli.commands.app import main
+sys.argv = ["qkv", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as leaving:
+    print(json.dumps([leaving.code or 0, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def imported(*args: str) -> set[str]:
+    """The top-level modules that `qkv ARGS` has imported when it ends well."""
+    found = subprocess.run(
+        [sys.executable, "-c", _RUN, *args], capture_output=True, text=True, check=True
+    )
+    code, modules = json.loads(found.stderr.splitlines()[-1])
+    assert code == 0, found.stderr
+    assert found.stdout
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_help_imports_no_arrays_no_tokenizer_and_no_vectors() -> None:
+    for args in (["--help"], ["attend", "--help"]):
+        heavy = {"numpy", "tokenizers", "gensim", "scipy", "safetensors", "textual"}
+        assert not imported(*args) & heavy
+
+
+def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
+    modules = imported("attend", "the river bank", "-m", DEFAULT)
+    assert {"numpy", "tokenizers"} <= modules
+    assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual"}
+
+
+def test_the_embedded_model_is_in_the_package() -> None:
+    import qkv_cli
+
+    assert find(DEFAULT).is_relative_to(Path(qkv_cli.__file__).parent)
