@@ -161,6 +161,15 @@ def average(maps: Sequence[HeadMap]) -> list[HeadMap]:
     return means
 
 
+def windowed(maps: HeadMaps, asked: str) -> HeadMaps:
+    """What `--window` asks for: START:STOP as in a Python slice; see `window`."""
+    match = re.fullmatch(r"(\d*):(\d*)", asked)
+    if not match:
+        raise UsageError(f"{asked!r} is no window: write START:STOP, such as 20:60.")
+    start, stop = (int(end) if end else None for end in match.groups())
+    return window(maps, start or 0, len(maps.queries) if stop is None else stop)
+
+
 def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
     """Only the tokens from `start` to before `stop`, of queries and, in one text, of keys.
 

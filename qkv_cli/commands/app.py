@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from qkv_cli import __version__
-from qkv_cli.commands import attend
+from qkv_cli.commands import attend, explain, render
+from qkv_cli.commands.output import note
 from qkv_cli.errors import QkvError
 
 app = typer.Typer(
     name="qkv",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(attend.attend)
+app.command()(explain.explain)
+app.command()(render.render)
 
 
 def _version(wanted: bool) -> None:
@@ -49,6 +54,8 @@ def main() -> NoReturn:
     0 is success (a reader that closed the pipe has had what it wanted), 2 a wrong
     usage, 130 Ctrl-C, 1 the rest.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -58,6 +65,10 @@ def main() -> NoReturn:
         code = 130
     except BrokenPipeError:
         code = 0
+    except SystemExit as leaving:
+        # Typer turns a closed pipe into exit code 1.
+        broken = isinstance(leaving.__context__, BrokenPipeError)
+        code = 0 if broken else int(leaving.code or 0)
     except MemoryError:
         code = _say("There is not enough memory for this text.")
     except OSError as error:
@@ -66,12 +77,10 @@ def main() -> NoReturn:
 
 
 def _say(error: Exception | str) -> int:
-    """One line on stderr. Control characters of what was found are shown, never sent."""
+    """One line on stderr, and the exit code."""
     message = error.format_message() if isinstance(error, TyperException) else str(error)
-    line = " ".join(message.split())
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     try:
-        print(f"qkv: {safe}", file=sys.stderr)  # noqa: T201
+        note(message)
     except OSError as broken:
         if broken.errno not in (errno.EPIPE, errno.ENOSPC):
             raise

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +64,37 @@ def to_csv(maps: HeadMaps) -> Iterator[str]:
             yield "".join(f"{start},{key},{weight}\n" for key, weight in weights)
 
 
-def write(path: Path, maps: Sequence[HeadMaps], include: Collection[str] = ()) -> None:
-    """Write a file whose suffix chooses its format: all of it, or nothing.
+def write(
+    path: Path, maps: Sequence[HeadMaps], include: Collection[str] = (), *, kind: str | None = None
+) -> None:
+    """Write a file of a kind, by default that of its suffix: all of it, or nothing.
 
     Raises:
-        UsageError: An unknown suffix, or several texts for a file that holds one.
+        UsageError: An unknown kind, or several texts for a file that holds one.
         OSError: The disk does not take it.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    kind = kind or path.suffix.lower().removeprefix(".")
+    if f".{kind}" not in SUFFIXES:
         raise UsageError(f"{str(path)!r} has no suffix that is known: {', '.join(SUFFIXES)}.")
-    if len(maps) != 1 and suffix != ".jsonl":
-        raise UsageError(f"A {suffix} file holds one text, these are {len(maps)}: write .jsonl.")
-    if include and suffix == ".csv":
+    if len(maps) != 1 and kind != "jsonl":
+        raise UsageError(f"A .{kind} file holds one text, these are {len(maps)}: write .jsonl.")
+    if include and kind == "csv":
         raise UsageError("CSV holds the weights alone: --include goes with .json, .jsonl and .npz.")
-    place(path, _encoded(suffix, maps, include))
+    place(path, encoded(kind, maps, include))
 
 
-def _encoded(suffix: str, maps: Sequence[HeadMaps], include: Collection[str]) -> Iterator[bytes]:
-    for one in maps:
-        if suffix == ".npz":
+def encoded(kind: str, maps: Iterable[HeadMaps], include: Collection[str]) -> Iterator[bytes]:
+    """A file's bytes in pieces; of several texts, one after the other.
+
+    Raises:
+        UsageError: A second text for CSV, in which texts cannot be told apart.
+    """
+    for index, one in enumerate(maps):
+        if kind == "npz":
             yield to_npz(one, include)
-        elif suffix == ".csv":
+        elif kind == "csv":
+            if index:
+                raise UsageError("CSV holds one text: choose --format jsonl for several.")
             yield from (piece.encode() for piece in to_csv(one))
         else:
             yield from (piece.encode() for piece in pieces(one, include))

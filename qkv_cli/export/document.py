@@ -64,10 +64,14 @@ def map_head(m: HeadMap) -> dict[str, Any]:
 
 
 def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
-    """The document's text, a map at a time, so that a file never lies in memory whole."""
+    """The document's text, a map at a time, so that a file never lies in memory whole.
+
+    Raises:
+        UsageError, InputError: See `arrays`; before the first piece.
+    """
+    checked = [arrays(m, include) for m in maps.maps]
     yield dumps(head(maps))[:-1] + ',"maps":['
-    for index, m in enumerate(maps.maps):
-        found = arrays(m, include)
+    for index, (m, found) in enumerate(zip(maps.maps, checked, strict=True)):
         numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in found.items())
         yield f"{',' if index else ''}{dumps(map_head(m))[:-1]},{numbers}}}"
     yield "]}"

@@ -19,6 +19,12 @@ def home() -> Path:
     return Path(data) / "qkv"
 
 
+def names() -> list[str]:
+    """The models that are there, the embedded ones first."""
+    rooms = (EMBEDDED, home() / "models")
+    return [folder.parent.name for room in rooms for folder in sorted(room.glob("*/config.json"))]
+
+
 def find(name: str) -> Path:
     """The folder of a model: an embedded one, one of the user's, or a path.
 

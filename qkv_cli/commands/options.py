@@ -1,0 +1,163 @@
+"""The options that commands share, declared once. Nothing here imports an array."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_MODEL, _MAPS = "Model", "Which maps"
+_PICTURE, _RESULT = "Picture", "Result"
+
+
+def _models() -> list[str]:
+    from qkv_cli.store.catalogue import names
+
+    return names()
+
+
+def _palettes() -> list[tuple[str, str]]:
+    from qkv_cli.render.palettes import PALETTES
+
+    return [(name, palette.about) for name, palette in PALETTES.items()]
+
+
+TextArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TEXT", help="The text, in quotes; '-' is standard input.", show_default=False
+    ),
+]
+FileOption = Annotated[
+    list[Path] | None,
+    typer.Option("--file", "-f", metavar="FILE", help="Read the text from a file. Repeatable."),
+]
+LinesOption = Annotated[bool, typer.Option("--lines", help="Each line is a text of its own.")]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Cross-attention: keys and values from this text."),
+]
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        envvar="QKV_MODEL",
+        help="A model's name or folder.",
+        autocompletion=_models,
+        rich_help_panel=_MODEL,
+    ),
+]
+WeightingName = Literal["softmax", "hard", "linear"]
+WeightingOption = Annotated[
+    WeightingName,
+    typer.Option(
+        help="A soft blend of values, the best key's value, or no normalisation.",
+        rich_help_panel=_MODEL,
+    ),
+]
+CausalOption = Annotated[
+    bool, typer.Option("--causal", help="Mask what stands to the right.", rich_help_panel=_MODEL)
+]
+RandomHeadsOption = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", min=0, help="Untrained heads instead.", rich_help_panel=_MODEL),
+]
+
+LayerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="LAYER",
+        help="3, -1, 0:4 or all. Repeatable. The last if not given.",
+        rich_help_panel=_MAPS,
+    ),
+]
+HeadOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head",
+        "-H",
+        metavar="HEAD",
+        help="3, -1, 0:4, L0H3 or L0H*. Repeatable.",
+        rich_help_panel=_MAPS,
+    ),
+]
+MeanOption = Annotated[
+    bool, typer.Option("--mean", help="The average of these heads.", rich_help_panel=_MAPS)
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="START:STOP", help="Only these tokens, such as 20:60.", rich_help_panel=_MAPS
+    ),
+]
+
+ValuesOption = Annotated[
+    bool, typer.Option("--values", help="Weights as numbers.", rich_help_panel=_PICTURE)
+]
+LinksOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Strongest links told in words.", rich_help_panel=_PICTURE
+    ),
+]
+ColorName = Literal["auto", "always", "never"]
+ColorOption = Annotated[
+    ColorName,
+    typer.Option(help="auto: as the terminal and NO_COLOR say.", rich_help_panel=_PICTURE),
+]
+PaletteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="viridis, cividis, magma, blues, greys, ...",
+        autocompletion=_palettes,
+        rich_help_panel=_PICTURE,
+    ),
+]
+BackgroundName = Literal["auto", "dark", "light"]
+BackgroundOption = Annotated[
+    BackgroundName, typer.Option(help="Of the terminal.", rich_help_panel=_PICTURE)
+]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COLUMNS",
+        min=20,
+        max=10_000,
+        help="As wide as this, not as the terminal.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
+]
+FormatName = Literal["text", "json", "jsonl", "csv"]
+FormatOption = Annotated[
+    FormatName | None,
+    typer.Option("--format", help="text if not given.", rich_help_panel=_RESULT),
+]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Write scores,q,k,v,z beside the pattern.",
+        rich_help_panel=_RESULT,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Its suffix chooses: .txt .json .jsonl .csv .npz",
+        rich_help_panel=_RESULT,
+    ),
+]

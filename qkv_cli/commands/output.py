@@ -1,0 +1,161 @@
+"""Where a result goes: pictures and documents, to standard output or into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qkv_cli.commands.options import BackgroundName, ColorName, FormatName
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from qkv_cli.core.tokens import Token
+    from qkv_cli.render.theme import Theme
+    from qkv_cli.views import HeadMaps
+
+Kind = Literal["text", "json", "jsonl", "csv", "npz"]
+SUFFIXES: dict[str, Kind] = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".npz": "npz",
+}
+SHOWN = 5  # unknown words that are named
+Draw = Callable[["HeadMaps", "Theme"], "RenderableType"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures look: colour, palette, background, width."""
+
+    color: ColorName = "auto"
+    palette: str = "viridis"
+    background: BackgroundName = "auto"
+    width: int | None = None
+
+    def text(self, draw: Callable[[Theme], RenderableType], *, to_file: bool = False) -> str:
+        """A picture as the characters and control codes that show it.
+
+        Raises:
+            UsageError: There is no such palette.
+        """
+        from qkv_cli.render.theme import Theme
+
+        console = self._console(to_file=to_file)
+        theme = Theme.detect(console, palette=self.palette, background=self.background)
+        with console.capture() as capture:
+            console.print(draw(theme))
+        return capture.get()
+
+    def _console(self, *, to_file: bool) -> Console:
+        """Rich's view of where this goes: its width, and which colours it takes."""
+        from rich.console import Console
+
+        always = self.color == "always"
+        shown = always or not (to_file or self.color == "never")
+        console = Console(
+            force_terminal=True if always else None if shown else False,
+            no_color=False if always else None if shown else True,
+            width=self.width,
+            highlight=False,
+        )
+        if always and console.color_system is None:  # a dumb terminal, or no TERM at all
+            return Console(
+                force_terminal=True,
+                no_color=False,
+                width=self.width,
+                highlight=False,
+                color_system="standard",
+            )
+        return console
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A kind of file, where it goes, and what it holds beside the patterns."""
+
+    kind: Kind
+    path: Path | None  # None: standard output
+    include: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        path: Path | None,
+        asked: FormatName | None,
+        *,
+        as_json: bool,
+        include: Sequence[str] = (),
+    ) -> Target:
+        """What is asked for, else what the file's suffix says, else text.
+
+        Raises:
+            UsageError: --json, --format and the suffix disagree, or nothing says.
+        """
+        if as_json and asked not in (None, "json", "jsonl"):
+            raise UsageError(f"--json or --format {asked}: one of them.")
+        kind: Kind | None = asked or ("json" if as_json else None)
+        if path is not None:
+            suffix = SUFFIXES.get(path.suffix.lower())
+            if kind is None and suffix is None:
+                raise UsageError(f"{path} does not say what it is: {', '.join(SUFFIXES)}.")
+            if kind and suffix and suffix not in (kind, kind + "l"):
+                raise UsageError(f"{path} or {kind}: the suffix says {suffix}.")
+            kind = suffix or kind
+        parts = [part.strip() for item in include for part in item.split(",")]
+        if parts and kind not in ("json", "jsonl", "npz"):
+            raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")
+        return cls(kind or "text", path, parts)
+
+    def send(self, text: str) -> None:
+        """Write what is ready."""
+        from qkv_cli.export.files import place
+
+        if self.path is None:
+            sys.stdout.write(text)
+        else:
+            place(self.path, [text.encode(errors="replace")])
+
+    def send_maps(self, results: Iterable[HeadMaps], look: Look, draw: Draw) -> None:
+        """Write each text's head maps, to standard output as soon as they are there."""
+        from qkv_cli.export.attention import encoded, write
+
+        if self.kind == "text":
+            to_file = self.path is not None
+            pictures = (look.text(partial(draw, maps), to_file=to_file) for maps in results)
+            if to_file:
+                self.send("\n".join(pictures))
+                return
+            for index, picture in enumerate(pictures):
+                self.send("\n" * bool(index) + picture)
+                sys.stdout.flush()
+        elif self.path is not None:
+            write(self.path, list(results), self.include, kind=self.kind)
+        else:
+            sys.stdout.flush()
+            for piece in encoded(self.kind, results, self.include):
+                sys.stdout.buffer.write(piece)
+
+
+def report_unknown(tokens: Iterable[Token], model: str) -> None:
+    """Say on stderr which words are unknown to the model, each once."""
+    words = list(dict.fromkeys(token.text for token in tokens if token.unknown))
+    if not words:
+        return
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    what = "1 word is" if len(words) == 1 else f"{len(words)} words are"
+    note(f"{what} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
+
+
+def note(message: str) -> None:
+    """One line on stderr. Control characters of what was found are shown, never sent."""
+    line = " ".join(message.split())
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"qkv: {safe}", file=sys.stderr)  # noqa: T201

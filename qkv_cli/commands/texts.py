@@ -1,0 +1,114 @@
+"""From what the command line names to the texts themselves."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from qkv_cli.errors import InputError, UsageError
+
+MAX_BYTES = 2**26  # of one text; attention over it would need a thousand times as much
+
+
+def read_texts(
+    text: Sequence[str] | None, files: Sequence[Path] | None, *, lines: bool = False
+) -> Iterator[str]:
+    """Each text to be looked at: TEXT, standard input or files; with `lines`, each of their lines.
+
+    Lines are handed on as they come, so that a pipe may stay open.
+
+    Raises:
+        UsageError: No text, or several ways to give one.
+        InputError: A file that is not there, or is no text.
+    """
+    given, paths = list(text or ()), list(files or ())
+    if given and paths:
+        raise UsageError("A text or --file: one of them.")
+    if len(given) > 1:
+        raise UsageError(
+            f"{len(given)} texts were given: put quotes around yours."
+        )
+    if not given and not paths:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("There is no text: give one in quotes, '-' for a pipe, or --file.")
+        given = ["-"]
+    if given and given[0] != "-":
+        whole = checked(given[0], "The text")
+        return _lines(whole.splitlines(), "The text") if lines else iter([whole])
+    return _streams(paths or [Path("-")], lines=lines)
+
+
+def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
+    """The one text to be looked at; see `read_texts`."""
+    found = list(read_texts(text, files))
+    if len(found) != 1:
+        raise UsageError(f"One text was expected, {len(found)} files were given.")
+    return found[0]
+
+
+def checked(text: str, name: str) -> str:
+    """A text from the command line, in which bytes that are no UTF-8 are lone surrogates."""
+    for at, character in enumerate(text):
+        if "\ud800" <= character <= "\udfff":
+            raise InputError(f"{name} is no UTF-8: see its character {at + 1}.")
+    return text
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file or, for '-', standard input holds."""
+    with _opened(path) as (file, _):
+        return file.read()
+
+
+def _streams(paths: Sequence[Path], *, lines: bool) -> Iterator[str]:
+    for path in paths:
+        with _opened(path) as (file, name):
+            if lines:
+                found = iter(partial(file.readline, MAX_BYTES + 1), b"")
+                yield from _lines((_decoded(line, name) for line in found), name)
+            else:
+                yield _decoded(file.read(MAX_BYTES + 1), name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """A file or, for '-', standard input, and what to call it in an error."""
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        if str(path) == "-":
+            yield sys.stdin.buffer, name
+        else:
+            with path.open("rb") as file:
+                yield file, name
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _lines(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Those that hold something."""
+    empty = True
+    for line in lines:
+        if line.strip():
+            empty = False
+            yield line.strip()
+    if empty:
+        raise InputError(f"{name} has no line with a word in it.")
+
+
+def _decoded(data: bytes, name: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name} is larger than {MAX_BYTES:,} bytes.")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{name} is UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`.")
+    if (at := data.find(b"\0")) >= 0:
+        raise InputError(f"{name} is binary, no text: byte {at + 1} is 0.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise InputError(f"{name} is no UTF-8: byte {error.start + 1} is 0x{byte:02x}.") from error

@@ -1,0 +1,79 @@
+"""`qkv render`: what was written is drawn and written again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TEXT = "The mango and the apple are fruits that grow on a tree"
+
+
+@pytest.fixture
+def written(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
+    """Run `qkv attend TEXT -m TINY -o NAME ARGS`; the file's path."""
+
+    def write(name: str, *args: str) -> Path:
+        assert qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name, *args).code == 0
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz"])
+@pytest.mark.parametrize(
+    "args", [[], ["--head", "L0H2", "--values"], ["--window", "3:8", "--mean"]]
+)
+def test_draws_what_attend_draws(qkv, tiny_glove, written, name, args) -> None:
+    drawn = qkv("attend", TEXT, "-m", tiny_glove, *args)
+    assert qkv("render", written(name), *args) == drawn
+
+
+def test_between_two_texts(qkv, tiny_glove, written) -> None:
+    drawn = qkv("attend", TEXT, "-m", tiny_glove, "--source", "the river bank")
+    assert qkv("render", written("a.json", "--source", "the river bank")) == drawn
+
+
+def test_reads_standard_input_and_several_files(qkv, written) -> None:
+    file = written("a.json")
+    once = qkv("render", "-", stdin=file.read_bytes())
+    assert once.code == 0
+    assert once.stdout == qkv("render", file).stdout
+    assert qkv("render", file, file).stdout == f"{once.stdout}\n{once.stdout}"
+
+
+def test_writes_other_formats(qkv, written, tmp_path) -> None:
+    file = written("a.json", "--include", "scores,k")
+    assert qkv("render", file, "-o", tmp_path / "a.npz", "--include", "k").code == 0
+    again = qkv("render", tmp_path / "a.npz", "--json", "--include", "k")
+    assert json.loads(again.stdout)["maps"][0]["k"] == json.loads(file.read_text())["maps"][0]["k"]
+    assert qkv("render", file, "--format", "csv").stdout.startswith("map,block,layer,head,")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "This is empty."),
+        (b"{", "This is no JSON:"),
+        (b"\x7fELF\x02", "This is no"),
+        (b'{"schema":"qkv.attention/2"}', "qkv.attention/2"),
+        (b"PK\x03\x04", "This is no readable .npz archive"),
+    ],
+)
+def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> None:
+    file = tmp_path / "broken"
+    file.write_bytes(data)
+    found = qkv("render", file)
+    assert (found.code, found.stdout) == (1, "")
+    assert said in found.stderr
+    assert str(file) in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_head_that_the_file_lacks(qkv, written) -> None:
+    found = qkv("render", written("a.json", "--head", "1"), "--head", "L0H2")
+    assert (found.code, found.stdout) == (2, "")
+    assert "The file has no L0H2: it has L0H1." in found.stderr
+    assert qkv("render").code == 2
