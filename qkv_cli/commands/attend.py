@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qkv_cli.commands import options
-from qkv_cli.commands.output import Look, Target, report_unknown
+from qkv_cli.commands.output import Look, Target
 from qkv_cli.commands.texts import checked, read_texts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from qkv_cli.views import HeadMaps
 
 
 def attend(
@@ -50,25 +43,27 @@ def attend(
     look = Look(color, palette, background, width)
     texts = read_texts(text, file, lines=lines)
 
+    from qkv_cli.commands.maps import head_maps
     from qkv_cli.loading import load
     from qkv_cli.render.attention import attention
     from qkv_cli.store.catalogue import find
-    from qkv_cli.views import HeadMaps, Selection, average, select, windowed
 
     loaded = load(find(model), random_heads=random_heads)
-    info = loaded.info
-    chosen = Selection.parse(layer or (), head or (), n_layers=info.n_layers, n_heads=info.n_heads)
     second = None if source is None else checked(source, "The source")
-
-    def results() -> Iterator[HeadMaps]:
-        for one in texts:
-            run = loaded.read(one, second, weighting=weighting, causal=causal)
-            report_unknown((*run.queries, *run.keys), info.name)
-            maps = select(run.layers, chosen)
-            maps = average(maps) if mean else maps
-            found = HeadMaps(info, weighting, causal, one, second, run.queries, run.keys, maps)
-            yield found if window is None else windowed(found, window)
-
+    results = (
+        head_maps(
+            loaded,
+            one,
+            second,
+            layers=layer or (),
+            heads=head or (),
+            weighting=weighting,
+            causal=causal,
+            mean=mean,
+            window=window,
+        )
+        for one in texts
+    )
     target.send_maps(
-        results(), look, lambda maps, theme: attention(maps, theme, values=values, links=links)
+        results, look, lambda maps, theme: attention(maps, theme, values=values, links=links)
     )

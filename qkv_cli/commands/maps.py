@@ -1,0 +1,43 @@
+"""From a loaded model and a text to the head maps that were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qkv_cli.commands.output import report_unknown
+from qkv_cli.views import HeadMaps, Selection, average, select, windowed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.core.attention import Weighting
+    from qkv_cli.loading import LoadedModel
+
+
+def head_maps(
+    loaded: LoadedModel,
+    text: str,
+    source: str | None = None,
+    *,
+    layers: Sequence[str] = (),
+    heads: Sequence[str] = (),
+    weighting: Weighting = "softmax",
+    causal: bool = False,
+    mean: bool = False,
+    window: str | None = None,
+) -> HeadMaps:
+    """Run a text through a model as far as its last chosen layer; report its unknown words.
+
+    Args:
+        layers, heads: See `Selection.parse`.
+        mean: The average of each layer's chosen heads in their place.
+        window: START:STOP, see `windowed`.
+    """
+    info = loaded.info
+    chosen = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
+    run = loaded.read(text, source, weighting=weighting, causal=causal)
+    report_unknown((*run.queries, *run.keys), info.name)
+    maps = select(run.layers, chosen)
+    maps = average(maps) if mean else maps
+    found = HeadMaps(info, weighting, causal, text, source, run.queries, run.keys, maps)
+    return found if window is None else windowed(found, window)
