@@ -90,7 +90,7 @@ def test_mean_is_the_mean(attend) -> None:
         (["-o", "map.csv", "--json"], "map.csv or json: the suffix says csv."),
         (["--source", "a tree", "--causal"], "--causal or --source."),
         (["--weighting", "soft"], "'soft' is not one of"),
-        (["--random-heads", "-1"], "greater than or equal to 0"),
+        (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
