@@ -18,9 +18,9 @@ from qkv_cli.render.inks import Ramp
 from qkv_cli.render.layout import GAP, Plan, Request, plan
 from qkv_cli.render.legend import Shown, legend
 from qkv_cli.render.links import link_lines
-from qkv_cli.render.margins import heads, row_labels
+from qkv_cli.render.margins import heads, row_labels, widest_line
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import largest, levels, pooled, short_number, visible
+from qkv_cli.render.weights import cell_number, largest, levels, pooled, visible
 from qkv_cli.render.words import widest
 from qkv_cli.views import HeadMaps
 
@@ -57,7 +57,7 @@ class AttentionPicture:
         flat = self.theme.depth is not None and (values or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
         shown = Shown(top, signed, self.values, values, layout, ramp, width)
-        yield from header(self.maps)
+        yield from header(self.maps, width)
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
             part = slice(first, first + layout.across)
@@ -77,6 +77,7 @@ class AttentionPicture:
             n_query=len(maps.queries),
             n_key=len(maps.keys),
             query_width=widest(maps.queries),
+            line_width=widest_line(maps.queries, 2 if colour else 1),
             key_width=widest(maps.keys),
             name_width=max(cell_len(m.name) for m in maps.maps),
             number_width=_number_width(weights, colour) if self.values else 0,
@@ -120,7 +121,7 @@ class AttentionPicture:
 def _number_width(weights: Sequence[Array], colour: bool) -> int:
     """Columns of the longest number, and of the shade beside it where there is no colour."""
     numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
-    longest = max((len(short_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
+    longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
     return longest + (not colour)
 
 
@@ -137,7 +138,13 @@ def _beside(label: Line, cells: Sequence[Line], tile: int) -> Line:
 def _lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[Segment]:
     """The lines without the blanks at their ends that nobody sees."""
     for line in lines:
-        while line and not (line[-1].text.strip() or (line[-1].style or _PLAIN).bgcolor):
+        while line and not (line[-1].text.strip() or _ground(line[-1])):
             line = line[:-1]
+        if line and not _ground(line[-1]):
+            line = [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)]
         yield from line
         yield Segment.line()
+
+
+def _ground(segment: Segment) -> bool:
+    return segment.style is not None and segment.style.bgcolor is not None

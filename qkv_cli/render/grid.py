@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from rich.style import Style
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.render.inks import DOT, Ink, Ramp
-from qkv_cli.render.weights import MASKED, Levels, short_number
+from qkv_cli.render.weights import MASKED, Levels, cell_number
 
 Line = list[Segment]
 
@@ -53,21 +54,21 @@ def _half(pair: tuple[int, int], inks: Sequence[Ink]) -> tuple[str, Style]:
 
 def numbered_cells(levels: Levels, weights: Array, ramp: Ramp, width: int) -> list[Line]:
     """The weights themselves, in cells of their ink; shades stand beside them."""
+    texts = [["" if isnan(x) else cell_number(x) for x in row] for row in weights.tolist()]
+    longest = max(len(text) for row in texts for text in row)
+    bare = Segment(" " * width, Style.null())
     return [
         [
-            _numbered(ramp.inks[level] if level != MASKED else None, weight, width)
-            for level, weight in zip(row, numbers, strict=True)
+            _numbered(ramp.inks[level], text.rjust(longest), width) if text else bare
+            for level, text in zip(row, numbers, strict=True)
         ]
-        for row, numbers in zip(levels.tolist(), weights.tolist(), strict=True)
+        for row, numbers in zip(levels.tolist(), texts, strict=True)
     ]
 
 
-def _numbered(ink: Ink | None, weight: float, width: int) -> Segment:
-    if ink is None:
-        return Segment(" " * width, Style.null())
-    text = short_number(weight)
+def _numbered(ink: Ink, text: str, width: int) -> Segment:
     if ink.glyph == " ":
-        return Segment(text.center(width) if width > 5 else text.rjust(width - 1) + " ", ink.number)
+        return Segment(text.center(width), ink.number)
     return Segment((ink.glyph + text).ljust(width), ink.number)
 
 

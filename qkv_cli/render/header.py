@@ -8,36 +8,37 @@ from rich.style import Style
 from rich.text import Text
 
 from qkv_cli.render.cells import label
+from qkv_cli.render.flow import flowing
 from qkv_cli.views import HeadMaps
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 _LOUD = Style(bold=True, reverse=True)
-_SOURCES = {
+_WEIGHTINGS = {
     "hard": "hard: all the weight to the best key",
     "linear": "linear: Q Kᵀ / √d, no softmax",
 }
 
 
-def header(maps: HeadMaps) -> Iterator[Text]:
+def header(maps: HeadMaps, width: int) -> Iterator[Text]:
     """The lines over the maps; texts are shown without anything in them acting."""
     model = maps.model
-    line = Text(label_line(model.name), style=_NAME, overflow="fold")
+    first = Text(label_line(model.name), _NAME).append("  ", Style.null())
     untrained = "untrained" in model.origin
     if untrained:
-        line.append("  ").append(" UNTRAINED ", _LOUD)
+        first = Text.assemble(first, (" UNTRAINED ", _LOUD), "  ")
     said = [
         label_line(model.type).replace("-", " "),
         f"{_count(model.n_layers, 'layer')} x {_count(model.n_heads, 'head')}",
         f"heads {label_line(model.origin)}",
     ]
     if maps.weighting != "softmax":
-        said.append(_SOURCES[maps.weighting])
+        said.append(_WEIGHTINGS[maps.weighting])
     if maps.causal:
-        said.append("causal: a word sees only what stands before it")
-    yield line.append("  " + " · ".join(said), Style(bold=False, dim=not untrained))
+        said.append("causal")
+    yield from flowing(said, width, Style.null() if untrained else _DIM, first)
     if maps.source is not None:
-        yield _text("queries", maps.text)
-        yield _text("keys and values", maps.source)
+        yield _text("queries", maps.text, width)
+        yield _text("keys and values", maps.source, width)
 
 
 def label_line(text: str) -> str:
@@ -45,9 +46,10 @@ def label_line(text: str) -> str:
     return " ".join(label(part) for part in text.split())
 
 
-def _text(what: str, text: str) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
-    return line.append(f"{what}: ", _DIM).append(label_line(text))
+def _text(what: str, text: str, width: int) -> Text:
+    line = Text(f"{what}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
+    line.truncate(width, overflow="ellipsis")
+    return line
 
 
 def _count(n: int, what: str) -> str:

@@ -53,6 +53,7 @@ class Request:
     n_query: int
     n_key: int
     query_width: int  # of the widest label
+    line_width: int  # of the widest label where lines are shared
     key_width: int
     name_width: int  # of the longest map name
     number_width: int  # 0: no values are written into the cells
@@ -81,13 +82,14 @@ def _whole_cells(r: Request) -> Plan | None:
     across = _balanced(r.n_maps, fitting)
     widest = (room - GAP * (across - 1)) // across // r.n_key
     columns = max(least, min(widest, MAX_CELL))
+    shaded = r.number_width and not r.colour  # a number beside its shade, not on it
     heads: Heads = "down"
     head_lines = min(r.key_width, MAX_HEAD[r.size])
     if r.key_width + 1 <= min(widest, MAX_LABEL["one"]):
         columns, heads, head_lines = max(columns, r.key_width + 1), "across", 1
     elif r.key_width + 1 <= 2 * columns and columns >= 4:
         heads, head_lines = "in turn", 2
-    lines = 2 if columns >= 4 and r.n_query <= LARGE + 4 else 1
+    lines = 2 if columns >= 4 and r.n_query <= LARGE + 4 and not shaded else 1
     tile = max(columns * r.n_key, r.name_width)
     cell = (columns, lines)
     return Plan(cell, False, (1, 1), across, tile, gutter, heads, head_lines, r.last_index)
@@ -95,22 +97,20 @@ def _whole_cells(r: Request) -> Plan | None:
 
 def _small_cells(r: Request) -> Plan:
     digits = len(str(r.last_index))
-    word = min(r.query_width, MAX_WORD)
-    one = min(digits + 1 + word, r.width // 3) + 1
-    two = min(digits + 1 + 2 * word + 1, r.width // 3) + 1
-    gutter = two if r.colour else one
+    gutter = min(digits + 1 + r.line_width, r.width // 3) + 1
     fitting = _fitting(r.width - gutter, max(r.n_key, r.name_width))
     whole = Plan((1, 1), r.colour, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
     if fitting:
         across = _balanced(r.n_maps, fitting)
         return replace(whole, across=across, tile=max(r.n_key, r.name_width))
-    room = max(1, r.width - one)
+    gutter = min(digits + 1 + min(r.query_width, MAX_WORD), r.width // 3) + 1
+    room = max(1, r.width - gutter)
     across = _balanced(r.n_maps, max(1, _fitting(room, OVERVIEW)))
     tile = max(1, (room - GAP * (across - 1)) // across)
     keys = -(-r.n_key // tile)
     # A handful of queries over a long source keep a line each.
     queries = min(keys, -(-r.n_query // (tile * 2 // 3 + 1)))
-    return replace(whole, blocks=(queries, keys), across=across, tile=tile, gutter=one)
+    return replace(whole, blocks=(queries, keys), across=across, tile=tile, gutter=gutter)
 
 
 def _fitting(room: int, tile: int) -> int:

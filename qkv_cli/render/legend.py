@@ -10,9 +10,11 @@ from rich.style import Style
 from rich.text import Text
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.render.flow import flowing
 from qkv_cli.render.inks import Ramp
 from qkv_cli.render.layout import Plan
 from qkv_cli.render.weights import number
+from qkv_cli.render.words import word
 from qkv_cli.views import HeadMaps
 
 _DIM = Style(dim=True)
@@ -38,9 +40,10 @@ class Shown:
 
 
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
-    yield bar(shown)
+    if shown.top:
+        yield bar(shown)
     notes = [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
-    yield Text(" · ".join(notes), style=_DIM, overflow="fold")
+    yield from flowing(notes, shown.width, _DIM)
 
 
 def bar(shown: Shown) -> Text:
@@ -60,6 +63,9 @@ def bar(shown: Shown) -> Text:
 
 
 def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:
+    if not shown.top:
+        yield "there is no weight to show"
+        return
     several = len(maps.maps) > 1
     yield (
         f"{'one scale for all maps' if several else 'the scale'}: "
@@ -74,12 +80,12 @@ def _masks(maps: HeadMaps, weights: Sequence[Array]) -> Iterator[str]:
     if maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all():
         yield "the diagonal is bare: a word does not attend to itself"
     if maps.causal and masked.size > 1:
-        yield "the upper right is bare: it stands behind the word that looks"
+        yield "the upper right is bare: a word sees only what stands before it"
     empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
-        yield f"row {empty[0]} is empty: there is no other word to look at"
+        yield f"the row of {word(maps.queries[empty[0]], 12)} is empty: it has no key to look at"
     elif empty:
-        yield f"{len(empty)} rows are empty: there is no other word to look at"
+        yield f"{len(empty)} rows are empty: they have no key to look at"
 
 
 def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:

@@ -42,8 +42,11 @@ def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -
 def strongest(weights: Array, n: int) -> list[tuple[int, int]]:
     """(query, key) of the n weights that are furthest from zero, without those that are zero."""
     amount = np.nan_to_num(np.abs(weights)).ravel()
-    order = np.argsort(-amount, kind="stable")[:n]
-    return [divmod(int(i), weights.shape[1]) for i in order if amount[i] > 0]
+    # Sorting all the weights of a long text would take longer than drawing them.
+    least = np.partition(amount, -n)[-n] if n < amount.size else 0.0
+    candidates = np.flatnonzero((amount >= least) & (amount > 0))
+    order = candidates[np.argsort(-amount[candidates], kind="stable")[:n]]
+    return [divmod(int(i), weights.shape[1]) for i in order]
 
 
 def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]]:

@@ -78,7 +78,7 @@ def row_labels(maps: HeadMaps, layout: Plan) -> list[Line]:
 
 
 def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
-    """A line's first number, and its words, or the first one of a block that is pooled."""
+    """A line's first number, and its words, or the first one of those that are pooled."""
     block, _ = layout.blocks
     step = block * (2 if layout.half else 1)
     digits = len(str(layout.last_index))
@@ -96,14 +96,17 @@ def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
     return lines
 
 
+def widest_line(queries: Sequence[Token], sharing: int) -> int:
+    """The widest label of a line, where so many queries share one."""
+    lines = (queries[at : at + sharing] for at in range(0, len(queries), sharing))
+    return max(cell_len(_sharing(line, 2 * MAX_WORD + 1)) for line in lines)
+
+
 def _sharing(queries: Sequence[Token], room: int) -> str:
     """One word or two in a room of so many cells."""
-    if len(queries) == 1:
-        return word(queries[0], room)
-    first, second = (word(query, MAX_WORD) for query in queries)
-    if cell_len(first) + 1 + cell_len(second) <= room:
-        return f"{first} {second}"
-    each = (room - 1) // 2
-    return (
-        f"{word(queries[0], each)} {word(queries[1], each)}" if each > 1 else word(queries[0], room)
-    )
+    each = min(room, MAX_WORD)
+    words = [word(query, each) for query in queries]
+    if sum(map(cell_len, words)) + len(words) - 1 > room:
+        each = (room - 1) // 2
+        words = [word(query, each) for query in queries] if each > 1 else words[:1]
+    return " ".join(words)

@@ -82,22 +82,18 @@ def levels(weights: Array, top: float, n_inks: int, zero: int) -> Levels:
 
 
 def number(weight: float) -> str:
-    """A weight in two figures: .62, 1.0, -.31, 12; .031 where less than a tenth."""
+    """A weight in two figures: .62, 1.0, -.31, 12; .031 where it is less than a tenth."""
+    return cell_number(weight) if abs(weight) >= 0.0995 else _bare(f"{weight:.3f}")
+
+
+def cell_number(weight: float) -> str:
+    """The same in two decimals at most, for a cell of a map."""
     amount = abs(weight)
-    if amount >= 9.95:
-        text = f"{amount:.0f}"
-    elif amount >= 0.995:
-        text = f"{amount:.1f}"
-    elif amount >= 0.0995:
-        text = f"{amount:.2f}"[1:]
-    else:
-        text = f"{amount:.3f}"[1:] if amount >= 0.0005 else "0"
-    return f"-{text}" if weight < 0 and text != "0" else text
+    if amount >= 0.995:
+        return f"{weight:.1f}" if amount < 9.95 else f"{weight:.0f}"
+    return _bare(f"{weight:.2f}")
 
 
-def short_number(weight: float) -> str:
-    """The same in two decimals at most, for a cell."""
-    text = number(weight)
-    if len(text.lstrip("-.")) < 3 or "." not in text:
-        return text
-    return number(0.0) if abs(weight) < 0.005 else f"{weight:.2f}".replace("0.", ".", 1)
+def _bare(decimal: str) -> str:
+    """Without the zero before the point, and without decimals where all of them are zeros."""
+    return "0" if not decimal.strip("-0.") else decimal.replace("0.", ".", 1)
