@@ -66,7 +66,8 @@ class LoadedModel:
                 f"{int((MAX_CELLS / self.info.n_heads) ** 0.5):,} tokens of one text."
             )
         ids = [[token.id for token in tokens] for tokens in inputs]
-        return Run(queries, keys, model.layers(*ids, weighting=weighting, causal=causal))
+        layers = model.layers(*ids, weighting=weighting, causal=causal)
+        return Run(queries, keys, model, layers)
 
     def _tokens(self, what: str, text: str) -> list[Token]:
         tokens = self.tokenizer.encode(text)
@@ -81,6 +82,7 @@ class Run:
 
     queries: list[Token]
     keys: list[Token]
+    model: Model  # the one that computes: between two texts, `Model.between_texts`
     layers: Iterator[LayerTrace]
 
 

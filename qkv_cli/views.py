@@ -120,8 +120,7 @@ def select(layers: Iterable[LayerTrace], selection: Selection) -> list[HeadMap]:
     last = max(selection.heads)
     for layer in layers:
         if layer.index in selection.heads:
-            block, trace = _trace(layer)
-            found += [head_map(trace, block, layer.index, h) for h in selection.heads[layer.index]]
+            found += [traced_head(layer, head) for head in selection.heads[layer.index]]
         if layer.index == last:
             break
     return found
@@ -135,12 +134,14 @@ def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:
     return "self", layer.attn
 
 
-def head_map(trace: AttentionTrace, block: BlockName, layer: int, head: int) -> HeadMap:
+def traced_head(layer: LayerTrace, head: int) -> HeadMap:
+    """One head of what a layer computed."""
+    block, trace = _trace(layer)
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     return HeadMap(
-        name=f"L{layer}H{head}",
+        name=f"L{layer.index}H{head}",
         block=block,
-        layer=layer,
+        layer=layer.index,
         head=head,
         pattern=trace.pattern[head],
         scores=trace.scores[head],

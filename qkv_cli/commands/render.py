@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def render(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FILE", help="A .json, .jsonl or .npz that qkv wrote, or '-'."
-        ),
+        typer.Argument(metavar="FILE", help="A .json, .jsonl or .npz that qkv wrote, or '-'."),
     ],
     layer: options.LayerOption = None,
     head: options.HeadOption = None,

@@ -30,9 +30,7 @@ def read_texts(
     if given and paths:
         raise UsageError("A text or --file: one of them.")
     if len(given) > 1:
-        raise UsageError(
-            f"{len(given)} texts were given: put quotes around yours."
-        )
+        raise UsageError(f"{len(given)} texts were given: put quotes around yours.")
     if not given and not paths:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("There is no text: give one in quotes, '-' for a pipe, or --file.")

@@ -1,0 +1,215 @@
+"""One query, one key, one head: every number from two vectors to the output, in order.
+
+The article's arithmetic: Q = W_Q e_B + b_Q, K = W_K e_A + b_K, V = W_V e_A + b_V,
+softmax(Q K^T / sqrt(d)) V, concat(z) W_O + b_O. B is the word that looks, A the word
+that is looked at. Sums are taken anew in float64 from what the model computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array, float64
+from qkv_cli.core.attention import AttentionTrace, Weighting
+from qkv_cli.core.model import Attention, LayerTrace, Linear, Model
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One vector through one head's part of a linear layer."""
+
+    product: Array  # [d_head], W e
+    bias: Array | None  # [d_head]
+    result: Array  # [d_head], what attention used: W e + b, then any norm or rotation
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing came after W e + b."""
+        plain = self.product if self.bias is None else self.product + self.bias
+        return bool(np.allclose(plain, self.result, rtol=1e-3, atol=1e-4))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What W_O makes of the concatenated heads, in parts that add up to it."""
+
+    pair: Array  # [d_model], from the key's share of this head
+    words: Array  # [d_model], from the other keys' shares of this head
+    heads: Array  # [d_model], from the other heads
+    bias: Array | None  # [d_model]
+    total: Array  # [d_model]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One pair of words in one head."""
+
+    weighting: Weighting
+    head: int
+    n_heads: int
+    query: int  # the word that looks
+    key: int  # the word that is looked at
+    between_texts: bool
+    e_query: Array  # [d_model]
+    e_key: Array  # [d_model]
+    q: Projection
+    k: Projection
+    v: Projection
+    products: Array  # [d_head], q_d k_d
+    scale: float
+    terms: Mapping[str, Array]  # name -> [n_key]; they add up to the scores
+    scores: Array  # [n_key], -inf where masked
+    masked: Sequence[str | None]  # [n_key], why the query may not look there
+    exps: Array  # [n_key], exp(score - largest score)
+    pattern: Array  # [n_key], what multiplies the values
+    shares: Array  # [n_key, d_head], weight times value
+    z: Array  # [d_head], the sum of the shares
+    along: Array  # [n_key], how much of z each share is, measured along z; sums to 1
+    z_heads: Array  # [n_heads, d_head], what is concatenated
+    output: Output
+
+    @property
+    def d_head(self) -> int:
+        return len(self.products)
+
+    @property
+    def divides_by_root(self) -> bool:
+        """Whether the scale is the usual 1 / sqrt(d_head)."""
+        return bool(np.isclose(self.scale, self.d_head**-0.5))
+
+    @property
+    def dot(self) -> float:
+        return float(self.products.sum())
+
+    @property
+    def weight(self) -> float:
+        return float(self.pattern[self.key])
+
+
+def explain_layer(
+    model: Model, layer: LayerTrace, head: int, query: int, key: int, weighting: Weighting
+) -> Explanation:
+    """Take one pair of one head of a layer apart; `model` is the one that made the trace."""
+    block = model.stacks[layer.stack].blocks[layer.index]
+    crosses = block.cross is not None and layer.cross is not None
+    attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)
+    memory = layer.memory if crosses else layer.resid_pre
+    if attn is None or trace is None or memory is None:
+        raise ValueError(f"layer {layer.index} has no attention")
+    return explain(
+        attn,
+        layer.resid_pre,
+        memory,
+        trace,
+        head=head,
+        query=query,
+        key=key,
+        weighting=weighting,
+        between_texts=crosses,
+    )
+
+
+def explain(
+    attn: Attention,
+    x: Array,
+    memory: Array,
+    trace: AttentionTrace,
+    *,
+    head: int,
+    query: int,
+    key: int,
+    weighting: Weighting,
+    between_texts: bool,
+) -> Explanation:
+    """Take one pair of one head apart.
+
+    Args:
+        x: What the queries were made of, [n_query, d_model].
+        memory: What keys and values were made of, [n_key, d_model]; `x` within one text.
+        trace: What `attn` computed from the two.
+    """
+    kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
+    q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
+    terms = {"content": attn.scale * (keys @ q)}
+    if trace.bias is not None:
+        terms["position"] = float64(trace.bias[head % len(trace.bias), query])
+    scores = float64(np.sum(list(terms.values()), axis=0))
+    pattern = float64(trace.pattern[head, query])
+    shares = pattern[:, None] * values  # [n_key, d_head]
+    z_heads = float64(trace.z[:, query])
+    return Explanation(
+        weighting=weighting,
+        head=head,
+        n_heads=len(trace.q),
+        query=query,
+        key=key,
+        between_texts=between_texts,
+        e_query=x[query],
+        e_key=memory[key],
+        q=_projection(attn.q, x[query], head, q),
+        k=_projection(attn.k, memory[key], kv, keys[key]),
+        v=_projection(attn.v, memory[key], kv, values[key]),
+        products=q * keys[key],
+        scale=attn.scale,
+        terms=terms,
+        scores=scores,
+        masked=_reasons(scores, query, between_texts),
+        exps=_exps(scores),
+        pattern=pattern,
+        shares=shares,
+        z=shares.sum(axis=0),
+        along=_along(shares),
+        z_heads=z_heads,
+        output=_output(attn.o, z_heads, shares, head, key),
+    )
+
+
+def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
+    rows = slice(head * len(result), (head + 1) * len(result))
+    return Projection(
+        product=float64(e) @ float64(linear.W[:, rows]),
+        bias=None if linear.b is None else float64(linear.b[rows]),
+        result=result,
+    )
+
+
+def _reasons(scores: Array, query: int, between_texts: bool) -> list[str | None]:
+    """Why a key is masked; None where it is not."""
+
+    def reason(key: int) -> str:
+        if between_texts:
+            return "masked"
+        if key == query:
+            return "a word does not attend to itself"
+        return "it comes later" if key > query else "out of reach"
+
+    return [reason(j) if masked else None for j, masked in enumerate(np.isneginf(scores))]
+
+
+def _exps(scores: Array) -> Array:
+    top = scores.max()
+    exps: Array = np.exp(scores - (top if np.isfinite(top) else 0.0))
+    return exps
+
+
+def _along(shares: Array) -> Array:
+    """[n_key]: share . z / z . z; zeros where z is zero."""
+    z = shares.sum(axis=0)
+    length = float(z @ z)
+    along: Array = shares @ z / length if length else np.zeros(len(shares))
+    return along
+
+
+def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Output:
+    d_head = z_heads.shape[1]
+    W = float64(o.W).reshape(len(z_heads), d_head, -1)  # [n_heads, d_head, d_model]
+    by_head = np.einsum("hd,hdm->hm", z_heads, W)
+    pair = shares[key] @ W[head]
+    words = np.delete(shares, key, axis=0).sum(axis=0) @ W[head]
+    heads = np.delete(by_head, head, axis=0).sum(axis=0)
+    bias = None if o.b is None else float64(o.b)
+    total = pair + words + heads
+    return Output(pair, words, heads, bias, total if bias is None else total + bias)

@@ -1,0 +1,51 @@
+"""Which tokens are meant by a word or an index."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+
+MAX_LISTED = 40
+
+
+def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
+    """The tokens that are an index, negative from the end, or a word in any case.
+
+    A number is an index where the text has such a token, else a word; `=3` is always
+    the word.
+
+    Args:
+        what: "query" or "key", for the message.
+
+    Raises:
+        UsageError: There is none; the message names the near miss and lists the tokens.
+    """
+    if re.fullmatch(r"-?\d+", asked) and -len(tokens) <= int(asked) < len(tokens):
+        return [int(asked) % len(tokens)]
+    wanted = asked.removeprefix("=") if len(asked) > 1 else asked
+    if found := _called(wanted, tokens):
+        return found
+    spellings = {_plain(token.text): token.text.strip() for token in tokens}
+    near = difflib.get_close_matches(_plain(wanted), spellings, n=1)
+    hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""
+    listed = ", ".join(f"{t.i} {t.text.strip()}" for t in tokens[:MAX_LISTED])
+    more = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
+    raise UsageError(f"No word {wanted!r} for --{what}.{hint} There are: {listed}{more}.")
+
+
+def same_word(asked: str, tokens: Sequence[Token]) -> list[int]:
+    """Where a number that was read as an index also stands as a word."""
+    return _called(asked, tokens) if asked.isdigit() else []
+
+
+def _called(wanted: str, tokens: Sequence[Token]) -> list[int]:
+    plain = _plain(wanted)
+    return [t.i for t in tokens if plain in (_plain(t.text), _plain(t.token))]
+
+
+def _plain(text: str) -> str:
+    return text.strip().casefold()

@@ -1,0 +1,153 @@
+"""`qkv explain`: the arithmetic of one pair of words, with real numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.commands import options
+from qkv_cli.commands.output import Look, Target, note, report_unknown
+from qkv_cli.commands.texts import checked, read_text
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.analysis.explain import Explanation
+    from qkv_cli.core.attention import Weighting
+    from qkv_cli.core.tokens import Token
+    from qkv_cli.loading import LoadedModel
+    from qkv_cli.views import HeadMaps
+
+
+def explain(
+    text: options.TextArgument = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="The word that looks, or its index; =3 is the word 3. "
+            "That of the strongest link if not given.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="The word that is looked at, or its index; likewise."),
+    ] = None,
+    file: options.FileOption = None,
+    source: options.SourceOption = None,
+    model: options.ModelOption = "glove",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            "-H",
+            metavar="HEAD",
+            help="L0H3, or 3 of the last layer. The head with the largest weight if not given.",
+        ),
+    ] = None,
+    weighting: options.WeightingOption = "softmax",
+    causal: options.CausalOption = False,
+    random_heads: options.RandomHeadsOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Lines of products and of words: 6 and 12."),
+    ] = None,
+    as_json: options.JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Its suffix chooses: .txt .json"),
+    ] = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Take one link apart: from two vectors to the output, with every number.
+
+    Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
+    """
+    target = Target.of(output, None, as_json=as_json)
+    if target.kind not in ("text", "json"):
+        raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
+    second = None if source is None else checked(source, "The source")
+    asked = Asked(read_text(text, file), second, query, key, head, weighting, causal)
+
+    from qkv_cli.export.explain import explain_json
+    from qkv_cli.loading import load
+    from qkv_cli.render.explain import ExplainPage
+    from qkv_cli.store.catalogue import find
+
+    maps, x = _explained(load(find(model), random_heads=random_heads), asked)
+    if target.kind == "json":
+        target.send(explain_json(maps, x) + "\n")
+        return
+    lines = {} if top is None else {"products": top, "words": top}
+    look = Look(color, palette, background, width)
+    target.send(
+        look.text(
+            lambda theme: ExplainPage(maps, x, theme, **lines), to_file=target.path is not None
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reader typed."""
+
+    text: str
+    source: str | None
+    query: str | None
+    key: str | None
+    head: str | None
+    weighting: Weighting
+    causal: bool
+
+
+def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation]:
+    """Find the pair and the head, say what was chosen for the reader, and take it apart."""
+    from qkv_cli.analysis.explain import explain_layer
+    from qkv_cli.analysis.pick import pick
+    from qkv_cli.analysis.strongest import strongest
+    from qkv_cli.views import HeadMaps, Selection, traced_head
+
+    info = loaded.info
+    layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
+    selection = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
+    run = loaded.read(asked.text, asked.source, weighting=asked.weighting, causal=asked.causal)
+    report_unknown((*run.queries, *run.keys), info.name)
+    queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
+    if asked.query is not None:
+        queries = pick("query", asked.query, run.queries)
+    if asked.key is not None:
+        keys = pick("key", asked.key, run.keys)
+    link = strongest(run.layers, selection.heads, queries, keys)
+    x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
+    m = traced_head(link.layer, link.head)
+    _note_choice("query", asked.query, queries, link.query, run.queries)
+    _note_choice("key", asked.key, keys, link.key, run.keys)
+    if (n_heads := sum(map(len, selection.heads.values()))) > 1:
+        note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
+    maps = HeadMaps(
+        info, asked.weighting, asked.causal, asked.text, asked.source, run.queries, run.keys, [m]
+    )
+    return maps, x
+
+
+def _note_choice(
+    what: str, asked: str | None, found: Sequence[int], taken: int, tokens: Sequence[Token]
+) -> None:
+    """Say which token was taken where what was asked left a choice."""
+    from qkv_cli.analysis.pick import same_word
+
+    text = tokens[taken].text.strip()
+    if asked is None:
+        note(f"--{what} {taken} ({text}) was taken: it makes the strongest link.")
+    elif len(found) > 1:
+        places = ", ".join(map(str, found))
+        note(f"{text} is at {places}; --{what} {taken} was taken: it makes the strongest link.")
+    elif (others := same_word(asked, tokens)) and others != found:
+        note(f"--{what} {asked} is an index here; for the word write --{what} ={asked}.")

@@ -1,0 +1,106 @@
+"""The page that a teacher would show: one pair of words through one head, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.explain import Explanation
+from qkv_cli.core.tokens import Token
+from qkv_cli.render import steps
+from qkv_cli.render.cells import label
+from qkv_cli.render.columns import BOLD, DIM, INDENT
+from qkv_cli.render.header import label_line
+from qkv_cli.render.lesson import Lesson, Step
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.words import word
+from qkv_cli.views import HeadMaps
+
+MAX_PROSE = 96
+CONTEXT = 12  # words on either side, in a long text
+_FORMULA, _LOUD = Style(color="cyan"), Style(bold=True, reverse=True)
+
+
+@dataclass(frozen=True)
+class ExplainPage:
+    """What to print. `products` and `words` say how many lines the two lists may have."""
+
+    maps: HeadMaps  # of the one head
+    x: Explanation
+    theme: Theme
+    products: int = 6
+    words: int = 12
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        prose = min(width, MAX_PROSE) - 1
+        yield from (Padding(line, (0, width - prose - 1, 0, 0)) for line in self._head())
+        lesson = Lesson(self.maps, self.x, self.theme, width, self.products, self.words)
+        for number, step in enumerate(steps.all_steps(lesson), 1):
+            yield Text()
+            yield from self._step(number, step, width, prose)
+
+    @cached_property
+    def _formula(self) -> Style:
+        return Style.null() if self.theme.depth is None else _FORMULA
+
+    def _step(self, number: int, step: Step, width: int, prose: int) -> Iterator[Text | Padding]:
+        yield Text(f"{number}".ljust(len(INDENT)) + step.title, BOLD)
+        sides = (0, width - prose - 1, 0, len(INDENT))
+        yield Padding(Text(step.formula, self._formula), sides)
+        for line in step.lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+            yield line
+        yield Padding(Text(step.meaning, Style(italic=True)), sides)
+
+    def _head(self) -> Iterator[Text]:
+        queries, keys = self.maps.queries, self.maps.keys
+        info = self.maps.model
+        q, k = word(queries[self.x.query]), word(keys[self.x.key])
+        yield Text(f"{q} → {k} in head {self.maps.maps[0].name}", BOLD)
+        line = Text(label_line(info.name), DIM)
+        if "untrained" in info.origin:
+            line.append("  ").append(" UNTRAINED ", _LOUD)
+        line.append(f" · heads {label_line(info.origin)}")
+        if self.x.weighting != "softmax":
+            line.append(f" · {self.x.weighting} weighting")
+        if self.maps.causal:
+            line.append(" · causal")
+        yield line
+        if self.x.between_texts:
+            yield _marked("text:   ", queries, {self.x.query: "B"})
+            yield _marked("source: ", keys, {self.x.key: "A"})
+        else:
+            same = self.x.query == self.x.key
+            marks = {self.x.key: "A", self.x.query: "A and B" if same else "B"}
+            yield _marked("", queries, marks)
+        yield Text(
+            "B is the word that looks, A the word that is looked at. Every sum is the sum of the "
+            "numbers as they are printed, so its last place may differ from --json.",
+            DIM,
+        )
+
+
+def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
+    """A text with the two words marked; of a long one, what stands around them."""
+    line = Text(what, DIM)
+    near = [i for i in range(len(tokens)) if any(abs(i - m) <= CONTEXT for m in marks)]
+    last = -1
+    for i in near:
+        if i > last + 1:
+            line.append("… ", DIM)
+        said = label(tokens[i].text or tokens[i].token)
+        if i in marks:
+            line.append(f"[{marks[i]} {said}]", Style(bold=True, dim=False)).append(" ")
+        else:
+            line.append(f"{said} ")
+        last = i
+    if last < len(tokens) - 1:
+        line.append("…", DIM)
+    return line

@@ -1,0 +1,204 @@
+"""The steps of an explanation: from two words to a score. `blend` has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import numpy as np
+from rich.text import Text
+
+from qkv_cli.core.arrays import float64
+from qkv_cli.render.blend import blend_step, output_step, scores_step, weights_step
+from qkv_cli.render.cells import aligned
+from qkv_cli.render.columns import (
+    BOLD,
+    DIM,
+    INDENT,
+    Row,
+    bar,
+    figure,
+    fitting,
+    number_rows,
+    sparkline,
+)
+from qkv_cli.render.figures import Projected
+from qkv_cli.render.lesson import Lesson, Step
+from qkv_cli.render.sums import printed
+
+LONGEST_BAR = 40
+
+
+def all_steps(lesson: Lesson) -> Iterator[Step]:
+    for step in (
+        embedding_step,
+        query_step,
+        key_step,
+        value_step,
+        product_step,
+        scale_step,
+        position_step,
+        scores_step,
+        weights_step,
+        blend_step,
+        output_step,
+    ):
+        yield step(lesson)
+
+
+def embedding_step(s: Lesson) -> Step:
+    vectors = {f"e_B  {s.b}": s.x.e_query, f"e_A  {s.a}": s.x.e_key}
+    numbers = [[printed(c) for c in e] for e in vectors.values()]
+    n = fitting([*vectors], numbers, s.width)
+    d_model = len(s.x.e_query)
+    rows = [Row(said, row[:n]) for said, row in zip(vectors, numbers, strict=True)]
+    lines = number_rows([f"e{m}" for m in range(n)], rows, s.theme)
+    lines.append(_more(d_model - n, f"of {d_model}"))
+    for said, e in vectors.items():
+        line = Text(f"{INDENT}{said[:3]}  ")
+        lines.append(line.append_text(sparkline([*map(float, e)], s.theme, s.width - 9)))
+    lengths = [float(np.linalg.norm(float64(e))) for e in vectors.values()]
+    cosine = float(float64(s.x.e_query) @ float64(s.x.e_key)) / max(lengths[0] * lengths[1], 1e-12)
+    return Step(
+        "Two words become two vectors",
+        f"e_B = vector of {s.b}     e_A = vector of {s.a}",
+        lines,
+        f"Words that occur in like company have like vectors: these two have a cosine of "
+        f"{cosine:.2f}. Their lengths are {lengths[0]:.2f} and {lengths[1]:.2f}. "
+        "They are all that attention knows of the words.",
+    )
+
+
+def query_step(s: Lesson) -> Step:
+    return Step(
+        f"The query: what {s.b} asks",
+        f"Q = W_Q e_B + b_Q     {_shapes(s)}",
+        _projection(s, s.q, "W_Q e_B", "b_Q", "Q", s.match.order),
+        f"W_Q turns the vector of {s.b} into a question. The numbers with the largest share in "
+        "the match to come stand first; their names, d0 and on, are only places in a list.",
+    )
+
+
+def key_step(s: Lesson) -> Step:
+    return Step(
+        f"The key: what {s.a} is found by",
+        f"K = W_K e_A + b_K     {_shapes(s)}",
+        _projection(s, s.k, "W_K e_A", "b_K", "K", s.match.order),
+        f"W_K turns the vector of {s.a} into a label that questions are held against. "
+        "Every word has one.",
+    )
+
+
+def value_step(s: Lesson) -> Step:
+    return Step(
+        f"The value: what {s.a} gives",
+        f"V = W_V e_A + b_V     {_shapes(s)}",
+        _projection(s, s.v, "W_V e_A", "b_V", "V", s.v_order),
+        f"W_V makes what {s.a} hands over where its key is matched. "
+        "The key is for being found, the value is what one gets.",
+    )
+
+
+def product_step(s: Lesson) -> Step:
+    m = s.match
+    names = [f"d{d}" for d in m.shown]
+    hidden = s.x.d_head - len(m.shown)
+    rest = f"the other {hidden} dimensions"
+    q, k = ([p.result[d] for d in m.shown] for p in (s.q, s.k))
+    products = [m.products[d] for d in m.shown]
+    cell = max(len(figure(n)) for n in [*q, *k, *products, m.rest, m.dot])
+    wide = max(map(len, names))
+    left = wide + 2 * cell + 5  # name, q, k, and what stands between them
+    if hidden:
+        left = max(left, len(rest))
+    room = min(LONGEST_BAR, s.width - len(INDENT) - left - cell - 5)
+    top = max(map(abs, [*products, m.rest]))
+    lines = []
+    for name, one, two, both in zip(names, q, k, products, strict=True):
+        text = f"{name:<{wide}}  {figure(one):>{cell}} × {figure(two):>{cell}}".rjust(left)
+        lines.append(_sum_line(s, text, both, cell, top, room))
+    if hidden:
+        lines.append(_sum_line(s, rest.ljust(left), m.rest, cell, top, room))
+    lines.append(Text(INDENT + " " * (left + 3) + "─" * cell, DIM))
+    lines.append(Text(f"{INDENT}{'Q · K':<{left}} = {figure(m.dot):>{cell}}", BOLD))
+    return Step(
+        "Do they match? Multiply and add",
+        "Q · K = Σ_d q_d k_d",
+        lines,
+        "Where both numbers are large and have the same sign, the question meets its answer "
+        "and the sum grows; opposite signs take away from it.",
+    )
+
+
+def scale_step(s: Lesson) -> Step:
+    m, d = s.match, s.x.d_head
+    if s.x.divides_by_root:
+        formula, sign = f"Q · K / √d     d = {d}, √d = {m.factor:f}", "/"
+        meaning = (
+            f"A sum of {d} products grows with √{d}; dividing keeps scores of heads of any size "
+            "in the range where softmax is soft."
+        )
+    else:
+        formula, sign = f"scale × Q · K     scale = {m.factor:f}", "×"
+        meaning = f"This model multiplies by {m.factor:f} where others divide by √{d}."
+    line = Text(f"{INDENT}{figure(m.dot)} {sign} {m.factor:f} = ")
+    return Step("Keep it moderate", formula, [line.append(figure(m.content), BOLD)], meaning)
+
+
+def position_step(s: Lesson) -> Step:
+    m, offset = s.match, s.x.key - s.x.query
+    if not m.terms:
+        line = Text(f"{INDENT}score = {figure(m.score)}")
+        meaning = (
+            "Between two texts there is no before and after: words meet by content alone."
+            if s.x.between_texts
+            else "This head adds nothing for where the two words stand."
+        )
+        return Step("Where they stand", "score = Q · K / √d", [line], meaning)
+    if reason := s.x.masked[s.x.key]:
+        line = Text(f"{INDENT}score = -∞", BOLD)
+        meaning = f"{s.b} may not look at {s.a}: {reason}. Its weight will be 0."
+        return Step("Where they stand", "score = -∞ where masked", [line], meaning)
+    added = "".join(f" {'-' if value < 0 else '+'} {abs(value):f}" for _, value in m.terms)
+    line = Text(f"{INDENT}{figure(m.content)}{added} = ").append(figure(m.score), BOLD)
+    side, n = ("right" if offset > 0 else "left"), abs(offset)
+    places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
+    helped = sum(value for _, value in m.terms)
+    liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
+    return Step(
+        "Where they stand",
+        "score = Q · K / √d + " + " + ".join(f"{name} term" for name, _ in m.terms),
+        [line],
+        f"{s.a} stands {places}. For that distance this head {liking} the score, whatever "
+        "the words are.",
+    )
+
+
+def _projection(
+    s: Lesson, p: Projected, product: str, bias: str, result: str, order: Sequence[int]
+) -> list[Text]:
+    parts: list[tuple[str, Sequence[Decimal]]] = [(f"  {product}", p.product)]
+    if p.bias is not None:
+        parts.append((f"+ {bias}", p.bias))
+    n = fitting([f"= {result}, then turned"], [p.product, p.result], s.width)
+    rows = [Row(said, [numbers[d] for d in order[:n]]) for said, numbers in parts]
+    said = f"= {result}" if p.is_plain else f"→ {result}"
+    last = Row(said, [p.result[d] for d in order[:n]], total=p.is_plain, strong=True)
+    lines = number_rows([f"d{d}" for d in order[:n]], [*rows, last], s.theme)
+    if not p.is_plain:
+        lines.append(Text(f"{INDENT}→ after this model's norm or rotation by position", DIM))
+    return [*lines, _more(s.x.d_head - n, f"of {s.x.d_head}")]
+
+
+def _sum_line(s: Lesson, text: str, number: Decimal, cell: int, top: Decimal, room: int) -> Text:
+    line = Text(f"{INDENT}{text} = {aligned(figure(number), cell, right=True)}  ")
+    return line.append_text(bar(number, top, room, s.theme))
+
+
+def _more(n: int, of: str) -> Text:
+    return Text(f"{INDENT}and {n} more, {of}" if n else f"{INDENT}all {of[3:]}", DIM)
+
+
+def _shapes(s: Lesson) -> str:
+    d, m = s.x.d_head, len(s.x.e_query)
+    return f"[{d}] = [{d} × {m}] [{m}] + [{d}]"
