@@ -1,0 +1,154 @@
+"""A corpus as the numbers that learning needs: which words stand beside which."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.errors import InputError
+
+Ids = NDArray[np.int32]
+Buckets = dict[int, Ids]  # length -> [n_sentences, length]
+
+MAX_WORDS = 48  # longer lines are cut: attention's cost grows with the square
+HELD_OUT = 20  # every 20th sentence is never learned from
+_CHUNK = 4096  # lines a tokenizer gets at once
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Sentences by length, each word a row of `types`."""
+
+    types: NDArray[np.int64]  # ids in the vocabulary of the words that occur, ascending
+    learned: Buckets
+    held_out: Buckets
+    n_unknown: int  # running words without a vector
+
+    @property
+    def n_sentences(self) -> int:
+        return sum(len(rows) for rows in (*self.learned.values(), *self.held_out.values()))
+
+    @property
+    def words(self) -> Ids:
+        """Every running word that is learned from: drawing from it draws from the unigrams."""
+        return np.concatenate([rows.ravel() for rows in self.learned.values()])
+
+    @property
+    def n_words(self) -> int:
+        return sum(rows.size for rows in (*self.learned.values(), *self.held_out.values()))
+
+
+def read_lines(sources: Sequence[str]) -> Iterator[str]:
+    """The lines of text files, gzipped ones too; `-` is standard input.
+
+    Raises:
+        InputError: A file is not there, or is no text.
+    """
+    for source in sources:
+        try:
+            with _open(source) as file:
+                for raw in file:
+                    if b"\0" in raw:
+                        raise InputError(f"{source} is binary: a corpus is text, one line a unit.")
+                    yield raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source} is not UTF-8 text: {error.reason}.") from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"{source} is no gzip file, or is cut short: {error}.") from error
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror}.") from error
+
+
+def _open(source: str) -> IO[bytes]:
+    if source == "-":
+        return sys.stdin.buffer
+    return cast(IO[bytes], gzip.open(source)) if source.endswith(".gz") else Path(source).open("rb")
+
+
+def build_corpus(
+    lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]], unknown: int
+) -> Corpus:
+    """Tokenize, drop what is repeated, and set every 20th sentence aside.
+
+    A sentence that occurs twice is kept once, so that none is both learned from and
+    held out.
+
+    Args:
+        encode: From lines to the ids of their words.
+        unknown: The id of every word that has no vector.
+
+    Raises:
+        InputError: There is nothing to learn from.
+    """
+    sentences = list(dict.fromkeys(_sentences(lines, encode)))
+    if not sentences:
+        raise InputError("The corpus is empty: it has no line of two words or more.")
+    flat = np.fromiter((id for s in sentences for id in s), np.int64)
+    n_unknown = int((flat == unknown).sum())
+    if n_unknown == len(flat):
+        raise InputError(f"The vectors know none of the corpus's {len(flat):,} words.")
+    types, rows = np.unique(flat, return_inverse=True)
+    if len(sentences) < 2 or len(types) < 3:
+        raise InputError(
+            f"The corpus has {len(sentences)} sentences of {len(types)} different words: "
+            "too few to learn from one and test on another."
+        )
+    ends = np.cumsum([len(s) for s in sentences])[:-1]
+    split: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
+    for i, sentence in enumerate(np.split(rows.astype(np.int32), ends)):
+        split[i % HELD_OUT == 0][len(sentence)].append(sentence)
+    learned, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in split)
+    return Corpus(types, learned, held_out, n_unknown)
+
+
+def _sentences(
+    lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]]
+) -> Iterator[tuple[int, ...]]:
+    """Ids of each line, cut into equal parts where it is longer than MAX_WORDS."""
+    lines = iter(lines)
+    while chunk := list(islice(lines, _CHUNK)):
+        for ids in encode(chunk):
+            n_parts = -(-len(ids) // MAX_WORDS)
+            cuts = [len(ids) * part // n_parts for part in range(n_parts)] if n_parts else []
+            for start, end in zip(cuts, [*cuts[1:], len(ids)], strict=True):
+                if end - start > 1:
+                    yield tuple(ids[start:end])
+
+
+def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> list[Ids]:
+    """Sentences of one length, about `n_words` words together; shuffled where rng is given."""
+    found: list[Ids] = []
+    for n, rows in buckets.items():
+        order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
+        size = max(1, n_words // n)
+        found += [rows[order[i : i + size]] for i in range(0, len(rows), size)]
+    if rng is not None:
+        rng.shuffle(found)
+    return found
+
+
+def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generator) -> Ids:
+    """The true words and k others for each, [batch, n] -> [batch, 1 + k, n].
+
+    Args:
+        unigrams: Every running word of a corpus; one drawn from it has its unigram
+            probability. What comes out equal to the true word is drawn again.
+    """
+    batch, n = words.shape
+    candidates = np.empty((batch, 1 + k, n), words.dtype)
+    candidates[:, 0] = words
+    drawn = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
+    while len(same := np.argwhere(drawn == words[:, None])):
+        drawn[tuple(same.T)] = unigrams[rng.integers(len(unigrams), size=len(same))]
+    candidates[:, 1:] = drawn
+    return candidates

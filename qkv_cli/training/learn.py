@@ -1,0 +1,136 @@
+"""Learning the heads: batches, steps, and how good they are on sentences never learned from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.training.adam import Adam
+from qkv_cli.training.corpus import Buckets, Corpus, Ids, batches, with_replacements
+from qkv_cli.training.heads import Parameters, Shape, initial
+from qkv_cli.training.objective import forward, loss_and_gradients
+
+K = 5  # words drawn against the true one
+_SHARD = 512  # words that go through at once: their arrays fit in the processor's cache
+_WARM_UP = 0.02  # share of the run in which the rate rises
+_EVALUATE_SEED = 0  # the same replacements at every evaluation, of every run
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to learn. One of epochs and seconds is the budget."""
+
+    shape: Shape
+    epochs: float | None = None
+    seconds: float | None = None
+    batch: int = 1536  # words
+    rate: float = 3e-3
+    seed: int = 0
+    frozen: frozenset[str] = frozenset()  # parameters that stay as they began
+    evaluate_every: int = 500  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that changes while learning: saved and loaded, the run goes on as if unbroken."""
+
+    parameters: Parameters
+    adam: Adam
+    elapsed: float = 0.0  # seconds
+    best: Parameters = field(default_factory=dict)
+    best_accuracy: float = -1.0
+
+    @property
+    def step(self) -> int:
+        return self.adam.step
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of learning."""
+
+    state: State
+    done: float  # 0 to 1
+    loss: float  # mean over the recent past, nats a word
+    accuracy: float | None  # on the held-out sentences, where this step measured it
+    words: int  # learned from since this process began
+    elapsed: float  # seconds since then
+
+
+def start(plan: Plan) -> State:
+    parameters = initial(plan.shape, plan.seed)
+    return State(parameters, Adam.start(parameters))
+
+
+def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Progress]:
+    """Yield after every step. The sentences of a step depend on its number and the seed only.
+
+    Args:
+        table: Centred and scaled vectors of the corpus's types, [n_types, d_model].
+    """
+    unigrams, loss = corpus.words, math.log(K + 1)
+    n_steps = len(batches(corpus.learned, plan.batch, None))
+    began, before, words = time.monotonic(), state.elapsed, 0
+    epoch, order = -1, []
+    while (done := _done(plan, state, n_steps)) < 1:
+        if epoch != state.step // n_steps:
+            epoch = state.step // n_steps
+            order = batches(corpus.learned, plan.batch, np.random.default_rng([plan.seed, epoch]))
+        batch = order[state.step % n_steps]
+        rng = np.random.default_rng([plan.seed, 1, state.step])
+        candidates = with_replacements(batch, unigrams, K, rng)
+        total, gradients = _gradients(state.parameters, table, candidates)
+        gradients = {n: g / batch.size for n, g in gradients.items() if n not in plan.frozen}
+        parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, done))
+        words, loss = words + batch.size, 0.98 * loss + 0.02 * total / batch.size
+        elapsed = time.monotonic() - began
+        state = State(parameters, adam, before + elapsed, state.best, state.best_accuracy)
+        done, accuracy = _done(plan, state, n_steps), None
+        if state.step % plan.evaluate_every == 0 or done >= 1:
+            accuracy = held_out_accuracy(parameters, table, corpus.held_out, unigrams)
+            if accuracy >= state.best_accuracy:
+                state = State(parameters, adam, state.elapsed, parameters, accuracy)
+        yield Progress(state, done, loss, accuracy, words, time.monotonic() - began)
+
+
+def _done(plan: Plan, state: State, n_steps: int) -> float:
+    by_steps = state.step / math.ceil(plan.epochs * n_steps) if plan.epochs else 0.0
+    by_time = state.elapsed / plan.seconds if plan.seconds else 0.0
+    return min(1.0, max(by_steps, by_time))
+
+
+def _rate(plan: Plan, done: float) -> float:
+    """A short rise, then half a cosine down to nothing."""
+    return plan.rate * min(1.0, done / _WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done))
+
+
+def _gradients(
+    parameters: Mapping[str, Array], table: Array, candidates: Ids
+) -> tuple[float, Parameters]:
+    shards = _shards(candidates)
+    parts = [loss_and_gradients(parameters, table, shard) for shard in shards]
+    gradients = {name: sum(p[1][name] for p in parts) for name in parts[0][1]}
+    return sum(p[0] for p in parts), gradients  # type: ignore[return-value]
+
+
+def _shards(candidates: Ids) -> list[Ids]:
+    words = candidates.shape[0] * candidates.shape[2]
+    return np.array_split(candidates, min(len(candidates), -(-words // _SHARD)))
+
+
+def held_out_accuracy(
+    parameters: Mapping[str, Array], table: Array, held_out: Buckets, unigrams: Ids
+) -> float:
+    """How often the true word has the highest score of the six."""
+    rng = np.random.default_rng(_EVALUATE_SEED)
+    hits = total = 0
+    for words in batches(held_out, _SHARD, None):
+        scores = forward(parameters, table, with_replacements(words, unigrams, K, rng)).scores
+        hits += int((scores[:, 0] > scores[:, 1:].max(axis=1)).sum())
+        total += words.size
+    return hits / total
