@@ -133,10 +133,10 @@ def explain(
     """
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
-    terms = {"content": attn.scale * (keys @ q)}
+    terms: dict[str, Array] = {"content": attn.scale * (keys @ q)}
     if trace.bias is not None:
         terms["position"] = float64(trace.bias[head % len(trace.bias), query])
-    scores = float64(np.sum(list(terms.values()), axis=0))
+    scores: Array = np.sum(list(terms.values()), axis=0)
     pattern = float64(trace.pattern[head, query])
     shares = pattern[:, None] * values  # [n_key, d_head]
     z_heads = float64(trace.z[:, query])

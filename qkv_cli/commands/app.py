@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from qkv_cli import __version__
-from qkv_cli.commands import attend, explain, render
+from qkv_cli.commands import attend, explain, render, train
 from qkv_cli.commands.output import note
 from qkv_cli.errors import QkvError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command()(attend.attend)
 app.command()(explain.explain)
 app.command()(render.render)
+app.command()(train.train)
 
 
 def _version(wanted: bool) -> None:

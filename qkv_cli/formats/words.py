@@ -8,7 +8,7 @@ is memory-mapped and searched by halving, so opening costs the same at any size.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,18 @@ class WordTokenizer:
         found = self.split.encode(text).offsets
         bounds = [start for start, _ in found] + [len(text)]
         return [self._token(i, text, *span, bounds[i + 1]) for i, span in enumerate(found)]
+
+    def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """The ids of each text's words: many texts, each word looked up once."""
+        found: dict[str, int] = {}
+        for text in texts:
+            text = self.split.normalizer.normalize_str(text)
+            words = [word for word, _ in self.split.pre_tokenizer.pre_tokenize_str(text)]
+            for word in words:
+                if word not in found:
+                    known = self.words.find(word)
+                    found[word] = len(self.words) if known is None else known
+            yield [found[word] for word in words]
 
     def _token(self, i: int, text: str, start: int, end: int, bound: int) -> Token:
         # Where NFC joins a word's last letter and its accent, the offset ends before the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qkv_cli.errors import StoreError
+from qkv_cli.errors import StoreError, UsageError
 
 EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
 DEFAULT = "glove"
@@ -35,3 +35,18 @@ def find(name: str) -> Path:
         if folder.is_dir():
             return folder
     raise StoreError(f"No model {name!r}.")
+
+
+def own(name: str) -> Path:
+    """Where a model of the user's is or will be: in the store, or at a path with a slash.
+
+    Raises:
+        UsageError: The name is an embedded model's, or no name for a folder.
+    """
+    if "/" in name or os.sep in name:
+        return Path(name)
+    if not name.strip() or name.startswith(".") or not name.isprintable():
+        raise UsageError(f"{name!r} is no name for a model: letters, digits, - and _, or a path.")
+    if (EMBEDDED / name).is_dir():
+        raise UsageError(f"{name} is the embedded model: choose another name.")
+    return home() / "models" / name

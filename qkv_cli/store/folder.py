@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from qkv_cli.errors import StoreError
 from qkv_cli.formats.words import pack_words, splitter
@@ -52,7 +52,7 @@ def write_vectors(
             embed.scale, [len(words) + 1], where the weight is int8.
         lowercase: Whether the vocabulary has lower-case words only.
     """
-    save_file({**tensors, **pack_words(words)}, folder / "vectors.safetensors")
+    save_tensors({**tensors, **pack_words(words)}, folder / "vectors.safetensors")
     splitter(lowercase=lowercase).save(str(folder / "tokenizer.json"))
 
 
@@ -60,9 +60,12 @@ def write_heads(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> None:
     """model.safetensors and config.json."""
-    save_file(
-        {name: np.ascontiguousarray(t) for name, t in tensors.items()},
-        folder / "model.safetensors",
-    )
+    save_tensors(tensors, folder / "model.safetensors")
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def save_tensors(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """A safetensors file of these arrays."""
+    # The library writes the bytes as they lie: transposed ones would come back scrambled.
+    path.write_bytes(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -92,10 +92,16 @@ def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Pr
         state = State(parameters, adam, before + elapsed, state.best, state.best_accuracy)
         done, accuracy = _done(plan, state, n_steps), None
         if state.step % plan.evaluate_every == 0 or done >= 1:
-            accuracy = held_out_accuracy(parameters, table, corpus.held_out, unigrams)
-            if accuracy >= state.best_accuracy:
-                state = State(parameters, adam, state.elapsed, parameters, accuracy)
+            state, accuracy = measured(corpus, table, state)
         yield Progress(state, done, loss, accuracy, words, time.monotonic() - began)
+
+
+def measured(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
+    """The state with its parameters as the best so far, if they are; and how good they are."""
+    accuracy = held_out_accuracy(state.parameters, table, corpus.held_out, corpus.words)
+    if accuracy >= state.best_accuracy:
+        state = replace(state, best=state.parameters, best_accuracy=accuracy)
+    return state, accuracy
 
 
 def _done(plan: Plan, state: State, n_steps: int) -> float:

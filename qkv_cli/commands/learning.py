@@ -1,0 +1,166 @@
+"""One run of `qkv train`: from a corpus to a model folder that is written while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qkv_cli.commands.output import note
+from qkv_cli.commands.progress import watching
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import UsageError
+from qkv_cli.formats.words import WordTokenizer
+from qkv_cli.loading import LoadedModel, load
+from qkv_cli.store.catalogue import find, own
+from qkv_cli.store.heads import begin_heads, read_run, replace_heads
+from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
+from qkv_cli.training.heads import Shape, as_tensors, centred
+from qkv_cli.training.learn import Plan, State, learn, measured, start
+from qkv_cli.training.state import read_state, shape_of, state_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says; what it leaves open is None."""
+
+    corpus: Sequence[str]
+    vectors: str
+    out: str
+    heads: int | None
+    d_head: int | None
+    epochs: float | None
+    minutes: float | None
+    batch: int
+    rate: float
+    seed: int | None
+
+
+def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
+    """Learn, write the model, and say what came of it.
+
+    Raises:
+        UsageError: The model is there already, or the run to go on with had other heads.
+        InputError, StoreError, CheckpointError: What is read or written is broken.
+    """
+    folder = own(asked.out)
+    if folder.exists() and not (resume or force):
+        raise UsageError(f"{asked.out} exists: --resume goes on with it, --force replaces it.")
+    state, seed = read_state(read_run(folder)) if resume else (None, asked.seed or 0)
+    base = folder if resume else _vectors(asked.vectors, folder)
+    loaded = load(base)
+    if not isinstance(loaded.tokenizer, WordTokenizer):
+        raise UsageError(
+            f"{asked.vectors} holds no word vectors: its heads cannot be learned here."
+        )
+    if resume and asked.seed not in (None, seed):
+        raise UsageError(f"The run has seed {seed}: leave out --seed {asked.seed}.")
+    shape = _shape(asked, loaded.info.d_model, state)
+    seconds = asked.minutes and 60 * asked.minutes
+    plan = Plan(shape, asked.epochs, seconds, asked.batch, asked.rate, seed)
+    note("reading the corpus ...")
+    unknown = loaded.info.d_vocab - 1
+    corpus = build_corpus(read_lines(asked.corpus), loaded.tokenizer.ids, unknown)
+    raw = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
+    old = loaded.model.embed.mean
+    mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old
+    place = Place(base, folder, _config(loaded, plan, asked, corpus), mean, seed, begun=resume)
+    return _learn(corpus, centred(raw, mean), plan, state or start(plan), place)
+
+
+@dataclass
+class Place:
+    """Where a run is kept."""
+
+    vectors: Path  # the folder whose vectors are read
+    folder: Path
+    config: dict[str, Any]
+    mean: Array  # [d_model]
+    seed: int
+    begun: bool  # whether the folder holds this run already
+
+    def keep(self, state: State) -> None:
+        """The best heads so far as a model, and what the run needs to be gone on with."""
+        about = (
+            f"Held-out accuracy {state.best_accuracy:.3f} among six words. {self.config['about']}"
+        )
+        config = self.config | {"about": about}
+        heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
+        if self.begun:
+            replace_heads(self.folder, config, heads, run)
+        else:
+            begin_heads(self.vectors, self.folder, config, heads, run)
+            self.begun = True
+
+
+def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place) -> str:
+    words, elapsed = 0, 0.0
+    try:
+        with watching() as show:
+            for step in learn(corpus, table, plan, state):
+                state, words, elapsed = step.state, step.words, step.elapsed
+                if step.accuracy is not None:
+                    place.keep(state)
+                show(step)
+    except KeyboardInterrupt:
+        place.keep(measured(corpus, table, state)[0])
+        note(f"stopped; {place.folder} has the best heads so far, and --resume goes on.")
+        raise
+    if not words:
+        return (
+            f"{place.folder} has learned as long as this already: ask for more epochs or minutes."
+        )
+    return (
+        f"{place.folder}: {plan.shape.n_heads} heads of {plan.shape.d_head}, "
+        f"{words:,} words in {elapsed:,.0f} s ({words / elapsed:,.0f} words/s).\n"
+        f"Held-out accuracy among six words: {state.best_accuracy:.3f} (by chance .167)."
+    )
+
+
+def _vectors(named: str, folder: Path) -> Path:
+    """The model folder whose vectors are read; a file of vectors becomes one first."""
+    if not Path(named).is_file():
+        return find(named)
+    from qkv_cli.store.add import add_vectors
+
+    add_vectors(folder, Path(named), name=folder.name)
+    return folder
+
+
+def _shape(asked: Asked, d_model: int, state: State | None) -> Shape:
+    if state is None:
+        return Shape(d_model, asked.heads or 8, asked.d_head or 16)
+    shape = shape_of(state.parameters)
+    wanted = (asked.heads or shape.n_heads, asked.d_head or shape.d_head)
+    if wanted != (shape.n_heads, shape.d_head):
+        raise UsageError(
+            f"The run has {shape.n_heads} heads of {shape.d_head}: "
+            "leave out --heads and --d-head, or start anew with --force."
+        )
+    return shape
+
+
+def _config(loaded: LoadedModel, plan: Plan, asked: Asked, corpus: Corpus) -> dict[str, Any]:
+    info, shape = loaded.info, plan.shape
+    called = ", ".join(dict.fromkeys(map(_called, asked.corpus)))
+    return {
+        "model_type": info.type,
+        "name": own(asked.out).name,
+        "n_layers": 1,
+        "n_heads": shape.n_heads,
+        "d_model": shape.d_model,
+        "d_head": shape.d_head,
+        "d_vocab": info.d_vocab,
+        "origin": f"learned on {_amount(corpus.n_words)} words of {called}",
+        "about": f"Vectors of {info.name}.",
+        "licence": info.licence,
+    }
+
+
+def _called(source: str) -> str:
+    return "standard input" if source == "-" else Path(source).name.split(".")[0]
+
+
+def _amount(n: int) -> str:
+    return f"{n / 1e6:.1f} M" if n >= 950_000 else f"{n / 1e3:.0f} k" if n >= 950 else f"{n}"

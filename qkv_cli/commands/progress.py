@@ -1,0 +1,48 @@
+"""How far a run of learning is, on stderr: a bar on a terminal, else a line at times."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from qkv_cli.commands.output import note
+from qkv_cli.training.learn import Progress as Step
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Step], None]]:
+    """A function to call after each step."""
+    if not sys.stderr.isatty():
+        yield _say
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task, accuracy = bars.add_task("", total=1.0, figures=""), ""
+
+        def show(step: Step) -> None:
+            nonlocal accuracy
+            if step.accuracy is not None:
+                accuracy = f"  held-out {step.accuracy:.3f}"
+            figures = f"loss {step.loss:.3f}{accuracy}  {step.words / step.elapsed:,.0f} words/s"
+            bars.update(task, completed=step.done, figures=figures)
+
+        yield show
+
+
+def _say(step: Step) -> None:
+    if step.accuracy is None:
+        return
+    left = step.elapsed * (1 - step.done) / step.done
+    note(
+        f"{step.done:4.0%}  loss {step.loss:.3f}  held-out {step.accuracy:.3f}  "
+        f"{step.words / step.elapsed:,.0f} words/s  {left:,.0f} s left"
+    )
