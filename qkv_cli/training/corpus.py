@@ -8,7 +8,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, cast
 
@@ -118,9 +118,9 @@ def _sentences(
     lines = iter(lines)
     while chunk := list(islice(lines, _CHUNK)):
         for ids in encode(chunk):
-            n_parts = -(-len(ids) // MAX_WORDS)
-            cuts = [len(ids) * part // n_parts for part in range(n_parts)] if n_parts else []
-            for start, end in zip(cuts, [*cuts[1:], len(ids)], strict=True):
+            n_parts = max(1, -(-len(ids) // MAX_WORDS))
+            cuts = [len(ids) * part // n_parts for part in range(n_parts + 1)]
+            for start, end in pairwise(cuts):
                 if end - start > 1:
                     yield tuple(ids[start:end])
 

@@ -1,0 +1,120 @@
+"""From lines to sentences of ids: nothing twice, nothing both learned and held out."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qkv_cli.errors import InputError
+from qkv_cli.training.corpus import (
+    HELD_OUT,
+    MAX_WORDS,
+    Corpus,
+    batches,
+    build_corpus,
+    read_lines,
+    with_replacements,
+)
+
+UNKNOWN = 99
+
+
+def ids(lines: list[str]) -> list[list[int]]:
+    return [[int(word) for word in line.split()] for line in lines]
+
+
+def sentences(corpus: Corpus) -> list[tuple[int, ...]]:
+    """Every sentence again, as the ids of the vocabulary."""
+    rows = [row for b in (corpus.learned, corpus.held_out) for part in b.values() for row in part]
+    return [tuple(corpus.types[row].tolist()) for row in rows]
+
+
+def test_every_sentence_is_there_once_and_one_in_twenty_is_held_out() -> None:
+    lines = [f"{i} {i + 1} 7" for i in range(100)]
+    corpus = build_corpus([*lines, *lines[:5]], ids, UNKNOWN)
+    assert sorted(sentences(corpus)) == sorted(map(tuple, ids(lines)))
+    assert sum(map(len, corpus.held_out.values())) == 100 // HELD_OUT
+    assert corpus.n_sentences == 100 and corpus.n_words == 300
+    assert len(corpus.words) == 95 * 3
+
+
+def test_words_without_a_vector_are_counted() -> None:
+    corpus = build_corpus(["1 2 99", "3 99 4 99"], ids, UNKNOWN)
+    assert corpus.n_unknown == 3
+
+
+def test_a_long_line_is_cut_into_equal_parts_and_a_lone_word_is_dropped() -> None:
+    long = " ".join(str(i) for i in range(2 * MAX_WORDS + 2))
+    corpus = build_corpus([long, "5", ""], ids, UNKNOWN)
+    found = sentences(corpus)
+    assert sorted(map(len, found)) == [32, 33, 33]
+    assert sum(sorted(found), ()) == tuple(range(2 * MAX_WORDS + 2))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "empty"),
+        (["", "1", "2"], "no line of two words"),
+        (["99 99", "99 99 99"], "none of the corpus's 5 words"),
+        (["1 2 3 4"], "1 sentences"),
+        (["1 2", "2 1"], "2 different words"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_said(lines: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        build_corpus(lines, ids, UNKNOWN)
+
+
+def test_batches_hold_every_sentence_once_whatever_their_order() -> None:
+    buckets = {3: np.arange(30, dtype=np.int32).reshape(10, 3), 2: np.full((3, 2), 99, np.int32)}
+    for rng in (None, np.random.default_rng(0)):
+        found = batches(buckets, 9, rng)
+        rows = [tuple(row) for batch in found for row in batch.tolist()]
+        assert sorted(rows) == sorted(tuple(r) for b in buckets.values() for r in b.tolist())
+        assert all(batch.size <= 9 for batch in found)
+
+
+def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> None:
+    words = np.zeros((200, 5), np.int32)
+    unigrams = np.array([0] * 6 + [1] * 3 + [2], np.int32)
+    found = with_replacements(words, unigrams, 4, np.random.default_rng(0))
+    assert found.shape == (200, 5, 5)
+    assert (found[:, 0] == words).all() and (found[:, 1:] != 0).all()
+    assert (found[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "a.txt", tmp_path / "b.txt.gz"
+    plain.write_text("one\ntwo\n", encoding="utf-8")
+    packed.write_bytes(gzip.compress(b"three\n"))
+    assert [line.strip() for line in read_lines([str(plain), str(packed)])] == [
+        "one",
+        "two",
+        "three",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.txt", b"one\xfftwo", "not UTF-8"),
+        ("a.txt", b"one\0two", "binary"),
+        ("a.txt.gz", b"no gzip", "gzip"),
+        ("a.txt.gz", gzip.compress(b"a line\n" * 500)[:-9], "cut short"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=said) as error:
+        list(read_lines([str(path)]))
+    assert str(path) in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.txt cannot be read: No such file"):
+        list(read_lines([str(tmp_path / "nothing.txt")]))

@@ -1,0 +1,115 @@
+"""Runs of learning: they learn, they repeat, they go on where they stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import CheckpointError
+from qkv_cli.training.adam import BETA_1, BETA_2, DECAY, EPS, Adam
+from qkv_cli.training.corpus import Corpus, build_corpus
+from qkv_cli.training.heads import Shape, as_tensors, centred
+from qkv_cli.training.learn import Plan, State, learn, start
+from qkv_cli.training.state import read_state, shape_of, state_tensors
+
+PLAN = Plan(Shape(d_model=8, n_heads=2, d_head=4, clip=3), epochs=3, batch=60, evaluate_every=7)
+
+
+def a_corpus() -> tuple[Corpus, Array]:
+    """Sentences in which a word 2 i is followed, two places on, by its partner 2 i + 1."""
+    rng = np.random.default_rng(3)
+    lines = []
+    for _ in range(300):
+        i, filler = 2 * rng.integers(0, 10), rng.integers(20, 40, 3)
+        lines.append(f"{filler[0]} {i} {filler[1]} {i + 1} {filler[2]}")
+    corpus = build_corpus(lines, lambda ls: [[int(w) for w in line.split()] for line in ls], 99)
+    rows = rng.normal(0, 1, (len(corpus.types), 8))
+    return corpus, centred(rows, rows.mean(axis=0))
+
+
+def the_end(plan: Plan, state: State | None = None, steps: int | None = None) -> State:
+    corpus, table = a_corpus()
+    state = state or start(plan)
+    for count, step in enumerate(learn(corpus, table, plan, state), 1):
+        state = step.state
+        if count == steps:
+            break
+    return state
+
+
+def test_it_learns_which_words_belong_together() -> None:
+    state = the_end(replace(PLAN, epochs=30, rate=1e-2))
+    # Partners (2 of 5 words) can be known; a filler can only be guessed among fillers.
+    assert state.best_accuracy > 0.45
+
+
+def test_the_same_seed_makes_the_same_heads_and_another_does_not() -> None:
+    one, two, other = (the_end(p) for p in (PLAN, PLAN, replace(PLAN, seed=1)))
+    for name, array in one.parameters.items():
+        assert np.array_equal(array, two.parameters[name]), name
+    assert not np.array_equal(one.parameters["W_Q"], other.parameters["W_Q"])
+
+
+def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been() -> None:
+    whole, part = the_end(PLAN), the_end(PLAN, steps=11)
+    saved, seed = read_state(state_tensors(replace(part, best=part.parameters), seed=5))
+    assert seed == 5 and saved.step == 11
+    gone_on = the_end(PLAN, saved)
+    assert gone_on.step == whole.step
+    for name, array in whole.parameters.items():
+        assert np.array_equal(array, gone_on.parameters[name]), name
+
+
+def test_a_run_that_has_had_its_epochs_does_not_go_on() -> None:
+    state = the_end(PLAN)
+    corpus, table = a_corpus()
+    assert list(learn(corpus, table, PLAN, state)) == []
+
+
+def test_frozen_parameters_stay_and_no_word_learns_to_see_itself() -> None:
+    state = the_end(replace(PLAN, frozen=frozenset({"W_K", "offset"})))
+    before = start(PLAN).parameters
+    for name, array in state.parameters.items():
+        assert np.array_equal(array, before[name]) == (name in ("W_K", "offset")), name
+    learned = the_end(PLAN).parameters["offset"]
+    assert np.isneginf(learned[PLAN.shape.clip]).all()
+    assert np.isfinite(np.delete(learned, PLAN.shape.clip, axis=0)).all()
+
+
+def test_a_saved_run_that_lacks_something_is_refused() -> None:
+    tensors = state_tensors(replace(start(PLAN), best=start(PLAN).parameters), seed=0)
+    del tensors["adam.m.W_Q"]
+    with pytest.raises(CheckpointError, match="incomplete"):
+        read_state(tensors)
+
+
+def test_the_shape_can_be_read_from_the_parameters() -> None:
+    assert shape_of(start(PLAN).parameters) == PLAN.shape
+
+
+def test_adam_takes_the_steps_of_its_paper() -> None:
+    """Algorithm 2 of arXiv 1711.05101 with its schedule at 1, one number at a time."""
+    gradients, rate, w, b = [0.3, -1.2, 0.7], 0.01, 0.5, -0.25
+    p = {"W_Q": np.array([w]), "b_Q": np.array([b])}
+    adam, m, v = Adam.start(p), 0.0, 0.0
+    for t, g in enumerate(gradients, 1):
+        p, adam = adam.update(p, {"W_Q": np.array([g]), "b_Q": np.array([g])}, rate)
+        m, v = BETA_1 * m + (1 - BETA_1) * g, BETA_2 * v + (1 - BETA_2) * g * g
+        step = rate * (m / (1 - BETA_1**t)) / ((v / (1 - BETA_2**t)) ** 0.5 + EPS)
+        w, b = w - step - rate * DECAY * w, b - step
+        assert p["W_Q"][0] == pytest.approx(w, rel=1e-9)
+        assert p["b_Q"][0] == pytest.approx(b, rel=1e-9)
+
+
+def test_tensors_are_named_and_laid_out_as_the_model_reads_them() -> None:
+    p, mean = start(PLAN).parameters, np.arange(8.0)
+    tensors = as_tensors(p, mean)
+    assert np.array_equal(tensors["attn.q.weight"], p["W_Q"].T)
+    assert np.array_equal(tensors["attn.o.weight"], p["W_O"].T)
+    assert np.array_equal(tensors["attn.o.bias"], p["c"])
+    assert np.array_equal(tensors["attn.offset_bias"], p["offset"])
+    assert np.array_equal(tensors["embed.mean"], mean)
+    assert all(t.flags.c_contiguous for t in tensors.values())
