@@ -75,10 +75,13 @@ Random projections: {f.chance.mean():.0%} on average; the best head of {len(f.ch
 {TRIED}"""
 
 
-TRIED = """Each for 12 epochs, one seed, on the same held-out sentences:
+TRIED = """Each for 12 epochs, one seed, on the same held-out sentences; after these, 8 heads of 24
+dimensions were given 24 epochs, and are what is shipped:
 
 | heads | d_head | mean taken off | accuracy | best head on the probes |
 |---|---|---|---|---|
+| 4 | 32 | of the different words | .664 | |
 | 8 | 16 | of the different words | .685 | 53% |
 | 8 | 16 | of the running words | .710 | 53% |
+| 12 | 16 | of the running words | .729 | 59% |
 """
