@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from qkv_cli import __version__
-from qkv_cli.commands import attend, explain, render, train
+from qkv_cli.commands import attend, explain, models, render, train
 from qkv_cli.commands.output import note
 from qkv_cli.errors import QkvError
 
@@ -27,6 +27,7 @@ app.command()(attend.attend)
 app.command()(explain.explain)
 app.command()(render.render)
 app.command()(train.train)
+app.add_typer(models.app)
 
 
 def _version(wanted: bool) -> None:

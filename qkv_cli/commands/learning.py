@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qkv_cli.commands.output import note
-from qkv_cli.commands.progress import watching
+from qkv_cli.commands.progress import counting, watching
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.formats.words import WordTokenizer
@@ -124,7 +124,8 @@ def _vectors(named: str, folder: Path) -> Path:
         return find(named)
     from qkv_cli.store.add import add_vectors
 
-    add_vectors(folder, Path(named), name=folder.name)
+    with counting("reading vectors") as advance:
+        add_vectors(folder, Path(named), name=folder.name, advance=advance)
     return folder
 
 

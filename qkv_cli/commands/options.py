@@ -11,7 +11,7 @@ _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"
 
 
-def _models() -> list[str]:
+def model_names() -> list[str]:
     from qkv_cli.store.catalogue import names
 
     return names()
@@ -47,7 +47,7 @@ ModelOption = Annotated[
         metavar="NAME",
         envvar="QKV_MODEL",
         help="A model's name or folder.",
-        autocompletion=_models,
+        autocompletion=model_names,
         rich_help_panel=_MODEL,
     ),
 ]

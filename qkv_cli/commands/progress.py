@@ -14,6 +14,18 @@ from qkv_cli.training.learn import Progress as Step
 
 
 @contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], object]]:
+    """A function to call with how many there are so far, and how many in all."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn(what), BarColumn(bar_width=24), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
 def watching() -> Iterator[Callable[[Step], None]]:
     """A function to call after each step."""
     if not sys.stderr.isatty():

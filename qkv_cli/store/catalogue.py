@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import shutil
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
@@ -34,7 +36,35 @@ def find(name: str) -> Path:
     for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
         if folder.is_dir():
             return folder
-    raise StoreError(f"No model {name!r}.")
+    known = names()
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise StoreError(f"There is no model {name!r}; there are: {', '.join(known)}.{hint}")
+
+
+def remove(name: str) -> Path:
+    """Delete one of the user's models.
+
+    Raises:
+        UsageError: It is the embedded model, or no model of the store.
+        StoreError: There is none, or it cannot be deleted.
+    """
+    folder = home() / "models" / name
+    if (EMBEDDED / name).is_dir():
+        raise UsageError(f"{name} is the embedded model: it stays.")
+    if folder.parent != home() / "models" or not (folder / "config.json").is_file():
+        find(name)
+        raise UsageError(f"{name} is no model of the store ({home() / 'models'}).")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be deleted: {error.strerror}.") from error
+    return folder
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files of a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def own(name: str) -> Path:

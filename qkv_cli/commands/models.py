@@ -1,0 +1,205 @@
+"""`qkv models`: which models there are, and how a file of vectors becomes one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qkv_cli.commands.options import JsonOption, model_names
+from qkv_cli.commands.output import Look, note
+from qkv_cli.errors import InputError, QkvError, UsageError
+
+app = typer.Typer(name="models", help="Your models: list, show, add, judge, remove.")
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A model's name or folder.", autocompletion=model_names),
+]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List the models that are there: the embedded one, then yours.
+
+    Example: qkv models list
+    """
+    from qkv_cli.loading import read_info
+    from qkv_cli.store.catalogue import find, names, size
+
+    found, broken = [], []
+    for name in names():
+        try:
+            folder = find(name)
+            found.append((name, read_info(folder), size(folder)))
+        except QkvError as error:
+            broken.append(str(error))
+    if as_json:
+        from dataclasses import asdict
+
+        rows = [asdict(info) | {"name": name, "bytes": n} for name, info, n in found]
+        _write_json({"schema": "qkv.models/1", "models": rows})
+    else:
+        from qkv_cli.render.models import listing
+
+        sys.stdout.write(Look().text(lambda theme: listing(found)))
+    for message in broken:
+        note(message)
+
+
+@app.command()
+def show(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Say what a model is: its shape, where its heads come from, its licence, its size.
+
+    Example: qkv models show glove
+    """
+    from qkv_cli.loading import read_info
+    from qkv_cli.store.catalogue import find, size
+
+    folder = find(name)
+    info, n_bytes = read_info(folder), size(folder)
+    if as_json:
+        from dataclasses import asdict
+
+        extra = {"path": str(folder), "bytes": n_bytes}
+        _write_json({"schema": "qkv.model/1", **asdict(info), **extra})
+        return
+
+    from qkv_cli.render.models import card
+
+    sys.stdout.write(Look().text(lambda theme: card(info, str(folder), n_bytes)))
+
+
+@app.command()
+def path(name: NameArgument) -> None:
+    """Print a model's folder.
+
+    Example: ls $(qkv models path glove)
+    """
+    from qkv_cli.store.catalogue import find
+
+    typer.echo(find(name).resolve())
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new model's name or folder.")],
+    vectors: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="word2vec, GloVe or fastText; .gz and .bz2 too."),
+    ],
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N words.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the words.")] = "utf-8",
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Open gensim's own files: this runs what is in them."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the model NAME.")] = False,
+) -> None:
+    """Turn a file of word vectors into a model that opens at once.
+
+    word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one head is plain
+    soft indexing, Q = K = V = e, until `qkv train --vectors NAME` learns real ones.
+
+    Example: qkv models add web --vectors vectors.txt && qkv attend -m web "the river bank"
+    """
+    _check_encoding(encoding)
+    if not vectors.is_file():
+        what = "is a folder" if vectors.is_dir() else "is not there"
+        raise InputError(f"{vectors} {what}: a file of word vectors was expected.")
+
+    from qkv_cli.commands.progress import counting
+    from qkv_cli.store.add import add_vectors
+    from qkv_cli.store.catalogue import own
+
+    folder = own(name)
+    if folder.exists() and not force:
+        raise UsageError(f"{name} exists: --force replaces it.")
+    with counting("reading vectors") as advance:
+        n_words = add_vectors(
+            folder,
+            vectors,
+            name=folder.name,
+            encoding=encoding,
+            limit=limit,
+            allow_pickle=allow_pickle,
+            advance=advance,
+        )
+    typer.echo(f"{folder}: {n_words:,} words.")
+
+
+@app.command()
+def neighbors(
+    name: NameArgument,
+    word: Annotated[str, typer.Argument(metavar="WORD", help="A word of the model.")],
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """List the words whose vectors are most like a word's, by cosine.
+
+    Example: qkv models neighbors glove river
+    """
+    from dataclasses import replace
+
+    from qkv_cli.formats.vectors import nearest
+    from qkv_cli.formats.words import WordTokenizer
+    from qkv_cli.loading import load
+    from qkv_cli.store.catalogue import find
+
+    loaded = load(find(name))
+    if not isinstance(loaded.tokenizer, WordTokenizer):
+        raise UsageError(f"{name} holds no word vectors: its tokens have no neighbors to judge.")
+    tokens = loaded.tokenizer.encode(word)
+    if len(tokens) != 1:
+        raise UsageError(f"One word was expected; {name} reads {word!r} as {len(tokens)}.")
+    if tokens[0].unknown:
+        raise InputError(f"{name} has no word {word!r}.")
+    words = loaded.tokenizer.words
+    rows = replace(loaded.model.embed, mean=None)(range(len(words)))
+    found = nearest(words, rows, tokens[0].id, min(top, len(words) - 1))
+    if as_json:
+        pairs = [{"word": other, "cosine": cosine} for other, cosine in found]
+        _write_json({"schema": "qkv.neighbors/1", "word": tokens[0].token, "neighbors": pairs})
+        return
+
+    from qkv_cli.render.models import bars
+
+    sys.stdout.write(Look().text(lambda theme: bars(found, theme)))
+
+
+@app.command()
+def rm(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete one of your models.
+
+    Example: qkv models rm web --yes
+    """
+    from qkv_cli.store.catalogue import find, remove
+
+    folder = find(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"--yes is needed to delete {folder} without being asked.")
+        typer.confirm(f"Delete {folder}?", abort=True, err=True)
+    typer.echo(f"{remove(name)} is deleted.")
+
+
+def _write_json(document: object) -> None:
+    import json
+
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    sys.stdout.write(text + "\n")
+
+
+def _check_encoding(name: str) -> None:
+    import codecs
+
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        raise UsageError(f"{name!r} is no encoding; utf-8 and latin-1 are.") from error

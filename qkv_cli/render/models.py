@@ -1,0 +1,83 @@
+"""Models as a table, one model as a card, and a word's neighbours as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.render.cells import aligned, label
+from qkv_cli.render.columns import BOLD, DIM, INDENT, bar
+from qkv_cli.render.header import label_line
+from qkv_cli.render.theme import Theme
+
+_LONGEST_BAR = 30
+_LONGEST_WORD = 40
+
+
+def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
+    """A line a model: name, what it is, and its size on disk."""
+    table = Table(box=None, pad_edge=False, header_style=DIM)
+    for head in ("name", "layers x heads", "d_model", "vocabulary", "size"):
+        table.add_column(head, justify="left" if head == "name" else "right", no_wrap=True)
+    table.add_column("heads")
+    for name, info, n_bytes in models:
+        table.add_row(
+            Text(label(name), BOLD),
+            f"{info.n_layers} x {info.n_heads}",
+            str(info.d_model),
+            f"{info.d_vocab:,}",
+            amount(n_bytes),
+            Text(label_line(info.origin)),
+        )
+    return table
+
+
+def card(info: ModelInfo, path: str, n_bytes: int) -> Table:
+    """Everything there is to say about a model."""
+    table = Table.grid(padding=(0, 2))
+    for head, said in _facts(info, path, n_bytes):
+        table.add_row(Text(head, DIM), Text(label_line(said)))
+    return table
+
+
+def bars(found: Sequence[tuple[str, float]], theme: Theme) -> Group:
+    """Words with their cosines."""
+    words = [label(word, _LONGEST_WORD) for word, _ in found]
+    wide = max(map(cell_len, words), default=0)
+    lines = []
+    for word, (_, cosine) in zip(words, found, strict=True):
+        line = Text(f"{INDENT}{aligned(word, wide)}  {cosine:6.3f}  ")
+        lines.append(line + bar(Decimal(str(round(cosine, 3))), Decimal(1), _LONGEST_BAR, theme))
+    return Group(*lines)
+
+
+def amount(n_bytes: int) -> str:
+    """Bytes for a reader."""
+    size = float(n_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _facts(info: ModelInfo, path: str, n_bytes: int) -> Iterator[tuple[str, str]]:
+    yield "name", info.name
+    yield "type", info.type
+    yield "layers", str(info.n_layers)
+    yield "heads", f"{info.n_heads} in each layer, {info.origin}"
+    yield "d_model", str(info.d_model)
+    yield "d_head", str(info.d_head)
+    yield "d_vocab", f"{info.d_vocab:,}"
+    if info.about:
+        yield "about", info.about
+    if info.licence:
+        yield "licence", info.licence
+    yield "size", amount(n_bytes)
+    yield "path", path
