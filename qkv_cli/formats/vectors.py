@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KINDS = "word2vec (text or binary), GloVe and fastText (.vec or .bin)"
 _HEAD = 1 << 16
 _FASTTEXT_MAGIC = 793712314
+_OLD_PICKLES = (b"ccopy_reg\n", b"ccopyreg\n", b"cgensim", b"(dp", b"(lp", b"]q", b"}q")
 # What gensim raises on files that are not what they seem.
 _BROKEN = (
     AssertionError,
@@ -129,6 +130,10 @@ def _opened(
             encoding=encoding,
             limit=limit,
         )
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"The words of {named} are not in {encoding} ({error.reason}): see --encoding."
+        ) from error
     except _BROKEN as error:
         raise CheckpointError(f"{named} cannot be read: {_said(error)}.") from error
     if text.binary and text.count == len(found):
@@ -211,9 +216,7 @@ def _is_pickle(head: bytes) -> bool:
     # Protocol 2 and later begin with their number, 0 and 1 with a class by its name.
     if head[:1] == b"\x80":
         return head[1:2] in (b"\2", b"\3", b"\4", b"\5")
-    return head.startswith(
-        (b"ccopy_reg\n", b"ccopyreg\n", b"cgensim", b"(dp", b"(lp", b"]q", b"}q")
-    )
+    return head.startswith(_OLD_PICKLES)
 
 
 def _is_fasttext(head: bytes) -> bool:
