@@ -15,7 +15,7 @@ FRUITS = "The mango and the apple are fruits that grow on a tree"
 BANK = "The fisherman sat on the bank of the river"
 PICTURES = {
     "attend": (124, ["attend", FRUITS]),
-    "explain": (96, ["explain", BANK, "--query", "bank", "--key", "river", "--head", "L0H3"]),
+    "explain": (96, ["explain", BANK, "--query", "bank", "--key", "river"]),
 }
 
 

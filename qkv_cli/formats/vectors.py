@@ -7,6 +7,7 @@ trusts what it reads: a wrong count or a file that is cut short is found here fi
 
 from __future__ import annotations
 
+import logging
 import mmap
 import pickle
 import struct
@@ -251,14 +252,17 @@ def _check_fasttext(path: Path, data: mmap.mmap) -> None:
         at += 8 * max(pruned, 0)
         if new and data[at]:
             raise CheckpointError(f"{path} is quantised (.ftz): the .bin it came from is read.")
-        rows, d_model = struct.unpack_from("<2q", data, at + new)
-        if rows < n_words or d_model < 1 or 4 * rows * d_model > len(data) - at - new - 16:
-            raise ValueError(f"{rows} x {d_model} numbers do not fit into it")
+        for _ in range(2):  # what words and n-grams are, and what predicts words from them
+            rows, d_model = struct.unpack_from("<2q", data, at + new)
+            at += new + 16 + 4 * rows * d_model
+            if rows < 0 or d_model < 1 or at > len(data):
+                raise ValueError(f"{rows} x {d_model} numbers do not fit into it")
     except (ValueError, IndexError, struct.error) as error:
         raise CheckpointError(f"{path} is a fastText file that is cut short: {error}.") from error
 
 
 def _unpickled(path: Path) -> KeyedVectors:
+    _models()
     from gensim.utils import unpickle
 
     model = type(unpickle(str(path))).load(str(path))
@@ -276,6 +280,8 @@ def _models() -> Any:
             "gensim is not installed, and reads files of word vectors: "
             "`pip install gensim` (there is no wheel for Python 3.14 yet)."
         ) from error
+    # Its own reports of a broken file go nowhere: the error says it.
+    logging.getLogger("gensim").addHandler(logging.NullHandler())
     return models
 
 

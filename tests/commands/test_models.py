@@ -1,0 +1,152 @@
+"""`qkv models`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result
+
+pytest.importorskip("gensim")
+Qkv = Callable[..., Result]
+VECTORS = "4 3\nriver 1 0 0\nbank 0.5 0.5 0\nmoney 0 1 0\nboat 0.9 0.1 0.2\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of one's own with a model `web` in it."""
+    monkeypatch.setenv("QKV_HOME", str(tmp_path / "home"))
+    (tmp_path / "v.txt").write_text(VECTORS)
+    assert qkv("models", "add", "web", "--vectors", tmp_path / "v.txt").code == 0
+    return tmp_path
+
+
+def test_what_was_added_attends_by_likeness(home: Path, qkv: Qkv) -> None:
+    """Q = K = V = e over centred vectors of unit root mean square: by hand."""
+    import numpy as np
+
+    found = qkv("attend", "-m", "web", "river money boat", "--json")
+    document = json.loads(found.stdout)
+    rows = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0.9, 0.1, 0.2]])
+    e = rows[[0, 2, 3]] - rows.mean(axis=0)
+    e /= np.sqrt((e**2).mean(axis=1, keepdims=True))
+    scores = e @ e.T / np.sqrt(3)
+    np.fill_diagonal(scores, -np.inf)
+    exps = np.exp(scores)
+    pattern = exps / exps.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(document["maps"][0]["pattern"], pattern, atol=1e-5)
+    assert "identity" in document["model"]["origin"]
+
+
+def test_unknown_words_have_the_mean_of_the_rarest(home: Path, qkv: Qkv) -> None:
+    found = qkv("attend", "-m", "web", "river zyx", "--json")
+    assert found.code == 0
+    assert "1 word is unknown to web: zyx." in found.stderr
+
+
+def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
+    rows = json.loads(qkv("models", "list", "--json").stdout)["models"]
+    assert [row["name"] for row in rows] == ["glove", "web"]
+    assert "web" in qkv("models", "list").stdout
+    shown = json.loads(qkv("models", "show", "web", "--json").stdout)
+    assert shown["d_model"] == 3
+    folder = Path(qkv("models", "path", "web").stdout.strip())
+    assert folder == home / "home" / "models" / "web"
+    refused = qkv("models", "rm", "web")
+    assert (refused.code, folder.is_dir()) == (2, True)
+    assert qkv("models", "rm", "web", "--yes").code == 0
+    assert not folder.exists()
+    assert qkv("models", "rm", "glove", "--yes").code == 2
+
+
+def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> None:
+    (home / "home" / "models" / "web" / "config.json").write_text("{")
+    found = qkv("models", "list")
+    assert "glove" in found.stdout
+    assert "no JSON" in found.stderr
+
+
+def test_near_misses(home: Path, qkv: Qkv) -> None:
+    found = qkv("attend", "-m", "wep", "river")
+    assert found.code == 1
+    assert found.stderr == (
+        "qkv: There is no model 'wep'; there are: glove, web. Did you mean 'web'?\n"
+    )
+
+
+def test_neighbors(home: Path, qkv: Qkv) -> None:
+    found = qkv("models", "neighbors", "web", "river", "-n", 2)
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["boat", "bank"]
+    document = json.loads(qkv("models", "neighbors", "web", "river", "--json").stdout)
+    assert document["neighbors"][0]["cosine"] == pytest.approx(0.9 / 0.86**0.5, abs=1e-5)
+    assert qkv("models", "neighbors", "web", "zyx").code == 1
+    assert qkv("models", "neighbors", "web", "river bank").code == 2
+
+
+def test_adding_again_needs_force(home: Path, qkv: Qkv) -> None:
+    again = ["models", "add", "web", "--vectors", home / "v.txt"]
+    assert qkv(*again).code == 2
+    assert qkv(*again, "--force", "--limit", 2).stdout.endswith("2 words.\n")
+
+
+def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
+    packed = home / "v.txt.gz"
+    packed.write_bytes(gzip.compress(VECTORS.encode()))
+    assert qkv("models", "add", "zipped", "--vectors", packed).code == 0
+    packed.write_bytes(packed.read_bytes()[:-9])
+    refused = qkv("models", "add", "cut", "--vectors", packed)
+    assert refused.code == 1
+    assert str(packed) in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x04K\x01.", "--allow-pickle"),
+        (b"9 3\nriver 1 0 0\n", "says 9 words, and holds 1"),
+        (b"not vectors at all\n", "no file of word vectors"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_refused_file_leaves_nothing(home: Path, qkv: Qkv, content: bytes, said: str) -> None:
+    (home / "bad").write_bytes(content)
+    before = sorted((home / "home" / "models").iterdir())
+    found = qkv("models", "add", "bad", "--vectors", home / "bad")
+    assert found.code == 1
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert sorted((home / "home" / "models").iterdir()) == before
+
+
+def test_missing_file_and_wrong_names(home: Path, qkv: Qkv) -> None:
+    assert qkv("models", "add", "x", "--vectors", home / "none").code == 1
+    assert qkv("models", "add", "glove", "--vectors", home / "v.txt").code == 2
+    assert qkv("models", "add", "x", "--vectors", home / "v.txt", "--encoding", "utf8x").code == 2
+
+
+def test_a_full_disk(home: Path) -> None:
+    """A limit on the size of files is what a test can do to a disk."""
+    big = home / "big.txt"
+    big.write_text("".join(f"w{i} {i} 1 2 3 4 5 6 7\n" for i in range(9000)))
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    found = subprocess.run(
+        [sys.executable, "-m", "qkv_cli", "models", "add", "big", "--vectors", str(big)],
+        capture_output=True,
+        text=True,
+        preexec_fn=small_files,
+        env=os.environ,
+    )
+    assert found.returncode == 1
+    assert found.stderr.startswith("qkv: ")
+    assert "File too large" in found.stderr
+    assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]
