@@ -12,22 +12,11 @@ import typer
 from typer.exceptions import TyperException
 
 from qkv_cli import __version__
-from qkv_cli.commands import attend, explain, models, render, train
+from qkv_cli.commands.group import SETTINGS, Group
 from qkv_cli.commands.output import note
 from qkv_cli.errors import QkvError
 
-app = typer.Typer(
-    name="qkv",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(attend.attend)
-app.command()(explain.explain)
-app.command()(render.render)
-app.command()(train.train)
-app.add_typer(models.app)
+app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
 
 
 def _version(wanted: bool) -> None:
@@ -82,7 +71,8 @@ def _say(error: Exception | str) -> int:
     """One line on stderr, and the exit code."""
     message = error.format_message() if isinstance(error, TyperException) else str(error)
     try:
-        note(message)
+        if message:  # nothing is left to be said where the help was shown
+            note(message)
     except OSError as broken:
         if broken.errno not in (errno.EPIPE, errno.ENOSPC):
             raise

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import JsonOption, model_names
 from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
 
-app = typer.Typer(name="models", help="Your models: list, show, add, judge, remove.")
+app = typer.Typer(help=COMMANDS["models"], no_args_is_help=True, add_completion=False, **SETTINGS)
 NameArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A model's name or folder.", autocompletion=model_names),

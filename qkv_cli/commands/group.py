@@ -1,0 +1,49 @@
+"""The subcommands of `qkv`, each built when it is run.
+
+Typer would import and inspect every command at every start, 20 ms and more with each new one,
+and `qkv --help` needs no more than a name and a line of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Modules of this room, and the first line of what they say of themselves.
+COMMANDS = {
+    "attend": "Show how strongly each word attends to every other: a heatmap for each head.",
+    "explain": "Take one link apart: from two vectors to the output, with every number.",
+    "render": "Draw what `qkv attend` wrote, without the model; or turn it into another format.",
+    "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
+    "models": "Your models: list, show, add, judge, remove.",
+}
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": "rich",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Group(TyperGroup):
+    """`COMMANDS` by name; the one that is run is the real one."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands.update({name: TyperCommand(name, help=h) for name, h in COMMANDS.items()})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return (name, built(name), rest) if name in COMMANDS else (name, command, rest)
+
+
+def built(name: str) -> Any:
+    """A command with its options: a module's Typer app, or its function of the same name."""
+    module = import_module(f"qkv_cli.commands.{name}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    alone = typer.Typer(add_completion=False, **SETTINGS)
+    alone.command()(getattr(module, name))
+    return typer.main.get_command(alone)
