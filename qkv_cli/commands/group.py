@@ -18,7 +18,7 @@ COMMANDS = {
     "explain": "Take one link apart: from two vectors to the output, with every number.",
     "render": "Draw what `qkv attend` wrote, without the model; or turn it into another format.",
     "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
-    "models": "Your models: list, show, add, judge, remove.",
+    "models": "Your models: pull, list, show, add, judge, remove.",
 }
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": "rich",

