@@ -221,10 +221,9 @@ def rm(
 
 
 def _write_json(document: object) -> None:
-    import json
+    from qkv_cli.export.document import dumps
 
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(dumps(document) + "\n")
 
 
 def _check_encoding(name: str) -> None:

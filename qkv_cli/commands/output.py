@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Look:
         theme = Theme.detect(console, palette=self.palette, background=self.background)
         with console.capture() as capture:
             console.print(draw(theme))
-        return capture.get()
+        # Blanks at a line's end show nothing, and a pipe's reader trips over them.
+        return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
 
     def _console(self, *, to_file: bool) -> Console:
         """Rich's view of where this goes: its width, and which colours it takes."""

@@ -120,17 +120,18 @@ def _opened(
             )
         text = None if pickled or fasttext else _Text.of(named, data, limit)
     try:
-        if pickled:
-            return _unpickled(path)
-        if text is None:
-            return _models().fasttext.load_facebook_vectors(str(path), encoding=encoding)
-        found = _counted(text, advance).load_word2vec_format(
-            str(path),
-            binary=text.binary,
-            no_header=text.count is None,
-            encoding=encoding,
-            limit=limit,
-        )
+        with np.errstate(all="ignore"):  # of settings that a damaged file may have
+            if pickled:
+                return _unpickled(path)
+            if text is None:
+                return _models().fasttext.load_facebook_vectors(str(path), encoding=encoding)
+            found = _counted(text, advance).load_word2vec_format(
+                str(path),
+                binary=text.binary,
+                no_header=text.count is None,
+                encoding=encoding,
+                limit=limit,
+            )
     except UnicodeDecodeError as error:
         raise CheckpointError(
             f"The words of {named} are not in {encoding} ({error.reason}): see --encoding."

@@ -172,6 +172,7 @@ def test_a_fasttext_file_that_is_cut_short(tmp_path: Path, name: str, share: flo
 @settings(
     max_examples=150,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(at=st.integers(0, 200), junk=st.binary(min_size=1, max_size=6), data=st.data())
