@@ -169,6 +169,8 @@ def test_a_fasttext_file_that_is_cut_short(tmp_path: Path, name: str, share: flo
         read_vectors(tmp_path / "v.bin")
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(
     max_examples=150,
     deadline=None,
