@@ -19,6 +19,7 @@ from qkv_cli.views import HeadMaps
 
 _DIM = Style(dim=True)
 BAR = 24  # columns of the colour bar
+READING = "   rows look, columns are looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,20 @@ class Shown:
 
 
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
+    notes: list[str] = []
     if shown.top:
-        yield bar(shown)
-    notes = [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
+        line = bar(shown)
+        if line.cell_len + len(READING) <= shown.width:
+            line.append(READING)
+        else:
+            notes = [READING.strip()]
+        yield line
+    notes += [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
     yield from flowing(notes, shown.width, _DIM)
 
 
 def bar(shown: Shown) -> Text:
-    """The inks from least to most, with the numbers they stand for, and which way to read."""
+    """The inks from least to most, with the numbers they stand for."""
     inks = shown.ramp.inks
     columns = max(len(inks) if len(inks) <= BAR else BAR, 2 * len(inks) if len(inks) < 12 else 0)
     columns = min(columns, max(1, shown.width - 12))
@@ -55,11 +62,7 @@ def bar(shown: Shown) -> Text:
     line.append(f"{number(-shown.top)} " if shown.signed else "0 ")
     for step in np.rint(np.linspace(0, len(inks) - 1, columns)).astype(int).tolist():
         line.append(inks[step].glyph, inks[step].style)
-    line.append(f" {number(shown.top)}")
-    reading = "   rows look, columns are looked at"
-    if line.cell_len + len(reading) <= shown.width:
-        return line.append(reading)
-    return line.append("\n" + reading.strip())
+    return line.append(f" {number(shown.top)}")
 
 
 def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:
