@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from qkv_cli.adapters import word_vectors as _word_vectors
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError, UsageError
 
-Adapter = Callable[[Mapping[str, Any], Tensors], Model]
-
-# Keyed by `model_type` in config.json.
-ADAPTERS: dict[str, Adapter] = {
-    "word-vectors": _word_vectors.word_vectors,
+# By `model_type` in config.json: the module, imported when it is needed, and its function.
+ADAPTERS = {
+    "bert": "bert",
+    "bloom": "bloom",
+    "camembert": "roberta",
+    "distilbert": "distilbert",
+    "electra": "electra",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gpt2": "gpt2",
+    "gpt_neox": "gpt_neox",
+    "gptj": "gptj",
+    "llama": "llama",
+    "mistral": "llama",
+    "mt5": "t5",
+    "olmo2": "olmo2",
+    "opt": "opt",
+    "qwen2": "llama",
+    "qwen3": "llama",
+    "roberta": "roberta",
+    "t5": "t5",
+    "word-vectors": "word_vectors",
+    "xlm-roberta": "roberta",
 }
 
 
-def build(config: Mapping[str, Any], tensors: Tensors) -> Model:
-    """The model that a config and its tensors describe; refused if a tensor is left over."""
-    kind = config.get("model_type")
+def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
+    """The model that a config and its tensors describe.
+
+    Raises:
+        CheckpointError: The family is not supported, something is missing, or a tensor or a
+            setting is left over that might change the numbers.
+    """
+    kind = values.get("model_type")
     if kind not in ADAPTERS:
         raise CheckpointError(
             f"{kind!r} checkpoints are not supported. Supported: {', '.join(sorted(ADAPTERS))}."
         )
-    model = ADAPTERS[kind](config, tensors)
+    module = ADAPTERS[kind]
+    config = Config(values)
+    adapter = getattr(import_module(f"qkv_cli.adapters.{module}"), module)
+    model: Model = adapter(config, tensors)
     tensors.refuse_unread()
+    config.refuse_unread()
     return model
 
 
@@ -35,4 +63,6 @@ def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
     """Untrained heads in place of a checkpoint's own, where its family has such a thing."""
     if config.get("model_type") != "word-vectors":
         raise UsageError("--random-heads is for word-vector models only.")
-    return _word_vectors.random_heads(config, seed)
+    from qkv_cli.adapters import word_vectors
+
+    return word_vectors.random_heads(config, seed)

@@ -13,15 +13,18 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
 from qkv_cli.core.model import Attention, Block, Embedding, Model, Norm, Stack
 
 # Against division by zero only; a vector of a word is never this short.
 _EPS = 1e-12
 
 
-def word_vectors(config: Mapping[str, Any], tensors: Tensors) -> Model:
+def word_vectors(config: Config, tensors: Tensors) -> Model:
     t = tensors
     d_head = config["d_head"]
+    for said in ("n_layers", "n_heads", "d_model", "d_vocab", "name", "origin", "about", "licence"):
+        config.get(said)  # of use to readers only
     embed = Embedding(
         table=t.stored("embed.weight"),
         row_scale=t.stored("embed.scale") if "embed.scale" in t else None,
@@ -32,12 +35,12 @@ def word_vectors(config: Mapping[str, Any], tensors: Tensors) -> Model:
     attn = Attention(q, k, v, o, d_head, scale=d_head**-0.5)
     return Model(
         embed=embed,
-        embed_norm=unit_rms,
+        embed_norms={"encoder": unit_rms},
         # The table's middle row is -inf: a word does not attend to itself.
         stacks={"encoder": Stack([Block(attn)], offsets=t["attn.offset_bias"])},
         between_texts=Model(
             embed=embed,
-            embed_norm=unit_rms,
+            embed_norms={"encoder": unit_rms, "decoder": unit_rms},
             stacks={"encoder": Stack([]), "decoder": Stack([Block(cross=attn)])},
         ),
     )

@@ -96,12 +96,12 @@ def explain_layer(
     block = model.stacks[layer.stack].blocks[layer.index]
     crosses = block.cross is not None and layer.cross is not None
     attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)
-    memory = layer.memory if crosses else layer.resid_pre
-    if attn is None or trace is None or memory is None:
+    x, memory = (layer.cross_in, layer.memory) if crosses else (layer.attn_in, layer.attn_in)
+    if attn is None or trace is None or x is None or memory is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return explain(
         attn,
-        layer.resid_pre,
+        x,
         memory,
         trace,
         head=head,
@@ -134,6 +134,9 @@ def explain(
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
     terms: dict[str, Array] = {"content": attn.scale * (keys @ q)}
+    if attn.softcap is not None:
+        capped = attn.softcap * np.tanh(terms["content"] / attn.softcap)
+        terms["soft cap"] = capped - terms["content"]
     if trace.bias is not None:
         terms["position"] = float64(trace.bias[head % len(trace.bias), query])
     scores: Array = np.sum(list(terms.values()), axis=0)

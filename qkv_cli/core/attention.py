@@ -66,6 +66,7 @@ def scaled_dot_product_attention(
     *,
     scale: float,
     bias: Array | None = None,
+    softcap: float | None = None,
     weighting: Weighting = "softmax",
 ) -> AttentionTrace:
     """Attend from every query position to every key position, per head.
@@ -80,6 +81,8 @@ def scaled_dot_product_attention(
         scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
         bias: Added to the scaled products. Carries the mask (-inf) and relative
             positions alike; broadcasts to [n_heads, n_query, n_key].
+        softcap: Squashes the scaled products into (-softcap, softcap), before `bias`:
+            softcap tanh(x / softcap), as Gemma 2 does (arXiv 2408.00118).
         weighting: How scores become weights, see `WEIGHTINGS`.
     """
     n_heads, n_kv_heads = len(q), len(k)
@@ -90,6 +93,8 @@ def scaled_dot_product_attention(
     k_per_q, v_per_q = k.repeat(group, axis=0), v.repeat(group, axis=0)
 
     scores = scale * (q @ k_per_q.swapaxes(-1, -2))  # [n_heads, n_query, n_key]
+    if softcap is not None:
+        scores = softcap * np.tanh(scores / softcap)
     if bias is not None:
         scores = scores + bias
     pattern = WEIGHTINGS[weighting](scores)

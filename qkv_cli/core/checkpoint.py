@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.model import Linear
+from qkv_cli.core.model import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
 
@@ -55,6 +56,29 @@ class Tensors:
         """A torch Linear stores [d_out, d_in]; the transpose is a view."""
         return Linear(self[f"{name}.weight"].T, self.optional(f"{name}.bias"))
 
+    def conv1d(self, name: str) -> Linear:
+        """GPT-2's Conv1D stores [d_in, d_out]."""
+        return Linear(self[f"{name}.weight"], self.optional(f"{name}.bias"))
+
+    def layer_norm(self, name: str, eps: float) -> Norm:
+        return Norm(self[f"{name}.weight"], self.optional(f"{name}.bias"), eps, True)
+
+    def rms_norm(self, name: str, eps: float, *, offset: float = 0.0) -> Norm:
+        """`offset` is what the checkpoint leaves out of its weights: 1 in Gemma."""
+        w = self[f"{name}.weight"]
+        return Norm(w + np.float32(offset) if offset else w, None, eps, False)
+
+    def inner(self, *prefixes: str) -> Tensors:
+        """Under the first of these prefixes that the checkpoint has, or as it is."""
+        for prefix in prefixes:
+            if any(name.startswith(f"{prefix}.") for name in self.by_name):
+                return self / prefix
+        return self
+
+    def pass_over(self, *patterns: str) -> None:
+        """Tensors that change no attention and no residual: heads, buffers, tied copies."""
+        self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
+
     def refuse_unread(self) -> None:
         """A tensor that nobody read would have changed the numbers: name it and stop."""
         left = sorted(set(self.by_name) - self.read)
@@ -63,3 +87,22 @@ class Tensors:
             raise CheckpointError(
                 f"Nothing reads the checkpoint's tensor {', '.join(left[:3])}{more}."
             )
+
+
+def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
+    """Cut a fused projection along its outputs."""
+    cuts = np.cumsum(widths)[:-1].tolist()
+    W = np.split(fused.W, cuts, axis=1)
+    b = [None] * len(widths) if fused.b is None else np.split(fused.b, cuts)
+    return [Linear(w, bias) for w, bias in zip(W, b, strict=True)]
+
+
+def split_interleaved(fused: Linear, n_heads: int) -> list[Linear]:
+    """Undo an interleave by head, [q0 k0 v0 q1 k1 v1 ...] -> q, k, v."""
+    d_in = len(fused.W)
+    W = fused.W.reshape(d_in, n_heads, 3, -1)
+    b = None if fused.b is None else fused.b.reshape(n_heads, 3, -1)
+    return [
+        Linear(W[:, :, i].reshape(d_in, -1), None if b is None else b[:, i].reshape(-1))
+        for i in range(3)
+    ]

@@ -7,13 +7,13 @@ a norm that is absent is None, a mask is a bias, a tied weight is the same array
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Activation, Array
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -21,7 +21,15 @@ from qkv_cli.core.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
-from qkv_cli.core.positions import causal_bias, offset_bias
+from qkv_cli.core.positions import (
+    alibi_bias,
+    bucket_bias,
+    causal_bias,
+    local_bias,
+    offset_bias,
+)
+from qkv_cli.core.rotary import Rotary
+from qkv_cli.errors import InputError
 
 StackName = Literal["encoder", "decoder"]
 
@@ -79,17 +87,22 @@ class Attention:
     o: Linear  # [n_heads * d_head, d_model]
     d_head: int
     scale: float
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+    rotary: Rotary | None = None
+    softcap: float | None = None
 
     def __call__(
         self, x: Array, memory: Array, bias: Array | None, weighting: Weighting
     ) -> tuple[Array, AttentionTrace]:
         """Attend from x, [n_query, d_model], to memory, [n_key, d_model]."""
         trace = scaled_dot_product_attention(
-            split_heads(self.q(x), self.d_head),
-            split_heads(self.k(memory), self.d_head),
+            self._heads(self.q(x), self.q_norm),
+            self._heads(self.k(memory), self.k_norm),
             split_heads(self.v(memory), self.d_head),
             scale=self.scale,
             bias=bias,
+            softcap=self.softcap,
             weighting=weighting,
         )
         return self.o(merge_heads(trace.z)), trace
@@ -98,6 +111,40 @@ class Attention:
     def n_heads(self) -> int:
         return int(self.q.W.shape[1]) // self.d_head
 
+    def _heads(self, x: Array, norm: Norm | None) -> Array:
+        # A norm is per head (Qwen 3) or over all heads at once (OLMo 2): its width says which.
+        if norm is not None and norm.w is not None and norm.w.shape != (self.d_head,):
+            x, norm = norm(x), None
+        heads = split_heads(x, self.d_head)
+        heads = heads if norm is None else norm(heads)
+        return heads if self.rotary is None else self.rotary(heads)
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    up: Linear
+    down: Linear
+    act: Activation
+    gate: Linear | None = None
+
+    def __call__(self, x: Array) -> Array:
+        hidden = self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
+        return self.down(hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """Every place where a block may normalise: what goes in, what comes out, or the sum."""
+
+    attn_in: Norm | None = None
+    attn_out: Norm | None = None
+    resid_mid: Norm | None = None
+    cross_in: Norm | None = None
+    cross_out: Norm | None = None  # of the sum after cross-attention
+    mlp_in: Norm | None = None
+    mlp_out: Norm | None = None
+    resid_post: Norm | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -105,6 +152,19 @@ class Block:
 
     attn: Attention | None = None
     cross: Attention | None = None
+    mlp: MLP | None = None
+    norms: Norms = Norms()
+    parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
+    window: int | None = None  # how far self-attention reaches
+    resid_scale: float = 1.0  # of what attention and MLP add
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A bias for each bucket of distances, see `bucket_bias`."""
+
+    table: Array  # [n_buckets, n_heads]
+    max_distance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +174,25 @@ class Stack:
     blocks: Sequence[Block]
     causal: bool = False
     offsets: Array | None = None  # [2 * clip + 1, n_heads], see `offset_bias`
+    alibi: int | None = None  # n_heads, see `alibi_bias`
+    buckets: Buckets | None = None
+    final_norm: Norm | None = None
 
-    def bias(self, n: int, *, causal: bool) -> Array | None:
+    def bias(self, n: int, window: int | None = None, *, causal: bool) -> Array | None:
         """[1 or n_heads, n, n]: everything added to self-attention scores."""
-        total = None if self.offsets is None else offset_bias(self.offsets, n)
-        if not (causal or self.causal):
-            return total
-        return causal_bias(n) if total is None else total + causal_bias(n)
+        parts: list[Array] = []
+        if self.offsets is not None:
+            parts.append(offset_bias(self.offsets, n))
+        if self.alibi is not None:
+            parts.append(alibi_bias(self.alibi, n))
+        if self.buckets is not None:
+            table, reach = self.buckets.table, self.buckets.max_distance
+            parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
+        if causal or self.causal:
+            parts.append(causal_bias(n, window if self.causal else None))
+        if window is not None and not self.causal:
+            parts.append(local_bias(n, window))
+        return sum(parts[1:], start=parts[0]) if parts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +202,43 @@ class LayerTrace:
     stack: StackName
     index: int
     resid_pre: Array  # [n_pos, d_model]
-    resid_post: Array  # [n_pos, d_model]
+    resid_mid: Array  # [n_pos, d_model], after attention
+    resid_post: Array  # [n_pos, d_model], after the MLP
+    attn_in: Array  # [n_pos, d_model], what self-attention read
+    cross_in: Array | None  # [n_pos, d_model], what cross-attention's queries were made of
     memory: Array | None  # [n_key, d_model], what cross-attention read
     attn: AttentionTrace | None
     cross: AttentionTrace | None
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """What is added to a token for where it stands, and for which text of a pair it is of."""
+
+    positions: Array | None = None  # [n_ctx, d_model]
+    types: Array | None = None  # [n_types, d_model]
+
+    def __call__(self, x: Array, types: Sequence[int]) -> Array:
+        n_pos = len(x)
+        if self.positions is not None:
+            if n_pos > len(self.positions):
+                raise InputError(
+                    f"The text has {n_pos:,} tokens; this model has {len(self.positions):,} places."
+                )
+            x = x + self.positions[:n_pos]
+        if self.types is not None:
+            x = x + self.types[list(types) or [0] * n_pos]
+        return x
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     embed: Embedding
     stacks: Mapping[StackName, Stack]  # in the order they run
-    embed_norm: Norm | None = None
+    places: Mapping[StackName, Places] = field(default_factory=dict)
+    embed_scale: float = 1.0
+    embed_norms: Mapping[StackName, Norm] = field(default_factory=dict)
+    embed_out: Linear | None = None  # from the embedding's size to d_model
     between_texts: Model | None = None  # how the same heads read a second text, if they can
 
     def layers(
@@ -148,6 +246,7 @@ class Model:
         ids: Sequence[int],
         decoder_ids: Sequence[int] = (),
         *,
+        types: Sequence[int] = (),
         weighting: Weighting = "softmax",
         causal: bool = False,
     ) -> Iterator[LayerTrace]:
@@ -156,19 +255,27 @@ class Model:
         A caller that stops early never pays for the layers it did not look at,
         and one that keeps nothing holds a single layer in memory. `causal` masks
         what is to the right of a query also where the model would look there.
+
+        Args:
+            types: Which text of a pair each token is of; the first, if not given.
         """
         memory = None
         for (name, stack), tokens in zip(self.stacks.items(), (ids, decoder_ids), strict=False):
-            resid = self._embed(tokens)
-            bias = stack.bias(len(tokens), causal=causal)
+            resid = self._embed(name, tokens, types)
             for index, block in enumerate(stack.blocks):
+                bias = stack.bias(len(tokens), block.window, causal=causal)
                 yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
                 resid = layer.resid_post
-            memory = resid
+            memory = _maybe(stack.final_norm, resid)
 
-    def _embed(self, ids: Sequence[int]) -> Array:
+    def _embed(self, name: StackName, ids: Sequence[int], types: Sequence[int]) -> Array:
         x = self.embed(ids)
-        return x if self.embed_norm is None else self.embed_norm(x)
+        if self.embed_scale != 1.0:
+            x = np.float32(self.embed_scale) * x
+        if name in self.places:
+            x = self.places[name](x, types)
+        x = _maybe(self.embed_norms.get(name), x)
+        return x if self.embed_out is None else self.embed_out(x)
 
 
 def _run_block(
@@ -180,11 +287,24 @@ def _run_block(
     memory: Array | None,
     weighting: Weighting,
 ) -> LayerTrace:
-    resid, attn, cross = resid_pre, None, None
+    norms, scale = block.norms, np.float32(block.resid_scale)
+    resid, attn, cross, cross_in = resid_pre, None, None, None
+    attn_in = _maybe(norms.attn_in, resid_pre)
     if block.attn is not None:
-        attn_out, attn = block.attn(resid, resid, bias, weighting)
-        resid = resid + attn_out
+        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting)
+        resid = _maybe(norms.resid_mid, resid + scale * _maybe(norms.attn_out, attn_out))
     if block.cross is not None and memory is not None:
-        cross_out, cross = block.cross(resid, memory, None, weighting)
-        resid = resid + cross_out
-    return LayerTrace(name, index, resid_pre, resid, memory, attn, cross)
+        cross_in = _maybe(norms.cross_in, resid)
+        cross_out, cross = block.cross(cross_in, memory, None, weighting)
+        resid = _maybe(norms.cross_out, resid + cross_out)
+    resid_mid = resid
+    if block.mlp is not None:
+        mlp_out = block.mlp(_maybe(norms.mlp_in, resid_pre if block.parallel else resid_mid))
+        resid = _maybe(norms.resid_post, resid_mid + scale * _maybe(norms.mlp_out, mlp_out))
+    return LayerTrace(
+        name, index, resid_pre, resid_mid, resid, attn_in, cross_in, memory, attn, cross
+    )
+
+
+def _maybe(norm: Norm | None, x: Array) -> Array:
+    return x if norm is None else norm(x)

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from qkv_cli.core.arrays import Array
 
 
-def causal_bias(n: int) -> Array:
-    """[1, n, n]: 0 where query i may see key j, -inf where it may not."""
+def causal_bias(n: int, window: int | None = None) -> Array:
+    """[1, n, n]: 0 where query i may see key j, -inf where it may not.
+
+    Args:
+        window: How many keys a query sees, itself among them; None for all before it.
+    """
     i, j = np.arange(n)[:, None], np.arange(n)[None, :]
-    return np.where(j <= i, 0.0, -np.inf).astype(np.float32)[None]
+    visible = j <= i if window is None else (j <= i) & (i - j < window)
+    return np.where(visible, 0.0, -np.inf).astype(np.float32)[None]
+
+
+def local_bias(n: int, reach: int) -> Array:
+    """[1, n, n]: 0 up to `reach` tokens to either side, -inf beyond."""
+    distance = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    return np.where(distance <= reach, 0.0, -np.inf).astype(np.float32)[None]
+
+
+def alibi_bias(n_heads: int, n: int) -> Array:
+    """[n_heads, n, n]: -slope * distance (Press et al. 2021, arXiv 2108.12409, section 3)."""
+    power = 2 ** math.floor(math.log2(n_heads))
+    slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
+    # Their code fills up a number of heads that is no power of two like this.
+    slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(n_heads - power)]
+    distance = np.arange(n)[None, :] - np.arange(n)[:, None]
+    bias: Array = (np.array(slopes)[:, None, None] * distance).astype(np.float32)
+    return bias
+
+
+def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> Array:
+    """A learned bias per bucket of distances, [n_buckets, n_heads] -> [n_heads, n, n].
+
+    Raffel et al. 2020 (T5, arXiv 1910.10683), section 2.1. A decoder's buckets are one-sided.
+    """
+    n_buckets = len(table)
+    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
+    bucket = np.zeros_like(offset)
+    if two_sided:
+        n_buckets //= 2
+        bucket += (offset > 0) * n_buckets
+        distance = np.abs(offset)
+    else:
+        distance = np.maximum(-offset, 0)
+    # Half the buckets are exact distances; the rest grow logarithmically.
+    exact = n_buckets // 2
+    ratio = np.log(np.maximum(distance, 1) / exact) / math.log(max_distance / exact)
+    far = np.minimum(exact + (ratio * (n_buckets - exact)).astype(int), n_buckets - 1)
+    bucket += np.where(distance < exact, distance, far)
+    return table[bucket].transpose(2, 0, 1)
 
 
 def offset_bias(table: Array, n: int) -> Array:

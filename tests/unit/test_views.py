@@ -113,7 +113,7 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
     for i in range(N_LAYERS):
         pulled.append(i)
         attn, other = (None, trace(i)) if cross else (trace(i), None)
-        yield LayerTrace("encoder", i, resid, resid, None, attn, other)
+        yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other)
 
 
 def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None:

@@ -1,0 +1,13 @@
+"""BERT, and so MiniLM and most sentence encoders."""
+
+from __future__ import annotations
+
+from qkv_cli.adapters.encoder import post_norm_encoder
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import Model
+
+
+def bert(config: Config, tensors: Tensors) -> Model:
+    tensors.pass_over("*pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "*.position_ids")
+    return post_norm_encoder(config, tensors.inner("bert"))

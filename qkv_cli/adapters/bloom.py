@@ -1,0 +1,43 @@
+"""BLOOM: ALiBi in place of positions, and a norm over the embeddings."""
+
+from __future__ import annotations
+
+from qkv_cli.core.arrays import gelu_tanh
+from qkv_cli.core.checkpoint import Tensors, split_interleaved
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Stack
+
+
+def bloom(config: Config, tensors: Tensors) -> Model:
+    t = tensors.inner("transformer")
+    tensors.pass_over("lm_head.*")
+    n_heads, eps = config["n_head"], config["layer_norm_epsilon"]
+    d_head = config["hidden_size"] // n_heads
+    config.one_of("apply_residual_connection_post_layernorm", (False,), False)
+    config.get("slow_but_exact")  # how the same sums are taken over several devices
+
+    def block(layer: Tensors) -> Block:
+        q, k, v = split_interleaved(layer.linear("self_attention.query_key_value"), n_heads)
+        return Block(
+            attn=Attention(q, k, v, layer.linear("self_attention.dense"), d_head, d_head**-0.5),
+            mlp=MLP(
+                layer.linear("mlp.dense_h_to_4h"), layer.linear("mlp.dense_4h_to_h"), gelu_tanh
+            ),
+            norms=Norms(
+                attn_in=layer.layer_norm("input_layernorm", eps),
+                mlp_in=layer.layer_norm("post_attention_layernorm", eps),
+            ),
+        )
+
+    return Model(
+        embed=Embedding(t.stored("word_embeddings.weight")),
+        embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", eps)},
+        stacks={
+            "decoder": Stack(
+                blocks=[block(t / f"h.{i}") for i in range(config["n_layer"])],
+                causal=True,
+                alibi=n_heads,
+                final_norm=t.layer_norm("ln_f", eps),
+            )
+        },
+    )

@@ -1,0 +1,43 @@
+"""Gemma 2: norms on both sides of each sub-layer, a soft cap, and every other layer slides."""
+
+from __future__ import annotations
+
+from qkv_cli.adapters.gated import gated_decoder, head_size, layer_windows
+from qkv_cli.adapters.rope import read_rotary
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import Model, Norms
+
+
+def gemma2(config: Config, tensors: Tensors) -> Model:
+    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    config.one_of("use_bidirectional_attention", (False,), False)
+    config.get("hidden_act")
+    config.get("final_logit_softcapping")  # of the logits, which are not computed
+    config.get("cache_implementation")
+
+    def norms(layer: Tensors) -> Norms:
+        def rms(name: str):  # type: ignore[no-untyped-def]
+            return layer.rms_norm(name, eps, offset=1.0)
+
+        return Norms(
+            attn_in=rms("input_layernorm"),
+            attn_out=rms("post_attention_layernorm"),
+            mlp_in=rms("pre_feedforward_layernorm"),
+            mlp_out=rms("post_feedforward_layernorm"),
+        )
+
+    kinds = ["full" if i % 2 else "sliding_attention" for i in range(n_layers)]
+    return gated_decoder(
+        config,
+        tensors,
+        act=config.activation("hidden_activation", "gelu_pytorch_tanh"),
+        d_head=d_head,
+        rotaries=[read_rotary(config, d_head)] * n_layers,
+        windows=layer_windows(config, kinds),
+        norms=norms,
+        final_norm=lambda t: t.rms_norm("norm", eps, offset=1.0),
+        scale=config.get("query_pre_attn_scalar", 256) ** -0.5,
+        softcap=config.get("attn_logit_softcapping"),
+        embed_scale=config["hidden_size"] ** 0.5,
+    )

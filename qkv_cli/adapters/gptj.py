@@ -1,0 +1,40 @@
+"""GPT-J: one norm feeds attention and MLP at once; rotary pairs are adjacent."""
+
+from __future__ import annotations
+
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Stack
+from qkv_cli.core.rotary import Rotary, default
+
+
+def gptj(config: Config, tensors: Tensors) -> Model:
+    t = tensors.inner("transformer")
+    tensors.pass_over("lm_head.*", "*.attn.bias", "*.attn.masked_bias", "*embed_positions")
+    d_head, eps = config["n_embd"] // config["n_head"], config["layer_norm_epsilon"]
+    frequencies = default(config.get("rotary_dim", d_head), 10_000.0)
+    rotary = Rotary(lambda n: frequencies, interleaved=True)
+    act = config.activation("activation_function")
+    config.get("n_inner")
+    config.get("n_positions")
+
+    def block(layer: Tensors) -> Block:
+        shared = layer.layer_norm("ln_1", eps)
+        q, k, v, o = (layer.linear(f"attn.{name}_proj") for name in ("q", "k", "v", "out"))
+        return Block(
+            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotary),
+            mlp=MLP(layer.linear("mlp.fc_in"), layer.linear("mlp.fc_out"), act),
+            norms=Norms(attn_in=shared, mlp_in=shared),
+            parallel=True,
+        )
+
+    return Model(
+        embed=Embedding(t.stored("wte.weight")),
+        stacks={
+            "decoder": Stack(
+                blocks=[block(t / f"h.{i}") for i in range(config["n_layer"])],
+                causal=True,
+                final_norm=t.layer_norm("ln_f", eps),
+            )
+        },
+    )

@@ -1,0 +1,31 @@
+"""Llama, Mistral, Qwen 2 and Qwen 3: which tensors exist makes the difference."""
+
+from __future__ import annotations
+
+from qkv_cli.adapters.gated import gated_decoder, head_size, layer_windows, pre_norms
+from qkv_cli.adapters.rope import read_rotary
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import Model
+
+
+def llama(config: Config, tensors: Tensors) -> Model:
+    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    # Qwen's layers slide from max_window_layers on, if at all; Mistral's all do.
+    slides = config.get("use_sliding_window", True) and config.get("sliding_window") is not None
+    first = config.get("max_window_layers", 0)
+    kinds = ["sliding_attention" if slides and i >= first else "full" for i in range(n_layers)]
+    normed = "model.layers.0.self_attn.q_norm.weight" in tensors or (
+        "layers.0.self_attn.q_norm.weight" in tensors
+    )
+    return gated_decoder(
+        config,
+        tensors,
+        act=config.activation("hidden_act"),
+        d_head=d_head,
+        rotaries=[read_rotary(config, d_head)] * n_layers,
+        windows=layer_windows(config, kinds),
+        norms=pre_norms(eps),
+        final_norm=lambda t: t.rms_norm("norm", eps),
+        head_norm=(lambda t, name: t.rms_norm(name, eps)) if normed else None,
+    )

@@ -1,0 +1,251 @@
+"""Tiny random checkpoints, and what transformers computes from them, in float32 and eagerly.
+
+Run by hand where torch and transformers are installed: `python tests/golden/make.py [CASE...]`.
+Writes `checkpoints/CASE/`: config.json and model.safetensors as `save_pretrained` leaves them, and
+expected.npz with the token ids, every layer's attention and the last hidden state. The weights
+are stored, not a seed. Made with the versions that `checkpoints/versions.txt` names.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers as tr
+
+HERE = Path(__file__).parent / "checkpoints"
+N_TOKENS, N_TARGET = 24, 20
+
+
+def ids(n: int) -> list[int]:
+    return [(7 * i * i + 3 * i + 2) % 58 + 4 for i in range(n)]
+
+
+BERT = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+    "layer_norm_eps": 1e-2,
+}
+GPT2 = {
+    "vocab_size": 64,
+    "n_embd": 16,
+    "n_head": 4,
+    "n_layer": 3,
+    "n_positions": 40,
+    "layer_norm_epsilon": 1e-2,
+}
+LLAMA = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-2,
+    "head_dim": 8,  # not hidden_size / num_attention_heads
+}
+T5 = {
+    "vocab_size": 64,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 4,
+    "layer_norm_epsilon": 1e-2,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16,
+}
+NEOX = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-2,
+}
+
+
+def rope(kind: str, **settings: Any) -> dict[str, Any]:
+    return LLAMA | {"rope_parameters": {"rope_type": kind, "rope_theta": 500.0, **settings}}
+
+
+LONG = {"short_factor": [1.1, 1.3, 1.5, 1.7], "long_factor": [2.0, 3.0, 4.0, 5.0]}
+CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
+    "bert": (tr.BertConfig, tr.BertModel, BERT),
+    "bert-gelu_new": (tr.BertConfig, tr.BertModel, BERT | {"hidden_act": "gelu_new"}),
+    "distilbert": (
+        tr.DistilBertConfig,
+        tr.DistilBertModel,
+        {
+            "vocab_size": 64,
+            "dim": 16,
+            "n_heads": 4,
+            "n_layers": 2,
+            "hidden_dim": 24,
+            "max_position_embeddings": 40,
+        },
+    ),
+    "roberta": (tr.RobertaConfig, tr.RobertaModel, BERT | {"pad_token_id": 1}),
+    "xlm-roberta": (tr.XLMRobertaConfig, tr.XLMRobertaModel, BERT | {"pad_token_id": 3}),
+    "camembert": (tr.CamembertConfig, tr.CamembertModel, BERT | {"pad_token_id": 1}),
+    "electra": (tr.ElectraConfig, tr.ElectraModel, BERT | {"embedding_size": 12}),
+    "gpt2": (tr.GPT2Config, tr.GPT2Model, GPT2),
+    "gpt2-by-layer": (
+        tr.GPT2Config,
+        tr.GPT2Model,
+        GPT2 | {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+    ),
+    "gpt2-unscaled": (tr.GPT2Config, tr.GPT2Model, GPT2 | {"scale_attn_weights": False}),
+    "gptj": (tr.GPTJConfig, tr.GPTJModel, GPT2 | {"n_embd": 32, "rotary_dim": 4}),
+    "gpt_neox": (tr.GPTNeoXConfig, tr.GPTNeoXModel, NEOX),
+    "gpt_neox-serial": (
+        tr.GPTNeoXConfig,
+        tr.GPTNeoXModel,
+        NEOX | {"use_parallel_residual": False, "rotary_pct": 0.5},
+    ),
+    "opt": (
+        tr.OPTConfig,
+        tr.OPTModel,
+        {
+            "vocab_size": 64,
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "ffn_dim": 24,
+            "max_position_embeddings": 40,
+            "word_embed_proj_dim": 16,
+        },
+    ),
+    "bloom": (
+        tr.BloomConfig,
+        tr.BloomModel,
+        {
+            "vocab_size": 64,
+            "hidden_size": 24,
+            "n_head": 6,
+            "n_layer": 2,
+            "layer_norm_epsilon": 1e-2,
+        },
+    ),
+    "llama": (tr.LlamaConfig, tr.LlamaModel, LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    "llama-linear": (tr.LlamaConfig, tr.LlamaModel, rope("linear", factor=3.0)),
+    "llama-dynamic": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope("dynamic", factor=3.0) | {"max_position_embeddings": 10},
+    ),
+    "llama-yarn": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope("yarn", factor=4.0, original_max_position_embeddings=16),
+    ),
+    "llama-llama3": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=16,
+        ),
+    ),
+    "llama-longrope": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope("longrope", original_max_position_embeddings=16, factor=4.0, **LONG),
+    ),
+    "llama-longrope-short": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope("longrope", original_max_position_embeddings=32, factor=2.0, **LONG),
+    ),
+    "mistral": (tr.MistralConfig, tr.MistralModel, LLAMA | {"sliding_window": 5}),
+    "qwen2": (
+        tr.Qwen2Config,
+        tr.Qwen2Model,
+        {k: v for k, v in LLAMA.items() if k != "head_dim"}
+        | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    ),
+    "qwen3": (tr.Qwen3Config, tr.Qwen3Model, LLAMA),
+    "gemma": (tr.GemmaConfig, tr.GemmaModel, LLAMA),
+    "gemma2": (
+        tr.Gemma2Config,
+        tr.Gemma2Model,
+        LLAMA | {"sliding_window": 5, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0},
+    ),
+    "olmo2": (
+        tr.Olmo2Config,
+        tr.Olmo2Model,
+        {k: v for k, v in LLAMA.items() if k != "head_dim"},
+    ),
+    "t5": (tr.T5Config, tr.T5Model, T5),
+    "t5-gated": (tr.T5Config, tr.T5Model, T5 | {"feed_forward_proj": "gated-gelu"}),
+    "mt5": (tr.MT5Config, tr.MT5Model, T5),
+}
+
+
+def make(name: str) -> None:
+    config_class, model_class, settings = CASES[name]
+    torch.manual_seed(0)
+    config = config_class(**settings)
+    config._attn_implementation = "eager"
+    model = model_class(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    folder = HERE / name
+    model.save_pretrained(folder)
+    for extra in folder.glob("generation_config.json"):
+        extra.unlink()
+    given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
+    if config.is_encoder_decoder:
+        given["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
+    with torch.no_grad():
+        out = model(**given, output_attentions=True)
+    blocks = {
+        "attn": getattr(out, "attentions", None),
+        "encoder": getattr(out, "encoder_attentions", None),
+        "decoder": getattr(out, "decoder_attentions", None),
+        "cross": getattr(out, "cross_attentions", None),
+    }
+    found = {
+        f"{block}.{i}": layer[0].numpy()
+        for block, layers in blocks.items()
+        for i, layer in enumerate(layers or ())
+    }
+    found |= {key: value[0].numpy() for key, value in given.items()}
+    np.savez_compressed(folder / "expected.npz", last=out.last_hidden_state[0].numpy(), **found)
+
+
+def main() -> None:
+    HERE.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or CASES:
+        make(name)
+    old_spelling()
+    versions = f"torch {torch.__version__}, transformers {tr.__version__}\n"
+    (HERE / "versions.txt").write_text(versions)
+
+
+def old_spelling() -> None:
+    """The same checkpoint under the config that transformers 4 would have written."""
+    new = json.loads((HERE / "llama-llama3" / "config.json").read_text())
+    settings = new.pop("rope_parameters")
+    new["rope_theta"] = settings.pop("rope_theta")
+    new["rope_scaling"] = settings
+    (HERE / "llama-llama3" / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

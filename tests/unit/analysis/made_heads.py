@@ -1,0 +1,79 @@
+"""Heads whose behaviour is known because it is written down here, and a way to read with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from qkv_cli.analysis.shuffled import Repeated, Shuffled
+from qkv_cli.core.arrays import softmax
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.views import HeadMap, HeadMaps
+
+INFO = ModelInfo("made", "made", 2, 4, 4, 2, 1000, "made in a test")
+# From tokens to scores, [n_query, n_key].
+Rule = Callable[[Sequence[Token]], np.ndarray]
+
+
+class Words:
+    """[CLS], a token a word, [SEP]; the same word has the same id."""
+
+    def encode(self, text: str) -> list[Token]:
+        words = text.split()
+        ids = {word: 10 + at for at, word in enumerate(dict.fromkeys(words))}
+        found = [Token(0, "", "[CLS]", 1, 0, 0, special=True)]
+        for word in words:
+            start = found[-1].end + (len(found) > 1)
+            found.append(Token(len(found), word, word, ids[word], start, start + len(word)))
+        end = len(text)
+        return [*found, Token(len(found), "", "[SEP]", 2, end, end, special=True)]
+
+
+def head_maps(tokens: Sequence[Token], scores: Sequence[np.ndarray], layer: int = 0) -> HeadMaps:
+    """One layer's heads of given scores over one text."""
+    maps = [
+        HeadMap(f"L{layer}H{head}", "self", layer, head, softmax(s), s)
+        for head, s in enumerate(scores)
+    ]
+    return HeadMaps(INFO, "softmax", False, "text", None, tokens, tokens, maps)
+
+
+def reader(layers: Sequence[Sequence[Rule]], seed: int = 0) -> Callable[..., Iterator[HeadMaps]]:
+    """What `study` reads with: a model of heads that follow rules."""
+    rng = np.random.default_rng(seed)
+    orders = {
+        "as written": Words(),
+        "shuffled": Shuffled(Words(), rng),
+        "twice": Repeated(Words(), rng),
+    }
+
+    def read(text: str, order: str) -> Iterator[HeadMaps]:
+        tokens = orders[order].encode(text)
+        for layer, rules in enumerate(layers):
+            yield head_maps(tokens, [rule(tokens) for rule in rules], layer)
+
+    return read
+
+
+def looking(choose: Callable[[Sequence[Token], int, int], bool], strength: float = 5.0) -> Rule:
+    """A head that looks at the keys j that `choose(tokens, i, j)` names, and else evenly."""
+
+    def rule(tokens: Sequence[Token]) -> np.ndarray:
+        n = len(tokens)
+        return strength * np.array(
+            [[float(choose(tokens, i, j)) for j in range(n)] for i in range(n)]
+        )
+
+    return rule
+
+
+def causal(rule: Rule) -> Rule:
+    """The same head if nobody sees what stands behind."""
+
+    def masked(tokens: Sequence[Token]) -> np.ndarray:
+        scores = rule(tokens)
+        return np.where(np.tril(np.ones_like(scores)) > 0, scores, -np.inf)
+
+    return masked

@@ -1,0 +1,116 @@
+"""Labels: only where the evidence beats chance."""
+
+from __future__ import annotations
+
+from math import comb, exp, log
+
+import numpy as np
+import pytest
+
+from qkv_cli.analysis.evidence import (
+    LEAST_EFFECT,
+    P_LEVEL,
+    Evidence,
+    Tally,
+    divergence,
+    tally,
+    weigh,
+)
+from qkv_cli.analysis.kinds import KINDS, NAMES
+from qkv_cli.analysis.measure import Sums
+
+N_KINDS = len(KINDS)
+
+
+def total(kind: str, pieces: float, score: float, chance: float, n_heads: int = 1) -> Tally:
+    """Evidence on one kind of the first head."""
+    found = [np.zeros((n_heads, N_KINDS)) for _ in range(3)]
+    values = (pieces, pieces * score, pieces * chance)
+    for array, value in zip(found, values, strict=True):
+        array[0, NAMES.index(kind)] = value
+    return Tally(*found)
+
+
+def test_numbers_by_hand() -> None:
+    [[*_, (name, e)]] = [list(h.items()) for h in weigh(total("previous", 40, 0.6, 0.1), 99)]
+    bound = exp(-40 * (0.6 * log(0.6 / 0.1) + 0.4 * log(0.4 / 0.9)))
+    assert name == "previous"
+    assert (e.score, e.chance, e.n) == (pytest.approx(0.6), pytest.approx(0.1), 40)
+    assert e.effect == pytest.approx(0.5 / 0.9)
+    assert e.p == pytest.approx(bound)
+    assert e.beats_chance
+
+
+def test_more_tests_need_more_evidence() -> None:
+    one = weigh(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
+    many = total("previous", 40, 0.4, 0.1, n_heads=5)
+    for array, value in ((many.pieces, 40), (many.chance, 4.0)):
+        array[1:, :2] = value
+    assert weigh(many, 99)[0]["previous"].p == pytest.approx(9 * one.p)
+    assert [set(head) for head in weigh(many, 99)] == [{"previous"}, *[{"self", "previous"}] * 4]
+
+
+def test_the_bound_is_never_below_the_exact_tail() -> None:
+    """All or nothing with the chance of 1 in 4: the binomial tail."""
+    n, chance = 20, 0.25
+    for hits in range(5, 21):
+        exact = sum(comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(hits, n + 1))
+        found = weigh(total("previous", n, hits / n, chance), 99)[0]["previous"].p
+        assert exact <= found <= 40 * exact or found == 1
+
+
+@pytest.mark.parametrize(
+    ("effect", "p", "yes"),
+    [
+        (LEAST_EFFECT, P_LEVEL, True),
+        (LEAST_EFFECT - 0.01, 0.0, False),
+        (1.0, P_LEVEL * 1.01, False),
+    ],
+)
+def test_a_label_needs_both(effect: float, p: float, yes: bool) -> None:
+    assert Evidence(0.5, 0.1, effect, 9, p).beats_chance is yes
+
+
+def test_less_than_chance_is_no_evidence() -> None:
+    e = weigh(total("previous", 1000, 0.05, 0.1), 99)[0]["previous"]
+    assert e.p == 1.0 and e.effect < 0 and not e.beats_chance
+
+
+def test_words_read_again_are_no_new_evidence() -> None:
+    """Three words, all of them duplicate: whatever the number of readings, n is 3."""
+    e = weigh(total("duplicate", 500, 1.0, 0.2), 3)[0]["duplicate"]
+    assert (e.n, e.beats_chance) == (3, False)
+    assert weigh(total("duplicate", 500, 1.0, 0.2), 30)[0]["duplicate"].beats_chance
+
+
+def test_a_row_that_sums_to_a_little_more_than_one() -> None:
+    assert divergence(1.0000001, 0.5) == pytest.approx(log(2))
+    assert divergence(0.0, 0.5) == pytest.approx(log(2))
+
+
+def sums(rows: float, share: float, chance: float) -> Sums:
+    one = np.zeros(1)
+    kinds = [np.full((1, N_KINDS), x) for x in (rows, share, chance)]
+    return Sums(one, one, one, one, *kinds)
+
+
+def test_rows_that_share_a_key_are_one_piece_of_evidence() -> None:
+    """Ten rows shuffled, of mean .6 and chance .2; twenty repeated, of mean .5 and chance .1."""
+    found = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
+    expected = {"row": (10, 6.0, 2.0), "reading": (1, 0.6, 0.2), "word": (20, 10.0, 2.0)}
+    for at, kind in enumerate(KINDS):
+        got = tuple(x[0, at] for x in (found.pieces, found.share, found.chance))
+        assert got == pytest.approx(expected[kind.unit]), kind.name
+
+
+def test_a_reading_without_such_keys_is_none() -> None:
+    assert not tally(sums(0, 0.0, 0.0), sums(0, 0.0, 0.0)).pieces.any()
+
+
+def test_tallies_add() -> None:
+    one, two = total("first", 3, 0.5, 0.1), total("first", 2, 0.25, 0.2)
+    first = NAMES.index("first")
+    both = one + two
+    assert both.pieces[0, first] == 5
+    assert both.share[0, first] == pytest.approx(3 * 0.5 + 2 * 0.25)
+    assert both.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)

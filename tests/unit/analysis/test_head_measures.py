@@ -1,0 +1,91 @@
+"""Every sum of a reading against plain loops over its cells."""
+
+from __future__ import annotations
+
+from math import log2
+
+import numpy as np
+import pytest
+from made_heads import Words, head_maps
+
+from qkv_cli.analysis.kinds import NAMES, targets
+from qkv_cli.analysis.measure import joined, measure
+
+TOKENS = Words().encode("the cat , the dog , the end .")
+N = len(TOKENS)
+
+
+def scores(*, causal: bool) -> np.ndarray:
+    """Two heads; the second hides a key from everybody, and all but one from one query."""
+    found = np.random.default_rng(3).normal(0, 2, (2, N, N))
+    found[1, :, 4] = -np.inf
+    found[1, 5, 1:] = -np.inf
+    if causal:
+        found[:, *np.triu_indices(N, 1)] = -np.inf
+    return found
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_sums(causal: bool) -> None:
+    maps = head_maps(TOKENS, scores(causal=causal))
+    wanted = targets(TOKENS, TOKENS, one_text=True)
+    found = measure(maps, wanted)
+    for head, m in enumerate(maps.maps):
+        rows = bits = most = distance = 0.0
+        count, share, chance = (dict.fromkeys(NAMES, 0.0) for _ in range(3))
+        for i in range(1, N - 1):  # neither [CLS] nor [SEP]
+            seen = [j for j in range(N) if m.scores[i, j] > -np.inf]
+            if len(seen) < 2:
+                continue
+            weights = {j: float(m.pattern[i, j]) for j in seen}
+            rows += 1
+            bits -= sum(w * log2(w) for w in weights.values())
+            most += log2(len(seen))
+            distance += sum(w * abs(i - j) for j, w in weights.items())
+            for kind, name in enumerate(NAMES):
+                those = [j for j in seen if wanted[kind, i, j]]
+                if those and len(those) < len(seen):
+                    count[name] += 1
+                    share[name] += sum(weights[j] for j in those)
+                    chance[name] += len(those) / len(seen)
+        assert found.rows[head] == rows
+        assert found.bits[head] == pytest.approx(bits)
+        assert found.most_bits[head] == pytest.approx(most)
+        assert found.distance[head] == pytest.approx(distance)
+        for name, sums in (("targeted", count), ("share", share), ("chance", chance)):
+            assert getattr(found, name)[head] == pytest.approx(list(sums.values())), name
+
+
+def test_chance_is_the_mean_over_all_ways_to_deal_a_row() -> None:
+    from itertools import permutations
+
+    row = np.array([0.7, 0.2, 0.1, 0.0])
+    tokens = Words().encode("a b")
+    one = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
+    maps = head_maps(tokens, [np.tile(one, (4, 1))])
+    found = measure(maps, targets(tokens, tokens, one_text=True))
+    ways = [np.array(way) for way in permutations(row)]
+    previous = NAMES.index("previous")
+    mean = np.mean([way[0] for way in ways]) + np.mean([way[1] for way in ways])
+    assert found.chance[0, previous] == pytest.approx(mean)
+    assert found.share[0, previous] == pytest.approx(0.7 + 0.2)  # rows a and b, keys [CLS] and a
+
+
+def test_sums_of_readings_add_and_layers_join() -> None:
+    wanted = targets(TOKENS, TOKENS, one_text=True)
+    one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
+    two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
+    both, layers = one + two, joined([one, two])
+    for name in ("rows", "bits", "most_bits", "distance", "targeted", "share", "chance"):
+        a, b = getattr(one, name), getattr(two, name)
+        assert np.array_equal(getattr(both, name), a + b)
+        assert np.array_equal(getattr(layers, name), np.concatenate([a, b]))
+
+
+def test_no_distance_between_two_texts() -> None:
+    from dataclasses import replace
+
+    maps = replace(head_maps(TOKENS, scores(causal=False)), source="another")
+    found = measure(maps, targets(TOKENS, TOKENS, one_text=False))
+    assert np.isnan(found.distance).all()
+    assert not np.isnan(found.bits).any()

@@ -1,0 +1,73 @@
+"""Which keys each kind of head looks at, told by hand."""
+
+from __future__ import annotations
+
+import pytest
+from made_heads import Words
+
+from qkv_cli.analysis.kinds import NAMES, is_punctuation, targets
+from qkv_cli.core.tokens import Token
+
+TOKENS = Words().encode("a , b a , c")  # [CLS] a , b a , c [SEP]
+
+
+def keys_of(kind: str, query: int) -> list[int]:
+    found = targets(TOKENS, TOKENS, one_text=True)[NAMES.index(kind), query]
+    return [int(j) for j in found.nonzero()[0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "keys"),
+    [
+        ("self", 3, [3]),
+        ("previous", 3, [2]),
+        ("previous", 0, []),
+        ("next", 3, [4]),
+        ("next", 7, []),
+        ("first", 3, [0]),
+        ("first", 0, [0]),
+        ("separators", 3, [7]),  # [CLS] is the first token, not counted twice
+        ("punctuation", 3, [2, 5]),
+        ("duplicate", 1, [4]),
+        ("duplicate", 2, [5]),
+        ("duplicate", 3, []),
+        ("induction", 1, [5]),  # behind the other a
+        ("induction", 4, [2]),
+        ("induction", 2, [6]),
+        ("induction", 3, []),
+    ],
+)
+def test_keys(kind: str, query: int, keys: list[int]) -> None:
+    assert keys_of(kind, query) == keys
+
+
+def test_a_word_that_follows_itself_is_no_induction() -> None:
+    tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
+    found = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
+    # What stands behind the second a, looked at from the first, is b; the first a leads to itself.
+    assert [list(row.nonzero()[0]) for row in found[1:3]] == [[3], []]
+
+
+def test_special_tokens_are_no_repetition() -> None:
+    tokens = [Token(i, "", "[SEP]", 2, 0, 0, special=True) for i in range(3)]
+    found = targets(tokens, tokens, one_text=True)
+    assert not found[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
+
+
+def test_between_two_texts_there_is_no_before() -> None:
+    found = targets(TOKENS[:3], TOKENS, one_text=False)
+    assert found.shape == (len(NAMES), 3, len(TOKENS))
+    seen = {name for name, mask in zip(NAMES, found, strict=True) if mask.any()}
+    assert seen == {"first", "separators", "punctuation"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [(",", True), (" .", True), ("...", True), ("€", True), ("n't", False), ("3", False)],
+)
+def test_punctuation(text: str, is_one: bool) -> None:
+    assert is_punctuation(Token(0, text, text, 5, 0, len(text))) is is_one
+
+
+def test_nothing_is_no_punctuation() -> None:
+    assert not is_punctuation(Token(0, "", "[CLS]", 1, 0, 0, special=True))

@@ -1,0 +1,139 @@
+"""The same words in another order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_heads import Words, causal, head_maps, looking
+
+from qkv_cli.analysis.shuffled import LONGEST, Overlap, Repeated, Shuffled, dealt, overlap
+
+TEXT = "one two three four five six seven eight"
+
+
+def shuffled(seed: int = 0) -> Shuffled:
+    return Shuffled(Words(), np.random.default_rng(seed))
+
+
+def test_every_word_is_there_and_special_tokens_stay() -> None:
+    before, after = Words().encode(TEXT), shuffled().encode(TEXT)
+    assert [t.token for t in (after[0], after[-1])] == ["[CLS]", "[SEP]"]
+    assert sorted(t.i for t in after) == list(range(len(before)))
+    assert [t.i for t in after] != [t.i for t in before]
+    assert all(before[t.i] == t for t in after)
+
+
+def test_every_order_comes() -> None:
+    tokenizer = shuffled()
+    orders = {tuple(t.text for t in tokenizer.encode("a b c")) for _ in range(100)}
+    assert len(orders) == 6
+
+
+def test_repeated_words_stand_twice_in_one_order() -> None:
+    found = [t.token for t in Repeated(Words(), np.random.default_rng(0)).encode(TEXT)]
+    words = found[1:-1]
+    assert (found[0], found[-1]) == ("[CLS]", "[SEP]")
+    assert words[:8] == words[8:]
+    assert sorted(words[:8]) == sorted(TEXT.split())
+    assert words[:8] != TEXT.split()
+
+
+def test_a_long_text_is_not_read_twice_whole() -> None:
+    text = " ".join(f"w{i}" for i in range(100))
+    found = Repeated(Words(), np.random.default_rng(0)).encode(text)
+    assert len(found) == 2 * LONGEST + 2
+
+
+def test_dealing_keeps_each_row_s_weights_within_what_it_sees() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.random((2, 5, 6)) < 0.6
+    weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
+    found = dealt(weights, seen, rng)
+    assert not found[~seen].any()
+    assert np.array_equal(np.sort(found, axis=-1), np.sort(weights, axis=-1))
+    assert not np.array_equal(found, weights)
+
+
+def test_dealing_has_no_favourites() -> None:
+    rng, seen = np.random.default_rng(0), np.array([[True, False, True, True]])
+    weights = np.array([[0.6, 0.0, 0.3, 0.1]])
+    mean = np.mean([dealt(weights, seen, rng) for _ in range(4000)], axis=0)
+    assert mean[0] == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.02)
+
+
+def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
+    """Overlap and the whole: `order[p]` is the word that the shuffled reading has at p."""
+    n = len(order)
+    common = whole = 0.0
+    for i in range(1, n - 1):
+        cells = []
+        for j in range(1, n - 1):
+            p, r = to_place(i), to_place(j)
+            stayed = order[i] == i and order[j] == j
+            if i != j and seen_a[i, j] and seen_b[p, r] and not stayed:
+                cells.append((a[i, j], b[p, r]))
+        left, right = sum(x for x, _ in cells), sum(y for _, y in cells)
+        if left and right:
+            mass = (left + right) / 2
+            common += mass * sum(min(x / left, y / right) for x, y in cells)
+            whole += mass
+    return common, whole
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
+    rng = np.random.default_rng(1)
+    before, after = Words().encode(TEXT), shuffled(2).encode(TEXT)
+    n = len(before)
+    mask = np.triu(np.full((n, n), -np.inf), 1) if masked else np.zeros((n, n))
+    one = head_maps(before, [rng.normal(0, 2, (n, n)) + mask])
+    two = head_maps(after, [rng.normal(0, 2, (n, n)) + mask])
+    found = overlap(one, two, rng)
+    order = [t.i for t in after]
+    a, b = one.maps[0], two.maps[0]
+    seen = mask == 0
+    ways = (lambda i: i, order.index)  # the same places, the same words
+    for column, to_place in enumerate(ways):
+        common, whole = by_hand(a.pattern, b.pattern, seen, seen, order, to_place)
+        assert found.common[0, column] == pytest.approx(common)
+        assert found.whole[0, column] == pytest.approx(whole)
+
+
+def survival(rule, seed: int = 0) -> tuple[float | None, float | None]:
+    """Position and content of a head that follows a rule, over 40 readings."""
+    tokenizer, rng = shuffled(seed), np.random.default_rng(seed)
+    total: Overlap | None = None
+    for _ in range(40):
+        before, after = Words().encode(TEXT), tokenizer.encode(TEXT)
+        new = overlap(head_maps(before, [rule(before)]), head_maps(after, [rule(after)]), rng)
+        total = new if total is None else total + new
+    assert total is not None
+    return total.beyond_chance(0, 0), total.beyond_chance(0, 1)
+
+
+PREVIOUS = looking(lambda tokens, i, j: j == i - 1)
+PAIRS = np.random.default_rng(5).normal(0, 3, (20, 20))
+
+
+def by_word(tokens) -> np.ndarray:
+    """Scores that two words have wherever they stand."""
+    ids = [t.id for t in tokens]
+    return PAIRS[np.ix_(ids, ids)]
+
+
+@pytest.mark.parametrize("mask", [lambda rule: rule, causal])
+def test_a_head_of_positions_stays_with_the_places(mask) -> None:
+    position, content = survival(mask(PREVIOUS))
+    assert position == pytest.approx(1.0)
+    assert abs(content) < 0.15
+
+
+@pytest.mark.parametrize("mask", [lambda rule: rule, causal])
+def test_a_head_of_content_goes_with_the_words(mask) -> None:
+    position, content = survival(mask(by_word))
+    assert abs(position) < 0.15
+    assert content == pytest.approx(1.0)
+
+
+def test_even_weights_say_nothing() -> None:
+    assert survival(looking(lambda tokens, i, j: False)) == (None, None)

@@ -1,0 +1,181 @@
+"""Heads of known behaviour get their labels, heads without any get none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_heads import Rule, causal, looking, reader
+
+from qkv_cli.analysis.heads import HeadStatistics, statistics
+from qkv_cli.analysis.kinds import NAMES, is_punctuation, targets
+from qkv_cli.analysis.measure import measure
+from qkv_cli.analysis.study import study
+from qkv_cli.loading import load
+from qkv_cli.store.catalogue import DEFAULT, find
+from qkv_cli.views import HeadMaps, Selection, select
+
+TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]
+
+
+def of_kind(name: str) -> Rule:
+    """A head that looks at the keys of a kind: the definition, once more and slowly."""
+    repeated = {"duplicate": 0, "induction": 1}
+    if name in repeated:
+        back = repeated[name]
+        return looking(
+            lambda t, i, j: (
+                j - back not in (i, -1)
+                and j != i
+                and t[j - back].id == t[i].id
+                and not t[i].special
+            )
+        )
+    return looking(
+        {
+            "self": lambda t, i, j: i == j,
+            "previous": lambda t, i, j: j == i - 1,
+            "next": lambda t, i, j: j == i + 1,
+            "first": lambda t, i, j: j == 0,
+            "separators": lambda t, i, j: t[j].token == "[SEP]",
+            "punctuation": lambda t, i, j: is_punctuation(t[j]),
+        }[name]
+    )
+
+
+def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> list[HeadStatistics]:
+    found = list(study(iter(texts), reader([rules]), shuffles=shuffles, seed=0))
+    return statistics(found[-1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_of_a_kind_is_labelled_so_and_only_so(name: str) -> None:
+    [head] = told([of_kind(name)])
+    assert list(head.labels) == [name]
+    assert head.evidence[name].effect > 0.5
+    assert head.shares[name] > 0.6
+
+
+@pytest.mark.parametrize("name", ["previous", "first", "duplicate", "induction"])
+def test_causal_heads_alike(name: str) -> None:
+    [head] = told([causal(of_kind(name))])
+    assert name in head.labels
+    assert "next" not in head.evidence  # nobody sees it
+
+
+def test_even_heads_and_heads_of_chance_are_not_labelled() -> None:
+    rng = np.random.default_rng(0)
+    even = looking(lambda t, i, j: False)
+    noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
+    for head in told([even, noise, noise, causal(even), causal(noise)]):
+        assert head.labels == []
+
+
+def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
+    """All rows look at one word, wherever it stands: the word's place is no evidence."""
+    [head] = told([looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"])
+    assert "first" not in head.labels and "previous" not in head.labels
+    assert head.content > 0.9
+    assert abs(head.position) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("weighting", ["softmax", "hard"])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bool) -> None:
+    """Of real word vectors, on texts with repetition and punctuation."""
+    from qkv_cli.analysis.shuffled import Repeated, Shuffled
+
+    loaded = load(find(DEFAULT), random_heads=seed)
+    rng = np.random.default_rng(seed)
+    orders = {
+        "as written": loaded.tokenizer,
+        "shuffled": Shuffled(loaded.tokenizer, rng),
+        "twice": Repeated(loaded.tokenizer, rng),
+    }
+
+    def read(text: str, order: str):
+        run = replace(loaded, tokenizer=orders[order]).read(
+            text, weighting=weighting, causal=is_causal
+        )
+        chosen = Selection.parse(
+            ["all"], [], n_layers=loaded.info.n_layers, n_heads=loaded.info.n_heads
+        )
+        maps = select(run.layers, chosen)
+        yield HeadMaps(loaded.info, weighting, is_causal, text, None, run.queries, run.keys, maps)
+
+    for text in (
+        "She said, no, the river bank was muddy, and the bank of the river was, too.",
+        "the river bank",
+    ):
+        *_, last = study(iter([text]), read, shuffles=16, seed=0)
+        for head in statistics(last):
+            assert head.labels == [], (text, head)
+            if weighting == "softmax" and text.endswith("."):
+                # Without offsets, content is all there is.
+                assert head.content == pytest.approx(1.0, abs=1e-5)
+                assert abs(head.position) < 0.1
+
+
+def test_means_are_over_the_rows_of_all_texts() -> None:
+    rules = [[of_kind("previous"), of_kind("punctuation")], [of_kind("first")]]
+    read = reader(rules)
+    *_, last = study(iter(TEXTS), read, shuffles=0, seed=0)
+    assert (last.n_texts, last.n_tokens, last.probes) == (2, 15 + 8, None)
+    rows = np.zeros(3)
+    bits = np.zeros(3)
+    for text in TEXTS:
+        at = 0
+        for maps in read(text, "as written"):
+            sums = measure(maps, targets(maps.queries, maps.keys, one_text=True))
+            for head in range(len(maps.maps)):
+                rows[at] += sums.rows[head]
+                bits[at] += sums.bits[head]
+                at += 1
+    heads = statistics(last)
+    assert [h.name for h in heads] == ["L0H0", "L0H1", "L1H0"]
+    assert [h.entropy for h in heads] == pytest.approx(list(bits / rows))
+
+
+def test_without_shuffles_nothing_is_claimed() -> None:
+    *_, last = study(iter(TEXTS), reader([[of_kind("previous")]]), shuffles=0, seed=0)
+    [head] = statistics(last)
+    assert (head.labels, head.evidence, head.position, head.content) == ([], {}, None, None)
+    assert head.shares["duplicate"] is None
+    assert head.shares["previous"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("n_texts", "shuffles", "expected"), [(1, 16, 16), (3, 16, 18), (40, 16, 16), (5, 2, 2)]
+)
+def test_the_first_texts_share_the_shuffles(n_texts: int, shuffles: int, expected: int) -> None:
+    seen: list[str] = []
+    read = reader([[of_kind("first")]])
+
+    def counted(text: str, order: str):
+        seen.append(order)
+        return read(text, order)
+
+    texts = (f"a b c{i}" for i in range(n_texts))
+    *_, last = study(texts, counted, shuffles=shuffles, seed=0)
+    assert last.probes.n == seen.count("shuffled") == seen.count("twice") == expected
+    assert seen.count("as written") == n_texts
+
+
+def test_later_texts_are_read_when_they_come() -> None:
+    """One text in memory: the stream is not drained beyond the texts that are shuffled."""
+    taken = 0
+
+    def texts():
+        nonlocal taken
+        for i in range(100):
+            taken += 1
+            yield f"a b c{i}"
+
+    progress = study(texts(), reader([[of_kind("first")]]), shuffles=4, seed=0)
+    assert next(progress).n_texts == 1
+    assert taken == 4
+    for _ in range(4):
+        last = next(progress)
+    assert (taken, last.n_texts) == (5, 5)

@@ -1,0 +1,99 @@
+"""Every adapter against what transformers computed, see tests/golden/make.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qkv_cli.adapters import ADAPTERS, build
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.safetensors import open_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
+CLOSE = 1e-5
+
+
+def config_of(case: str, name: str = "config.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GOLDEN / case / name).read_text())
+    return found
+
+
+def tensors_of(case: str) -> Tensors:
+    return Tensors(open_tensors(GOLDEN / case / "model.safetensors"))
+
+
+def compare(case: str, config: dict[str, Any]) -> None:
+    model = build(config, tensors_of(case))
+    expected = np.load(GOLDEN / case / "expected.npz")
+    inputs = [expected["input_ids"].tolist()]
+    if "decoder_input_ids" in expected:
+        inputs.append(expected["decoder_input_ids"].tolist())
+    compared = 0
+    for layer in model.layers(*inputs):
+        block = layer.stack if len(inputs) == 2 else "attn"
+        for trace, called in ((layer.attn, block), (layer.cross, "cross")):
+            if trace is None:
+                continue
+            np.testing.assert_allclose(
+                trace.pattern, expected[f"{called}.{layer.index}"], rtol=0, atol=CLOSE
+            )
+            assert {a.dtype.name for a in (trace.q, trace.k, trace.v, trace.z)} == {"float32"}
+            compared += 1
+    assert compared == sum("." in name for name in expected.files)
+    norm = model.stacks[layer.stack].final_norm
+    last = layer.resid_post if norm is None else norm(layer.resid_post)
+    size = np.abs(expected["last"]).max()
+    np.testing.assert_allclose(last, expected["last"], rtol=0, atol=2e-5 * size)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attention_and_last_hidden_state(case: str) -> None:
+    compare(case, config_of(case))
+
+
+def test_the_old_spelling_of_rope() -> None:
+    compare("llama-llama3", config_of("llama-llama3", "config.4.json"))
+
+
+def test_every_family_has_a_golden() -> None:
+    kinds = {config_of(case)["model_type"] for case in CASES}
+    assert kinds == set(ADAPTERS) - {"word-vectors"}
+
+
+@pytest.mark.parametrize(
+    ("case", "changed", "said"),
+    [
+        ("bert", {"position_embedding_type": "relative_key"}, "'relative_key', which is not"),
+        ("bert", {"hidden_act": "mish"}, "'mish', which is not implemented"),
+        ("bert", {"is_decoder": True}, "is_decoder True"),
+        ("llama", {"rope_parameters": {"rope_type": "spiral"}}, "rope_type 'spiral'"),
+        ("llama", {"rope_scaling": {"rope_type": "linear", "twist": 2}}, "twist"),
+        ("llama", {"logit_scale": 2.0}, r"nothing reads: logit_scale \(2.0\)"),
+        ("llama", {"model_type": "mamba"}, "'mamba' checkpoints are not supported"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before False"),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm True"),
+        ("t5", {"feed_forward_proj": "gated-spline"}, "gated-spline"),
+    ],
+)
+def test_what_is_not_implemented_is_refused_by_name(
+    case: str, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        build(config_of(case) | changed, tensors_of(case))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_tensor_too_many_or_too_few(case: str) -> None:
+    tensors = dict(tensors_of(case).by_name)
+    with pytest.raises(CheckpointError, match=r"Nothing reads .*extra\.weight"):
+        build(config_of(case), Tensors(tensors | {"extra.weight": np.zeros(2)}))
+    name = next(n for n in sorted(tensors) if "0" in n and n.endswith("weight"))
+    del tensors[name]
+    with pytest.raises(CheckpointError):
+        build(config_of(case), Tensors(tensors))
