@@ -1,0 +1,102 @@
+"""Is a head of a kind? Only if its score beats chance, and by much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkv_cli.analysis.kinds import KINDS
+from qkv_cli.analysis.measure import Sums
+from qkv_cli.core.arrays import Array
+
+P_LEVEL = 0.01  # the chance of one label or more if every head dealt its weights at random
+LEAST_EFFECT = 0.25  # of the way from chance to all the weight
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Pieces of evidence, see `Kind.unit`, and what they add up to; each [n_heads, n_kinds]."""
+
+    pieces: Array
+    share: Array
+    chance: Array
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.pieces + other.pieces, self.share + other.share, self.chance + other.chance
+        )
+
+
+def tally(shuffled: Sums, repeated: Sums) -> Tally:
+    """The evidence of a reading of shuffled words, and of one in which they stand twice."""
+    twice = np.array([kind.repeated for kind in KINDS])
+    rows = np.where(twice, repeated.targeted, shuffled.targeted).astype(np.float64)
+    share = np.where(twice, repeated.share, shuffled.share)
+    chance = np.where(twice, repeated.chance, shuffled.chance)
+    # Rows that share a key are one piece of evidence: their mean.
+    whole = np.array([kind.unit == "reading" for kind in KINDS])
+    size = np.where(whole, np.maximum(rows, 1), 1)
+    return Tally(rows / np.where(whole, size, 1), share / size, chance / size)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """For and against a head's being of a kind.
+
+    Attributes:
+        score: Mean weight on the kind's keys where the words are shuffled.
+        chance: The same for random patterns of equal entropy.
+        effect: (score - chance) / (1 - chance): 0 is chance, 1 all the weight.
+        n: Pieces of evidence.
+        p: How likely such a score is by chance, corrected for the number of tests.
+    """
+
+    score: float
+    chance: float
+    effect: float
+    n: int
+    p: float
+
+    @property
+    def beats_chance(self) -> bool:
+        return self.effect >= LEAST_EFFECT and self.p <= P_LEVEL
+
+
+def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
+    """For each head, the evidence on each kind that had a chance to show.
+
+    The p-value is Hoeffding's bound for the mean of n independent numbers from 0 to 1
+    (Hoeffding 1963, theorem 1: exp(-n KL(score || chance))), times the number of tests
+    (Bonferroni). It is never too small, however uneven the weights.
+
+    Args:
+        n_words: Different words that were read: no more evidence than that on kinds whose
+            unit is a word.
+    """
+    by_word = np.array([kind.unit == "word" for kind in KINDS])
+    n = np.where(by_word, np.minimum(total.pieces, n_words), total.pieces)
+    tests = int((n > 0).sum())
+    found: list[dict[str, Evidence]] = []
+    for head in range(len(n)):
+        of_head = {}
+        for kind, name in enumerate(kind.name for kind in KINDS):
+            if pieces := float(total.pieces[head, kind]):
+                score = float(total.share[head, kind]) / pieces
+                chance = float(total.chance[head, kind]) / pieces
+                of_head[name] = _evidence(score, chance, round(n[head, kind]), tests)
+        found.append(of_head)
+    return found
+
+
+def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:
+    effect = (score - chance) / (1 - chance) if chance < 1 else 0.0
+    bound = np.exp(-n * divergence(score, chance)) if score > chance else 1.0
+    return Evidence(score, chance, effect, n, float(min(1.0, tests * bound)))
+
+
+def divergence(score: float, chance: float) -> float:
+    """Kullback-Leibler divergence in nats of a coin of one bias from a coin of another."""
+    score = min(max(score, 0.0), 1.0)  # float32 rows may sum to a little more than 1
+    sides = ((score, chance), (1 - score, 1 - chance))
+    return float(sum(x * np.log(x / y) for x, y in sides if x > 0))

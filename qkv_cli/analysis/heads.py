@@ -1,0 +1,87 @@
+"""What can be said of each head after a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkv_cli.analysis.evidence import Evidence, weigh
+from qkv_cli.analysis.kinds import KINDS
+from qkv_cli.analysis.measure import Sums
+from qkv_cli.analysis.study import Study
+from qkv_cli.core.arrays import Array
+from qkv_cli.views import BlockName
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStatistics:
+    """One head. Means over rows; None where there was nothing to measure.
+
+    Attributes:
+        entropy: In bits.
+        entropy_share: Which part it is of the entropy of even weights.
+        distance: Tokens from query to key.
+        shares: Weight on the keys of each kind.
+        position, content: How much of the pattern stays with the places, and how much goes
+            with the words, when these are shuffled: 0 is chance, 1 all of it.
+        evidence: On each kind that could show.
+        labels: The kinds whose evidence beats chance, the largest effect first.
+    """
+
+    name: str
+    block: BlockName
+    layer: int
+    head: int
+    entropy: float | None
+    entropy_share: float | None
+    distance: float | None
+    shares: Mapping[str, float | None]
+    position: float | None
+    content: float | None
+    evidence: Mapping[str, Evidence]
+    labels: Sequence[str]
+
+
+def statistics(study: Study) -> list[HeadStatistics]:
+    """A line of the table for each head, in the order of the model."""
+    written, probes = study.written, study.probes
+    weighed: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
+    if probes is not None:
+        weighed = weigh(probes.tally, len(probes.words))
+    return [
+        HeadStatistics(
+            *head,
+            entropy=_ratio(written.bits[i], written.rows[i]),
+            entropy_share=_ratio(written.bits[i], written.most_bits[i]),
+            distance=_ratio(written.distance[i], written.rows[i]),
+            shares=_shares(i, written, None if probes is None else probes.repeated),
+            position=None if probes is None else probes.overlap.beyond_chance(i, 0),
+            content=None if probes is None else probes.overlap.beyond_chance(i, 1),
+            evidence=evidence,
+            labels=_labels(evidence),
+        )
+        for i, (head, evidence) in enumerate(zip(study.heads, weighed, strict=True))
+    ]
+
+
+def _labels(evidence: Mapping[str, Evidence]) -> list[str]:
+    beyond = [name for name, found in evidence.items() if found.beats_chance]
+    return sorted(beyond, key=lambda name: -evidence[name].effect)
+
+
+def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:
+    """Kinds that need repetition are measured where it is made, the others in the texts."""
+    found: dict[str, float | None] = {}
+    for kind, about in enumerate(KINDS):
+        sums = repeated if about.repeated else written
+        found[about.name] = (
+            None if sums is None else _ratio(sums.share[head, kind], sums.targeted[head, kind])
+        )
+    return found
+
+
+def _ratio(total: Array, count: Array) -> float | None:
+    ratio = float(total) / float(count) if count else float("nan")
+    return None if np.isnan(ratio) else ratio
