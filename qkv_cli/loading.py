@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +18,14 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import LayerTrace, Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.errors import CheckpointError, InputError, UsageError
+from qkv_cli.formats.checkpoints import open_checkpoint, read_json
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
 FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
+BlockName = Literal["self", "encoder", "decoder", "cross"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,35 @@ class LoadedModel:
     model: Model
     tokenizer: Tokenizer
     info: ModelInfo
+    start: int | None = None  # the token that an encoder-decoder's decoder begins with
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is an encoder and a decoder."""
+        return len(self.model.stacks) == 2
 
     def read(
         self,
         text: str,
         source: str | None = None,
         *,
+        block: BlockName | None = None,
         weighting: Weighting = "softmax",
         causal: bool = False,
     ) -> Run:
         """Tokenize, and be ready to compute: self-attention, or attention from text to source.
 
+        Args:
+            block: Of an encoder-decoder: cross if there is a source, else encoder.
+
         Raises:
             InputError: A text has no tokens, or too many for its maps to fit in memory.
-            UsageError: The model cannot read a second text, or not with a causal mask.
+            UsageError: The model cannot read a second text, or has no such block.
         """
+        if self.translates:
+            return self._translate(text, source, block, weighting, causal=causal)
+        if block not in (None, "self"):
+            raise UsageError(f"{self.info.name} is no encoder-decoder: leave out --block {block}.")
         model, queries = self.model, self._tokens("text", text)
         keys, inputs = queries, [queries]
         if source is not None:
@@ -58,6 +73,51 @@ class LoadedModel:
                 )
             model, keys = model.between_texts, self._tokens("source", source)
             inputs = [keys, queries]
+        layers = model.layers(*_ids(inputs), weighting=weighting, causal=causal)
+        [*_, last] = model.stacks.values()
+        return self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
+
+    def _translate(
+        self,
+        text: str,
+        source: str | None,
+        block: BlockName | None,
+        weighting: Weighting,
+        *,
+        causal: bool,
+    ) -> Run:
+        """An encoder-decoder: the encoder reads the source, the decoder is taught the text."""
+        model, block = self.model, block or ("encoder" if source is None else "cross")
+        if block == "self":
+            raise UsageError(f"{self.info.name} has the blocks encoder, decoder and cross.")
+        if causal and block == "cross":
+            raise UsageError(
+                "Between two texts there is no before and after: --causal or --block cross."
+            )
+        if source is None and block != "encoder":
+            raise UsageError(f"--block {block} needs a --source, which the encoder reads.")
+        read = self._tokens("text" if source is None else "source", source or text)
+        written = [] if source is None else self._written(text)
+        stack = "encoder" if block == "encoder" else "decoder"
+        layers = (
+            replace(layer, cross=None) if block == "decoder" else layer
+            for layer in model.layers(*_ids([read, written]), weighting=weighting, causal=causal)
+            if layer.stack == stack
+        )
+        queries = read if block == "encoder" else written
+        keys = written if block == "decoder" else read
+        return self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
+
+    def _run(
+        self,
+        queries: list[Token],
+        keys: list[Token],
+        model: Model,
+        layers: Iterator[LayerTrace],
+        block: BlockName,
+        *,
+        causal: bool,
+    ) -> Run:
         cells = self.info.n_heads * len(queries) * len(keys)
         if cells > MAX_CELLS:
             raise InputError(
@@ -65,15 +125,21 @@ class LoadedModel:
                 f"{cells:,} weights a layer; at most {MAX_CELLS:,} are drawn, "
                 f"{int((MAX_CELLS / self.info.n_heads) ** 0.5):,} tokens of one text."
             )
-        ids = [[token.id for token in tokens] for tokens in inputs]
-        layers = model.layers(*ids, weighting=weighting, causal=causal)
-        return Run(queries, keys, model, layers)
+        return Run(queries, keys, model, layers, block, causal)
 
     def _tokens(self, what: str, text: str) -> list[Token]:
         tokens = self.tokenizer.encode(text)
-        if not tokens:
+        if all(token.special for token in tokens):
             raise InputError(f"The {what} is empty: there is no word in it to look at.")
         return tokens
+
+    def _written(self, text: str) -> list[Token]:
+        from qkv_cli.formats.pieces import PieceTokenizer
+
+        self._tokens("text", text)
+        if not isinstance(self.tokenizer, PieceTokenizer) or self.start is None:
+            raise CheckpointError("config.json does not say 'decoder_start_token_id'.")
+        return self.tokenizer.forced(text, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +150,12 @@ class Run:
     keys: list[Token]
     model: Model  # the one that computes: between two texts, `Model.between_texts`
     layers: Iterator[LayerTrace]
+    block: BlockName
+    causal: bool  # whether what is right of a query was masked
+
+
+def _ids(texts: list[list[Token]]) -> list[list[int]]:
+    return [[token.id for token in tokens] for tokens in texts]
 
 
 def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
@@ -95,12 +167,47 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     Raises:
         CheckpointError: A file or tensor is missing, broken or not implemented.
     """
+    config = _config_of(folder)
+    if config.get("model_type") == "word-vectors":
+        return _load_vectors(folder, config, random_heads)
+    if random_heads is not None:
+        raise UsageError("--random-heads is for word-vector models only.")
+
+    from qkv_cli.formats.pieces import PieceTokenizer
+
+    model = _built(config, open_checkpoint(folder))
+    tokenizer = PieceTokenizer.open(folder, str(config["model_type"]))
+    start = config.get("decoder_start_token_id", config.get("pad_token_id"))
+    return LoadedModel(model, tokenizer, _checkpoint_info(folder, config, model), start)
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """What there is to say of a folder's model; no tensor is read."""
+    config = _config_of(folder)
+    if config.get("model_type") == "word-vectors":
+        return _info(folder, config, None)
+    return _checkpoint_info(folder, config, _built(config, open_checkpoint(folder)))
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is {'no folder' if folder.exists() else 'not there'}.")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} is no model folder: no config.json.")
+    return read_json(folder / "config.json")
+
+
+def _built(config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
+    try:
+        return build(config, Tensors(tensors))
+    except (TypeError, ValueError, ZeroDivisionError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"config.json and the tensors do not fit: {error}.") from error
+
+
+def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
-    config = _read_config(folder / "config.json")
     vectors = open_tensors(folder / "vectors.safetensors")
     words = unpack_words({name: vectors.pop(name) for name in list(vectors) if "words." in name})
     tensors = vectors | open_tensors(folder / "model.safetensors")
@@ -109,25 +216,38 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
     return LoadedModel(
-        build(config, Tensors(tensors)), WordTokenizer.open(folder / "tokenizer.json", words), info
+        _built(config, tensors), WordTokenizer.open(folder / "tokenizer.json", words), info
     )
 
 
-def read_info(folder: Path) -> ModelInfo:
-    """What a folder's config.json says of the model, without opening its tensors."""
-    return _info(folder, _read_config(folder / "config.json"), None)
+def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> ModelInfo:
+    """Its shape is that of the tensors; where it came from is in source.json, if we fetched it."""
+    [*_, stack] = model.stacks.values()
+    attn = stack.blocks[0].attn or stack.blocks[0].cross
+    assert attn is not None
+    path = folder / "source.json"
+    source = read_json(path) if path.is_file() else {}
+    name = str(source.get("name") or folder.resolve().name)
+    return ModelInfo(
+        name=_hub_name(folder) or name,
+        type=str(config["model_type"]),
+        n_layers=len(stack.blocks),
+        n_heads=attn.n_heads,
+        d_model=int(attn.q.W.shape[0]),
+        d_head=attn.d_head,
+        d_vocab=len(model.embed.table),
+        origin="learned, as published",
+        about=str(source.get("about", "")),
+        licence=str(source.get("licence", "")),
+    )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
-    return config
+def _hub_name(folder: Path) -> str | None:
+    """A folder of the hub's cache is named after its revision; its model's name stands above."""
+    repository = folder.parent.parent.name
+    return (
+        repository.removeprefix("models--").replace("--", "/") if "models--" in repository else None
+    )
 
 
 def _info(folder: Path, config: dict[str, Any], random_heads: int | None) -> ModelInfo:

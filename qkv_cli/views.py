@@ -114,13 +114,15 @@ def _valid(what: str, count: int) -> str:
     return f"this model has {what} 0 only" if count == 1 else f"this model has 0 to {count - 1}"
 
 
-def select(layers: Iterable[LayerTrace], selection: Selection) -> list[HeadMap]:
+def select(
+    layers: Iterable[LayerTrace], selection: Selection, block: BlockName | None = None
+) -> list[HeadMap]:
     """The chosen heads' maps, layer by layer; layers behind the last chosen are not computed."""
     found: list[HeadMap] = []
     last = max(selection.heads)
     for layer in layers:
         if layer.index in selection.heads:
-            found += [traced_head(layer, head) for head in selection.heads[layer.index]]
+            found += [traced_head(layer, head, block) for head in selection.heads[layer.index]]
         if layer.index == last:
             break
     return found
@@ -134,13 +136,13 @@ def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:
     return "self", layer.attn
 
 
-def traced_head(layer: LayerTrace, head: int) -> HeadMap:
-    """One head of what a layer computed."""
-    block, trace = _trace(layer)
+def traced_head(layer: LayerTrace, head: int, block: BlockName | None = None) -> HeadMap:
+    """One head of what a layer computed; `block` is what it is called, if not by itself."""
+    called, trace = _trace(layer)
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     return HeadMap(
         name=f"L{layer.index}H{head}",
-        block=block,
+        block=called if block in (None, "self") else block,
         layer=layer.index,
         head=head,
         pattern=trace.pattern[head],

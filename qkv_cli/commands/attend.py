@@ -19,6 +19,7 @@ def attend(
     window: options.WindowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
+    block: options.BlockOption = None,
     random_heads: options.RandomHeadsOption = None,
     values: options.ValuesOption = False,
     links: options.LinksOption = 5,
@@ -59,6 +60,7 @@ def attend(
             heads=head or (),
             weighting=weighting,
             causal=causal,
+            block=block,
             mean=mean,
             window=window,
         )

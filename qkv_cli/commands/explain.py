@@ -51,6 +51,7 @@ def explain(
     ] = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
+    block: options.BlockOption = None,
     random_heads: options.RandomHeadsOption = None,
     top: Annotated[
         int | None,
@@ -74,7 +75,7 @@ def explain(
     if target.kind not in ("text", "json"):
         raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
     second = None if source is None else checked(source, "The source")
-    asked = Asked(read_text(text, file), second, query, key, head, weighting, causal)
+    asked = Asked(read_text(text, file), second, query, key, head, weighting, causal, block)
 
     from qkv_cli.export.explain import explain_json
     from qkv_cli.loading import load
@@ -105,6 +106,7 @@ class Asked:
     head: str | None
     weighting: Weighting
     causal: bool
+    block: options.BlockChoice | None
 
 
 def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation]:
@@ -117,7 +119,13 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     info = loaded.info
     layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
     selection = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
-    run = loaded.read(asked.text, asked.source, weighting=asked.weighting, causal=asked.causal)
+    run = loaded.read(
+        asked.text,
+        asked.source,
+        block=asked.block,
+        weighting=asked.weighting,
+        causal=asked.causal,
+    )
     report_unknown((*run.queries, *run.keys), info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
     if asked.query is not None:
@@ -126,13 +134,13 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         keys = pick("key", asked.key, run.keys)
     link = strongest(run.layers, selection.heads, queries, keys)
     x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
-    m = traced_head(link.layer, link.head)
+    m = traced_head(link.layer, link.head, run.block)
     _note_choice("query", asked.query, queries, link.query, run.queries)
     _note_choice("key", asked.key, keys, link.key, run.keys)
     if (n_heads := sum(map(len, selection.heads.values()))) > 1:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     maps = HeadMaps(
-        info, asked.weighting, asked.causal, asked.text, asked.source, run.queries, run.keys, [m]
+        info, asked.weighting, run.causal, asked.text, asked.source, run.queries, run.keys, [m]
     )
     return maps, x
 

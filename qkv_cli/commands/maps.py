@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.core.attention import Weighting
-    from qkv_cli.loading import LoadedModel
+    from qkv_cli.loading import BlockName, LoadedModel
 
 
 def head_maps(
@@ -23,6 +23,7 @@ def head_maps(
     heads: Sequence[str] = (),
     weighting: Weighting = "softmax",
     causal: bool = False,
+    block: BlockName | None = None,
     mean: bool = False,
     window: str | None = None,
 ) -> HeadMaps:
@@ -35,9 +36,9 @@ def head_maps(
     """
     info = loaded.info
     chosen = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
-    run = loaded.read(text, source, weighting=weighting, causal=causal)
+    run = loaded.read(text, source, block=block, weighting=weighting, causal=causal)
     report_unknown((*run.queries, *run.keys), info.name)
-    maps = select(run.layers, chosen)
+    maps = select(run.layers, chosen, run.block)
     maps = average(maps) if mean else maps
-    found = HeadMaps(info, weighting, causal, text, source, run.queries, run.keys, maps)
+    found = HeadMaps(info, weighting, run.causal, text, source, run.queries, run.keys, maps)
     return found if window is None else windowed(found, window)

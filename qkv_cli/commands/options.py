@@ -62,6 +62,13 @@ WeightingOption = Annotated[
 CausalOption = Annotated[
     bool, typer.Option("--causal", help="Mask what stands to the right.", rich_help_panel=_MODEL)
 ]
+BlockChoice = Literal["encoder", "decoder", "cross"]
+BlockOption = Annotated[
+    BlockChoice | None,
+    typer.Option(
+        help="Of an encoder-decoder; cross with a --source, else encoder.", rich_help_panel=_MODEL
+    ),
+]
 RandomHeadsOption = Annotated[
     int | None,
     typer.Option(metavar="SEED", min=0, help="Untrained heads instead.", rich_help_panel=_MODEL),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, float32
 from qkv_cli.core.model import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
@@ -35,7 +35,7 @@ class Tensors:
 
     def __getitem__(self, name: str) -> Array:
         """The tensor as float32."""
-        return np.asarray(self.stored(name), dtype=np.float32)
+        return float32(self.stored(name))
 
     def stored(self, name: str) -> NDArray[Any]:
         """The tensor as the file has it: any type, perhaps memory-mapped."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Activation, Array
+from qkv_cli.core.arrays import Activation, Array, float32
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -73,9 +73,9 @@ class Embedding:
     def __call__(self, ids: Sequence[int]) -> Array:
         """[n_pos, d_model], float32."""
         rows = np.asarray(ids, dtype=np.intp)
-        x: Array = np.asarray(self.table[rows], dtype=np.float32)
+        x: Array = float32(self.table[rows])
         if self.row_scale is not None:
-            x = x * np.asarray(self.row_scale[rows], dtype=np.float32)[:, None]
+            x = x * float32(self.row_scale[rows])[:, None]
         return x if self.mean is None else x - self.mean
 
 
@@ -261,6 +261,8 @@ class Model:
         """
         memory = None
         for (name, stack), tokens in zip(self.stacks.items(), (ids, decoder_ids), strict=False):
+            if not tokens:
+                return  # an encoder-decoder that was given nothing to write
             resid = self._embed(name, tokens, types)
             for index, block in enumerate(stack.blocks):
                 bias = stack.bias(len(tokens), block.window, causal=causal)

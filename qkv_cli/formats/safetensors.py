@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.core.arrays import BFloat16
 from qkv_cli.errors import CheckpointError
 
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
+    "BF16": "<u2",
     "I64": "<i8",
     "I32": "<i4",
     "U32": "<u4",
@@ -61,4 +63,5 @@ def _view(body: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[Any]:
         raise ValueError(f"tensor type {entry['dtype']!r} is not one of {', '.join(_DTYPES)}")
     if not 0 <= start <= end <= len(body):
         raise ValueError(f"bytes {start} to {end} of {len(body)}")
-    return body[start:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    found = body[start:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return found.view(BFloat16) if entry["dtype"] == "BF16" else found

@@ -132,6 +132,8 @@ def _opened(
                 encoding=encoding,
                 limit=limit,
             )
+            if None in found.index_to_key:
+                raise ValueError("it holds fewer words than it says")
     except UnicodeDecodeError as error:
         raise CheckpointError(
             f"The words of {named} are not in {encoding} ({error.reason}): see --encoding."

@@ -1,0 +1,76 @@
+"""Folders as Hugging Face lays them out: a config, and tensors in one file or several."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.safetensors import open_tensors
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = "pytorch_model.bin"
+# What LayerNorm's parameters were called in the first files.
+_OLD = {".gamma": ".weight", ".beta": ".bias"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no JSON object.")
+    return found
+
+
+def open_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
+    """Every tensor by name, memory-mapped; nothing is read yet.
+
+    Raises:
+        CheckpointError: There are none, a shard is missing, or all there is is a pickle.
+    """
+    if (folder / WEIGHTS).is_file():
+        found = open_tensors(folder / WEIGHTS)
+    elif (folder / INDEX).is_file():
+        found = _open_shards(folder)
+    elif (folder / _PICKLED).is_file():
+        raise CheckpointError(
+            f"{folder / _PICKLED} is a pickle, and loading one runs whatever is in it; where you "
+            'trust it: python -c "from transformers import AutoModel; AutoModel.from_pretrained('
+            "'.').save_pretrained('.')\" writes model.safetensors beside it."
+        )
+    else:
+        raise CheckpointError(f"{folder} is no model folder: no {WEIGHTS} and no {INDEX}.")
+    return {_renamed(name): tensor for name, tensor in found.items()}
+
+
+def _open_shards(folder: Path) -> dict[str, NDArray[Any]]:
+    places = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map from tensors to files.")
+    found: dict[str, NDArray[Any]] = {}
+    for name in sorted(set(places.values())):
+        if Path(name).name != name:
+            raise CheckpointError(f"{folder / INDEX} names {name!r}, which is not in its folder.")
+        found |= open_tensors(folder / name)
+    if missing := sorted(set(places) - set(found)):
+        raise CheckpointError(f"{folder} lacks the tensor {missing[0]} that its index names.")
+    return found
+
+
+def _renamed(name: str) -> str:
+    for old, new in _OLD.items():
+        if "LayerNorm" in name and name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

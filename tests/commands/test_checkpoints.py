@@ -1,0 +1,196 @@
+"""Real checkpoints from the command line: folders as transformers writes them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Result
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from qkv_cli.loading import load
+
+Qkv = Callable[..., Result]
+GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
+WORDS = ["the", "river", "bank", "was", "muddy", "after", "rain", "she", "sat", "on", "a", "boat"]
+
+
+def tokenizer(*, template: str, specials: tuple[str, ...]) -> Tokenizer:
+    vocabulary = {word: i for i, word in enumerate([*specials, "[UNK]", *WORDS])}
+    found = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
+    found.add_special_tokens(list(specials))
+    found.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(s, vocabulary[s]) for s in specials if s in template]
+    )
+    found.enable_padding(length=50)
+    found.enable_truncation(4)
+    return found
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    folder = tmp_path / "bert"
+    shutil.copytree(GOLDEN / "bert", folder)
+    tokenizer(template="[CLS] $A [SEP]", specials=("[PAD]", "[CLS]", "[SEP]")).save(
+        str(folder / "tokenizer.json")
+    )
+    return folder
+
+
+@pytest.fixture
+def t5(tmp_path: Path) -> Path:
+    folder = tmp_path / "t5"
+    shutil.copytree(GOLDEN / "t5", folder)
+    tokenizer(template="$A </s>", specials=("<pad>", "</s>")).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def document(found: Result) -> dict[str, Any]:
+    assert found.code == 0, found.stderr
+    parsed: dict[str, Any] = json.loads(found.stdout)
+    return parsed
+
+
+def test_special_tokens_and_no_padding(bert: Path, qkv: Qkv) -> None:
+    found = document(qkv("attend", "-m", bert, "the muddy river bank was xyz", "--json"))
+    assert [t["token"] for t in found["queries"]] == [
+        "[CLS]",
+        "the",
+        "muddy",
+        "river",
+        "bank",
+        "was",
+        "[UNK]",
+        "[SEP]",
+    ]
+    assert [t["special"] for t in found["queries"]] == [True, *[False] * 6, True]
+    assert found["queries"][6]["unknown"]
+    assert found["maps"][0]["name"] == "L1H0"  # the last layer
+    rows = np.sum(found["maps"][0]["pattern"], axis=1)
+    np.testing.assert_allclose(rows, 1, atol=1e-5)
+
+
+def test_layers_are_computed_as_far_as_they_are_asked_for(bert: Path, qkv: Qkv) -> None:
+    found = document(qkv("attend", "-m", bert, "the river", "--layer", "all", "--json"))
+    names = [m["name"] for m in found["maps"]]
+    assert names == [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
+
+
+def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
+    args = ["explain", "-m", bert, "the river bank", "--query", "bank", "--key", "river"]
+    found = document(qkv(*args, "--head", "L1H2", "--json"))
+    np.testing.assert_allclose(np.dot(found["q"], found["k"]), found["dot"], atol=1e-5)
+    q = np.add(found["W_Q_e"], found["b_Q"])
+    np.testing.assert_allclose(found["q"], q, atol=1e-5)
+    layer = [*load(bert).read("the river bank").layers][1]
+    assert layer.attn is not None
+    assert found["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
+
+
+def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
+    args = ["attend", "-m", t5, "she sat on a boat", "--source", "the river was muddy", "--json"]
+    cross = document(qkv(*args))
+    assert [t["token"] for t in cross["queries"]] == ["<pad>", "she", "sat", "on", "a", "boat"]
+    assert [t["token"] for t in cross["keys"]] == ["the", "river", "was", "muddy", "</s>"]
+    assert {m["block"] for m in cross["maps"]} == {"cross"}
+    decoder = document(qkv(*args, "--block", "decoder"))
+    assert decoder["keys"] == cross["queries"]
+    assert decoder["causal"]
+    pattern = np.array(decoder["maps"][0]["pattern"])
+    assert not np.triu(pattern, 1).any()
+    encoder = document(qkv(*args, "--block", "encoder"))
+    alone = document(qkv("attend", "-m", t5, "the river was muddy", "--json"))
+    assert encoder["maps"] == alone["maps"]
+    assert alone["maps"][0]["block"] == "encoder"
+
+
+def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
+    assert "no encoder-decoder" in qkv("attend", "-m", bert, "river", "--block", "cross").stderr
+    assert "needs a --source" in qkv("attend", "-m", t5, "river", "--block", "cross").stderr
+    assert qkv("attend", "-m", bert, "river", "--source", "bank").code == 2
+    assert qkv("attend", "-m", bert, "river", "--random-heads", "1").code == 2
+
+
+def test_a_text_beyond_the_last_place(bert: Path, qkv: Qkv) -> None:
+    found = qkv("attend", "-m", bert, "river " * 60)
+    assert (found.code, found.stdout) == (1, "")
+    assert "62 tokens; this model has 40 places" in found.stderr
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "shards", "old names", "prefix"])
+def test_other_ways_to_store_the_same(bert: Path, kind: str) -> None:
+    expected = [*load(bert).read("the river bank").layers]
+    path = bert / "model.safetensors"
+    tensors = load_file(path)
+    close = 1e-6
+    if kind == "F16":
+        save_file({n: t.astype(np.float16) for n, t in tensors.items()}, path)
+        close = 5e-3
+    elif kind == "BF16":
+        _save_bfloat16(tensors, path)
+        close = 5e-2
+    elif kind == "shards":
+        path.unlink()
+        names = sorted(tensors)
+        parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+        for part, which in parts.items():
+            save_file({n: tensors[n] for n in which}, bert / part)
+        index = {"weight_map": {n: part for part, which in parts.items() for n in which}}
+        (bert / "model.safetensors.index.json").write_text(json.dumps(index))
+    elif kind == "old names":
+        renamed = {
+            n.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            ): t
+            for n, t in tensors.items()
+        }
+        save_file(renamed, path)
+    else:
+        save_file({f"bert.{n}": t for n, t in tensors.items()}, path)
+    found = [*load(bert).read("the river bank").layers]
+    for one, other in zip(found, expected, strict=True):
+        assert one.attn is not None
+        assert other.attn is not None
+        np.testing.assert_allclose(one.attn.pattern, other.attn.pattern, atol=close)
+
+
+def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:
+    """By hand: the upper half of each float32."""
+    header, body, at = {}, b"", 0
+    for name, tensor in tensors.items():
+        data = (np.ascontiguousarray(tensor).view(np.uint32) >> 16).astype("<u2").tobytes()
+        ends = [at, at + len(data)]
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": ends}
+        body, at = body + data, at + len(data)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> None:
+    (bert / "tokenizer.json").unlink()
+    assert "no tokenizer.json" in qkv("attend", "-m", bert, "river").stderr
+    (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
+    found = qkv("attend", "-m", bert, "river")
+    assert (found.code, "is a pickle" in found.stderr) == (1, True)
+
+
+def test_word_pieces_from_vocab_txt(bert: Path) -> None:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##s"]
+    (bert / "tokenizer.json").unlink()
+    (bert / "vocab.txt").write_text("\n".join(pieces))
+    tokens = load(bert).tokenizer.encode("The Rivers")
+    assert [t.token for t in tokens] == ["[CLS]", "the", "river", "##s", "[SEP]"]
+    assert [t.text for t in tokens] == ["", "The", "River", "s", ""]
+
+
+def test_list_and_show(bert: Path, qkv: Qkv) -> None:
+    shown = json.loads(qkv("models", "show", bert, "--json").stdout)
+    assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
+    assert shown["type"] == "bert"
