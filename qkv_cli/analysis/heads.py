@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from math import inf, isnan
 
 from qkv_cli.analysis.evidence import Evidence, weigh
-from qkv_cli.analysis.kinds import KINDS
+from qkv_cli.analysis.kinds import KINDS, NAMES
 from qkv_cli.analysis.measure import Sums
 from qkv_cli.analysis.study import Study
 from qkv_cli.core.arrays import Array
+from qkv_cli.errors import UsageError
 from qkv_cli.views import BlockName
+
+FIGURES = ("entropy", "entropy_share", "distance", *NAMES, "position", "content")
+LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,36 @@ class HeadStatistics:
     content: float | None
     evidence: Mapping[str, Evidence]
     labels: Sequence[str]
+
+    def figure(self, name: str) -> float | None:
+        """One of `FIGURES`."""
+        found: float | None = self.shares[name] if name in self.shares else getattr(self, name)
+        return found
+
+
+def figure_called(name: str) -> str:
+    """What heads can be ranked by.
+
+    Raises:
+        UsageError: There is no such figure; the message names those there are.
+    """
+    if name not in (LABEL, *FIGURES):
+        near = difflib.get_close_matches(name, FIGURES, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"No figure {name!r}.{hint} There are {LABEL}, {', '.join(FIGURES)}.")
+    return name
+
+
+def ranked(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
+    """The largest first, those without the figure last; `label` ranks by its effect."""
+
+    def amount(h: HeadStatistics) -> float:
+        if by == LABEL:
+            return h.evidence[h.labels[0]].effect if h.labels else -inf
+        figure = h.figure(by)
+        return -inf if figure is None else figure
+
+    return sorted(heads, key=lambda h: -amount(h))
 
 
 def statistics(study: Study) -> list[HeadStatistics]:
@@ -84,4 +118,4 @@ def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float 
 
 def _ratio(total: Array, count: Array) -> float | None:
     ratio = float(total) / float(count) if count else float("nan")
-    return None if np.isnan(ratio) else ratio
+    return None if isnan(ratio) else ratio

@@ -1,0 +1,58 @@
+"""A study of heads as the JSON document `qkv.heads/1` of docs/heads.md, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from qkv_cli.analysis.heads import FIGURES, HeadStatistics
+from qkv_cli.analysis.study import Study
+from qkv_cli.export.document import dumps, head
+from qkv_cli.views import HeadMaps
+
+SCHEMA = "qkv.heads/1"
+CSV_COLUMNS = ("name", "block", "layer", "head", *FIGURES, "labels")
+
+
+def heads_json(about: HeadMaps, study: Study, heads: Sequence[HeadStatistics]) -> str:
+    """One line of JSON; what could not be measured is null, and numbers are not rounded.
+
+    Args:
+        about: The model and how it read; its texts and maps are not looked at.
+    """
+    document = head(about) | {"schema": SCHEMA}
+    for one_text in ("text", "queries", "keys"):
+        del document[one_text]
+    return dumps(
+        document
+        | {
+            "texts": study.n_texts,
+            "tokens": study.n_tokens,
+            "shuffled": 0 if study.probes is None else study.probes.n,
+            "heads": [_head(h) for h in heads],
+        }
+    )
+
+
+def heads_csv(heads: Sequence[HeadStatistics]) -> str:
+    """A header line, then a line for each head; six digits, nothing where there is no number."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for h in heads:
+        numbers = ("" if x is None else f"{x:.6g}" for x in _figures(h).values())
+        writer.writerow((h.name, h.block, h.layer, h.head, *numbers, " ".join(h.labels)))
+    return table.getvalue()
+
+
+def _head(h: HeadStatistics) -> dict[str, Any]:
+    named = {"name": h.name, "block": h.block, "layer": h.layer, "head": h.head}
+    evidence = {kind: asdict(found) for kind, found in h.evidence.items()}
+    return named | _figures(h) | {"labels": list(h.labels), "evidence": evidence}
+
+
+def _figures(h: HeadStatistics) -> dict[str, float | None]:
+    return {name: h.figure(name) for name in FIGURES}

@@ -1,0 +1,142 @@
+"""The table of `qkv heads`: a line a head, its figures, and its label if it has earned one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.evidence import LEAST_EFFECT, P_LEVEL
+from qkv_cli.analysis.heads import HeadStatistics
+from qkv_cli.analysis.study import Study
+from qkv_cli.render.cells import aligned
+from qkv_cli.render.flow import flowing
+from qkv_cli.render.header import header, label_line
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import cell_number
+from qkv_cli.views import HeadMaps
+
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+LABEL = 16  # columns that a label and its effect take
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A figure of every head. `shaded` ones go from 0 to 1 and are coloured by it."""
+
+    name: str  # as in JSON
+    title: str
+    about: str
+    shaded: bool = True
+
+
+COLUMNS = (
+    Column("entropy", "bits", "bits: entropy", shaded=False),
+    Column("entropy_share", "max", "max: which part that is of the most it could be"),
+    Column("distance", "dist", "dist: tokens from query to key", shaded=False),
+    Column("self", "self", "self: weight on the word itself"),
+    Column("previous", "prev", "prev: on the token before"),
+    Column("next", "next", "next: on the token behind"),
+    Column("first", "1st", "1st: on the first token"),
+    Column("separators", "sep", "sep: on other special tokens"),
+    Column("punctuation", "punc", "punc: on punctuation"),
+    Column("duplicate", "dup", "dup: on the same token elsewhere, in words read twice"),
+    Column("induction", "ind", "ind: on what stood behind it there"),
+    Column("position", "pos", "pos: what stays with the places when words are shuffled"),
+    Column("content", "cont", "cont: what goes with the words"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsTable:
+    """A Rich renderable that fits the width it is given."""
+
+    about: HeadMaps  # the model and how it read
+    study: Study
+    heads: Sequence[HeadStatistics]
+    theme: Theme
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        measured = [c for c in COLUMNS if any(h.figure(c.name) is not None for h in self.heads)]
+        name = max(len(h.name) for h in self.heads)
+        shown = _fitting(measured, width - name - LABEL)
+        yield from header(replace(self.about, source=None), width)
+        yield from flowing(self._read(), width, _DIM)
+        yield Text()
+        yield _titles(name, shown)
+        for h in self.heads:
+            yield self._line(h, name, shown, width)
+        yield Text()
+        yield from flowing(self._notes(measured, shown), width, _DIM)
+
+    def _read(self) -> Iterator[str]:
+        yield _count(self.study.n_texts, "text")
+        yield _count(self.study.n_tokens, "token")
+        if self.study.probes is not None:
+            yield f"{_count(self.study.probes.n, 'reading')} with the words shuffled"
+        if self.about.source is not None:
+            yield f"keys and values from: {label_line(self.about.source)}"
+
+    def _line(self, h: HeadStatistics, name: int, shown: Sequence[Column], width: int) -> Text:
+        line = Text(no_wrap=True, overflow="crop").append(h.name.ljust(name), _NAME)
+        for column in shown:
+            line.append(" ")
+            cell = aligned(_figure(h, column), len(column.title), right=True)
+            line.append(cell, self._ink(h, column))
+        return line.append("  " + _labels(h, width - line.cell_len - 2))
+
+    def _ink(self, h: HeadStatistics, column: Column) -> Style:
+        amount = h.figure(column.name)
+        if self.theme.depth is None or not column.shaded or amount is None:
+            return Style.null()
+        inks = self.theme.pixels().inks
+        return inks[round(min(max(amount, 0.0), 1.0) * (len(inks) - 1))].number
+
+    def _notes(self, measured: Sequence[Column], shown: Sequence[Column]) -> Iterator[str]:
+        yield from (column.about for column in shown)
+        if missing := [column.title for column in measured[len(shown) :]]:
+            yield f"no room for {', '.join(missing)}"
+        if self.study.probes is not None:
+            p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)
+            yield (
+                f"a label stands where shuffled readings beat chance (p < {p} for all heads "
+                f"together) by {effect} of what is possible or more; its number is that effect"
+            )
+
+
+def _fitting(columns: Sequence[Column], room: int) -> Sequence[Column]:
+    """As many columns as there is room for, from the left."""
+    for n, column in enumerate(columns):
+        room -= len(column.title) + 1
+        if room < 0:
+            return columns[:n]
+    return columns
+
+
+def _titles(name: int, shown: Sequence[Column]) -> Text:
+    titles = " ".join(column.title for column in shown)
+    return Text(" " * (name + 1) + titles, _DIM, no_wrap=True, overflow="crop")
+
+
+def _figure(h: HeadStatistics, column: Column) -> str:
+    amount = h.figure(column.name)
+    if amount is None:
+        return "-"
+    return f"{amount:.1f}" if column.name == "distance" else cell_number(amount)
+
+
+def _labels(h: HeadStatistics, room: int) -> str:
+    """As many labels as there is room for, at least one."""
+    told = [f"{kind} {cell_number(h.evidence[kind].effect)}" for kind in h.labels]
+    while len(told) > 1 and cell_len(", ".join(told)) > room:
+        told.pop()
+    return ", ".join(told)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)

@@ -1,0 +1,210 @@
+"""`qkv heads` as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import qkv_cli.export
+from qkv_cli.analysis.heads import FIGURES
+from qkv_cli.commands import heads as command
+from qkv_cli.core.model import Block, Stack
+from qkv_cli.loading import LoadedModel, load
+from qkv_cli.views import HeadMaps, Selection
+
+TEXT = "the mango and the apple are fruits that grow on a tree"
+SCHEMA = json.loads(
+    (Path(qkv_cli.export.__file__).parent / "heads.schema.json").read_text(encoding="utf-8")
+)
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.fixture
+def heads(qkv: Callable, tiny_glove: Path) -> Callable:
+    """`qkv heads -m TINY ARGS`."""
+    return lambda *args, stdin="": qkv("heads", "-m", tiny_glove, *args, stdin=stdin)
+
+
+def document(result) -> dict:
+    assert (result.code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    VALID.validate(found)
+    return found
+
+
+def test_a_line_for_each_head(heads) -> None:
+    found = heads(TEXT)
+    assert (found.code, found.stderr) == (0, "")
+    for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
+        assert what in found.stdout
+    assert "self" not in found.stdout  # a word does not attend to itself: nothing to tell
+    assert "\x1b" not in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+def test_figures_are_those_of_the_patterns_that_attend_writes(heads, qkv, tiny_glove) -> None:
+    written = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
+    found = document(heads(TEXT, "--json"))
+    for of_head, m in zip(found["heads"], written["maps"], strict=True):
+        w = np.array(m["pattern"])
+        n = len(w)
+        bits = [-sum(x * np.log2(x) for x in row if x) for row in w]
+        assert of_head["name"] == m["name"]
+        assert of_head["entropy"] == pytest.approx(np.mean(bits), rel=1e-5)
+        assert of_head["entropy_share"] == pytest.approx(np.mean(bits) / np.log2(n - 1), rel=1e-5)
+        far = sum(w[i, j] * abs(i - j) for i in range(n) for j in range(n)) / n
+        assert of_head["distance"] == pytest.approx(far, rel=1e-5)
+        before = np.mean([w[i, i - 1] for i in range(1, n)])
+        assert of_head["previous"] == pytest.approx(before, rel=1e-5)
+        assert of_head["next"] == pytest.approx(np.diagonal(w, 1).mean(), rel=1e-5)
+        assert of_head["first"] == pytest.approx(w[1:, 0].mean(), rel=1e-5)
+        assert of_head["self"] is of_head["separators"] is of_head["punctuation"] is None
+
+
+def test_texts_are_averaged(heads, tmp_path) -> None:
+    """Over rows, not over texts: a longer one counts for more."""
+    texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    both = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
+    assert (both["texts"], both["tokens"], both["shuffled"]) == (2, 6 + 8, 16)
+    one, two = (document(heads(text, "--json")) for text in texts)
+    for at in range(4):
+        mean = (6 * one["heads"][at]["entropy"] + 8 * two["heads"][at]["entropy"]) / 14
+        assert both["heads"][at]["entropy"] == pytest.approx(mean)
+
+
+def test_the_same_table_every_time(heads) -> None:
+    assert heads(TEXT, "--json").stdout == heads(TEXT, "--json").stdout
+
+
+def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
+    found = heads(TEXT, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(found)))
+    as_json = document(heads(TEXT, "--json"))["heads"]
+    assert [row["name"] for row in rows] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    for row, of_head in zip(rows, as_json, strict=True):
+        assert set(FIGURES) < set(row)
+        assert row["self"] == ""
+        assert float(row["previous"]) == pytest.approx(of_head["previous"], rel=1e-5)
+        assert row["labels"].split() == of_head["labels"]
+    heads(TEXT, "-o", tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == found
+
+
+@pytest.mark.parametrize("figure", ["next", "entropy", "position"])
+def test_sort_puts_the_largest_first(heads, figure) -> None:
+    found = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 4
+
+
+def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
+    found = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
+    assert [h["name"] for h in found] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--sort", "prevous"], "No figure 'prevous'. Did you mean previous?"),
+        (["--weighting", "linear"], "shares need weights that add up to 1"),
+        (["-o", "table.npz"], "table.npz cannot be written: text, json or csv here."),
+        (["--format", "jsonl"], "jsonl cannot be written"),
+        (["--layer", "1"], "No layer 1: this model has layer 0 only."),
+        (["--head", "L0H9"], "No head 9"),
+    ],
+)
+def test_what_cannot_be_is_one_line(heads, args, said) -> None:
+    found = heads(TEXT, *args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_chooses_heads(heads) -> None:
+    found = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
+    assert [h["name"] for h in found] == ["L0H0", "L0H2"]
+
+
+def test_no_shuffles_no_labels(heads) -> None:
+    found = document(heads(TEXT, "--shuffles", "0", "--json"))
+    assert found["shuffled"] == 0
+    for of_head in found["heads"]:
+        assert of_head["labels"] == [] and of_head["evidence"] == {}
+        assert of_head["position"] is of_head["content"] is of_head["duplicate"] is None
+    assert "label" not in heads(TEXT, "--shuffles", "0").stdout
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_heads_have_no_label(qkv, seed) -> None:
+    found = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
+    assert [h["labels"] for h in found["heads"]] == [[]] * len(found["heads"])
+    assert "untrained" in found["model"]["origin"]
+
+
+def test_unknown_words_are_told_once(heads) -> None:
+    found = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
+    assert found.code == 0
+    assert found.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
+
+
+def test_says_how_far_it_is(heads, monkeypatch) -> None:
+    monkeypatch.setattr(command, "IN_LOG", -1.0)
+    found = heads("--lines", stdin="the river\nthe bank\nthe money\n")
+    said = found.stderr.splitlines()
+    assert [line.split(",")[0] for line in said] == [f"qkv: {n} texts" for n in (1, 2, 3)]
+    assert all(line.endswith(" tokens/s") for line in said)
+    assert "3 texts" in found.stdout
+
+
+def test_a_second_text_has_no_before_and_no_self(heads) -> None:
+    found = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
+    assert found["source"] == "a tree , on the bank"
+    for of_head in found["heads"]:
+        assert of_head["block"] == "cross"
+        assert of_head["previous"] is of_head["distance"] is of_head["duplicate"] is None
+        assert of_head["punctuation"] is not None
+        assert of_head["content"] == pytest.approx(1.0)  # word vectors: content is all there is
+    assert (
+        "keys and values from: a tree , on the bank"
+        in heads("the river bank", "--source", "a tree , on the bank").stdout
+    )
+
+
+def test_a_text_of_one_word_has_nothing_to_tell(heads) -> None:
+    """Twice in a row it has one key to look at, itself."""
+    for of_head in document(heads("river", "--json"))["heads"]:
+        assert all(of_head[figure] is None for figure in FIGURES)
+        assert of_head["labels"] == []
+    assert heads("river").code == 0
+
+
+def two_layers(folder: Path) -> LoadedModel:
+    """The tiny model with its one layer twice."""
+    loaded = load(folder)
+    [(name, stack)] = loaded.model.stacks.items()
+    [block] = stack.blocks
+    blocks = [block, Block(attn=block.attn)]
+    model = replace(loaded.model, stacks={name: Stack(blocks, offsets=stack.offsets)})
+    return replace(loaded, model=model, info=replace(loaded.info, n_layers=2))
+
+
+def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
+    loaded = two_layers(tiny_glove)
+    about = HeadMaps(loaded.info, "softmax", False, "", None, (), (), ())
+    reading = command.Reading(loaded, about, Selection({0: [1], 1: [3, 0]}))
+    layers = list(reading(TEXT, "as written"))
+    assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
+    expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
+    assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
+    assert [t.text for t in layers[0].queries] == TEXT.split()
+    only_first = command.Reading(loaded, about, Selection({0: [1]}))
+    assert len(list(only_first(TEXT, "shuffled"))) == 1
