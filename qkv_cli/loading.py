@@ -153,6 +153,14 @@ class Run:
     block: BlockName
     causal: bool  # whether what is right of a query was masked
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers, and heads in each, of the block that is read."""
+        name = "encoder" if self.block == "encoder" else [*self.model.stacks][-1]
+        blocks = self.model.stacks[name].blocks
+        attn = blocks[0].attn or blocks[0].cross
+        return len(blocks), 0 if attn is None else attn.n_heads
+
 
 def _ids(texts: list[list[Token]]) -> list[list[int]]:
     return [[token.id for token in tokens] for tokens in texts]

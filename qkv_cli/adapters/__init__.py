@@ -51,11 +51,15 @@ def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
             f"{kind!r} checkpoints are not supported. Supported: {', '.join(sorted(ADAPTERS))}."
         )
     module = ADAPTERS[kind]
-    config = Config(values)
     adapter = getattr(import_module(f"qkv_cli.adapters.{module}"), module)
-    model: Model = adapter(config, tensors)
-    tensors.refuse_unread()
+    # Layers are made when they run; a first pass without numbers sees what all of them read.
+    config, names = Config(values), tensors.without_numbers()
+    for stack in adapter(config, names).stacks.values():
+        for _ in stack.blocks:
+            pass
+    names.refuse_unread()
     config.refuse_unread()
+    model: Model = adapter(Config(values), tensors)
     return model
 
 

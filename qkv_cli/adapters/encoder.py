@@ -8,6 +8,7 @@ from qkv_cli.core.model import (
     MLP,
     Attention,
     Block,
+    Blocks,
     Embedding,
     Linear,
     Model,
@@ -58,7 +59,7 @@ def post_norm_encoder(
         embed_out=embed_out,
         stacks={
             "encoder": Stack(
-                [block(t / f"encoder.layer.{i}") for i in range(config["num_hidden_layers"])]
+                Blocks(config["num_hidden_layers"], lambda i: block(t / f"encoder.layer.{i}"))
             )
         },
     )

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from qkv_cli.core.arrays import Activation
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Linear, Model, Norm, Norms, Stack
+from qkv_cli.core.model import (
+    MLP,
+    Attention,
+    Block,
+    Blocks,
+    Embedding,
+    Linear,
+    Model,
+    Norm,
+    Norms,
+    Stack,
+)
 from qkv_cli.core.rotary import Rotary
 
 
@@ -73,13 +84,14 @@ def gated_decoder(
             gate=t.linear("gate_proj"),
         )
 
-    layers = enumerate(zip(rotaries, windows, strict=True))
     return Model(
         embed=Embedding(t.stored("embed_tokens.weight")),
         embed_scale=embed_scale,
         stacks={
             "decoder": Stack(
-                blocks=[block(t / f"layers.{i}", *which) for i, which in layers],
+                blocks=Blocks(
+                    len(rotaries), lambda i: block(t / f"layers.{i}", rotaries[i], windows[i])
+                ),
                 causal=True,
                 final_norm=final_norm(t),
             )

@@ -118,7 +118,6 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
 
     info = loaded.info
     layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
-    selection = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
     run = loaded.read(
         asked.text,
         asked.source,
@@ -126,6 +125,8 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         weighting=asked.weighting,
         causal=asked.causal,
     )
+    n_layers, n_heads = run.shape
+    selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     report_unknown((*run.queries, *run.keys), info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
     if asked.query is not None:

@@ -35,8 +35,9 @@ def head_maps(
         window: START:STOP, see `windowed`.
     """
     info = loaded.info
-    chosen = Selection.parse(layers, heads, n_layers=info.n_layers, n_heads=info.n_heads)
     run = loaded.read(text, source, block=block, weighting=weighting, causal=causal)
+    n_layers, n_heads = run.shape
+    chosen = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     report_unknown((*run.queries, *run.keys), info.name)
     maps = select(run.layers, chosen, run.block)
     maps = average(maps) if mean else maps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,28 @@ class BFloat16(np.ndarray[Any, np.dtype[np.uint16]]):
     """The bits of bfloat16 numbers, which numpy does not know: the upper half of a float32."""
 
 
-def float32(x: NDArray[Any]) -> Array:
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Numbers that a file keeps in a form of its own, unpacked when they are used."""
+
+    shape: tuple[int, ...]
+    unpack: Callable[[], Array]
+    rows: Callable[[Any], Array]  # the rows of these indices only
+
+    def __getitem__(self, rows: Any) -> Array:
+        return self.rows(rows)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+Stored = NDArray[Any] | Packed
+
+
+def float32(x: Stored) -> Array:
     """The same numbers as float32; no copy where they are."""
+    if isinstance(x, Packed):
+        return x.unpack()
     if isinstance(x, BFloat16):
         return (np.asarray(x).astype(np.uint32) << 16).view(np.float32)
     return np.asarray(x, dtype=np.float32)

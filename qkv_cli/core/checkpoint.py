@@ -6,12 +6,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase as fnmatch
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, float32
+from qkv_cli.core.arrays import Array, Stored, float32
 from qkv_cli.core.model import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
@@ -23,7 +21,7 @@ class Tensors:
     `read` collects what was asked for, so that a load can refuse a tensor that nobody read.
     """
 
-    by_name: Mapping[str, NDArray[Any]]
+    by_name: Mapping[str, Stored]
     prefix: str = ""
     read: set[str] = field(default_factory=set)
 
@@ -37,7 +35,7 @@ class Tensors:
         """The tensor as float32."""
         return float32(self.stored(name))
 
-    def stored(self, name: str) -> NDArray[Any]:
+    def stored(self, name: str) -> Stored:
         """The tensor as the file has it: any type, perhaps memory-mapped."""
         full = self.prefix + name
         if full not in self.by_name:
@@ -46,6 +44,11 @@ class Tensors:
             raise CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
         self.read.add(full)
         return self.by_name[full]
+
+    def without_numbers(self) -> Tensors:
+        """The same names and shapes, nothing behind them: to see what an adapter reads."""
+        zero = np.zeros((), np.float32)
+        return Tensors({n: np.broadcast_to(zero, t.shape) for n, t in self.by_name.items()})
 
     def optional(self, name: str) -> Array | None:
         if name not in self:

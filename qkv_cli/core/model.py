@@ -6,14 +6,13 @@ a norm that is absent is None, a mask is a bias, a tied weight is the same array
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Activation, Array, float32
+from qkv_cli.core.arrays import Activation, Array, Stored, float32
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -66,8 +65,8 @@ class Norm:
 class Embedding:
     """Token vectors. The table may be memory-mapped: only the rows asked for are read."""
 
-    table: NDArray[Any]  # [d_vocab, d_model], float, or int8 with a scale per row
-    row_scale: Array | None = None  # [d_vocab]
+    table: Stored  # [d_vocab, d_model], float, or int8 with a scale per row
+    row_scale: Stored | None = None  # [d_vocab]
     mean: Array | None = None  # [d_model], taken from every row
 
     def __call__(self, ids: Sequence[int]) -> Array:
@@ -157,6 +156,22 @@ class Block:
     parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
     window: int | None = None  # how far self-attention reaches
     resid_scale: float = 1.0  # of what attention and MLP add
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks(Sequence[Block]):
+    """Layers that are made when they are wanted, so that one at a time lies in memory."""
+
+    n_layers: int
+    make: Callable[[int], Block]
+
+    def __len__(self) -> int:
+        return self.n_layers
+
+    def __getitem__(self, i: Any) -> Any:
+        if not -self.n_layers <= i < self.n_layers:
+            raise IndexError(i)
+        return self.make(i % self.n_layers)
 
 
 @dataclass(frozen=True, slots=True)
