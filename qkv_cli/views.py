@@ -50,6 +50,7 @@ class HeadMaps:
     queries: Sequence[Token]
     keys: Sequence[Token]
     maps: Sequence[HeadMap]
+    notes: Sequence[str] = ()  # what was done to them that a reader must know
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ def attend(
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
     window: options.WindowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
@@ -62,6 +64,8 @@ def attend(
             causal=causal,
             block=block,
             mean=mean,
+            hide=hide,
+            words=words,
             window=window,
         )
         for one in texts

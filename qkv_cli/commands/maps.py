@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qkv_cli.analysis.merge import hide_special, merge_words
 from qkv_cli.commands.output import report_unknown
 from qkv_cli.views import HeadMaps, Selection, average, select, windowed
 
@@ -25,12 +26,15 @@ def head_maps(
     causal: bool = False,
     block: BlockName | None = None,
     mean: bool = False,
+    hide: bool = False,
+    words: bool = False,
     window: str | None = None,
 ) -> HeadMaps:
     """Run a text through a model as far as its last chosen layer; report its unknown words.
 
     Args:
         layers, heads: See `Selection.parse`.
+        hide, words: See `hide_special` and `merge_words`.
         mean: The average of each layer's chosen heads in their place.
         window: START:STOP, see `windowed`.
     """
@@ -42,4 +46,6 @@ def head_maps(
     maps = select(run.layers, chosen, run.block)
     maps = average(maps) if mean else maps
     found = HeadMaps(info, weighting, run.causal, text, source, run.queries, run.keys, maps)
+    found = hide_special(found) if hide else found
+    found = merge_words(found) if words else found
     return found if window is None else windowed(found, window)

@@ -104,6 +104,14 @@ WindowOption = Annotated[
     ),
 ]
 
+HideSpecialOption = Annotated[
+    bool,
+    typer.Option("--hide-special", help="Leave out [CLS] and the like.", rich_help_panel=_MAPS),
+]
+WordsOption = Annotated[
+    bool, typer.Option("--words", help="Words in place of pieces.", rich_help_panel=_MAPS)
+]
+
 ValuesOption = Annotated[
     bool, typer.Option("--values", help="Weights as numbers.", rich_help_panel=_PICTURE)
 ]

@@ -26,6 +26,8 @@ def render(
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
     window: options.WindowOption = None,
     values: options.ValuesOption = False,
     links: options.LinksOption = 5,
@@ -47,6 +49,7 @@ def render(
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
 
+    from qkv_cli.analysis.merge import hide_special, merge_words
     from qkv_cli.export.attention import read
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
@@ -61,6 +64,8 @@ def render(
                 raise InputError(f"{path}: {error}") from error
             for maps in found:
                 chosen = choose(maps, layer or (), head or (), mean=mean)
+                chosen = hide_special(chosen) if hide else chosen
+                chosen = merge_words(chosen) if words else chosen
                 yield chosen if window is None else windowed(chosen, window)
 
     target.send_maps(

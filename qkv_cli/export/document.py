@@ -53,6 +53,7 @@ def head(maps: HeadMaps) -> dict[str, Any]:
         "causal": maps.causal,
         "text": maps.text,
         **source,
+        **({"notes": list(maps.notes)} if maps.notes else {}),
         "queries": _tokens(maps.queries),
         "keys": _tokens(maps.keys),
     }

@@ -65,7 +65,14 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
         queries=queries,
         keys=keys,
         maps=maps,
+        notes=_notes(document.get("notes", [])),
     )
+
+
+def _notes(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(note, str) for note in value):
+        raise InputError('"notes" is no list of texts.')
+    return tuple(value)
 
 
 def json_array(path: str, value: object, n_rows: int, n_columns: int) -> Array:

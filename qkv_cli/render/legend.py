@@ -11,6 +11,7 @@ from rich.text import Text
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.render.flow import flowing
+from qkv_cli.render.header import label_line
 from qkv_cli.render.inks import Ramp
 from qkv_cli.render.layout import Plan
 from qkv_cli.render.weights import number
@@ -50,6 +51,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
             notes = [READING.strip()]
         yield line
     notes += [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
+    notes += [label_line(note) for note in maps.notes]
     yield from flowing(notes, shown.width, _DIM)
 
 

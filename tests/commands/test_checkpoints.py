@@ -194,3 +194,17 @@ def test_list_and_show(bert: Path, qkv: Qkv) -> None:
     shown = json.loads(qkv("models", "show", bert, "--json").stdout)
     assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
     assert shown["type"] == "bert"
+
+
+def test_hidden_specials_and_notes_go_into_the_file_and_back(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
+    path = tmp_path / "maps.json"
+    args = ["attend", "-m", bert, "the river bank", "--hide-special", "--words"]
+    assert qkv(*args, "-o", path).code == 0
+    found = json.loads(path.read_text())
+    assert [t["text"] for t in found["queries"]] == ["the", "river", "bank"]
+    assert "special tokens are hidden" in found["notes"][0]
+    drawn = qkv("render", path).stdout
+    assert "special tokens are hidden" in drawn.replace("\n", " ")
+    assert drawn == qkv(*args).stdout

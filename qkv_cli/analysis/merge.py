@@ -1,0 +1,131 @@
+"""Maps with fewer rows and columns: without special tokens, and by words in place of pieces."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+from qkv_cli.views import HeadMap, HeadMaps
+
+_INSIDE = "'\u2019"  # an apostrophe between letters is part of a word
+
+
+def hide_special(maps: HeadMaps) -> HeadMaps:
+    """Leave out the tokens that the tokenizer's template added, and say what weight they had.
+
+    Weights are as they were: a row's sum is what it gives to the words.
+    """
+    rows = [i for i, token in enumerate(maps.queries) if not token.special]
+    columns = [j for j, token in enumerate(maps.keys) if not token.special]
+    if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
+        return maps
+    if not rows or not columns:
+        raise UsageError("There are special tokens only: leave out --hide-special.")
+    hidden = np.setdiff1d(np.arange(len(maps.keys)), columns)
+    mass = np.mean([m.pattern[rows][:, hidden].sum(axis=1).mean() for m in maps.maps])
+    note = f"special tokens are hidden: they have {mass:.2f} of each row's weight on average"
+    return replace(
+        maps,
+        queries=[maps.queries[i] for i in rows],
+        keys=[maps.keys[j] for j in columns],
+        maps=[_cut(m, rows, columns) for m in maps.maps],
+        notes=(*maps.notes, note),
+    )
+
+
+def merge_words(maps: HeadMaps) -> HeadMaps:
+    """Words in place of pieces: what goes to a word is the sum over its pieces, what it gives is
+    their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1).
+    """
+    rows, columns = words(maps.queries), words(maps.keys)
+    if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
+        return maps
+    by_row = np.stack([_indicator(group, len(maps.queries)) / len(group) for group in rows])
+    by_column = np.stack([_indicator(group, len(maps.keys)) for group in columns])
+    note = "pieces are merged into words: keys are summed, queries averaged"
+    return replace(
+        maps,
+        queries=[_word(maps.queries, group, i) for i, group in enumerate(rows)],
+        keys=[_word(maps.keys, group, j) for j, group in enumerate(columns)],
+        maps=[
+            HeadMap(m.name, m.block, m.layer, m.head, by_row @ m.pattern @ by_column.T)
+            for m in maps.maps
+        ],
+        notes=(*maps.notes, note),
+    )
+
+
+def words(tokens: Sequence[Token]) -> list[list[int]]:
+    """Which tokens are pieces of one word, in order."""
+    groups: list[list[int]] = []
+    for i in range(len(tokens)):
+        if i and _continues(tokens, i):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _continues(tokens: Sequence[Token], i: int) -> bool:
+    last, this = tokens[i - 1], tokens[i]
+    if last.special or this.special or not last.text or not this.text:
+        return False
+    if (this.start, this.end) == (last.start, last.end):
+        return True  # bytes of one character
+    if this.start != last.end:
+        return False
+    if this.text in _INSIDE and i + 1 < len(tokens):
+        after = tokens[i + 1]
+        return _in_word(last.text[-1]) and after.start == this.end and _in_word(after.text[:1])
+    if last.text in _INSIDE and i > 1:
+        return _continues(tokens, i - 1) and _in_word(this.text[0])
+    return _in_word(last.text[-1]) and _in_word(this.text[0])
+
+
+def _in_word(sign: str) -> bool:
+    """A letter, mark or digit of a script that has spaces between words."""
+    if not sign:
+        return False
+    wide = unicodedata.east_asian_width(sign) in "WF"
+    return unicodedata.category(sign)[0] in "LMN" and not wide
+
+
+def _word(tokens: Sequence[Token], group: Sequence[int], i: int) -> Token:
+    first, last = tokens[group[0]], tokens[group[-1]]
+    if len(group) == 1:
+        return replace(first, i=i)
+    parts = [tokens[j] for j in group]
+    # Bytes of one character share their text.
+    text = "".join({(t.start, t.end): t.text for t in parts}.values())
+    return replace(
+        first,
+        i=i,
+        text=text,
+        token=text,
+        end=last.end,
+        unknown=any(t.unknown for t in parts),
+    )
+
+
+def _indicator(group: Sequence[int], n: int) -> Array:
+    row = np.zeros(n, np.float32)
+    row[list(group)] = 1
+    return row
+
+
+def _cut(m: HeadMap, rows: list[int], columns: list[int]) -> HeadMap:
+    return replace(
+        m,
+        pattern=m.pattern[np.ix_(rows, columns)],
+        scores=None if m.scores is None else m.scores[np.ix_(rows, columns)],
+        q=None if m.q is None else m.q[rows],
+        k=None if m.k is None else m.k[columns],
+        v=None if m.v is None else m.v[columns],
+        z=None if m.z is None else m.z[rows],
+    )

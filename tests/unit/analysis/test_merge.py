@@ -1,0 +1,90 @@
+"""Fewer rows and columns, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qkv_cli.analysis.merge import hide_special, merge_words, words
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+from qkv_cli.views import HeadMap, HeadMaps
+
+MODEL = ModelInfo("m", "bert", 1, 1, 4, 4, 9, "made by hand")
+
+
+def cut(text: str, *pieces: str, specials: bool = True) -> list[Token]:
+    """Tokens of these pieces, found one behind the other in the text."""
+    tokens, at = [], 0
+    if specials:
+        tokens.append(Token(0, "", "[CLS]", 1, 0, 0, special=True))
+    for piece in pieces:
+        start = text.index(piece, at)
+        at = start + len(piece)
+        tokens.append(Token(len(tokens), piece, piece, 5, start, at))
+    if specials:
+        tokens.append(Token(len(tokens), "", "[SEP]", 2, 0, 0, special=True))
+    return tokens
+
+
+def maps(tokens: list[Token], pattern: np.ndarray) -> HeadMaps:
+    one = HeadMap("L0H0", "self", 0, 0, pattern, scores=np.log(pattern))
+    return HeadMaps(MODEL, "softmax", False, "x", None, tokens, tokens, [one])
+
+
+def test_special_tokens_leave_with_their_weight_told() -> None:
+    tokens = cut("a b", "a", "b")
+    pattern = np.array([[1, 0, 0, 0], [0.5, 0.2, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1], [0, 0, 0, 1.0]])
+    found = hide_special(maps(tokens, np.maximum(pattern, 1e-9)))
+    assert [t.text for t in found.queries] == ["a", "b"]
+    np.testing.assert_allclose(found.maps[0].pattern, [[0.2, 0.2], [0.3, 0.3]])
+    assert found.notes == (
+        "special tokens are hidden: they have 0.50 of each row's weight on average",
+    )
+
+
+def test_special_tokens_alone() -> None:
+    with pytest.raises(UsageError, match="--hide-special"):
+        hide_special(maps(cut(""), np.eye(2) + 0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "expected"),
+    [
+        ("unhappily so", ["un", "happ", "ily", "so"], [[0, 1, 2], [3]]),
+        ("didn't go", ["didn", "'", "t", "go"], [[0, 1, 2], [3]]),
+        ("Paris, now", ["Paris", ",", "now"], [[0], [1], [2]]),
+        ("'tis 'so'", ["'", "tis", "'", "so", "'"], [[0], [1], [2], [3], [4]]),
+        ("the river", ["the", " ri", "ver"], [[0], [1, 2]]),
+        ("日本語", ["日本", "語"], [[0], [1]]),
+        ("3.5 km", ["3", ".", "5", "km"], [[0], [1], [2], [3]]),
+    ],
+)
+def test_which_pieces_are_one_word(text: str, pieces: list[str], expected: list[list[int]]) -> None:
+    assert words(cut(text, *pieces, specials=False)) == expected
+
+
+def test_bytes_of_one_character_are_one_word() -> None:
+    tokens = [Token(i, "🙂", f"b{i}", i, 0, 1) for i in range(3)]
+    assert words(tokens) == [[0, 1, 2]]
+    found = merge_words(maps(tokens, np.full((3, 3), 1 / 3)))
+    assert found.queries[0].text == "🙂"
+
+
+def test_keys_are_summed_and_queries_averaged() -> None:
+    tokens = cut("unhappy me", "un", "happy", "me", specials=False)
+    pattern = np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
+    found = merge_words(maps(tokens, pattern))
+    assert [(t.text, t.i) for t in found.queries] == [("unhappy", 0), ("me", 1)]
+    np.testing.assert_allclose(
+        found.maps[0].pattern, [[(0.5 + 0.8) / 2, (0.5 + 0.2) / 2], [0.2, 0.8]], rtol=1e-6
+    )
+    assert found.maps[0].scores is None
+    assert "keys are summed, queries averaged" in found.notes[0]
+
+
+def test_nothing_to_merge_is_left_as_it_is() -> None:
+    whole = maps(cut("a b", "a", "b", specials=False), np.full((2, 2), 0.5))
+    assert merge_words(whole) is whole
+    assert hide_special(whole) is whole
