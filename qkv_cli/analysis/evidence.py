@@ -30,14 +30,26 @@ class Tally:
 
 def tally(shuffled: Sums, repeated: Sums) -> Tally:
     """The evidence of a reading of shuffled words, and of one in which they stand twice."""
+    by_row = np.array([kind.unit == "row" for kind in KINDS])
     twice = np.array([kind.repeated for kind in KINDS])
-    rows = np.where(twice, repeated.targeted, shuffled.targeted).astype(np.float64)
-    share = np.where(twice, repeated.share, shuffled.share)
-    chance = np.where(twice, repeated.chance, shuffled.chance)
-    # Rows that share a key are one piece of evidence: their mean.
-    whole = np.array([kind.unit == "reading" for kind in KINDS])
-    size = np.where(whole, np.maximum(rows, 1), 1)
-    return Tally(rows / np.where(whole, size, 1), share / size, chance / size)
+    return _rows(shuffled, by_row) + _rows(repeated, twice) + whole(shuffled)
+
+
+def whole(reading: Sums) -> Tally:
+    """One piece for each kind whose rows share a key: the mean of the rows.
+
+    Texts as they are written have this evidence too. Evidence of the other kinds would follow
+    the words there: *the* and a noun behind it make no head of next tokens.
+    """
+    n = np.maximum(reading.targeted, 1)
+    shared = np.array([float(kind.unit == "reading") for kind in KINDS])
+    return Tally(
+        (reading.targeted > 0) * shared, reading.share / n * shared, reading.chance / n * shared
+    )
+
+
+def _rows(sums: Sums, kinds: Array) -> Tally:
+    return Tally(sums.targeted * kinds, sums.share * kinds, sums.chance * kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class Evidence:
     """For and against a head's being of a kind.
 
     Attributes:
-        score: Mean weight on the kind's keys where the words are shuffled.
+        score: Mean weight on the kind's keys.
         chance: The same for random patterns of equal entropy.
         effect: (score - chance) / (1 - chance): 0 is chance, 1 all the weight.
         n: Pieces of evidence.

@@ -83,7 +83,7 @@ def statistics(study: Study) -> list[HeadStatistics]:
     written, probes = study.written, study.probes
     weighed: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
     if probes is not None:
-        weighed = weigh(probes.tally, len(probes.words))
+        weighed = weigh(study.tally + probes.tally, len(probes.words))
     return [
         HeadStatistics(
             *head,

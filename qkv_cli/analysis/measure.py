@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -41,7 +41,7 @@ def joined(parts: Sequence[Figures]) -> Figures:
 
 
 def measure(maps: HeadMaps, targets: Mask) -> Sums:
-    """Sums over one reading.
+    """Sums over one reading. Weights must sum to 1 in each row.
 
     Dealing a row's weights at random over the keys that it sees makes a random pattern of equal
     entropy; what it is expected to give to keys of a kind is the part of the keys that they are.
@@ -49,25 +49,26 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
     Args:
         targets: [n_kinds, n_query, n_key], see `kinds.targets`.
     """
-    pattern, visible = patterns(maps), visible_keys(maps)
-    words = [not query.special for query in maps.queries]
-    n_seen = visible.sum(axis=-1)  # [n_heads, n_query]
-    counted = (n_seen > 1) & words & (pattern.sum(axis=-1) > 0)
-    weight = np.where(counted[..., None], pattern, 0.0)
-    wanted = targets.astype(np.float64)
-    of_kind = np.einsum("hqk,tqk->htq", visible.astype(np.float64), wanted)
-    some = counted[:, None] & (of_kind > 0) & (of_kind < n_seen[:, None])
-    share = np.einsum("hqk,tqk->htq", weight, wanted)
-    even = of_kind / np.maximum(n_seen, 1)[:, None]
-    total = weight.sum(axis=-1)[:, None]
+    visible = visible_keys(maps)
+    if (visible != visible[0]).any():
+        return joined([measure(replace(maps, maps=[m]), targets) for m in maps.maps])
+    seen = visible[0]  # [n_query, n_key], the same for all heads
+    n_seen = seen.sum(axis=-1)
+    counted = (n_seen > 1) & [not query.special for query in maps.queries]
+    wanted = targets & seen
+    of_kind = wanted.sum(axis=-1)  # [n_kinds, n_query]
+    some = counted & (of_kind > 0) & (of_kind < n_seen)
+    weights = patterns(maps) * counted[:, None]
+    cells = weights.reshape(len(weights), -1)  # [n_heads, n_query * n_key]
+    heads = np.ones(len(weights))
     return Sums(
-        rows=counted.sum(axis=-1),
-        bits=entropy(weight).sum(axis=-1),
-        most_bits=(np.log2(np.maximum(n_seen, 1)) * counted).sum(axis=-1),
-        distance=(weight * distances(maps)).sum(axis=(-1, -2)),
-        targeted=some.sum(axis=-1),
-        share=(share * some).sum(axis=-1),
-        chance=(total * even * some).sum(axis=-1),
+        rows=heads * counted.sum(),
+        bits=entropy(cells),
+        most_bits=heads * np.log2(n_seen[counted]).sum(),
+        distance=cells @ distances(maps).ravel(),
+        targeted=np.outer(heads, some.sum(axis=-1)),
+        share=cells @ (wanted & some[..., None]).reshape(len(wanted), -1).T.astype(np.float64),
+        chance=np.outer(heads, (some * of_kind / np.maximum(n_seen, 1)).sum(axis=-1)),
     )
 
 
@@ -80,7 +81,8 @@ def visible_keys(maps: HeadMaps) -> Mask:
     """Which keys each query may look at, [n_heads, n_query, n_key]."""
     shape = (len(maps.queries), len(maps.keys))
     free = np.zeros(shape)  # scores that are not kept hide nothing
-    return np.stack([~np.isneginf(free if m.scores is None else m.scores) for m in maps.maps])
+    scores = np.stack([free if m.scores is None else m.scores for m in maps.maps])
+    return ~np.isneginf(scores)
 
 
 def entropy(weights: Array) -> Array:
@@ -90,9 +92,14 @@ def entropy(weights: Array) -> Array:
     return found
 
 
+def one_text(maps: HeadMaps) -> bool:
+    """Whether a text attends to itself, so that there is a before and a self."""
+    return maps.maps[0].block != "cross"
+
+
 def distances(maps: HeadMaps) -> Array:
     """How many tokens from query to key, [n_query, n_key]; nan between two texts."""
-    if maps.source is not None:
+    if not one_text(maps):
         return np.full((len(maps.queries), len(maps.keys)), np.nan)
     place = np.arange(len(maps.queries), dtype=np.float64)
     return np.abs(place[:, None] - place)

@@ -9,52 +9,38 @@ from typing import Literal
 import numpy as np
 
 from qkv_cli.analysis.kinds import Mask
-from qkv_cli.analysis.measure import patterns, visible_keys
+from qkv_cli.analysis.measure import one_text, patterns, visible_keys
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.tokens import Token, Tokenizer
+from qkv_cli.core.tokens import Token
 from qkv_cli.views import HeadMaps
 
-LONGEST = 32  # words that are read twice: enough for a score, and it fits every model
+LONGEST = 16  # words that are read twice: enough for a score, and soon read
 
 LEAST = 1e-12  # against division by zero only
 LEAST_ROOM = 1e-3  # between chance and all; in less than that, rounding would speak
 
 
-@dataclass(frozen=True, slots=True)
-class Shuffled:
-    """A tokenizer that puts ordinary tokens in an order of chance; special ones stay in place.
+def shuffled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """Ordinary tokens in an order of chance, special ones where they were.
 
     A token keeps its `i`, so that it tells where it stood before.
     """
-
-    tokenizer: Tokenizer
-    rng: np.random.Generator
-
-    def encode(self, text: str) -> list[Token]:
-        tokens = self.tokenizer.encode(text)
-        places = [at for at, token in enumerate(tokens) if not token.special]
-        found = list(tokens)
-        for place, drawn in zip(places, self.rng.permutation(places), strict=True):
-            found[place] = tokens[drawn]
-        return found
+    places = np.flatnonzero(_words(tokens))
+    found = list(tokens)
+    for place, drawn in zip(places, rng.permutation(places), strict=True):
+        found[place] = tokens[drawn]
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """A tokenizer that reads a text's words twice, in one order of chance.
+def repeated(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """The words of a text twice, in one order of chance, `LONGEST` of them at most.
 
     In that order no word leads to the next but by repetition, as in the random sequences
     of Olsson et al. 2022.
     """
-
-    tokenizer: Tokenizer
-    rng: np.random.Generator
-
-    def encode(self, text: str) -> list[Token]:
-        tokens = Shuffled(self.tokenizer, self.rng).encode(text)
-        words = [token for token in tokens if not token.special][:LONGEST]
-        places = [at for at, token in enumerate(tokens) if not token.special] or [0]
-        return [*tokens[: places[0]], *words, *words, *tokens[places[-1] + 1 :]]
+    places = np.flatnonzero(_words(tokens))
+    words = [token for token in shuffled(tokens, rng) if not token.special][:LONGEST]
+    return [*tokens[: places[0]], *words, *words, *tokens[places[-1] + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +84,7 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
     places = np.arange(len(rows)), np.arange(len(columns))
     moved = ~np.outer(rows == places[0], columns == places[1])
     moved &= np.outer(_words(written.queries), _words(written.keys))
-    if written.source is None:
+    if one_text(written):
         np.fill_diagonal(moved, False)  # itself: the same place and the same word
     found = []
     for order in (places, (np.argsort(rows), np.argsort(columns))):

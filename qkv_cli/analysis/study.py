@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from qkv_cli.analysis.evidence import Tally, tally
+from qkv_cli.analysis.evidence import Tally, tally, whole
 from qkv_cli.analysis.kinds import Mask, targets
-from qkv_cli.analysis.measure import Sums, joined, measure
+from qkv_cli.analysis.measure import Sums, joined, measure, one_text
 from qkv_cli.analysis.shuffled import Overlap, overlap
 from qkv_cli.views import BlockName, HeadMaps
 
@@ -50,6 +50,7 @@ class Study:
     n_texts: int
     n_tokens: int
     written: Sums
+    tally: Tally  # of the texts as they are written
     probes: Probes | None
 
     def __add__(self, other: Study) -> Study:
@@ -59,6 +60,7 @@ class Study:
             self.n_texts + other.n_texts,
             self.n_tokens + other.n_tokens,
             self.written + other.written,
+            self.tally + other.tally,
             reduce(add, probes) if probes else None,
         )
 
@@ -69,7 +71,7 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
     Args:
         shuffles: How many readings in another order, at least; the first texts share them,
             and later ones are read only as they are written.
-        seed: Of what is drawn here; the orders are `read`'s.
+        seed: Of what is dealt here; the orders are `read`'s.
     """
     rng = np.random.default_rng(seed)
     ahead = list(islice(texts, max(1, shuffles)))
@@ -84,11 +86,13 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
 def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> Study:
     written = list(read(text, "as written"))
     probes = [_probe(text, written, read, rng) for _ in range(shuffles)]
+    sums = joined([measure(maps, wanted) for maps, wanted in _with_targets(written)])
     return Study(
         heads=[(m.name, m.block, m.layer, m.head or 0) for maps in written for m in maps.maps],
         n_texts=1,
         n_tokens=len(written[0].queries),
-        written=joined([measure(maps, wanted) for maps, wanted in _with_targets(written)]),
+        written=sums,
+        tally=whole(sums),
         probes=reduce(add, probes) if probes else None,
     )
 
@@ -113,5 +117,5 @@ def _with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]
     wanted: Mask | None = None
     for maps in layers:
         if wanted is None:
-            wanted = targets(maps.queries, maps.keys, one_text=maps.source is None)
+            wanted = targets(maps.queries, maps.keys, one_text=one_text(maps))
         yield maps, wanted

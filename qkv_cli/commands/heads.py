@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,13 @@ from qkv_cli.commands.texts import checked, read_texts
 from qkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from qkv_cli.analysis.study import Order, Study
+    from qkv_cli.core.attention import Weighting
     from qkv_cli.core.tokens import Token
     from qkv_cli.loading import LoadedModel
-    from qkv_cli.views import HeadMaps, Selection
+    from qkv_cli.views import HeadMaps
 
 SEED = 0  # of the orders and the chances that are drawn: the same table every time
 ON_TERMINAL, IN_LOG = 0.2, 10.0  # seconds between two words on how far it is
@@ -50,7 +51,8 @@ def heads(
     shuffles: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Readings in another order; 0: and no labels."),
-    ] = 16,
+    ] = 24,
+    block: options.BlockOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     random_heads: options.RandomHeadsOption = None,
@@ -105,22 +107,16 @@ def heads(
     from qkv_cli.loading import load
     from qkv_cli.render.heads import HeadsTable
     from qkv_cli.store.catalogue import find
-    from qkv_cli.views import HeadMaps, Selection
 
     by = None if sort is None else figure_called(sort)
-    loaded = load(find(model), random_heads=random_heads)
-    chosen = Selection.parse(
-        layer or ([] if head else ["all"]),
-        head or (),
-        n_layers=loaded.info.n_layers,
-        n_heads=loaded.info.n_heads,
-    )
     second = None if source is None else checked(source, "The source")
-    about = HeadMaps(loaded.info, weighting, causal, "", second, (), (), ())
-    reading = Reading(loaded, about, chosen)
+    layers = layer or ([] if head else ["all"])
+    asked = Asked(second, layers, head or [], block, weighting, causal)
+    loaded = load(find(model), random_heads=random_heads)
+    reading = Reading(loaded, asked)
     found = _watched(study(texts, reading, shuffles=shuffles, seed=SEED))
     report_unknown(reading.unknown.values(), loaded.info.name)
-    table = statistics(found)
+    table, about = statistics(found), reading.about
     table = table if by is None else ranked(table, by)
     if target.kind == "json":
         target.send(heads_json(about, found, table) + "\n")
@@ -135,41 +131,79 @@ def heads(
         )
 
 
-class Reading:
-    """Reads texts in the orders that a study asks for; remembers which words were unknown."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reader typed, apart from the texts."""
 
-    def __init__(self, loaded: LoadedModel, about: HeadMaps, chosen: Selection) -> None:
+    source: str | None
+    layers: Sequence[str]
+    heads: Sequence[str]
+    block: options.BlockChoice | None
+    weighting: Weighting
+    causal: bool
+
+
+class Reading:
+    """Reads texts in the orders that a study asks for.
+
+    Attributes:
+        about: The model and how it read, without a text.
+        unknown: The words that the model does not know.
+    """
+
+    def __init__(self, loaded: LoadedModel, asked: Asked) -> None:
         import numpy as np
 
-        from qkv_cli.analysis.shuffled import Repeated, Shuffled
+        from qkv_cli.analysis.shuffled import repeated, shuffled
+        from qkv_cli.views import HeadMaps
 
         rng = np.random.default_rng(SEED)
-        orders = {
-            "as written": loaded.tokenizer,
-            "shuffled": Shuffled(loaded.tokenizer, rng),
-            "twice": Repeated(loaded.tokenizer, rng),
+        self.asked = asked
+        self.loaded: dict[Order, LoadedModel] = {
+            "as written": loaded,
+            "shuffled": reordered(loaded, lambda tokens: shuffled(tokens, rng)),
+            "twice": reordered(loaded, lambda tokens: repeated(tokens, rng)),
         }
-        self.about, self.chosen = about, chosen
-        self.loaded = {name: replace(loaded, tokenizer=t) for name, t in orders.items()}
+        self.about = HeadMaps(
+            loaded.info, asked.weighting, asked.causal, "", asked.source, (), (), ()
+        )
         self.unknown: dict[str, Token] = {}
 
     def __call__(self, text: str, order: Order) -> Iterator[HeadMaps]:
         """The chosen heads, a layer at a time."""
         from qkv_cli.views import Selection, select
 
-        about = self.about
+        asked = self.asked
         run = self.loaded[order].read(
-            text, about.source, weighting=about.weighting, causal=about.causal
+            text, asked.source, block=asked.block, weighting=asked.weighting, causal=asked.causal
         )
+        n_layers, n_heads = run.shape
+        chosen = Selection.parse(asked.layers, asked.heads, n_layers=n_layers, n_heads=n_heads)
+        self.about = replace(self.about, causal=run.causal)
         if order == "as written":
             self.unknown |= {t.text: t for t in (*run.queries, *run.keys) if t.unknown}
+        read = replace(self.about, text=text, queries=run.queries, keys=run.keys)
         for layer in run.layers:
-            if layer.index in self.chosen.heads:
-                only = Selection({layer.index: self.chosen.heads[layer.index]})
-                maps = select([layer], only)
-                yield replace(about, text=text, queries=run.queries, keys=run.keys, maps=maps)
-            if layer.index == max(self.chosen.heads):
+            if heads := chosen.heads.get(layer.index):
+                only = Selection({layer.index: heads})
+                yield replace(read, maps=select([layer], only, run.block))
+            if layer.index == max(chosen.heads):
                 break
+
+
+def reordered(loaded: LoadedModel, order: Callable[[list[Token]], list[Token]]) -> LoadedModel:
+    """The same model, reading the tokens of a text in another order.
+
+    Its tokenizer stays of its own kind, so that it still teaches a decoder.
+    """
+    kind: Any = type(loaded.tokenizer)
+
+    def encode(tokenizer: Any, text: str) -> list[Token]:
+        return order(kind.encode(tokenizer, text))
+
+    other = type(kind.__name__, (kind,), {"__slots__": (), "encode": encode})
+    parts = {f.name: getattr(loaded.tokenizer, f.name) for f in fields(kind)}
+    return replace(loaded, tokenizer=other(**parts))
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -79,6 +79,8 @@ class HeadsTable:
         yield _count(self.study.n_tokens, "token")
         if self.study.probes is not None:
             yield f"{_count(self.study.probes.n, 'reading')} with the words shuffled"
+        if (block := self.heads[0].block) != "self":
+            yield f"block {block}"
         if self.about.source is not None:
             yield f"keys and values from: {label_line(self.about.source)}"
 

@@ -12,13 +12,17 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 import qkv_cli.export
 from qkv_cli.analysis.heads import FIGURES
 from qkv_cli.commands import heads as command
 from qkv_cli.core.model import Block, Stack
+from qkv_cli.formats.pieces import PieceTokenizer
 from qkv_cli.loading import LoadedModel, load
-from qkv_cli.views import HeadMaps, Selection
 
 TEXT = "the mango and the apple are fruits that grow on a tree"
 SCHEMA = json.loads(
@@ -74,7 +78,7 @@ def test_texts_are_averaged(heads, tmp_path) -> None:
     texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     both = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
-    assert (both["texts"], both["tokens"], both["shuffled"]) == (2, 6 + 8, 16)
+    assert (both["texts"], both["tokens"], both["shuffled"]) == (2, 6 + 8, 24)
     one, two = (document(heads(text, "--json")) for text in texts)
     for at in range(4):
         mean = (6 * one["heads"][at]["entropy"] + 8 * two["heads"][at]["entropy"]) / 14
@@ -199,12 +203,26 @@ def two_layers(folder: Path) -> LoadedModel:
 
 def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
     loaded = two_layers(tiny_glove)
-    about = HeadMaps(loaded.info, "softmax", False, "", None, (), (), ())
-    reading = command.Reading(loaded, about, Selection({0: [1], 1: [3, 0]}))
+    asked = command.Asked(None, [], ["L0H1", "L1H3", "L1H0"], None, "softmax", False)
+    reading = command.Reading(loaded, asked)
     layers = list(reading(TEXT, "as written"))
     assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
     expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
     assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
     assert [t.text for t in layers[0].queries] == TEXT.split()
-    only_first = command.Reading(loaded, about, Selection({0: [1]}))
+    only_first = command.Reading(loaded, replace(asked, heads=["L0H1"]))
     assert len(list(only_first(TEXT, "shuffled"))) == 1
+
+
+def test_another_order_is_of_the_same_tokenizer(tiny_glove) -> None:
+    """So that a decoder is taught with it: the shuffled text behind its start token."""
+    inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    loaded = replace(load(tiny_glove), tokenizer=PieceTokenizer(inner, None))
+    backwards = command.reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
+    assert isinstance(backwards.tokenizer, PieceTokenizer)
+    assert [t.token for t in loaded.tokenizer.encode("a b c")] == ["a", "b", "c", "</s>"]
+    assert [t.token for t in backwards.tokenizer.encode("a b c")] == ["c", "b", "a", "</s>"]
+    taught = backwards.tokenizer.forced("a b c", 0)
+    assert [(t.token, t.i) for t in taught] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]

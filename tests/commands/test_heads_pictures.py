@@ -62,7 +62,7 @@ HEADS = [
 
 
 def draw(look: Look, probes: Probes | None = PROBES, heads: list[HeadStatistics] = HEADS) -> str:
-    study = Study([], 1000, 25_317, SUMS, probes)
+    study = Study([], 1000, 25_317, SUMS, PROBES.tally, probes)
     return look.text(lambda theme: HeadsTable(ABOUT, study, heads, theme))
 
 

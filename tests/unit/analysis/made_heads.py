@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from qkv_cli.analysis.shuffled import Repeated, Shuffled
+from qkv_cli.analysis.shuffled import repeated, shuffled
 from qkv_cli.core.arrays import softmax
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
@@ -44,13 +44,13 @@ def reader(layers: Sequence[Sequence[Rule]], seed: int = 0) -> Callable[..., Ite
     """What `study` reads with: a model of heads that follow rules."""
     rng = np.random.default_rng(seed)
     orders = {
-        "as written": Words(),
-        "shuffled": Shuffled(Words(), rng),
-        "twice": Repeated(Words(), rng),
+        "as written": lambda tokens: tokens,
+        "shuffled": lambda tokens: shuffled(tokens, rng),
+        "twice": lambda tokens: repeated(tokens, rng),
     }
 
     def read(text: str, order: str) -> Iterator[HeadMaps]:
-        tokens = orders[order].encode(text)
+        tokens = orders[order](Words().encode(text))
         for layer, rules in enumerate(layers):
             yield head_maps(tokens, [rule(tokens) for rule in rules], layer)
 

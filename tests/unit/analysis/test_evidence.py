@@ -15,6 +15,7 @@ from qkv_cli.analysis.evidence import (
     divergence,
     tally,
     weigh,
+    whole,
 )
 from qkv_cli.analysis.kinds import KINDS, NAMES
 from qkv_cli.analysis.measure import Sums
@@ -101,6 +102,13 @@ def test_rows_that_share_a_key_are_one_piece_of_evidence() -> None:
     for at, kind in enumerate(KINDS):
         got = tuple(x[0, at] for x in (found.pieces, found.share, found.chance))
         assert got == pytest.approx(expected[kind.unit]), kind.name
+
+
+def test_a_text_as_it_is_written_is_evidence_of_such_kinds_alone() -> None:
+    found = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
+    for at, kind in enumerate(KINDS):
+        got = tuple(x[0, at] for x in (found.pieces, found.share, found.chance))
+        assert got == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
 
 
 def test_a_reading_without_such_keys_is_none() -> None:

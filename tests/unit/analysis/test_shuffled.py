@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
-from qkv_cli.analysis.shuffled import LONGEST, Overlap, Repeated, Shuffled, dealt, overlap
+from qkv_cli.analysis.shuffled import LONGEST, Overlap, dealt, overlap, repeated, shuffled
 
 TEXT = "one two three four five six seven eight"
 
 
-def shuffled(seed: int = 0) -> Shuffled:
-    return Shuffled(Words(), np.random.default_rng(seed))
+TOKENS = Words().encode(TEXT)
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def test_every_word_is_there_and_special_tokens_stay() -> None:
-    before, after = Words().encode(TEXT), shuffled().encode(TEXT)
+    before, after = TOKENS, shuffled(TOKENS, generator())
     assert [t.token for t in (after[0], after[-1])] == ["[CLS]", "[SEP]"]
     assert sorted(t.i for t in after) == list(range(len(before)))
     assert [t.i for t in after] != [t.i for t in before]
@@ -24,13 +27,13 @@ def test_every_word_is_there_and_special_tokens_stay() -> None:
 
 
 def test_every_order_comes() -> None:
-    tokenizer = shuffled()
-    orders = {tuple(t.text for t in tokenizer.encode("a b c")) for _ in range(100)}
+    rng, tokens = generator(), Words().encode("a b c")
+    orders = {tuple(t.text for t in shuffled(tokens, rng)) for _ in range(100)}
     assert len(orders) == 6
 
 
 def test_repeated_words_stand_twice_in_one_order() -> None:
-    found = [t.token for t in Repeated(Words(), np.random.default_rng(0)).encode(TEXT)]
+    found = [t.token for t in repeated(TOKENS, generator())]
     words = found[1:-1]
     assert (found[0], found[-1]) == ("[CLS]", "[SEP]")
     assert words[:8] == words[8:]
@@ -40,7 +43,7 @@ def test_repeated_words_stand_twice_in_one_order() -> None:
 
 def test_a_long_text_is_not_read_twice_whole() -> None:
     text = " ".join(f"w{i}" for i in range(100))
-    found = Repeated(Words(), np.random.default_rng(0)).encode(text)
+    found = repeated(Words().encode(text), generator())
     assert len(found) == 2 * LONGEST + 2
 
 
@@ -83,7 +86,7 @@ def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
 @pytest.mark.parametrize("masked", [False, True])
 def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
     rng = np.random.default_rng(1)
-    before, after = Words().encode(TEXT), shuffled(2).encode(TEXT)
+    before, after = TOKENS, shuffled(TOKENS, generator(2))
     n = len(before)
     mask = np.triu(np.full((n, n), -np.inf), 1) if masked else np.zeros((n, n))
     one = head_maps(before, [rng.normal(0, 2, (n, n)) + mask])
@@ -101,10 +104,10 @@ def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
 
 def survival(rule, seed: int = 0) -> tuple[float | None, float | None]:
     """Position and content of a head that follows a rule, over 40 readings."""
-    tokenizer, rng = shuffled(seed), np.random.default_rng(seed)
+    rng = generator(seed)
     total: Overlap | None = None
     for _ in range(40):
-        before, after = Words().encode(TEXT), tokenizer.encode(TEXT)
+        before, after = TOKENS, shuffled(TOKENS, rng)
         new = overlap(head_maps(before, [rule(before)]), head_maps(after, [rule(after)]), rng)
         total = new if total is None else total + new
     assert total is not None

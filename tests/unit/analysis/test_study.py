@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from made_heads import Rule, causal, looking, reader
@@ -12,9 +10,9 @@ from qkv_cli.analysis.heads import HeadStatistics, statistics
 from qkv_cli.analysis.kinds import NAMES, is_punctuation, targets
 from qkv_cli.analysis.measure import measure
 from qkv_cli.analysis.study import study
+from qkv_cli.commands.heads import Asked, Reading
 from qkv_cli.loading import load
 from qkv_cli.store.catalogue import DEFAULT, find
-from qkv_cli.views import HeadMaps, Selection, select
 
 TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]
 
@@ -85,26 +83,9 @@ def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bool) -> None:
     """Of real word vectors, on texts with repetition and punctuation."""
-    from qkv_cli.analysis.shuffled import Repeated, Shuffled
-
     loaded = load(find(DEFAULT), random_heads=seed)
-    rng = np.random.default_rng(seed)
-    orders = {
-        "as written": loaded.tokenizer,
-        "shuffled": Shuffled(loaded.tokenizer, rng),
-        "twice": Repeated(loaded.tokenizer, rng),
-    }
-
-    def read(text: str, order: str):
-        run = replace(loaded, tokenizer=orders[order]).read(
-            text, weighting=weighting, causal=is_causal
-        )
-        chosen = Selection.parse(
-            ["all"], [], n_layers=loaded.info.n_layers, n_heads=loaded.info.n_heads
-        )
-        maps = select(run.layers, chosen)
-        yield HeadMaps(loaded.info, weighting, is_causal, text, None, run.queries, run.keys, maps)
-
+    asked = Asked(None, ["all"], [], None, weighting, is_causal)
+    read = Reading(loaded, asked)
     for text in (
         "She said, no, the river bank was muddy, and the bank of the river was, too.",
         "the river bank",
@@ -144,6 +125,16 @@ def test_without_shuffles_nothing_is_claimed() -> None:
     assert (head.labels, head.evidence, head.position, head.content) == ([], {}, None, None)
     assert head.shares["duplicate"] is None
     assert head.shares["previous"] > 0.8
+
+
+def test_many_texts_show_what_few_shuffles_cannot() -> None:
+    """A weak head of separators: one reading of each text is a piece of evidence."""
+    weak = looking(lambda t, i, j: t[j].token == "[SEP]", strength=2.5)
+    texts = [f"{TEXTS[0]} {i}" for i in range(80)]
+    assert told([weak], texts[:1], shuffles=1)[0].labels == []
+    [head] = told([weak], texts, shuffles=1)
+    assert head.labels == ["separators"]
+    assert head.evidence["separators"].n == 81
 
 
 @pytest.mark.parametrize(

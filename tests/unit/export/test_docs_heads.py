@@ -68,6 +68,6 @@ def test_every_field_is_described() -> None:
 
 
 def test_its_numbers_are_the_program_s() -> None:
-    assert (LEAST_EFFECT, P_LEVEL, LONGEST) == (0.25, 0.01, 32)
+    assert (LEAST_EFFECT, P_LEVEL, LONGEST) == (0.25, 0.01, 16)
     assert "effect is .25 or more and p is .01 or less" in DOCS
-    assert "(32 of them" in DOCS
+    assert "(16 of them" in DOCS
