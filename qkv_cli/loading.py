@@ -27,6 +27,7 @@ from qkv_cli.formats.words import WordTokenizer, unpack_words
 MAX_CELLS = 2**28
 FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
 BlockName = Literal["self", "encoder", "decoder", "cross"]
+_BEING_WRITTEN = "each row is the token that is being written; the decoder has read those before it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     info: ModelInfo
     start: int | None = None  # the token that an encoder-decoder's decoder begins with
+    end: int | None = None  # the token that ends what it writes, where it can write
 
     @property
     def translates(self) -> bool:
@@ -76,7 +78,8 @@ class LoadedModel:
             inputs = [keys, queries]
         layers = model.layers(*_ids(inputs), weighting=weighting, causal=causal)
         [*_, last] = model.stacks.values()
-        return self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
+        run = self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
+        return replace(run, text=text, source=source)
 
     def _translate(
         self,
@@ -88,26 +91,60 @@ class LoadedModel:
         causal: bool,
     ) -> Run:
         """An encoder-decoder: the encoder reads the source, the decoder is taught the text."""
-        model, block = self.model, block or ("encoder" if source is None else "cross")
+        model = self.model
+        writes = source is None and block != "encoder" and self.end is not None
+        block = block or ("encoder" if source is None and not writes else "cross")
         if block == "self":
             raise UsageError(f"{self.info.name} has the blocks encoder, decoder and cross.")
         if causal and block == "cross":
             raise UsageError(
                 "Between two texts there is no before and after: --causal or --block cross."
             )
-        if source is None and block != "encoder":
+        if source is None and block != "encoder" and not writes:
             raise UsageError(f"--block {block} needs a --source, which the encoder reads.")
+        if block == "decoder" and all(b.attn is None for b in model.stacks["decoder"].blocks):
+            raise UsageError(f"{self.info.name}'s decoder has no self-attention: encoder or cross.")
         read = self._tokens("text" if source is None else "source", source or text)
-        written = [] if source is None else self._written(text)
+        said, written, fed = text, list[Token](), list[int]()
+        if block != "encoder":
+            said, written, fed = self._written(None if writes else text, read)
         stack = "encoder" if block == "encoder" else "decoder"
+        ids = [token.id for token in read]
         layers = (
             replace(layer, cross=None) if block == "decoder" else layer
-            for layer in model.layers(*_ids([read, written]), weighting=weighting, causal=causal)
+            for layer in model.layers(ids, fed, weighting=weighting, causal=causal)
             if layer.stack == stack
         )
         queries = read if block == "encoder" else written
         keys = written if block == "decoder" else read
-        return self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
+        run = self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
+        if block == "encoder":
+            return replace(run, text=source or text)
+        notes = (_BEING_WRITTEN,) if self.end is not None else ()
+        return replace(run, text=said, source=source or text, notes=notes)
+
+    def _written(self, text: str | None, read: list[Token]) -> tuple[str, list[Token], list[int]]:
+        """What the decoder is to write: its text, a token for each row, and the ids it reads.
+
+        Args:
+            text: None for what the model itself would write.
+        """
+        from qkv_cli.formats.pieces import PieceTokenizer
+
+        tokenizer, start = self.tokenizer, self.start
+        if not isinstance(tokenizer, PieceTokenizer) or start is None:
+            raise CheckpointError("config.json does not say 'decoder_start_token_id'.")
+        if text is None:
+            assert self.end is not None
+            n_max = 3 * len(read) + 10
+            ids = self.model.write([t.id for t in read], start, self.end, n_max)
+            text, tokens = tokenizer.written(ids, self.end)
+            return text, tokens, [start, *ids]
+        tokens = self._tokens("text", text)
+        if self.end is not None:
+            return text, tokens, [start, *(t.id for t in tokens[:-1])]
+        tokens = tokenizer.forced(text, start)
+        return text, tokens, [t.id for t in tokens]
 
     def _run(
         self,
@@ -134,14 +171,6 @@ class LoadedModel:
             raise InputError(f"The {what} is empty: there is no word in it to look at.")
         return tokens
 
-    def _written(self, text: str) -> list[Token]:
-        from qkv_cli.formats.pieces import PieceTokenizer
-
-        self._tokens("text", text)
-        if not isinstance(self.tokenizer, PieceTokenizer) or self.start is None:
-            raise CheckpointError("config.json does not say 'decoder_start_token_id'.")
-        return self.tokenizer.forced(text, self.start)
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -153,6 +182,9 @@ class Run:
     layers: Iterator[LayerTrace]
     block: BlockName
     causal: bool  # whether what is right of a query was masked
+    text: str = ""  # of the queries
+    source: str | None = None  # of the keys, where that is another
+    notes: tuple[str, ...] = ()  # what a reader of the maps must know
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -178,6 +210,8 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     """
     if (path := _gguf(folder)) is not None:
         return _load_gguf(path)
+    if (path := _marian(folder)) is not None:
+        return _load_marian(path)
     config = _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
@@ -196,6 +230,8 @@ def read_info(folder: Path) -> ModelInfo:
     """What there is to say of a folder's model; no tensor is read."""
     if (path := _gguf(folder)) is not None:
         return _load_gguf(path).info
+    if (path := _marian(folder)) is not None:
+        return _load_marian(path).info
     config = _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _info(folder, config, None)
@@ -212,6 +248,32 @@ def _gguf(path: Path) -> Path | None:
             f"{path} has {len(found)} GGUF files: name one of {', '.join(p.name for p in found)}."
         )
     return found[0] if found else None
+
+
+def _marian(folder: Path) -> Path | None:
+    """Marian's own model in a folder that has no config of its own."""
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return None
+    found = sorted(folder.glob("model*.bin"))
+    return found[0] if len(found) == 1 else None
+
+
+def _load_marian(path: Path) -> LoadedModel:
+    from tokenizers.processors import TemplateProcessing
+
+    from qkv_cli.formats.marian import open_marian
+    from qkv_cli.formats.pieces import PieceTokenizer
+
+    settings, tensors = open_marian(path)
+    config = settings | {"model_type": "marian-binary"}
+    model = _built(config, tensors)
+    tokenizer = PieceTokenizer.open(path.parent, "marian-binary")
+    end, said = 0, tokenizer.inner.id_to_token(0)
+    tokenizer.inner.post_processor = TemplateProcessing(
+        single=f"$A {said}", special_tokens=[(said, end)]
+    )
+    info = _checkpoint_info(path.parent, config, model)
+    return LoadedModel(model, tokenizer, info, start=info.d_vocab, end=end)
 
 
 def _load_gguf(path: Path) -> LoadedModel:

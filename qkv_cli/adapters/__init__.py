@@ -25,6 +25,7 @@ ADAPTERS = {
     "gpt_neox": "gpt_neox",
     "gptj": "gptj",
     "llama": "llama",
+    "marian-binary": "marian_binary",
     "mistral": "llama",
     "mt5": "t5",
     "olmo2": "olmo2",

@@ -141,7 +141,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     maps = HeadMaps(
-        info, asked.weighting, run.causal, asked.text, asked.source, run.queries, run.keys, [m]
+        info, asked.weighting, run.causal, run.text, run.source, run.queries, run.keys, [m]
     )
     return maps, x
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qkv_cli.analysis.merge import hide_special, merge_words
@@ -45,7 +46,17 @@ def head_maps(
     report_unknown((*run.queries, *run.keys), info.name)
     maps = select(run.layers, chosen, run.block)
     maps = average(maps) if mean else maps
-    found = HeadMaps(info, weighting, run.causal, text, source, run.queries, run.keys, maps)
+    found = HeadMaps(
+        replace(info, n_layers=n_layers, n_heads=n_heads),
+        weighting,
+        run.causal,
+        run.text,
+        run.source,
+        run.queries,
+        run.keys,
+        maps,
+        run.notes,
+    )
     found = hide_special(found) if hide else found
     found = merge_words(found) if words else found
     return found if window is None else windowed(found, window)

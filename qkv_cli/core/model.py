@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import Activation, Array, Stored, float32
+from qkv_cli.core.arrays import Activation, Array, Stored, float32, relu, sigmoid
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -68,11 +68,15 @@ class Embedding:
     table: Stored  # [d_vocab, d_model], float, or int8 with a scale per row
     row_scale: Stored | None = None  # [d_vocab]
     mean: Array | None = None  # [d_model], taken from every row
+    blank: bool = False  # whether the id behind the last row is a token of zeros
 
     def __call__(self, ids: Sequence[int]) -> Array:
         """[n_pos, d_model], float32."""
         rows = np.asarray(ids, dtype=np.intp)
-        x: Array = float32(self.table[rows])
+        last = len(self.table) - 1
+        x: Array = float32(self.table[np.minimum(rows, last) if self.blank else rows])
+        if self.blank:
+            x = np.where((rows > last)[:, None], np.float32(0), x)
         if self.row_scale is not None:
             x = x * float32(self.row_scale[rows])[:, None]
         return x if self.mean is None else x - self.mean
@@ -120,6 +124,27 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class SSRU:
+    """A simple recurrent unit in place of a decoder's self-attention (Kim et al. 2019).
+
+    f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_(t-1) + (1 - f_t) W x_t; what goes on is relu(c_t).
+    """
+
+    candidate: Linear
+    forget: Linear
+
+    def __call__(self, x: Array) -> Array:
+        """[n_pos, d_model] -> [n_pos, d_model], step by step."""
+        new, kept = self.candidate(x), sigmoid(self.forget(x))
+        states = np.empty_like(new)
+        state = np.zeros_like(new[0])
+        for i in range(len(x)):
+            state = kept[i] * state + (1 - kept[i]) * new[i]
+            states[i] = state
+        return relu(states)
+
+
+@dataclass(frozen=True, slots=True)
 class MLP:
     up: Linear
     down: Linear
@@ -151,6 +176,7 @@ class Block:
 
     attn: Attention | None = None
     cross: Attention | None = None
+    recurrent: SSRU | None = None  # in place of self-attention
     mlp: MLP | None = None
     norms: Norms = Norms()
     parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
@@ -254,6 +280,7 @@ class Model:
     embed_scale: float = 1.0
     embed_norms: Mapping[StackName, Norm] = field(default_factory=dict)
     embed_out: Linear | None = None  # from the embedding's size to d_model
+    unembed: Linear | None = None  # from the last hidden state to a score for each next token
     between_texts: Model | None = None  # how the same heads read a second text, if they can
 
     def layers(
@@ -278,12 +305,52 @@ class Model:
         for (name, stack), tokens in zip(self.stacks.items(), (ids, decoder_ids), strict=False):
             if not tokens:
                 return  # an encoder-decoder that was given nothing to write
-            resid = self._embed(name, tokens, types)
-            for index, block in enumerate(stack.blocks):
-                bias = stack.bias(len(tokens), block.window, causal=causal)
-                yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
+            resid = None if stack.blocks else self._embed(name, tokens, types)
+            for layer in self._stack(name, tokens, memory, types, weighting, causal=causal):
+                yield layer
                 resid = layer.resid_post
-            memory = _maybe(stack.final_norm, resid)
+            memory = None if resid is None else _maybe(stack.final_norm, resid)
+
+    def write(self, ids: Sequence[int], start: int, end: int, n_max: int) -> list[int]:
+        """What an encoder-decoder writes for its source, the likeliest token at each step.
+
+        Args:
+            start: What the decoder reads first.
+            end: What says that it is done; not part of what is returned.
+        """
+        if self.unembed is None:
+            raise ValueError("there is nothing to write with")
+        memory = None
+        for layer in self.layers(ids):
+            memory = layer.resid_post
+        memory = _maybe(self.stacks["encoder"].final_norm, memory) if memory is not None else None
+        written = [start]
+        while len(written) <= n_max:
+            for layer in self._stack("decoder", written, memory):
+                last = layer.resid_post[-1:]
+            last = _maybe(self.stacks["decoder"].final_norm, last)
+            token = int(self.unembed(last)[0].argmax())
+            if token == end:
+                break
+            written.append(token)
+        return written[1:]
+
+    def _stack(
+        self,
+        name: StackName,
+        tokens: Sequence[int],
+        memory: Array | None,
+        types: Sequence[int] = (),
+        weighting: Weighting = "softmax",
+        *,
+        causal: bool = False,
+    ) -> Iterator[LayerTrace]:
+        stack = self.stacks[name]
+        resid = self._embed(name, tokens, types)
+        for index, block in enumerate(stack.blocks):
+            bias = stack.bias(len(tokens), block.window, causal=causal)
+            yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
+            resid = layer.resid_post
 
     def _embed(self, name: StackName, ids: Sequence[int], types: Sequence[int]) -> Array:
         x = self.embed(ids)
@@ -310,6 +377,8 @@ def _run_block(
     if block.attn is not None:
         attn_out, attn = block.attn(attn_in, attn_in, bias, weighting)
         resid = _maybe(norms.resid_mid, resid + scale * _maybe(norms.attn_out, attn_out))
+    if block.recurrent is not None:
+        resid = _maybe(norms.resid_mid, resid + block.recurrent(attn_in))
     if block.cross is not None and memory is not None:
         cross_in = _maybe(norms.cross_in, resid)
         cross_out, cross = block.cross(cross_in, memory, None, weighting)

