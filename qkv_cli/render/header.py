@@ -22,7 +22,7 @@ _WEIGHTINGS = {
 def header(maps: HeadMaps, width: int) -> Iterator[Text]:
     """The lines over the maps; texts are shown without anything in them acting."""
     model = maps.model
-    first = Text(label_line(model.name), _NAME).append("  ", Style.null())
+    first = Text.assemble((label_line(model.name), _NAME), "  ")
     untrained = "untrained" in model.origin
     if untrained:
         first = Text.assemble(first, (" UNTRAINED ", _LOUD), "  ")

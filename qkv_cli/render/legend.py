@@ -20,7 +20,7 @@ from qkv_cli.views import HeadMaps
 
 _DIM = Style(dim=True)
 BAR = 24  # columns of the colour bar
-READING = "   rows look, columns are looked at"
+READING = "   rows (queries) look at columns (keys)"
 
 
 @dataclass(frozen=True, slots=True)
