@@ -21,12 +21,13 @@ class Case:
     called: str  # what that is
     at_most: float  # times as long
     at_most_mib: float | None = None
+    python: str = sys.executable  # what runs `beside`
 
 
-def run(args: list[str]) -> tuple[float, float]:
-    """Seconds, and MiB at the peak, of one run of this interpreter."""
+def run(args: list[str], python: str = sys.executable) -> tuple[float, float]:
+    """Seconds, and MiB at the peak, of one run of an interpreter."""
     start = time.perf_counter()
-    child = subprocess.Popen([sys.executable, *args], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([python, *args], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -38,9 +39,9 @@ def run(args: list[str]) -> tuple[float, float]:
 def measure(case: Case, runs: int) -> bool:
     """Print one median over the other, and say whether the limit was kept."""
     ours = ["-m", "qkv_cli", *case.args]
-    for args in (ours, case.beside):
-        run(args)  # byte code, and the files in the page cache
-    pairs = [(run(ours), run(case.beside)) for _ in range(runs)]
+    run(ours)  # byte code, and the files in the page cache
+    run(case.beside, case.python)
+    pairs = [(run(ours), run(case.beside, case.python)) for _ in range(runs)]
     seconds = statistics.median(pair[0][0] for pair in pairs)
     beside = statistics.median(pair[1][0] for pair in pairs)
     peak = max(pair[0][1] for pair in pairs)
@@ -48,6 +49,6 @@ def measure(case: Case, runs: int) -> bool:
     kept = ratio <= case.at_most and (case.at_most_mib is None or peak <= case.at_most_mib)
     print(f"{case.name}: {seconds * 1e3:.0f} ms, {peak:.0f} MiB at the peak")
     print(f"  {case.called}: {beside * 1e3:.0f} ms")
-    limit = f"{case.at_most}" + (f" and {case.at_most_mib:g} MiB" if case.at_most_mib else "")
+    limit = f"{case.at_most:.3g}" + (f" and {case.at_most_mib:g} MiB" if case.at_most_mib else "")
     print(f"  ratio {ratio:.2f} (at most {limit}): {'kept' if kept else 'MISSED'}")
     return kept

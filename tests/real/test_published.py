@@ -1,0 +1,87 @@
+"""Published checkpoints, fetched by `qkv models pull`: run with `pytest -m real`.
+
+What transformers and Mozilla's own engine make of the same texts was noted by hand once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.real
+ANIMAL = "The animal didn't cross the street because it was too tired"
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of its own, or the one that QKV_REAL_HOME names, so as to fetch once."""
+    if kept := os.environ.get("QKV_REAL_HOME"):
+        return Path(kept)
+    return tmp_path_factory.mktemp("home")
+
+
+def qkv(home: Path, *args: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "qkv_cli", *args],
+        env=os.environ | {"QKV_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.fixture
+def pulled(home: Path, request: pytest.FixtureRequest) -> str:
+    if not (home / "models" / request.param).is_dir():
+        qkv(home, "models", "pull", request.param)
+    return str(request.param)
+
+
+def maps(home: Path, *args: str) -> tuple[dict[str, np.ndarray], list[str], dict[str, Any]]:
+    document = json.loads(qkv(home, "attend", *args, "--json"))
+    patterns = {m["name"]: np.array(m["pattern"]) for m in document["maps"]}
+    return patterns, [t["token"] for t in document["keys"]], document
+
+
+@pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
+def test_minilm_resolves_the_pronoun(home: Path, pulled: str) -> None:
+    found, keys, _ = maps(home, "-m", pulled, "--layer", "2", "--head", "0", ANIMAL)
+    row = found["L2H0"][keys.index("it")]
+    assert row[keys.index("because")] == pytest.approx(0.4481, abs=1e-4)
+    assert row[keys.index("[CLS]")] == pytest.approx(0.4126, abs=1e-4)
+
+
+@pytest.mark.parametrize("pulled", ["smollm2"], indirect=True)
+def test_smollm2_as_transformers_reads_its_gguf(home: Path, pulled: str) -> None:
+    pytest.importorskip("gguf")
+    found, _, document = maps(home, "-m", pulled, "--layer", "all", "The capital of France is")
+    assert [t["id"] for t in document["queries"]] == [504, 3575, 282, 4649, 314]
+    assert document["causal"]
+    assert len(found) == 270
+    for name, row in LAST_ROWS.items():
+        np.testing.assert_allclose(found[name][-1], row, atol=1e-4)
+
+
+@pytest.mark.parametrize("pulled", ["translate-en-pt"], indirect=True)
+def test_margem_looks_at_bank(home: Path, pulled: str) -> None:
+    found, keys, document = maps(home, "-m", pulled, "The river bank was muddy after the rain.")
+    assert document["text"] == "A margem do rio ficou enlameada após a chuva."
+    margem = [t["text"] for t in document["queries"]].index("margem")
+    assert keys[found["L1H0"][margem].argmax()] == "▁bank"
+    assert found["L1H0"][margem].max() > 0.9
+
+
+# By transformers 5.24 from the same file, float32.
+LAST_ROWS: dict[str, list[float]] = {
+    "L0H0": [0.285305, 0.245642, 0.047903, 0.125614, 0.295536],
+    "L7H4": [0.826293, 0.018182, 0.034054, 0.010675, 0.110797],
+    "L15H8": [0.903054, 0.015474, 0.03687, 0.029468, 0.015134],
+    "L29H2": [0.611616, 0.040099, 0.069406, 0.043478, 0.2354],
+}
