@@ -1,0 +1,76 @@
+"""Which word of one text is which of another, told by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from qkv_cli.analysis.align import align, named
+from qkv_cli.core.tokens import Token
+
+
+def tokens(text: str, *, special: bool = False) -> list[Token]:
+    found: list[Token] = []
+    for word in text.split():
+        start = text.index(word, found[-1].end if found else 0)
+        found.append(Token(len(found), word, word, 5, start, start + len(word)))
+    if special:
+        cls = Token(0, "", "[CLS]", 1, 0, 0, special=True)
+        found = [cls, *found]
+    return found
+
+
+def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
+    a, b = tokens(one), tokens(other)
+    return [t.text for t in named(align(a, b, one_text=one_text), a, b)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("the river bank", "the river bank", ["the", "river", "bank"]),
+        ("the river bank", "the muddy river bank", ["the", "+muddy", "river", "bank"]),
+        ("the muddy river bank", "the river bank", ["the", "-muddy", "river", "bank"]),
+        ("too tired", "too wide", ["too", "tired/wide"]),
+        ("The bank", "the bank", ["The", "bank"]),
+        ("a b c d", "a x d", ["a", "-b", "-c", "+x", "d"]),
+        ("a b c", "x y z", ["a/x", "b/y", "c/z"]),
+    ],
+)
+def test_words(one: str, other: str, words: list[str]) -> None:
+    assert told(one, other) == words
+
+
+def test_one_text_is_known_by_place_not_by_letters() -> None:
+    """The same word twice, and one side has cut a hyphen off: what overlaps is no partner."""
+    a = [Token(0, "a", "a", 1, 0, 1), Token(1, "a-b", "a-b", 2, 2, 5), Token(2, "a", "a", 1, 6, 7)]
+    b = [
+        Token(0, "a", "a", 1, 0, 1),
+        Token(1, "a", "a", 1, 2, 3),
+        Token(2, "-", "-", 3, 3, 4),
+        Token(3, "b", "b", 4, 4, 5),
+        Token(4, " a", " a", 1, 5, 7),  # byte pairs carry the space
+    ]
+    pairs = [(p.a, p.b) for p in align(a, b, one_text=True)]
+    assert pairs == [(0, 0), (1, None), (None, 1), (None, 2), (None, 3), (2, 4)]
+
+
+def test_special_tokens_are_known_by_their_name() -> None:
+    a, b = tokens("the bank", special=True), tokens("the bank", special=True)
+    assert [(p.a, p.b) for p in align(a, b, one_text=True)] == [(0, 0), (1, 1), (2, 2)]
+    c = tokens("the bank")
+    found = align(a, c, one_text=True)
+    assert [(p.a, p.b) for p in found] == [(0, None), (1, 0), (2, 1)]
+    assert [t.text for t in named(found, a, c)] == ["-[CLS]", "the", "bank"]
+
+
+def test_names_are_counted_through() -> None:
+    a, b = tokens("the river bank"), tokens("the very muddy river bank")
+    found = named(align(a, b, one_text=False), a, b)
+    assert [t.i for t in found] == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_word_stays_one() -> None:
+    a, b = tokens("zzyx"), tokens("bank")
+    a = [Token(0, "zzyx", "[UNK]", 9, 0, 4, unknown=True)]
+    [name] = named(align(a, b, one_text=False), a, b)
+    assert (name.text, name.unknown) == ("zzyx/bank", True)

@@ -1,0 +1,154 @@
+"""Two maps on common rows and columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isnan
+
+import numpy as np
+import pytest
+
+from qkv_cli.analysis.compare import compare, moved
+from qkv_cli.analysis.nearest import nearest
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+from qkv_cli.views import HeadMap, HeadMaps
+
+INFO = ModelInfo("hand", "bert", 2, 4, 4, 2, 100, "made by hand")
+
+
+def tokens(text: str) -> list[Token]:
+    found: list[Token] = []
+    for word in text.split():
+        start = text.index(word, found[-1].end if found else 0)
+        found.append(Token(len(found), word, word, 5, start, start + len(word)))
+    return found
+
+
+def maps(text: str, pattern, *, name: str = "L0H0", scores=None, **changes) -> HeadMaps:
+    words = tokens(text)
+    weights = np.array(pattern, dtype=np.float32)
+    scores = None if scores is None else np.array(scores, dtype=np.float32)
+    m = HeadMap(name, "self", 0, int(name[-1]), weights, scores)
+    whole = HeadMaps(INFO, "softmax", False, text, None, words, words, [m])
+    return replace(whole, **changes)
+
+
+ONE = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]
+TWO = [[0.5, 0.25, 0.25], [0.7, 0.2, 0.1], [0.2, 0.3, 0.5]]
+
+
+def test_two_heads_of_a_text() -> None:
+    c = compare(maps("the river bank", ONE), maps("the river bank", TWO, name="L0H1"))
+    assert [t.text for t in c.queries] == [t.text for t in c.keys] == ["the", "river", "bank"]
+    assert c.difference == pytest.approx(np.float32(TWO) - np.float32(ONE), abs=1e-7)
+    p, q = np.array(ONE[1]), np.array(TWO[1])
+    m = (p + q) / 2
+    by_hand = (p * np.log2(p / m)).sum() / 2 + (q * np.log2(q / m)).sum() / 2
+    assert c.divergence[0] == 0
+    assert c.divergence[1] == pytest.approx(by_hand, abs=1e-6)
+    assert c.mean_divergence == pytest.approx(np.mean(c.divergence))
+    assert c.pearson == pytest.approx(np.corrcoef(np.ravel(ONE), np.ravel(TWO))[0, 1], abs=1e-6)
+
+
+def test_a_head_and_itself_are_exactly_the_same() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        e = np.exp(rng.normal(0, 3, (7, 7)).astype(np.float32))
+        one = maps("a b c d e f g", e / e.sum(axis=1, keepdims=True))
+        c = compare(one, one)
+        assert c.mean_divergence == 0.0 and not c.divergence.any()
+        assert not c.difference.any()
+        assert c.cosine == 1.0
+        assert moved(c, 5) == []
+
+
+def test_a_word_that_was_put_in_has_a_column_and_no_row() -> None:
+    longer = [[0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.0, 0.0]]
+    c = compare(maps("the river bank", ONE), maps("the muddy river bank", longer))
+    assert [t.text for t in c.queries] == ["the", "river", "bank"]
+    assert [t.text for t in c.keys] == ["the", "+muddy", "river", "bank"]
+    assert [t.i for t in c.queries] == [0, 2, 3]
+    assert np.isnan(c.weights_a[:, 1]).all()
+    assert c.difference[:, 1] == pytest.approx([0.2, 0.3, 1.0])
+    # Nothing of what river, the second row, gives to the new word is in the other text.
+    p, q = np.array([0.1, 0, 0.8, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])
+    m = (p + q) / 2
+    by_hand = sum(x * np.log2(x / y) / 2 for r in (p, q) for x, y in zip(r, m, strict=True) if x)
+    assert c.divergence[1] == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_models_that_cut_words_differently_meet_in_words() -> None:
+    text = "unhappy river"
+    pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
+    pieces.append(Token(2, "river", "river", 3, 8, 13))
+    pattern = np.float32([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7]])
+    other = replace(
+        maps("a b c", pattern), text=text, queries=pieces, keys=pieces,
+        model=replace(INFO, name="other"),
+    )  # fmt: skip
+    c = compare(maps(text, [[0.5, 0.5], [0.5, 0.5]]), other)
+    assert [t.text for t in c.queries] == ["unhappy", "river"]
+    # Keys are summed, queries averaged.
+    by_hand = [[(0.5 + 0.8) / 2, (0.5 + 0.2) / 2], [0.3, 0.7]]
+    assert c.weights_b == pytest.approx(np.array(by_hand), abs=1e-6)
+
+
+def test_pieces_of_one_model_are_left_apart() -> None:
+    pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
+    one = replace(maps("a b", [[0.5, 0.5]] * 2), text="unhappy", queries=pieces, keys=pieces)
+    assert len(compare(one, one).queries) == 2
+
+
+def test_masked_cells_are_compared_with_nothing() -> None:
+    scores = [[-np.inf, 1], [1, 1]]
+    one = maps("a b", [[0, 1], [0.5, 0.5]], scores=scores)
+    free = maps("a b", [[0.5, 0.5], [0.5, 0.5]], scores=np.zeros((2, 2)))
+    both = compare(one, one)
+    assert np.isnan(both.difference[0, 0]) and not np.isnan(both.difference[1]).any()
+    assert compare(one, free).difference[0, 0] == pytest.approx(0.5)
+
+
+def test_without_scores_a_softmax_weight_of_nothing_is_masked() -> None:
+    one = maps("a b", [[0, 1], [0.5, 0.5]])
+    assert np.isnan(compare(one, one).difference[0, 0])
+    hard = replace(one, weighting="hard")
+    assert compare(hard, hard).difference[0, 0] == 0
+
+
+def test_weights_that_are_no_shares_have_no_divergence() -> None:
+    linear = replace(maps("a b", [[-1, 3], [2, 0.5]]), weighting="linear")
+    c = compare(maps("a b", [[0.5, 0.5], [0.5, 0.5]]), linear)
+    assert isnan(c.mean_divergence)
+    assert c.cosine == pytest.approx((-0.5 + 1.5 + 1 + 0.25) / np.sqrt(1 * (1 + 9 + 4 + 0.25)))
+
+
+def test_texts_without_a_common_word_or_number_of_words() -> None:
+    with pytest.raises(UsageError, match="no word in common"):
+        compare(maps("a b", [[0.5, 0.5]] * 2), maps("x y z", ONE))
+
+
+def test_the_cells_that_moved_most_come_first() -> None:
+    c = compare(maps("the river bank", ONE), maps("the river bank", TWO))
+    found = [(m.row, m.column, round(m.change, 4)) for m in moved(c, 3)]
+    assert found[:2] in ([(1, 0, 0.6), (1, 1, -0.6)], [(1, 1, -0.6), (1, 0, 0.6)])
+    assert abs(found[2][2]) == pytest.approx(0.1)
+    [first, *_] = moved(c, 9)
+    assert (first.a, first.b) == pytest.approx(
+        (ONE[first.row][first.column], TWO[first.row][first.column])
+    )
+    assert len(moved(c, 9)) == 4  # the others have not moved
+
+
+def test_the_nearest_is_first_and_oneself_is_not_among_them() -> None:
+    own = maps("the river bank", ONE)
+    near = [[0.5, 0.25, 0.25], [0.15, 0.75, 0.1], [0.2, 0.2, 0.6]]
+    several = [maps("the river bank", x, name=n).maps[0] for x, n in
+               ((TWO, "L0H1"), (ONE, "L0H0"), (near, "L0H2"))]  # fmt: skip
+    found = nearest(own, replace(own, maps=several))
+    assert [n.map.name for n in found] == ["L0H2", "L0H1"]
+    assert found[1].divergence == compare(own, replace(own, maps=several[:1])).mean_divergence
+    elsewhere = replace(own, maps=several, model=replace(INFO, name="other"))
+    assert [n.map.name for n in nearest(own, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
+    assert nearest(own, elsewhere)[0].divergence == 0.0
