@@ -42,11 +42,13 @@ def scores_step(s: Lesson) -> Step:
         lines.append(Text(f"{INDENT}{s.row.hidden} more words have lower scores", DIM))
     reasons = {key.masked for key in s.row.keys if key.masked}
     because = "; ".join(sorted(reasons))
+    content = "Q · K_j / √d" if s.x.divides_by_root else "scale × Q · K_j"
+    formula = " + ".join([f"score_j = {content}", *(f"{name}_j" for name, _ in s.match.terms)])
     return Step(
         f"{s.b} asks every word",
-        f"scores = the same for every key, one row: who looks is {s.b}",
+        formula,
         lines,
-        "One question, held against every key."
+        f"The one question of {s.b}, held against every key."
         + (f" -∞: not to be looked at ({because})." if because else ""),
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.style import Style
@@ -24,7 +26,7 @@ from qkv_cli.views import HeadMaps
 
 MAX_PROSE = 96
 CONTEXT = 12  # words on either side, in a long text
-_FORMULA, _LOUD = Style(color="cyan"), Style(bold=True, reverse=True)
+_LOUD = Style(bold=True, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,16 @@ class ExplainPage:
 
     @cached_property
     def _formula(self) -> Style:
-        return Style.null() if self.theme.depth is None else _FORMULA
+        if self.theme.depth is None:
+            return Style.null()
+        return Style(color="cyan" if self.theme.background == "dark" else "blue")
 
     def _step(self, number: int, step: Step, width: int, prose: int) -> Iterator[Text | Padding]:
         yield Text(f"{number}".ljust(len(INDENT)) + step.title, BOLD)
         sides = (0, width - prose - 1, 0, len(INDENT))
         yield Padding(Text(step.formula, self._formula), sides)
         for line in step.lines:
-            line.no_wrap, line.overflow = True, "ellipsis"
-            yield line
+            yield from _folded(line, width)
         yield Padding(Text(step.meaning, Style(italic=True)), sides)
 
     def _head(self) -> Iterator[Text]:
@@ -85,6 +88,27 @@ class ExplainPage:
             "numbers as they are printed, so its last place may differ from --json.",
             DIM,
         )
+
+
+def _folded(line: Text, width: int) -> list[Text]:
+    """A line that is too long, in parts from the right: so columns of numbers stay columns."""
+    if line.cell_len <= width:
+        return [line]
+    parts: list[Text] = []
+    begin = end = len(line.plain.rstrip())
+    for run in reversed([*re.finditer(r"\S+", line.plain)]):
+        if begin < end and cell_len(line.plain[run.start() : end]) > width:
+            parts.append(_at_the_right(line[begin:end], width))
+            end = run.end()
+        begin = run.start()
+    whole = cell_len(line.plain[:end]) <= width  # its indent included
+    parts.append(line[:end] if whole else _at_the_right(line[begin:end], width))
+    return parts[::-1]
+
+
+def _at_the_right(text: Text, width: int) -> Text:
+    text.pad_left(max(0, width - text.cell_len))
+    return text
 
 
 def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:

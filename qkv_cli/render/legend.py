@@ -50,7 +50,12 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
         else:
             notes = [READING.strip()]
         yield line
-    notes += [*_scale(maps, shown), *_masks(maps, weights), *_drawing(maps, shown), *_words(maps)]
+    notes += [
+        *_scale(maps, shown),
+        *_masks(maps, weights, shown),
+        *_drawing(maps, shown),
+        *_words(maps),
+    ]
     notes += [label_line(note) for note in maps.notes]
     yield from flowing(notes, shown.width, _DIM)
 
@@ -80,12 +85,13 @@ def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:
         yield "0 is in the middle of the bar"
 
 
-def _masks(maps: HeadMaps, weights: Sequence[Array]) -> Iterator[str]:
+def _masks(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[str]:
     masked = np.isnan(weights[0])
-    if maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all():
+    own = maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all()
+    if own and shown.layout.blocks == (1, 1):  # a pooled cell has its neighbours' weights
         yield "the diagonal is bare: a word does not attend to itself"
     if maps.causal and masked.size > 1:
-        yield "the upper right is bare: a word sees only what stands before it"
+        yield "the upper right is bare: a word does not see what comes after it"
     empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
         yield f"the row of {word(maps.queries[empty[0]], 12)} is empty: it has no key to look at"

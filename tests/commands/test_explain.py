@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Result
 from jsonschema import Draft202012Validator
+from rich.cells import cell_len
 
 import qkv_cli.export
 from qkv_cli.loading import load
@@ -59,7 +60,7 @@ def ending_at(line: str, end: int) -> Decimal | None:
     return Decimal(found[1]) if found else None
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [60, 80, 97, 200])
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
 def test_every_printed_total_is_the_sum_above_it(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
@@ -80,11 +81,29 @@ def test_in_a_long_text_the_rest_is_one_line(tiny_glove: Path, qkv: Qkv) -> None
         assert sum(parts) == total
 
 
-@pytest.mark.parametrize("width", [20, 31, 40])
-def test_narrow_terminals_lose_nothing_but_columns(tiny_glove: Path, qkv: Qkv, width: int) -> None:
-    found = qkv("explain", TEXT, "-m", tiny_glove, "--width", width)
-    assert found.code == 0
-    assert "Softmax" in found.stdout
+def numbers_of_steps(page: str) -> list[list[Decimal]]:
+    """The numbers of each step in their order, lines folded or not; the first is no step."""
+    parts = re.split(r"^\d{1,2} {1,2}(?=[^\W\d])", page, flags=re.M)
+    return [[Decimal(n) for n in re.findall(r"-?\d+\.\d{4}(?!\d)", part)] for part in parts]
+
+
+@pytest.mark.parametrize("width", [20, 31, 40, 47])
+@pytest.mark.parametrize("args", CASES, ids=" ".join)
+def test_a_narrow_terminal_cuts_no_number(
+    tiny_glove: Path, qkv: Qkv, args: list[str], width: int
+) -> None:
+    page = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width).stdout
+    assert max(map(cell_len, page.splitlines())) <= width
+    assert not re.search(r"\d…", page)
+    narrow = numbers_of_steps(page)
+    wide = numbers_of_steps(qkv("explain", TEXT, "-m", tiny_glove, *args).stdout)
+    assert len(narrow) == len(wide) == 12
+    assert narrow[5:10] == wide[5:10]  # products to weights: the same lines at any width
+    for step in (2, 3, 4):  # W e, b, their sum, in as many columns as fit
+        product, bias, result = np.array(narrow[step]).reshape(3, -1)
+        assert (product + bias == result).all()
+    *parts, output = np.array(narrow[11]).reshape(5, -1)
+    assert (sum(parts) == output).all()
 
 
 def test_products_and_steps_between_sums(tiny_glove: Path, qkv: Qkv) -> None:
