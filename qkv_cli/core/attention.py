@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, softmax
+from qkv_cli.core.arrays import Array, parallel, softmax
 
+LARGE = 1 << 17  # scores of a layer from which threads are worth starting
 Weighting = Literal["softmax", "hard", "linear"]
 
 
@@ -90,14 +91,23 @@ def scaled_dot_product_attention(
         raise ValueError(f"{n_heads} query heads cannot share {n_kv_heads} key/value heads")
     # Grouped-query attention: query head h reads key/value head h // group.
     group = n_heads // n_kv_heads
-    k_per_q, v_per_q = k.repeat(group, axis=0), v.repeat(group, axis=0)
-
-    scores = scale * (q @ k_per_q.swapaxes(-1, -2))  # [n_heads, n_query, n_key]
+    k_per_q, v_per_q = (x if group == 1 else x.repeat(group, axis=0) for x in (k, v))
+    # [n_heads, n_query, n_key]
+    scores = np.ascontiguousarray(q * q.dtype.type(scale)) @ k_per_q.swapaxes(-1, -2)
     if softcap is not None:
         scores = softcap * np.tanh(scores / softcap)
     if bias is not None:
-        scores = scores + bias
-    pattern = WEIGHTINGS[weighting](scores)
+        scores += bias
+    weigh = WEIGHTINGS[weighting]
+    if scores.size > LARGE:
+        pattern = np.empty_like(scores)
+
+        def weigh_head(head: int) -> None:
+            pattern[head] = weigh(scores[head])
+
+        parallel(weigh_head, range(n_heads))
+    else:
+        pattern = weigh(scores)
     return AttentionTrace(q, k, v, bias, scores, pattern, z=pattern @ v_per_q)
 
 

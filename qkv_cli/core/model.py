@@ -39,8 +39,10 @@ class Linear:
     b: Array | None  # [d_out]
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.W
-        return y if self.b is None else y + self.b
+        y: Array = x @ self.W
+        if self.b is not None:
+            y += self.b
+        return y
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,13 @@ class Norm:
     def __call__(self, x: Array) -> Array:
         if self.centred:
             x = x - x.mean(axis=-1, keepdims=True)
-        y: Array = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + self.eps)
+        square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
+        y: Array = x / np.sqrt(square + x.dtype.type(self.eps))
         if self.w is not None:
-            y = self.w * y
-        return y if self.b is None else y + self.b
+            y *= self.w
+        if self.b is not None:
+            y += self.b
+        return y
 
 
 @dataclass(frozen=True, slots=True)
