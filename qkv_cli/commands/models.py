@@ -14,6 +14,7 @@ from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
 
 app = typer.Typer(help=COMMANDS["models"], no_args_is_help=True, add_completion=False, **SETTINGS)
+SAMPLE = "The animal didn't cross the street because it was too tired."
 NameArgument = Annotated[
     str,
     typer.Argument(metavar="NAME", help="A model's name or folder.", autocompletion=model_names),
@@ -200,6 +201,56 @@ def neighbors(
     from qkv_cli.render.models import bars
 
     sys.stdout.write(Look().text(lambda theme: bars(found, theme)))
+
+
+@app.command()
+def check(name: NameArgument) -> None:
+    """Say whether a model can be read whole: its family, its shapes, the memory it needs.
+
+    Example: qkv models check ./my-checkpoint
+    """
+    from qkv_cli.loading import load
+    from qkv_cli.render.models import amount
+    from qkv_cli.store.catalogue import find, size
+
+    folder = find(name)
+    loaded = load(folder)
+    info, model = loaded.info, loaded.model
+    blocks = [block for stack in model.stacks.values() for block in [*stack.blocks][:1]]
+    layer = max((block.n_bytes for block in blocks), default=0)
+    stacks = ", ".join(f"{kind} {len(stack.blocks)}" for kind, stack in model.stacks.items())
+    typer.echo(
+        f"{info.name}: {info.type}, layers: {stacks}; {info.n_heads} heads of {info.d_head}, "
+        f"d_model {info.d_model}, vocabulary {info.d_vocab:,}.\n"
+        "Every tensor and every setting that changes the numbers is read.\n"
+        f"{amount(size(folder))} on disk; a layer's weights take {amount(layer)} while it runs."
+    )
+
+
+@app.command()
+def verify(
+    name: NameArgument,
+    text: Annotated[str, typer.Option(metavar="TEXT", help="What both read.")] = SAMPLE,
+    source: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="For an encoder-decoder.")
+    ] = None,
+) -> None:
+    """Hold a checkpoint's attention against transformers', layer by layer.
+
+    Needs torch and transformers beside qkv. Exit code 1 where a weight differs by more than 1e-4.
+
+    Example: qkv models verify ./my-checkpoint
+    """
+    from qkv_cli.commands.proof import CLOSE, differences
+    from qkv_cli.errors import CheckpointError
+    from qkv_cli.store.catalogue import find
+
+    worst = 0.0
+    for layer, difference in differences(find(name), text, source):
+        typer.echo(f"{layer}: largest difference {difference:.1e}")
+        worst = max(worst, difference)
+    if not worst <= CLOSE:
+        raise CheckpointError(f"The largest difference is {worst:.1e}, more than {CLOSE:.0e}.")
 
 
 @app.command()

@@ -100,7 +100,7 @@ def scaled_dot_product_attention(
         scores += bias
     weigh = WEIGHTINGS[weighting]
     if scores.size > LARGE:
-        pattern = np.empty_like(scores)
+        pattern: Array = np.empty_like(scores)
 
         def weigh_head(head: int) -> None:
             pattern[head] = weigh(scores[head])

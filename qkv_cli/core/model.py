@@ -188,6 +188,15 @@ class Block:
     window: int | None = None  # how far self-attention reaches
     resid_scale: float = 1.0  # of what attention and MLP add
 
+    @property
+    def n_bytes(self) -> int:
+        """Of its matrices, as float32."""
+        parts = [self.attn, self.cross]
+        linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
+        if self.mlp is not None:
+            linears += [x for x in (self.mlp.up, self.mlp.down, self.mlp.gate) if x is not None]
+        return 4 * sum(linear.W.size for linear in linears)
+
 
 @dataclass(frozen=True, slots=True)
 class Blocks(Sequence[Block]):

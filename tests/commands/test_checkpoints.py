@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -208,3 +209,25 @@ def test_hidden_specials_and_notes_go_into_the_file_and_back(
     drawn = qkv("render", path).stdout
     assert "special tokens are hidden" in drawn.replace("\n", " ")
     assert drawn == qkv(*args).stdout
+
+
+def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
+    found = qkv("models", "check", bert)
+    assert found.code == 0
+    assert "bert, layers: encoder 2; 4 heads of 4, d_model 16" in found.stdout
+    per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
+    assert f"{per_layer / 1024:.1f} KiB while it runs" in found.stdout
+    assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
+    (bert / "config.json").write_text((bert / "config.json").read_text()[:-3] + ', "twist": 1}')
+    refused = qkv("models", "check", bert)
+    assert (refused.code, "twist (1)" in refused.stderr) == (1, True)
+
+
+def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
+    found = qkv("models", "verify", bert, "--text", "the river bank was muddy")
+    if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
+        assert found.stdout.count("largest difference") == 2
+        assert found.code == 0
+    else:
+        assert (found.code, "pip install torch transformers" in found.stderr) == (1, True)
+    assert qkv("models", "verify", "glove").code == 2

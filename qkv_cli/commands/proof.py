@@ -1,0 +1,76 @@
+"""A checkpoint's patterns held against those of transformers, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.loading import BlockName, load
+
+CLOSE = 1e-4
+
+
+def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[str, float]]:
+    """Of each layer: its block and index, and the largest difference of a weight.
+
+    Raises:
+        StoreError: torch or transformers is not installed here.
+        UsageError: transformers does not read such a model.
+    """
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} has no config.json: transformers reads Hugging Face folders.")
+    loaded = load(folder)
+    if loaded.info.type == "word-vectors":
+        raise UsageError("Word vectors with learned heads are our own: nothing to hold them to.")
+    if loaded.translates and source is None:
+        raise UsageError("An encoder-decoder needs a --source beside the text.")
+    blocks: tuple[BlockName | None, ...] = (None,)
+    if loaded.translates:
+        blocks = ("encoder", "decoder", "cross")
+    runs = {block: loaded.read(text, source, block=block) for block in blocks}
+    read = [t.id for t in (runs["encoder"].keys if loaded.translates else runs[None].queries)]
+    written = [t.id for t in runs["decoder"].queries] if loaded.translates else None
+    theirs = _transformers(folder, read, written)
+    for block, run in runs.items():
+        for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
+            trace = layer.cross if block == "cross" else layer.attn
+            assert trace is not None
+            difference = float(np.abs(trace.pattern - expected).max())
+            yield f"{block or 'layer'} {layer.index}", difference
+
+
+def _transformers(
+    folder: Path, ids: list[int], written: list[int] | None
+) -> dict[str, list[Array]]:
+    try:
+        import torch
+        from transformers import AutoModel
+    except ImportError as error:
+        raise StoreError(
+            f"{error.name} is not installed here: pip install torch transformers."
+        ) from error
+    model: Any = AutoModel.from_pretrained(
+        str(folder), attn_implementation="eager", torch_dtype=torch.float32
+    ).eval()
+    given = {"input_ids": torch.tensor([ids])}
+    if written is not None:
+        given["decoder_input_ids"] = torch.tensor([written])
+    with torch.no_grad():
+        found = model(**given, output_attentions=True)
+    names = (
+        {"self": "attentions"}
+        if written is None
+        else {
+            "encoder": "encoder_attentions",
+            "decoder": "decoder_attentions",
+            "cross": "cross_attentions",
+        }
+    )
+    return {
+        block: [layer[0].numpy() for layer in getattr(found, name)] for block, name in names.items()
+    }
