@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -163,7 +164,7 @@ class LoadedModel:
                 f"{cells:,} weights a layer; at most {MAX_CELLS:,} are drawn, "
                 f"{int((MAX_CELLS / self.info.n_heads) ** 0.5):,} tokens of one text."
             )
-        return Run(queries, keys, model, layers, block, causal)
+        return Run(queries, keys, model, _computed(layers), block, causal)
 
     def _tokens(self, what: str, text: str) -> list[Token]:
         tokens = self.tokenizer.encode(text)
@@ -223,6 +224,8 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     model = _built(config, open_checkpoint(folder))
     tokenizer = PieceTokenizer.open(folder, str(config["model_type"]))
     start = config.get("decoder_start_token_id", config.get("pad_token_id"))
+    if not (start is None or (type(start) is int and 0 <= start < len(model.embed.table))):
+        raise CheckpointError(f"config.json has decoder_start_token_id {start!r}: no token's id.")
     return LoadedModel(model, tokenizer, _checkpoint_info(folder, config, model), start)
 
 
@@ -297,10 +300,23 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
-    try:
+    with _fitting():
         return build(config, Tensors(tensors))
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"config.json and the tensors do not fit: {error}.") from error
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """A config that says what its tensors are not is found out where the two meet."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"config.json and the tensors do not fit: {said}.") from error
+
+
+def _computed(layers: Iterator[LayerTrace]) -> Iterator[LayerTrace]:
+    with _fitting():
+        yield from layers
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
@@ -324,6 +340,8 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
     [*_, stack] = model.stacks.values()
     attn = stack.blocks[0].attn or stack.blocks[0].cross
     assert attn is not None
+    with _fitting():
+        n_heads = attn.n_heads
     path = folder / "source.json"
     source = read_json(path) if path.is_file() else {}
     name = str(source.get("name") or folder.resolve().name)
@@ -331,7 +349,7 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
         name=_hub_name(folder) or name,
         type=str(config["model_type"]),
         n_layers=len(stack.blocks),
-        n_heads=attn.n_heads,
+        n_heads=n_heads,
         d_model=int(attn.q.W.shape[0]),
         d_head=attn.d_head,
         d_vocab=len(model.embed.table),
