@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from qkv_cli.core import rotary
+from qkv_cli.core.arrays import Array
 from qkv_cli.core.config import Config
 from qkv_cli.core.rotary import Frequencies, Rotary
 from qkv_cli.errors import CheckpointError
@@ -36,21 +38,21 @@ _KNOWN = frozenset(
 )
 
 
-def read_rotary(config: Config, d_head: int, *, partial: float = 1.0) -> Rotary:
+def read_rotary(config: Config, d_head: int, *, share: float = 1.0) -> Rotary:
     """What turns queries and keys.
 
     Args:
-        partial: The share of d_head that turns, where the config does not say.
+        share: How much of d_head turns, where the config does not say.
     """
     old = config.get("rope_scaling", {})
     settings = {**old, **config.get("rope_parameters", {})}
     settings.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
-    share = config.get("partial_rotary_factor", partial)
+    share = config.get("partial_rotary_factor", share)
     return rotary_of(settings, config.get("max_position_embeddings", 2048), d_head, share, config)
 
 
 def rotary_of(
-    settings: Mapping[str, Any], n_max: int, d_head: int, partial: float, config: Config
+    settings: Mapping[str, Any], n_max: int, d_head: int, share: float, config: Config
 ) -> Rotary:
     """The same from settings that are spelled the new way."""
     if unknown := sorted(set(settings) - _KNOWN):
@@ -58,7 +60,7 @@ def rotary_of(
     kind = settings.get("rope_type") or settings.get("type") or "default"
     if kind not in TYPES:
         raise CheckpointError(f"rope_type {kind!r} is not implemented; {', '.join(TYPES)} are.")
-    d = int(d_head * (settings.get("partial_rotary_factor") or partial))
+    d = int(d_head * (settings.get("partial_rotary_factor") or share))
     theta = float(settings["rope_theta"])
     n_known = (
         settings.get("original_max_position_embeddings")
@@ -66,18 +68,19 @@ def rotary_of(
         or n_max
     )
     if kind == "default":
-        return Rotary(_always(rotary.default(d, theta)))
+        return Rotary(_always(lambda: rotary.default(d, theta)))
     if kind == "longrope":
         return _longrope(settings, d, theta, n_known, n_max)
     factor = float(settings.get("factor") or n_max / n_known)
     if kind == "linear":
-        return Rotary(_always(rotary.default(d, theta) / np.float32(factor)))
+        return Rotary(_always(lambda: rotary.default(d, theta) / np.float32(factor)))
     if kind == "dynamic":
         return Rotary(lambda n: rotary.dynamic(d, theta, factor, n, n_max))
     if kind == "llama3":
         low, high = settings["low_freq_factor"], settings["high_freq_factor"]
-        return Rotary(_always(rotary.llama3(d, theta, factor, n_known, low=low, high=high)))
-    frequencies = rotary.yarn(
+        return Rotary(_always(lambda: rotary.llama3(d, theta, factor, n_known, low=low, high=high)))
+    yarn = partial(
+        rotary.yarn,
         d,
         theta,
         factor,
@@ -86,11 +89,15 @@ def rotary_of(
         slow=settings.get("beta_slow") or 1,
         truncate=settings.get("truncate", True),
     )
-    return Rotary(_always(frequencies), factor=_yarn_factor(settings, factor))
+    return Rotary(_always(yarn), factor=_yarn_factor(settings, factor))
 
 
-def _always(frequencies: Any) -> Frequencies:
-    return lambda n: frequencies
+def _always(frequencies: Callable[[], Array]) -> Frequencies:
+    """The same for a text of any length; made when they are used, at a size that has been seen
+    to fit the tensors.
+    """
+    made = cache(frequencies)
+    return lambda n: made()
 
 
 def _yarn_factor(settings: Mapping[str, Any], factor: float) -> float:
@@ -107,10 +114,11 @@ def _longrope(
     settings: Mapping[str, Any], d: int, theta: float, n_known: int, n_max: int
 ) -> Rotary:
     """Ding et al. 2024 (arXiv 2402.13753): one stretch for short texts, another for long ones."""
-    plain = rotary.default(d, theta)
     short, long = (np.float32(settings[f"{which}_factor"]) for which in ("short", "long"))
     factor = n_max / n_known if n_max > n_known else settings.get("factor") or 1.0
     said = settings.get("attention_factor")
     if said is None:
         said = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
-    return Rotary(lambda n: plain / (long if n > n_known else short), factor=float(said))
+    return Rotary(
+        lambda n: rotary.default(d, theta) / (long if n > n_known else short), factor=float(said)
+    )
