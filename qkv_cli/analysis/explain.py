@@ -60,6 +60,8 @@ class Explanation:
     v: Projection
     products: Array  # [d_head], q_d k_d
     scale: float
+    norms: bool  # whether q and k are normed
+    rotates: bool  # whether q and k are turned by their places (rotary positions)
     terms: Mapping[str, Array]  # name -> [n_key]; they add up to the scores
     scores: Array  # [n_key], -inf where masked
     masked: Sequence[str | None]  # [n_key], why the query may not look there
@@ -138,7 +140,8 @@ def explain(
         capped = attn.softcap * np.tanh(terms["content"] / attn.softcap)
         terms["soft cap"] = capped - terms["content"]
     if trace.bias is not None:
-        terms["position"] = float64(trace.bias[head % len(trace.bias), query])
+        row = float64(trace.bias[head % len(trace.bias), query])
+        terms["position" if row[np.isfinite(row)].any() else "mask"] = row
     scores: Array = np.sum(list(terms.values()), axis=0)
     pattern = float64(trace.pattern[head, query])
     shares = pattern[:, None] * values  # [n_key, d_head]
@@ -157,6 +160,8 @@ def explain(
         v=_projection(attn.v, memory[key], kv, values[key]),
         products=q * keys[key],
         scale=attn.scale,
+        norms=attn.q_norm is not None,
+        rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
         masked=_reasons(scores, query, between_texts),

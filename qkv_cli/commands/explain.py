@@ -138,7 +138,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     m = traced_head(link.layer, link.head, run.block)
     _note_choice("query", asked.query, queries, link.query, run.queries)
     _note_choice("key", asked.key, keys, link.key, run.keys)
-    if (n_heads := sum(map(len, selection.heads.values()))) > 1:
+    if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     maps = HeadMaps(
         info, asked.weighting, run.causal, run.text, run.source, run.queries, run.keys, [m]

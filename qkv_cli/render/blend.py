@@ -42,7 +42,7 @@ def scores_step(s: Lesson) -> Step:
         lines.append(Text(f"{INDENT}{s.row.hidden} more words have lower scores", DIM))
     reasons = {key.masked for key in s.row.keys if key.masked}
     because = "; ".join(sorted(reasons))
-    content = "Q · K_j / √d" if s.x.divides_by_root else "scale × Q · K_j"
+    content = s.content.replace("K", "K_j")
     formula = " + ".join([f"score_j = {content}", *(f"{name}_j" for name, _ in s.match.terms)])
     return Step(
         f"{s.b} asks every word",
@@ -91,7 +91,8 @@ def _softmax_step(s: Lesson) -> Step:
     r = s.row
     ends = [(_others(s), ["", figure(r.exp_rest), figure(r.weight_rest)])] if r.hidden else []
     ends.append(("sum", ["", figure(r.exp_total), figure(r.weight_total)]))
-    lines = _table(s, [f"score - {figure(r.top)}", "exp", "weight"], rows, ends)
+    below = f"score {'+' if r.top < 0 else '-'} {abs(r.top):f}" if r.top.is_finite() else "score"
+    lines = _table(s, [below, "exp", "weight"], rows, ends)
     pair = _pair(s)
     if r.exp_total:
         lines.append(Text())
@@ -102,7 +103,9 @@ def _softmax_step(s: Lesson) -> Step:
         "weight_j = exp(score_j - largest) / Σ exp(score - largest)",
         lines,
         "Every weight is positive and together they are 1: the query matches keys softly. "
-        "If one score towered over the others it would take all: hard indexing.",
+        "If one score towered over the others it would take all: hard indexing."
+        if r.exp_total
+        else f"{s.b} may look at nothing, so every weight is 0.",
     )
 
 
@@ -127,7 +130,9 @@ def blend_step(s: Lesson) -> Step:
         "z = Σ_j weight_j V_j",
         lines,
         f"{s.b} gets no single value but a mixture. {s.a} has {figure(pair.weight)} of the weight, "
-        f"and its share is {float(pair.along):.1%} of the blend (measured along z).",
+        f"and its share is {float(pair.along):.1%} of the blend (measured along z)."
+        if any(k.weight for k in r.keys)
+        else f"{s.b} gets nothing.",
     )
 
 
@@ -157,7 +162,7 @@ def output_step(s: Lesson) -> Step:
     d = s.x.d_head
     return Step(
         "All heads together",
-        f"output = W_O concat(z of {s.x.n_heads} heads) + b_O"
+        f"output = W_O concat(z of {s.x.n_heads} heads){'' if out.bias is None else ' + b_O'}"
         f"     [{len(whole)}] = [{len(whole)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]",
         lines,
         f"The {s.x.n_heads} blends are laid side by side and W_O mixes them into one vector: "

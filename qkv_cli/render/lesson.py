@@ -54,6 +54,11 @@ class Lesson:
     def key_names(self) -> list[str]:
         return told_apart(self.maps.keys, LONGEST_WORD)
 
+    @property
+    def content(self) -> str:
+        """How the dot product becomes the first part of a score."""
+        return "Q · K / √d" if self.x.divides_by_root else "scale × Q · K"
+
     @cached_property
     def q(self) -> figures.Projected:
         return figures.projected(self.x.q)

@@ -59,20 +59,21 @@ def embedding_step(s: Lesson) -> Step:
         lines.append(line.append_text(sparkline([*map(float, e)], s.theme, s.width - 9)))
     lengths = [float(np.linalg.norm(float64(e))) for e in vectors.values()]
     cosine = float(float64(s.x.e_query) @ float64(s.x.e_key)) / max(lengths[0] * lengths[1], 1e-12)
+    layer = s.maps.maps[0].layer
     return Step(
-        "Two words become two vectors",
+        f"Two words, as layer {layer} reads them" if layer else "Two words become two vectors",
         f"e_B = vector of {s.b}     e_A = vector of {s.a}",
         lines,
-        f"Words that occur in like company have like vectors: these two have a cosine of "
-        f"{cosine:.2f}. Their lengths are {lengths[0]:.2f} and {lengths[1]:.2f}. "
-        "They are all that attention knows of the words.",
+        f"Words that are used alike have like vectors: these two have a cosine of {cosine:.2f}. "
+        f"Their lengths are {lengths[0]:.2f} and {lengths[1]:.2f}. "
+        "They are all that this attention knows of the words.",
     )
 
 
 def query_step(s: Lesson) -> Step:
     return Step(
         f"The query: what {s.b} asks",
-        f"Q = W_Q e_B + b_Q     {_shapes(s)}",
+        _formula(s, "Q = W_Q e_B", s.q),
         _projection(s, s.q, "W_Q e_B", "b_Q", "Q", s.match.order),
         f"W_Q turns the vector of {s.b} into a question. The numbers with the largest share in "
         "the match to come stand first; their names, d0 and on, are only places in a list.",
@@ -82,7 +83,7 @@ def query_step(s: Lesson) -> Step:
 def key_step(s: Lesson) -> Step:
     return Step(
         f"The key: what {s.a} is found by",
-        f"K = W_K e_A + b_K     {_shapes(s)}",
+        _formula(s, "K = W_K e_A", s.k),
         _projection(s, s.k, "W_K e_A", "b_K", "K", s.match.order),
         f"W_K turns the vector of {s.a} into a label that questions are held against. "
         "Every word has one.",
@@ -92,7 +93,7 @@ def key_step(s: Lesson) -> Step:
 def value_step(s: Lesson) -> Step:
     return Step(
         f"The value: what {s.a} gives",
-        f"V = W_V e_A + b_V     {_shapes(s)}",
+        _formula(s, "V = W_V e_A", s.v),
         _projection(s, s.v, "W_V e_A", "b_V", "V", s.v_order),
         f"W_V makes what {s.a} hands over where its key is matched. "
         "The key is for being found, the value is what one gets.",
@@ -146,32 +147,40 @@ def scale_step(s: Lesson) -> Step:
 
 
 def position_step(s: Lesson) -> Step:
-    m, offset = s.match, s.x.key - s.x.query
-    if not m.terms:
-        line = Text(f"{INDENT}score = {figure(m.score)}")
-        meaning = (
-            "Between two texts there is no before and after: words meet by content alone."
-            if s.x.between_texts
-            else "This head adds nothing for where the two words stand."
-        )
-        return Step("Where they stand", "score = Q · K / √d", [line], meaning)
+    m, title = s.match, "Where they stand"
     if reason := s.x.masked[s.x.key]:
         line = Text(f"{INDENT}score = -∞", BOLD)
         meaning = f"{s.b} may not look at {s.a}: {reason}. Its weight will be 0."
-        return Step("Where they stand", "score = -∞ where masked", [line], meaning)
+        return Step(title, "score = -∞ where masked", [line], meaning)
     added = "".join(f" {'-' if value < 0 else '+'} {abs(value):f}" for _, value in m.terms)
-    line = Text(f"{INDENT}{figure(m.content)}{added} = ").append(figure(m.score), BOLD)
-    side, n = ("right" if offset > 0 else "left"), abs(offset)
-    places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
-    helped = sum(value for _, value in m.terms)
-    liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
-    return Step(
-        "Where they stand",
-        "score = Q · K / √d + " + " + ".join(f"{name} term" for name, _ in m.terms),
-        [line],
-        f"{s.a} stands {places}. For that distance this head {liking} the score, whatever "
-        "the words are.",
-    )
+    line = Text(f"{INDENT}{figure(m.content)}{added} = " if added else f"{INDENT}score = ")
+    line.append(figure(m.score), BOLD)
+    formula = " + ".join([f"score = {s.content}", *(f"{name} term" for name, _ in m.terms)])
+    return Step(title, formula, [line], _what_the_place_does(s))
+
+
+def _what_the_place_does(s: Lesson) -> str:
+    terms = dict(s.match.terms)
+    capped = "The soft cap keeps the score from growing without end. " * ("soft cap" in terms)
+    if s.x.between_texts and "position" not in terms:
+        where = "Between two texts there is no before and after: words meet by content alone."
+    elif "position" not in terms:
+        where = (
+            "Q and K were turned by their places before they met: that is how this head knows "
+            "how far apart they are."
+            if s.x.rotates
+            else "This head adds nothing for where the two words stand."
+        )
+    else:
+        offset, helped = s.x.key - s.x.query, terms["position"]
+        side, n = ("right" if offset > 0 else "left"), abs(offset)
+        places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
+        liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
+        where = (
+            f"{s.a} stands {places}. For that distance this head {liking} the score, whatever "
+            "the words are."
+        )
+    return capped + where
 
 
 def _projection(
@@ -183,10 +192,12 @@ def _projection(
     n = fitting([f"= {result}, then turned"], [p.product, p.result], s.width)
     rows = [Row(said, [numbers[d] for d in order[:n]]) for said, numbers in parts]
     said = f"= {result}" if p.is_plain else f"→ {result}"
-    last = Row(said, [p.result[d] for d in order[:n]], total=p.is_plain, strong=True)
+    total = p.is_plain and p.bias is not None
+    last = Row(said, [p.result[d] for d in order[:n]], total=total, strong=True)
     lines = number_rows([f"d{d}" for d in order[:n]], [*rows, last], s.theme)
     if not p.is_plain:
-        lines.append(Text(f"{INDENT}→ after this model's norm or rotation by position", DIM))
+        how = ["normed"] * s.x.norms + ["turned by where the word stands"] * s.x.rotates
+        lines.append(Text(f"{INDENT}→ {' and '.join(how)}", DIM))
     return [*lines, _more(s.x.d_head - n, f"of {s.x.d_head}")]
 
 
@@ -199,6 +210,9 @@ def _more(n: int, of: str) -> Text:
     return Text(f"{INDENT}and {n} more, {of}" if n else f"{INDENT}all {of[3:]}", DIM)
 
 
-def _shapes(s: Lesson) -> str:
+def _formula(s: Lesson, product: str, p: Projected) -> str:
+    """`Q = W_Q e_B + b_Q` and its shapes, without the bias where there is none."""
     d, m = s.x.d_head, len(s.x.e_query)
-    return f"[{d}] = [{d} × {m}] [{m}] + [{d}]"
+    biased = p.bias is not None
+    shapes = f"[{d}] = [{d} × {m}] [{m}]" + f" + [{d}]" * biased
+    return product + f" + b_{product[0]}" * biased + "     " + shapes
