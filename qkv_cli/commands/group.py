@@ -17,6 +17,7 @@ COMMANDS = {
     "attend": "Show how strongly each word attends to every other: a heatmap for each head.",
     "explain": "Take one link apart: from two vectors to the output, with every number.",
     "heads": "Tell what each head does: a table of figures, and a label where it beats chance.",
+    "compare": "Compare heads, layers, models, texts or files: two maps and their difference.",
     "render": "Draw what `qkv attend` wrote, without the model; or turn it into another format.",
     "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
     "models": "Your models: pull, list, show, add, judge, remove.",

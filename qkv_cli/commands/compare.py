@@ -1,0 +1,198 @@
+"""`qkv compare`: where two heads, models, texts or files differ, and how much."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.commands import options
+from qkv_cli.commands.output import Look, Target, note
+from qkv_cli.commands.sides import HEAD, Reading, Side, maps_of, read, sides
+from qkv_cli.commands.texts import checked
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.analysis.compare import Comparison
+    from qkv_cli.loading import LoadedModel
+    from qkv_cli.render.theme import Theme
+
+# What sides are called.
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _models() -> list[str]:
+    from qkv_cli.store.catalogue import names
+
+    return names()
+
+
+def compare(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT|FILE... HEAD...",
+            help="A text in quotes, '-', or files that qkv wrote; L0H3, or L0 for a layer's mean.",
+            show_default=False,
+        ),
+    ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="TEXT", help="Another text to compare. Repeatable."),
+    ] = None,
+    source: options.SourceOption = None,
+    nearest: Annotated[
+        str | None,
+        typer.Option(metavar="HEAD", help="Which heads are most like this one?"),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many, with --nearest.")] = 10,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(metavar="BITS", min=0, help="Exit with 1 if the mean divergence is larger."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="A model's name or folder. Repeatable.",
+            autocompletion=_models,
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    weighting: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="softmax, hard or linear. Repeatable; softmax if not given.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    causal: options.CausalOption = False,
+    block: options.BlockOption = None,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
+    window: options.WindowOption = None,
+    values: options.ValuesOption = False,
+    links: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Largest differences told in words.", rich_help_panel="Picture"
+        ),
+    ] = 5,
+    as_json: options.JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Its suffix chooses: .txt .json"),
+    ] = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Compare heads, layers, models, texts or files: two maps and their difference.
+
+    What is given several times is compared, the first with each of the others;
+    what is given once holds for all. Without a head it is the mean of the last
+    layer. Texts and models are aligned by their words.
+
+    Jensen-Shannon divergence is in bits, 0 to 1 (Lin 1991).
+
+    Example: qkv compare "She deposited the money in the bank" L0H1 L0H3
+
+    Example: qkv compare "too tired to cross" --with "too wide to cross" L0H0
+
+    Example: qkv compare "the river bank" --nearest L0H0
+
+    Example: qkv compare "the river bank" L0H0 L0H0 --fail-above 0
+    """
+    target = Target.of(output, None, as_json=as_json)
+    if target.kind not in ("text", "json"):
+        raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
+    look = Look(color, palette, background, width)
+    second = None if source is None else checked(source, "The source")
+    reading = Reading(second, block, causal, hide, words, window)
+    default = os.environ.get("QKV_MODEL") or "glove"
+    found = sides(items or (), other or (), model or (), weighting or (), default)
+    if nearest is not None:
+        if fail_above is not None:
+            raise UsageError("--fail-above goes with a comparison, not with --nearest.")
+        _nearest(found, nearest, reading, top, target, look)
+        return
+    if not 1 < len(found) <= len(LETTERS):
+        raise UsageError(
+            "There is one thing only: name a second head, --with, -m, --weighting or file."
+            if len(found) == 1
+            else f"{len(found)} things are too many: {len(LETTERS)} at most."
+        )
+    pairs = _pairs(found, reading)
+    if fail_above is not None and any(isnan(c.mean_divergence) for c in pairs):
+        raise UsageError(
+            "--fail-above needs a divergence: linear weights and empty maps have none."
+        )
+    if target.kind == "json":
+        from qkv_cli.export.compare import compare_json
+
+        target.send(compare_json(pairs) + "\n")
+    else:
+        target.send(_pictures(pairs, look, values, links, to_file=target.path is not None))
+    largest = max(c.mean_divergence for c in pairs)
+    if fail_above is not None and largest > fail_above:
+        note(f"The mean divergence is {largest:.6g} bits, more than {fail_above:g}.")
+        raise typer.Exit(1)
+
+
+def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
+    """The first side with each of the others."""
+    from qkv_cli.analysis.compare import compare
+
+    first, *others = read(found, reading)
+    return [compare(first, other) for other in others]
+
+
+def _pictures(
+    pairs: Sequence[Comparison], look: Look, values: bool, links: int, *, to_file: bool
+) -> str:
+    from qkv_cli.render.compare import ComparePicture
+
+    def draw(c: Comparison, name: str, theme: Theme) -> ComparePicture:
+        return ComparePicture(c, (LETTERS[0], name), theme, values, links)
+
+    return "\n".join(
+        look.text(partial(draw, c, name), to_file=to_file)
+        for c, name in zip(pairs, LETTERS[1:], strict=False)
+    )
+
+
+def _nearest(
+    found: Sequence[Side], head: str, reading: Reading, top: int, target: Target, look: Look
+) -> None:
+    """Rank the heads of the last side by their divergence from a head of the first."""
+    from qkv_cli.analysis.nearest import nearest
+    from qkv_cli.export.compare import nearest_json
+    from qkv_cli.render.nearest import NearestTable
+
+    if not HEAD.fullmatch(head):
+        raise UsageError(f"--nearest {head}: write L0H3, or L0 for a layer's mean.")
+    if len(found) > 2 or any(side.head is not None for side in found):
+        raise UsageError("--nearest takes its own head, and one other text, model or file at most.")
+    [own] = read([replace(found[0], head=head)], reading)
+    models: dict[str, LoadedModel] = {}
+    others = maps_of(found[-1], reading, models, layers=["all"])
+    near = nearest(own, others)[:top]
+    if target.kind == "json":
+        target.send(nearest_json(own, others, near) + "\n")
+        return
+    target.send(
+        look.text(
+            lambda theme: NearestTable(own, others, near, theme), to_file=target.path is not None
+        )
+    )

@@ -1,0 +1,327 @@
+"""`qkv compare` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import qkv_cli.export
+from qkv_cli.store.folder import placed
+
+TEXT = "the mango and the apple are fruits that grow on a tree"
+FOLDER = Path(qkv_cli.export.__file__).parent
+VALID = {
+    name: jsonschema.Draft202012Validator(
+        json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
+    )
+    for name in ("compare", "nearest")
+}
+
+
+@pytest.fixture
+def compare(qkv: Callable, tiny_glove: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """`qkv compare ARGS`, in the tiny model where none is named."""
+
+    def run(*args, stdin=""):
+        monkeypatch.setenv("QKV_MODEL", str(tiny_glove))
+        return qkv("compare", *args, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture
+def other(tiny_glove: Path, tmp_path: Path) -> Path:
+    """The tiny model by another name, its heads in another order."""
+    from safetensors.numpy import load_file, save_file
+
+    with placed(tmp_path / "other") as folder:
+        for file in tiny_glove.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        config = json.loads((folder / "config.json").read_text()) | {"name": "other"}
+        (folder / "config.json").write_text(json.dumps(config))
+        tensors = load_file(folder / "model.safetensors")
+        for name in "qkv":
+            for part in ("weight", "bias"):
+                whole = tensors[f"attn.{name}.{part}"]
+                turned = whole.reshape(4, -1, *whole.shape[1:])[::-1].reshape(whole.shape)
+                tensors[f"attn.{name}.{part}"] = np.ascontiguousarray(turned)
+        offsets = tensors["attn.offset_bias"]
+        tensors["attn.offset_bias"] = np.ascontiguousarray(offsets[:, ::-1])
+        save_file(tensors, folder / "model.safetensors")
+    return tmp_path / "other"
+
+
+def document(result, schema: str = "compare") -> dict:
+    assert (result.code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    VALID[schema].validate(found)
+    return found
+
+
+def only(result) -> dict:
+    [found] = document(result)["comparisons"]
+    return found
+
+
+def pattern(qkv: Callable, tiny: Path, text: str, head: int, *args: str) -> np.ndarray:
+    """What `qkv attend` writes of a head."""
+    found = json.loads(qkv("attend", "-m", tiny, text, "--json", *args).stdout)
+    return np.array(found["maps"][head]["pattern"])
+
+
+def divergence(p: np.ndarray, q: np.ndarray) -> float:
+    m = (p + q) / 2
+    return sum(
+        x * np.log2(x / y) / 2 for row in (p, q) for x, y in zip(row, m, strict=True) if x > 0
+    )
+
+
+def test_two_heads_side_by_side(compare) -> None:
+    found = compare(TEXT, "L0H1", "L0H3")
+    assert (found.code, found.stderr) == (0, "")
+    for what in (
+        "A L0H1",
+        "B L0H3",
+        "B - A",
+        "Jensen-Shannon",
+        "cosine",
+        "Pearson",
+        "learned in a",
+    ):
+        assert what in found.stdout
+    assert "\x1b" not in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+def test_figures_are_those_of_the_patterns(compare, qkv, tiny_glove) -> None:
+    a, b = (pattern(qkv, tiny_glove, TEXT, head) for head in (1, 3))
+    found = only(compare(TEXT, "L0H1", "L0H3", "--json"))
+    bits = [divergence(p, q) for p, q in zip(a, b, strict=True)]
+    assert [row["divergence"] for row in found["rows"]] == pytest.approx(bits, abs=1e-6)
+    assert found["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
+    off = ~np.eye(len(a), dtype=bool)  # a word does not attend to itself
+    x, y = a[off], b[off]
+    assert found["cosine"] == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), abs=1e-6)
+    assert found["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
+    difference = np.array(found["difference"], dtype=float)
+    assert np.isnan(difference.diagonal()).all()
+    assert np.allclose(difference[off], (b - a)[off], atol=1e-7)
+    first = found["moved"][0]
+    assert abs(first["change"]) == pytest.approx(np.abs((b - a)[off]).max())
+    assert first["change"] == pytest.approx((b - a)[first["row"], first["column"]])
+
+
+def test_a_head_and_itself(compare) -> None:
+    found = only(compare(TEXT, "L0H2", "L0H2", "--json", "--fail-above", "0"))
+    assert (found["divergence"], found["cosine"], found["moved"]) == (0, 1, [])
+    assert {row["divergence"] for row in found["rows"]} == {0}
+    assert {x for row in found["difference"] for x in row} == {0, None}
+    shown = compare(TEXT, "L0H2", "L0H2").stdout
+    assert "B - A" not in shown and "what differs most" not in shown
+
+
+def test_fail_above_is_a_check_for_a_script(compare) -> None:
+    args = (TEXT, "L0H1", "L0H3")
+    bits = only(compare(*args, "--json"))["divergence"]
+    assert compare(*args, "--fail-above", bits).code == 0
+    found = compare(*args, "--fail-above", bits - 1e-6)
+    assert found.code == 1
+    assert "Jensen-Shannon" in found.stdout  # it is shown, and then it fails
+    assert found.stderr.startswith("qkv: The mean divergence is ")
+    assert found.stderr.count("\n") == 1
+
+
+def test_the_first_is_compared_with_each_of_the_others(compare) -> None:
+    found = document(compare(TEXT, "L0H1", "L0H3", "L0H0", "--json"))["comparisons"]
+    assert [(c["a"]["name"], c["b"]["name"]) for c in found] == [
+        ("L0H1", "L0H3"),
+        ("L0H1", "L0H0"),
+    ]
+    two = only(compare(TEXT, "L0H1", "L0H0", "--json"))
+    assert found[1] == two
+    assert "C L0H0" in compare(TEXT, "L0H1", "L0H3", "L0H0").stdout
+    worst = max(c["divergence"] for c in found)
+    assert compare(TEXT, "L0H1", "L0H3", "L0H0", "--fail-above", worst - 1e-6).code == 1
+
+
+def test_a_word_that_was_put_in(compare, qkv, tiny_glove) -> None:
+    shorter, longer = "she sat on a tree", "she sat on a mango tree"
+    found = only(compare(shorter, "--with", longer, "L0H2", "--json"))
+    assert [row["text"] for row in found["rows"]] == shorter.split()
+    assert [c["text"] for c in found["columns"]] == ["she", "sat", "on", "a", "+mango", "tree"]
+    assert [(row["a"], row["b"]) for row in found["rows"]][-1] == (4, 5)
+    a = pattern(qkv, tiny_glove, shorter, 2)
+    b = pattern(qkv, tiny_glove, longer, 2)
+    wide = np.insert(a, 4, 0, axis=1)
+    rows = [0, 1, 2, 3, 5]
+    bits = [divergence(p, b[i]) for p, i in zip(wide, rows, strict=True)]
+    assert [row["divergence"] for row in found["rows"]] == pytest.approx(bits, abs=1e-6)
+    assert [row[4] for row in found["pattern_a"]] == [None] * 5
+    shown = compare(shorter, "--with", longer, "L0H2").stdout
+    for what in (
+        "A: she sat on a tree",
+        "B: she sat on a mango tree",
+        "+ marks a word that only B",
+    ):
+        assert what in shown
+    assert "- marks" not in shown
+    assert "is empty" not in shown
+
+
+def test_models(compare, other, tiny_glove) -> None:
+    """Other heads of the same name, and the same heads of another name."""
+    same = only(compare(TEXT, "-m", tiny_glove, "-m", other, "L0H0", "L0H3", "--json"))
+    assert (same["a"]["model"]["name"], same["b"]["model"]["name"]) == ("tiny", "other")
+    assert same["divergence"] == pytest.approx(0, abs=1e-9)
+    assert only(compare(TEXT, "-m", tiny_glove, "-m", other, "L0H0", "--json"))["divergence"] > 0.01
+
+
+def test_weightings(compare, qkv, tiny_glove) -> None:
+    soft, hard = (
+        pattern(qkv, tiny_glove, TEXT, 1, "--weighting", name) for name in ("softmax", "hard")
+    )
+    args = ("--weighting", "softmax", "--weighting", "hard")
+    found = only(compare(TEXT, "L0H1", *args, "--json"))
+    bits = [divergence(p, q) for p, q in zip(soft, hard, strict=True)]
+    assert found["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
+    assert "weighting hard" in compare(TEXT, "L0H1", *args).stdout
+
+
+def test_linear_weights_have_no_divergence(compare) -> None:
+    args = (TEXT, "L0H1", "--weighting", "softmax", "--weighting", "linear")
+    found = only(compare(*args, "--json"))
+    assert found["divergence"] is None and {r["divergence"] for r in found["rows"]} == {None}
+    assert -1 <= found["pearson"] <= 1
+    assert "Jensen-Shannon divergence none" in compare(*args).stdout
+    assert compare(*args, "--fail-above", "1").code == 2
+
+
+def test_layers_are_means(compare, qkv, tiny_glove) -> None:
+    mean = np.mean([pattern(qkv, tiny_glove, TEXT, head) for head in range(4)], axis=0)
+    one = pattern(qkv, tiny_glove, TEXT, 1)
+    for name in ("L0", "L0H*", "l0", "L-1"):
+        found = only(compare(TEXT, "L0H1", name, "--json"))
+        assert (found["b"]["name"], found["b"]["head"]) == ("L0 mean of 4", None)
+        got = np.array(found["difference"], dtype=float)
+        off = ~np.eye(len(one), dtype=bool)
+        assert np.allclose(got[off], (mean - one)[off], atol=1e-6)
+
+
+def test_without_a_head_it_is_the_mean_of_the_last_layer(compare) -> None:
+    found = only(compare("the river bank", "--with", "the river tree", "--json"))
+    assert found["a"]["name"] == found["b"]["name"] == "L0 mean of 4"
+    assert [row["text"] for row in found["rows"]] == ["the", "river", "bank/tree"]
+
+
+def test_files_in_the_order_they_are_named(compare, qkv, tiny_glove, tmp_path) -> None:
+    qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
+    qkv("attend", "-m", tiny_glove, TEXT, "--weighting", "hard", "-o", tmp_path / "b.npz")
+    live = only(compare(TEXT, "L0H1", "--weighting", "softmax", "--weighting", "hard", "--json"))
+    found = only(compare(tmp_path / "a.json", tmp_path / "b.npz", "L0H1", "--json"))
+    assert (found["a"]["weighting"], found["b"]["weighting"]) == ("softmax", "hard")
+    assert found["divergence"] == pytest.approx(live["divergence"], abs=1e-6)
+    mixed = only(compare(tmp_path / "b.npz", TEXT, "L0H1", "--json"))
+    assert (mixed["a"]["weighting"], mixed["b"]["weighting"]) == ("hard", "softmax")
+    same = compare(tmp_path / "a.json", TEXT, "L0H3", "--fail-above", "1e-9")
+    assert same.code == 0
+    mean = only(compare(tmp_path / "a.json", TEXT, "--json"))
+    assert mean["a"]["name"] == mean["b"]["name"] == "L0 mean of 4"
+    assert mean["divergence"] == pytest.approx(0, abs=1e-9)
+
+
+def test_heads_of_one_file(compare, qkv, tiny_glove, tmp_path) -> None:
+    qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
+    found = only(compare(tmp_path / "a.json", "L0H1", "L0H3", "--json"))
+    assert found["divergence"] == pytest.approx(
+        only(compare(TEXT, "L0H1", "L0H3", "--json"))["divergence"], abs=1e-6
+    )
+
+
+def test_a_window_of_both(compare) -> None:
+    found = only(compare(TEXT, "L0H1", "L0H3", "--window", "2:5", "--json"))
+    assert [row["text"] for row in found["rows"]] == ["and", "the", "apple"]
+
+
+def test_a_source(compare) -> None:
+    found = only(compare("the river bank", "--source", "a tree", "L0H1", "L0H3", "--json"))
+    assert [c["text"] for c in found["columns"]] == ["a", "tree"]
+    assert found["a"]["block"] == "cross"
+
+
+def test_standard_input(compare) -> None:
+    piped = only(compare("-", "L0H1", "L0H3", "--json", stdin="the river bank"))
+    assert piped == only(compare("the river bank", "L0H1", "L0H3", "--json"))
+    assert piped == only(compare("L0H1", "L0H3", "--json", stdin="the river bank"))
+
+
+def test_nearest_ranks_by_divergence(compare) -> None:
+    found = document(compare(TEXT, "--nearest", "L0H1", "--json"), "nearest")
+    assert found["head"]["name"] == "L0H1"
+    bits = [near["divergence"] for near in found["nearest"]]
+    assert bits == sorted(bits)
+    assert {near["name"] for near in found["nearest"]} == {"L0H0", "L0H2", "L0H3"}
+    for near in found["nearest"]:
+        one = only(compare(TEXT, "L0H1", near["name"], "--json"))
+        for figure in ("divergence", "cosine", "pearson"):
+            assert near[figure] == one[figure]
+    assert len(document(compare(TEXT, "--nearest", "L0H1", "--top", 2, "--json"), "nearest")[
+        "nearest"
+    ]) == 2  # fmt: skip
+
+
+def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove) -> None:
+    args = (TEXT, "--nearest", "L0H0", "-m", tiny_glove, "-m", other)
+    found = document(compare(*args, "--json"), "nearest")
+    assert found["nearest"][0]["name"] == "L0H3"
+    assert found["nearest"][0]["divergence"] == pytest.approx(0, abs=1e-9)
+    assert len(found["nearest"]) == 4
+    shown = compare(*args).stdout
+    assert "of  L0H0" in shown and "among the heads of other" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([TEXT, "L0H1"], "There is one thing only"),
+        ([TEXT, "more text", "L0H1"], "a second goes with --with"),
+        ([TEXT, "L0H1", "L0H9"], "No head 9: this model has 0 to 3."),
+        ([TEXT, "L0H1", "L3"], "No layer 3"),
+        ([TEXT, "L0H1", "L0H2", "--with", "a", "--with", "b"], "3 texts do not pair up"),
+        ([TEXT, "L0H1", "--weighting", "soft"], "No weighting 'soft': softmax, hard, linear."),
+        (["the bank", "--with", "a mango tree", "L0H1"], "no word in common"),
+        ([TEXT, "L0H1", "L0H2", "-o", "x.csv"], "x.csv cannot be written"),
+        ([TEXT, "--nearest", "3"], "--nearest 3: write L0H3"),
+        ([TEXT, "L0H2", "--nearest", "L0H1"], "--nearest takes its own head"),
+        ([TEXT, "--nearest", "L0H1", "--fail-above", "1"], "not with --nearest"),
+        (["a.json", "b.json", "-m", "glove"], "leave out -m"),
+        ([TEXT, *["L0H0"] * 27], "27 things are too many"),
+    ],
+)
+def test_what_cannot_be_is_one_line(compare, args, said) -> None:
+    found = compare(*args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_files_that_cannot_be_read(compare, qkv, tiny_glove, tmp_path) -> None:
+    found = compare("no.json", "L0H1", "L0H2")
+    assert (found.code, found.stdout) == (1, "")
+    assert found.stderr == "qkv: no.json cannot be read: No such file or directory.\n"
+    (tmp_path / "broken.json").write_text("{")
+    assert "broken.json: This is no JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
+    lines = tmp_path / "two.jsonl"
+    qkv("attend", "-m", tiny_glove, "--lines", "-o", lines, stdin="the bank\nthe tree\n")
+    assert "two.jsonl holds 2 texts" in compare(lines, "L0H1", "L0H2").stderr
+
+
+def test_writes_a_file(compare, tmp_path) -> None:
+    compare(TEXT, "L0H1", "L0H3", "-o", tmp_path / "c.json")
+    VALID["compare"].validate(json.loads((tmp_path / "c.json").read_text()))
+    compare(TEXT, "L0H1", "L0H3", "-o", tmp_path / "c.txt")
+    assert "B - A" in (tmp_path / "c.txt").read_text()

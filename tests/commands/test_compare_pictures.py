@@ -1,0 +1,126 @@
+"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between.
+
+`QKV_RECORD=1 pytest tests/commands/test_compare_pictures.py` writes the recordings anew: look at
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from qkv_cli.analysis.compare import compare
+from qkv_cli.analysis.nearest import nearest
+from qkv_cli.commands.output import Look
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.compare import ROWS, ComparePicture
+from qkv_cli.render.nearest import NearestTable
+from qkv_cli.views import HeadMap, HeadMaps
+
+RECORDED = Path(__file__).parents[1] / "golden" / "compare"
+INFO = ModelInfo("hand", "word-vectors", 1, 8, 8, 2, 9, "made by hand")
+SHORT, LONGER = "the river bank", "the \x1b[31m muddy river bank"
+
+
+def maps(text: str, head: int, *, masked: bool = True) -> HeadMaps:
+    """Rows that sum to 1, in eighths at most, so that every machine draws the same."""
+    words = text.split()
+    tokens = [Token(i, w, w, i, i, i + 1) for i, w in enumerate(words)]
+    n = len(words)
+    pattern = np.zeros((n, n), np.float32)
+    for i in range(n):
+        for step, weight in ((1, 0.5), (2, 0.375), (1 + head, 0.125)):
+            pattern[i, (i + step) % n] += weight
+    scores = np.where(np.eye(n) > 0, -np.inf, 0) if masked else np.zeros((n, n))
+    m = HeadMap(f"L0H{head}", "self", 0, head, np.where(scores < 0, 0, pattern), scores)
+    return HeadMaps(INFO, "softmax", False, text, None, tokens, tokens, [m])
+
+
+PAIRS = {
+    "heads": (maps("the mango and the apple are fruits", 0),
+              maps("the mango and the apple are fruits", 3)),
+    "texts": (maps(SHORT, 0), maps(LONGER, 1)),
+    "same": (maps(SHORT, 0), maps(SHORT, 0)),
+    "weightings": (maps(SHORT, 0), replace(maps(SHORT, 1), weighting="linear", causal=True)),
+    "long": (maps(" ".join(f"w{i}" for i in range(60)), 1),
+             maps(" ".join(f"w{i}" for i in range(60)), 5)),
+}  # fmt: skip
+PLAIN = [("heads", 40), ("heads", 80), ("heads", 200), ("texts", 80), ("same", 80)]
+PLAIN += [("weightings", 80), ("long", 80), ("texts", 30)]
+
+
+def draw(name: str, look: Look) -> str:
+    c = compare(*PAIRS[name])
+    return look.text(lambda theme: ComparePicture(c, ("A", "B"), theme))
+
+
+def recorded(name: str, found: str) -> str:
+    path = RECORDED / f"{name}.txt"
+    if os.environ.get("QKV_RECORD"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8", newline="\n")
+    return path.read_bytes().decode()
+
+
+@pytest.mark.parametrize(("name", "width"), PLAIN)
+def test_without_colour(name: str, width: int) -> None:
+    found = draw(name, Look(color="never", width=width))
+    assert found == recorded(f"{name}-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+@pytest.mark.parametrize("background", ["dark", "light"])
+def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    found = draw("heads", Look(color="always", background=background, width=80))
+    assert found == recorded(f"colour-{background}", found)
+    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
+
+
+def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
+    one, other = PAIRS["heads"]
+    half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
+    c = compare(one, replace(other, maps=[half]))
+    look = Look(color="never", width=80)
+    found = look.text(lambda theme: ComparePicture(c, ("A", "B"), theme))
+    top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
+    assert f"one scale for all maps: .{round(100 * top)} is the largest" in found
+    most = np.nanmax(np.abs(c.difference))
+    assert f"the scale: .{round(100 * most)} is the largest" in found
+    assert "0 is in the middle of the bar" in found
+
+
+def test_of_a_long_text_the_rows_that_differ_most() -> None:
+    found = draw("long", Look(color="never", width=80))
+    part = found.partition(f"the {ROWS} queries that differ most")[2]
+    told = re.findall(r"^  w(\d+) ", part.partition("what differs most")[0], flags=re.M)
+    assert len(told) == ROWS
+    assert list(map(int, told)) == sorted(map(int, told))
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_the_nearest(width: int) -> None:
+    own = maps(SHORT, 0)
+    others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
+    near = nearest(own, others)
+    look = Look(color="never", width=width)
+    found = look.text(lambda theme: NearestTable(own, others, near, theme))
+    assert found == recorded(f"nearest-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+def test_no_other_head() -> None:
+    own = maps(SHORT, 0)
+    look = Look(color="never", width=80)
+    assert nearest(own, own) == []
+    assert "there is no other head" in look.text(lambda theme: NearestTable(own, own, [], theme))
