@@ -46,28 +46,16 @@ def attend(
     look = Look(color, palette, background, width)
     texts = read_texts(text, file, lines=lines)
 
-    from qkv_cli.commands.maps import head_maps
+    from qkv_cli.commands.maps import Reading, head_maps
     from qkv_cli.loading import load
     from qkv_cli.render.attention import attention
     from qkv_cli.store.catalogue import find
 
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
+    reading = Reading(second, weighting, causal, block, hide, words, window)
     results = (
-        head_maps(
-            loaded,
-            one,
-            second,
-            layers=layer or (),
-            heads=head or (),
-            weighting=weighting,
-            causal=causal,
-            block=block,
-            mean=mean,
-            hide=hide,
-            words=words,
-            window=window,
-        )
+        head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
         for one in texts
     )
     target.send_maps(

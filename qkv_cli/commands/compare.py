@@ -13,7 +13,7 @@ import typer
 
 from qkv_cli.commands import options
 from qkv_cli.commands.output import Look, Target, note
-from qkv_cli.commands.sides import HEAD, Reading, Side, maps_of, read, sides
+from qkv_cli.commands.sides import HEAD, Side, maps_of, read, sides
 from qkv_cli.commands.texts import checked
 from qkv_cli.errors import UsageError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.analysis.compare import Comparison
+    from qkv_cli.commands.maps import Reading
     from qkv_cli.loading import LoadedModel
     from qkv_cli.render.theme import Theme
 
@@ -118,8 +119,11 @@ def compare(
     if target.kind not in ("text", "json"):
         raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
     look = Look(color, palette, background, width)
+
+    from qkv_cli.commands.maps import Reading
+
     second = None if source is None else checked(source, "The source")
-    reading = Reading(second, block, causal, hide, words, window)
+    reading = Reading(second, "softmax", causal, block, hide, words, window)
     default = os.environ.get("QKV_MODEL") or "glove"
     found = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:

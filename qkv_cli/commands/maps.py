@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qkv_cli.analysis.merge import hide_special, merge_words
@@ -16,47 +16,66 @@ if TYPE_CHECKING:
     from qkv_cli.loading import BlockName, LoadedModel
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a text is read, whichever maps of it are looked at.
+
+    Attributes:
+        source: A second text, which the keys are of.
+        hide, words: See `hide_special` and `merge_words`.
+        window: START:STOP, see `windowed`.
+    """
+
+    source: str | None = None
+    weighting: Weighting = "softmax"
+    causal: bool = False
+    block: BlockName | None = None
+    hide: bool = False
+    words: bool = False
+    window: str | None = None
+
+    def of(self, maps: HeadMaps) -> HeadMaps:
+        """The tokens that are to be seen."""
+        maps = hide_special(maps) if self.hide else maps
+        maps = merge_words(maps) if self.words else maps
+        return maps if self.window is None else windowed(maps, self.window)
+
+
 def head_maps(
     loaded: LoadedModel,
     text: str,
-    source: str | None = None,
+    reading: Reading,
     *,
     layers: Sequence[str] = (),
     heads: Sequence[str] = (),
-    weighting: Weighting = "softmax",
-    causal: bool = False,
-    block: BlockName | None = None,
     mean: bool = False,
-    hide: bool = False,
-    words: bool = False,
-    window: str | None = None,
 ) -> HeadMaps:
     """Run a text through a model as far as its last chosen layer; report its unknown words.
 
     Args:
         layers, heads: See `Selection.parse`.
-        hide, words: See `hide_special` and `merge_words`.
         mean: The average of each layer's chosen heads in their place.
-        window: START:STOP, see `windowed`.
     """
-    info = loaded.info
-    run = loaded.read(text, source, block=block, weighting=weighting, causal=causal)
+    run = loaded.read(
+        text,
+        reading.source,
+        block=reading.block,
+        weighting=reading.weighting,
+        causal=reading.causal,
+    )
     n_layers, n_heads = run.shape
     chosen = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
-    report_unknown((*run.queries, *run.keys), info.name)
+    report_unknown((*run.queries, *run.keys), loaded.info.name)
     maps = select(run.layers, chosen, run.block)
-    maps = average(maps) if mean else maps
     found = HeadMaps(
-        replace(info, n_layers=n_layers, n_heads=n_heads),
-        weighting,
+        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        reading.weighting,
         run.causal,
         run.text,
         run.source,
         run.queries,
         run.keys,
-        maps,
+        average(maps) if mean else maps,
         run.notes,
     )
-    found = hide_special(found) if hide else found
-    found = merge_words(found) if words else found
-    return found if window is None else windowed(found, window)
+    return reading.of(found)

@@ -49,11 +49,12 @@ def render(
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
 
-    from qkv_cli.analysis.merge import hide_special, merge_words
+    from qkv_cli.commands.maps import Reading
     from qkv_cli.export.attention import read
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
-    from qkv_cli.views import windowed
+
+    reading = Reading(hide=hide, words=words, window=window)
 
     def results() -> Iterator[HeadMaps]:
         for path in files:
@@ -64,9 +65,7 @@ def render(
                 raise InputError(f"{path}: {error}") from error
             for maps in found:
                 chosen = choose(maps, layer or (), head or (), mean=mean)
-                chosen = hide_special(chosen) if hide else chosen
-                chosen = merge_words(chosen) if words else chosen
-                yield chosen if window is None else windowed(chosen, window)
+                yield reading.of(chosen)
 
     target.send_maps(
         results(), look, lambda maps, theme: attention(maps, theme, values=values, links=links)

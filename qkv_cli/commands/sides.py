@@ -13,25 +13,13 @@ from qkv_cli.commands.texts import checked, read_bytes, read_text
 from qkv_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from qkv_cli.commands.options import BlockChoice
+    from qkv_cli.commands.maps import Reading
     from qkv_cli.core.attention import Weighting
     from qkv_cli.loading import LoadedModel
     from qkv_cli.views import HeadMaps
 
 HEAD = re.compile(r"([Ll]-?\d+)([Hh](?:-?\d+|\*))?")
 SAVED = (".json", ".jsonl", ".npz")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How texts are read, the same on every side."""
-
-    source: str | None = None
-    block: BlockChoice | None = None
-    causal: bool = False
-    hide: bool = False
-    words: bool = False
-    window: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +119,12 @@ def maps_of(
 
     if side.model not in models:
         models[side.model] = load(find(side.model))
-    return head_maps(
-        models[side.model],
-        side.of,
-        reading.source,
-        layers=layers,
-        heads=heads,
-        weighting=side.weighting,
-        causal=reading.causal,
-        block=reading.block,
-        hide=reading.hide,
-        words=reading.words,
-        window=reading.window,
-    )
+    how = replace(reading, weighting=side.weighting)
+    return head_maps(models[side.model], side.of, how, layers=layers, heads=heads)
 
 
 def _of_file(path: Path, reading: Reading) -> HeadMaps:
-    from qkv_cli.analysis.merge import hide_special, merge_words
     from qkv_cli.export.attention import read as read_maps
-    from qkv_cli.views import windowed
 
     data = read_bytes(path)
     try:
@@ -158,10 +133,7 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
         raise InputError(f"{path}: {error}") from error
     if len(found) != 1:
         raise InputError(f"{path} holds {len(found)} texts; one is compared.")
-    [maps] = found
-    maps = hide_special(maps) if reading.hide else maps
-    maps = merge_words(maps) if reading.words else maps
-    return maps if reading.window is None else windowed(maps, reading.window)
+    return reading.of(found[0])
 
 
 def _name(head: str | None) -> str:
