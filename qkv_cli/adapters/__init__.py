@@ -14,6 +14,7 @@ from qkv_cli.errors import CheckpointError, UsageError
 
 # By `model_type` in config.json: the module, imported when it is needed, and its function.
 ADAPTERS = {
+    "albert": "albert",
     "bert": "bert",
     "bloom": "bloom",
     "camembert": "roberta",
@@ -27,6 +28,7 @@ ADAPTERS = {
     "llama": "llama",
     "marian-binary": "marian_binary",
     "mistral": "llama",
+    "mpnet": "mpnet",
     "mt5": "t5",
     "olmo2": "olmo2",
     "opt": "opt",

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.encoder import LayerNames, post_norm_block
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Places, Stack
+from qkv_cli.core.model import Block, Blocks, Embedding, Model, Places, Stack
 
 _EPS = 1e-12  # in the code, not in the config
+_NAMES = LayerNames(
+    q="attention.q_lin",
+    k="attention.k_lin",
+    v="attention.v_lin",
+    o="attention.out_lin",
+    attn_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    mlp_norm="output_layer_norm",
+)
 
 
 def distilbert(config: Config, tensors: Tensors) -> Model:
@@ -17,25 +28,14 @@ def distilbert(config: Config, tensors: Tensors) -> Model:
     for said_by_tensors in ("hidden_dim", "max_position_embeddings", "sinusoidal_pos_embds"):
         config.get(said_by_tensors)
 
-    def block(layer: Tensors) -> Block:
-        q, k, v, o = (layer.linear(f"attention.{name}_lin") for name in ("q", "k", "v", "out"))
-        return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5),
-            mlp=MLP(layer.linear("ffn.lin1"), layer.linear("ffn.lin2"), act),
-            norms=Norms(
-                resid_mid=layer.layer_norm("sa_layer_norm", _EPS),
-                resid_post=layer.layer_norm("output_layer_norm", _EPS),
-            ),
-        )
+    def block(i: int) -> Block:
+        layer = t / f"transformer.layer.{i}"
+        return post_norm_block(layer, _NAMES, d_head=d_head, act=act, eps=_EPS)
 
     e = t / "embeddings"
     return Model(
         embed=Embedding(e.stored("word_embeddings.weight")),
         places={"encoder": Places(e["position_embeddings.weight"])},
         embed_norms={"encoder": e.layer_norm("LayerNorm", _EPS)},
-        stacks={
-            "encoder": Stack(
-                [block(t / f"transformer.layer.{i}") for i in range(config["n_layers"])]
-            )
-        },
+        stacks={"encoder": Stack(Blocks(config["n_layers"], block))},
     )

@@ -10,5 +10,5 @@ from qkv_cli.core.model import Model
 
 def roberta(config: Config, tensors: Tensors) -> Model:
     tensors.pass_over("*pooler.*", "lm_head.*", "classifier.*", "qa_outputs.*", "*.position_ids")
-    first = config.get("pad_token_id", 1) + 1
-    return post_norm_encoder(config, tensors.inner("roberta"), first_position=first)
+    padding = config.get("pad_token_id", 1)
+    return post_norm_encoder(config, tensors.inner("roberta"), padding=padding)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Activation, Array, Stored, float32, relu, sigmoid
 from qkv_cli.core.attention import (
@@ -272,18 +273,25 @@ class Places:
 
     positions: Array | None = None  # [n_ctx, d_model]
     types: Array | None = None  # [n_types, d_model]
+    padding: int | None = None  # an id that takes no place: rows are counted on from its own
 
-    def __call__(self, x: Array, types: Sequence[int]) -> Array:
-        n_pos = len(x)
+    def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
         if self.positions is not None:
-            if n_pos > len(self.positions):
-                raise InputError(
-                    f"The text has {n_pos:,} tokens; this model has {len(self.positions):,} places."
-                )
-            x = x + self.positions[:n_pos]
+            x = x + self.positions[self._rows(ids, len(self.positions))]
         if self.types is not None:
-            x = x + self.types[list(types) or [0] * n_pos]
+            x = x + self.types[list(types) or [0] * len(ids)]
         return x
+
+    def _rows(self, ids: Sequence[int], n_rows: int) -> NDArray[np.intp]:
+        rows, n_places = np.arange(len(ids)), n_rows
+        if self.padding is not None:
+            taken = np.asarray(ids) != self.padding
+            rows, n_places = self.padding + taken.cumsum() * taken, n_rows - self.padding - 1
+        if len(ids) > n_places:
+            raise InputError(
+                f"The text has {len(ids):,} tokens; this model has {n_places:,} places."
+            )
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +379,7 @@ class Model:
         if self.embed_scale != 1.0:
             x = np.float32(self.embed_scale) * x
         if name in self.places:
-            x = self.places[name](x, types)
+            x = self.places[name](x, ids, types)
         x = _maybe(self.embed_norms.get(name), x)
         return x if self.embed_out is None else self.embed_out(x)
 

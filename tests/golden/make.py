@@ -18,7 +18,8 @@ import torch
 import transformers as tr
 
 HERE = Path(__file__).parent / "checkpoints"
-N_TOKENS, N_TARGET = 24, 20
+N_TOKENS, N_TARGET, N_FIRST = 24, 20, 14
+PADDED = ("roberta", "xlm-roberta", "mpnet")  # their padding takes no place, even inside a text
 
 
 def ids(n: int) -> list[int]:
@@ -34,6 +35,7 @@ BERT = {
     "max_position_embeddings": 40,
     "layer_norm_eps": 1e-2,
 }
+ALBERT = BERT | {"embedding_size": 12, "hidden_act": "relu"}
 GPT2 = {
     "vocab_size": 64,
     "n_embd": 16,
@@ -100,6 +102,14 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "xlm-roberta": (tr.XLMRobertaConfig, tr.XLMRobertaModel, BERT | {"pad_token_id": 3}),
     "camembert": (tr.CamembertConfig, tr.CamembertModel, BERT | {"pad_token_id": 1}),
     "electra": (tr.ElectraConfig, tr.ElectraModel, BERT | {"embedding_size": 12}),
+    "electra-plain": (tr.ElectraConfig, tr.ElectraModel, BERT | {"embedding_size": 16}),
+    "albert": (tr.AlbertConfig, tr.AlbertModel, ALBERT | {"num_hidden_layers": 3}),
+    "albert-groups": (
+        tr.AlbertConfig,
+        tr.AlbertModel,
+        ALBERT | {"num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2},
+    ),
+    "mpnet": (tr.MPNetConfig, tr.MPNetModel, BERT),
     "gpt2": (tr.GPT2Config, tr.GPT2Model, GPT2),
     "gpt2-by-layer": (
         tr.GPT2Config,
@@ -213,6 +223,10 @@ def make(name: str) -> None:
     given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
     if config.is_encoder_decoder:
         given["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
+    if getattr(config, "type_vocab_size", 0) > 1:
+        given["token_type_ids"] = torch.tensor([[int(i >= N_FIRST) for i in range(N_TOKENS)]])
+    if name in PADDED:
+        given["input_ids"][0, 5] = config.pad_token_id
     with torch.no_grad():
         out = model(**given, output_attentions=True)
     blocks = {

@@ -27,7 +27,9 @@ def read_all(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("case", ["bert", "gpt2", "llama-yarn", "t5", "gemma2", "gpt_neox"])
+@pytest.mark.parametrize(
+    "case", ["bert", "albert-groups", "gpt2", "llama-yarn", "t5", "gemma2", "gpt_neox"]
+)
 def test_no_value_breaks_it(tmp_path: Path, case: str) -> None:
     folder = tmp_path / case
     shutil.copytree(GOLDEN / case, folder)

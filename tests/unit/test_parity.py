@@ -34,8 +34,9 @@ def compare(case: str, config: dict[str, Any]) -> None:
     inputs = [expected["input_ids"].tolist()]
     if "decoder_input_ids" in expected:
         inputs.append(expected["decoder_input_ids"].tolist())
+    types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     compared = 0
-    for layer in model.layers(*inputs):
+    for layer in model.layers(*inputs, types=types):
         block = layer.stack if len(inputs) == 2 else "attn"
         for trace, called in ((layer.attn, block), (layer.cross, "cross")):
             if trace is None:

@@ -1,0 +1,30 @@
+"""MPNet: BERT with a bias by distance that all layers share, and no token types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qkv_cli.adapters.encoder import LayerNames, post_norm_encoder
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import Buckets, Model
+
+_NAMES = LayerNames(
+    q="attention.attn.q",
+    k="attention.attn.k",
+    v="attention.attn.v",
+    o="attention.attn.o",
+    attn_norm="attention.LayerNorm",
+)
+# In the code, not in the config.
+_PADDING, _N_BUCKETS, _MAX_DISTANCE = 1, 32, 128
+
+
+def mpnet(config: Config, tensors: Tensors) -> Model:
+    tensors.pass_over("*pooler.*", "lm_head.*", "classifier.*", "qa_outputs.*", "*.position_ids")
+    config.one_of("relative_attention_num_buckets", (_N_BUCKETS,), _N_BUCKETS)
+    t = tensors.inner("mpnet")
+    table = t["encoder.relative_attention_bias.weight"]
+    model = post_norm_encoder(config, t, names=_NAMES, padding=_PADDING)
+    encoder = replace(model.stacks["encoder"], buckets=Buckets(table, _MAX_DISTANCE))
+    return replace(model, stacks={"encoder": encoder})
