@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, relu
+from qkv_cli.core.arrays import relu
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import (
@@ -26,7 +26,9 @@ from qkv_cli.core.model import (
     Norms,
     Places,
     Stack,
+    Unembedding,
 )
+from qkv_cli.core.positions import sinusoids
 
 _EPS = 1e-9
 _IMPLEMENTED = {
@@ -90,8 +92,9 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
             ),
         )
 
-    places = Places(sinusoids(MAX_PLACES, d_model))
-    logits = Linear(t["Wemb"].T, t["decoder_ff_logit_out_b"].reshape(-1))
+    half = d_model // 2
+    rate = np.exp(np.arange(half) * -(np.log(10_000) / (half - 1)))
+    places = Places(sinusoids(MAX_PLACES, rate))
     return Model(
         embed=Embedding(t.stored("Wemb"), blank=True),
         embed_scale=d_model**0.5,
@@ -100,13 +103,5 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
             "encoder": Stack(Blocks(config["enc-depth"], encoder)),
             "decoder": Stack(Blocks(config["dec-depth"], decoder), causal=True),
         },
-        unembed=logits,
+        unembed=Unembedding(t.stored("Wemb"), t.stored("decoder_ff_logit_out_b")),
     )
-
-
-def sinusoids(n: int, d_model: int) -> Array:
-    """[n, d_model]: all the sines, then all the cosines, over log-spaced wavelengths."""
-    half = d_model // 2
-    rate = np.exp(np.arange(half) * -(np.log(10_000) / (half - 1)))
-    angle = np.arange(n)[:, None] * rate
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)

@@ -89,6 +89,21 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Unembedding:
+    """From the last hidden state to a score for each next token."""
+
+    table: Stored  # [d_vocab, d_model]
+    b: Stored | None = None  # [d_vocab], or [1, d_vocab]
+    scale: float = 1.0  # of the hidden state
+
+    def linear(self) -> Linear:
+        """The whole of it as float32."""
+        W = float32(self.table).T
+        b = None if self.b is None else float32(self.b).reshape(-1)
+        return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     q: Linear  # [d_model, n_heads * d_head]
     k: Linear  # [d_model, n_kv_heads * d_head]
@@ -302,7 +317,8 @@ class Model:
     embed_scale: float = 1.0
     embed_norms: Mapping[StackName, Norm] = field(default_factory=dict)
     embed_out: Linear | None = None  # from the embedding's size to d_model
-    unembed: Linear | None = None  # from the last hidden state to a score for each next token
+    decoder_embed: Embedding | None = None  # where a decoder has one of its own
+    unembed: Unembedding | None = None
     between_texts: Model | None = None  # how the same heads read a second text, if they can
 
     def layers(
@@ -346,12 +362,12 @@ class Model:
         for layer in self.layers(ids):
             memory = layer.resid_post
         memory = _maybe(self.stacks["encoder"].final_norm, memory) if memory is not None else None
-        written = [start]
+        unembed, written = self.unembed.linear(), [start]
         while len(written) <= n_max:
             for layer in self._stack("decoder", written, memory):
                 last = layer.resid_post[-1:]
             last = _maybe(self.stacks["decoder"].final_norm, last)
-            token = int(self.unembed(last)[0].argmax())
+            token = int(unembed(last)[0].argmax())
             if token == end:
                 break
             written.append(token)
@@ -375,7 +391,8 @@ class Model:
             resid = layer.resid_post
 
     def _embed(self, name: StackName, ids: Sequence[int], types: Sequence[int]) -> Array:
-        x = self.embed(ids)
+        own = self.decoder_embed if name == "decoder" else None
+        x = (own or self.embed)(ids)
         if self.embed_scale != 1.0:
             x = np.float32(self.embed_scale) * x
         if name in self.places:

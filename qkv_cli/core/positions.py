@@ -59,6 +59,16 @@ def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> 
     return table[bucket].transpose(2, 0, 1)
 
 
+def sinusoids(n: int, rate: Array) -> Array:
+    """[n, 2 * len(rate)]: all the sines of position times rate, then all the cosines.
+
+    Vaswani et al. 2017 (arXiv 1706.03762), section 3.5, but for the order; computed in the
+    precision of `rate`.
+    """
+    angle = np.arange(n, dtype=rate.dtype)[:, None] * rate
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
 def offset_bias(table: Array, n: int) -> Array:
     """A learned bias per clipped offset, [2 * clip + 1, n_heads] -> [n_heads, n, n].
 

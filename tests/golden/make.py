@@ -67,6 +67,22 @@ T5 = {
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 16,
 }
+BART = {
+    "vocab_size": 64,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 20,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
 NEOX = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -82,6 +98,7 @@ def rope(kind: str, **settings: Any) -> dict[str, Any]:
     return LLAMA | {"rope_parameters": {"rope_type": kind, "rope_theta": 500.0, **settings}}
 
 
+GREEDY = {"num_beams": 1, "do_sample": False, "max_new_tokens": 16}
 LONG = {"short_factor": [1.1, 1.3, 1.5, 1.7], "long_factor": [2.0, 3.0, 4.0, 5.0]}
 CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "bert": (tr.BertConfig, tr.BertModel, BERT),
@@ -204,6 +221,38 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "t5": (tr.T5Config, tr.T5Model, T5),
     "t5-gated": (tr.T5Config, tr.T5Model, T5 | {"feed_forward_proj": "gated-gelu"}),
     "mt5": (tr.MT5Config, tr.MT5Model, T5),
+    "bart": (tr.BartConfig, tr.BartModel, BART | {"activation_function": "gelu_new"}),
+    "bart-writes": (
+        tr.BartConfig,
+        tr.BartForConditionalGeneration,
+        BART | {"scale_embedding": True},
+    ),
+    "mbart": (tr.MBartConfig, tr.MBartModel, BART | {"activation_function": "relu"}),
+    "mbart-writes": (
+        tr.MBartConfig,
+        tr.MBartForConditionalGeneration,
+        BART | {"scale_embedding": True},
+    ),
+    "marian": (tr.MarianConfig, tr.MarianModel, BART | {"activation_function": "swish"}),
+    "marian-writes": (tr.MarianConfig, tr.MarianMTModel, BART | {"scale_embedding": True}),
+    "marian-two-tables": (
+        tr.MarianConfig,
+        tr.MarianMTModel,
+        BART | {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 62},
+    ),
+    "pegasus": (tr.PegasusConfig, tr.PegasusModel, BART | {"activation_function": "relu"}),
+    "pegasus-writes": (
+        tr.PegasusConfig,
+        tr.PegasusForConditionalGeneration,
+        BART | {"scale_embedding": True},
+    ),
+    # The padding token stands in the middle of both texts.
+    "m2m_100": (tr.M2M100Config, tr.M2M100Model, BART | {"pad_token_id": ids(6)[5]}),
+    "m2m_100-writes": (
+        tr.M2M100Config,
+        tr.M2M100ForConditionalGeneration,
+        BART | {"scale_embedding": False},
+    ),
 }
 
 
@@ -216,6 +265,12 @@ def make(name: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
+        for module in model.modules():
+            # A table that is not saved is computed.
+            if hasattr(module, "create_weight") and model.can_generate():
+                module.weight.copy_(module.create_weight())
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.normal_(0, 0.3)
     folder = HERE / name
     model.save_pretrained(folder)
     for extra in folder.glob("generation_config.json"):
@@ -228,7 +283,7 @@ def make(name: str) -> None:
     if name in PADDED:
         given["input_ids"][0, 5] = config.pad_token_id
     with torch.no_grad():
-        out = model(**given, output_attentions=True)
+        out = model(**given, output_attentions=True, output_hidden_states=True)
     blocks = {
         "attn": getattr(out, "attentions", None),
         "encoder": getattr(out, "encoder_attentions", None),
@@ -241,7 +296,12 @@ def make(name: str) -> None:
         for i, layer in enumerate(layers or ())
     }
     found |= {key: value[0].numpy() for key, value in given.items()}
-    np.savez_compressed(folder / "expected.npz", last=out.last_hidden_state[0].numpy(), **found)
+    last = getattr(out, "last_hidden_state", None)
+    if model.can_generate() and config.is_encoder_decoder:
+        last = out.decoder_hidden_states[-1]
+        written = model.generate(given["input_ids"], **GREEDY)[0]
+        found |= {"logits": out.logits[0].numpy(), "written": written.numpy()}
+    np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **found)
 
 
 def main() -> None:

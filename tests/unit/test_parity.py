@@ -51,6 +51,11 @@ def compare(case: str, config: dict[str, Any]) -> None:
     last = layer.resid_post if norm is None else norm(layer.resid_post)
     size = np.abs(expected["last"]).max()
     np.testing.assert_allclose(last, expected["last"], rtol=0, atol=2e-5 * size)
+    if "logits" in expected:
+        assert model.unembed is not None
+        scores = model.unembed.linear()(last)
+        size = np.abs(expected["logits"]).max()
+        np.testing.assert_allclose(scores, expected["logits"], rtol=0, atol=2e-5 * size)
 
 
 @pytest.mark.parametrize("case", CASES)

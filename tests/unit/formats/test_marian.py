@@ -151,7 +151,7 @@ def test_every_step_by_hand(folder: Path) -> None:
     np.testing.assert_allclose(second.resid_post, last, atol=1e-4)
     logits = last @ w["Wemb"].T + w["decoder_ff_logit_out_b"]
     assert model.unembed is not None
-    np.testing.assert_allclose(model.unembed(second.resid_post), logits, atol=1e-3)
+    np.testing.assert_allclose(model.unembed.linear()(second.resid_post), logits, atol=1e-3)
 
 
 def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
@@ -160,7 +160,7 @@ def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
     while len(found) < 30:
         *_, last = model.layers(ids, found)
         assert model.unembed is not None
-        token = int(model.unembed(last.resid_post[-1:]).argmax())
+        token = int(model.unembed.linear()(last.resid_post[-1:]).argmax())
         if token == 0:
             break
         found.append(token)

@@ -1,0 +1,120 @@
+"""The shape that BART gave to encoder-decoders: LayerNorm, biases, a table that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from qkv_cli.adapters.vocabulary import embeddings, unembedding
+from qkv_cli.core.arrays import Activation
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import (
+    MLP,
+    Attention,
+    Block,
+    Blocks,
+    Model,
+    Norms,
+    Places,
+    Stack,
+    StackName,
+)
+from qkv_cli.core.positions import sinusoids
+
+STACKS: tuple[StackName, StackName] = ("encoder", "decoder")
+_EPS = 1e-5  # in the code, not in the config
+# What fairseq's configs say of the shape is said by the family, or by the tensors.
+_SAID = (
+    "add_bias_logits",
+    "decoder_ffn_dim",
+    "encoder_ffn_dim",
+    "extra_pos_embeddings",
+    "is_decoder",
+    "max_position_embeddings",
+    "normalize_before",
+    "num_hidden_layers",
+    "static_position_embeddings",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What tells one such family from another."""
+
+    pre_norm: bool = False  # norms before the sub-layers and behind the last, or behind each sum
+    embed_norm: bool = False
+    scale_embedding: bool = False  # where the config does not say
+    activation: str = "gelu"  # the same
+
+
+def translator(
+    config: Config, tensors: Tensors, shape: Shape, places: Mapping[StackName, Places]
+) -> Model:
+    """Under model.encoder and model.decoder, or without the first word."""
+    t, d_model = tensors.inner("model"), config["d_model"]
+    tensors.pass_over("*coder.version", "classification_head.*", "qa_outputs.*")
+    act = config.activation("activation_function", shape.activation)
+    for said in _SAID:
+        config.get(said)
+
+    def stack(name: StackName) -> Stack:
+        inner, d_head = t / name, d_model // config[f"{name}_attention_heads"]
+        return Stack(
+            Blocks(
+                config[f"{name}_layers"],
+                lambda i: _block(inner / f"layers.{i}", d_head, act, pre_norm=shape.pre_norm),
+            ),
+            causal=name == "decoder",
+            final_norm=inner.layer_norm("layer_norm", _EPS) if shape.pre_norm else None,
+        )
+
+    embed, decoder_embed = embeddings(t)
+    scaled = config.get("scale_embedding", shape.scale_embedding)
+    return Model(
+        embed=embed,
+        decoder_embed=decoder_embed,
+        embed_scale=d_model**0.5 if scaled else 1.0,
+        places=places,
+        embed_norms={name: (t / name).layer_norm("layernorm_embedding", _EPS) for name in STACKS}
+        if shape.embed_norm
+        else {},
+        stacks={name: stack(name) for name in STACKS},
+        unembed=unembedding(config, tensors, t),
+    )
+
+
+def _block(layer: Tensors, d_head: int, act: Activation, *, pre_norm: bool) -> Block:
+    """A layer; one of a decoder has an `encoder_attn` too."""
+    crosses = "encoder_attn.q_proj.weight" in layer
+
+    def attention(name: str) -> Attention:
+        q, k, v, o = (layer.linear(f"{name}.{part}_proj") for part in ("q", "k", "v", "out"))
+        return Attention(q, k, v, o, d_head, d_head**-0.5)
+
+    attn, mlp = (layer.layer_norm(f"{name}_layer_norm", _EPS) for name in ("self_attn", "final"))
+    cross = layer.layer_norm("encoder_attn_layer_norm", _EPS) if crosses else None
+    return Block(
+        attn=attention("self_attn"),
+        cross=attention("encoder_attn") if crosses else None,
+        mlp=MLP(layer.linear("fc1"), layer.linear("fc2"), act),
+        norms=Norms(attn_in=attn, cross_in=cross, mlp_in=mlp)
+        if pre_norm
+        else Norms(resid_mid=attn, cross_out=cross, resid_post=mlp),
+    )
+
+
+def learned_places(tensors: Tensors) -> dict[StackName, Places]:
+    """Rows of a table each; the first two are spare, as fairseq's were for padding."""
+    t = tensors.inner("model")
+    return {name: Places((t / name)["embed_positions.weight"][2:]) for name in STACKS}
+
+
+def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
+    """Marian's wavelengths, by pairs of dimensions; some files hold the table itself."""
+    t, n_ctx = tensors.inner("model"), config.get("max_position_embeddings", 1024)
+    rate = 10_000.0 ** (-np.arange(0, config["d_model"], 2) / config["d_model"])
+    stored = {name: (t / name).optional("embed_positions.weight") for name in STACKS}
+    return {name: Places(sinusoids(n_ctx, rate) if w is None else w) for name, w in stored.items()}
