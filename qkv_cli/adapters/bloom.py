@@ -5,7 +5,7 @@ from __future__ import annotations
 from qkv_cli.core.arrays import gelu_tanh
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Stack
+from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Stack
 
 
 def bloom(config: Config, tensors: Tensors) -> Model:
@@ -34,7 +34,7 @@ def bloom(config: Config, tensors: Tensors) -> Model:
         embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", eps)},
         stacks={
             "decoder": Stack(
-                blocks=[block(t / f"h.{i}") for i in range(config["n_layer"])],
+                blocks=Blocks(config["n_layer"], lambda i: block(t / f"h.{i}")),
                 causal=True,
                 alibi=n_heads,
                 final_norm=t.layer_norm("ln_f", eps),

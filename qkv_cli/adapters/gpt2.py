@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Places, Stack
+from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Places, Stack
 
 
 def gpt2(config: Config, tensors: Tensors) -> Model:
@@ -38,7 +38,7 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
         places={"decoder": Places(t["wpe.weight"])},
         stacks={
             "decoder": Stack(
-                blocks=[block(i) for i in range(config["n_layer"])],
+                blocks=Blocks(config["n_layer"], block),
                 causal=True,
                 final_norm=t.layer_norm("ln_f", eps),
             )

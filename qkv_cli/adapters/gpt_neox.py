@@ -5,7 +5,7 @@ from __future__ import annotations
 from qkv_cli.adapters.rope import rotary_of
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Stack
+from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Stack
 
 
 def gpt_neox(config: Config, tensors: Tensors) -> Model:
@@ -41,7 +41,7 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
         embed=Embedding(t.stored("embed_in.weight")),
         stacks={
             "decoder": Stack(
-                blocks=[block(t / f"layers.{i}") for i in range(config["num_hidden_layers"])],
+                blocks=Blocks(config["num_hidden_layers"], lambda i: block(t / f"layers.{i}")),
                 causal=True,
                 final_norm=t.layer_norm("final_layer_norm", eps),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Stack
+from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Stack
 from qkv_cli.core.rotary import Rotary, default
 
 
@@ -12,7 +12,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
     tensors.pass_over("lm_head.*", "*.attn.bias", "*.attn.masked_bias", "*embed_positions")
     d_head, eps = config["n_embd"] // config["n_head"], config["layer_norm_epsilon"]
-    frequencies = default(config.get("rotary_dim", d_head), 10_000.0)
+    frequencies = default(config.get("rotary_dim", 64), 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)
     act = config.activation("activation_function")
     config.get("n_inner")
@@ -32,7 +32,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
         embed=Embedding(t.stored("wte.weight")),
         stacks={
             "decoder": Stack(
-                blocks=[block(t / f"h.{i}") for i in range(config["n_layer"])],
+                blocks=Blocks(config["n_layer"], lambda i: block(t / f"h.{i}")),
                 causal=True,
                 final_norm=t.layer_norm("ln_f", eps),
             )
