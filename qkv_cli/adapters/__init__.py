@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Model
+from qkv_cli.core.model import Experts, Model
 from qkv_cli.errors import CheckpointError, UsageError
 
 # By `model_type` in config.json: the module, imported when it is needed, and its function.
@@ -26,6 +27,7 @@ ADAPTERS = {
     "gpt2": "gpt2",
     "gpt_neox": "gpt_neox",
     "gptj": "gptj",
+    "granite": "granite",
     "llama": "llama",
     "m2m_100": "m2m_100",
     "marian": "marian",
@@ -37,9 +39,14 @@ ADAPTERS = {
     "olmo2": "olmo2",
     "opt": "opt",
     "pegasus": "pegasus",
+    "phi": "phi",
+    "phi3": "phi3",
     "qwen2": "llama",
     "qwen3": "llama",
     "roberta": "roberta",
+    "smollm3": "smollm3",
+    "stablelm": "stablelm",
+    "starcoder2": "starcoder2",
     "t5": "t5",
     "word-vectors": "word_vectors",
     "xlm-roberta": "roberta",
@@ -63,8 +70,9 @@ def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
     # Layers are made when they run; a first pass without numbers sees what all of them read.
     config, names = Config(values), tensors.without_numbers()
     for stack in adapter(config, names).stacks.values():
-        for _ in stack.blocks:
-            pass
+        for block in stack.blocks:
+            if isinstance(block.mlp, Experts):
+                deque(block.mlp.each(), 0)
     names.refuse_unread()
     config.refuse_unread()
     model: Model = adapter(Config(values), tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.gated import gated_decoder, head_size, pre_norms
+from qkv_cli.adapters.decoder import head_size, pre_norms, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -14,7 +14,7 @@ def gemma(config: Config, tensors: Tensors) -> Model:
     config.one_of("use_bidirectional_attention", (False,), False)
     # The first files said hidden_act "gelu" and meant what hidden_activation says since.
     config.get("hidden_act")
-    return gated_decoder(
+    return rotary_decoder(
         config,
         tensors,
         act=config.activation("hidden_activation", "gelu_pytorch_tanh"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.gated import gated_decoder, head_size, layer_windows
+from qkv_cli.adapters.decoder import head_size, layer_windows, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -27,8 +27,8 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
             mlp_out=rms("post_feedforward_layernorm"),
         )
 
-    kinds = ["full" if i % 2 else "sliding_attention" for i in range(n_layers)]
-    return gated_decoder(
+    kinds = ["full_attention" if i % 2 else "sliding_attention" for i in range(n_layers)]
+    return rotary_decoder(
         config,
         tensors,
         act=config.activation("hidden_activation", "gelu_pytorch_tanh"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.gated import gated_decoder, head_size, layer_windows, pre_norms
+from qkv_cli.adapters.decoder import head_size, layer_windows, pre_norms, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -12,13 +12,14 @@ from qkv_cli.core.model import Model
 def llama(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
     # Qwen's layers slide from max_window_layers on, if at all; Mistral's all do.
-    slides = config.get("use_sliding_window", True) and config.get("sliding_window") is not None
-    first = config.get("max_window_layers", 0)
-    kinds = ["sliding_attention" if slides and i >= first else "full" for i in range(n_layers)]
+    mistral = config["model_type"] == "mistral"
+    slides = config.get("use_sliding_window", mistral)
+    first = config.get("max_window_layers", 0 if mistral else 28)
+    kinds = [("full", "sliding")[slides and i >= first] + "_attention" for i in range(n_layers)]
     normed = "model.layers.0.self_attn.q_norm.weight" in tensors or (
         "layers.0.self_attn.q_norm.weight" in tensors
     )
-    return gated_decoder(
+    return rotary_decoder(
         config,
         tensors,
         act=config.activation("hidden_act"),
@@ -27,5 +28,5 @@ def llama(config: Config, tensors: Tensors) -> Model:
         windows=layer_windows(config, kinds),
         norms=pre_norms(eps),
         final_norm=lambda t: t.rms_norm("norm", eps),
-        head_norm=(lambda t, name: t.rms_norm(name, eps)) if normed else None,
+        head_norm=(lambda t, of: t.rms_norm(f"{of}_norm", eps)) if normed else None,
     )

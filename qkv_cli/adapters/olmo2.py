@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.gated import gated_decoder, head_size
+from qkv_cli.adapters.decoder import head_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -11,7 +11,7 @@ from qkv_cli.core.model import Model, Norms
 
 def olmo2(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    return gated_decoder(
+    return rotary_decoder(
         config,
         tensors,
         act=config.activation("hidden_act"),
@@ -23,5 +23,5 @@ def olmo2(config: Config, tensors: Tensors) -> Model:
             mlp_out=layer.rms_norm("post_feedforward_layernorm", eps),
         ),
         final_norm=lambda t: t.rms_norm("norm", eps),
-        head_norm=lambda t, name: t.rms_norm(name, eps),
+        head_norm=lambda t, of: t.rms_norm(f"{of}_norm", eps),
     )

@@ -38,15 +38,17 @@ _KNOWN = frozenset(
 )
 
 
-def read_rotary(config: Config, d_head: int, *, share: float = 1.0) -> Rotary:
+def read_rotary(
+    config: Config, d_head: int, *, share: float = 1.0, theta: float = 10_000.0
+) -> Rotary:
     """What turns queries and keys.
 
     Args:
-        share: How much of d_head turns, where the config does not say.
+        share: How much of d_head turns, where the config does not say; and so `theta`.
     """
     old = config.get("rope_scaling", {})
     settings = {**old, **config.get("rope_parameters", {})}
-    settings.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
+    settings.setdefault("rope_theta", config.get("rope_theta", theta))
     share = config.get("partial_rotary_factor", share)
     return rotary_of(settings, config.get("max_position_embeddings", 2048), d_head, share, config)
 
@@ -58,13 +60,15 @@ def rotary_of(
     if unknown := sorted(set(settings) - _KNOWN):
         raise CheckpointError(f"config.json has a rope setting that nothing reads: {unknown[0]}.")
     kind = settings.get("rope_type") or settings.get("type") or "default"
+    if "short_factor" in settings and kind in ("su", "yarn"):
+        kind = "longrope"  # what Phi 3 called it first
     if kind not in TYPES:
         raise CheckpointError(f"rope_type {kind!r} is not implemented; {', '.join(TYPES)} are.")
     d = int(d_head * (settings.get("partial_rotary_factor") or share))
     theta = float(settings["rope_theta"])
     n_known = (
-        settings.get("original_max_position_embeddings")
-        or config.get("original_max_position_embeddings")
+        config.get("original_max_position_embeddings")
+        or settings.get("original_max_position_embeddings")
         or n_max
     )
     if kind == "default":
@@ -115,7 +119,7 @@ def _longrope(
 ) -> Rotary:
     """Ding et al. 2024 (arXiv 2402.13753): one stretch for short texts, another for long ones."""
     short, long = (np.float32(settings[f"{which}_factor"]) for which in ("short", "long"))
-    factor = n_max / n_known if n_max > n_known else settings.get("factor") or 1.0
+    factor = settings.get("factor") or n_max / n_known
     said = settings.get("attention_factor")
     if said is None:
         said = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Activation, Array, Stored, float32, relu, sigmoid
+from qkv_cli.core.arrays import Activation, Array, Stored, float32, relu, sigmoid, softmax
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -75,6 +75,7 @@ class Embedding:
     row_scale: Stored | None = None  # [d_vocab]
     mean: Array | None = None  # [d_model], taken from every row
     blank: bool = False  # whether the id behind the last row is a token of zeros
+    out: Linear | None = None  # from the table's width to d_model, before anything is added
 
     def __call__(self, ids: Sequence[int]) -> Array:
         """[n_pos, d_model], float32."""
@@ -85,7 +86,8 @@ class Embedding:
             x = np.where((rows > last)[:, None], np.float32(0), x)
         if self.row_scale is not None:
             x = x * float32(self.row_scale[rows])[:, None]
-        return x if self.mean is None else x - self.mean
+        x = x if self.mean is None else x - self.mean
+        return x if self.out is None else self.out(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,9 @@ class Attention:
         return int(self.q.W.shape[1]) // self.d_head
 
     def _heads(self, x: Array, norm: Norm | None) -> Array:
-        # A norm is per head (Qwen 3) or over all heads at once (OLMo 2): its width says which.
-        if norm is not None and norm.w is not None and norm.w.shape != (self.d_head,):
+        # A norm is per head (Qwen 3), a weight for each (StableLM), or over all heads at once
+        # (OLMo 2): its width says which.
+        if norm is not None and norm.w is not None and norm.w.shape[-1] != self.d_head:
             x, norm = norm(x), None
         heads = split_heads(x, self.d_head)
         heads = heads if norm is None else norm(heads)
@@ -178,6 +181,33 @@ class MLP:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """MLPs of which each token goes through the few that a router finds likeliest.
+
+    Their outputs are added, weighted by the router's softmax, which is made to sum to 1 over
+    those few: Jiang et al. 2024 (Mixtral, arXiv 2401.04088), section 2.1.
+    """
+
+    router: Linear  # [d_model, n_experts]
+    make: Callable[[int], MLP]  # one at a time lies in memory
+    n_chosen: int
+
+    def __call__(self, x: Array) -> Array:
+        share = softmax(self.router(x))  # [n_pos, n_experts]
+        chosen = (-share).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
+        weight = np.take_along_axis(share, chosen, axis=-1)  # [n_pos, n_chosen]
+        weight /= weight.sum(axis=-1, keepdims=True)
+        out = np.zeros_like(x)
+        for expert in np.unique(chosen):
+            token, rank = np.nonzero(chosen == expert)
+            out[token] += weight[token, rank, None] * self.make(int(expert))(x[token])
+        return out
+
+    def each(self) -> Iterator[MLP]:
+        return map(self.make, range(self.router.W.shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
 class Norms:
     """Every place where a block may normalise: what goes in, what comes out, or the sum."""
 
@@ -198,7 +228,7 @@ class Block:
     attn: Attention | None = None
     cross: Attention | None = None
     recurrent: SSRU | None = None  # in place of self-attention
-    mlp: MLP | None = None
+    mlp: MLP | Experts | None = None
     norms: Norms = Norms()
     parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
     window: int | None = None  # how far self-attention reaches
@@ -206,11 +236,12 @@ class Block:
 
     @property
     def n_bytes(self) -> int:
-        """Of its matrices, as float32."""
+        """Of its matrices, as float32; of experts, one."""
         parts = [self.attn, self.cross]
         linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
-        if self.mlp is not None:
-            linears += [x for x in (self.mlp.up, self.mlp.down, self.mlp.gate) if x is not None]
+        mlp = next(self.mlp.each(), None) if isinstance(self.mlp, Experts) else self.mlp
+        if mlp is not None:
+            linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
         return 4 * sum(linear.W.size for linear in linears)
 
 
@@ -228,6 +259,10 @@ class Blocks(Sequence[Block]):
         if not -self.n_layers <= i < self.n_layers:
             raise IndexError(i)
         return self.make(i % self.n_layers)
+
+    def __iter__(self) -> Iterator[Block]:
+        # An IndexError in the making of a layer is no end of the layers.
+        return map(self.make, range(self.n_layers))
 
 
 @dataclass(frozen=True, slots=True)

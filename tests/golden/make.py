@@ -55,6 +55,11 @@ LLAMA = {
     "rms_norm_eps": 1e-2,
     "head_dim": 8,  # not hidden_size / num_attention_heads
 }
+# Their d_head is hidden_size / num_attention_heads.
+EVEN = {k: v for k, v in LLAMA.items() if k != "head_dim"} | {"hidden_size": 32}
+PHI = {k: v for k, v in EVEN.items() if k != "rms_norm_eps"} | {"layer_norm_eps": 1e-2}
+PHI3 = EVEN | {"pad_token_id": 0}
+STARCODER = {k: v for k, v in EVEN.items() if k != "rms_norm_eps"} | {"norm_epsilon": 1e-2}
 T5 = {
     "vocab_size": 64,
     "d_model": 16,
@@ -197,7 +202,7 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "llama-longrope-short": (
         tr.LlamaConfig,
         tr.LlamaModel,
-        rope("longrope", original_max_position_embeddings=32, factor=2.0, **LONG),
+        rope("longrope", original_max_position_embeddings=32, factor=3.0, **LONG),
     ),
     "mistral": (tr.MistralConfig, tr.MistralModel, LLAMA | {"sliding_window": 5}),
     "qwen2": (
@@ -217,6 +222,83 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         tr.Olmo2Config,
         tr.Olmo2Model,
         {k: v for k, v in LLAMA.items() if k != "head_dim"},
+    ),
+    "phi": (tr.PhiConfig, tr.PhiModel, PHI),
+    "phi-normed": (
+        tr.PhiConfig,
+        tr.PhiModel,
+        PHI
+        | {
+            "qk_layernorm": True,
+            "rope_parameters": {
+                "rope_type": "linear",
+                "factor": 2.0,
+                "rope_theta": 500.0,
+                "partial_rotary_factor": 0.75,
+            },
+        },
+    ),
+    "phi3": (tr.Phi3Config, tr.Phi3Model, PHI3 | {"sliding_window": 5}),
+    "phi3-long": (
+        tr.Phi3Config,
+        tr.Phi3Model,
+        PHI3
+        | {
+            "original_max_position_embeddings": 16,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 500.0,
+                "partial_rotary_factor": 0.75,
+                "short_factor": [1.1, 1.3, 1.5],
+                "long_factor": [2.0, 3.0, 4.0],
+            },
+        },
+    ),
+    "smollm3": (
+        tr.SmolLM3Config,
+        tr.SmolLM3Model,
+        PHI3 | {"no_rope_layer_interval": 2, "rope_parameters": {"rope_theta": 500.0}},
+    ),
+    "smollm3-sliding": (
+        tr.SmolLM3Config,
+        tr.SmolLM3Model,
+        PHI3
+        | {
+            "no_rope_layers": [0, 1, 0],
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
+    ),
+    "granite": (
+        tr.GraniteConfig,
+        tr.GraniteModel,
+        EVEN
+        | {
+            "attention_multiplier": 0.3,
+            "residual_multiplier": 0.4,
+            "embedding_multiplier": 5.0,
+            "logits_scaling": 8.0,
+        },
+    ),
+    "granite-plain": (tr.GraniteConfig, tr.GraniteModel, EVEN | {"attention_bias": True}),
+    "starcoder2": (tr.Starcoder2Config, tr.Starcoder2Model, STARCODER | {"sliding_window": 5}),
+    "starcoder2-unbiased": (
+        tr.Starcoder2Config,
+        tr.Starcoder2Model,
+        STARCODER | {"use_bias": False, "rope_parameters": {"rope_theta": 500.0}},
+    ),
+    "stablelm": (tr.StableLmConfig, tr.StableLmModel, PHI | {"use_qkv_bias": True}),
+    "stablelm-parallel": (
+        tr.StableLmConfig,
+        tr.StableLmModel,
+        PHI
+        | {
+            "use_parallel_residual": True,
+            "qk_layernorm": True,
+            "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 0.5},
+        },
     ),
     "t5": (tr.T5Config, tr.T5Model, T5),
     "t5-gated": (tr.T5Config, tr.T5Model, T5 | {"feed_forward_proj": "gated-gelu"}),
@@ -253,6 +335,15 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         tr.M2M100ForConditionalGeneration,
         BART | {"scale_embedding": False},
     ),
+}
+
+# What the type of their rope was called.
+OLD = {
+    "llama-llama3": "llama3",
+    "phi": None,
+    "phi-normed": "linear",
+    "phi3-long": "su",
+    "stablelm-parallel": None,
 }
 
 
@@ -314,12 +405,16 @@ def main() -> None:
 
 
 def old_spelling() -> None:
-    """The same checkpoint under the config that transformers 4 would have written."""
-    new = json.loads((HERE / "llama-llama3" / "config.json").read_text())
-    settings = new.pop("rope_parameters")
-    new["rope_theta"] = settings.pop("rope_theta")
-    new["rope_scaling"] = settings
-    (HERE / "llama-llama3" / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
+    """The same checkpoints under the configs that transformers 4 would have written."""
+    for name, kind in OLD.items():
+        new = json.loads((HERE / name / "config.json").read_text())
+        settings = new.pop("rope_parameters")
+        for setting in ("rope_theta", "partial_rotary_factor"):
+            if setting in settings:
+                new[setting] = settings.pop(setting)
+        settings.pop("rope_type")
+        new["rope_scaling"] = None if kind is None else {"type": kind, **settings}
+        (HERE / name / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from qkv_cli.formats.safetensors import open_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
+OLD = sorted(path.parent.name for path in GOLDEN.glob("*/config.4.json"))
 CLOSE = 1e-5
 
 
@@ -63,8 +64,9 @@ def test_attention_and_last_hidden_state(case: str) -> None:
     compare(case, config_of(case))
 
 
-def test_the_old_spelling_of_rope() -> None:
-    compare("llama-llama3", config_of("llama-llama3", "config.4.json"))
+@pytest.mark.parametrize("case", OLD)
+def test_the_old_spelling_of_rope(case: str) -> None:
+    compare(case, config_of(case, "config.4.json"))
 
 
 def test_every_family_has_a_golden() -> None:
@@ -83,6 +85,10 @@ def test_every_family_has_a_golden() -> None:
         ("llama", {"rope_scaling": {"rope_type": "linear", "twist": 2}}, "twist"),
         ("llama", {"logit_scale": 2.0}, r"nothing reads: logit_scale \(2.0\)"),
         ("llama", {"model_type": "mamba"}, "'mamba' checkpoints are not supported"),
+        ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "'chunked_attention': not impl"),
+        ("qwen3", {"layer_types": ["full_attention"] * 2}, "layer_types for 2 layers"),
+        ("starcoder2", {"norm_type": "rms_norm"}, "norm_type 'rms_norm'"),
+        ("phi3-long", {"rope_parameters": {"rope_type": "su"}}, "rope_type 'su'"),
         ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before False"),
         ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm True"),
         ("t5", {"feed_forward_proj": "gated-spline"}, "gated-spline"),

@@ -1,4 +1,4 @@
-"""The shape that Llama gave to decoders: RMSNorm, rotary positions, a gated MLP."""
+"""The shape that Llama gave to decoders: rotary positions, and as a rule RMSNorm and gated MLPs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qkv_cli.core.model import (
     Block,
     Blocks,
     Embedding,
+    Experts,
     Linear,
     Model,
     Norm,
@@ -20,9 +21,19 @@ from qkv_cli.core.model import (
     Stack,
 )
 from qkv_cli.core.rotary import Rotary
+from qkv_cli.errors import CheckpointError
 
 
-def gated_decoder(
+def separate_qkv(attn: Tensors) -> Sequence[Linear]:
+    return [attn.linear(f"{name}_proj") for name in "qkv"]
+
+
+def gated_mlp(layer: Tensors, act: Activation) -> MLP:
+    gate, up, down = (layer.linear(f"mlp.{name}_proj") for name in ("gate", "up", "down"))
+    return MLP(up, down, act, gate=gate)
+
+
+def rotary_decoder(
     config: Config,
     tensors: Tensors,
     *,
@@ -32,20 +43,28 @@ def gated_decoder(
     windows: Sequence[int | None],
     norms: Callable[[Tensors], Norms],
     final_norm: Callable[[Tensors], Norm],
+    qkv: Callable[[Tensors], Sequence[Linear]] = separate_qkv,
+    o: str = "o_proj",
+    head_norm: Callable[[Tensors, str], Norm] | None = None,
+    mlp: Callable[[Tensors, Activation], MLP | Experts] = gated_mlp,
+    parallel: bool = False,
+    causal: bool = True,
     scale: float | None = None,
     softcap: float | None = None,
     embed_scale: float = 1.0,
-    head_norm: Callable[[Tensors, str], Norm] | None = None,
     resid_scale: float = 1.0,
 ) -> Model:
-    """A decoder of gated blocks.
+    """A decoder, as a rule of gated blocks.
 
     Args:
         rotaries: Of each layer; None for one without positions.
         windows: Of each layer; None for one that sees everything before.
         norms: A layer's norms, from its tensors.
+        qkv: A layer's projections, from those of its attention; `o` is the last one's name.
+        head_norm: The norm of a layer's queries ("q") or keys ("k"), where it has them.
+        mlp: What follows attention, from the layer's tensors.
+        causal: False for one that looks to both sides, an encoder.
         scale: 1 / sqrt(d_head) if not given.
-        head_norm: The norm called so of a layer's queries or keys, where it has them.
     """
     t = tensors.inner("model")
     tensors.pass_over("lm_head.*", "*rotary_emb.inv_freq", "score.*")
@@ -58,52 +77,50 @@ def gated_decoder(
                 q,
                 k,
                 v,
-                attn.linear("o_proj"),
+                attn.linear(o),
                 d_head,
                 scale=d_head**-0.5 if scale is None else scale,
-                q_norm=None if head_norm is None else head_norm(attn, "q_norm"),
-                k_norm=None if head_norm is None else head_norm(attn, "k_norm"),
+                q_norm=None if head_norm is None else head_norm(attn, "q"),
+                k_norm=None if head_norm is None else head_norm(attn, "k"),
                 rotary=rotary,
                 softcap=softcap,
             ),
-            mlp=mlp(layer / "mlp"),
+            mlp=mlp(layer, act),
             norms=norms(layer),
+            parallel=parallel,
             window=window,
             resid_scale=resid_scale,
-        )
-
-    def qkv(attn: Tensors) -> tuple[Linear, Linear, Linear]:
-        q, k, v = (attn.linear(f"{name}_proj") for name in "qkv")
-        return q, k, v
-
-    def mlp(t: Tensors) -> MLP:
-        return MLP(
-            up=t.linear("up_proj"),
-            down=t.linear("down_proj"),
-            act=act,
-            gate=t.linear("gate_proj"),
         )
 
     return Model(
         embed=Embedding(t.stored("embed_tokens.weight")),
         embed_scale=embed_scale,
         stacks={
-            "decoder": Stack(
+            "decoder" if causal else "encoder": Stack(
                 blocks=Blocks(
                     len(rotaries), lambda i: block(t / f"layers.{i}", rotaries[i], windows[i])
                 ),
-                causal=True,
+                causal=causal,
                 final_norm=final_norm(t),
             )
         },
     )
 
 
-def layer_windows(config: Config, default: Sequence[str]) -> list[int | None]:
-    """Each layer's window, from `layer_types`, or what the family does where it is not said."""
+def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
+    """`layer_types`, or what the family does where it is not said."""
     kinds = config.get("layer_types", list(default))
+    if unknown := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
+        raise CheckpointError(f"config.json has a layer of {unknown[0]!r}: not implemented.")
+    if len(kinds) != config["num_hidden_layers"]:
+        raise CheckpointError(f"config.json has layer_types for {len(kinds)} layers.")
+    return list(kinds)
+
+
+def layer_windows(config: Config, default: Sequence[str]) -> list[int | None]:
+    """Each layer's window, see `layer_kinds`."""
     window = config.get("sliding_window")
-    return [window if kind == "sliding_attention" else None for kind in kinds]
+    return [window if k == "sliding_attention" else None for k in layer_kinds(config, default)]
 
 
 def pre_norms(eps: float, *, offset: float = 0.0) -> Callable[[Tensors], Norms]:
