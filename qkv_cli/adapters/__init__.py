@@ -34,6 +34,7 @@ ADAPTERS = {
     "marian-binary": "marian_binary",
     "mbart": "mbart",
     "mistral": "llama",
+    "modernbert": "modernbert",
     "mpnet": "mpnet",
     "mt5": "t5",
     "olmo2": "olmo2",

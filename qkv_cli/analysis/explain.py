@@ -164,7 +164,7 @@ def explain(
         rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
-        masked=_reasons(scores, query, between_texts),
+        masked=_reasons(trace.scores[head], query, between_texts),
         exps=_exps(scores),
         pattern=pattern,
         shares=shares,
@@ -185,16 +185,21 @@ def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projectio
 
 
 def _reasons(scores: Array, query: int, between_texts: bool) -> list[str | None]:
-    """Why a key is masked; None where it is not."""
+    """Why a key is masked; None where it is not.
+
+    Args:
+        scores: Of the whole head, [n_query, n_key].
+    """
+    looks_ahead = not between_texts and np.isfinite(scores[np.triu_indices(len(scores), 1)]).any()
 
     def reason(key: int) -> str:
         if between_texts:
             return "masked"
         if key == query:
             return "a word does not attend to itself"
-        return "it comes later" if key > query else "out of reach"
+        return "it comes later" if key > query and not looks_ahead else "out of reach"
 
-    return [reason(j) if masked else None for j, masked in enumerate(np.isneginf(scores))]
+    return [reason(j) if masked else None for j, masked in enumerate(np.isneginf(scores[query]))]
 
 
 def _exps(scores: Array) -> Array:

@@ -95,6 +95,16 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
     assert found["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
 
 
+def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:
+    shutil.copytree(GOLDEN / "modernbert-biased", bert, dirs_exist_ok=True)
+    args = ["explain", "-m", bert, "the river bank was muddy after the rain", "--query", "muddy"]
+    for key, reason in (("rain", "out of reach"), ("river", "out of reach"), ("the", None)):
+        found = document(qkv(*args, "--key", key, "--head", "L0H1" if reason else "L1H1", "--json"))
+        assert found["masked"][found["key"]] == reason
+    causal = document(qkv(*args, "--key", "rain", "--head", "L1H1", "--causal", "--json"))
+    assert causal["masked"][causal["key"]] == "it comes later"
+
+
 def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", t5, "she sat on a boat", "--source", "the river was muddy", "--json"]
     cross = document(qkv(*args))

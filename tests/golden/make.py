@@ -35,6 +35,21 @@ BERT = {
     "max_position_embeddings": 40,
     "layer_norm_eps": 1e-2,
 }
+MODERN = {
+    "vocab_size": 64,
+    "hidden_size": 24,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "norm_eps": 1e-2,
+    "local_attention": 9,
+    "pad_token_id": 0,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 50.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+    },
+}
 ALBERT = BERT | {"embedding_size": 12, "hidden_act": "relu"}
 GPT2 = {
     "vocab_size": 64,
@@ -132,6 +147,24 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         ALBERT | {"num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2},
     ),
     "mpnet": (tr.MPNetConfig, tr.MPNetModel, BERT),
+    "modernbert": (tr.ModernBertConfig, tr.ModernBertModel, MODERN),
+    "modernbert-biased": (
+        tr.ModernBertConfig,
+        tr.ModernBertModel,
+        MODERN
+        | {
+            "attention_bias": True,
+            "mlp_bias": True,
+            "norm_bias": True,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "layer_types": ["sliding_attention", *["full_attention"] * 2, "sliding_attention"],
+            "local_attention": 4,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 50.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+            },
+        },
+    ),
     "gpt2": (tr.GPT2Config, tr.GPT2Model, GPT2),
     "gpt2-by-layer": (
         tr.GPT2Config,
@@ -415,6 +448,18 @@ def old_spelling() -> None:
         settings.pop("rope_type")
         new["rope_scaling"] = None if kind is None else {"type": kind, **settings}
         (HERE / name / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
+    old_modernbert()
+
+
+def old_modernbert() -> None:
+    new = json.loads((HERE / "modernbert" / "config.json").read_text())
+    settings = new.pop("rope_parameters")
+    new["global_rope_theta"] = settings["full_attention"]["rope_theta"]
+    new["local_rope_theta"] = settings["sliding_attention"]["rope_theta"]
+    assert new.pop("layer_types").index("full_attention", 1) == 3
+    new |= {"global_attn_every_n_layers": 3, "layer_norm_eps": 1e-05}
+    new |= {"position_embedding_type": "absolute", "repad_logits_with_grad": False}
+    (HERE / "modernbert" / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,16 @@ def test_the_old_spelling_of_rope(case: str) -> None:
     compare(case, config_of(case, "config.4.json"))
 
 
+def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
+    old = config_of("modernbert", "config.4.json")
+    one, other = (
+        build(old | {"local_rope_theta": theta}, tensors_of("modernbert"))
+        for theta in (None, old["global_rope_theta"])
+    )
+    for a, b in zip(one.layers(range(20)), other.layers(range(20)), strict=True):
+        np.testing.assert_array_equal(a.resid_post, b.resid_post)
+
+
 def test_every_family_has_a_golden() -> None:
     kinds = {config_of(case)["model_type"] for case in CASES}
     others = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
