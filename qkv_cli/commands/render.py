@@ -10,7 +10,7 @@ import typer
 from qkv_cli.commands import options
 from qkv_cli.commands.output import Look, Target
 from qkv_cli.commands.texts import read_bytes
-from qkv_cli.errors import InputError
+from qkv_cli.errors import CheckpointError, InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,17 @@ def render(
         list[Path],
         typer.Argument(metavar="FILE", help="A .json, .jsonl or .npz that qkv wrote, or '-'."),
     ],
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON list of tokens: FILE is .npz or .safetensors from elsewhere, "
+            "[heads, queries, keys] or [layers, heads, ...].",
+        ),
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which array, where there are several.")
+    ] = None,
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
@@ -45,6 +56,8 @@ def render(
     Example: qkv attend "the river bank" --json | qkv render - --head L0H3
 
     Example: qkv render bank.json -o bank.csv
+
+    Example: qkv render attention.npz --tokens tokens.json --layer 3
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
@@ -54,14 +67,17 @@ def render(
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
 
+    if array is not None and tokens is None:
+        raise UsageError("--array goes with --tokens, which names the tokens of that array.")
+    said = None if tokens is None else read_bytes(tokens)
     reading = Reading(hide=hide, words=words, window=window)
 
     def results() -> Iterator[HeadMaps]:
         for path in files:
             data = read_bytes(path)
             try:
-                found = read(data)
-            except InputError as error:
+                found = read(data) if said is None else [_elsewhere(path, data, said, array)]
+            except (InputError, CheckpointError) as error:
                 raise InputError(f"{path}: {error}") from error
             for maps in found:
                 chosen = choose(maps, layer or (), head or (), mean=mean)
@@ -70,3 +86,21 @@ def render(
     target.send_maps(
         results(), look, lambda maps, theme: attention(maps, theme, values=values, links=links)
     )
+
+
+def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
+    """Weights that were computed elsewhere, and the tokens that they are about."""
+    from qkv_cli.export.elsewhere import maps_of, one_of
+    from qkv_cli.export.npz import unpacked
+
+    if data.startswith(b"PK"):
+        arrays = unpacked(data)
+    elif data[8:9] == b"{":
+        import numpy as np
+
+        from qkv_cli.formats.safetensors import read_tensors
+
+        arrays = read_tensors(np.frombuffer(data, np.uint8), "it")
+    else:
+        raise InputError("it is neither an .npz archive nor a safetensors file.")
+    return maps_of("array" if str(path) == "-" else path.stem, one_of(arrays, array), tokens)

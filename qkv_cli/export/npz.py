@@ -44,7 +44,10 @@ def from_npz(data: bytes) -> HeadMaps:
     """
     members = _members(data)
     if "meta" not in members or "pattern" not in members:
-        raise InputError('This archive was not written by qkv: it has no "meta" or no "pattern".')
+        raise InputError(
+            'This archive was not written by qkv: it has no "meta" or no "pattern". '
+            "--tokens FILE names the tokens of weights that were computed elsewhere."
+        )
     try:
         document = json.loads(str(members.pop("meta")))
         n_maps = len(document["maps"])
@@ -66,7 +69,19 @@ def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> Array:
 
 
 def _members(data: bytes) -> dict[str, NDArray[Any]]:
-    wanted = ("meta", "pattern", *INCLUDABLE)
+    members = unpacked(data, ("meta", "pattern", *INCLUDABLE))
+    for name, array in members.items():
+        if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
+            raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')
+    return members
+
+
+def unpacked(data: bytes, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz archive by name, all or those wanted; nothing is unpickled.
+
+    Raises:
+        InputError: It is broken, larger than 2 GiB, or holds Python objects.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -75,14 +90,11 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                members = {name: archive[name] for name in wanted if name in archive}
+                names = archive.files if wanted is None else wanted
+                return {name: archive[name] for name in names if name in archive}
     except InputError:
         raise
     # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
     except Exception as error:
         said = str(error).rstrip(".")[:100] or type(error).__name__
         raise InputError(f"This is no readable .npz archive: {said}.") from error
-    for name, array in members.items():
-        if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
-            raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')
-    return members

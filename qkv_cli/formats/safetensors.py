@@ -43,6 +43,11 @@ def open_tensors(path: Path) -> dict[str, NDArray[Any]]:
         raise CheckpointError(f"{path} is empty.") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    return read_tensors(data, str(path))
+
+
+def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, NDArray[Any]]:
+    """The same of a file's bytes; `path` is what errors call it."""
     n_header = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or n_header > min(len(data) - 8, _MAX_HEADER):
         raise CheckpointError(f"{path} is no safetensors file, or is cut short.")

@@ -1,0 +1,111 @@
+"""`qkv render ARRAY --tokens FILE`: weights that were computed elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+WEIGHTS = np.random.default_rng(0).dirichlet(np.full(6, 0.4), size=(2, 3, 6)).astype(np.float32)
+TOKENS = ["[CLS]", "the", "riv", "##er", "bank", "[SEP]"]
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.fixture
+def render(qkv: Callable, tmp_path: Path) -> Callable:
+    """Run `qkv render - --tokens TOKENS ARGS` on these bytes."""
+
+    def run(data: bytes, *args: str, tokens: Any = TOKENS) -> Any:
+        file = tmp_path / "tokens.json"
+        file.write_text(json.dumps(tokens))
+        return qkv("render", "-", "--tokens", file, *args, stdin=data)
+
+    return run
+
+
+@pytest.mark.parametrize("data", [npz(a=WEIGHTS), npz(attention=WEIGHTS, ids=np.arange(6))])
+def test_every_weight_is_where_it_was(render: Callable, data: bytes) -> None:
+    document = json.loads(render(data, "--json").stdout)
+    assert [m["name"] for m in document["maps"]] == [f"L{i}H{j}" for i in (0, 1) for j in (0, 1, 2)]
+    found = np.float32([m["pattern"] for m in document["maps"]]).reshape(WEIGHTS.shape)
+    assert (found == WEIGHTS).all()
+    assert document["text"] == "the river bank"
+    assert [t["text"] for t in document["keys"]] == ["", "the", "riv", "er", "bank", ""]
+    assert [t["special"] for t in document["keys"]] == [True, False, False, False, False, True]
+    assert document["model"]["origin"] == "computed elsewhere" and not document["causal"]
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_safetensors_in_other_precisions(render: Callable, kind: str) -> None:
+    if kind == "bfloat16":  # the upper half of a float32; numpy has no such type
+        bits = (WEIGHTS.view(np.uint32) >> 16).astype(np.uint16)
+        data = save({"attention": bits}).replace(b'"U16"', b'"BF16"')
+        data = (int.from_bytes(data[:8], "little") + 1).to_bytes(8, "little") + data[8:]
+    else:
+        data = save({"attention": WEIGHTS.astype(kind)})
+    document = json.loads(render(data, "--json", "--head", "L1H2").stdout)
+    assert np.abs(np.float32(document["maps"][0]["pattern"]) - WEIGHTS[1, 2]).max() < 4e-3
+
+
+def test_one_layer_and_words(render: Callable) -> None:
+    shown = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
+    assert shown.code == 0 and "river bank" in shown.stdout and "L0H2" in shown.stdout
+
+
+def test_pieces_with_spaces_in_them(render: Callable) -> None:
+    tokens = ["<s>", "\u2581the", "\u2581riv", "er", "\u2581bank", "."]
+    assert json.loads(render(npz(a=WEIGHTS), "--json", tokens=tokens).stdout)["text"] == (
+        "the river bank."
+    )
+
+
+def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
+    two = {"queries": TOKENS, "keys": TOKENS[:3]}
+    weights = np.zeros((1, 6, 3), np.float32)
+    weights[0, 1:, 2] = 1  # of the first row every key is masked
+    document = json.loads(render(npz(a=weights), "--json", tokens=two).stdout)
+    assert document["source"] == "the riv" and document["maps"][0]["block"] == "cross"
+    causal = np.tril(np.ones((1, 6, 6), np.float32))
+    causal /= causal.sum(axis=-1, keepdims=True)
+    assert json.loads(render(npz(a=causal), "--json").stdout)["causal"]
+
+
+@pytest.mark.parametrize(
+    ("data", "tokens", "said"),
+    [
+        (npz(a=WEIGHTS[None]), TOKENS, "the shape [1, 2, 3, 6, 6]"),
+        (npz(a=WEIGHTS[:, :, :5]), TOKENS, "there are 6 tokens for its rows"),
+        (npz(a=WEIGHTS * 2), TOKENS, "L0H0: row 0 sums to 2, not to 1"),
+        (npz(a=-WEIGHTS), TOKENS, "no weights"),
+        (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "not finite"),
+        (npz(a=np.arange(6)), TOKENS, "a holds int64, not weights"),
+        (npz(a=WEIGHTS, b=WEIGHTS), TOKENS, "--array names the attention; the file has: a, b"),
+        (npz(a=np.array([{}], object)), TOKENS, "no readable .npz archive"),
+        (npz(a=WEIGHTS), {"a": 1}, '"queries" and "keys"'),
+        (npz(a=WEIGHTS), [1, 2], "a list of texts was expected"),
+        (npz(a=WEIGHTS)[:99], TOKENS, "no readable .npz archive"),
+        (save({"a": WEIGHTS})[:99], TOKENS, "cut short"),
+        (b"text", TOKENS, "neither an .npz archive nor a safetensors file"),
+        (b"", TOKENS, "neither"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(render, data: bytes, tokens: Any, said: str) -> None:
+    done = render(data, tokens=tokens)
+    assert done.code in (1, 2) and done.stdout == "" and said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_array_by_name(render: Callable) -> None:
+    assert render(npz(a=WEIGHTS, b=WEIGHTS[::-1]), "--array", "b").code == 0
+    assert "No array 'c'" in render(npz(a=WEIGHTS), "--array", "c").stderr
