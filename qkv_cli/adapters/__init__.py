@@ -36,7 +36,7 @@ ADAPTERS = {
     "mistral": "llama",
     "modernbert": "modernbert",
     "mpnet": "mpnet",
-    "mt5": "t5",
+    "mt5": "mt5",
     "olmo2": "olmo2",
     "opt": "opt",
     "pegasus": "pegasus",
@@ -49,6 +49,7 @@ ADAPTERS = {
     "stablelm": "stablelm",
     "starcoder2": "starcoder2",
     "t5": "t5",
+    "umt5": "umt5",
     "word-vectors": "word_vectors",
     "xlm-roberta": "roberta",
 }

@@ -82,7 +82,9 @@ def translator(
         if shape.embed_norm
         else {},
         stacks={name: stack(name) for name in STACKS},
-        unembed=unembedding(config, tensors, t),
+        unembed=unembedding(tensors, t)
+        if config.get("tie_word_embeddings", True) or "lm_head.weight" in tensors
+        else None,
     )
 
 

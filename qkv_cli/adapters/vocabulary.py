@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.config import Config
 from qkv_cli.core.model import Embedding, Unembedding
 
 _SHARED = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
@@ -21,17 +20,13 @@ def embeddings(t: Tensors) -> tuple[Embedding, Embedding | None]:
     return Embedding(read), None if written is read else Embedding(written)
 
 
-def unembedding(
-    config: Config, tensors: Tensors, t: Tensors, *, scale: float = 1.0
-) -> Unembedding | None:
-    """What gives the next token its score, where the file has it or it is the shared table.
+def unembedding(tensors: Tensors, t: Tensors, *, scale: float = 1.0) -> Unembedding:
+    """What gives the next token its score: a table of its own, or the shared one.
 
     Args:
         t: Where the embeddings are.
         scale: Of the last hidden state.
     """
-    if not config.get("tie_word_embeddings", True) and "lm_head.weight" not in tensors:
-        return None
     own = "lm_head.weight" in tensors
     table = tensors.stored("lm_head.weight") if own else _table(t, "decoder.embed_tokens")
     bias = tensors.stored("final_logits_bias") if "final_logits_bias" in tensors else None

@@ -222,6 +222,14 @@ class Norms:
 
 
 @dataclass(frozen=True, slots=True)
+class Buckets:
+    """A bias for each bucket of distances, see `bucket_bias`."""
+
+    table: Array  # [n_buckets, n_heads]
+    max_distance: int
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A layer. One that reads only another text has no self-attention."""
 
@@ -232,6 +240,7 @@ class Block:
     norms: Norms = Norms()
     parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
     window: int | None = None  # how far self-attention reaches
+    buckets: Buckets | None = None  # of this layer alone
     resid_scale: float = 1.0  # of what attention and MLP add
 
     @property
@@ -266,14 +275,6 @@ class Blocks(Sequence[Block]):
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
-    """A bias for each bucket of distances, see `bucket_bias`."""
-
-    table: Array  # [n_buckets, n_heads]
-    max_distance: int
-
-
-@dataclass(frozen=True, slots=True)
 class Stack:
     """An encoder or a decoder."""
 
@@ -284,15 +285,22 @@ class Stack:
     buckets: Buckets | None = None
     final_norm: Norm | None = None
 
-    def bias(self, n: int, window: int | None = None, *, causal: bool) -> Array | None:
-        """[1 or n_heads, n, n]: everything added to self-attention scores."""
+    def bias(
+        self, n: int, window: int | None = None, buckets: Buckets | None = None, *, causal: bool
+    ) -> Array | None:
+        """[1 or n_heads, n, n]: everything added to self-attention scores.
+
+        Args:
+            window, buckets: Of one layer alone.
+        """
         parts: list[Array] = []
+        buckets = buckets or self.buckets
         if self.offsets is not None:
             parts.append(offset_bias(self.offsets, n))
         if self.alibi is not None:
             parts.append(alibi_bias(self.alibi, n))
-        if self.buckets is not None:
-            table, reach = self.buckets.table, self.buckets.max_distance
+        if buckets is not None:
+            table, reach = buckets.table, buckets.max_distance
             parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
         if causal or self.causal:
             parts.append(causal_bias(n, window if self.causal else None))
@@ -421,7 +429,7 @@ class Model:
         stack = self.stacks[name]
         resid = self._embed(name, tokens, types)
         for index, block in enumerate(stack.blocks):
-            bias = stack.bias(len(tokens), block.window, causal=causal)
+            bias = stack.bias(len(tokens), block.window, block.buckets, causal=causal)
             yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
             resid = layer.resid_post
 

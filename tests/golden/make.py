@@ -86,6 +86,7 @@ T5 = {
     "layer_norm_epsilon": 1e-2,
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 16,
+    "decoder_start_token_id": 0,
 }
 BART = {
     "vocab_size": 64,
@@ -118,7 +119,7 @@ def rope(kind: str, **settings: Any) -> dict[str, Any]:
     return LLAMA | {"rope_parameters": {"rope_type": kind, "rope_theta": 500.0, **settings}}
 
 
-GREEDY = {"num_beams": 1, "do_sample": False, "max_new_tokens": 16}
+GREEDY = {"num_beams": 1, "do_sample": False, "max_new_tokens": 16, "use_cache": False}
 LONG = {"short_factor": [1.1, 1.3, 1.5, 1.7], "long_factor": [2.0, 3.0, 4.0, 5.0]}
 CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "bert": (tr.BertConfig, tr.BertModel, BERT),
@@ -335,7 +336,16 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     ),
     "t5": (tr.T5Config, tr.T5Model, T5),
     "t5-gated": (tr.T5Config, tr.T5Model, T5 | {"feed_forward_proj": "gated-gelu"}),
+    "t5-silu": (tr.T5Config, tr.T5Model, T5 | {"feed_forward_proj": "gated-silu"}),
+    "t5-writes": (tr.T5Config, tr.T5ForConditionalGeneration, T5),
+    "t5-1.1-writes": (
+        tr.T5Config,
+        tr.T5ForConditionalGeneration,
+        T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
     "mt5": (tr.MT5Config, tr.MT5Model, T5),
+    "mt5-writes": (tr.MT5Config, tr.MT5ForConditionalGeneration, T5),
+    "umt5": (tr.UMT5Config, tr.UMT5Model, T5),
     "bart": (tr.BartConfig, tr.BartModel, BART | {"activation_function": "gelu_new"}),
     "bart-writes": (
         tr.BartConfig,

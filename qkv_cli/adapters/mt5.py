@@ -1,0 +1,12 @@
+"""mT5: T5 1.1 in many languages."""
+
+from __future__ import annotations
+
+from qkv_cli.adapters.text_to_text import text_to_text
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
+from qkv_cli.core.model import Model
+
+
+def mt5(config: Config, tensors: Tensors) -> Model:
+    return text_to_text(config, tensors, scaled_output=False)
