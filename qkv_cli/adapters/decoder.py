@@ -131,6 +131,20 @@ def pre_norms(eps: float, *, offset: float = 0.0) -> Callable[[Tensors], Norms]:
     )
 
 
+def gemma_norms(eps: float) -> Callable[[Tensors], Norms]:
+    """A norm on both sides of each sub-layer, each with 1 left out of its weights."""
+
+    def norms(layer: Tensors) -> Norms:
+        attn, mlp = "attention_layernorm", "feedforward_layernorm"
+        names = ("input_layernorm", f"post_{attn}", f"pre_{mlp}", f"post_{mlp}")
+        attn_in, attn_out, mlp_in, mlp_out = (
+            layer.rms_norm(name, eps, offset=1.0) for name in names
+        )
+        return Norms(attn_in=attn_in, attn_out=attn_out, mlp_in=mlp_in, mlp_out=mlp_out)
+
+    return norms
+
+
 def head_size(config: Config) -> int:
     n_heads, d_model = config["num_attention_heads"], config["hidden_size"]
     for said_by_tensors in ("num_key_value_heads", "intermediate_size"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, layer_windows, rotary_decoder
+from qkv_cli.adapters.decoder import gemma_norms, head_size, layer_windows, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Model, Norms
+from qkv_cli.core.model import Model
 
 
 def gemma2(config: Config, tensors: Tensors) -> Model:
@@ -16,17 +16,6 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
     config.get("final_logit_softcapping")  # of the logits, which are not computed
     config.get("cache_implementation")
 
-    def norms(layer: Tensors) -> Norms:
-        def rms(name: str):  # type: ignore[no-untyped-def]
-            return layer.rms_norm(name, eps, offset=1.0)
-
-        return Norms(
-            attn_in=rms("input_layernorm"),
-            attn_out=rms("post_attention_layernorm"),
-            mlp_in=rms("pre_feedforward_layernorm"),
-            mlp_out=rms("post_feedforward_layernorm"),
-        )
-
     kinds = ["full_attention" if i % 2 else "sliding_attention" for i in range(n_layers)]
     return rotary_decoder(
         config,
@@ -35,7 +24,7 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
         d_head=d_head,
         rotaries=[read_rotary(config, d_head)] * n_layers,
         windows=layer_windows(config, kinds),
-        norms=norms,
+        norms=gemma_norms(eps),
         final_norm=lambda t: t.rms_norm("norm", eps, offset=1.0),
         scale=config.get("query_pre_attn_scalar", 256) ** -0.5,
         softcap=config.get("attn_logit_softcapping"),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Embedding, Model, Norms, Places, Stack
+from qkv_cli.core.model import (
+    MLP,
+    Attention,
+    Block,
+    Blocks,
+    Embedding,
+    Model,
+    Norm,
+    Norms,
+    Places,
+    Stack,
+)
 
 _EPS = 1e-5  # in the code, not in the config
 
@@ -15,33 +26,40 @@ def opt(config: Config, tensors: Tensors) -> Model:
     d_model = config["hidden_size"]
     d_head = d_model // config["num_attention_heads"]
     # opt-350m normalises behind the sub-layers and embeds in fewer dimensions.
-    config.one_of("do_layer_norm_before", (True,), True)
-    config.one_of("word_embed_proj_dim", (d_model,), d_model)
-    config.one_of("_remove_final_layer_norm", (False,), False)
+    before = config.get("do_layer_norm_before", True)
+    removed = config.get("_remove_final_layer_norm", False)
+    narrow = config.get("word_embed_proj_dim", d_model) != d_model
+    tensors.pass_over("*decoder.project_out.weight")  # behind the last hidden state
+    affine = config.get("layer_norm_elementwise_affine", True)
     act = config.activation("activation_function", "relu")
-    for said_by_tensors in ("ffn_dim", "enable_bias", "layer_norm_elementwise_affine"):
+    for said_by_tensors in ("ffn_dim", "enable_bias", "max_position_embeddings"):
         config.get(said_by_tensors)
-    config.get("max_position_embeddings")
+
+    def norm(t: Tensors, name: str) -> Norm:
+        return t.layer_norm(name, _EPS) if affine else Norm(None, None, _EPS, True)
+
+    def norms(layer: Tensors) -> Norms:
+        first, second = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
+        return Norms(first, mlp_in=second) if before else Norms(resid_mid=first, resid_post=second)
 
     def block(layer: Tensors) -> Block:
         q, k, v, o = (layer.linear(f"self_attn.{name}_proj") for name in ("q", "k", "v", "out"))
         return Block(
             attn=Attention(q, k, v, o, d_head, d_head**-0.5),
             mlp=MLP(layer.linear("fc1"), layer.linear("fc2"), act),
-            norms=Norms(
-                attn_in=layer.layer_norm("self_attn_layer_norm", _EPS),
-                mlp_in=layer.layer_norm("final_layer_norm", _EPS),
-            ),
+            norms=norms(layer),
         )
 
     return Model(
-        embed=Embedding(t.stored("embed_tokens.weight")),
+        embed=Embedding(
+            t.stored("embed_tokens.weight"), out=t.linear("project_in") if narrow else None
+        ),
         places={"decoder": Places(t["embed_positions.weight"][2:])},
         stacks={
             "decoder": Stack(
-                blocks=[block(t / f"layers.{i}") for i in range(config["num_hidden_layers"])],
+                blocks=Blocks(config["num_hidden_layers"], lambda i: block(t / f"layers.{i}")),
                 causal=True,
-                final_norm=t.layer_norm("final_layer_norm", _EPS),
+                final_norm=norm(t, "final_layer_norm") if before and not removed else None,
             )
         },
     )

@@ -74,7 +74,7 @@ class Tensors:
     def inner(self, *prefixes: str) -> Tensors:
         """Under the first of these prefixes that the checkpoint has, or as it is."""
         for prefix in prefixes:
-            if any(name.startswith(f"{prefix}.") for name in self.by_name):
+            if any(name.startswith(f"{self.prefix}{prefix}.") for name in self.by_name):
                 return self / prefix
         return self
 
@@ -100,12 +100,16 @@ def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
     return [Linear(w, bias) for w, bias in zip(W, b, strict=True)]
 
 
-def split_interleaved(fused: Linear, n_heads: int) -> list[Linear]:
-    """Undo an interleave by head, [q0 k0 v0 q1 k1 v1 ...] -> q, k, v."""
+def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Linear]:
+    """Undo an interleave by key head, [q0 k0 v0 q1 k1 v1 ...] -> q, k, v.
+
+    Args:
+        group: How many query heads stand before each key and share it.
+    """
     d_in = len(fused.W)
-    W = fused.W.reshape(d_in, n_heads, 3, -1)
-    b = None if fused.b is None else fused.b.reshape(n_heads, 3, -1)
+    W = fused.W.reshape(d_in, n_kv_heads, group + 2, -1)
+    b = None if fused.b is None else fused.b.reshape(n_kv_heads, group + 2, -1)
     return [
-        Linear(W[:, :, i].reshape(d_in, -1), None if b is None else b[:, i].reshape(-1))
-        for i in range(3)
+        Linear(W[:, :, cut].reshape(d_in, -1), None if b is None else b[:, cut].reshape(-1))
+        for cut in (slice(group), slice(group, group + 1), slice(group + 1, None))
     ]

@@ -75,6 +75,33 @@ EVEN = {k: v for k, v in LLAMA.items() if k != "head_dim"} | {"hidden_size": 32}
 PHI = {k: v for k, v in EVEN.items() if k != "rms_norm_eps"} | {"layer_norm_eps": 1e-2}
 PHI3 = EVEN | {"pad_token_id": 0}
 STARCODER = {k: v for k, v in EVEN.items() if k != "rms_norm_eps"} | {"norm_epsilon": 1e-2}
+GEMMA3 = LLAMA | {
+    "sliding_window": 6,
+    "query_pre_attn_scalar": 24,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+    },
+}
+OPT = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "ffn_dim": 24,
+    "max_position_embeddings": 40,
+    "word_embed_proj_dim": 16,
+}
+FALCON = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "ffn_hidden_size": 24,
+    "max_position_embeddings": 64,
+    "layer_norm_epsilon": 1e-2,
+}
 T5 = {
     "vocab_size": 64,
     "d_model": 16,
@@ -183,14 +210,57 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "opt": (
         tr.OPTConfig,
         tr.OPTModel,
+        OPT,
+    ),
+    "opt-350m": (tr.OPTConfig, tr.OPTModel, OPT | {"do_layer_norm_before": False}),
+    "opt-narrow": (tr.OPTConfig, tr.OPTModel, OPT | {"word_embed_proj_dim": 12}),
+    "opt-plain": (
+        tr.OPTConfig,
+        tr.OPTModel,
+        OPT
+        | {
+            "_remove_final_layer_norm": True,
+            "enable_bias": False,
+            "layer_norm_elementwise_affine": False,
+            "activation_function": "gelu",
+        },
+    ),
+    "falcon": (tr.FalconConfig, tr.FalconModel, FALCON),
+    "falcon-serial": (
+        tr.FalconConfig,
+        tr.FalconModel,
+        FALCON | {"multi_query": False, "parallel_attn": False, "bias": True},
+    ),
+    "falcon-new": (
+        tr.FalconConfig,
+        tr.FalconModel,
+        FALCON
+        | {
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "bias": True,
+            "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0},
+        },
+    ),
+    "falcon-new-one-norm": (
+        tr.FalconConfig,
+        tr.FalconModel,
+        FALCON
+        | {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+    ),
+    "gpt_neo": (
+        tr.GPTNeoConfig,
+        tr.GPTNeoModel,
         {
             "vocab_size": 64,
             "hidden_size": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "ffn_dim": 24,
+            "num_layers": 3,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1], [["local"], 1]],
+            "window_size": 5,
+            "intermediate_size": 24,
             "max_position_embeddings": 40,
-            "word_embed_proj_dim": 16,
+            "layer_norm_epsilon": 1e-2,
         },
     ),
     "bloom": (
@@ -251,6 +321,44 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         tr.Gemma2Config,
         tr.Gemma2Model,
         LLAMA | {"sliding_window": 5, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0},
+    ),
+    "gemma3_text": (tr.Gemma3TextConfig, tr.Gemma3TextModel, GEMMA3),
+    "gemma3-both-sides": (
+        tr.Gemma3TextConfig,
+        tr.Gemma3TextModel,
+        GEMMA3 | {"use_bidirectional_attention": True, "attention_bias": True},
+    ),
+    "gemma3": (
+        tr.Gemma3Config,
+        tr.Gemma3ForConditionalGeneration,
+        {
+            "text_config": GEMMA3,
+            "vision_config": {
+                "model_type": "siglip_vision_model",
+                "hidden_size": 8,
+                "intermediate_size": 8,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 1,
+                "image_size": 8,
+                "patch_size": 4,
+            },
+            "mm_tokens_per_image": 4,
+        },
+    ),
+    "mixtral": (
+        tr.MixtralConfig,
+        tr.MixtralModel,
+        LLAMA | {"num_local_experts": 4, "sliding_window": 5},
+    ),
+    "mixtral-three": (
+        tr.MixtralConfig,
+        tr.MixtralModel,
+        LLAMA
+        | {
+            "num_local_experts": 5,
+            "num_experts_per_tok": 3,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        },
     ),
     "olmo2": (
         tr.Olmo2Config,
@@ -382,6 +490,7 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
 
 # What the type of their rope was called.
 OLD = {
+    "gemma3_text": "linear",
     "llama-llama3": "llama3",
     "phi": None,
     "phi-normed": "linear",
@@ -390,12 +499,7 @@ OLD = {
 }
 
 
-def make(name: str) -> None:
-    config_class, model_class, settings = CASES[name]
-    torch.manual_seed(0)
-    config = config_class(**settings)
-    config._attn_implementation = "eager"
-    model = model_class(config).eval()
+def draw_weights(model: Any) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
@@ -405,10 +509,21 @@ def make(name: str) -> None:
                 module.weight.copy_(module.create_weight())
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.normal_(0, 0.3)
+
+
+def make(name: str) -> None:
+    config_class, model_class, settings = CASES[name]
+    torch.manual_seed(0)
+    config = config_class(**settings)
+    config._attn_implementation = "eager"
+    model = model_class(config).eval()
+    draw_weights(model)
     folder = HERE / name
     model.save_pretrained(folder)
     for extra in folder.glob("generation_config.json"):
         extra.unlink()
+    if getattr(getattr(model, "decoder", None), "project_out", None) is not None:
+        model.decoder.project_out = None  # it stands behind the last hidden state
     given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
     if config.is_encoder_decoder:
         given["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
@@ -430,12 +545,18 @@ def make(name: str) -> None:
         for i, layer in enumerate(layers or ())
     }
     found |= {key: value[0].numpy() for key, value in given.items()}
-    last = getattr(out, "last_hidden_state", None)
     if model.can_generate() and config.is_encoder_decoder:
-        last = out.decoder_hidden_states[-1]
         written = model.generate(given["input_ids"], **GREEDY)[0]
         found |= {"logits": out.logits[0].numpy(), "written": written.numpy()}
+    last = last_hidden_state(out)
     np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **found)
+
+
+def last_hidden_state(out: Any) -> torch.Tensor:
+    """Of a bare model, or of one with a head."""
+    if (found := getattr(out, "last_hidden_state", None)) is not None:
+        return found
+    return (getattr(out, "decoder_hidden_states", None) or out.hidden_states)[-1]
 
 
 def main() -> None:
@@ -452,6 +573,11 @@ def old_spelling() -> None:
     for name, kind in OLD.items():
         new = json.loads((HERE / name / "config.json").read_text())
         settings = new.pop("rope_parameters")
+        if name == "gemma3_text":
+            new["rope_local_base_freq"] = settings["sliding_attention"]["rope_theta"]
+            settings = settings["full_attention"]
+            del new["layer_types"]
+            new["sliding_window_pattern"] = 2
         for setting in ("rope_theta", "partial_rotary_factor"):
             if setting in settings:
                 new[setting] = settings.pop(setting)
