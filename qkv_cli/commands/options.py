@@ -13,8 +13,9 @@ _PICTURE, _RESULT = "Picture", "Result"
 
 def model_names() -> list[str]:
     from qkv_cli.store.catalogue import names
+    from qkv_cli.store.hub import cached_names
 
-    return names()
+    return [*names(), *cached_names()]
 
 
 def _palettes() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""How far a run of learning is, on stderr: a bar on a terminal, else a line at times."""
+"""How far something that takes long is, on stderr: a bar on a terminal, else a line at times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from qkv_cli.commands.output import note
 from qkv_cli.training.learn import Progress as Step
@@ -16,10 +25,24 @@ from qkv_cli.training.learn import Progress as Step
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], object]]:
     """A function to call with how many there are so far, and how many in all."""
+    with _bar(what, TaskProgressColumn()) as advance:
+        yield advance
+
+
+@contextmanager
+def fetching(what: str) -> Iterator[Callable[[int, int], object]]:
+    """The same for bytes from the network."""
+    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+    with _bar(what, *columns) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(what: str, *figures: ProgressColumn) -> Iterator[Callable[[int, int], object]]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    columns = (TextColumn(what), BarColumn(bar_width=24), TaskProgressColumn())
+    columns = (TextColumn(what, markup=False), BarColumn(bar_width=24), *figures)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -38,6 +38,16 @@ def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
     return table
 
 
+def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
+    """A line a model that can be fetched: name, size, licence, shape."""
+    table = Table(box=None, pad_edge=False, header_style=DIM)
+    for head in ("name", "size", "licence", ""):
+        table.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
+    for name, size, licence, shape in sources:
+        table.add_row(Text(name, BOLD), size, licence, shape)
+    return table
+
+
 def card(info: ModelInfo, path: str, n_bytes: int) -> Table:
     """Everything there is to say about a model."""
     table = Table.grid(padding=(0, 2))

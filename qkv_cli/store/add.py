@@ -7,7 +7,7 @@ import gzip
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from qkv_cli.adapters.word_vectors import identity_heads
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.vectors import Advance, read_vectors
-from qkv_cli.store.folder import placed, write_heads, write_vectors
+from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
 
 RAREST = 1000  # rows whose mean stands for unknown words
 _COMPRESSED: dict[str, Callable[..., gzip.GzipFile | bz2.BZ2File]] = {
@@ -34,6 +34,7 @@ def add_vectors(
     encoding: str = "utf-8",
     limit: int | None = None,
     allow_pickle: bool = False,
+    facts: Mapping[str, object] | None = None,
     advance: Advance = lambda done, total: None,
 ) -> int:
     """Write a model folder of the vectors in a file, with one identity head; returns the words.
@@ -42,6 +43,7 @@ def add_vectors(
         source: See `formats.vectors`; .gz and .bz2 are unpacked beside `folder` meanwhile.
         limit: Only the first so many words.
         allow_pickle: Open gensim's own files, which are pickles.
+        facts: Where the file came from, if it was fetched.
 
     Raises:
         CheckpointError: The file is broken, or none of the kinds.
@@ -73,6 +75,9 @@ def add_vectors(
             "origin": "identity: Q = K = V = e, nothing learned",
             "about": f"{len(words):,} vectors of {source.name}.",
         }
+        if facts is not None:
+            config |= {"licence": facts["licence"]}
+            sign(temporary, facts)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         write_heads(temporary, config, identity_heads(d_model, mean))
     return len(words)

