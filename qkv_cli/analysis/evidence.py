@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +31,18 @@ class Tally:
 
 def tally(shuffled: Sums, repeated: Sums) -> Tally:
     """The evidence of a reading of shuffled words, and of one in which they stand twice."""
+    return of_shuffled(shuffled) + of_repeated(repeated)
+
+
+def of_shuffled(reading: Sums) -> Tally:
+    """The evidence on kinds that need no repetition."""
     by_row = np.array([kind.unit == "row" for kind in KINDS])
-    twice = np.array([kind.repeated for kind in KINDS])
-    return _rows(shuffled, by_row) + _rows(repeated, twice) + whole(shuffled)
+    return _rows(reading, by_row) + whole(reading)
+
+
+def of_repeated(reading: Sums) -> Tally:
+    """The evidence on kinds that do."""
+    return _rows(reading, np.array([kind.repeated for kind in KINDS]))
 
 
 def whole(reading: Sums) -> Tally:
@@ -99,6 +109,12 @@ def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
                 of_head[name] = _evidence(score, chance, round(n[head, kind]), tests)
         found.append(of_head)
     return found
+
+
+def labels(evidence: Mapping[str, Evidence]) -> list[str]:
+    """The kinds whose evidence beats chance, the largest effect first."""
+    beyond = [name for name, found in evidence.items() if found.beats_chance]
+    return sorted(beyond, key=lambda name: -evidence[name].effect)
 
 
 def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:

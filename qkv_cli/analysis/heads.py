@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
 
-from qkv_cli.analysis.evidence import Evidence, weigh
+from qkv_cli.analysis.evidence import Evidence, labels, weigh
 from qkv_cli.analysis.kinds import KINDS, NAMES
 from qkv_cli.analysis.measure import Sums
 from qkv_cli.analysis.study import Study
@@ -94,15 +94,10 @@ def statistics(study: Study) -> list[HeadStatistics]:
             position=None if probes is None else probes.overlap.beyond_chance(i, 0),
             content=None if probes is None else probes.overlap.beyond_chance(i, 1),
             evidence=evidence,
-            labels=_labels(evidence),
+            labels=labels(evidence),
         )
         for i, (head, evidence) in enumerate(zip(study.heads, weighed, strict=True))
     ]
-
-
-def _labels(evidence: Mapping[str, Evidence]) -> list[str]:
-    beyond = [name for name, found in evidence.items() if found.beats_chance]
-    return sorted(beyond, key=lambda name: -evidence[name].effect)
 
 
 def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:

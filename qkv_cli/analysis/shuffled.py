@@ -15,6 +15,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.views import HeadMaps
 
 LONGEST = 16  # words that are read twice: enough for a score, and soon read
+SAMPLE = 32  # words of a sample: a short reading takes no less time
 
 LEAST = 1e-12  # against division by zero only
 LEAST_ROOM = 1e-3  # between chance and all; in less than that, rounding would speak
@@ -32,15 +33,32 @@ def shuffled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
     return found
 
 
+def sampled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """The same with `SAMPLE` of the ordinary tokens at most, in one piece."""
+    return _around(tokens, _drawn(tokens, rng)[:SAMPLE])
+
+
 def repeated(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
     """The words of a text twice, in one order of chance, `LONGEST` of them at most.
 
     In that order no word leads to the next but by repetition, as in the random sequences
     of Olsson et al. 2022.
     """
+    words = _drawn(tokens, rng)[:LONGEST]
+    return _around(tokens, [*words, *words])
+
+
+def _drawn(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """The ordinary tokens, in an order of chance."""
+    return [token for token in shuffled(tokens, rng) if not token.special]
+
+
+def _around(tokens: Sequence[Token], words: Sequence[Token]) -> list[Token]:
+    """Words between the special tokens that begin and end a text; all of it without words."""
     places = np.flatnonzero(_words(tokens))
-    words = [token for token in shuffled(tokens, rng) if not token.special][:LONGEST]
-    return [*tokens[: places[0]], *words, *words, *tokens[places[-1] + 1 :]]
+    if not len(places):
+        return list(tokens)
+    return [*tokens[: places[0]], *words, *tokens[places[-1] + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)

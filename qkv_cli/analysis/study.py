@@ -17,7 +17,7 @@ from qkv_cli.analysis.measure import Sums, joined, measure, one_text
 from qkv_cli.analysis.shuffled import Overlap, overlap
 from qkv_cli.views import BlockName, HeadMaps
 
-Order = Literal["as written", "shuffled", "twice"]
+Order = Literal["as written", "shuffled", "twice", "sampled"]
 # A text in an order, as the head maps of one layer after the other.
 Read = Callable[[str, Order], Iterator[HeadMaps]]
 
@@ -86,7 +86,7 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
 def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> Study:
     written = list(read(text, "as written"))
     probes = [_probe(text, written, read, rng) for _ in range(shuffles)]
-    sums = joined([measure(maps, wanted) for maps, wanted in _with_targets(written)])
+    sums = joined([measure(maps, wanted) for maps, wanted in with_targets(written)])
     return Study(
         heads=[(m.name, m.block, m.layer, m.head or 0) for maps in written for m in maps.maps],
         n_texts=1,
@@ -100,19 +100,19 @@ def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> 
 def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Generator) -> Probes:
     """One reading of the words in another order, and one in which they stand twice."""
     sums, overlaps = [], []
-    shuffled = _with_targets(read(text, "shuffled"))
+    shuffled = with_targets(read(text, "shuffled"))
     for before, (after, wanted) in zip(written, shuffled, strict=True):
         sums.append(measure(after, wanted))
         overlaps.append(overlap(before, after, rng))
     twice, words = [], frozenset[int]()
-    for maps, wanted in _with_targets(read(text, "twice")):
+    for maps, wanted in with_targets(read(text, "twice")):
         twice.append(measure(maps, wanted))
         words = frozenset(token.id for token in maps.queries if not token.special)
     repeated = joined(twice)
     return Probes(1, tally(joined(sums), repeated), repeated, joined(overlaps), words)
 
 
-def _with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
+def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
     """Each layer's maps, and which keys are of which kind: the same in every layer."""
     wanted: Mask | None = None
     for maps in layers:

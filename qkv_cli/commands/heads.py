@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,15 +15,10 @@ from qkv_cli.commands.texts import checked, read_texts
 from qkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from qkv_cli.analysis.study import Order, Study
-    from qkv_cli.core.attention import Weighting
-    from qkv_cli.core.tokens import Token
-    from qkv_cli.loading import LoadedModel
-    from qkv_cli.views import HeadMaps
+    from qkv_cli.analysis.study import Study
 
-SEED = 0  # of the orders and the chances that are drawn: the same table every time
 ON_TERMINAL, IN_LOG = 0.2, 10.0  # seconds between two words on how far it is
 
 
@@ -34,15 +28,7 @@ def heads(
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
     model: options.ModelOption = "glove",
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layer",
-            "-l",
-            metavar="LAYER",
-            help="3, -1, 0:4 or all. Repeatable. All if not given.",
-        ),
-    ] = None,
+    layer: options.AllLayersOption = None,
     head: options.HeadOption = None,
     sort: Annotated[
         str | None,
@@ -103,6 +89,8 @@ def heads(
 
     from qkv_cli.analysis.heads import figure_called, ranked, statistics
     from qkv_cli.analysis.study import study
+    from qkv_cli.commands.maps import Reading
+    from qkv_cli.commands.orders import SEED, Reader
     from qkv_cli.export.heads import heads_csv, heads_json
     from qkv_cli.loading import load
     from qkv_cli.render.heads import HeadsTable
@@ -111,12 +99,11 @@ def heads(
     by = None if sort is None else figure_called(sort)
     second = None if source is None else checked(source, "The source")
     layers = layer or ([] if head else ["all"])
-    asked = Asked(second, layers, head or [], block, weighting, causal)
     loaded = load(find(model), random_heads=random_heads)
-    reading = Reading(loaded, asked)
-    found = _watched(study(texts, reading, shuffles=shuffles, seed=SEED))
-    report_unknown(reading.unknown.values(), loaded.info.name)
-    table, about = statistics(found), reading.about
+    reader = Reader(loaded, Reading(second, weighting, causal, block), layers, head or ())
+    found = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
+    report_unknown(reader.unknown.values(), loaded.info.name)
+    table, about = statistics(found), reader.about
     table = table if by is None else ranked(table, by)
     if target.kind == "json":
         target.send(heads_json(about, found, table) + "\n")
@@ -129,81 +116,6 @@ def heads(
                 to_file=target.path is not None,
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the reader typed, apart from the texts."""
-
-    source: str | None
-    layers: Sequence[str]
-    heads: Sequence[str]
-    block: options.BlockChoice | None
-    weighting: Weighting
-    causal: bool
-
-
-class Reading:
-    """Reads texts in the orders that a study asks for.
-
-    Attributes:
-        about: The model and how it read, without a text.
-        unknown: The words that the model does not know.
-    """
-
-    def __init__(self, loaded: LoadedModel, asked: Asked) -> None:
-        import numpy as np
-
-        from qkv_cli.analysis.shuffled import repeated, shuffled
-        from qkv_cli.views import HeadMaps
-
-        rng = np.random.default_rng(SEED)
-        self.asked = asked
-        self.loaded: dict[Order, LoadedModel] = {
-            "as written": loaded,
-            "shuffled": reordered(loaded, lambda tokens: shuffled(tokens, rng)),
-            "twice": reordered(loaded, lambda tokens: repeated(tokens, rng)),
-        }
-        self.about = HeadMaps(
-            loaded.info, asked.weighting, asked.causal, "", asked.source, (), (), ()
-        )
-        self.unknown: dict[str, Token] = {}
-
-    def __call__(self, text: str, order: Order) -> Iterator[HeadMaps]:
-        """The chosen heads, a layer at a time."""
-        from qkv_cli.views import Selection, select
-
-        asked = self.asked
-        run = self.loaded[order].read(
-            text, asked.source, block=asked.block, weighting=asked.weighting, causal=asked.causal
-        )
-        n_layers, n_heads = run.shape
-        chosen = Selection.parse(asked.layers, asked.heads, n_layers=n_layers, n_heads=n_heads)
-        self.about = replace(self.about, causal=run.causal)
-        if order == "as written":
-            self.unknown |= {t.text: t for t in (*run.queries, *run.keys) if t.unknown}
-        read = replace(self.about, text=text, queries=run.queries, keys=run.keys)
-        for layer in run.layers:
-            if heads := chosen.heads.get(layer.index):
-                only = Selection({layer.index: heads})
-                yield replace(read, maps=select([layer], only, run.block))
-            if layer.index == max(chosen.heads):
-                break
-
-
-def reordered(loaded: LoadedModel, order: Callable[[list[Token]], list[Token]]) -> LoadedModel:
-    """The same model, reading the tokens of a text in another order.
-
-    Its tokenizer stays of its own kind, so that it still teaches a decoder.
-    """
-    kind: Any = type(loaded.tokenizer)
-
-    def encode(tokenizer: Any, text: str) -> list[Token]:
-        return order(kind.encode(tokenizer, text))
-
-    other = type(kind.__name__, (kind,), {"__slots__": (), "encode": encode})
-    parts = {f.name: getattr(loaded.tokenizer, f.name) for f in fields(kind)}
-    return replace(loaded, tokenizer=other(**parts))
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -85,6 +85,16 @@ LayerOption = Annotated[
         rich_help_panel=_MAPS,
     ),
 ]
+AllLayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="LAYER",
+        help="3, -1, 0:4 or all. Repeatable. All if not given.",
+        rich_help_panel=_MAPS,
+    ),
+]
 HeadOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,10 +12,18 @@ from rich.segment import Segment
 from rich.style import Style
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.render.grid import Line, below, half_blocks, numbered_cells, whole_cells
+from qkv_cli.render.grid import (
+    Line,
+    below,
+    beside,
+    half_blocks,
+    numbered_cells,
+    trimmed,
+    whole_cells,
+)
 from qkv_cli.render.header import header
 from qkv_cli.render.inks import Ramp
-from qkv_cli.render.layout import GAP, Plan, Request, plan
+from qkv_cli.render.layout import Plan, Request, plan
 from qkv_cli.render.legend import Shown, legend
 from qkv_cli.render.links import link_lines
 from qkv_cli.render.margins import heads, row_labels, widest_line
@@ -61,13 +69,13 @@ class AttentionPicture:
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
             part = slice(first, first + layout.across)
-            yield from _lines(self._band(part, weights[part], shown))
+            yield from trimmed(self._band(part, weights[part], shown))
         yield Segment.line()
         yield from legend(self.maps, weights, shown)
         if self.links:
             told = link_lines(self.maps, weights, self.links, width)
             yield from [Segment.line()] if told else []
-            yield from _lines(told)
+            yield from trimmed(told)
 
     def _layout(self, weights: Sequence[Array], width: int) -> tuple[Plan, bool]:
         """The plan, and whether there is room for the values that were asked for."""
@@ -91,17 +99,17 @@ class AttentionPicture:
     def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
         """Maps beside each other: they share the row labels, for they share the queries."""
         layout, ramp = shown.layout, shown.ramp
-        yield _beside(
+        yield beside(
             [Segment(" " * layout.gutter)],
             [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
             layout.tile,
         )
         for line in heads(self.maps, layout):
-            yield _beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
+            yield beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
         tiles = [self._cells(w, shown, ramp) for w in weights]
         labels = row_labels(self.maps, layout)
         for label, *cells in zip(labels, *tiles, strict=True):
-            yield _beside(label, cells, layout.tile)
+            yield beside(label, cells, layout.tile)
 
     def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
         """One map, a line for each line of labels."""
@@ -123,28 +131,3 @@ def _number_width(weights: Sequence[Array], colour: bool) -> int:
     numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
     longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
     return longest + (not colour)
-
-
-def _beside(label: Line, cells: Sequence[Line], tile: int) -> Line:
-    """A line of a band: the label, then each map's cells in its tile."""
-    line = list(label)
-    for nth, segments in enumerate(cells):
-        used = sum(segment.cell_length for segment in segments)
-        gap = GAP if nth < len(cells) - 1 else 0
-        line += [*segments, Segment(" " * (tile - used + gap))]
-    return line
-
-
-def _lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[Segment]:
-    """The lines without the blanks at their ends that nobody sees."""
-    for line in lines:
-        while line and not (line[-1].text.strip() or _ground(line[-1])):
-            line = line[:-1]
-        if line and not _ground(line[-1]):
-            line = [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)]
-        yield from line
-        yield Segment.line()
-
-
-def _ground(segment: Segment) -> bool:
-    return segment.style is not None and segment.style.bgcolor is not None

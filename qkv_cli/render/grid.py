@@ -12,6 +12,7 @@ from rich.style import Style
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.render.inks import DOT, Ink, Ramp
+from qkv_cli.render.layout import GAP
 from qkv_cli.render.weights import MASKED, Levels, cell_number
 
 Line = list[Segment]
@@ -77,3 +78,28 @@ def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
     starts = np.flatnonzero(np.diff(row, prepend=row[0] - 1))
     lengths = np.diff(starts, append=len(row))
     return zip(row[starts].tolist(), lengths.tolist(), strict=True)
+
+
+def beside(label: Line, cells: Sequence[Line], tile: int, between: int = GAP) -> Line:
+    """A line of a band: the label, then each map's cells in its tile."""
+    line = list(label)
+    for nth, segments in enumerate(cells):
+        used = sum(segment.cell_length for segment in segments)
+        gap = between if nth < len(cells) - 1 else 0
+        line += [*segments, Segment(" " * (tile - used + gap))]
+    return line
+
+
+def trimmed(lines: Iterator[Line] | Sequence[Line]) -> Iterator[Segment]:
+    """The lines without the blanks at their ends that nobody sees."""
+    for line in lines:
+        while line and not (line[-1].text.strip() or _ground(line[-1])):
+            line = line[:-1]
+        if line and not _ground(line[-1]):
+            line = [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)]
+        yield from line
+        yield Segment.line()
+
+
+def _ground(segment: Segment) -> bool:
+    return segment.style is not None and segment.style.bgcolor is not None

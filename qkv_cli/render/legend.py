@@ -44,7 +44,7 @@ class Shown:
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
     notes: list[str] = []
     if shown.top:
-        line = bar(shown)
+        line = bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
         if line.cell_len + len(READING) <= shown.width:
             line.append(READING)
         else:
@@ -60,16 +60,16 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
     yield from flowing(notes, shown.width, _DIM)
 
 
-def bar(shown: Shown) -> Text:
+def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     """The inks from least to most, with the numbers they stand for."""
-    inks = shown.ramp.inks
+    inks = ramp.inks
     columns = max(len(inks) if len(inks) <= BAR else BAR, 2 * len(inks) if len(inks) < 12 else 0)
-    columns = min(columns, max(1, shown.width - 12))
+    columns = min(columns, max(1, width - 12))
     line = Text(no_wrap=True, overflow="crop")
-    line.append(f"{number(-shown.top)} " if shown.signed else "0 ")
+    line.append(f"{number(-top)} " if signed else "0 ")
     for step in np.rint(np.linspace(0, len(inks) - 1, columns)).astype(int).tolist():
         line.append(inks[step].glyph, inks[step].style)
-    return line.append(f" {number(shown.top)}")
+    return line.append(f" {number(top)}")
 
 
 def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:

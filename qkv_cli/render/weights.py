@@ -68,6 +68,22 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
     return np.where(np.isinf(found), np.nan, found)
 
 
+def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
+    """`visible` and `pooled`, without a copy of every weight where the scores are kept."""
+    if any(m.scores is None for m in maps.maps):
+        return [pooled(weights, blocks) for weights in visible(maps)]
+    return [_pooled_head(m.pattern, m.scores, blocks) for m in maps.maps if m.scores is not None]
+
+
+def _pooled_head(pattern: Array, scores: Array, blocks: tuple[int, int]) -> Array:
+    """The pattern is 0 where it is masked, so that what cannot be seen never wins a block."""
+    found = _reduce(np.maximum, pattern, blocks)
+    if pattern.min() < 0:
+        least = _reduce(np.minimum, pattern, blocks)
+        found = np.where(found >= -least, found, least)
+    return np.where(np.isneginf(_reduce(np.maximum, scores, blocks)), np.nan, found)
+
+
 def _reduce(ufunc: np.ufunc, weights: Array, blocks: tuple[int, int]) -> Array:
     for axis, size in enumerate(blocks):
         weights = ufunc.reduceat(weights, np.arange(0, weights.shape[axis], size), axis=axis)

@@ -20,6 +20,8 @@ from tokenizers.processors import TemplateProcessing
 import qkv_cli.export
 from qkv_cli.analysis.heads import FIGURES
 from qkv_cli.commands import heads as command
+from qkv_cli.commands.maps import Reading
+from qkv_cli.commands.orders import Reader, reordered
 from qkv_cli.core.model import Block, Stack
 from qkv_cli.formats.pieces import PieceTokenizer
 from qkv_cli.loading import LoadedModel, load
@@ -203,14 +205,13 @@ def two_layers(folder: Path) -> LoadedModel:
 
 def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
     loaded = two_layers(tiny_glove)
-    asked = command.Asked(None, [], ["L0H1", "L1H3", "L1H0"], None, "softmax", False)
-    reading = command.Reading(loaded, asked)
-    layers = list(reading(TEXT, "as written"))
+    reader = Reader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
+    layers = list(reader(TEXT, "as written"))
     assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
     expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
     assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
     assert [t.text for t in layers[0].queries] == TEXT.split()
-    only_first = command.Reading(loaded, replace(asked, heads=["L0H1"]))
+    only_first = Reader(loaded, Reading(), [], ["L0H1"])
     assert len(list(only_first(TEXT, "shuffled"))) == 1
 
 
@@ -220,7 +221,7 @@ def test_another_order_is_of_the_same_tokenizer(tiny_glove) -> None:
     inner.pre_tokenizer = Whitespace()
     inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     loaded = replace(load(tiny_glove), tokenizer=PieceTokenizer(inner, None))
-    backwards = command.reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
+    backwards = reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
     assert isinstance(backwards.tokenizer, PieceTokenizer)
     assert [t.token for t in loaded.tokenizer.encode("a b c")] == ["a", "b", "c", "</s>"]
     assert [t.token for t in backwards.tokenizer.encode("a b c")] == ["c", "b", "a", "</s>"]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from qkv_cli.analysis.shuffled import repeated, shuffled
+from qkv_cli.analysis.kinds import is_punctuation
+from qkv_cli.analysis.shuffled import repeated, sampled, shuffled
 from qkv_cli.core.arrays import softmax
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
@@ -47,6 +48,7 @@ def reader(layers: Sequence[Sequence[Rule]], seed: int = 0) -> Callable[..., Ite
         "as written": lambda tokens: tokens,
         "shuffled": lambda tokens: shuffled(tokens, rng),
         "twice": lambda tokens: repeated(tokens, rng),
+        "sampled": lambda tokens: sampled(tokens, rng),
     }
 
     def read(text: str, order: str) -> Iterator[HeadMaps]:
@@ -67,6 +69,31 @@ def looking(choose: Callable[[Sequence[Token], int, int], bool], strength: float
         )
 
     return rule
+
+
+def of_kind(name: str) -> Rule:
+    """A head that looks at the keys of a kind: the definition, once more and slowly."""
+    repeated = {"duplicate": 0, "induction": 1}
+    if name in repeated:
+        back = repeated[name]
+        return looking(
+            lambda t, i, j: (
+                j - back not in (i, -1)
+                and j != i
+                and t[j - back].id == t[i].id
+                and not t[i].special
+            )
+        )
+    return looking(
+        {
+            "self": lambda t, i, j: i == j,
+            "previous": lambda t, i, j: j == i - 1,
+            "next": lambda t, i, j: j == i + 1,
+            "first": lambda t, i, j: j == 0,
+            "separators": lambda t, i, j: t[j].token == "[SEP]",
+            "punctuation": lambda t, i, j: is_punctuation(t[j]),
+        }[name]
+    )
 
 
 def causal(rule: Rule) -> Rule:

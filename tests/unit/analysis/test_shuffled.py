@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
-from qkv_cli.analysis.shuffled import LONGEST, Overlap, dealt, overlap, repeated, shuffled
+from qkv_cli.analysis.shuffled import (
+    LONGEST,
+    SAMPLE,
+    Overlap,
+    dealt,
+    overlap,
+    repeated,
+    sampled,
+    shuffled,
+)
 
 TEXT = "one two three four five six seven eight"
 
@@ -45,6 +54,24 @@ def test_a_long_text_is_not_read_twice_whole() -> None:
     text = " ".join(f"w{i}" for i in range(100))
     found = repeated(Words().encode(text), generator())
     assert len(found) == 2 * LONGEST + 2
+
+
+def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
+    tokens = Words().encode(" ".join(f"w{i}" for i in range(100)))
+    found = sampled(tokens, generator())
+    assert [found[0].token, found[-1].token] == ["[CLS]", "[SEP]"]
+    words = [t.token for t in found[1:-1]]
+    assert len(words) == len(set(words)) == SAMPLE
+    assert words != sorted(words)
+    assert set(words) != {t.token for t in sampled(tokens, generator(1))[1:-1]}
+    assert [t.i for t in sampled(TOKENS, generator())] == [
+        t.i for t in shuffled(TOKENS, generator())
+    ]
+
+
+def test_a_text_without_words_has_one_order() -> None:
+    bare = Words().encode("")
+    assert repeated(bare, generator()) == sampled(bare, generator()) == bare
 
 
 def test_dealing_keeps_each_row_s_weights_within_what_it_sees() -> None:

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_heads import Rule, causal, looking, reader
+from made_heads import Rule, causal, looking, of_kind, reader
 
 from qkv_cli.analysis.heads import HeadStatistics, statistics
-from qkv_cli.analysis.kinds import NAMES, is_punctuation, targets
+from qkv_cli.analysis.kinds import NAMES, targets
 from qkv_cli.analysis.measure import measure
 from qkv_cli.analysis.study import study
-from qkv_cli.commands.heads import Asked, Reading
+from qkv_cli.commands.maps import Reading
+from qkv_cli.commands.orders import Reader
 from qkv_cli.loading import load
 from qkv_cli.store.catalogue import DEFAULT, find
 
 TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]
-
-
-def of_kind(name: str) -> Rule:
-    """A head that looks at the keys of a kind: the definition, once more and slowly."""
-    repeated = {"duplicate": 0, "induction": 1}
-    if name in repeated:
-        back = repeated[name]
-        return looking(
-            lambda t, i, j: (
-                j - back not in (i, -1)
-                and j != i
-                and t[j - back].id == t[i].id
-                and not t[i].special
-            )
-        )
-    return looking(
-        {
-            "self": lambda t, i, j: i == j,
-            "previous": lambda t, i, j: j == i - 1,
-            "next": lambda t, i, j: j == i + 1,
-            "first": lambda t, i, j: j == 0,
-            "separators": lambda t, i, j: t[j].token == "[SEP]",
-            "punctuation": lambda t, i, j: is_punctuation(t[j]),
-        }[name]
-    )
 
 
 def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> list[HeadStatistics]:
@@ -84,8 +60,7 @@ def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
 def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bool) -> None:
     """Of real word vectors, on texts with repetition and punctuation."""
     loaded = load(find(DEFAULT), random_heads=seed)
-    asked = Asked(None, ["all"], [], None, weighting, is_causal)
-    read = Reading(loaded, asked)
+    read = Reader(loaded, Reading(weighting=weighting, causal=is_causal), ["all"], [])
     for text in (
         "She said, no, the river bank was muddy, and the bank of the river was, too.",
         "the river bank",

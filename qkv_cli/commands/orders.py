@@ -1,0 +1,83 @@
+"""Texts read as they are written, and with their words in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qkv_cli.analysis.shuffled import repeated, sampled, shuffled
+from qkv_cli.views import HeadMaps, Selection, select
+
+if TYPE_CHECKING:
+    from qkv_cli.analysis.study import Order
+    from qkv_cli.commands.maps import Reading
+    from qkv_cli.core.tokens import Token
+    from qkv_cli.loading import LoadedModel
+
+SEED = 0  # of the orders and the chances that are drawn: the same figures every time
+
+
+class Reader:
+    """Reads texts in the orders that a study asks for; every token, whatever is to be seen.
+
+    Attributes:
+        about: The model and how it read, without a text.
+        unknown: The words that the model does not know.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        reading: Reading,
+        layers: Sequence[str],
+        heads: Sequence[str],
+    ) -> None:
+        rng = np.random.default_rng(SEED)
+        self.reading, self.layers, self.heads = reading, layers, heads
+        self.loaded: dict[Order, LoadedModel] = {
+            "as written": loaded,
+            "shuffled": reordered(loaded, lambda tokens: shuffled(tokens, rng)),
+            "twice": reordered(loaded, lambda tokens: repeated(tokens, rng)),
+            "sampled": reordered(loaded, lambda tokens: sampled(tokens, rng)),
+        }
+        self.about = HeadMaps(
+            loaded.info, reading.weighting, reading.causal, "", reading.source, (), (), ()
+        )
+        self.unknown: dict[str, Token] = {}
+
+    def __call__(self, text: str, order: Order) -> Iterator[HeadMaps]:
+        """The chosen heads, a layer at a time."""
+        asked = self.reading
+        run = self.loaded[order].read(
+            text, asked.source, block=asked.block, weighting=asked.weighting, causal=asked.causal
+        )
+        n_layers, n_heads = run.shape
+        chosen = Selection.parse(self.layers, self.heads, n_layers=n_layers, n_heads=n_heads)
+        self.about = replace(self.about, causal=run.causal)
+        if order == "as written":
+            self.unknown |= {t.text: t for t in (*run.queries, *run.keys) if t.unknown}
+        read = replace(self.about, text=text, queries=run.queries, keys=run.keys)
+        for layer in run.layers:
+            if heads := chosen.heads.get(layer.index):
+                only = Selection({layer.index: heads})
+                yield replace(read, maps=select([layer], only, run.block))
+            if layer.index == max(chosen.heads):
+                break
+
+
+def reordered(loaded: LoadedModel, order: Callable[[list[Token]], list[Token]]) -> LoadedModel:
+    """The same model, reading the tokens of a text in another order.
+
+    Its tokenizer stays of its own kind, so that it still teaches a decoder.
+    """
+    kind: Any = type(loaded.tokenizer)
+
+    def encode(tokenizer: Any, text: str) -> list[Token]:
+        return order(kind.encode(tokenizer, text))
+
+    other = type(kind.__name__, (kind,), {"__slots__": (), "encode": encode})
+    parts = {f.name: getattr(loaded.tokenizer, f.name) for f in fields(kind)}
+    return replace(loaded, tokenizer=other(**parts))

@@ -1,0 +1,164 @@
+"""The picture of `qkv grid`: every head of every layer as a thumbnail, the remarkable marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.kinds import NAMES
+from qkv_cli.analysis.marks import Mark
+from qkv_cli.core.arrays import Array
+from qkv_cli.render.flow import flowing
+from qkv_cli.render.grid import Line, beside, half_blocks, trimmed, whole_cells
+from qkv_cli.render.header import header, label_line
+from qkv_cli.render.inks import Ramp
+from qkv_cli.render.legend import READING, bar
+from qkv_cli.render.sheet import Sheet, sheet
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import cell_number, largest, levels, number, pooled_visible
+from qkv_cli.views import HeadMap, HeadMaps
+
+_NAME, _DIM, _MARKED = Style(bold=True), Style(dim=True), Style(bold=True)
+SIGNS = dict(zip(NAMES, "=<>^|,di", strict=True))
+TOLD = 8  # heads of a kind that the legend names
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """A Rich renderable that fits the width it is given: layers down, heads across.
+
+    Attributes:
+        marks: Which heads are remarkable.
+        n_shuffles: How many shuffled readings they come from; 0 where none were asked for.
+    """
+
+    maps: HeadMaps
+    theme: Theme
+    marks: Sequence[Mark] = ()
+    n_shuffles: int = 0
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        maps, heads = self.maps, self._heads()
+        layout = sheet(
+            n_heads=len(heads),
+            n_query=len(maps.queries),
+            n_key=len(maps.keys),
+            name=max(len(_called(m)) for m in maps.maps) + 2 * bool(self.marks),
+            gutter=max(len(f"L{m.layer}") for m in maps.maps) + 1,
+            width=width,
+        )
+        weights = pooled_visible(maps, layout.blocks)
+        top, signed = largest(weights), any(bool((w < 0).any()) for w in weights)
+        ramp = self.theme.pixels(signed=signed)
+        drawn = {
+            (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.depth is not None)
+            for m, w in zip(maps.maps, weights, strict=True)
+        }
+        yield from header(maps, width)
+        for first in range(0, len(heads), layout.across):
+            yield Segment.line()
+            band = heads[first : first + layout.across]
+            yield from trimmed(self._band(band, drawn, layout))
+        yield Segment.line()
+        yield from self._scale(ramp, top, width, signed=signed)
+        yield from flowing(self._notes(weights, top, layout, signed=signed), width, _DIM)
+        yield from self._legend_of_marks(width)
+
+    def _heads(self) -> list[int | None]:
+        """The columns."""
+        return sorted({m.head for m in self.maps.maps}, key=lambda h: -1 if h is None else h)
+
+    def _band(
+        self,
+        heads: Sequence[int | None],
+        drawn: dict[tuple[int, int | None], list[Line]],
+        layout: Sheet,
+    ) -> Iterator[Line]:
+        """Some heads of every layer: a line of names over each line of thumbnails."""
+        found = {(m.layer, m.head): m for m in self.maps.maps}
+        for layer in dict.fromkeys(m.layer for m in self.maps.maps):
+            row = [found.get((layer, head)) for head in heads]
+            if not any(row):
+                continue
+            label = [Segment(f"L{layer}".ljust(layout.gutter), _NAME)]
+            names = [[] if m is None else self._name(m, layout.tile) for m in row]
+            yield beside(label, names, layout.tile, layout.gap)
+            tiles = [[] if m is None else drawn[m.layer, m.head] for m in row]
+            for at in range(max(map(len, tiles))):
+                cells = [tile[at] if tile else [] for tile in tiles]
+                blank = [Segment(" " * layout.gutter)]
+                yield beside(blank, cells, layout.tile, layout.gap)
+
+    def _name(self, m: HeadMap, room: int) -> Line:
+        """A head's name over its thumbnail, with as many of its marks as there is room for."""
+        name = _called(m)
+        signs = "".join(SIGNS[k.kind] for k in self.marks if (k.layer, k.head) == (m.layer, m.head))
+        if not signs:
+            return [Segment(name, _DIM)]
+        return [Segment(f"{name} {signs}"[:room], _MARKED)]
+
+    def _scale(self, ramp: Ramp, top: float, width: int, *, signed: bool) -> Iterator[Text]:
+        if not top:
+            return
+        line = bar(ramp, top, width, signed=signed)
+        if line.cell_len + len(READING) <= width:
+            yield line.append(READING)
+        else:
+            yield line
+            yield Text(READING.strip(), _DIM, overflow="fold")
+
+    def _notes(
+        self, weights: Sequence[Array], top: float, layout: Sheet, *, signed: bool
+    ) -> Iterator[str]:
+        if top:
+            yield f"one scale for all heads: {number(top)} is the largest weight shown"
+        else:
+            yield "there is no weight to show"
+        if layout.blocks != (1, 1):
+            furthest = "the one furthest from 0" if signed else "the largest"
+            queries, keys = layout.blocks
+            yield f"each cell is {furthest} of {queries}x{keys} weights (queries x keys)"
+        if any(np.isnan(w).any() for w in weights):
+            yield "bare: what cannot be looked at"
+        if (n_heads := len(self._heads())) > layout.across:
+            yield f"{layout.across} of {n_heads} heads fit beside each other, the next stand below"
+        yield from (label_line(note) for note in self.maps.notes)
+        strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
+        yield f"qkv attend --head {strongest.name} draws one large"
+
+    def _legend_of_marks(self, width: int) -> Iterator[Text]:
+        """Each sign, what it stands for, and which heads bear it."""
+        for kind in NAMES:
+            bear = sorted((k for k in self.marks if k.kind == kind), key=lambda k: -k.effect)
+            if not bear:
+                continue
+            first = Text.assemble((SIGNS[kind], _MARKED), f" {kind}  ")
+            said = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
+            more = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
+            yield from flowing([*said, *more], width, _DIM, first)
+        if self.n_shuffles:
+            readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
+            found = f"no head beats chance in {readings}"
+            if self.marks:
+                found = f"a mark stands where {readings} beat chance, with its effect"
+            yield from flowing([found, "qkv heads reads more"], width, _DIM)
+
+
+def _called(m: HeadMap) -> str:
+    return "mean" if m.head is None else f"H{m.head}"
+
+
+def _cells(weights: Array, top: float, ramp: Ramp, scale: int, *, half: bool) -> list[Line]:
+    """A thumbnail, `scale` columns a cell: as half blocks, else as shades."""
+    level = levels(weights, top, len(ramp.inks), ramp.zero)
+    if half:
+        return half_blocks(level.repeat(scale, axis=0).repeat(scale, axis=1), ramp)
+    lines = whole_cells(level, ramp, scale)
+    return [line for line in lines for _ in range(-(-scale // 2))]

@@ -1,0 +1,88 @@
+"""`qkv grid` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TEXT = "the mango and the apple are fruits that grow on a tree"
+
+
+@pytest.fixture
+def grid(qkv: Callable, tiny_glove: Path) -> Callable:
+    """`qkv grid -m TINY ARGS`."""
+    return lambda *args, stdin="": qkv("grid", "-m", tiny_glove, *args, stdin=stdin)
+
+
+def test_every_head_has_its_thumbnail(grid) -> None:
+    found = grid(TEXT)
+    assert (found.code, found.stderr) == (0, "")
+    for what in ("tiny", "L0 H0", "H3", "one scale for all heads", "qkv attend --head L0H"):
+        assert what in found.stdout
+    assert "4 shuffled readings" in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+def test_the_marks_are_those_of_the_shipped_heads(qkv) -> None:
+    """L0H6 of glove looks at the word before, L0H4 at the one behind."""
+    found = qkv("grid", TEXT).stdout
+    assert "H6 <" in found and "H4 >" in found
+    [previous] = [line for line in found.splitlines() if line.startswith("< previous  ")]
+    assert "L0H6 ." in previous
+
+
+def test_marks_cost_what_they_cost_and_no_more(grid) -> None:
+    found = grid(TEXT, "--shuffles", 0)
+    assert "shuffled" not in found.stdout and " <" not in found.stdout
+    assert "shuffled" not in grid(TEXT, "--weighting", "linear").stdout
+
+
+def test_json_is_what_attend_writes_of_all_layers(grid, qkv, tiny_glove) -> None:
+    written = json.loads(grid(TEXT, "--json").stdout)
+    expected = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--layer", "all", "--json").stdout)
+    assert written == expected
+    assert [m["name"] for m in written["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+
+
+def test_only_the_heads_that_are_asked_for(grid) -> None:
+    found = grid(TEXT, "--head", "L0H2", "--head", "0").stdout
+    assert "H0" in found and "H2" in found and "H1" not in found and "H3" not in found
+
+
+def test_each_line_a_grid(grid, tmp_path) -> None:
+    (tmp_path / "texts.txt").write_text("the river bank\nthe money in the bank\n")
+    found = grid("--file", tmp_path / "texts.txt", "--lines")
+    assert found.code == 0 and found.stdout.count("L0 H0") == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("river",),
+        ("the river bank", "--source", "a bank in a river"),
+        (TEXT, "--causal", "--weighting", "hard"),
+        (TEXT, "--window", "2:5"),
+        ("שלום 日本語 👩‍👩‍👧 the river",),
+        (" ".join(["the river bank"] * 171), "--width", "40"),
+    ],
+)
+def test_any_text(grid, args) -> None:
+    found = grid(*args)
+    assert found.code == 0
+    assert "L0 H0" in found.stdout
+
+
+def test_written_to_a_file(grid, tmp_path) -> None:
+    assert grid(TEXT, "-o", tmp_path / "g.npz").code == 0
+    assert np.load(tmp_path / "g.npz")["pattern"].shape == (4, 12, 12)
+    assert grid(TEXT, "-o", tmp_path / "g.txt").code == 0
+    assert "L0 H0" in (tmp_path / "g.txt").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_is_refused(grid) -> None:
+    assert grid(TEXT, "--layer", 7).code == 2
+    assert grid("").code == 1

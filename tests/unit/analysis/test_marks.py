@@ -1,0 +1,58 @@
+"""Few readings mark the heads that many would label, and no other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_heads import Rule, causal, looking, of_kind, reader
+
+from qkv_cli.analysis.heads import statistics
+from qkv_cli.analysis.kinds import KINDS
+from qkv_cli.analysis.marks import Mark, marks
+from qkv_cli.analysis.study import study
+from qkv_cli.commands.maps import Reading
+from qkv_cli.commands.orders import Reader
+from qkv_cli.loading import load
+from qkv_cli.store.catalogue import DEFAULT, find
+
+TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_head_of_a_kind_is_marked_with_it_alone(kind) -> None:
+    found = marks(TEXT, reader([[looking(lambda t, i, j: False)], [of_kind(kind.name)]]), 8)
+    assert [(m.kind, m.name) for m in found] == [(kind.name, "L1H0")]
+    assert found[0].effect > 0.5
+
+
+def test_its_effect_is_that_of_a_study() -> None:
+    """The score of these heads is the same in every order of the words."""
+    layers = [[of_kind("previous"), causal(of_kind("previous"))]]
+    *_, last = study(iter([TEXT]), reader(layers), shuffles=8, seed=0)
+    expected = [h.evidence["previous"].effect for h in statistics(last)]
+    found = [m.effect for m in marks(TEXT, reader(layers), 4) if m.kind == "previous"]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_heads_of_chance_are_not_marked() -> None:
+    rng = np.random.default_rng(0)
+    noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
+    assert marks(TEXT, reader([[noise, causal(noise)]]), 4) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_projections_are_not_marked(seed: int) -> None:
+    loaded = load(find(DEFAULT), random_heads=seed)
+    assert marks(TEXT, Reader(loaded, Reading(), ["all"], []), 4) == []
+
+
+def test_without_readings_there_are_none() -> None:
+    assert marks(TEXT, reader([[of_kind("next")]]), 0) == []
+
+
+def test_a_text_without_words_says_nothing() -> None:
+    assert marks("", reader([[of_kind("next")]]), 2) == []
+
+
+def test_a_mark_names_its_head() -> None:
+    assert Mark("next", 11, 3, 0.5).name == "L11H3"
