@@ -20,6 +20,7 @@ ADAPTERS = {
     "bert": "bert",
     "bloom": "bloom",
     "camembert": "roberta",
+    "deberta-v2": "deberta_v2",
     "distilbert": "distilbert",
     "electra": "electra",
     "falcon": "falcon",

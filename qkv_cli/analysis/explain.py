@@ -62,6 +62,7 @@ class Explanation:
     scale: float
     norms: bool  # whether q and k are normed
     rotates: bool  # whether q and k are turned by their places (rotary positions)
+    relative: bool  # whether q and k have a part in the position term
     terms: Mapping[str, Array]  # name -> [n_key]; they add up to the scores
     scores: Array  # [n_key], -inf where masked
     masked: Sequence[str | None]  # [n_key], why the query may not look there
@@ -162,6 +163,7 @@ def explain(
         scale=attn.scale,
         norms=attn.q_norm is not None,
         rotates=attn.rotary is not None,
+        relative=attn.relative is not None,
         terms=terms,
         scores=scores,
         masked=_reasons(trace.scores[head], query, between_texts),

@@ -154,4 +154,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu2": relu_squared,
     "silu": silu,
     "swish": silu,
+    "tanh": np.tanh,
 }

@@ -21,6 +21,8 @@ from qkv_cli.core.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
+from qkv_cli.core.convolution import Convolution
+from qkv_cli.core.disentangled import Disentangled
 from qkv_cli.core.positions import (
     alibi_bias,
     bucket_bias,
@@ -117,14 +119,19 @@ class Attention:
     k_norm: Norm | None = None
     rotary: Rotary | None = None
     softcap: float | None = None
+    relative: Disentangled | None = None  # position terms that q and k have a part in
 
     def __call__(
         self, x: Array, memory: Array, bias: Array | None, weighting: Weighting
     ) -> tuple[Array, AttentionTrace]:
         """Attend from x, [n_query, d_model], to memory, [n_key, d_model]."""
+        q, k = self._heads(self.q(x), self.q_norm), self._heads(self.k(memory), self.k_norm)
+        if self.relative is not None:
+            added = q.dtype.type(self.scale) * self.relative(q, k)
+            bias = added if bias is None else added + bias
         trace = scaled_dot_product_attention(
-            self._heads(self.q(x), self.q_norm),
-            self._heads(self.k(memory), self.k_norm),
+            q,
+            k,
             split_heads(self.v(memory), self.d_head),
             scale=self.scale,
             bias=bias,
@@ -219,6 +226,7 @@ class Norms:
     mlp_in: Norm | None = None
     mlp_out: Norm | None = None
     resid_post: Norm | None = None
+    convolved: Norm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,7 @@ class Block:
     attn: Attention | None = None
     cross: Attention | None = None
     recurrent: SSRU | None = None  # in place of self-attention
+    convolution: Convolution | None = None  # of resid_pre, beside all the rest
     mlp: MLP | Experts | None = None
     norms: Norms = Norms()
     parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
@@ -251,7 +260,11 @@ class Block:
         mlp = next(self.mlp.each(), None) if isinstance(self.mlp, Experts) else self.mlp
         if mlp is not None:
             linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
-        return 4 * sum(linear.W.size for linear in linears)
+        if self.attn is not None and (relative := self.attn.relative) is not None:
+            linears += [x for x in (relative.q, relative.k) if x is not None]
+        convolved = 0 if self.convolution is None else self.convolution.W.size
+        distinct = {id(linear): linear.W.size for linear in linears}
+        return 4 * (sum(distinct.values()) + convolved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +482,8 @@ def _run_block(
     if block.mlp is not None:
         mlp_out = block.mlp(_maybe(norms.mlp_in, resid_pre if block.parallel else resid_mid))
         resid = _maybe(norms.resid_post, resid_mid + scale * _maybe(norms.mlp_out, mlp_out))
+    if block.convolution is not None:
+        resid = _maybe(norms.convolved, resid + block.convolution(resid_pre))
     return LayerTrace(
         name, index, resid_pre, resid_mid, resid, attn_in, cross_in, memory, attn, cross
     )

@@ -176,10 +176,8 @@ def _what_the_place_does(s: Lesson) -> str:
         side, n = ("right" if offset > 0 else "left"), abs(offset)
         places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
         liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
-        where = (
-            f"{s.a} stands {places}. For that distance this head {liking} the score, whatever "
-            "the words are."
-        )
+        depends = "for these two words" if s.x.relative else "whatever the words are"
+        where = f"{s.a} stands {places}. For that distance this head {liking} the score, {depends}."
     return capped + where
 
 

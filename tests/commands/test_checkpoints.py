@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,26 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
     layer = [*load(bert).read("the river bank").layers][1]
     assert layer.attn is not None
     assert found["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
+
+
+@pytest.mark.parametrize("case", ["deberta-v3", "deberta-v2", "mpnet"])
+def test_explain_adds_the_position_term_that_the_words_have_a_part_in(
+    bert: Path, qkv: Qkv, case: str
+) -> None:
+    shutil.copytree(GOLDEN / case, bert, dirs_exist_ok=True)
+    args = ["explain", "-m", bert, "the river bank was muddy", "--query", "bank", "--key", "river"]
+    found = document(qkv(*args, "--head", "L1H2", "--json"))
+    layer = [*load(bert).read("the river bank was muddy").layers][1]
+    assert layer.attn is not None and layer.attn.bias is not None
+    terms = found["terms"]
+    assert [*terms] == ["content", "position"]
+    np.testing.assert_allclose(terms["position"], layer.attn.bias[2, 3], atol=1e-6)
+    np.testing.assert_allclose(np.add(*terms.values()), found["scores"], atol=1e-6)
+    np.testing.assert_allclose(found["scores"], layer.attn.scores[2, 3], atol=1e-5)
+    page = qkv(*args, "--head", "L1H2").stdout
+    [sums] = re.findall(r"(-?[\d.]+) ([+-]) ([\d.]+) = (-?[\d.]+)$", page, flags=re.M)[:1]
+    assert Decimal(sums[0]) + Decimal(sums[1] + sums[2]) == Decimal(sums[3])
+    assert ("for these two words" in " ".join(page.split())) == case.startswith("deberta")
 
 
 def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:

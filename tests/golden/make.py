@@ -50,6 +50,19 @@ MODERN = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
     },
 }
+DEBERTA = BERT | {
+    "relative_attention": True,
+    "pos_att_type": "p2c|c2p",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+    "max_position_embeddings": 40,
+    "max_relative_positions": -1,
+}
+DEBERTA_3 = DEBERTA | {
+    "position_buckets": 6,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+}
 ALBERT = BERT | {"embedding_size": 12, "hidden_act": "relu"}
 GPT2 = {
     "vocab_size": 64,
@@ -175,6 +188,34 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         ALBERT | {"num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2},
     ),
     "mpnet": (tr.MPNetConfig, tr.MPNetModel, BERT),
+    "deberta-v3": (tr.DebertaV2Config, tr.DebertaV2Model, DEBERTA_3),
+    "deberta-v3-c2p": (
+        tr.DebertaV2Config,
+        tr.DebertaV2Model,
+        DEBERTA_3 | {"pos_att_type": ["c2p"], "max_relative_positions": 18, "position_buckets": 8},
+    ),
+    "deberta-v2": (
+        tr.DebertaV2Config,
+        tr.DebertaV2Model,
+        DEBERTA
+        | {
+            "max_relative_positions": 9,  # further ones share the last
+            "position_biased_input": True,
+            "type_vocab_size": 2,
+            "conv_kernel_size": 3,
+            "conv_act": "gelu",
+        },
+    ),
+    "deberta-v2-p2c": (
+        tr.DebertaV2Config,
+        tr.DebertaV2Model,
+        DEBERTA | {"pos_att_type": "p2c", "position_buckets": 10, "conv_kernel_size": 5},
+    ),
+    "deberta-v2-absolute": (
+        tr.DebertaV2Config,
+        tr.DebertaV2Model,
+        DEBERTA | {"relative_attention": False, "position_biased_input": True},
+    ),
     "modernbert": (tr.ModernBertConfig, tr.ModernBertModel, MODERN),
     "modernbert-biased": (
         tr.ModernBertConfig,

@@ -28,7 +28,18 @@ def read_all(folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
-    "case", ["bert", "albert-groups", "gpt2", "llama-yarn", "t5", "gemma2", "gpt_neox"]
+    "case",
+    [
+        "bert",
+        "albert-groups",
+        "deberta-v2-p2c",
+        "modernbert",
+        "gpt2",
+        "llama-yarn",
+        "t5",
+        "gemma2",
+        "gpt_neox",
+    ],
 )
 def test_no_value_breaks_it(tmp_path: Path, case: str) -> None:
     folder = tmp_path / case

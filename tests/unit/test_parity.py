@@ -107,6 +107,13 @@ def test_every_family_has_a_golden() -> None:
         ("gemma3_text", {"attn_logit_softcapping": 30.0}, r"attn_logit_softcapping 30\.0"),
         ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm True"),
         ("t5", {"feed_forward_proj": "gated-spline"}, "gated-spline"),
+        ("mpnet", {"relative_attention_num_buckets": 16}, "relative_attention_num_buckets 16"),
+        ("deberta-v3", {"pos_att_type": "c2p|p2p"}, "pos_att_type 'p2p'"),
+        ("deberta-v3", {"norm_rel_ebd": "rms"}, "norm_rel_ebd 'rms'"),
+        ("deberta-v3", {"embedding_size": 12}, "embedding_size 12"),
+        ("deberta-v3", {"position_buckets": 128}, "128 position_buckets for 40 relative"),
+        ("deberta-v2", {"conv_groups": 4}, "conv_groups 4"),
+        ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size 4"),
     ],
 )
 def test_what_is_not_implemented_is_refused_by_name(
