@@ -104,7 +104,7 @@ def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
         ("a.txt", b"one\xfftwo", "not UTF-8"),
         ("a.txt", b"one\0two", "binary"),
         ("a.txt.gz", b"no gzip", "gzip"),
-        ("a.txt.gz", gzip.compress(b"a line\n" * 500)[:-9], "cut short"),
+        ("a.txt.gz", gzip.compress(b"a line\n" * 500, mtime=0)[:-9], "cut short"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
