@@ -8,20 +8,56 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 
 from qkv_cli.core.arrays import Array, Packed
 from qkv_cli.errors import CheckpointError, StoreError
+from qkv_cli.formats.gguf_tokenizer import build_tokenizer
 
-FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an architecture's files differ from its folders."""
+
+    model_type: str
+    settings: Mapping[str, Any]  # what the files leave unsaid
+    keys: Mapping[str, str] = field(default_factory=dict)  # beside those that all have
+    names: Mapping[str, str] = field(default_factory=dict)
+    permuted: bool = False  # rows of queries and keys are in the order of another rotation
+    added: float = 0.0  # to the weights of norms
+    widest: int | None = None  # layers of the one model whose scores are scaled by its width
+
+
+# What llama.cpp's converter does to Gemma, and what llama.cpp itself knows of it.
+_GEMMA_KEYS = {
+    "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "rope.freq_base_swa": "rope_local_base_freq",
+}
+_GEMMA_NAMES = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_SILU = {"hidden_act": "silu"}
+_GELU = {"hidden_activation": "gelu_pytorch_tanh"}
+FAMILIES = {
+    "llama": Family("llama", _SILU, permuted=True),
+    "qwen2": Family("qwen2", _SILU),
+    "qwen3": Family("qwen3", _SILU),
+    "gemma": Family("gemma", _GELU, added=1.0),
+    "gemma2": Family("gemma2", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=46),
+    "gemma3": Family("gemma3_text", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=62),
+}
 # The end of a key behind "llama." and the like, and what configs call it.
 _SETTINGS = {
     "block_count": "num_hidden_layers",
@@ -34,8 +70,23 @@ _SETTINGS = {
     "rope.freq_base": "rope_theta",
     "context_length": "max_position_embeddings",
 }
+_SCALING = {
+    "rope.scaling.type": "rope_type",
+    "rope.scaling.factor": "factor",
+    "rope.scaling.original_context_length": "original_max_position_embeddings",
+    "rope.scaling.yarn_beta_fast": "beta_fast",
+    "rope.scaling.yarn_beta_slow": "beta_slow",
+}
 # Said a second time by other keys or by the tensors, or of no account at inference.
-_SPARE = ("vocab_size", "rope.dimension_count", "attention.value_length", "expert_count")
+_SPARE = (
+    "vocab_size",
+    "rope.dimension_count",
+    "rope.scaling.finetuned",
+    "attention.value_length",
+    "expert_count",
+    "expert_used_count",
+)
+_STRETCH = "rope_freqs.weight"  # what each frequency is divided by, worked out beforehand
 _NAMES = {
     "token_embd": "embed_tokens",
     "output_norm": "norm",
@@ -52,18 +103,6 @@ _NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How a text is cut before pairs are merged, by `tokenizer.ggml.pre`.
-_CUTS: dict[str, Callable[[], Any]] = {
-    "smollm": lambda: pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), _bytes(cut=True)]
-    ),
-    "gpt-2": lambda: _bytes(cut=True),
-    "qwen2": lambda: _by_pattern(_PIECES + _REST),
-    "llama-bpe": lambda: _by_pattern(_PIECES + "{1,3}" + _REST),
-}
-_CONTROL, _UNKNOWN = 3, 2  # of `tokenizer.ggml.token_type`
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,49 +138,75 @@ def open_gguf(path: Path) -> Opened:
         raise CheckpointError(
             f"{path} holds a {kind!r}; of GGUF files {', '.join(FAMILIES)} are read."
         )
-    config = _config(fields, kind)
+    family = FAMILIES[kind]
+    config = settings_of(fields, kind, family)
     packed = {tensor.name: tensor for tensor in reader.tensors}
-    # Llama's files have the rows of queries and keys in the order of another rotation.
-    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    tensors = {
-        _name(name): _packed(tensor, heads.get(name.split(".")[-2]) if kind == "llama" else None)
-        for name, tensor in packed.items()
-    }
-    return Opened(config, tensors, _tokenizer(fields), str(fields.get("general.name", path.stem)))
+    if _STRETCH in packed:
+        stretch = packed.pop(_STRETCH)
+        config["rope_scaling"] = _stretched(_unpacked(stretch.data, stretch.tensor_type))
+    tensors = {_name(name, family): _packed(t, config, family) for name, t in packed.items()}
+    tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
+    return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 
 
-def _config(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    config: dict[str, Any] = {"model_type": FAMILIES[kind], "hidden_act": "silu"}
+def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[str, Any]:
+    """A file's settings as a config spells them."""
+    config: dict[str, Any] = {"model_type": family.model_type, **family.settings}
+    known, scaling = {**_SETTINGS, **family.keys}, dict[str, Any]()
     for name, value in fields.items():
         if not name.startswith(f"{kind}."):
             continue
         setting = name.removeprefix(f"{kind}.")
-        if setting in _SETTINGS:
-            config[_SETTINGS[setting]] = value
+        if setting in known:
+            config[known[setting]] = value
+        elif setting in _SCALING:
+            scaling[_SCALING[setting]] = value
         elif setting not in _SPARE:
             raise CheckpointError(f"The GGUF file has a setting that nothing reads: {name}.")
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
     n_heads = config.get("num_attention_heads")
     if not isinstance(n_heads, int) or n_heads < 1:
         raise CheckpointError(f"The GGUF file does not say {kind}.attention.head_count.")
+    if scaling and scaling.get("rope_type") != "none":
+        config["rope_scaling"] = {"rope_type": "linear", **scaling}
+    if family.widest is not None:
+        wide = config.get("num_hidden_layers") == family.widest
+        scalar = config["hidden_size"] // n_heads if wide else config.get("head_dim")
+        config["query_pre_attn_scalar"] = scalar
     return config
 
 
-def _name(name: str) -> str:
+def _stretched(factors: Array) -> dict[str, Any]:
+    """A factor for each frequency, at any length of text: LongRoPE with nothing else of its own."""
+    same = [float(factor) for factor in factors]
+    return {
+        "rope_type": "longrope",
+        "short_factor": same,
+        "long_factor": same,
+        "attention_factor": 1.0,
+    }
+
+
+def _name(name: str, family: Family) -> str:
+    names = {**_NAMES, **family.names}
     match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
-    if match is None or match[2] not in _NAMES:
+    if match is None or match[2] not in names:
         return name  # nothing reads it, and the load says so
     layer = "" if match[1] is None else f"layers.{match[1]}."
     head = "" if match[2] == "output" else "model."
-    return f"{head}{layer}{_NAMES[match[2]]}.{match[3]}"
+    return f"{head}{layer}{names[match[2]]}.{match[3]}"
 
 
-def _packed(tensor: Any, n_heads: int | None) -> Packed:
+def _packed(tensor: Any, config: Mapping[str, Any], family: Family) -> Packed:
     shape = tuple(int(n) for n in reversed(tensor.shape))
+    called = ["", *tensor.name.split(".")][-2]
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
 
     def unpack() -> Array:
         found = _unpacked(tensor.data, tensor.tensor_type).reshape(shape)
-        return found if n_heads is None else _unpermuted(found, n_heads)
+        if family.added and called.endswith("norm"):
+            return found - np.float32(family.added)
+        return _unpermuted(found, heads[called]) if family.permuted and called in heads else found
 
     return Packed(shape, unpack, partial(_rows, tensor))
 
@@ -163,37 +228,3 @@ def _unpermuted(W: Array, n_heads: int) -> Array:
     """Rows of pairs (2i, 2i + 1) back to pairs (i, i + half)."""
     rows = W.shape[0] // n_heads // 2
     return W.reshape(n_heads, rows, 2, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)
-
-
-def _tokenizer(fields: Mapping[str, Any]) -> Tokenizer:
-    kind, cut = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
-    if kind != "gpt2" or cut not in _CUTS:
-        raise CheckpointError(
-            f"The GGUF file's tokenizer is {kind!r}, cut as {cut!r}; gpt2 cut as "
-            f"{', '.join(_CUTS)} is implemented."
-        )
-    pieces, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
-    merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]
-    found = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
-    found.pre_tokenizer = _CUTS[cut]()
-    found.decoder = decoders.ByteLevel()
-    control = [p for p, k in zip(pieces, kinds, strict=True) if k in (_CONTROL, _UNKNOWN)]
-    found.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in control])
-    if fields.get("tokenizer.ggml.add_bos_token", False):
-        from tokenizers.processors import TemplateProcessing
-
-        first = fields["tokenizer.ggml.bos_token_id"]
-        found.post_processor = TemplateProcessing(
-            single=f"{pieces[first]} $A", special_tokens=[(pieces[first], first)]
-        )
-    return found
-
-
-def _bytes(*, cut: bool) -> Any:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cut)
-
-
-def _by_pattern(pattern: str) -> Any:
-    return pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(pattern), "isolated"), _bytes(cut=False)]
-    )

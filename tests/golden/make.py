@@ -363,6 +363,24 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         tr.Gemma2Model,
         LLAMA | {"sliding_window": 5, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0},
     ),
+    # As GGUF files can say it: what they leave out is as in the published models.
+    "qwen2-plain": (tr.Qwen2Config, tr.Qwen2Model, EVEN),
+    "gemma2-published": (
+        tr.Gemma2Config,
+        tr.Gemma2Model,
+        LLAMA | {"sliding_window": 5, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
+    ),
+    "gemma3-published": (
+        tr.Gemma3TextConfig,
+        tr.Gemma3TextModel,
+        LLAMA
+        | {
+            "num_hidden_layers": 7,
+            "sliding_window": 6,
+            "query_pre_attn_scalar": 8,
+            "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0}},
+        },
+    ),
     "gemma3_text": (tr.Gemma3TextConfig, tr.Gemma3TextModel, GEMMA3),
     "gemma3-both-sides": (
         tr.Gemma3TextConfig,

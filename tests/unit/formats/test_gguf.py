@@ -12,6 +12,7 @@ import pytest
 gguf = pytest.importorskip("gguf")
 
 from qkv_cli.errors import CheckpointError  # noqa: E402
+from qkv_cli.formats.gguf import FAMILIES, settings_of  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.loading import load  # noqa: E402
 
@@ -29,6 +30,22 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+GEMMA = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+CASES = [
+    "llama-plain",
+    "llama-linear",
+    "llama-yarn",
+    "llama-llama3",
+    "qwen2-plain",
+    "qwen3",
+    "gemma",
+    "gemma2-published",
+    "gemma3-published",
+]
 BYTES = [*"abcdefghijklmnopqrstuvwxyz", "Ġ"]
 
 
@@ -38,19 +55,62 @@ def permuted(W: np.ndarray, n_heads: int) -> np.ndarray:
     return W.reshape(n_heads, 2, half, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)
 
 
+def called(name: str, kind: str) -> str:
+    """A tensor's name in such a file."""
+    parts = name.removeprefix("model.").split(".")
+    if parts[0] != "layers":
+        return {"embed_tokens": "token_embd", "norm": "output_norm"}[parts[0]] + ".weight"
+    names = NAMES | (GEMMA if kind in ("gemma2", "gemma3") else {})
+    return f"blk.{parts[1]}.{names['.'.join(parts[2:-1])]}.{parts[-1]}"
+
+
+def add_rope(writer: Any, config: dict[str, Any]) -> None:
+    settings = config["rope_parameters"]
+    settings = settings.get("full_attention", settings)
+    writer.add_rope_freq_base(settings["rope_theta"])
+    if (kind := settings["rope_type"]) in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(kind))
+        writer.add_rope_scaling_factor(settings["factor"])
+    if kind == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(settings["original_max_position_embeddings"])
+    if kind == "llama3":
+        writer.add_tensor("rope_freqs.weight", stretch(settings, config["head_dim"]))
+
+
+def stretch(settings: dict[str, Any], d_head: int) -> np.ndarray:
+    """What llama.cpp's converter works out for Llama 3.1."""
+    n_known, factors = settings["original_max_position_embeddings"], []
+    low, high = (n_known / settings[f"{which}_freq_factor"] for which in ("low", "high"))
+    for i in range(0, d_head, 2):
+        wavelength = 2 * np.pi * settings["rope_theta"] ** (i / d_head)
+        smooth = (n_known / wavelength - 1) / (settings["high_freq_factor"] - 1)
+        between = 1 / ((1 - smooth) / settings["factor"] + smooth)
+        factors.append(
+            1 if wavelength < high else settings["factor"] if wavelength > low else between
+        )
+    return np.array(factors, np.float32)
+
+
 def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> None:
     config = json.loads((GOLDEN / case / "config.json").read_text())
-    kind = config["model_type"]
+    kind = config["model_type"].removesuffix("_text")
     writer = gguf.GGUFWriter(path, kind)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
+    if "head_dim" in config:
+        writer.add_key_length(config["head_dim"])
+        writer.add_value_length(config["head_dim"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_context_length(config["max_position_embeddings"])
+    if kind in ("gemma2", "gemma3"):
+        writer.add_sliding_window(config["sliding_window"])
+    if kind == "gemma2":
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    add_rope(writer, config)
     if extra is not None:
         writer.add_float32(*extra)
     writer.add_tokenizer_model("gpt2")
@@ -60,24 +120,20 @@ def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> Non
     writer.add_token_types([3, *[1] * 63])
     writer.add_token_merges(["t h", "th e"])
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    for name, tensor in open_tensors(GOLDEN / case / "model.safetensors").items():
-        short = name.removeprefix("model.")
-        parts = short.split(".")
-        if parts[0] == "layers":
-            stem, end = ".".join(parts[2:-1]), parts[-1]
-            called = f"blk.{parts[1]}.{NAMES[stem]}.{end}"
-            if kind == "llama" and NAMES[stem] in heads:
-                tensor = permuted(np.asarray(tensor), heads[NAMES[stem]])
-        else:
-            called = {"embed_tokens": "token_embd", "norm": "output_norm"}[parts[0]] + ".weight"
-        writer.add_tensor(called, np.ascontiguousarray(tensor))
+    for name, stored in open_tensors(GOLDEN / case / "model.safetensors").items():
+        new, tensor = called(name, kind), np.asarray(stored)
+        if kind == "llama" and (part := new.split(".")[-2]) in heads:
+            tensor = permuted(tensor, heads[part])
+        if kind.startswith("gemma") and new.endswith("norm.weight"):
+            tensor = tensor + 1
+        writer.add_tensor(new, np.ascontiguousarray(tensor))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-@pytest.mark.parametrize("case", ["llama-plain", "qwen3"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_same_numbers_as_its_safetensors(tmp_path: Path, case: str) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, case)
@@ -98,8 +154,8 @@ def test_its_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_nothing_reads(tmp_path: Path) -> None:
-    write(tmp_path / "tiny.gguf", "qwen3", extra=("qwen3.rope.scaling.factor", 2.0))
-    with pytest.raises(CheckpointError, match=r"nothing reads: qwen3\.rope\.scaling\.factor"):
+    write(tmp_path / "tiny.gguf", "qwen3", extra=("qwen3.attention.clamp_kqv", 2.0))
+    with pytest.raises(CheckpointError, match=r"nothing reads: qwen3\.attention\.clamp_kqv"):
         load(tmp_path)
 
 
@@ -114,3 +170,21 @@ def test_other_families_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "other.gguf").write_bytes(b"GGUF" + bytes(20))
     with pytest.raises(CheckpointError):
         load(tmp_path / "other.gguf")
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "d_model", "n_heads", "scalar"),
+    [(46, 4608, 32, 144), (42, 3584, 16, 128)],  # Gemma 2 27B and 9B
+)
+def test_one_model_is_scaled_by_its_width(
+    n_layers: int, d_model: int, n_heads: int, scalar: int
+) -> None:
+    sizes = {
+        "block_count": n_layers,
+        "embedding_length": d_model,
+        "attention.head_count": n_heads,
+        "attention.key_length": 128,
+    }
+    fields = {f"gemma2.{name}": size for name, size in sizes.items()}
+    config = settings_of(fields, "gemma2", FAMILIES["gemma2"])
+    assert config["query_pre_attn_scalar"] == scalar

@@ -1,0 +1,134 @@
+"""The tokenizer inside a GGUF file: byte pairs, or the pieces of SentencePiece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+
+from qkv_cli.errors import CheckpointError
+
+_PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# How a text is cut before pairs are merged, by `tokenizer.ggml.pre`.
+_CUTS: dict[str, Callable[[], Any]] = {
+    "smollm": lambda: pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), _bytes(cut=True)]
+    ),
+    "gpt-2": lambda: _bytes(cut=True),
+    "qwen2": lambda: _by_pattern(_PIECES + _REST),
+    "llama-bpe": lambda: _by_pattern(_PIECES + "{1,3}" + _REST),
+}
+_UNKNOWN, _CONTROL, _BY_USER = 2, 3, 4  # of `tokenizer.ggml.token_type`
+_SPACE = "\u2581"
+
+
+def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
+    """The tokenizer that the file's fields describe.
+
+    Args:
+        ordered: Whether SentencePiece's pieces were merged in the order in which the file lists
+            them, as Gemma's, and not in that of their scores.
+    """
+    kind = fields.get("tokenizer.ggml.model")
+    if kind == "gpt2":
+        found, starts = _byte_pairs(fields), False
+    elif kind == "llama":
+        found, starts = _sentence_pieces(fields, ordered=ordered), True
+    else:
+        raise CheckpointError(
+            f"The GGUF file's tokenizer is {kind!r}; gpt2 and llama are implemented."
+        )
+    pieces = fields["tokenizer.ggml.tokens"]
+    pieces = _respelled(pieces) if kind == "llama" else pieces
+    kinds = fields["tokenizer.ggml.token_type"]
+    of = {piece: k for piece, k in zip(pieces, kinds, strict=True) if k in range(2, 5)}
+    control = [p for p, k in of.items() if k in (_CONTROL, _UNKNOWN)]
+    found.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in control])
+    found.add_tokens([AddedToken(p, normalized=False) for p, k in of.items() if k == _BY_USER])
+    _frame(found, fields, pieces, starts=starts)
+    return found
+
+
+def _frame(
+    found: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
+) -> None:
+    """Put the tokens of beginning and end around a text, if they are wanted."""
+    wanted = {"bos": starts, "eos": False}
+    around = {}
+    for name, default in wanted.items():
+        if fields.get(f"tokenizer.ggml.add_{name}_token", default):
+            id = fields[f"tokenizer.ggml.{name}_token_id"]
+            around[name] = (pieces[id], id)
+    if around:
+        order = [around.get("bos", ("",))[0], "$A", around.get("eos", ("",))[0]]
+        single = [piece for piece in order if piece]
+        found.post_processor = TemplateProcessing(
+            single=single, special_tokens=list(dict.fromkeys(around.values()))
+        )
+
+
+def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
+    cut = fields.get("tokenizer.ggml.pre")
+    if cut not in _CUTS:
+        raise CheckpointError(
+            f"The GGUF file's tokenizer is 'gpt2', cut as {cut!r}; cut as "
+            f"{', '.join(_CUTS)} is implemented."
+        )
+    pieces = fields["tokenizer.ggml.tokens"]
+    merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]
+    found = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
+    found.pre_tokenizer = _CUTS[cut]()
+    found.decoder = decoders.ByteLevel()
+    return found
+
+
+def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
+    pieces = _respelled(fields["tokenizer.ggml.tokens"])
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    scores = fields["tokenizer.ggml.scores"]
+    rank = [-i for i in range(len(pieces))] if ordered else scores
+    unknown = fields.get("tokenizer.ggml.unknown_token_id")
+    found = Tokenizer(
+        models.BPE(
+            ids,
+            _merges(ids, rank),
+            unk_token=None if unknown is None else pieces[unknown],
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    spaced: list[Any] = [normalizers.Replace(" ", _SPACE)]
+    if fields.get("tokenizer.ggml.add_space_prefix", True):
+        spaced.insert(0, normalizers.Prepend(_SPACE))
+    found.normalizer = normalizers.Sequence(spaced)
+    return found
+
+
+def _merges(ids: Mapping[str, int], rank: Sequence[float]) -> list[tuple[str, str]]:
+    """The pairs that make up each piece, the best piece first."""
+    found = []
+    for piece, i in ids.items():
+        for at in range(1, len(piece)):
+            left, right = piece[:at], piece[at:]
+            if left in ids and right in ids:
+                order = (-rank[i], -at, at - len(piece), i, ids[left], ids[right])
+                found.append((*order, left, right))
+    return [(left, right) for *_, left, right in sorted(found)]
+
+
+def _respelled(pieces: Sequence[str]) -> list[str]:
+    """A piece of spaces alone is written as spaces; the others have a sign for each."""
+    return [_SPACE * len(p) if p and not p.strip(" ") else p for p in pieces]
+
+
+def _bytes(*, cut: bool) -> Any:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cut)
+
+
+def _by_pattern(pattern: str) -> Any:
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), _bytes(cut=False)]
+    )

@@ -1,0 +1,69 @@
+"""The tokenizer inside a GGUF file, against what sentencepiece itself makes of the same pieces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.gguf_tokenizer import build_tokenizer
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "gguf" / "pieces.json"
+MODELS = json.loads(GOLDEN.read_text())
+
+
+def fields_of(model: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": model["pieces"],
+        "tokenizer.ggml.scores": model["scores"],
+        "tokenizer.ggml.token_type": model["kinds"],
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.add_space_prefix": model["add_space_prefix"],
+    }
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["prefix", "no prefix"])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_same_ids_as_sentencepiece(model: dict[str, Any], ordered: bool) -> None:
+    tokenizer = build_tokenizer(fields_of(model), ordered=ordered)
+    for text, ids in model["texts"].items():
+        assert tokenizer.encode(text).ids == ids
+
+
+def test_scores_and_not_the_order_say_what_is_merged_first() -> None:
+    fields = fields_of(MODELS[1]) | {
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"],
+        "tokenizer.ggml.scores": [0, 0, 0, -9, -9, -9, -2, -1],
+        "tokenizer.ggml.token_type": [2, 3, 3, 1, 1, 1, 1, 1],
+    }
+    assert build_tokenizer(fields, ordered=False).encode("abc").tokens == ["<s>", "a", "bc"]
+    assert build_tokenizer(fields, ordered=True).encode("abc").tokens == ["<s>", "ab", "c"]
+
+
+def test_begin_end_control_and_the_pieces_of_users() -> None:
+    model = MODELS[0]
+    fields = fields_of(model) | {
+        "tokenizer.ggml.tokens": [*model["pieces"], "<turn>", "   "],
+        "tokenizer.ggml.scores": [*model["scores"], 0.0, -1000.0],
+        "tokenizer.ggml.token_type": [*model["kinds"], 4, 4],
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_eos_token": True,
+    }
+    found = build_tokenizer(fields, ordered=False).encode("<turn>the<s>")
+    assert found.tokens == ["<turn>", "\u2581the", "<s>", "</s>"]
+    assert found.special_tokens_mask == [0, 0, 0, 1]
+
+
+def test_another_tokenizer_is_refused_by_name() -> None:
+    fields = fields_of(MODELS[0])
+    with pytest.raises(CheckpointError, match="'bert'; gpt2 and llama are"):
+        build_tokenizer(fields | {"tokenizer.ggml.model": "bert"}, ordered=False)
+    wrong = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken"}
+    with pytest.raises(CheckpointError, match="cut as 'tekken'"):
+        build_tokenizer(fields | wrong, ordered=False)
