@@ -60,6 +60,16 @@ ADAPTERS = {
     "xlm-roberta": "roberta",
 }
 
+# What stands behind the last hidden state, for the task that a checkpoint was tuned to.
+HEADS = (
+    "lm_head.*",
+    "score.*",
+    "classifier.*",
+    "qa_outputs.*",
+    "multiple_choice_head.*",
+    "sequence_summary.*",
+)
+
 
 def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
     """The model that a config and its tensors describe.
@@ -81,6 +91,7 @@ def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
         for block in stack.blocks:
             if isinstance(block.mlp, Experts):
                 deque(block.mlp.each(), 0)
+    names.pass_over(*HEADS)
     names.refuse_unread()
     config.refuse_unread()
     model: Model = adapter(Config(values), tensors)

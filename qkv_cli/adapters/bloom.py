@@ -10,7 +10,6 @@ from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, 
 
 def bloom(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    tensors.pass_over("lm_head.*")
     n_heads, eps = config["n_head"], config["layer_norm_epsilon"]
     d_head = config["hidden_size"] // n_heads
     config.one_of("apply_residual_connection_post_layernorm", (False,), False)

@@ -66,8 +66,8 @@ def rotary_decoder(
         causal: False for one that looks to both sides, an encoder.
         scale: 1 / sqrt(d_head) if not given.
     """
-    t = tensors.inner("model")
-    tensors.pass_over("lm_head.*", "*rotary_emb.inv_freq", "score.*")
+    t = tensors.inner("model", "transformer")
+    tensors.pass_over("*rotary_emb.inv_freq")
 
     def block(layer: Tensors, rotary: Rotary | None, window: int | None) -> Block:
         attn = layer / "self_attn"

@@ -10,7 +10,7 @@ from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, 
 
 def falcon(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    tensors.pass_over("lm_head.*", "*rotary_emb.inv_freq")
+    tensors.pass_over("*rotary_emb.inv_freq")
     n_heads, eps = config["num_attention_heads"], config["layer_norm_epsilon"]
     d_head = config["hidden_size"] // n_heads
     # transformers' eager attention adds ALiBi twice, its default once.

@@ -9,7 +9,7 @@ from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, 
 
 def gpt2(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    tensors.pass_over("lm_head.*", "*.attn.bias", "*.attn.masked_bias")
+    tensors.pass_over("*.attn.bias", "*.attn.masked_bias")
     d_model, eps = config["n_embd"], config["layer_norm_epsilon"]
     d_head = d_model // config["n_head"]
     scale = d_head**-0.5 if config.get("scale_attn_weights", True) else 1.0

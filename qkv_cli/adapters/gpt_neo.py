@@ -10,7 +10,7 @@ from qkv_cli.errors import CheckpointError
 
 def gpt_neo(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    tensors.pass_over("lm_head.*", "*.attention.bias", "*.attention.masked_bias")
+    tensors.pass_over("*.attention.bias", "*.attention.masked_bias")
     d_head, eps = config["hidden_size"] // config["num_heads"], config["layer_norm_epsilon"]
     act = config.activation("activation_function", "gelu_new")
     windows, n_layers = _windows(config), config["num_layers"]

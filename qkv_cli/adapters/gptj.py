@@ -10,7 +10,7 @@ from qkv_cli.core.rotary import Rotary, default
 
 def gptj(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    tensors.pass_over("lm_head.*", "*.attn.bias", "*.attn.masked_bias", "*embed_positions")
+    tensors.pass_over("*.attn.bias", "*.attn.masked_bias", "*embed_positions")
     d_head, eps = config["n_embd"] // config["n_head"], config["layer_norm_epsilon"]
     frequencies = default(config.get("rotary_dim", 64), 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)

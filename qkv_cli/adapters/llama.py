@@ -16,9 +16,7 @@ def llama(config: Config, tensors: Tensors) -> Model:
     slides = config.get("use_sliding_window", mistral)
     first = config.get("max_window_layers", 0 if mistral else 28)
     kinds = [("full", "sliding")[slides and i >= first] + "_attention" for i in range(n_layers)]
-    normed = "model.layers.0.self_attn.q_norm.weight" in tensors or (
-        "layers.0.self_attn.q_norm.weight" in tensors
-    )
+    normed = "layers.0.self_attn.q_norm.weight" in tensors.inner("model", "transformer")
     return rotary_decoder(
         config,
         tensors,

@@ -22,7 +22,6 @@ _EPS = 1e-5  # in the code, not in the config
 
 def opt(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("model") / "decoder"
-    tensors.pass_over("lm_head.*")
     d_model = config["hidden_size"]
     d_head = d_model // config["num_attention_heads"]
     # opt-350m normalises behind the sub-layers and embeds in fewer dimensions.

@@ -132,3 +132,12 @@ def test_a_tensor_too_many_or_too_few(case: str) -> None:
     del tensors[name]
     with pytest.raises(CheckpointError):
         build(config_of(case), Tensors(tensors))
+
+
+@pytest.mark.parametrize("case", ["gpt2", "bloom", "qwen3", "falcon"])
+def test_the_head_of_any_task_is_passed_over(case: str) -> None:
+    inner = {
+        f"transformer.{n.removeprefix('model.')}": t for n, t in tensors_of(case).by_name.items()
+    }
+    heads = ("lm_head.weight", "score.weight", "classifier.bias", "qa_outputs.weight")
+    build(config_of(case), Tensors(inner | {head: np.zeros((2, 16)) for head in heads}))
