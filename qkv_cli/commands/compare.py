@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.commands import options
-from qkv_cli.commands.output import Look, Target, note
+from qkv_cli.commands.output import Draw, Look, Target, note
 from qkv_cli.commands.sides import HEAD, Side, maps_of, read, sides
 from qkv_cli.commands.texts import checked
 from qkv_cli.errors import UsageError
@@ -92,7 +92,9 @@ def compare(
     as_json: options.JsonOption = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Its suffix chooses: .txt .json"),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
+        ),
     ] = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
@@ -115,9 +117,7 @@ def compare(
 
     Example: qkv compare "the river bank" L0H0 L0H0 --fail-above 0
     """
-    target = Target.of(output, None, as_json=as_json)
-    if target.kind not in ("text", "json"):
-        raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
+    target = Target.of(output, None, as_json=as_json, data=("json",))
     look = Look(color, palette, background, width)
 
     from qkv_cli.commands.maps import Reading
@@ -147,7 +147,7 @@ def compare(
 
         target.send(compare_json(pairs) + "\n")
     else:
-        target.send(_pictures(pairs, look, values, links, to_file=target.path is not None))
+        target.draw(_pictures(pairs, values, links), look)
     largest = max(c.mean_divergence for c in pairs)
     if fail_above is not None and largest > fail_above:
         note(f"The mean divergence is {largest:.6g} bits, more than {fail_above:g}.")
@@ -162,18 +162,13 @@ def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
     return [compare(first, other) for other in others]
 
 
-def _pictures(
-    pairs: Sequence[Comparison], look: Look, values: bool, links: int, *, to_file: bool
-) -> str:
+def _pictures(pairs: Sequence[Comparison], values: bool, links: int) -> list[Draw]:
     from qkv_cli.render.compare import ComparePicture
 
     def draw(c: Comparison, name: str, theme: Theme) -> ComparePicture:
         return ComparePicture(c, (LETTERS[0], name), theme, values, links)
 
-    return "\n".join(
-        look.text(partial(draw, c, name), to_file=to_file)
-        for c, name in zip(pairs, LETTERS[1:], strict=False)
-    )
+    return [partial(draw, c, name) for c, name in zip(pairs, LETTERS[1:], strict=False)]
 
 
 def _nearest(
@@ -195,8 +190,4 @@ def _nearest(
     if target.kind == "json":
         target.send(nearest_json(own, others, near) + "\n")
         return
-    target.send(
-        look.text(
-            lambda theme: NearestTable(own, others, near, theme), to_file=target.path is not None
-        )
-    )
+    target.draw([lambda theme: NearestTable(own, others, near, theme)], look)

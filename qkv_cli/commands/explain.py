@@ -11,7 +11,6 @@ import typer
 from qkv_cli.commands import options
 from qkv_cli.commands.output import Look, Target, note, report_unknown
 from qkv_cli.commands.texts import checked, read_text
-from qkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +59,9 @@ def explain(
     as_json: options.JsonOption = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Its suffix chooses: .txt .json"),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
+        ),
     ] = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
@@ -71,9 +72,7 @@ def explain(
 
     Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
     """
-    target = Target.of(output, None, as_json=as_json)
-    if target.kind not in ("text", "json"):
-        raise UsageError(f"{output} cannot be written: -o takes .txt or .json here.")
+    target = Target.of(output, None, as_json=as_json, data=("json",))
     second = None if source is None else checked(source, "The source")
     asked = Asked(read_text(text, file), second, query, key, head, weighting, causal, block)
 
@@ -88,11 +87,7 @@ def explain(
         return
     lines = {} if top is None else {"products": top, "words": top}
     look = Look(color, palette, background, width)
-    target.send(
-        look.text(
-            lambda theme: ExplainPage(maps, x, theme, **lines), to_file=target.path is not None
-        )
-    )
+    target.draw([lambda theme: ExplainPage(maps, x, theme, **lines)], look)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,12 @@ def heads(
     form: options.FormatOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Its suffix chooses: .txt .json .csv"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Its suffix chooses: .svg .pdf .png, .txt, .json .csv",
+        ),
     ] = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
@@ -79,9 +84,7 @@ def heads(
 
     Example: qkv heads --file sample_texts/two_banks.txt --lines --format csv
     """
-    target = Target.of(output, form, as_json=as_json)
-    if target.kind not in ("text", "json", "csv"):
-        raise UsageError(f"{output or form} cannot be written: text, json or csv here.")
+    target = Target.of(output, form, as_json=as_json, data=("json", "csv"))
     if weighting == "linear":
         raise UsageError("--weighting linear: shares need weights that add up to 1.")
     look = Look(color, palette, background, width)
@@ -110,12 +113,7 @@ def heads(
     elif target.kind == "csv":
         target.send(heads_csv(table))
     else:
-        target.send(
-            look.text(
-                lambda theme: HeadsTable(about, found, table, theme),
-                to_file=target.path is not None,
-            )
-        )
+        target.draw([lambda theme: HeadsTable(about, found, table, theme)], look)
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -11,6 +11,11 @@ _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"
 
 
+def suffixes(data: str) -> str:
+    """What -o says of itself, where a command can write such data."""
+    return f"Its suffix chooses: .svg .pdf .png .txt {data}"
+
+
 def model_names() -> list[str]:
     from qkv_cli.store.catalogue import names
     from qkv_cli.store.hub import cached_names
@@ -164,7 +169,7 @@ WidthOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
 ]
-FormatName = Literal["text", "json", "jsonl", "csv"]
+FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png"]
 FormatOption = Annotated[
     FormatName | None,
     typer.Option("--format", help="text if not given.", rich_help_panel=_RESULT),
@@ -183,7 +188,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Its suffix chooses: .txt .json .jsonl .csv .npz",
+        help=suffixes(".json .jsonl .csv .npz"),
         rich_help_panel=_RESULT,
     ),
 ]

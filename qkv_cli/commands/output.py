@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from qkv_cli.commands.options import BackgroundName, ColorName, FormatName
 from qkv_cli.errors import UsageError
@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     from qkv_cli.render.theme import Theme
     from qkv_cli.views import HeadMaps
 
-Kind = Literal["text", "json", "jsonl", "csv", "npz"]
-SUFFIXES: dict[str, Kind] = {
-    ".txt": "text",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".csv": "csv",
-    ".npz": "npz",
-}
+Picture = Literal["svg", "pdf", "png"]
+Data = Literal["json", "jsonl", "csv", "npz"]
+Kind = Literal["text"] | Picture | Data
+PICTURES: tuple[Picture, ...] = get_args(Picture)
+DATA: tuple[Data, ...] = get_args(Data)
 SHOWN = 5  # unknown words that are named
-Draw = Callable[["HeadMaps", "Theme"], "RenderableType"]
+Draw = Callable[["Theme"], "RenderableType"]
+DrawMaps = Callable[["HeadMaps", "Theme"], "RenderableType"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Look:
     background: BackgroundName = "auto"
     width: int | None = None
 
-    def text(self, draw: Callable[[Theme], RenderableType], *, to_file: bool = False) -> str:
+    def text(self, draw: Draw, *, to_file: bool = False) -> str:
         """A picture as the characters and control codes that show it.
 
         Raises:
@@ -55,6 +53,16 @@ class Look:
             console.print(draw(theme))
         # Blanks at a line's end show nothing, and a pipe's reader trips over them.
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
+
+    def picture(self, kind: Kind, draws: Sequence[Draw]) -> bytes:
+        """Pictures as the bytes of a file of their own.
+
+        Raises:
+            UsageError: There is no such palette, or the file holds one picture only.
+        """
+        from qkv_cli.render.picture import Looks, file_of
+
+        return file_of(kind, draws, Looks(self.palette, self.background, self.width))
 
     def _console(self, *, to_file: bool) -> Console:
         """Rich's view of where this goes: its width, and which colours it takes."""
@@ -95,49 +103,75 @@ class Target:
         *,
         as_json: bool,
         include: Sequence[str] = (),
+        data: Sequence[Data] = DATA,
     ) -> Target:
         """What is asked for, else what the file's suffix says, else text.
 
+        Args:
+            data: What the command can write besides text and pictures.
+
         Raises:
-            UsageError: --json, --format and the suffix disagree, or nothing says.
+            UsageError: --json, --format and the suffix disagree, nothing says, or the command
+                has no such thing to write.
         """
         if as_json and asked not in (None, "json", "jsonl"):
             raise UsageError(f"--json or --format {asked}: one of them.")
         kind: Kind | None = asked or ("json" if as_json else None)
+        suffixes: dict[str, Kind] = {".txt": "text"}
+        suffixes |= {f".{name}": name for name in (*PICTURES, *data)}
         if path is not None:
-            suffix = SUFFIXES.get(path.suffix.lower())
-            if kind is None and suffix is None:
-                raise UsageError(f"{path} does not say what it is: {', '.join(SUFFIXES)}.")
+            suffix = suffixes.get(path.suffix.lower())
+            if suffix is None and path.suffix[1:].lower() in DATA:
+                raise UsageError(f"{path} cannot be written: {', '.join(suffixes)} here.")
+            if suffix is None and kind is None:
+                raise UsageError(f"{path} does not say what it is: {', '.join(suffixes)}.")
             if kind and suffix and suffix not in (kind, kind + "l"):
                 raise UsageError(f"{path} or {kind}: the suffix says {suffix}.")
             kind = suffix or kind
+        if kind is not None and kind not in suffixes.values():
+            raise UsageError(f"--format {kind}: {', '.join(suffixes.values())} here.")
         parts = [part.strip() for item in include for part in item.split(",")]
         if parts and kind not in ("json", "jsonl", "npz"):
             raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")
         return cls(kind or "text", path, parts)
 
-    def send(self, text: str) -> None:
+    def send(self, data: str | bytes) -> None:
         """Write what is ready."""
         from qkv_cli.export.files import place
 
-        if self.path is None:
-            sys.stdout.write(text)
+        content = data.encode(errors="replace") if isinstance(data, str) else data
+        if self.path is not None:
+            place(self.path, [content])
+        elif isinstance(data, str):
+            sys.stdout.write(data)
         else:
-            place(self.path, [text.encode(errors="replace")])
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
 
-    def send_maps(self, results: Iterable[HeadMaps], look: Look, draw: Draw) -> None:
+    def draw(self, draws: Iterable[Draw], look: Look) -> None:
+        """Write pictures, one after the other: as text, or as a file of pictures.
+
+        Raises:
+            UsageError: There is no such palette, or the file holds one picture only.
+        """
+        if self.kind != "text":
+            self.send(look.picture(self.kind, list(draws)))
+            return
+        to_file = self.path is not None
+        pictures = (look.text(draw, to_file=to_file) for draw in draws)
+        if to_file:
+            self.send("\n".join(pictures))
+            return
+        for index, picture in enumerate(pictures):
+            self.send("\n" * bool(index) + picture)
+            sys.stdout.flush()
+
+    def send_maps(self, results: Iterable[HeadMaps], look: Look, draw: DrawMaps) -> None:
         """Write each text's head maps, to standard output as soon as they are there."""
         from qkv_cli.export.attention import encoded, write
 
-        if self.kind == "text":
-            to_file = self.path is not None
-            pictures = (look.text(partial(draw, maps), to_file=to_file) for maps in results)
-            if to_file:
-                self.send("\n".join(pictures))
-                return
-            for index, picture in enumerate(pictures):
-                self.send("\n" * bool(index) + picture)
-                sys.stdout.flush()
+        if self.kind not in DATA:
+            self.draw((partial(draw, maps) for maps in results), look)
         elif self.path is not None:
             write(self.path, list(results), self.include, kind=self.kind)
         else:

@@ -27,6 +27,7 @@ from qkv_cli.render.layout import Plan, Request, plan
 from qkv_cli.render.legend import Shown, legend
 from qkv_cli.render.links import link_lines
 from qkv_cli.render.margins import heads, row_labels, widest_line
+from qkv_cli.render.plate import Plate, attention_plate
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import cell_number, largest, levels, pooled, visible
 from qkv_cli.render.words import widest
@@ -55,6 +56,10 @@ class AttentionPicture:
     theme: Theme
     values: bool = False
     links: int = 5
+
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        return attention_plate(self.maps, values=self.values)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width

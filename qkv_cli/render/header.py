@@ -26,6 +26,15 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
     untrained = "untrained" in model.origin
     if untrained:
         first = Text.assemble(first, (" UNTRAINED ", _LOUD), "  ")
+    yield from flowing(about(maps), width, Style.null() if untrained else _DIM, first)
+    if maps.source is not None:
+        yield _text("queries", maps.text, width)
+        yield _text("keys and values", maps.source, width)
+
+
+def about(maps: HeadMaps) -> list[str]:
+    """What there is to say of the model, its heads, and how it read."""
+    model = maps.model
     said = [
         label_line(model.type).replace("-", " "),
         f"{_count(model.n_layers, 'layer')} x {_count(model.n_heads, 'head')}",
@@ -35,10 +44,7 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
         said.append(_WEIGHTINGS[maps.weighting])
     if maps.causal:
         said.append("causal")
-    yield from flowing(said, width, Style.null() if untrained else _DIM, first)
-    if maps.source is not None:
-        yield _text("queries", maps.text, width)
-        yield _text("keys and values", maps.source, width)
+    return said
 
 
 def label_line(text: str) -> str:

@@ -63,6 +63,14 @@ def solids(colours: Sequence[str], standard: Sequence[int], depth: Depth, on: Ba
     """Flat colours from the ground away, each further from it in lightness than the last."""
     if depth == "standard":
         return _sixteen(standard, on)
+    even = even_colours(colours, on, LEVELS)
+    if depth == "truecolor":
+        return [_flat(Color.from_rgb(*rgb)) for rgb in even]
+    return [_flat(Color.from_ansi(n)) for n in _in_256(even)]
+
+
+def even_colours(colours: Sequence[str], on: Background, n: int) -> list[Rgb]:
+    """n colours of a palette, the ground first."""
     ground = oklab(GROUND[on])[0]
     anchors = [from_hex(code) for code in colours]
     # Anchors too near the ground would give the smallest weights the strongest hue.
@@ -70,10 +78,7 @@ def solids(colours: Sequence[str], standard: Sequence[int], depth: Depth, on: Ba
         anchors = [a for a in reversed(anchors) if oklab(a)[0] < ground - 0.17]
     else:
         anchors = [a for a in anchors if oklab(a)[0] > ground + 0.1]
-    even = ramp([GROUND[on], *anchors], LEVELS)
-    if depth == "truecolor":
-        return [_flat(Color.from_rgb(*rgb)) for rgb in even]
-    return [_flat(Color.from_ansi(n)) for n in _in_256(even)]
+    return ramp([GROUND[on], *anchors], n)
 
 
 def joined(above: Arm, below: Arm) -> Ramp:

@@ -51,10 +51,10 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
             notes = [READING.strip()]
         yield line
     notes += [
-        *_scale(maps, shown),
-        *_masks(maps, weights, shown),
+        *scale_notes(maps, shown.top, signed=shown.signed),
+        *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
         *_drawing(maps, shown),
-        *_words(maps),
+        *word_notes(maps),
     ]
     notes += [label_line(note) for note in maps.notes]
     yield from flowing(notes, shown.width, _DIM)
@@ -72,23 +72,23 @@ def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     return line.append(f" {number(top)}")
 
 
-def _scale(maps: HeadMaps, shown: Shown) -> Iterator[str]:
-    if not shown.top:
+def scale_notes(maps: HeadMaps, top: float, *, signed: bool) -> Iterator[str]:
+    if not top:
         yield "there is no weight to show"
         return
     several = len(maps.maps) > 1
     yield (
         f"{'one scale for all maps' if several else 'the scale'}: "
-        f"{number(shown.top)} is the largest weight shown"
+        f"{number(top)} is the largest weight shown"
     )
-    if shown.signed:
+    if signed:
         yield "0 is in the middle of the bar"
 
 
-def _masks(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[str]:
+def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False) -> Iterator[str]:
     masked = np.isnan(weights[0])
     own = maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all()
-    if own and shown.layout.blocks == (1, 1):  # a pooled cell has its neighbours' weights
+    if own and not pooled:  # a pooled cell has its neighbours' weights
         yield "the diagonal is bare: a word does not attend to itself"
     if maps.causal and masked.size > 1:
         yield "the upper right is bare: a word does not see what comes after it"
@@ -124,6 +124,6 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
     return f"--window {first}:{min(first + room, last + 1)} shows a part in detail"
 
 
-def _words(maps: HeadMaps) -> Iterator[str]:
+def word_notes(maps: HeadMaps) -> Iterator[str]:
     if any(token.unknown for token in (*maps.queries, *maps.keys)):
         yield "a ? marks a word that the model does not know"

@@ -10,8 +10,18 @@ from typing import Literal
 from rich.console import Console
 
 from qkv_cli.errors import UsageError
-from qkv_cli.render.inks import Background, Depth, Ramp, joined, mixed, shades, solids
-from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED
+from qkv_cli.render.colour import Rgb
+from qkv_cli.render.inks import (
+    Background,
+    Depth,
+    Ramp,
+    even_colours,
+    joined,
+    mixed,
+    shades,
+    solids,
+)
+from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED, Palette
 
 __all__ = ["PALETTES", "Theme"]
 
@@ -37,8 +47,7 @@ class Theme:
         Raises:
             UsageError: There is no such palette; the message names those there are.
         """
-        if palette not in PALETTES:
-            raise UsageError(f"No palette {palette!r}: there are {', '.join(PALETTES)}.")
+        _check(palette)
         depth: Depth | None
         match None if console.no_color else console.color_system:
             case None:
@@ -51,6 +60,25 @@ class Theme:
                 depth = "standard"
         on = _terminal_background() if background == "auto" else background
         return cls(depth, on, palette)
+
+    @classmethod
+    def paper(cls, palette: str, background: Background) -> Theme:
+        """The theme of a file that no terminal shows.
+
+        Raises:
+            UsageError: There is no such palette.
+        """
+        _check(palette)
+        return cls("truecolor", background, palette)
+
+    def colours(self, *, signed: bool, n: int) -> list[Rgb]:
+        """n colours for weights from 0 to the largest; signed, from below zero to above."""
+        palette = _two_armed(PALETTES[self.palette]) if signed else PALETTES[self.palette]
+        if not signed:
+            return even_colours(palette.colours, self.background, n)
+        arm = n // 2 + 1
+        below = even_colours(palette.below, self.background, arm)
+        return [*reversed(below[1:]), *even_colours(palette.colours, self.background, arm)]
 
     def ramp(self, *, signed: bool = False) -> Ramp:
         """Inks for whole cells. Signed weights have two arms that meet at zero."""
@@ -66,14 +94,22 @@ def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if theme.depth is None:
         return shades(signed=signed)
     palette = PALETTES[theme.palette]
-    if signed and not palette.below:
-        palette = PALETTES[SIGNED]
+    palette = _two_armed(palette) if signed else palette
     more = mixed if theme.depth == "standard" and not flat else list
     above = more(solids(palette.colours, palette.standard, theme.depth, theme.background))
     if not signed:
         return Ramp(above, 0)
     below = solids(palette.below, palette.standard_below, theme.depth, theme.background)
     return joined(above, more(below))
+
+
+def _two_armed(palette: Palette) -> Palette:
+    return palette if palette.below else PALETTES[SIGNED]
+
+
+def _check(palette: str) -> None:
+    if palette not in PALETTES:
+        raise UsageError(f"No palette {palette!r}: there are {', '.join(PALETTES)}.")
 
 
 def _terminal_background() -> Background:

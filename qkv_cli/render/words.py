@@ -11,6 +11,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.render.cells import ELLIPSIS, clusters, label
 
 UNKNOWN = "?"
+_JOINERS = "\u200c\u200d\ufe0f"
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -20,6 +21,22 @@ def word(token: Token, width: int | None = None) -> str:
     if not token.unknown:
         return label(text, width)
     return label(text, None if width is None else max(0, width - 1)) + UNKNOWN[:width]
+
+
+def spelled(token: Token, length: int | None = None) -> str:
+    """A token's text where fonts are real: as it was written, joined emoji and accents whole.
+
+    What acts or is invisible is shown as in `word`.
+    """
+    text = token.text or token.token
+    shown = "".join(
+        c if c in _JOINERS or (c.isprintable() and c != " ") else label(c) for c in text
+    )
+    if not shown.strip(_JOINERS):
+        shown = label(text)
+    if length is not None and len(shown) > length:
+        shown = shown[: length - 1] + ELLIPSIS
+    return shown + UNKNOWN * token.unknown
 
 
 def widest(tokens: Sequence[Token]) -> int:

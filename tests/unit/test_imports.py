@@ -33,14 +33,14 @@ def imported(*args: str) -> set[str]:
 
 def test_help_imports_no_arrays_no_tokenizer_and_no_vectors() -> None:
     for args in (["--help"], ["attend", "--help"]):
-        heavy = {"numpy", "tokenizers", "gensim", "scipy", "safetensors", "textual"}
+        heavy = {"numpy", "tokenizers", "gensim", "scipy", "safetensors", "textual", "matplotlib"}
         assert not imported(*args) & heavy
 
 
 def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
     modules = imported("attend", "the river bank", "-m", DEFAULT)
     assert {"numpy", "tokenizers"} <= modules
-    assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual"}
+    assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
 
 def test_the_embedded_model_is_in_the_package() -> None:

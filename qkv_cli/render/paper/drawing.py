@@ -1,0 +1,82 @@
+"""A drawing as a list of things at places, in points from the upper left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.terminal_theme import TerminalTheme
+
+from qkv_cli.render.colour import Rgb, from_hex
+from qkv_cli.render.inks import Background
+
+Box = tuple[float, float, float, float]  # x, y, width, height
+
+
+@dataclass(frozen=True, slots=True)
+class Inks:
+    """The colours of everything but weights."""
+
+    ground: Rgb
+    text: Rgb
+    dim: Rgb
+    accent: Rgb  # for the colours that a terminal's owner chooses
+
+    @property
+    def sixteen(self) -> TerminalTheme:
+        """What the 16 colours of a terminal are on paper."""
+        return TerminalTheme(self.ground, self.text, [*[self.accent] * 7, self.text])
+
+
+INKS: dict[Background, Inks] = {
+    "light": Inks((255, 255, 255), from_hex("1c1b22"), from_hex("66646f"), from_hex("1b5e82")),
+    "dark": Inks(from_hex("121117"), from_hex("dededf"), from_hex("93919d"), from_hex("5fb9c8")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Font:
+    size: float
+    bold: bool = False
+    mono: bool = False
+    italic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text on its baseline; turned, it is anchored and then turned."""
+
+    x: float
+    y: float
+    text: str
+    font: Font
+    ink: Rgb
+    anchor: Literal["left", "center", "right"] = "left"
+    angle: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    boxes: Sequence[Box]
+    ink: Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    box: Box
+    colours: NDArray[np.uint8]  # [n_row, n_column, 4]
+
+
+@dataclass(slots=True)
+class Drawing:
+    """Things in the order in which they are drawn, and how much room they take."""
+
+    width: float
+    height: float = 0
+    items: list[Words | Boxes | Pixels] = field(default_factory=list)
+
+    def add(self, item: Words | Boxes | Pixels) -> None:
+        self.items.append(item)

@@ -1,0 +1,133 @@
+"""Drawings to the bytes of an SVG, a PDF or a PNG, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from qkv_cli import __version__
+from qkv_cli.errors import UsageError
+from qkv_cli.render.colour import Rgb
+from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Pixels, Words
+from qkv_cli.render.paper.fonts import properties
+
+DPI = 200  # of a PNG
+LARGEST = 30_000  # pixels along a side
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "qkv",  # the same names of parts every time
+    "pdf.fonttype": 42,  # fonts are embedded, text can be searched
+}
+_CREATOR = f"qkv {__version__}"
+
+
+def encoded(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> bytes:
+    """One file, the same bytes every time; a PDF has a page for each drawing.
+
+    Raises:
+        UsageError: Several drawings for a file that holds one.
+    """
+    if len(drawings) != 1 and kind != "pdf":
+        raise UsageError(f"A .{kind} holds one picture, these are {len(drawings)}: write .pdf.")
+    buffer = io.BytesIO()
+    with _quiet(), matplotlib.rc_context():
+        matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # whatever a matplotlibrc says
+        matplotlib.rcParams.update(_SETTINGS)
+        if kind == "pdf":
+            about = {"Title": title, "Creator": _CREATOR, "Producer": None}
+            with PdfPages(buffer, metadata=about | {"CreationDate": None}) as pages:
+                for drawing in drawings:
+                    pages.savefig(_figure(drawing, inks))
+            return buffer.getvalue()
+        [figure] = (_figure(drawing, inks) for drawing in drawings)
+        if kind == "svg":
+            about = {"Title": title, "Creator": _CREATOR, "Date": None}
+            figure.savefig(buffer, format="svg", metadata=about)
+            return _plain_ends(buffer.getvalue())
+        dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
+        about = {"Title": title, "Software": _CREATOR}
+        figure.savefig(buffer, format="png", dpi=dpi, metadata=about)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A sign that no font has is drawn as a box; nobody is told twice."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _plain_ends(svg: bytes) -> bytes:
+    """No blanks at the ends of lines."""
+    return re.sub(rb"[ \t]+$", b"", svg, flags=re.MULTILINE)
+
+
+def _figure(drawing: Drawing, inks: Inks) -> Figure:
+    figure = Figure((drawing.width / 72, drawing.height / 72), dpi=72, facecolor=_hex(inks.ground))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, drawing.width)
+    axes.set_ylim(drawing.height, 0)
+    for order, item in enumerate(drawing.items):
+        match item:
+            case Boxes(boxes, ink):
+                patch = PathPatch(_path(boxes), facecolor=_hex(ink), linewidth=0, zorder=order)
+                axes.add_patch(patch)
+            case Pixels((x, y, width, height), colours):
+                axes.imshow(
+                    colours,
+                    extent=(x, x + width, y + height, y),
+                    interpolation="none",
+                    aspect="auto",
+                    zorder=order,
+                )
+            case Words():
+                axes.text(
+                    item.x,
+                    item.y,
+                    item.text,
+                    color=_hex(item.ink),
+                    fontproperties=properties(item.text, item.font),
+                    ha=item.anchor,
+                    va="baseline",
+                    rotation=item.angle,
+                    rotation_mode="anchor",
+                    parse_math=False,
+                    zorder=order,
+                )
+    axes.set_xlim(0, drawing.width)
+    axes.set_ylim(drawing.height, 0)
+    return figure
+
+
+def _path(boxes: Sequence[Box]) -> Path:
+    """All boxes as one shape."""
+    corners = [
+        corner
+        for x, y, w, h in boxes
+        for corner in ((x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y))
+    ]
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(boxes)
+    return Path(corners, codes)
+
+
+def _hex(ink: Rgb) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*ink)

@@ -1,0 +1,62 @@
+"""A whole picture on paper: its parts, and the caption under them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from qkv_cli.render.paper.bars import draw_bars
+from qkv_cli.render.paper.drawing import INKS, Drawing, Font, Words
+from qkv_cli.render.paper.fonts import text_width
+from qkv_cli.render.paper.maps import draw_maps
+from qkv_cli.render.plate import Maps, Plate
+from qkv_cli.render.theme import Theme
+
+MARGIN = 12.0
+BETWEEN = 16.0  # points between two parts
+NARROWEST = 340.0  # a caption's lines
+CAPTION, NAME = Font(7.5), Font(7.5, bold=True)
+
+
+def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
+    """A picture that is about as wide as `room`, in points, or as wide as its text needs."""
+    drawing = Drawing(0, MARGIN)
+    notes: list[str] = []
+    for nth, part in enumerate(plate.parts):
+        drawing.height += BETWEEN * bool(nth)
+        if isinstance(part, Maps):
+            notes += draw_maps(drawing, part, theme, room)
+            notes += part.notes
+        else:
+            draw_bars(drawing, part, theme)
+    drawing.width = max(drawing.width, NARROWEST) + MARGIN
+    said = [*plate.said, *dict.fromkeys(notes)]
+    _caption(drawing, plate.name, said, theme)
+    drawing.height += MARGIN - 4
+    return drawing
+
+
+def _caption(drawing: Drawing, name: str, said: Sequence[str], theme: Theme) -> None:
+    """The model's name, then everything else, as a paragraph."""
+    inks = INKS[theme.background]
+    text = ". ".join(thought[:1].upper() + thought[1:] for thought in said) + "."
+    drawing.add(Words(MARGIN, drawing.height + 10, name, NAME, inks.text))
+    indent = text_width(name, NAME) + 6
+    for nth, line in enumerate(_wrapped(text.split(), drawing.width - 2 * MARGIN, indent)):
+        y = drawing.height + 10 + nth * CAPTION.size * 1.45
+        drawing.add(Words(MARGIN + (0 if nth else indent), y, line, CAPTION, inks.dim))
+        last = y
+    drawing.height = last + 4
+
+
+def _wrapped(words: Iterable[str], width: float, indent: float) -> list[str]:
+    """Lines that fit; the first has less room."""
+    lines, used = [""], indent
+    space = text_width(" ", CAPTION)
+    for word in words:
+        long = text_width(word, CAPTION)
+        if lines[-1] and used + space + long > width:
+            lines.append("")
+            used = 0
+        lines[-1] += f" {word}" if lines[-1] else word
+        used += long + space
+    return lines

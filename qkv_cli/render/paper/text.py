@@ -1,0 +1,85 @@
+"""Any picture of the terminal as a page in a monospaced font, sign for sign."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.color import Color
+from rich.console import Console, RenderableType
+from rich.segment import Segment
+from rich.style import Style
+
+from qkv_cli.render.colour import Rgb
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
+from qkv_cli.render.theme import Theme
+
+SIZE, LINE, MARGIN = 8.0, 10.5, 12.0
+COLUMN = SIZE * 0.602  # how wide a sign of DejaVu Sans Mono is
+_BLOCKS = "█▉▊▋▌▍▎▏"  # eighths of a column, from the full one down
+
+
+def typed(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
+    """The lines, each word in its own column whatever the font."""
+    inks = INKS[theme.background]
+    lines = lines_of(picture, columns)
+    widest = max((sum(s.cell_length for s in line) for line in lines), default=1)
+    drawing = Drawing(2 * MARGIN + COLUMN * widest, MARGIN)
+    for line in lines:
+        column = 0
+        for segment in line:
+            x = MARGIN + COLUMN * column
+            drawing.items += _segment(segment, x, drawing.height, inks)
+            column += segment.cell_length
+        drawing.height += LINE
+    drawing.height += MARGIN
+    return drawing
+
+
+def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
+    """What a terminal of so many columns would show, without the blanks that nobody sees."""
+    console = Console(
+        width=columns,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        no_color=False,
+    )
+    lines = console.render_lines(picture, console.options, pad=False)
+    found = [[s for s in line if not s.control] for line in lines]
+    for line in found:
+        while line and not line[-1].text.strip() and not (line[-1].style or Style()).bgcolor:
+            line.pop()
+    return found
+
+
+def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes | Words]:
+    style = segment.style or Style.null()
+    ink, ground = colours(style, inks)
+    if ground is not None:
+        yield Boxes([(x, y, COLUMN * segment.cell_length, LINE)], ground)
+    font = Font(SIZE, bold=bool(style.bold), mono=True, italic=bool(style.italic))
+    for match in re.finditer(rf"[{_BLOCKS}]+|[^\s{_BLOCKS}]+", segment.text):
+        at = x + COLUMN * cell_len(segment.text[: match.start()])
+        if match[0][0] in _BLOCKS:
+            eighths = sum(8 - _BLOCKS.index(sign) for sign in match[0])
+            yield Boxes([(at, y + 1.5, COLUMN * eighths / 8, LINE - 3)], ink)
+        else:
+            yield Words(at, y + LINE / 2 + SIZE * 0.36, match[0], font, ink)
+
+
+def colours(style: Style, inks: Inks) -> tuple[Rgb, Rgb | None]:
+    """The ink of a style, and its ground if it has one."""
+    ink = _rgb(style.color, inks) or (inks.dim if style.dim else inks.text)
+    ground = _rgb(style.bgcolor, inks)
+    if style.reverse:
+        return ground or inks.ground, ink
+    return ink, ground
+
+
+def _rgb(colour: Color | None, inks: Inks) -> Rgb | None:
+    if colour is None or colour.is_default:
+        return None
+    red, green, blue = colour.get_truecolor(inks.sixteen)
+    return red, green, blue

@@ -1,0 +1,116 @@
+"""What a picture holds, apart from how it is drawn: for paper and for a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.header import about, label_line
+from qkv_cli.render.legend import mask_notes, scale_notes, word_notes
+from qkv_cli.render.weights import largest, visible
+from qkv_cli.views import HeadMaps
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One map."""
+
+    name: str
+    layer: int
+    head: int | None
+    weights: Array  # [n_query, n_key], nan where the query cannot look
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Maps over the same tokens, at one scale.
+
+    Attributes:
+        notes: What a reader must know to read them.
+        values: Write the weights into the cells.
+    """
+
+    queries: Sequence[Token]
+    keys: Sequence[Token]
+    panels: Sequence[Panel]
+    notes: Sequence[str] = ()
+    values: bool = False
+
+    @property
+    def top(self) -> float:
+        """The largest amount of weight, which the last colour stands for."""
+        return largest([panel.weights for panel in self.panels])
+
+    @property
+    def signed(self) -> bool:
+        return any(bool((panel.weights < 0).any()) for panel in self.panels)
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Figures beside each other: a name, an amount, and a bar as long as it."""
+
+    title: str
+    rows: Sequence[tuple[str, float]]
+    top: float  # what the longest bar stands for
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """One picture.
+
+    Attributes:
+        title: What it is called where one line is all there is.
+        name: What the caption begins with: the model.
+        said: The rest of the caption, a thought each.
+        parts: From top to bottom.
+    """
+
+    title: str
+    name: str
+    said: Sequence[str]
+    parts: Sequence[Maps | Bars]
+
+
+@runtime_checkable
+class HasPlate(Protocol):
+    """A picture of the terminal that can also say what it holds."""
+
+    def plate(self) -> Plate: ...
+
+
+def attention_plate(maps: HeadMaps, *, values: bool = False) -> Plate:
+    """The head maps of one text."""
+    part = maps_part(maps, values=values)
+    texts = label_line(maps.text)
+    if maps.source is not None:
+        texts = f"{texts} | {label_line(maps.source)}"
+    name = label_line(maps.model.name)
+    said = [_named(maps), *about(maps)]
+    if maps.weighting == "softmax":
+        said.append("softmax weights")
+    return Plate(f"{name} {said[0]}: {texts}", name, said, [part])
+
+
+def _named(maps: HeadMaps) -> str:
+    """The heads that are shown."""
+    first, *others = (label_line(m.name) for m in maps.maps)
+    block = "" if maps.maps[0].block == "self" else f", {maps.maps[0].block} block"
+    return (f"{first} to {others[-1]}" if others else first) + block
+
+
+def maps_part(maps: HeadMaps, *, values: bool = False) -> Maps:
+    """Head maps, and what the legend says of them."""
+    weights = visible(maps)
+    panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
+    drawn = Maps(maps.queries, maps.keys, panels, values=values)
+    notes = [
+        *scale_notes(maps, drawn.top, signed=drawn.signed),
+        *mask_notes(maps, weights),
+        *word_notes(maps),
+        *map(label_line, maps.notes),
+    ]
+    return Maps(maps.queries, maps.keys, panels, notes, values)

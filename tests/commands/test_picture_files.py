@@ -1,0 +1,175 @@
+"""Pictures as files: what they say, that nothing in a text acts, and that errors are one line."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TEXT = "The mango and the apple are fruits that grow on a tree"
+ODD = 'the <script>alert(1)</script> & "$x$ $" שלום 漢字 😀 👩\u200d👩\u200d👧 \u202e river'
+SVG = "{http://www.w3.org/2000/svg}"
+
+Qkv = Callable[..., "object"]
+
+
+@pytest.fixture
+def draw(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., bytes]:
+    """What `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+
+    def run(name: str, *args: object, text: str = TEXT, command: str = "attend") -> bytes:
+        found = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
+        assert (found.code, found.stdout) == (0, ""), found.stderr
+        return (tmp_path / name).read_bytes()
+
+    return run
+
+
+def texts(svg: bytes) -> list[str]:
+    return [node.text or "" for node in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_an_svg_names_both_axes_the_model_and_how_its_heads_came_to_be(draw) -> None:
+    said = texts(draw("a.svg", "--head", "2"))
+    words = TEXT.split()
+    assert [t for t in said if t in words] == words * 2  # queries, then keys
+    assert {"L0H2", "query (who looks)", "key (who is looked at)", "tiny"} <= set(said)
+    caption = " ".join(said[said.index("tiny") + 1 :])
+    assert "L0H2. Word vectors. 1 layer x 4 heads. Heads learned in a test." in caption
+    assert "Softmax weights." in caption
+    assert "The diagonal is bare" in caption
+
+
+def test_the_weighting_is_named(draw) -> None:
+    assert "Linear: Q Kᵀ / √d, no softmax." in " ".join(
+        texts(draw("a.svg", "--weighting", "linear"))
+    )
+    assert "Causal." in " ".join(texts(draw("a.svg", "--causal")))
+
+
+def test_a_tile_for_every_head(draw) -> None:
+    said = texts(draw("a.svg"))
+    assert [t for t in said if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+
+
+def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
+    from qkv_cli.export.attention import from_json
+    from qkv_cli.render.weights import cell_number
+
+    maps = from_json(qkv("attend", TEXT, "-m", tiny_glove, "--head", "2", "--json").stdout)
+    pattern = maps.maps[0].pattern
+    wanted = [cell_number(w) for i, r in enumerate(pattern) for j, w in enumerate(r) if i != j]
+    said = texts(draw("a.svg", "--head", "2", "--values"))
+    numbers = [t for t in said if re.fullmatch(r"-?\d*\.?\d+", t)]
+    assert numbers[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
+@pytest.mark.parametrize("background", ["light", "dark"])
+def test_the_same_bytes_every_time(draw, name, background) -> None:
+    one = draw(name, "--background", background)
+    assert one == draw(name, "--background", background)
+    assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
+def test_nothing_in_a_text_acts_or_warns(draw, qkv, name) -> None:
+    data = draw(name, "--head", "1", text=ODD)
+    if name == "a.svg":
+        assert b"<script" not in data
+        said = texts(data)
+        assert {"שלום?", "😀?", "👩\u200d👩\u200d👧?"} <= set(said)
+        assert not any("\u202e" in t for t in said)
+    if name == "a.pdf":
+        assert b"/Type3" not in data  # glyphs as drawings, which cannot be searched
+
+
+def test_a_long_text_is_thinned_and_says_so(draw) -> None:
+    words = " ".join(["the river bank"] * 60)
+    data = draw("a.svg", text=words)
+    said = texts(data)
+    caption = " ".join(said[said.index("tiny") :])
+    assert re.search(r"Every (\w+) token is named, with its number", caption)
+    assert "0 the" in said
+    assert len(data) < 1_000_000
+    assert data.count(b"<image ") == 4  # pixels: shapes would be 130,000
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("explain", ["--query", "apple", "--key", "fruits"]),
+        ("heads", ["--shuffles", "0"]),
+        ("compare", ["L0H0", "L0H1"]),
+        ("compare", ["--nearest", "L0H0"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
+def test_from_every_command_that_draws(draw, command, args, name) -> None:
+    data = draw(name, *args, command=command)
+    if name == "a.svg":
+        shown = " ".join(texts(data))
+        assert "tiny" in shown
+        assert "L0H0" in shown or command == "explain"
+
+
+def test_a_page_of_text_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+    args = ["--query", "apple", "--key", "fruits"]
+    shown = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
+    said = " ".join(texts(draw("a.svg", *args, command="explain")))
+    assert re.findall(r"[-\w.]+", said) == re.findall(r"[-\w.]+", shown)
+
+
+def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
+    file = tmp_path / "two.txt"
+    file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
+    args = ["attend", "--file", file, "--lines", "-m", tiny_glove]
+    assert qkv(*args, "-o", tmp_path / "a.pdf").code == 0
+    assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == 2
+    found = qkv(*args, "-o", tmp_path / "a.svg")
+    assert (found.code, found.stderr) == (
+        2,
+        "qkv: A .svg holds one picture, these are 2: write .pdf.\n",
+    )
+    assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        (
+            "a.tiff",
+            2,
+            "does not say what it is: .txt, .svg, .pdf, .png, .json, .jsonl, .csv, .npz.",
+        ),
+        ("missing/a.svg", 1, "missing/a.svg cannot be written: No such file or directory."),
+        ("folder.svg", 1, "folder.svg cannot be written: Is a directory."),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_one_line(
+    qkv, tiny_glove, tmp_path, name, code, said
+) -> None:
+    (tmp_path / "folder.svg").mkdir()
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name)
+    assert (found.code, found.stdout) == (code, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
+
+
+def test_a_full_disk(qkv, tiny_glove) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", full, "--format", "svg")
+    assert (found.code, found.stderr.count("\n")) == (1, 1)
+    assert "No space left on device" in found.stderr
+
+
+def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
+    assert found.code == 2
+    assert "No palette 'jet': there are viridis" in found.stderr
