@@ -129,7 +129,9 @@ class Target:
                 raise UsageError(f"{path} or {kind}: the suffix says {suffix}.")
             kind = suffix or kind
         if kind is not None and kind not in suffixes.values():
-            raise UsageError(f"--format {kind}: {', '.join(suffixes.values())} here.")
+            raise UsageError(
+                f"--format {kind} cannot be written: {', '.join(suffixes.values())} here."
+            )
         parts = [part.strip() for item in include for part in item.split(",")]
         if parts and kind not in ("json", "jsonl", "npz"):
             raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")

@@ -122,7 +122,10 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
     [
         (["--sort", "prevous"], "No figure 'prevous'. Did you mean previous?"),
         (["--weighting", "linear"], "shares need weights that add up to 1"),
-        (["-o", "table.npz"], "table.npz cannot be written: text, json or csv here."),
+        (
+            ["-o", "table.npz"],
+            "table.npz cannot be written: .txt, .svg, .pdf, .png, .json, .csv here.",
+        ),
         (["--format", "jsonl"], "jsonl cannot be written"),
         (["--layer", "1"], "No layer 1: this model has layer 0 only."),
         (["--head", "L0H9"], "No head 9"),
