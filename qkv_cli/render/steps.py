@@ -176,8 +176,11 @@ def _what_the_place_does(s: Lesson) -> str:
         side, n = ("right" if offset > 0 else "left"), abs(offset)
         places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
         liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
-        depends = "for these two words" if s.x.relative else "whatever the words are"
-        where = f"{s.a} stands {places}. For that distance this head {liking} the score, {depends}."
+        between, whatever = " between these two words", ", whatever the words are"
+        where = (
+            f"{s.a} stands {places}. For that distance{between * s.x.relative} this head {liking} "
+            f"the score{whatever * (not s.x.relative)}."
+        )
     return capped + where
 
 

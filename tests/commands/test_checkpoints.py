@@ -114,7 +114,7 @@ def test_explain_adds_the_position_term_that_the_words_have_a_part_in(
     page = qkv(*args, "--head", "L1H2").stdout
     [sums] = re.findall(r"(-?[\d.]+) ([+-]) ([\d.]+) = (-?[\d.]+)$", page, flags=re.M)[:1]
     assert Decimal(sums[0]) + Decimal(sums[1] + sums[2]) == Decimal(sums[3])
-    assert ("for these two words" in " ".join(page.split())) == case.startswith("deberta")
+    assert ("between these two words" in " ".join(page.split())) == case.startswith("deberta")
 
 
 def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:

@@ -19,6 +19,10 @@ import transformers as tr
 
 HERE = Path(__file__).parent / "checkpoints"
 N_TOKENS, N_TARGET, N_FIRST = 24, 20, 14
+SHARP = (
+    *("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet"),
+    *("roberta", "xlm-roberta"),
+)
 PADDED = ("roberta", "xlm-roberta", "mpnet")  # their padding takes no place, even inside a text
 
 
@@ -563,6 +567,9 @@ def draw_weights(model: Any) -> None:
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
         for module in model.modules():
+            # Norms that shrink leave patterns flat, and a flat pattern shows no mistake.
+            if isinstance(module, torch.nn.LayerNorm) and model.config.model_type in SHARP:
+                module.weight.normal_(1, 0.3)
             # A table that is not saved is computed.
             if hasattr(module, "create_weight") and model.can_generate():
                 module.weight.copy_(module.create_weight())

@@ -79,6 +79,23 @@ def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
 
 
+@pytest.mark.parametrize(
+    ("case", "beside"),
+    [
+        ("bert", {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token"}),
+        ("bert", {"gradient_checkpointing": False, "position_embedding_type": "absolute"}),
+        ("distilbert", {"tie_weights_": True, "output_past": True}),
+        ("albert", {"down_scale_factor": 1, "gap_size": 0, "net_structure_type": 0}),
+        ("albert", {"num_memory_blocks": 0, "layers_to_keep": []}),
+        ("deberta-v3", {"attention_head_size": 4, "embedding_size": 16, "pos_att_type": "p2c|c2p"}),
+        ("deberta-v2", {"conv_groups": 1, "norm_rel_ebd": "none", "share_att_key": False}),
+        ("modernbert", {"reference_compile": False, "repad_logits_with_grad": False}),
+    ],
+)
+def test_what_published_configs_say_beside_it(case: str, beside: dict[str, Any]) -> None:
+    compare(case, config_of(case) | beside)
+
+
 def test_every_family_has_a_golden() -> None:
     kinds = {config_of(case)["model_type"] for case in CASES}
     others = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
