@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,11 @@ def test_the_embedded_model_is_in_the_package() -> None:
     import qkv_cli
 
     assert find(DEFAULT).is_relative_to(Path(qkv_cli.__file__).parent)
+
+
+def test_numpy_starts_no_threads_of_its_own_unless_it_is_told_to() -> None:
+    code = "import qkv_cli.loading, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    for told, kept in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
+        around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+        found = subprocess.check_output([sys.executable, "-c", code], env=around | told, text=True)
+        assert found.strip() == kept
