@@ -43,6 +43,15 @@ class Probes:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much was read."""
+
+    n_texts: int
+    n_tokens: int
+    n_shuffled: int  # readings with the words in another order; as many had them twice
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """What has been read so far."""
 
@@ -52,6 +61,11 @@ class Study:
     written: Sums
     tally: Tally  # of the texts as they are written
     probes: Probes | None
+
+    @property
+    def extent(self) -> Extent:
+        n = 0 if self.probes is None else self.probes.n
+        return Extent(self.n_texts, self.n_tokens, n)
 
     def __add__(self, other: Study) -> Study:
         probes = [p for p in (self.probes, other.probes) if p is not None]

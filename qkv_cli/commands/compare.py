@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from qkv_cli.loading import LoadedModel
     from qkv_cli.render.theme import Theme
 
-# What sides are called.
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
 
 def _models() -> list[str]:
     from qkv_cli.store.catalogue import names
@@ -131,6 +128,9 @@ def compare(
             raise UsageError("--fail-above goes with a comparison, not with --nearest.")
         _nearest(found, nearest, reading, top, target, look)
         return
+
+    from qkv_cli.render.compare import LETTERS
+
     if not 1 < len(found) <= len(LETTERS):
         raise UsageError(
             "There is one thing only: name a second head, --with, -m, --weighting or file."
@@ -163,7 +163,7 @@ def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
 
 
 def _pictures(pairs: Sequence[Comparison], values: bool, links: int) -> list[Draw]:
-    from qkv_cli.render.compare import ComparePicture
+    from qkv_cli.render.compare import LETTERS, ComparePicture
 
     def draw(c: Comparison, name: str, theme: Theme) -> ComparePicture:
         return ComparePicture(c, (LETTERS[0], name), theme, values, links)

@@ -19,7 +19,7 @@ COMMANDS = {
     "grid": "Draw every head of every layer as a thumbnail, and mark the remarkable ones.",
     "heads": "Tell what each head does: a table of figures, and a label where it beats chance.",
     "compare": "Compare heads, layers, models, texts or files: two maps and their difference.",
-    "render": "Draw what `qkv attend` wrote, without the model; or turn it into another format.",
+    "render": "Draw what a qkv command wrote, without the model; or turn it into another format.",
     "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
     "models": "Your models: pull, list, show, add, judge, remove.",
 }

@@ -109,11 +109,11 @@ def heads(
     table, about = statistics(found), reader.about
     table = table if by is None else ranked(table, by)
     if target.kind == "json":
-        target.send(heads_json(about, found, table) + "\n")
+        target.send(heads_json(about, found.extent, table) + "\n")
     elif target.kind == "csv":
         target.send(heads_csv(table))
     else:
-        target.draw([lambda theme: HeadsTable(about, found, table, theme)], look)
+        target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look)
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -13,8 +13,12 @@ from qkv_cli.commands.texts import read_bytes
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from rich.console import RenderableType
+
+    from qkv_cli.commands.redraw import Draw
+    from qkv_cli.render.theme import Theme
     from qkv_cli.views import HeadMaps
 
 
@@ -51,7 +55,7 @@ def render(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Draw what `qkv attend` wrote, without the model; or turn it into another format.
+    """Draw what a qkv command wrote, without the model; or turn it into another format.
 
     Example: qkv attend "the river bank" --json | qkv render - --head L0H3
 
@@ -63,29 +67,54 @@ def render(
     look = Look(color, palette, background, width)
 
     from qkv_cli.commands.maps import Reading
-    from qkv_cli.export.attention import read
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
+    from qkv_cli.views import HeadMaps
 
     if array is not None and tokens is None:
         raise UsageError("--array goes with --tokens, which names the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
     reading = Reading(hide=hide, words=words, window=window)
 
-    def results() -> Iterator[HeadMaps]:
+    def results() -> Iterator[HeadMaps | Draw]:
         for path in files:
-            data = read_bytes(path)
-            try:
-                found = read(data) if said is None else [_elsewhere(path, data, said, array)]
-            except (InputError, CheckpointError) as error:
-                raise InputError(f"{path}: {error}") from error
-            for maps in found:
-                chosen = choose(maps, layer or (), head or (), mean=mean)
-                yield reading.of(chosen)
+            for one in _read(path, said, array, values=values, links=links):
+                if isinstance(one, HeadMaps):
+                    yield reading.of(choose(one, layer or (), head or (), mean=mean))
+                elif target.kind in ("json", "jsonl", "csv", "npz"):
+                    raise UsageError(f"{path} holds no head maps: it is drawn, not converted.")
+                else:
+                    yield one
 
-    target.send_maps(
-        results(), look, lambda maps, theme: attention(maps, theme, values=values, links=links)
-    )
+    def draw(one: HeadMaps | Draw, theme: Theme) -> RenderableType:
+        if isinstance(one, HeadMaps):
+            return attention(one, theme, values=values, links=links)
+        return one(theme)
+
+    target.send_maps(cast("Iterator[HeadMaps]", results()), look, draw)
+
+
+def _read(
+    path: Path, tokens: bytes | None, array: str | None, *, values: bool, links: int
+) -> Sequence[HeadMaps | Draw]:
+    """What a file holds: head maps, or what draws the rest."""
+    from qkv_cli.commands.redraw import redraw
+    from qkv_cli.export.attention import documents, from_npz
+    from qkv_cli.export.parse import json_array, parse
+
+    data = read_bytes(path)
+    try:
+        if tokens is not None:
+            return [_elsewhere(path, data, tokens, array)]
+        if data.startswith(b"PK"):
+            return [from_npz(data)]
+        found: list[HeadMaps | Draw] = []
+        for document in documents(data):
+            drawn = redraw(document, values=values, links=links)
+            found += [parse(document, json_array)] if drawn is None else drawn
+        return found
+    except (InputError, CheckpointError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:

@@ -42,7 +42,7 @@ def from_json(text: str) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    found = _stream(text)
+    found = [parse(document, json_array) for document in _stream(text)]
     if len(found) != 1:
         raise InputError(f"One JSON object was expected, there are {len(found)}.")
     return found[0]
@@ -109,6 +109,15 @@ def read(data: bytes) -> list[HeadMaps]:
     """
     if data.startswith(b"PK"):
         return [from_npz(data)]
+    return [parse(document, json_array) for document in documents(data)]
+
+
+def documents(data: bytes) -> list[object]:
+    """The JSON documents of a file's bytes, whatever they are of.
+
+    Raises:
+        InputError: It is no JSON, or empty.
+    """
     try:
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -119,10 +128,10 @@ def read(data: bytes) -> list[HeadMaps]:
     return _stream(text)
 
 
-def _stream(text: str) -> list[HeadMaps]:
+def _stream(text: str) -> list[object]:
     """JSON objects one after the other, on a line each or over several."""
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
-    found: list[HeadMaps] = []
+    found: list[object] = []
     at = _skip_space(text, 0)
     while at < len(text):
         try:
@@ -134,7 +143,7 @@ def _stream(text: str) -> list[HeadMaps]:
             raise InputError("This JSON is nested too deeply to be qkv's.") from error
         except ValueError as error:
             raise InputError("This JSON holds a number of thousands of digits.") from error
-        found.append(parse(document, json_array))
+        found.append(document)
         at = _skip_space(text, at)
     if not found:
         raise InputError("This is empty.")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
 import numpy as np
 
 from qkv_cli import __version__
-from qkv_cli.analysis.align import Pair
+from qkv_cli.analysis.align import Pair, named
 from qkv_cli.analysis.compare import Comparison, moved
 from qkv_cli.analysis.nearest import Near
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
+from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
-from qkv_cli.views import HeadMaps
+from qkv_cli.export.parse import about_of
+from qkv_cli.export.schema import check, numbers
+from qkv_cli.views import HeadMap, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
 MOVED = 20  # cells that are told
@@ -53,6 +57,82 @@ def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
             "nearest": found,
         }
     )
+
+
+def read_compare(document: dict[str, Any]) -> list[Comparison]:
+    """What `compare_json` wrote.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "compare")
+    return [_read_comparison(c) for c in document["comparisons"]]
+
+
+def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Near]]:
+    """What `nearest_json` wrote: the head's own map, what the others are of, and these.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "nearest")
+    others = about_of(document["among"])
+    near = [
+        Near(
+            _map(n, others),
+            *(_nan(n[figure]) for figure in ("divergence", "cosine", "pearson")),
+        )
+        for n in document["nearest"]
+    ]
+    return _read_side(document["head"]), others, near
+
+
+def _read_comparison(c: dict[str, Any]) -> Comparison:
+    a, b = _read_side(c["a"]), _read_side(c["b"])
+    shape = len(c["rows"]), len(c["columns"])
+    rows, columns = (_pairs(c[name], a, b, name) for name in ("rows", "columns"))
+    one, other, difference = (
+        numbers(name, c[name], shape, null=np.nan)
+        for name in ("pattern_a", "pattern_b", "difference")
+    )
+    return Comparison(
+        a,
+        b,
+        rows,
+        columns,
+        named(rows, a.queries, b.queries),
+        named(columns, a.keys, b.keys),
+        one,
+        other,
+        difference,
+        divergence=np.array([_nan(row["divergence"]) for row in c["rows"]]),
+        cosine=_nan(c["cosine"]),
+        pearson=_nan(c["pearson"]),
+    )
+
+
+def _pairs(found: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str) -> list[Pair]:
+    """Which tokens each row or column is, none of them beyond those that there are."""
+    sides = (a.queries, b.queries) if name == "rows" else (a.keys, b.keys)
+    for of, tokens in zip("ab", sides, strict=True):
+        if any(word[of] is not None and word[of] >= len(tokens) for word in found):
+            raise InputError(f"{name}: {of} has {len(tokens)} tokens, and no more.")
+    return [Pair(word["a"], word["b"]) for word in found]
+
+
+def _read_side(side: dict[str, Any]) -> HeadMaps:
+    about = about_of(side)
+    return replace(about, maps=[_map(side, about)])
+
+
+def _map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
+    """What a document of figures says of a map: everything but its weights."""
+    none = np.zeros((len(about.queries), len(about.keys)), np.float32)
+    return HeadMap(m["name"], m["block"], m["layer"], m["head"], none)
+
+
+def _nan(x: float | None) -> float:
+    return float("nan") if x is None else float(x)
 
 
 def _comparison(c: Comparison) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from qkv_cli.analysis.explain import Explanation, Projection
+from qkv_cli.analysis.explain import Explanation, Output, Projection
 from qkv_cli.core.arrays import Array, float64
+from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
-from qkv_cli.views import HeadMaps
+from qkv_cli.export.parse import about_of
+from qkv_cli.export.schema import check, numbers
+from qkv_cli.views import HeadMap, HeadMaps
 
 SCHEMA = "qkv.explain/1"
 
@@ -25,6 +29,75 @@ def explain_json(maps: HeadMaps, x: Explanation) -> str:
     return dumps(head(maps) | {"schema": SCHEMA} | map_head(m) | pair | _numbers(x))
 
 
+def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
+    """What `explain_json` wrote.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "explain")
+    about = about_of(document)
+    n_key, d_head, d_model = (len(document[name]) for name in ("pattern", "products", "e_query"))
+    if n_key != len(about.keys) or document["query"] >= len(about.queries):
+        raise InputError("The numbers are of other words than queries and keys.")
+    if document["key"] >= n_key:
+        raise InputError(f"There is no key {document['key']}: there are {n_key}.")
+
+    def vector(name: str, *shape: int | None, value: object = ()) -> Array:
+        return numbers(name, document[name] if value == () else value, shape, null=-np.inf)
+
+    def projection(name: str) -> Projection:
+        bias = f"b_{name.upper()}"
+        return Projection(
+            product=vector(f"W_{name.upper()}_e", d_head),
+            bias=None if document[bias] is None else vector(bias, d_head),
+            result=vector(name, d_head),
+        )
+
+    scores, z_heads = vector("scores", n_key), vector("z_heads", None, d_head)
+    if len(document["masked"]) != n_key or document["head"] >= len(z_heads):
+        raise InputError("masked or z_heads are not as many as keys and heads.")
+    top = scores.max()
+    pattern = np.zeros((len(about.queries), n_key), np.float32)
+    pattern[document["query"]] = vector("pattern", n_key)
+    block, layer = document["block"], document["layer"]
+    m = HeadMap(document["name"], block, layer, document["head"], pattern)
+    x = Explanation(
+        weighting=about.weighting,
+        head=document["head"],
+        n_heads=len(z_heads),
+        query=document["query"],
+        key=document["key"],
+        between_texts=about.source is not None,
+        e_query=vector("e_query", d_model),
+        e_key=vector("e_key", d_model),
+        q=projection("q"),
+        k=projection("k"),
+        v=projection("v"),
+        products=vector("products", d_head),
+        scale=document["scale"],
+        norms=document["norms"],
+        rotates=document["rotates"],
+        terms={name: vector(name, n_key, value=row) for name, row in document["terms"].items()},
+        scores=scores,
+        masked=document["masked"],
+        exps=np.exp(scores - top) if np.isfinite(top) else np.zeros(n_key),
+        pattern=vector("pattern", n_key),
+        shares=vector("shares", n_key, d_head),
+        z=vector("z", d_head),
+        along=vector("along", n_key),
+        z_heads=z_heads,
+        output=Output(
+            pair=vector("output_pair", d_model),
+            words=vector("output_words", d_model),
+            heads=vector("output_heads", d_model),
+            bias=None if document["b_O"] is None else vector("b_O", d_model),
+            total=vector("output", d_model),
+        ),
+    )
+    return replace(about, maps=[m]), x
+
+
 def _numbers(x: Explanation) -> dict[str, Any]:
     out = x.output
     return {
@@ -36,6 +109,8 @@ def _numbers(x: Explanation) -> dict[str, Any]:
         "products": _list(x.products),
         "dot": x.dot,
         "scale": x.scale,
+        "norms": x.norms,
+        "rotates": x.rotates,
         "terms": {name: _list(row) for name, row in x.terms.items()},
         "scores": _list(x.scores),
         "masked": list(x.masked),

@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from qkv_cli.analysis.evidence import Evidence
 from qkv_cli.analysis.heads import FIGURES, HeadStatistics
-from qkv_cli.analysis.study import Study
+from qkv_cli.analysis.kinds import NAMES
+from qkv_cli.analysis.study import Extent
+from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
+from qkv_cli.export.parse import about_of
+from qkv_cli.export.schema import check
 from qkv_cli.views import HeadMaps
 
 SCHEMA = "qkv.heads/1"
 CSV_COLUMNS = ("name", "block", "layer", "head", *FIGURES, "labels")
 
 
-def heads_json(about: HeadMaps, study: Study, heads: Sequence[HeadStatistics]) -> str:
+def heads_json(about: HeadMaps, extent: Extent, heads: Sequence[HeadStatistics]) -> str:
     """One line of JSON; what could not be measured is null, and numbers are not rounded.
 
     Args:
@@ -29,12 +34,24 @@ def heads_json(about: HeadMaps, study: Study, heads: Sequence[HeadStatistics]) -
     return dumps(
         document
         | {
-            "texts": study.n_texts,
-            "tokens": study.n_tokens,
-            "shuffled": 0 if study.probes is None else study.probes.n,
+            "texts": extent.n_texts,
+            "tokens": extent.n_tokens,
+            "shuffled": extent.n_shuffled,
             "heads": [_head(h) for h in heads],
         }
     )
+
+
+def read_heads(document: dict[str, Any]) -> tuple[HeadMaps, Extent, list[HeadStatistics]]:
+    """What `heads_json` wrote.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "heads")
+    about = about_of(document)
+    extent = Extent(document["texts"], document["tokens"], document["shuffled"])
+    return about, extent, [_read_head(h) for h in document["heads"]]
 
 
 def heads_csv(heads: Sequence[HeadStatistics]) -> str:
@@ -52,6 +69,23 @@ def _head(h: HeadStatistics) -> dict[str, Any]:
     named = {"name": h.name, "block": h.block, "layer": h.layer, "head": h.head}
     evidence = {kind: asdict(found) for kind, found in h.evidence.items()}
     return named | _figures(h) | {"labels": list(h.labels), "evidence": evidence}
+
+
+def _read_head(h: dict[str, Any]) -> HeadStatistics:
+    evidence = {kind: Evidence(**found) for kind, found in h["evidence"].items()}
+    if missing := set(h["labels"]) - set(evidence):
+        raise InputError(f"{h['name']!r:.60} is labelled {missing.pop()} without evidence.")
+    own = {name: h[name] for name in FIGURES if name not in NAMES}
+    return HeadStatistics(
+        name=h["name"],
+        block=h["block"],
+        layer=h["layer"],
+        head=h["head"],
+        shares={name: h[name] for name in NAMES},
+        evidence=evidence,
+        labels=h["labels"],
+        **own,
+    )
 
 
 def _figures(h: HeadStatistics) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ Unknown keys are passed over, so that a later qkv may add some.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -41,30 +42,46 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
     if schema != SCHEMA:
         said = f"is {schema!r:.60}" if "schema" in document else "is missing"
         raise InputError(f'"schema" {said}; this qkv reads {SCHEMA!r}.')
-    model = _model(_get(document, "", "model", dict))
-    text = _get(document, "", "text", str)
-    source = _get(document, "", "source", str) if document.get("source") is not None else None
-    queries = _tokens(document, "queries", len(text))
-    keys = _tokens(document, "keys", len(text if source is None else source))
-    if source is None and keys != queries:
-        raise InputError('"keys" differ from "queries", and there is no "source" they could be of.')
+    about = about_of(document)
     found = _get(document, "", "maps", list)
     if not found:
         raise InputError('"maps" is empty.')
     maps = [
-        _map(m, f"maps[{index}]", model, (len(queries), len(keys)), read_array)
+        _map(m, f"maps[{index}]", about.model, (len(about.queries), len(about.keys)), read_array)
         for index, m in enumerate(found)
     ]
     _refuse_twins(maps)
+    return replace(about, maps=maps)
+
+
+def about_of(document: dict[str, Any]) -> HeadMaps:
+    """The model, how it read, and the tokens where the document has a text: no maps.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    text, source = "", None
+    queries: list[Token] = []
+    keys: list[Token] = []
+    if document.get("source") is not None:
+        source = _get(document, "", "source", str)
+    if "text" in document:
+        text = _get(document, "", "text", str)
+        queries = _tokens(document, "queries", len(text))
+        keys = _tokens(document, "keys", len(text if source is None else source))
+        if source is None and keys != queries:
+            raise InputError(
+                '"keys" differ from "queries", and there is no "source" they could be of.'
+            )
     return HeadMaps(
-        model=model,
+        model=_model(_get(document, "", "model", dict)),
         weighting=cast(Weighting, _one_of(document, "", "weighting", tuple(WEIGHTINGS))),
         causal=_flag(document, "", "causal"),
         text=text,
         source=source,
         queries=queries,
         keys=keys,
-        maps=maps,
+        maps=(),
         notes=_notes(document.get("notes", [])),
     )
 

@@ -29,6 +29,7 @@ from qkv_cli.views import HeadMap, HeadMaps
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most
 LONGEST_WORD, BAR = 14, 24
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from qkv_cli.analysis.evidence import LEAST_EFFECT, P_LEVEL
 from qkv_cli.analysis.heads import HeadStatistics
-from qkv_cli.analysis.study import Study
+from qkv_cli.analysis.study import Extent
 from qkv_cli.render.cells import aligned
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import header, label_line
@@ -56,7 +56,7 @@ class HeadsTable:
     """A Rich renderable that fits the width it is given."""
 
     about: HeadMaps  # the model and how it read
-    study: Study
+    extent: Extent
     heads: Sequence[HeadStatistics]
     theme: Theme
 
@@ -75,10 +75,10 @@ class HeadsTable:
         yield from flowing(self._notes(measured, shown), width, _DIM)
 
     def _read(self) -> Iterator[str]:
-        yield _count(self.study.n_texts, "text")
-        yield _count(self.study.n_tokens, "token")
-        if self.study.probes is not None:
-            yield f"{_count(self.study.probes.n, 'reading')} with the words shuffled"
+        yield _count(self.extent.n_texts, "text")
+        yield _count(self.extent.n_tokens, "token")
+        if self.extent.n_shuffled:
+            yield f"{_count(self.extent.n_shuffled, 'reading')} with the words shuffled"
         if (block := self.heads[0].block) != "self":
             yield f"block {block}"
         if self.about.source is not None:
@@ -103,7 +103,7 @@ class HeadsTable:
         yield from (column.about for column in shown)
         if missing := [column.title for column in measured[len(shown) :]]:
             yield f"no room for {', '.join(missing)}"
-        if self.study.probes is not None:
+        if self.extent.n_shuffled:
             p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)
             yield (
                 f"a label stands where shuffled readings beat chance (p < {p} for all heads "

@@ -10,16 +10,13 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from qkv_cli.analysis.evidence import Evidence, Tally
+from qkv_cli.analysis.evidence import Evidence
 from qkv_cli.analysis.heads import HeadStatistics
 from qkv_cli.analysis.kinds import NAMES
-from qkv_cli.analysis.measure import Sums
-from qkv_cli.analysis.shuffled import Overlap
-from qkv_cli.analysis.study import Probes, Study
+from qkv_cli.analysis.study import Extent
 from qkv_cli.commands.output import Look
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.render.heads import HeadsTable
@@ -28,9 +25,6 @@ from qkv_cli.views import HeadMaps
 RECORDED = Path(__file__).parents[1] / "golden" / "heads"
 INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
 ABOUT = HeadMaps(INFO, "softmax", True, "", None, (), (), ())
-NONE = np.zeros((3, 8))
-SUMS = Sums(*[np.zeros(3)] * 4, *[NONE] * 3)
-PROBES = Probes(16, Tally(NONE, NONE, NONE), SUMS, Overlap(*[np.zeros((3, 2))] * 3), frozenset())
 
 
 def evidence(effect: float) -> Evidence:
@@ -61,9 +55,9 @@ HEADS = [
 ]
 
 
-def draw(look: Look, probes: Probes | None = PROBES, heads: list[HeadStatistics] = HEADS) -> str:
-    study = Study([], 1000, 25_317, SUMS, PROBES.tally, probes)
-    return look.text(lambda theme: HeadsTable(ABOUT, study, heads, theme))
+def draw(look: Look, shuffled: int = 16, heads: list[HeadStatistics] = HEADS) -> str:
+    extent = Extent(1000, 25_317, shuffled)
+    return look.text(lambda theme: HeadsTable(ABOUT, extent, heads, theme))
 
 
 def recorded(name: str, found: str) -> str:
@@ -102,6 +96,6 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
 
 
 def test_without_shuffles_it_promises_no_labels() -> None:
-    found = draw(Look(color="never", width=80), probes=None)
+    found = draw(Look(color="never", width=80), shuffled=0)
     assert "shuffled readings" not in found
     assert "a label stands" not in found

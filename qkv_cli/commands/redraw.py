@@ -1,0 +1,65 @@
+"""From a written document to what draws it, whichever command wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from qkv_cli.render.theme import Theme
+
+Draw = Callable[["Theme"], "RenderableType"]
+
+
+def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
+    """What draws a document that holds no head maps; None for one that does, or for any other.
+
+    Raises:
+        InputError: It is not what its schema says.
+    """
+    if not isinstance(document, dict):
+        return None
+    of = {
+        "qkv.compare/1": lambda: _compare(document, values, links),
+        "qkv.explain/1": lambda: _explain(document),
+        "qkv.heads/1": lambda: _heads(document),
+        "qkv.nearest/1": lambda: _nearest(document),
+    }
+    schema = document.get("schema")
+    return of[schema]() if isinstance(schema, str) and schema in of else None
+
+
+def _compare(document: Any, values: bool, links: int) -> list[Draw]:
+    from qkv_cli.export.compare import read_compare
+    from qkv_cli.render.compare import LETTERS, ComparePicture
+
+    def one(c: Any, name: str) -> Draw:
+        return lambda theme: ComparePicture(c, (LETTERS[0], name), theme, values, links)
+
+    return [one(c, name) for c, name in zip(read_compare(document), LETTERS[1:], strict=False)]
+
+
+def _explain(document: Any) -> list[Draw]:
+    from qkv_cli.export.explain import read_explain
+    from qkv_cli.render.explain import ExplainPage
+
+    maps, x = read_explain(document)
+    return [lambda theme: ExplainPage(maps, x, theme)]
+
+
+def _heads(document: Any) -> list[Draw]:
+    from qkv_cli.export.heads import read_heads
+    from qkv_cli.render.heads import HeadsTable
+
+    about, extent, heads = read_heads(document)
+    return [lambda theme: HeadsTable(about, extent, heads, theme)]
+
+
+def _nearest(document: Any) -> list[Draw]:
+    from qkv_cli.export.compare import read_nearest
+    from qkv_cli.render.nearest import NearestTable
+
+    own, others, near = read_nearest(document)
+    return [lambda theme: NearestTable(own, others, near, theme)]

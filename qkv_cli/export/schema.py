@@ -1,0 +1,61 @@
+"""Documents held to the JSON Schemas that the package ships."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import InputError
+
+HERE = Path(__file__).parent
+
+
+def check(document: object, name: str) -> None:
+    """Hold a document to `NAME.schema.json`.
+
+    Raises:
+        InputError: It says what is wrong first, and where.
+    """
+    from jsonschema.exceptions import best_match
+
+    if (error := best_match(_validator(name).iter_errors(document))) is not None:
+        said = " ".join(error.message.split())
+        raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
+    return Draft202012Validator(schema)
+
+
+def numbers(where: str, value: object, shape: Sequence[int | None], *, null: float) -> Array:
+    """Nested lists of numbers as a float64 array.
+
+    Args:
+        where: What an error calls it.
+        shape: None for a length that the document itself chooses.
+        null: What a null stands for: -inf where masked, nan where there is nothing.
+
+    Raises:
+        InputError: Its shape is another one, or a number is beyond float64.
+    """
+    try:
+        found = np.array(value, dtype=np.float64)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InputError(f"{where} is no array of numbers.") from error
+    fits = len(shape) == found.ndim and all(
+        n in (None, m) for n, m in zip(shape, found.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"{where} has the shape {list(found.shape)}, it must be [{wanted}].")
+    return np.where(np.isnan(found), null, found)

@@ -1,0 +1,75 @@
+"""Every command's JSON is drawn again by `qkv render`, as the command itself draws it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = "The mango and the apple are fruits that grow on a tree"
+COMMANDS = {
+    "explain": ["explain", TEXT, "--query", "mango", "--key", "apple"],
+    "explain hard": ["explain", TEXT, "--head", "L0H1", "--weighting", "hard"],
+    "explain between texts": ["explain", TEXT, "--source", "the river bank"],
+    "explain masked": ["explain", TEXT, "--causal", "--query", "The", "--key", "tree"],
+    "heads": ["heads", TEXT, "--shuffles", "2"],
+    "heads of one order": ["heads", TEXT, "--shuffles", "0", "--sort", "entropy"],
+    "compare": ["compare", TEXT, "L0H0", "L0H1"],
+    "compare three": ["compare", TEXT, "L0H0", "L0H1", "L0H0"],
+    "compare texts": ["compare", TEXT, "--with", "the apple and a tree", "L0H0"],
+    "nearest": ["compare", TEXT, "--nearest", "L0H0"],
+}
+
+
+@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("look", [["--width", "80"], ["--color", "always", "--palette", "magma"]])
+def test_draws_what_the_command_draws(qkv, tiny_glove: Path, args: list[str], look) -> None:
+    model = ["-m", str(tiny_glove)]
+    drawn = qkv(*args, *model, *look)
+    written = qkv(*args, *model, "--json")
+    assert drawn.code == written.code == 0
+    again = qkv("render", "-", *look, stdin=written.stdout.encode())
+    assert (again.code, again.stderr) == (0, "")
+    assert again.stdout == drawn.stdout
+
+
+def _damage(document: Any, at: int) -> Any:
+    """The document with its at-th value replaced by another kind, or left out; None behind it."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(value: Any) -> None:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in list(items)[:4] if isinstance(value, list) else items:
+            places.append((value, key))
+            if isinstance(inner, dict | list):
+                walk(inner)
+
+    walk(document)
+    if at >= len(places):
+        return None
+    of, key = places[at]
+    of[key] = {"x": 1} if isinstance(of[key], str | int | float | None) else 7
+    return document
+
+
+@pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
+def test_a_damaged_document_is_drawn_or_one_line(
+    qkv: Callable, tiny_glove: Path, args: list[str]
+) -> None:
+    written = qkv(*args, "-m", tiny_glove, "--json").stdout
+    n = 0
+    while (document := _damage(json.loads(written), n)) is not None and n < 150:
+        done = qkv("render", "-", stdin=json.dumps(document).encode())
+        assert done.code in (0, 1) and "Traceback" not in done.stderr
+        assert done.code == 0 or done.stderr.count("\n") == 1
+        n += 1
+    assert n > 20
+
+
+def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:
+    written = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
+    done = qkv("render", "-", "--format", "csv", stdin=written.encode())
+    assert done.code == 2 and "drawn, not converted" in done.stderr
