@@ -34,7 +34,9 @@ def render(qkv: Callable, tmp_path: Path) -> Callable:
     return run
 
 
-@pytest.mark.parametrize("data", [npz(a=WEIGHTS), npz(attention=WEIGHTS, ids=np.arange(6))])
+@pytest.mark.parametrize(
+    "data", [npz(a=WEIGHTS), npz(attention=WEIGHTS, ids=np.arange(6))], ids=["one", "called"]
+)
 def test_every_weight_is_where_it_was(render: Callable, data: bytes) -> None:
     document = json.loads(render(data, "--json").stdout)
     assert [m["name"] for m in document["maps"]] == [f"L{i}H{j}" for i in (0, 1) for j in (0, 1, 2)]
@@ -99,6 +101,7 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         (b"text", TOKENS, "neither an .npz archive nor a safetensors file"),
         (b"", TOKENS, "neither"),
     ],
+    ids=range(14),
 )
 def test_what_does_not_fit_is_one_line(render, data: bytes, tokens: Any, said: str) -> None:
     done = render(data, tokens=tokens)
