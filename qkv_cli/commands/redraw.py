@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from qkv_cli.render.theme import Theme
-
-Draw = Callable[["Theme"], "RenderableType"]
+    from qkv_cli.commands.output import Draw
 
 
 def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from qkv_cli.commands import options
-from qkv_cli.commands.output import Look, Target
+from qkv_cli.commands.output import DATA, Look, Target
 from qkv_cli.commands.texts import read_bytes
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from qkv_cli.commands.redraw import Draw
+    from qkv_cli.commands.output import Draw
     from qkv_cli.render.theme import Theme
     from qkv_cli.views import HeadMaps
 
@@ -81,7 +81,7 @@ def render(
             for one in _read(path, said, array, values=values, links=links):
                 if isinstance(one, HeadMaps):
                     yield reading.of(choose(one, layer or (), head or (), mean=mean))
-                elif target.kind in ("json", "jsonl", "csv", "npz"):
+                elif target.kind in DATA:
                     raise UsageError(f"{path} holds no head maps: it is drawn, not converted.")
                 else:
                     yield one
