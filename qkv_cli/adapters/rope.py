@@ -64,7 +64,10 @@ def rotary_of(
         kind = "longrope"  # what Phi 3 called it first
     if kind not in TYPES:
         raise CheckpointError(f"rope_type {kind!r} is not implemented; {', '.join(TYPES)} are.")
-    d = int(d_head * (settings.get("partial_rotary_factor") or share))
+    share = float(settings.get("partial_rotary_factor") or share)
+    if not 0 < share <= 1:
+        raise CheckpointError(f"config.json has partial_rotary_factor {share}: no part of a head.")
+    d = int(d_head * share)
     theta = float(settings["rope_theta"])
     n_known = (
         config.get("original_max_position_embeddings")

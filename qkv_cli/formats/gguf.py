@@ -129,10 +129,16 @@ def open_gguf(path: Path) -> Opened:
             f"{path.name} is read by the gguf library: pip install 'qkv-cli[gguf]'."
         ) from error
     try:
-        reader = GGUFReader(path)
-        fields = {name: field.contents() for name, field in reader.fields.items()}
-    except (ValueError, IndexError, KeyError, OSError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{path} is no GGUF file, or is cut short: {error}.") from error
+        return _opened(path, GGUFReader(path))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"{path} is no GGUF file, or is broken: {said}.") from error
+
+
+def _opened(path: Path, reader: Any) -> Opened:
+    fields = {name: field.contents() for name, field in reader.fields.items()}
     kind = fields.get("general.architecture")
     if kind not in FAMILIES:
         raise CheckpointError(

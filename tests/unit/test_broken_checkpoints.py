@@ -38,6 +38,10 @@ def read_all(folder: Path) -> None:
         "llama-yarn",
         "t5",
         "gemma2",
+        "gemma3",
+        "mixtral",
+        "falcon-new",
+        "stablelm-parallel",
         "gpt_neox",
     ],
 )

@@ -117,6 +117,11 @@ def test_every_family_has_a_golden() -> None:
         ("starcoder2", {"norm_type": "rms_norm"}, "norm_type 'rms_norm'"),
         ("phi3-long", {"rope_parameters": {"rope_type": "su"}}, "rope_type 'su'"),
         ("opt", {"do_layer_norm_before": False}, r"Nothing reads .* decoder\.final_layer_norm"),
+        (
+            "phi",
+            {"rope_parameters": {"partial_rotary_factor": 1e9}},
+            "partial_rotary_factor 1000000000",
+        ),
         ("falcon", {"alibi": True}, "alibi True"),
         ("falcon-new", {"parallel_attn": False}, "parallel_attn False"),
         ("gpt_neo", {"attention_types": [[["global"], 2]]}, "attention_types for 2 layers"),

@@ -11,7 +11,7 @@ import pytest
 
 gguf = pytest.importorskip("gguf")
 
-from qkv_cli.errors import CheckpointError  # noqa: E402
+from qkv_cli.errors import CheckpointError, QkvError  # noqa: E402
 from qkv_cli.formats.gguf import FAMILIES, settings_of  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.loading import load  # noqa: E402
@@ -188,3 +188,17 @@ def test_one_model_is_scaled_by_its_width(
     fields = {f"gemma2.{name}": size for name, size in sizes.items()}
     config = settings_of(fields, "gemma2", FAMILIES["gemma2"])
     assert config["query_pre_attn_scalar"] == scalar
+
+
+def test_no_byte_breaks_it(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, "gemma3-published")
+    data = path.read_bytes()
+    for at in range(0, 3000, 23):
+        path.write_bytes(data[:at] + b"\x7b" + data[at + 1 :])
+        try:
+            loaded = load(path)
+            for _ in loaded.read("the the").layers:
+                pass
+        except QkvError as refusal:
+            assert "\n" not in str(refusal)
