@@ -11,6 +11,7 @@ import pytest
 
 from qkv_cli.adapters import ADAPTERS, build
 from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.model import Blocks
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 
@@ -31,6 +32,7 @@ def tensors_of(case: str) -> Tensors:
 
 def compare(case: str, config: dict[str, Any]) -> None:
     model = build(config, tensors_of(case))
+    assert all(isinstance(stack.blocks, Blocks) for stack in model.stacks.values())
     expected = np.load(GOLDEN / case / "expected.npz")
     inputs = [expected["input_ids"].tolist()]
     if "decoder_input_ids" in expected:
