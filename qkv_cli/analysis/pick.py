@@ -13,10 +13,10 @@ MAX_LISTED = 40
 
 
 def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
-    """The tokens that are an index, negative from the end, or a word in any case.
+    """Where in a list of tokens an index, negative from the end, or a word in any case is.
 
-    A number is an index where the text has such a token, else a word; `=3` is always
-    the word.
+    A number is an index where there is such a token, else a word; `=3` is always the word.
+    What is left out of a list leaves the indices of the others as they were.
 
     Args:
         what: "query" or "key", for the message.
@@ -24,8 +24,10 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
     Raises:
         UsageError: There is none; the message names the near miss and lists the tokens.
     """
-    if re.fullmatch(r"-?\d+", asked) and -len(tokens) <= int(asked) < len(tokens):
+    if re.fullmatch(r"-\d+", asked) and int(asked) >= -len(tokens):
         return [int(asked) % len(tokens)]
+    if asked.isdigit() and (at := [p for p, t in enumerate(tokens) if t.i == int(asked)]):
+        return at
     wanted = asked.removeprefix("=") if len(asked) > 1 else asked
     if found := _called(wanted, tokens):
         return found
@@ -44,7 +46,7 @@ def same_word(asked: str, tokens: Sequence[Token]) -> list[int]:
 
 def _called(wanted: str, tokens: Sequence[Token]) -> list[int]:
     plain = _plain(wanted)
-    return [t.i for t in tokens if plain in (_plain(t.text), _plain(t.token))]
+    return [p for p, t in enumerate(tokens) if plain in (_plain(t.text), _plain(t.token))]
 
 
 def _plain(text: str) -> str:

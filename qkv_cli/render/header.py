@@ -28,8 +28,8 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
         first = Text.assemble(first, (" UNTRAINED ", _LOUD), "  ")
     yield from flowing(about(maps), width, Style.null() if untrained else _DIM, first)
     if maps.source is not None:
-        yield _text("queries", maps.text, width)
-        yield _text("keys and values", maps.source, width)
+        yield text_line("queries", maps.text, width)
+        yield text_line("keys and values", maps.source, width)
 
 
 def about(maps: HeadMaps) -> list[str]:
@@ -52,7 +52,8 @@ def label_line(text: str) -> str:
     return " ".join(label(part) for part in text.split())
 
 
-def _text(what: str, text: str, width: int) -> Text:
+def text_line(what: str, text: str, width: int) -> Text:
+    """What a text is for, and the text, cut where the line ends."""
     line = Text(f"{what}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
     line.truncate(width, overflow="ellipsis")
     return line

@@ -1,0 +1,100 @@
+"""`qkv focus`: one token, and where it looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.commands import options
+from qkv_cli.commands.output import Look, Target, note
+from qkv_cli.commands.texts import checked, read_text
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qkv_cli.analysis.focus import Focus, Side
+    from qkv_cli.views import HeadMaps
+
+
+def focus(
+    text: options.TextArgument = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD", help="Where does it look? A word, or an index; =3 is the word 3."
+        ),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="WORD", help="Who looks at it? Likewise.")
+    ] = None,
+    file: options.FileOption = None,
+    source: options.SourceOption = None,
+    model: options.ModelOption = "glove",
+    layer: options.LayerOption = None,
+    head: options.HeadOption = None,
+    mean: options.MeanOption = False,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
+    weighting: options.WeightingOption = "softmax",
+    causal: options.CausalOption = False,
+    block: options.BlockOption = None,
+    random_heads: options.RandomHeadsOption = None,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="The strongest of each head.")] = 5,
+    as_json: options.JsonOption = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
+        ),
+    ] = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Follow one word: where it looks, or who looks at it, in bars and in the sentence.
+
+    Words are shaded by their weight, by the mean where there are several heads.
+
+    Example: qkv focus "The fisherman sat on the bank of the river" --query bank
+
+    Example: qkv focus "the river bank" --key river --mean
+    """
+    target = Target.of(output, None, as_json=as_json, data=("json",))
+    if (query is None) == (key is None):
+        raise UsageError("--query WORD (where it looks) or --key WORD (who looks at it): one.")
+    look = Look(color, palette, background, width)
+    second = None if source is None else checked(source, "The source")
+    one = read_text(text, file)
+
+    from qkv_cli.commands.maps import Reading, head_maps
+    from qkv_cli.export.focus import focus_json
+    from qkv_cli.loading import load
+    from qkv_cli.render.focus import FocusPicture
+    from qkv_cli.store.catalogue import find
+
+    loaded = load(find(model), random_heads=random_heads)
+    reading = Reading(second, weighting, causal, block, hide, words)
+    maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
+    found = _picked(maps, "key" if query is None else "query", query or key or "")
+    if target.kind == "json":
+        target.send(focus_json(found, top) + "\n")
+    else:
+        target.draw([lambda theme: FocusPicture(found, theme, top)], look)
+
+
+def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
+    """The first of the tokens that may be meant; stderr says which others there are."""
+    from qkv_cli.analysis.focus import focus
+    from qkv_cli.analysis.pick import pick, same_word
+
+    tokens = maps.queries if side == "query" else maps.keys
+    found = pick(side, asked, tokens)
+    taken = tokens[found[0]]
+    if len(found) > 1:
+        places = ", ".join(str(tokens[at].i) for at in found)
+        note(f"{taken.text.strip()} is at {places}; --{side} {taken.i}, the first, was taken.")
+    elif (others := same_word(asked, tokens)) and others != found:
+        note(f"--{side} {asked} is an index here; for the word write --{side} ={asked}.")
+    return focus(maps, side, found[0])

@@ -1,0 +1,133 @@
+"""`qkv focus` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import qkv_cli.export
+
+TEXT = "the fisherman sat on the bank of the river"
+SCHEMA = json.loads(
+    (Path(qkv_cli.export.__file__).parent / "focus.schema.json").read_text(encoding="utf-8")
+)
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.fixture
+def focus(qkv: Callable, tiny_glove: Path) -> Callable:
+    """`qkv focus -m TINY ARGS`."""
+    return lambda *args, stdin="": qkv("focus", "-m", tiny_glove, *args, stdin=stdin)
+
+
+def document(result) -> dict:
+    assert result.code == 0, result.stderr
+    found = json.loads(result.stdout)
+    VALID.validate(found)
+    return found
+
+
+@pytest.fixture
+def written(qkv, tiny_glove) -> Callable:
+    """What `qkv attend` writes of the same."""
+    return lambda *args: json.loads(qkv("attend", "-m", tiny_glove, *args, "--json").stdout)
+
+
+def array(weights: list) -> np.ndarray:
+    return np.array(weights, float)
+
+
+def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
+    maps = written(TEXT)["maps"]
+    for side, at in (("query", 5), ("key", 8)):
+        found = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
+        assert (found["side"], found["i"]) == (side, at)
+        for head, m in zip(found["heads"], maps, strict=True):
+            pattern = array(m["pattern"])
+            expected = pattern[at] if side == "query" else pattern[:, at]
+            assert head["name"] == m["name"]
+            weights = array(head["weights"])
+            assert np.isnan(weights[at])  # a word does not attend to itself
+            assert np.array_equal(np.nan_to_num(weights), expected)
+            top = np.argsort(-expected, kind="stable")[:5]
+            assert [told["i"] for told in head["top"]] == top.tolist()
+            assert [told["weight"] for told in head["top"]] == expected[top].tolist()
+        mean = np.mean([array(h["weights"]) for h in found["heads"]], axis=0)
+        assert array(found["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
+
+
+def test_the_mean_and_some_heads(focus, written) -> None:
+    found = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
+    [head] = found["heads"]
+    assert head["name"] == "L0 mean of 2"
+    rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
+    assert array(head["weights"]) == pytest.approx(np.mean(rows, axis=0), rel=1e-6)
+    assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
+
+
+def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
+    found = focus(TEXT, "--query", "the", "--json")
+    assert document(found)["i"] == 0
+    assert "the is at 0, 4, 7; --query 0, the first, was taken." in found.stderr
+    found = focus(TEXT, "--query", 7, "--json")
+    assert (document(found)["i"], found.stderr) == (7, "")
+    assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7
+    shown = focus(TEXT, "--query", 4, "--head", 0).stdout
+    assert "the₄ looks at" in shown and "on [the] bank" in shown
+    assert "the₇" in shown
+
+
+def test_between_two_texts(focus, written) -> None:
+    args = ("the river bank", "--source", "she sat in a bank")
+    maps = written(*args)["maps"]
+    found = document(focus(*args, "--key", "sat", "--json"))
+    assert [t["text"] for t in found["queries"]] == ["the", "river", "bank"]
+    assert array(found["heads"][0]["weights"]).tolist() == [row[1] for row in maps[0]["pattern"]]
+    shown = focus(*args, "--query", "river").stdout
+    assert "she sat in a bank" in shown and "[" not in shown
+
+
+def test_in_words_it_says_what_it_draws(focus) -> None:
+    found = focus(TEXT, "--query", "bank")
+    assert (found.code, found.stderr) == (0, "")
+    for what in ("bank looks at", "[bank]", "L0H3", "more", "mean of the 4", "bars have one scale"):
+        assert what in found.stdout
+    assert "who looks at bank" in focus(TEXT, "--key", "bank").stdout
+    assert "need not sum to 1" in focus(TEXT, "--key", "bank").stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("river", "--query", "river"),
+        (TEXT, "--query", "bank", "--causal", "--weighting", "linear"),
+        (TEXT, "--query", "bank", "--weighting", "hard", "--mean"),
+        ("שלום 日本語 👩‍👩‍👧 the river", "--query", "日本語"),
+        (" ".join(["the river bank"] * 171), "--query", "bank", "--width", "40"),
+    ],
+)
+def test_any_text(focus, args) -> None:
+    assert "looks at" in focus(*args).stdout
+    document(focus(*args, "--json"))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((TEXT,), "--query WORD"),
+        ((TEXT, "--query", "bank", "--key", "river"), "one"),
+        ((TEXT, "--query", "rivers"), "Did you mean 'river'?"),
+        ((TEXT, "--query", "bank", "-o", "x.csv"), "cannot be written"),
+        ((TEXT, "--query", "bank", "--head", "9"), "No head 9"),
+        ((TEXT, "--query", ""), "No word ''"),
+    ],
+)
+def test_what_cannot_be_is_refused(focus, args, said: str) -> None:
+    found = focus(*args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr and found.stderr.count("\n") == 1
