@@ -48,7 +48,11 @@ def compare(
     source: options.SourceOption = None,
     nearest: Annotated[
         str | None,
-        typer.Option(metavar="HEAD", help="Which heads are most like this one?"),
+        typer.Option(
+            metavar="HEAD",
+            help="Which heads are most like this one?",
+            autocompletion=options.head_names,
+        ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many, with --nearest.")] = 10,
     fail_above: Annotated[

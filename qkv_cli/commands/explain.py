@@ -46,6 +46,7 @@ def explain(
             "-H",
             metavar="HEAD",
             help="L0H3, or 3 of the last layer. The head with the largest weight if not given.",
+            autocompletion=options.head_names,
         ),
     ] = None,
     weighting: options.WeightingOption = "softmax",

@@ -23,6 +23,34 @@ def model_names() -> list[str]:
     return [*names(), *cached_names()]
 
 
+def head_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The heads of the model that the line names: all of one layer, or a layer at a time."""
+    n_layers, n_heads = _shape(ctx)
+    layer = incomplete.upper().partition("H")[0]
+    if n_layers > 1 and "H" not in incomplete.upper():
+        return [name for i in range(n_layers) if (name := f"L{i}H*").startswith(incomplete)]
+    found = (f"L{i}H{j}" for i in range(n_layers) for j in range(n_heads))
+    return [name for name in found if name.partition("H")[0] == layer or n_layers == 1]
+
+
+def layer_names(ctx: typer.Context) -> list[str]:
+    return ["all", *map(str, range(_shape(ctx)[0]))]
+
+
+def _shape(ctx: typer.Context) -> tuple[int, int]:
+    """Layers and heads of the model that a half-written line names; none where it cannot be."""
+    from qkv_cli.errors import QkvError
+    from qkv_cli.loading import read_info
+    from qkv_cli.store.catalogue import DEFAULT, find
+
+    model = ctx.params.get("model") or DEFAULT
+    try:
+        info = read_info(find(model if isinstance(model, str) else model[-1]))
+    except QkvError:
+        return 0, 0
+    return info.n_layers, info.n_heads
+
+
 def _palettes() -> list[tuple[str, str]]:
     from qkv_cli.render.palettes import PALETTES
 
@@ -87,6 +115,7 @@ LayerOption = Annotated[
         "-l",
         metavar="LAYER",
         help="3, -1, 0:4 or all. Repeatable. The last if not given.",
+        autocompletion=layer_names,
         rich_help_panel=_MAPS,
     ),
 ]
@@ -97,6 +126,7 @@ AllLayersOption = Annotated[
         "-l",
         metavar="LAYER",
         help="3, -1, 0:4 or all. Repeatable. All if not given.",
+        autocompletion=layer_names,
         rich_help_panel=_MAPS,
     ),
 ]
@@ -107,6 +137,7 @@ HeadOption = Annotated[
         "-H",
         metavar="HEAD",
         help="3, -1, 0:4, L0H3 or L0H*. Repeatable.",
+        autocompletion=head_names,
         rich_help_panel=_MAPS,
     ),
 ]
