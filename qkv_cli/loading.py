@@ -49,6 +49,7 @@ class LoadedModel:
         text: str,
         source: str | None = None,
         *,
+        pair: str | None = None,
         block: BlockName | None = None,
         weighting: Weighting = "softmax",
         causal: bool = False,
@@ -56,12 +57,15 @@ class LoadedModel:
         """Tokenize, and be ready to compute: self-attention, or attention from text to source.
 
         Args:
+            pair: A second text in one row with the first, as sentence pairs are read.
             block: Of an encoder-decoder: cross if there is a source, else encoder.
 
         Raises:
             InputError: A text has no tokens, or too many for its maps to fit in memory.
             UsageError: The model cannot read a second text, or has no such block.
         """
+        if pair is not None:
+            return self._read_pair(text, pair, source, block, weighting, causal=causal)
         if self.translates:
             return self._translate(text, source, block, weighting, causal=causal)
         if block not in (None, "self"):
@@ -81,6 +85,35 @@ class LoadedModel:
         [*_, last] = model.stacks.values()
         run = self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
         return replace(run, text=text, source=source)
+
+    def _read_pair(
+        self,
+        text: str,
+        pair: str,
+        source: str | None,
+        block: BlockName | None,
+        weighting: Weighting,
+        *,
+        causal: bool,
+    ) -> Run:
+        """Two texts in one row, each token with the type that the template gives its text."""
+        from qkv_cli.formats.pieces import PieceTokenizer
+
+        model, tokenizer = self.model, self.tokenizer
+        if list(model.stacks) != ["encoder"] or not isinstance(tokenizer, PieceTokenizer):
+            raise UsageError(
+                f"{self.info.name} reads no pairs of sentences, encoders such as BERT do: "
+                "leave out --pair."
+            )
+        if source is not None or block not in (None, "self"):
+            raise UsageError("A pair is one row of two texts: leave out --source and --block.")
+        for what, one in (("text", text), ("second sentence", pair)):
+            self._tokens(what, one)
+        tokens, types = tokenizer.encode_pair(text, pair)
+        ids = [token.id for token in tokens]
+        layers = model.layers(ids, types=types, weighting=weighting, causal=causal)
+        run = self._run(tokens, tokens, model, layers, "self", causal=causal)
+        return replace(run, text=text, pair=pair)
 
     def _translate(
         self,
@@ -186,6 +219,7 @@ class Run:
     text: str = ""  # of the queries
     source: str | None = None  # of the keys, where that is another
     notes: tuple[str, ...] = ()  # what a reader of the maps must know
+    pair: str | None = None  # of the queries, too, behind `text`
 
     @property
     def shape(self) -> tuple[int, int]:

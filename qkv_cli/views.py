@@ -51,6 +51,7 @@ class HeadMaps:
     keys: Sequence[Token]
     maps: Sequence[HeadMap]
     notes: Sequence[str] = ()  # what was done to them that a reader must know
+    pair: str | None = None  # a second text in the same row
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     """
     if not _same_tokens(a, b):
         a, b = merge_words(a), merge_words(b)
-    one_text = (a.text, a.source) == (b.text, b.source)
+    # Offsets tell the words of one text apart, but not those of a pair.
+    one_text = (a.text, a.source) == (b.text, b.source) and not (a.pair or b.pair)
     queries = align(a.queries, b.queries, one_text=one_text)
     keys = align(a.keys, b.keys, one_text=one_text)
     names = named(queries, a.queries, b.queries)

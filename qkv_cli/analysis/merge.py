@@ -74,6 +74,8 @@ def words(tokens: Sequence[Token]) -> list[list[int]]:
 
 def _continues(tokens: Sequence[Token], i: int) -> bool:
     last, this = tokens[i - 1], tokens[i]
+    if last.segment != this.segment:
+        return False
     if last.special or this.special or not last.text or not this.text:
         return False
     if (this.start, this.end) == (last.start, last.end):

@@ -36,4 +36,4 @@ def nearest(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
 
 
 def _reading(maps: HeadMaps) -> tuple[object, ...]:
-    return maps.model, maps.weighting, maps.causal, maps.text, maps.source
+    return maps.model, maps.weighting, maps.causal, maps.text, maps.source, maps.pair

@@ -12,6 +12,7 @@ def attend(
     file: options.FileOption = None,
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
+    pair: options.PairOption = None,
     model: options.ModelOption = "glove",
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
@@ -53,7 +54,8 @@ def attend(
 
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
-    reading = Reading(second, weighting, causal, block, hide, words, window)
+    other = None if pair is None else checked(pair, "The second sentence")
+    reading = Reading(second, weighting, causal, block, hide, words, window, other)
     results = (
         head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
         for one in texts

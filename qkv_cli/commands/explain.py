@@ -38,6 +38,7 @@ def explain(
     ] = None,
     file: options.FileOption = None,
     source: options.SourceOption = None,
+    pair: options.PairOption = None,
     model: options.ModelOption = "glove",
     head: Annotated[
         str | None,
@@ -75,7 +76,9 @@ def explain(
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
     second = None if source is None else checked(source, "The source")
-    asked = Asked(read_text(text, file), second, query, key, head, weighting, causal, block)
+    other = None if pair is None else checked(pair, "The second sentence")
+    whole = read_text(text, file)
+    asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
 
     from qkv_cli.export.explain import explain_json
     from qkv_cli.loading import load
@@ -97,6 +100,7 @@ class Asked:
 
     text: str
     source: str | None
+    pair: str | None
     query: str | None
     key: str | None
     head: str | None
@@ -117,6 +121,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     run = loaded.read(
         asked.text,
         asked.source,
+        pair=asked.pair,
         block=asked.block,
         weighting=asked.weighting,
         causal=asked.causal,
@@ -136,10 +141,8 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     _note_choice("key", asked.key, keys, link.key, run.keys)
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
-    maps = HeadMaps(
-        info, asked.weighting, run.causal, run.text, run.source, run.queries, run.keys, [m]
-    )
-    return maps, x
+    texts = (run.text, run.source, run.queries, run.keys)
+    return HeadMaps(info, asked.weighting, run.causal, *texts, [m], pair=run.pair), x
 
 
 def _note_choice(

@@ -22,6 +22,7 @@ class Reading:
 
     Attributes:
         source: A second text, which the keys are of.
+        pair: A second text in one row with the first.
         hide, words: See `hide_special` and `merge_words`.
         window: START:STOP, see `windowed`.
     """
@@ -33,6 +34,7 @@ class Reading:
     hide: bool = False
     words: bool = False
     window: str | None = None
+    pair: str | None = None
 
     def of(self, maps: HeadMaps) -> HeadMaps:
         """The tokens that are to be seen."""
@@ -59,6 +61,7 @@ def head_maps(
     run = loaded.read(
         text,
         reading.source,
+        pair=reading.pair,
         block=reading.block,
         weighting=reading.weighting,
         causal=reading.causal,
@@ -77,5 +80,6 @@ def head_maps(
         run.keys,
         average(maps) if mean else maps,
         run.notes,
+        run.pair,
     )
     return reading.of(found)

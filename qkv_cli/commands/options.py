@@ -72,6 +72,10 @@ SourceOption = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="Cross-attention: keys and values from this text."),
 ]
+PairOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="A second sentence behind the text, where a model has such."),
+]
 
 ModelOption = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of one text. Offsets are in characters of that text."""
+    """One token of one text, or of a pair. Offsets are in characters of its own text."""
 
     i: int
     text: str  # the characters it stands for, as they were written
@@ -18,6 +18,7 @@ class Token:
     end: int
     special: bool = False  # added by the tokenizer's template
     unknown: bool = False  # the vocabulary has no vector for it
+    segment: int = 0  # which text of a pair it is of
 
 
 class Tokenizer(Protocol):

@@ -45,6 +45,7 @@ def arrays(m: HeadMap, include: Collection[str]) -> dict[str, Array]:
 def head(maps: HeadMaps) -> dict[str, Any]:
     """Everything but the maps."""
     source = {} if maps.source is None else {"source": maps.source}
+    pair = {} if maps.pair is None else {"pair": maps.pair}
     return {
         "schema": SCHEMA,
         "qkv": __version__,
@@ -53,9 +54,10 @@ def head(maps: HeadMaps) -> dict[str, Any]:
         "causal": maps.causal,
         "text": maps.text,
         **source,
+        **pair,
         **({"notes": list(maps.notes)} if maps.notes else {}),
-        "queries": _tokens(maps.queries),
-        "keys": _tokens(maps.keys),
+        "queries": _tokens(maps.queries, paired=maps.pair is not None),
+        "keys": _tokens(maps.keys, paired=maps.pair is not None),
     }
 
 
@@ -103,7 +105,7 @@ def _model(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+def _tokens(tokens: Sequence[Token], *, paired: bool) -> list[dict[str, Any]]:
     return [
         {
             "i": t.i,
@@ -114,6 +116,7 @@ def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
             "end": t.end,
             "special": t.special,
             "unknown": t.unknown,
+            **({"segment": t.segment} if paired else {}),
         }
         for t in tokens
     ]

@@ -60,15 +60,17 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    text, source = "", None
+    text, source, pair = "", None, None
     queries: list[Token] = []
     keys: list[Token] = []
     if document.get("source") is not None:
         source = _get(document, "", "source", str)
+    if document.get("pair") is not None:
+        pair = _get(document, "", "pair", str)
     if "text" in document:
         text = _get(document, "", "text", str)
-        queries = _tokens(document, "queries", len(text))
-        keys = _tokens(document, "keys", len(text if source is None else source))
+        queries = _tokens(document, "queries", text, pair)
+        keys = _tokens(document, "keys", text if source is None else source, pair)
         if source is None and keys != queries:
             raise InputError(
                 '"keys" differ from "queries", and there is no "source" they could be of.'
@@ -83,6 +85,7 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
         keys=keys,
         maps=(),
         notes=_notes(document.get("notes", [])),
+        pair=pair,
     )
 
 
@@ -175,17 +178,19 @@ def _model(m: dict[str, Any]) -> ModelInfo:
     )
 
 
-def _tokens(document: dict[str, Any], name: str, length: int) -> list[Token]:
+def _tokens(document: dict[str, Any], name: str, text: str, pair: str | None) -> list[Token]:
     found = _get(document, "", name, list)
     if not found:
         raise InputError(f'"{name}" is empty.')
-    return [_token(t, f"{name}[{i}]", length) for i, t in enumerate(found)]
+    texts = [text] if pair is None else [text, pair]
+    return [_token(t, f"{name}[{i}]", texts) for i, t in enumerate(found)]
 
 
-def _token(t: object, path: str, length: int) -> Token:
+def _token(t: object, path: str, texts: list[str]) -> Token:
     if not isinstance(t, dict):
         raise InputError(f"{path} is {_kind(t)}, an object was expected.")
-    end = _integer(t, path, "end", below=length + 1)
+    segment = _integer(t, path, "segment", below=len(texts)) if "segment" in t else 0
+    end = _integer(t, path, "end", below=len(texts[segment]) + 1)
     return Token(
         i=_integer(t, path, "i"),
         text=_get(t, path, "text", str),
@@ -195,6 +200,7 @@ def _token(t: object, path: str, length: int) -> Token:
         end=end,
         special=_flag(t, path, "special"),
         unknown=_flag(t, path, "unknown"),
+        segment=segment,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,12 @@ class PieceTokenizer:
         return self._tokens(text, self.inner.encode(text))
 
     def encode_pair(self, first: str, second: str) -> tuple[list[Token], list[int]]:
-        """Two texts in one row, and which of them each token is of."""
+        """Two texts in one row, and the token types that their template gives."""
         found = self.inner.encode(first, second)
-        return self._tokens(first, found, second), found.type_ids
+        tokens = self._tokens(first, found, second)
+        # What stands behind the second text's first word is of it, its separators too.
+        begin = found.sequence_ids.index(1) if 1 in found.sequence_ids else len(tokens)
+        return [replace(t, segment=int(t.i >= begin)) for t in tokens], found.type_ids
 
     def forced(self, target: str, start: int) -> list[Token]:
         """What a decoder reads when it is taught to write `target`: shifted right by one."""

@@ -145,15 +145,16 @@ def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
 def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     """The text that one side has read, on a line."""
     source = "" if maps.source is None else f" from {label_line(maps.source)}"
+    pair = "" if maps.pair is None else f" with {label_line(maps.pair)}"
     line = Text(f"{name}: ", _DIM, no_wrap=True).append(
-        label_line(maps.text) + source, Style(dim=False)
+        label_line(maps.text) + source + pair, Style(dim=False)
     )
     line.truncate(width, overflow="ellipsis")
     yield line
 
 
 def _same_text(c: Comparison) -> bool:
-    return (c.a.text, c.a.source) == (c.b.text, c.b.source)
+    return (c.a.text, c.a.source, c.a.pair) == (c.b.text, c.b.source, c.b.pair)
 
 
 def _drawn(

@@ -27,6 +27,9 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
     if untrained:
         first = Text.assemble(first, (" UNTRAINED ", _LOUD), "  ")
     yield from flowing(about(maps), width, Style.null() if untrained else _DIM, first)
+    if maps.pair is not None:
+        yield text_line("first text", maps.text, width)
+        yield text_line("second text", maps.pair, width)
     if maps.source is not None:
         yield text_line("queries", maps.text, width)
         yield text_line("keys and values", maps.source, width)

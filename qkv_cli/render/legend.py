@@ -125,5 +125,7 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
 
 
 def word_notes(maps: HeadMaps) -> Iterator[str]:
+    if any(token.segment for token in maps.queries):
+        yield "lines mark the rows and columns of the second text"
     if any(token.unknown for token in (*maps.queries, *maps.keys)):
         yield "a ? marks a word that the model does not know"

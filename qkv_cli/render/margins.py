@@ -20,6 +20,21 @@ _DIM, _PLAIN = Style(dim=True), Style.null()
 
 def heads(maps: HeadMaps, layout: Plan) -> list[Line]:
     """What stands above each map, so that a column can be told from the next."""
+    second = _second(maps.keys)
+    if second is None:
+        return _names(maps, layout)
+    block, columns = layout.blocks[1], layout.cell[0]
+    first, last = second // block, -(-len(maps.keys) // block)
+    rule = " " * columns * first + "─" * columns * (last - first)
+    return [*_names(maps, layout), [Segment(rule, _DIM)]]
+
+
+def _second(tokens: Sequence[Token]) -> int | None:
+    """Where the second text of a pair begins."""
+    return next((i for i, token in enumerate(tokens) if token.segment), None)
+
+
+def _names(maps: HeadMaps, layout: Plan) -> list[Line]:
     columns, _ = layout.cell
     if layout.heads == "across":
         names = (word(key, columns - 1) for key in maps.keys)
@@ -67,14 +82,18 @@ def row_labels(maps: HeadMaps, layout: Plan) -> list[Line]:
     if layout.heads == "ruler":
         return _numbered_rows(maps.queries, layout)
     room = layout.gutter - 1
-    blank = Segment(" " * layout.gutter)
-    labels = [
-        Segment(
-            aligned(word(query, room), room, right=True) + " ", _DIM if query.special else _PLAIN
-        )
-        for query in maps.queries
-    ]
-    return [[line] for first in labels for line in (first, blank)[: layout.cell[1]]]
+    lines: list[Line] = []
+    for query in maps.queries:
+        name = aligned(word(query, room), room, right=True)
+        label = Segment(name, _DIM if query.special else _PLAIN)
+        both = ([label, _border(query)], [Segment(" " * room), _border(query)])
+        lines += both[: layout.cell[1]]
+    return lines
+
+
+def _border(query: Token) -> Segment:
+    """Between a label and its cells; the rows of a second text have a line there."""
+    return Segment("│", _DIM) if query.segment else Segment(" ")
 
 
 def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
@@ -90,7 +109,8 @@ def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
         lines.append(
             [
                 Segment(aligned(number, digits, right=True) + " ", _DIM),
-                Segment(aligned(text, room, right=True) + " "),
+                Segment(aligned(text, room, right=True)),
+                _border(queries[first]),
             ]
         )
     return lines

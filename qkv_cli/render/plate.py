@@ -86,8 +86,8 @@ def attention_plate(maps: HeadMaps, *, values: bool = False) -> Plate:
     """The head maps of one text."""
     part = maps_part(maps, values=values)
     texts = label_line(maps.text)
-    if maps.source is not None:
-        texts = f"{texts} | {label_line(maps.source)}"
+    if (other := maps.source or maps.pair) is not None:
+        texts = f"{texts} | {label_line(other)}"
     name = label_line(maps.model.name)
     said = [_named(maps), *about(maps)]
     if maps.weighting == "softmax":

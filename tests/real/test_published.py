@@ -58,6 +58,16 @@ def test_minilm_resolves_the_pronoun(home: Path, pulled: str) -> None:
     assert row[keys.index("[CLS]")] == pytest.approx(0.4126, abs=1e-4)
 
 
+@pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
+def test_minilm_reads_a_pair_as_transformers_does(home: Path, pulled: str) -> None:
+    pair = ("The river bank was muddy.", "--pair", "Money lay in the vault.")
+    found, keys, document = maps(home, "-m", pulled, "--layer", "all", *pair)
+    assert [t["segment"] for t in document["queries"]] == [0] * 8 + [1] * 7
+    lay = keys.index("lay")
+    for name, row in ROWS_OF_LAY.items():
+        np.testing.assert_allclose(found[name][lay], row, atol=1e-5)
+
+
 @pytest.mark.parametrize("pulled", ["smollm2"], indirect=True)
 def test_smollm2_as_transformers_reads_its_gguf(home: Path, pulled: str) -> None:
     pytest.importorskip("gguf")
@@ -78,6 +88,17 @@ def test_margem_looks_at_bank(home: Path, pulled: str) -> None:
     assert found["L1H0"][margem].max() > 0.9
 
 
+# By transformers 5.24, eager, float32, with the token types of its tokenizer.
+# fmt: off
+ROWS_OF_LAY: dict[str, list[float]] = {
+    "L0H3": [0.013981, 0.004123, 0.064222, 0.033256, 0.057682, 0.1224, 0.014786, 0.050829,
+             0.188856, 0.026281, 0.02795, 0.014654, 0.251877, 0.037271, 0.091832],
+    "L2H0": [0.544544, 0.002916, 0.004692, 0.002042, 0.029256, 0.01891, 0.135417, 0.127335,
+             0.095314, 0.02808, 0.003864, 0.001635, 0.001276, 0.002755, 0.001965],
+    "L5H11": [0.100728, 0.007125, 0.043959, 0.191995, 0.006211, 0.37286, 0.008055, 0.00941,
+              0.06478, 0.04453, 0.004635, 0.007025, 0.120082, 0.008123, 0.010483],
+}
+# fmt: on
 # By transformers 5.24 from the same file, float32.
 LAST_ROWS: dict[str, list[float]] = {
     "L0H0": [0.285305, 0.245642, 0.047903, 0.125614, 0.295536],

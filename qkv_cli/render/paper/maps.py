@@ -53,6 +53,7 @@ def draw_maps(drawing: Drawing, part: Maps, theme: Theme, room: float) -> Iterat
             _heads(drawing, part, part.panels[at], theme, m, x, top, titled=nth == 0)
             draw = _cells if vector else _pixels
             drawing.items += draw(level[at], colours, m.cell, x, top)
+            drawing.items += _borders(part, theme, m, x, top)
             if m.values:
                 drawing.items += _numbers(part.panels[at], level[at], colours, m, x, top)
         drawing.height = top + m.cell * len(part.queries) + BAND
@@ -142,6 +143,17 @@ def _heads(
             at = x + m.cell * (column + 0.5) + m.label.size * 0.36
             ink = inks.dim if token.special else inks.text
             drawing.add(Words(at, top - 5, name, m.label, ink, angle=90))
+
+
+def _borders(part: Maps, theme: Theme, m: Measures, x: float, top: float) -> Iterator[Boxes]:
+    """A line beside the rows, and one over the columns, of the second text of a pair."""
+    ink, thick, off = INKS[theme.background].dim, 0.7, 3.2
+    rows = [row for row, token in enumerate(part.queries) if token.segment]
+    columns = [column for column, token in enumerate(part.keys) if token.segment]
+    if rows:
+        yield Boxes([(x - off, top + m.cell * rows[0], thick, m.cell * len(rows))], ink)
+    if columns:
+        yield Boxes([(x + m.cell * columns[0], top - off, m.cell * len(columns), thick)], ink)
 
 
 def _cells(
