@@ -62,7 +62,6 @@ class Explanation:
     scale: float
     norms: bool  # whether q and k are normed
     rotates: bool  # whether q and k are turned by their places (rotary positions)
-    relative: bool  # whether q and k have a part in the position term
     terms: Mapping[str, Array]  # name -> [n_key]; they add up to the scores
     scores: Array  # [n_key], -inf where masked
     masked: Sequence[str | None]  # [n_key], why the query may not look there
@@ -136,13 +135,7 @@ def explain(
     """
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
-    terms: dict[str, Array] = {"content": attn.scale * (keys @ q)}
-    if attn.softcap is not None:
-        capped = attn.softcap * np.tanh(terms["content"] / attn.softcap)
-        terms["soft cap"] = capped - terms["content"]
-    if trace.bias is not None:
-        row = float64(trace.bias[head % len(trace.bias), query])
-        terms["position" if row[np.isfinite(row)].any() else "mask"] = row
+    terms = _terms(attn, trace, head, query, attn.scale * (keys @ q))
     scores: Array = np.sum(list(terms.values()), axis=0)
     pattern = float64(trace.pattern[head, query])
     shares = pattern[:, None] * values  # [n_key, d_head]
@@ -163,7 +156,6 @@ def explain(
         scale=attn.scale,
         norms=attn.q_norm is not None,
         rotates=attn.rotary is not None,
-        relative=attn.relative is not None,
         terms=terms,
         scores=scores,
         masked=_reasons(trace.scores[head], query, between_texts),
@@ -175,6 +167,28 @@ def explain(
         z_heads=z_heads,
         output=_output(attn.o, z_heads, shares, head, key),
     )
+
+
+def _terms(
+    attn: Attention, trace: AttentionTrace, head: int, query: int, content: Array
+) -> dict[str, Array]:
+    """What adds up to the scores of a query, by name, [n_key] each."""
+    terms = {"content": content}
+    if attn.softcap is not None:
+        terms["soft cap"] = attn.softcap * np.tanh(content / attn.softcap) - content
+    if trace.bias is None:
+        return terms
+    rest = float64(trace.bias[head % len(trace.bias), query])
+    if attn.relative is not None:
+        parts = attn.relative.terms(trace.q, trace.k)
+        terms |= {name: attn.scale * float64(part[head, query]) for name, part in parts.items()}
+        added = sum(terms[name] for name in parts)
+        rest = np.where(np.isclose(rest, added, rtol=1e-4, atol=1e-6), 0.0, rest - added)
+    if rest[np.isfinite(rest)].any():
+        terms["position"] = rest
+    elif rest.any() or attn.relative is None:
+        terms["mask"] = rest
+    return terms
 
 
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:

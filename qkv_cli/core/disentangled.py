@@ -30,21 +30,26 @@ class Disentangled:
     max_distance: int = 0
 
     def __call__(self, q: Array, k: Array) -> Array:
-        """What to add to q @ k.T, [n_heads, n_query, n_key], before it is scaled.
+        """What to add to q @ k.T, [n_heads, n_query, n_key], before it is scaled."""
+        none = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
+        return sum(self.terms(q, k).values(), start=none)
+
+    def terms(self, q: Array, k: Array) -> dict[str, Array]:
+        """The same in its parts: c2p, content to position, and p2c, position to content.
 
         Args:
             q: Queries, [n_heads, n_query, d_head].
             k: Keys, [n_heads, n_key, d_head].
         """
         rows = self._rows(q.shape[1], k.shape[1])[None]
-        total = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
+        found: dict[str, Array] = {}
         if self.k is not None:
             keys = split_heads(self.k(self.table), q.shape[-1])  # [n_heads, 2 * span, d_head]
-            total += np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
+            found["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
         if self.q is not None:
             queries = split_heads(self.q(self.table), q.shape[-1])
-            total += np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
-        return total
+            found["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
+        return found
 
     def _rows(self, n_query: int, n_key: int) -> NDArray[np.intp]:
         """[n_query, n_key]: the table's row for the distance from key to query."""

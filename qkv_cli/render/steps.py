@@ -24,9 +24,10 @@ from qkv_cli.render.columns import (
 )
 from qkv_cli.render.figures import Projected
 from qkv_cli.render.lesson import Lesson, Step
-from qkv_cli.render.sums import printed
+from qkv_cli.render.sums import ZERO, printed
 
 LONGEST_BAR = 40
+_MET = {"c2p": "Q meets the key of that distance (c2p)", "p2c": "K meets its query (p2c)"}
 
 
 def all_steps(lesson: Lesson) -> Iterator[Step]:
@@ -162,26 +163,40 @@ def position_step(s: Lesson) -> Step:
 def _what_the_place_does(s: Lesson) -> str:
     terms = dict(s.match.terms)
     capped = "The soft cap keeps the score from growing without end. " * ("soft cap" in terms)
-    if s.x.between_texts and "position" not in terms:
+    met = [said for name, said in _MET.items() if name in terms]
+    if met:
+        where = (
+            f"{_place(s)} Distances have keys and queries of their own here: "
+            f"{' and '.join(met)}. That {_liking(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} "
+            "the score of these two words."
+        )
+    elif "position" in terms:
+        where = (
+            f"{_place(s)} For that distance this head {_liking(terms['position'])} the score, "
+            "whatever the words are."
+        )
+    elif s.x.between_texts:
         where = "Between two texts there is no before and after: words meet by content alone."
-    elif "position" not in terms:
+    else:
         where = (
             "Q and K were turned by their places before they met: that is how this head knows "
             "how far apart they are."
             if s.x.rotates
             else "This head adds nothing for where the two words stand."
         )
-    else:
-        offset, helped = s.x.key - s.x.query, terms["position"]
-        side, n = ("right" if offset > 0 else "left"), abs(offset)
-        places = f"{n} place{'s' * (n != 1)} to the {side} of {s.b}" if n else "where it asks"
-        liking = "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
-        between, whatever = " between these two words", ", whatever the words are"
-        where = (
-            f"{s.a} stands {places}. For that distance{between * s.x.relative} this head {liking} "
-            f"the score{whatever * (not s.x.relative)}."
-        )
     return capped + where
+
+
+def _place(s: Lesson) -> str:
+    offset = s.x.key - s.x.query
+    if not offset:
+        return f"{s.a} stands where it asks."
+    n, side = abs(offset), "right" if offset > 0 else "left"
+    return f"{s.a} stands {n} place{'s' * (n != 1)} to the {side} of {s.b}."
+
+
+def _liking(helped: Decimal) -> str:
+    return "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
 
 
 def _projection(

@@ -97,9 +97,17 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
     assert found["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
 
 
-@pytest.mark.parametrize("case", ["deberta-v3", "deberta-v2", "mpnet"])
-def test_explain_adds_the_position_term_that_the_words_have_a_part_in(
-    bert: Path, qkv: Qkv, case: str
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [
+        ("deberta-v3", ["c2p", "p2c"]),
+        ("deberta-v2", ["c2p", "p2c"]),
+        ("deberta-v3-c2p", ["c2p"]),
+        ("mpnet", ["position"]),
+    ],
+)
+def test_explain_shows_what_is_added_for_a_place(
+    bert: Path, qkv: Qkv, case: str, names: list[str]
 ) -> None:
     shutil.copytree(GOLDEN / case, bert, dirs_exist_ok=True)
     args = ["explain", "-m", bert, "the river bank was muddy", "--query", "bank", "--key", "river"]
@@ -107,14 +115,22 @@ def test_explain_adds_the_position_term_that_the_words_have_a_part_in(
     layer = [*load(bert).read("the river bank was muddy").layers][1]
     assert layer.attn is not None and layer.attn.bias is not None
     terms = found["terms"]
-    assert [*terms] == ["content", "position"]
-    np.testing.assert_allclose(terms["position"], layer.attn.bias[2, 3], atol=1e-6)
-    np.testing.assert_allclose(np.add(*terms.values()), found["scores"], atol=1e-6)
+    assert [*terms] == ["content", *names]
+    added = np.sum([terms[name] for name in names], axis=0)
+    np.testing.assert_allclose(added, layer.attn.bias[2, 3], atol=1e-5)
+    np.testing.assert_allclose(terms["content"] + added, found["scores"], atol=1e-6)
     np.testing.assert_allclose(found["scores"], layer.attn.scores[2, 3], atol=1e-5)
     page = qkv(*args, "--head", "L1H2").stdout
-    [sums] = re.findall(r"(-?[\d.]+) ([+-]) ([\d.]+) = (-?[\d.]+)$", page, flags=re.M)[:1]
-    assert Decimal(sums[0]) + Decimal(sums[1] + sums[2]) == Decimal(sums[3])
-    assert ("between these two words" in " ".join(page.split())) == case.startswith("deberta")
+    [sums] = re.findall(r"^   (-?[\d.]+(?: [+-] [\d.]+)+) = (-?[\d.]+)$", page, flags=re.M)
+    parts = re.findall(r"-?[\d.]+", sums[0].replace("- ", "-"))
+    assert len(parts) == 1 + len(names)
+    assert sum(map(Decimal, parts)) == Decimal(sums[1])
+    causal = document(qkv(*args, "--head", "L1H2", "--causal", "--json"))
+    assert [*causal["terms"]] == ["content", *names] + ["mask"] * case.startswith("deberta")
+    *_, layer = load(bert).read("the river bank was muddy", causal=True).layers
+    assert layer.attn is not None
+    expected = [None if np.isneginf(s) else s for s in layer.attn.scores[2, 3].tolist()]
+    assert expected[4:] == [None] * 3 and causal["scores"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:
