@@ -21,8 +21,7 @@ _UNUSED = ("down_scale_factor", "gap_size", "layers_to_keep", "net_structure_typ
 
 
 def albert(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("*pooler.*", "predictions.*", "sop_classifier.*", "classifier.*")
-    tensors.pass_over("qa_outputs.*", "*.position_ids")
+    tensors.pass_over("predictions.*", "sop_classifier.*")
     for name in (*_UNUSED, "num_memory_blocks", "embedding_size"):
         config.get(name)
     t = tensors.inner("albert")

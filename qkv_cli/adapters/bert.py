@@ -9,5 +9,5 @@ from qkv_cli.core.model import Model
 
 
 def bert(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("*pooler.*", "cls.*", "classifier.*", "qa_outputs.*", "*.position_ids")
+    tensors.pass_over("cls.*")
     return post_norm_encoder(config, tensors.inner("bert"))

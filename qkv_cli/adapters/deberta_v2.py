@@ -19,8 +19,7 @@ _NAMES = LayerNames(
 
 
 def deberta_v2(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("*pooler.*", "cls.*", "lm_predictions.*", "mask_predictions.*")
-    tensors.pass_over("classifier.*", "qa_outputs.*", "*.position_ids")
+    tensors.pass_over("cls.*", "lm_predictions.*", "mask_predictions.*")
     t, d_model = tensors.inner("deberta"), config["hidden_size"]
     d_head = d_model // config["num_attention_heads"]
     config.one_of("embedding_size", (d_model,), d_model)

@@ -22,8 +22,7 @@ _NAMES = LayerNames(
 
 def distilbert(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("distilbert")
-    tensors.pass_over("vocab_*", "pre_classifier.*", "classifier.*", "qa_outputs.*")
-    tensors.pass_over("*.position_ids")
+    tensors.pass_over("vocab_*", "pre_classifier.*", "*.position_ids")
     d_head, act = config["dim"] // config["n_heads"], config.activation("activation")
     for said_by_tensors in ("hidden_dim", "max_position_embeddings", "sinusoidal_pos_embds"):
         config.get(said_by_tensors)

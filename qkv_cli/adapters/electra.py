@@ -9,8 +9,7 @@ from qkv_cli.core.model import Model
 
 
 def electra(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("discriminator_predictions.*", "generator_*", "classifier.*", "qa_outputs.*")
-    tensors.pass_over("*.position_ids")
+    tensors.pass_over("discriminator_predictions.*", "generator_*")
     t = tensors.inner("electra")
     config.get("embedding_size")  # the projection is there where it differs
     wide = t.linear("embeddings_project") if "embeddings_project.weight" in t else None

@@ -72,6 +72,7 @@ def post_norm_encoder(
         positions: Whether a token's place is added to its vector.
         padding: See `Places`.
     """
+    t.pass_over("*pooler.*", "*.position_ids")
     d_head = config["hidden_size"] // config["num_attention_heads"]
     eps, act = config["layer_norm_eps"], config.activation("hidden_act")
     config.one_of("position_embedding_type", ("absolute",), "absolute")

@@ -4,6 +4,7 @@ third layer looks further than a few dozen tokens.
 
 from __future__ import annotations
 
+from qkv_cli.adapters.decoder import layer_kinds
 from qkv_cli.adapters.rope import rotary_of
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
@@ -26,7 +27,7 @@ _UNUSED = (
 
 
 def modernbert(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("head.*", "decoder.*", "classifier.*", "*rotary_emb.*")
+    tensors.pass_over("head.*", "decoder.*", "*rotary_emb.*")
     t = tensors.inner("model")
     for name in (*_UNUSED, "norm_bias", "intermediate_size"):
         config.get(name)
@@ -34,7 +35,7 @@ def modernbert(config: Config, tensors: Tensors) -> Model:
     d_head = d_model // config["num_attention_heads"]
     act = config.activation("hidden_activation", "gelu")
     every = config.get("global_attn_every_n_layers", 3)
-    kinds = config.get("layer_types") or [_LOCAL if i % every else _GLOBAL for i in range(n_layers)]
+    kinds = layer_kinds(config, [_LOCAL if i % every else _GLOBAL for i in range(n_layers)])
     rotary = {kind: _rotary(config, kind, d_head) for kind in (_LOCAL, _GLOBAL)}
     reach = config.get("local_attention", 128) // 2
 

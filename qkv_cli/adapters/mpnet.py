@@ -21,7 +21,6 @@ _PADDING, _N_BUCKETS, _MAX_DISTANCE = 1, 32, 128
 
 
 def mpnet(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("*pooler.*", "lm_head.*", "classifier.*", "qa_outputs.*", "*.position_ids")
     config.one_of("relative_attention_num_buckets", (_N_BUCKETS,), _N_BUCKETS)
     t = tensors.inner("mpnet")
     table = t["encoder.relative_attention_bias.weight"]

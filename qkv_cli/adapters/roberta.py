@@ -9,6 +9,5 @@ from qkv_cli.core.model import Model
 
 
 def roberta(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("*pooler.*", "lm_head.*", "classifier.*", "qa_outputs.*", "*.position_ids")
     padding = config.get("pad_token_id", 1)
     return post_norm_encoder(config, tensors.inner("roberta"), padding=padding)

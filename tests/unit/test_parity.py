@@ -131,6 +131,7 @@ def test_every_family_has_a_golden() -> None:
         ("gemma3_text", {"attn_logit_softcapping": 30.0}, r"attn_logit_softcapping 30\.0"),
         ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm True"),
         ("t5", {"feed_forward_proj": "gated-spline"}, "gated-spline"),
+        ("modernbert", {"layer_types": ["far"] * 4}, "'far': not implemented"),
         ("mpnet", {"relative_attention_num_buckets": 16}, "relative_attention_num_buckets 16"),
         ("deberta-v3", {"pos_att_type": "c2p|p2p"}, "pos_att_type 'p2p'"),
         ("deberta-v3", {"norm_rel_ebd": "rms"}, "norm_rel_ebd 'rms'"),
@@ -165,3 +166,32 @@ def test_the_head_of_any_task_is_passed_over(case: str) -> None:
     }
     heads = ("lm_head.weight", "score.weight", "classifier.bias", "qa_outputs.weight")
     build(config_of(case), Tensors(inner | {head: np.zeros((2, 16)) for head in heads}))
+
+
+@pytest.mark.parametrize(
+    ("case", "prefix", "heads"),
+    [
+        ("bert", "bert", ["cls.predictions.bias", "bert.pooler.dense.weight"]),
+        ("distilbert", "distilbert", ["vocab_projector.bias", "pre_classifier.weight"]),
+        ("roberta", "roberta", ["lm_head.dense.weight", "roberta.embeddings.position_ids"]),
+        (
+            "electra",
+            "electra",
+            ["discriminator_predictions.dense.weight", "generator_lm_head.bias"],
+        ),
+        ("albert", "albert", ["predictions.bias", "sop_classifier.classifier.weight"]),
+        ("mpnet", "mpnet", ["lm_head.bias", "mpnet.pooler.dense.weight"]),
+        ("deberta-v3", "deberta", ["lm_predictions.lm_head.bias", "mask_predictions.dense.weight"]),
+        ("deberta-v3", "deberta", ["deberta.embeddings.position_embeddings.weight"]),
+        ("modernbert", "model", ["head.dense.weight", "decoder.bias"]),
+    ],
+)
+def test_an_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[str]) -> None:
+    inner = {f"{prefix}.{name}": t for name, t in tensors_of(case).by_name.items()}
+    behind = (*heads, "classifier.weight", "qa_outputs.bias")
+    model = build(config_of(case), Tensors(inner | {name: np.zeros((2, 16)) for name in behind}))
+    expected = np.load(GOLDEN / case / "expected.npz")
+    types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
+    first = next(model.layers(expected["input_ids"].tolist(), types=types))
+    assert first.attn is not None
+    np.testing.assert_allclose(first.attn.pattern, expected["attn.0"], rtol=0, atol=CLOSE)
