@@ -12,7 +12,8 @@ import pytest
 gguf = pytest.importorskip("gguf")
 
 from qkv_cli.errors import CheckpointError, QkvError  # noqa: E402
-from qkv_cli.formats.gguf import FAMILIES, settings_of  # noqa: E402
+from qkv_cli.formats.gguf import FAMILIES, settings_of, unpacked  # noqa: E402
+from qkv_cli.formats.gguf_file import read_gguf  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.loading import load  # noqa: E402
 
@@ -202,3 +203,34 @@ def test_no_byte_breaks_it(tmp_path: Path) -> None:
                 pass
         except QkvError as refusal:
             assert "\n" not in str(refusal)
+
+
+def test_the_same_settings_and_bytes_as_the_library_reads(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "gemma3-published")
+    theirs = gguf.GGUFReader(tmp_path / "tiny.gguf")
+    settings, tensors = read_gguf(tmp_path / "tiny.gguf", lambda kind, n: 4 * n)
+    wanted = {name: field.contents() for name, field in theirs.fields.items()}
+    assert settings == {n: v for n, v in wanted.items() if not n.startswith("GGUF.")}
+    for ours, other in zip(tensors, theirs.tensors, strict=True):
+        assert (ours.name, ours.kind) == (other.name, other.tensor_type)
+        assert ours.shape == tuple(other.shape[::-1].tolist())
+        assert ours.data.tobytes() == other.data.tobytes()
+
+
+def test_quantised_rows_as_the_library_unpacks_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(24, 64)).astype(np.float32)
+    kind = gguf.GGMLQuantizationType.Q4_1
+    packed = gguf.quantize(W, kind)
+    wanted = gguf.dequantize(packed, kind)
+    for rows in (slice(None), slice(3, 10), np.array([23, 0])):
+        np.testing.assert_array_equal(unpacked(packed[rows], kind.value), wanted[rows])
+
+
+def test_a_file_that_is_cut_short_anywhere(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3")
+    whole = (tmp_path / "tiny.gguf").read_bytes()
+    for length in range(0, len(whole) - 32, 97):
+        (tmp_path / "cut.gguf").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="is broken"):
+            load(tmp_path / "cut.gguf")

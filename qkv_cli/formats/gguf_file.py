@@ -1,0 +1,119 @@
+"""What is in a GGUF file: settings by name, and tensors as the file keeps them.
+
+The `gguf` library's reader makes several arrays of every piece of a vocabulary, which takes
+seconds; this one reads the same header in a twentieth of that.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# How `struct` spells the types of settings, by their number in the file.
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"} | {
+    12: "d"
+}
+_TEXT, _LIST = 8, 9
+_VERSIONS = (2, 3)
+_ALIGNMENT = "general.alignment"  # of the tensors
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    name: str
+    shape: tuple[int, ...]
+    kind: int  # the number of a quantisation
+    data: NDArray[np.uint8]  # [..., bytes of a row]
+
+
+def read_gguf(
+    path: Path, row_bytes: Callable[[int, int], int]
+) -> tuple[dict[str, Any], list[StoredTensor]]:
+    """Settings and tensors; these are views of the mapped file.
+
+    Args:
+        row_bytes: How many bytes so many numbers take, in the quantisation of this number.
+
+    Raises:
+        ValueError, struct.error, OSError: It is no such file, or is cut short.
+    """
+    data: Any = np.asarray(np.memmap(path, mode="r"))
+    header = _Header(memoryview(data))
+    magic, version, n_tensors, n_settings = header.unpack("4sIQQ")
+    if magic != b"GGUF" or version not in _VERSIONS:
+        raise ValueError(f"it begins with {magic!r}, version {version}")
+    settings = {}
+    for _ in range(n_settings):
+        name = header.text()
+        if name in settings:
+            raise ValueError(f"{name} stands in it twice")
+        [kind] = header.unpack("I")
+        settings[name] = header.value(kind)
+    heads = []
+    for _ in range(n_tensors):
+        name = header.text()
+        [rank] = header.unpack("I")
+        shape = header.unpack(f"{rank}Q")[::-1]  # fastest first in the file
+        heads.append((name, shape, *header.unpack("IQ")))
+    if len({name for name, *_ in heads}) < len(heads):
+        raise ValueError("two tensors have one name")
+    step = settings.get(_ALIGNMENT, 32)
+    if type(step) is not int or step < 1:
+        raise ValueError(f"{_ALIGNMENT} is {step!r}")
+    body = data[-(-header.at // step) * step :]
+    tensors = [
+        StoredTensor(name, shape, kind, _rows(body, shape, offset, row_bytes(kind, shape[-1])))
+        for name, shape, kind, offset in heads
+    ]
+    return settings, tensors
+
+
+def _rows(
+    body: NDArray[np.uint8], shape: tuple[int, ...], offset: int, width: int
+) -> NDArray[np.uint8]:
+    [*rows, _] = shape
+    size = width
+    for n in rows:
+        size *= n
+    return body[offset : offset + size].reshape(*rows, width)
+
+
+class _Header:
+    """Reads one value after the other."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.at = 0
+
+    def unpack(self, form: str) -> tuple[Any, ...]:
+        found = struct.unpack_from(f"<{form}", self.data, self.at)
+        self.at += struct.calcsize(f"<{form}")
+        return found
+
+    def text(self) -> str:
+        [length] = self.unpack("Q")
+        start, self.at = self.at, self.at + length
+        if self.at > len(self.data):
+            raise ValueError("a text in it is longer than the file")
+        return str(self.data[start : self.at], "utf-8")
+
+    def value(self, kind: int) -> Any:
+        if kind == _TEXT:
+            return self.text()
+        if kind in _NUMBERS:
+            return self.unpack(_NUMBERS[kind])[0]
+        if kind != _LIST:
+            raise ValueError(f"a setting of type {kind}")
+        inner, length = self.unpack("IQ")
+        if inner in _NUMBERS:
+            return list(self.unpack(f"{length}{_NUMBERS[inner]}"))
+        if inner == _LIST:
+            raise ValueError("a setting is a list of lists")
+        return [self.value(inner) for _ in range(length)]
