@@ -10,9 +10,18 @@ from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, 
 
 def bloom(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("transformer")
-    n_heads, eps = config["n_head"], config["layer_norm_epsilon"]
-    d_head = config["hidden_size"] // n_heads
+    n_heads, eps = config.first("n_head", "num_attention_heads"), config["layer_norm_epsilon"]
+    d_head = config.first("n_embed", "hidden_size") // n_heads
     config.one_of("apply_residual_connection_post_layernorm", (False,), False)
+    for of_other_code in (
+        "bias_dropout_fusion",
+        "masked_softmax_fusion",
+        "offset_alibi",
+        "n_inner",
+    ):
+        config.get(of_other_code)
+    for of_other_code in ("skip_bias_add", "skip_bias_add_qkv", "seq_length"):
+        config.get(of_other_code)
     config.get("slow_but_exact")  # how the same sums are taken over several devices
 
     def block(layer: Tensors) -> Block:
@@ -33,7 +42,9 @@ def bloom(config: Config, tensors: Tensors) -> Model:
         embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", eps)},
         stacks={
             "decoder": Stack(
-                blocks=Blocks(config["n_layer"], lambda i: block(t / f"h.{i}")),
+                blocks=Blocks(
+                    config.first("n_layer", "num_hidden_layers"), lambda i: block(t / f"h.{i}")
+                ),
                 causal=True,
                 alibi=n_heads,
                 final_norm=t.layer_norm("ln_f", eps),

@@ -22,7 +22,8 @@ def falcon(config: Config, tensors: Tensors) -> Model:
     if not new:
         n_kv_heads = 1 if config.get("multi_query", True) else n_heads
     act, rotary = config.activation("activation", "gelu"), read_rotary(config, d_head)
-    for said_by_tensors in ("bias", "ffn_hidden_size", "multi_query"):
+    config.one_of("apply_residual_connection_post_layernorm", (False,), False)
+    for said_by_tensors in ("bias", "ff_factor", "ffn_hidden_size", "multi_query"):
         config.get(said_by_tensors)
 
     def norms(layer: Tensors) -> Norms:

@@ -13,6 +13,7 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
     config.one_of("use_bidirectional_attention", (False,), False)
     config.get("hidden_act")
+    config.get("sliding_window_size")
     config.get("final_logit_softcapping")  # of the logits, which are not computed
     config.get("cache_implementation")
 

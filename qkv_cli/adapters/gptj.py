@@ -15,6 +15,8 @@ def gptj(config: Config, tensors: Tensors) -> Model:
     frequencies = default(config.get("rotary_dim", 64), 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)
     act = config.activation("activation_function")
+    config.one_of("rotary", (True,), True)
+    config.one_of("scale_attn_weights", (True,), True)
     config.get("n_inner")
     config.get("n_positions")
 

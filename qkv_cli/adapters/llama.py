@@ -12,6 +12,7 @@ from qkv_cli.core.model import Model
 def llama(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
     # Qwen's layers slide from max_window_layers on, if at all; Mistral's all do.
+    config.one_of("use_mrope", (False,), False)
     mistral = config["model_type"] == "mistral"
     slides = config.get("use_sliding_window", mistral)
     first = config.get("max_window_layers", 0 if mistral else 28)

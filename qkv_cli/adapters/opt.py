@@ -30,6 +30,8 @@ def opt(config: Config, tensors: Tensors) -> Model:
     narrow = config.get("word_embed_proj_dim", d_model) != d_model
     tensors.pass_over("*decoder.project_out.weight")  # behind the last hidden state
     affine = config.get("layer_norm_elementwise_affine", True)
+    config.one_of("learned_embeddings", (True,), True)
+    config.one_of("scale_embeddings", (False,), False)
     act = config.activation("activation_function", "relu")
     for said_by_tensors in ("ffn_dim", "enable_bias", "max_position_embeddings"):
         config.get(said_by_tensors)

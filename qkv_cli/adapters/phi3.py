@@ -12,6 +12,8 @@ from qkv_cli.core.model import MLP, Linear, Model
 
 def phi3(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    for of_other_code in ("full_attn_mod", "interpolate_factor", "lm_head_bias"):
+        config.get(of_other_code)
     n_heads = config["num_attention_heads"]
     n_kv_heads = config.get("num_key_value_heads", n_heads)
 

@@ -47,6 +47,7 @@ def read_rotary(
         share: How much of d_head turns, where the config does not say; and so `theta`.
     """
     old = config.get("rope_scaling", {})
+    config.one_of("rope_interleaved", (False,), False)
     settings = {**old, **config.get("rope_parameters", {})}
     settings.setdefault("rope_theta", config.get("rope_theta", theta))
     share = config.get("partial_rotary_factor", share)

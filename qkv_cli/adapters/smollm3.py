@@ -17,6 +17,7 @@ def smollm3(config: Config, tensors: Tensors) -> Model:
     rotary = read_rotary(config, d_head, theta=2_000_000.0)
     slides = config.get("use_sliding_window", False)
     kinds = ["sliding_attention" if slides and not t else "full_attention" for t in turns]
+    config.get("max_window_layers")
     return rotary_decoder(
         config,
         tensors,

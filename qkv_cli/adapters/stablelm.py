@@ -17,6 +17,7 @@ def stablelm(config: Config, tensors: Tensors) -> Model:
     normed = config.get("qk_layernorm", False)
     n_heads = config["num_attention_heads"]
     counts = {"q": n_heads, "k": config.get("num_key_value_heads", n_heads)}
+    config.one_of("rotary_scaling_factor", (1.0,), 1.0)
     config.get("use_qkv_bias")  # the tensors say it
 
     def norms(layer: Tensors) -> Norms:

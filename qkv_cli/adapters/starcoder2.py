@@ -14,6 +14,9 @@ def starcoder2(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["norm_epsilon"], config["num_hidden_layers"]
     config.one_of("mlp_type", ("default",), "default")
     config.one_of("norm_type", ("layer_norm",), "layer_norm")
+    config.one_of("scale_attn_weights", (True,), True)
+    for said_twice in ("activation_function", "layer_norm_epsilon"):
+        config.get(said_twice)
     config.get("use_bias")  # the tensors say it
 
     def mlp(layer: Tensors, act: Activation) -> MLP:

@@ -12,7 +12,16 @@ from qkv_cli.errors import CheckpointError
 # What says nothing of attention or the residuals at inference: names, training, heads, generation.
 HARMLESS = frozenset(
     {
+        "_attn_implementation_autoset",
+        "_commit_hash",
         "_name_or_path",
+        "_num_labels",
+        "attention_softmax_in_fp32",
+        "is_llama_config",
+        "max_sequence_length",
+        "scale_attention_softmax_in_fp32",
+        "unsloth_fixed",
+        "unsloth_version",
         "architectures",
         "auto_map",
         "bad_words_ids",
@@ -158,6 +167,11 @@ class Config:
         self.read.add(name)
         value = self.values.get(name)
         return default if value is None else value
+
+    def first(self, *names: str) -> Any:
+        """The value of a setting that was called otherwise once, by the first name there is."""
+        found = [value for name in names if (value := self.get(name)) is not None]
+        return found[0] if found else self[names[0]]
 
     def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = None) -> Any:
         """A value that must be one of those that are implemented."""

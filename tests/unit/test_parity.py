@@ -92,6 +92,22 @@ def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
         ("deberta-v3", {"attention_head_size": 4, "embedding_size": 16, "pos_att_type": "p2c|c2p"}),
         ("deberta-v2", {"conv_groups": 1, "norm_rel_ebd": "none", "share_att_key": False}),
         ("modernbert", {"reference_compile": False, "repad_logits_with_grad": False}),
+        ("opt-plain", {"learned_embeddings": True, "scale_embeddings": False}),
+        ("gptj", {"rotary": True, "scale_attn_weights": True, "gradient_checkpointing": False}),
+        ("bloom", {"bias_dropout_fusion": True, "masked_softmax_fusion": True, "n_inner": None}),
+        ("bloom", {"offset_alibi": 100, "seq_length": 2048, "skip_bias_add": True}),
+        ("bloom", {"hidden_size": None, "n_embed": 24, "n_head": None, "num_attention_heads": 6}),
+        ("falcon-new", {"apply_residual_connection_post_layernorm": False, "ff_factor": 4}),
+        ("llama", {"is_llama_config": True, "rope_interleaved": False, "unsloth_fixed": True}),
+        ("llama", {"max_sequence_length": 2048, "_attn_implementation_autoset": True}),
+        ("qwen2", {"use_mrope": False, "rope_scaling": None}),
+        ("gemma", {"hidden_act": "gelu", "hidden_activation": None}),
+        ("gemma2", {"sliding_window_size": 5, "cache_implementation": "hybrid"}),
+        ("phi3", {"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False}),
+        ("smollm3", {"max_window_layers": 28, "pretraining_tp": 2}),
+        ("starcoder2", {"activation_function": "gelu_pytorch_tanh", "scale_attn_weights": True}),
+        ("starcoder2", {"norm_type": "layer_norm", "mlp_type": "default"}),
+        ("stablelm", {"rotary_scaling_factor": 1.0, "rope_scaling": None}),
     ],
 )
 def test_what_published_configs_say_beside_it(case: str, beside: dict[str, Any]) -> None:
@@ -124,6 +140,9 @@ def test_every_family_has_a_golden() -> None:
             {"rope_parameters": {"partial_rotary_factor": 1e9}},
             "partial_rotary_factor 1000000000",
         ),
+        ("gemma", {"hidden_act": "relu"}, "hidden_act 'relu'"),
+        ("gptj", {"rotary": False}, "rotary False"),
+        ("llama", {"rope_interleaved": True}, "rope_interleaved True"),
         ("falcon", {"alibi": True}, "alibi True"),
         ("falcon-new", {"parallel_attn": False}, "parallel_attn False"),
         ("gpt_neo", {"attention_types": [[["global"], 2]]}, "attention_types for 2 layers"),
@@ -195,3 +214,26 @@ def test_an_encoder_is_read_without_its_head(case: str, prefix: str, heads: list
     first = next(model.layers(expected["input_ids"].tolist(), types=types))
     assert first.attn is not None
     np.testing.assert_allclose(first.attn.pattern, expected["attn.0"], rtol=0, atol=CLOSE)
+
+
+def test_the_names_that_tensors_of_gemma_3_have_had() -> None:
+    moved = {
+        ("model." + n.replace("language_model.model.", "language_model.")): tensor
+        for n, tensor in tensors_of("gemma3").by_name.items()
+    }
+    config, plain = config_of("gemma3"), tensors_of("gemma3")
+    new = build(config, Tensors(moved | {"lm_head.weight": np.zeros((2, 2))}))
+    ids = list(range(9))
+    for a, b in zip(new.layers(ids), build(config, plain).layers(ids), strict=True):
+        np.testing.assert_array_equal(a.resid_post, b.resid_post)
+
+
+def test_what_the_configs_of_gemma_3_leave_out() -> None:
+    config = config_of("gemma3")
+    text = config["text_config"]
+    for name in ("num_attention_heads", "rms_norm_eps", "query_pre_attn_scalar", "layer_types"):
+        del text[name]
+    [*layers] = build(config, tensors_of("gemma3")).stacks["decoder"].blocks
+    assert layers[0].norms.attn_in is not None and layers[0].norms.attn_in.eps == 1e-6
+    assert layers[0].attn.scale == 256**-0.5
+    assert [layer.window for layer in layers] == [6, 6, 6]
