@@ -19,6 +19,7 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
     of = {
         "qkv.compare/1": lambda: _compare(document, values, links),
         "qkv.explain/1": lambda: _explain(document),
+        "qkv.focus/1": lambda: _focus(document),
         "qkv.heads/1": lambda: _heads(document),
         "qkv.nearest/1": lambda: _nearest(document),
     }
@@ -42,6 +43,14 @@ def _explain(document: Any) -> list[Draw]:
 
     maps, x = read_explain(document)
     return [lambda theme: ExplainPage(maps, x, theme)]
+
+
+def _focus(document: Any) -> list[Draw]:
+    from qkv_cli.export.focus import read_focus
+    from qkv_cli.render.focus import FocusPicture
+
+    found, top = read_focus(document)
+    return [lambda theme: FocusPicture(found, theme, top)]
 
 
 def _heads(document: Any) -> list[Draw]:

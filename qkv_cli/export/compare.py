@@ -17,9 +17,9 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
-from qkv_cli.export.parse import about_of
+from qkv_cli.export.parse import about_of, bare_map
 from qkv_cli.export.schema import check, numbers
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.views import HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
 MOVED = 20  # cells that are told
@@ -79,7 +79,7 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
     others = about_of(document["among"])
     near = [
         Near(
-            _map(n, others),
+            bare_map(n, others),
             *(_nan(n[figure]) for figure in ("divergence", "cosine", "pearson")),
         )
         for n in document["nearest"]
@@ -122,13 +122,7 @@ def _pairs(found: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str)
 
 def _read_side(side: dict[str, Any]) -> HeadMaps:
     about = about_of(side)
-    return replace(about, maps=[_map(side, about)])
-
-
-def _map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
-    """What a document of figures says of a map: everything but its weights."""
-    none = np.zeros((len(about.queries), len(about.keys)), np.float32)
-    return HeadMap(m["name"], m["block"], m["layer"], m["head"], none)
+    return replace(about, maps=[bare_map(side, about)])
 
 
 def _nan(x: float | None) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qkv_cli.analysis.focus import Focus, strongest
 from qkv_cli.core.arrays import Array
+from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
 from qkv_cli.export.numbers import shortest
+from qkv_cli.export.parse import about_of, bare_map
+from qkv_cli.export.schema import check, numbers
 from qkv_cli.views import HeadMap
 
 SCHEMA = "qkv.focus/1"
@@ -31,6 +35,26 @@ def focus_json(f: Focus, top: int) -> str:
             "mean": _list(f.mean),
         }
     )
+
+
+def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
+    """What `focus_json` wrote, and how many of a head's strongest are told.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "focus")
+    about, side, heads = about_of(document), document["side"], document["heads"]
+    tokens = about.queries if side == "query" else about.keys
+    found = [at for at, token in enumerate(tokens) if token.i == document["i"]]
+    if not found:
+        raise InputError(f"There is no token {document['i']} among the {side} tokens.")
+    n = len(about.keys if side == "query" else about.queries)
+    maps = [bare_map(m, about) for m in heads]
+    weights = [numbers(f"{m['name']:.60}.weights", m["weights"], [n], null=np.nan) for m in heads]
+    mean = numbers("mean", document["mean"], [n], null=np.nan)
+    told = max(1, *(len(m["top"]) for m in heads))
+    return Focus(replace(about, maps=maps), side, found[0], np.stack(weights), mean), told
 
 
 def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:

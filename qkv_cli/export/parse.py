@@ -89,6 +89,12 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
     )
 
 
+def bare_map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
+    """What a document of figures says of a map: everything but its weights."""
+    none = np.zeros((len(about.queries), len(about.keys)), np.float32)
+    return HeadMap(m["name"], m["block"], m["layer"], m["head"], none)
+
+
 def _notes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(note, str) for note in value):
         raise InputError('"notes" is no list of texts.')
