@@ -21,7 +21,7 @@ from qkv_cli.export.heads import CSV_COLUMNS
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(qkv_cli.export.__file__).parent
-PAGES = {"heads": ["heads"], "focus": ["focus"]}
+PAGES = {"heads": ["heads"], "focus": ["focus"], "compare": ["compare", "nearest"]}
 
 
 def page(name: str) -> str:
@@ -29,7 +29,7 @@ def page(name: str) -> str:
 
 
 def blocks(name: str, language: str) -> str:
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```$", page(name), flags=re.M | re.S))
+    return "".join(re.findall(rf"^```{language}\n(.*?)^```$", page(name), flags=re.M | re.S))
 
 
 @pytest.fixture(autouse=True)
