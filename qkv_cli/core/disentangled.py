@@ -42,12 +42,14 @@ class Disentangled:
             k: Keys, [n_heads, n_key, d_head].
         """
         rows = self._rows(q.shape[1], k.shape[1])[None]
+        first = rows.min()  # a short text has few distances
+        table, rows = self.table[first : rows.max() + 1], rows - first
         found: dict[str, Array] = {}
         if self.k is not None:
-            keys = split_heads(self.k(self.table), q.shape[-1])  # [n_heads, 2 * span, d_head]
+            keys = split_heads(self.k(table), q.shape[-1])  # [n_heads, n_distances, d_head]
             found["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
         if self.q is not None:
-            queries = split_heads(self.q(self.table), q.shape[-1])
+            queries = split_heads(self.q(table), q.shape[-1])
             found["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
         return found
 
