@@ -11,6 +11,8 @@ from qkv_cli.core.model import Model
 
 def gemma2(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    # null is for no cap; only where nothing is said it is what the published models have.
+    unsaid = None if "attn_logit_softcapping" in config.values else 50.0
     config.one_of("use_bidirectional_attention", (False,), False)
     config.get("hidden_act")
     config.get("sliding_window_size")
@@ -28,6 +30,6 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
         norms=gemma_norms(eps),
         final_norm=lambda t: t.rms_norm("norm", eps, offset=1.0),
         scale=config.get("query_pre_attn_scalar", 256) ** -0.5,
-        softcap=config.get("attn_logit_softcapping"),
+        softcap=config.get("attn_logit_softcapping", unsaid),
         embed_scale=config["hidden_size"] ** 0.5,
     )

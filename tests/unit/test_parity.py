@@ -237,3 +237,11 @@ def test_what_the_configs_of_gemma_3_leave_out() -> None:
     assert layers[0].norms.attn_in is not None and layers[0].norms.attn_in.eps == 1e-6
     assert layers[0].attn.scale == 256**-0.5
     assert [layer.window for layer in layers] == [6, 6, 6]
+
+
+@pytest.mark.parametrize(("said", "cap"), [({}, 50.0), ({"attn_logit_softcapping": None}, None)])
+def test_a_cap_that_gemma_2_does_not_say(said: dict[str, Any], cap: float | None) -> None:
+    config = config_of("gemma2")
+    del config["attn_logit_softcapping"]
+    [layer, *_] = build(config | said, tensors_of("gemma2")).stacks["decoder"].blocks
+    assert layer.attn.softcap == cap
