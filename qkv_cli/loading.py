@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,10 @@ from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import LayerTrace, Model
 from qkv_cli.core.tokens import Token, Tokenizer
+from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.checkpoints import open_checkpoint, read_json
+from qkv_cli.formats.framed import TargetTokenizer, in_order
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 
@@ -36,8 +39,9 @@ class LoadedModel:
     model: Model
     tokenizer: Tokenizer
     info: ModelInfo
-    start: int | None = None  # the token that an encoder-decoder's decoder begins with
-    end: int | None = None  # the token that ends what it writes, where it can write
+    target: TargetTokenizer | None = None  # of what an encoder-decoder's decoder writes
+    start: int | None = None  # what that reads first; if None, the last token of the target
+    rules: Callable[[], Rules] | None = None  # by which it writes itself, where it can
 
     @property
     def translates(self) -> bool:
@@ -58,7 +62,8 @@ class LoadedModel:
 
         Args:
             pair: A second text in one row with the first, as sentence pairs are read.
-            block: Of an encoder-decoder: cross if there is a source, else encoder.
+            block: Of an encoder-decoder: cross if there is a source, or if it can write what
+                the text is the source of; else encoder.
 
         Raises:
             InputError: A text has no tokens, or too many for its maps to fit in memory.
@@ -126,7 +131,7 @@ class LoadedModel:
     ) -> Run:
         """An encoder-decoder: the encoder reads the source, the decoder is taught the text."""
         model = self.model
-        writes = source is None and block != "encoder" and self.end is not None
+        writes = source is None and block != "encoder" and self.rules is not None
         block = block or ("encoder" if source is None and not writes else "cross")
         if block == "self":
             raise UsageError(f"{self.info.name} has the blocks encoder, decoder and cross.")
@@ -154,8 +159,15 @@ class LoadedModel:
         run = self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
         if block == "encoder":
             return replace(run, text=source or text)
-        notes = (_BEING_WRITTEN,) if self.end is not None else ()
+        notes = (_BEING_WRITTEN,) if self._names_what_it_writes else ()
         return replace(run, text=said, source=source or text, notes=notes)
+
+    @property
+    def _names_what_it_writes(self) -> bool:
+        """Whether a row is called after the token that is written there: one that looks at no
+        other row has read nothing that could be looked at.
+        """
+        return all(block.attn is None for block in self.model.stacks["decoder"].blocks)
 
     def _written(self, text: str | None, read: list[Token]) -> tuple[str, list[Token], list[int]]:
         """What the decoder is to write: its text, a token for each row, and the ids it reads.
@@ -163,22 +175,23 @@ class LoadedModel:
         Args:
             text: None for what the model itself would write.
         """
-        from qkv_cli.formats.pieces import PieceTokenizer
-
-        tokenizer, start = self.tokenizer, self.start
-        if not isinstance(tokenizer, PieceTokenizer) or start is None:
-            raise CheckpointError("config.json does not say 'decoder_start_token_id'.")
+        assert self.target is not None
+        start = self.start
         if text is None:
-            assert self.end is not None
-            n_max = 3 * len(read) + 10
-            ids = self.model.write([t.id for t in read], start, self.end, n_max)
-            text, tokens = tokenizer.written(ids, self.end)
-            return text, tokens, [start, *ids]
-        tokens = self._tokens("text", text)
-        if self.end is not None:
-            return text, tokens, [start, *(t.id for t in tokens[:-1])]
-        tokens = tokenizer.forced(text, start)
-        return text, tokens, [t.id for t in tokens]
+            assert self.rules is not None
+            rules = self.rules()
+            n_max = min(3 * len(read) + 10, (rules.max_length or len(read) * 4 + 12) - 1)
+            ids = write(self.model, [token.id for token in read], rules, n_max)
+            text, tokens = self.target.spelled(ids)
+            start, tokens = rules.start, in_order([*tokens, self.target.special(rules.ends[0])])
+        else:
+            tokens = self._tokens("text", text, self.target)
+        # Shifted by one: what is read at a place was written at the one before.
+        fed = [tokens[-1].id if start is None else start, *(token.id for token in tokens[:-1])]
+        if not self._names_what_it_writes:
+            moved = (replace(token, i=token.i + 1) for token in tokens[:-1])
+            tokens = [self.target.special(fed[0]), *moved]
+        return text, tokens, fed
 
     def _run(
         self,
@@ -199,8 +212,8 @@ class LoadedModel:
             )
         return Run(queries, keys, model, _computed(layers), block, causal)
 
-    def _tokens(self, what: str, text: str) -> list[Token]:
-        tokens = self.tokenizer.encode(text)
+    def _tokens(self, what: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
+        tokens = (tokenizer or self.tokenizer).encode(text)
         if all(token.special for token in tokens):
             raise InputError(f"The {what} is empty: there is no word in it to look at.")
         return tokens
@@ -253,14 +266,24 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     if random_heads is not None:
         raise UsageError("--random-heads is for word-vector models only.")
 
-    from qkv_cli.formats.pieces import PieceTokenizer
-
     model = _built(config, open_checkpoint(folder))
-    tokenizer = PieceTokenizer.open(folder, str(config["model_type"]))
-    start = config.get("decoder_start_token_id", config.get("pad_token_id"))
-    if not (start is None or (type(start) is int and 0 <= start < len(model.embed.table))):
-        raise CheckpointError(f"config.json has decoder_start_token_id {start!r}: no token's id.")
-    return LoadedModel(model, tokenizer, _checkpoint_info(folder, config, model), start)
+    info = _checkpoint_info(folder, config, model)
+    if len(model.stacks) == 1:
+        from qkv_cli.formats.pieces import PieceTokenizer
+
+        return LoadedModel(model, PieceTokenizer.open(folder, info.type), info)
+    return _encoder_decoder(folder, config, model, info)
+
+
+def _encoder_decoder(
+    folder: Path, config: dict[str, Any], model: Model, info: ModelInfo
+) -> LoadedModel:
+    from qkv_cli.formats.translators import first_read, open_tokenizers, writing
+
+    source, target = open_tokenizers(folder, info.type)
+    n_tokens = len((model.decoder_embed or model.embed).table)
+    rules = None if model.unembed is None else writing(folder, config, n_tokens)
+    return LoadedModel(model, source, info, target, first_read(config, n_tokens), rules)
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -310,7 +333,8 @@ def _load_marian(path: Path) -> LoadedModel:
         single=f"$A {said}", special_tokens=[(said, end)]
     )
     info = _checkpoint_info(path.parent, config, model)
-    return LoadedModel(model, tokenizer, info, start=info.d_vocab, end=end)
+    rules = partial(Rules, info.d_vocab, (end,))
+    return LoadedModel(model, tokenizer, info, tokenizer, info.d_vocab, rules)
 
 
 def _load_gguf(path: Path) -> LoadedModel:

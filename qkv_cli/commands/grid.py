@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,9 +82,10 @@ def grid(
     layers, heads = layer or ([] if head else ["all"]), head or []
     # Labels are about shares of a whole.
     n_shuffles = 0 if weighting == "linear" else shuffles
-    reader = Reader(loaded, reading, layers, heads)
 
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
+        # What a model wrote itself stays as it is while the words change places.
+        reader = Reader(loaded, replace(reading, source=maps.source), layers, heads)
         found = marks(maps.text, reader, n_shuffles)
         return Thumbnails(maps, theme, found, n_shuffles)
 

@@ -103,9 +103,7 @@ CausalOption = Annotated[
 BlockChoice = Literal["encoder", "decoder", "cross"]
 BlockOption = Annotated[
     BlockChoice | None,
-    typer.Option(
-        help="Of an encoder-decoder; cross with a --source, else encoder.", rich_help_panel=_MODEL
-    ),
+    typer.Option(help="Of an encoder-decoder; cross if there is a target.", rich_help_panel=_MODEL),
 ]
 RandomHeadsOption = Annotated[
     int | None,

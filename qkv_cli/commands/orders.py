@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qkv_cli.analysis.shuffled import repeated, sampled, shuffled
+from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMaps, Selection, select
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ class Reader:
         heads: Sequence[str],
     ) -> None:
         rng = np.random.default_rng(SEED)
+        if loaded.translates and reading.source is None:
+            if reading.block not in (None, "encoder"):
+                raise UsageError(
+                    "What a model writes changes with the order of what it reads: give a --source "
+                    f"beside --block {reading.block}."
+                )
+            reading = replace(reading, block="encoder")
         self.reading, self.layers, self.heads = reading, layers, heads
         self.loaded: dict[Order, LoadedModel] = {
             "as written": loaded,
@@ -69,15 +77,25 @@ class Reader:
 
 
 def reordered(loaded: LoadedModel, order: Callable[[list[Token]], list[Token]]) -> LoadedModel:
-    """The same model, reading the tokens of a text in another order.
+    """The same model, reading the tokens of a text in another order, and taught them so."""
+    target = None if loaded.target is None else Reordered(loaded.target, order)
+    return replace(loaded, tokenizer=Reordered(loaded.tokenizer, order), target=target)
 
-    Its tokenizer stays of its own kind, so that it still teaches a decoder.
-    """
-    kind: Any = type(loaded.tokenizer)
 
-    def encode(tokenizer: Any, text: str) -> list[Token]:
-        return order(kind.encode(tokenizer, text))
+@dataclass(frozen=True, slots=True)
+class Reordered:
+    """A tokenizer whose tokens come in another order, each with the place that it had."""
 
-    other = type(kind.__name__, (kind,), {"__slots__": (), "encode": encode})
-    parts = {f.name: getattr(loaded.tokenizer, f.name) for f in fields(kind)}
-    return replace(loaded, tokenizer=other(**parts))
+    of: Any
+    order: Callable[[list[Token]], list[Token]]
+
+    def encode(self, text: str) -> list[Token]:
+        return self.order(self.of.encode(text))
+
+    def special(self, id: int) -> Token:
+        token: Token = self.of.special(id)
+        return token
+
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
+        found: tuple[str, list[Token]] = self.of.spelled(ids)
+        return found

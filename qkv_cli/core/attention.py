@@ -113,7 +113,7 @@ def scaled_dot_product_attention(
 
 def split_heads(x: Array, d_head: int) -> Array:
     """[n_pos, n_heads * d_head] -> [n_heads, n_pos, d_head]."""
-    return x.reshape(len(x), -1, d_head).swapaxes(0, 1)
+    return x.reshape(len(x), x.shape[-1] // d_head, d_head).swapaxes(0, 1)
 
 
 def merge_heads(z: Array) -> Array:

@@ -122,17 +122,29 @@ class Attention:
     relative: Disentangled | None = None  # position terms that q and k have a part in
 
     def __call__(
-        self, x: Array, memory: Array, bias: Array | None, weighting: Weighting
+        self,
+        x: Array,
+        memory: Array,
+        bias: Array | None,
+        weighting: Weighting,
+        before: AttentionTrace | None = None,
     ) -> tuple[Array, AttentionTrace]:
-        """Attend from x, [n_query, d_model], to memory, [n_key, d_model]."""
+        """Attend from x, [n_query, d_model], to memory, [n_key, d_model].
+
+        Args:
+            before: Whose keys and values stand before those of `memory`.
+        """
         q, k = self._heads(self.q(x), self.q_norm), self._heads(self.k(memory), self.k_norm)
+        v = split_heads(self.v(memory), self.d_head)
+        if before is not None:
+            k, v = np.concatenate([before.k, k], axis=1), np.concatenate([before.v, v], axis=1)
         if self.relative is not None:
             added = q.dtype.type(self.scale) * self.relative(q, k)
             bias = added if bias is None else added + bias
         trace = scaled_dot_product_attention(
             q,
             k,
-            split_heads(self.v(memory), self.d_head),
+            v,
             scale=self.scale,
             bias=bias,
             softcap=self.softcap,
@@ -347,21 +359,28 @@ class Places:
     padding: int | None = None  # an id that takes no place: rows are counted on from its own
 
     def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
-        if self.positions is not None:
-            x = x + self.positions[self._rows(ids, len(self.positions))]
+        if self.positions is not None and self.n_places is not None:
+            x = x + self.positions[self._rows(ids, self.n_places)]
         if self.types is not None:
             x = x + self.types[list(types) or [0] * len(ids)]
         return x
 
-    def _rows(self, ids: Sequence[int], n_rows: int) -> NDArray[np.intp]:
-        rows, n_places = np.arange(len(ids)), n_rows
-        if self.padding is not None:
-            taken = np.asarray(ids) != self.padding
-            rows, n_places = self.padding + taken.cumsum() * taken, n_rows - self.padding - 1
+    @property
+    def n_places(self) -> int | None:
+        """How long a text may be, if there is an end to it."""
+        if self.positions is None:
+            return None
+        return len(self.positions) - (0 if self.padding is None else self.padding + 1)
+
+    def _rows(self, ids: Sequence[int], n_places: int) -> NDArray[np.intp]:
         if len(ids) > n_places:
             raise InputError(
                 f"The text has {len(ids):,} tokens; this model has {n_places:,} places."
             )
+        if self.padding is None:
+            return np.arange(len(ids))
+        taken = np.asarray(ids) != self.padding
+        rows: NDArray[np.intp] = self.padding + taken.cumsum() * taken
         return rows
 
 
@@ -405,29 +424,25 @@ class Model:
                 resid = layer.resid_post
             memory = None if resid is None else _maybe(stack.final_norm, resid)
 
-    def write(self, ids: Sequence[int], start: int, end: int, n_max: int) -> list[int]:
-        """What an encoder-decoder writes for its source, the likeliest token at each step.
+    def step(
+        self, read: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
+    ) -> list[LayerTrace]:
+        """Each layer of the decoder for the last token alone, behind the keys of those before it.
 
         Args:
-            start: What the decoder reads first.
-            end: What says that it is done; not part of what is returned.
+            before: Its layers for the token before that.
         """
-        if self.unembed is None:
-            raise ValueError("there is nothing to write with")
-        memory = None
-        for layer in self.layers(ids):
-            memory = layer.resid_post
-        memory = _maybe(self.stacks["encoder"].final_norm, memory) if memory is not None else None
-        unembed, written = self.unembed.linear(), [start]
-        while len(written) <= n_max:
-            for layer in self._stack("decoder", written, memory):
-                last = layer.resid_post[-1:]
-            last = _maybe(self.stacks["decoder"].final_norm, last)
-            token = int(unembed(last)[0].argmax())
-            if token == end:
-                break
-            written.append(token)
-        return written[1:]
+        stack = self.stacks["decoder"]
+        if any(block.recurrent is not None for block in stack.blocks):
+            return [*self._stack("decoder", read, memory)]  # a state that no trace keeps
+        resid, found = self._embed("decoder", read, ())[-1:], list[LayerTrace]()
+        for i, block in enumerate(stack.blocks):
+            bias = stack.bias(len(read), block.window, block.buckets, causal=False)
+            bias = None if bias is None else bias[:, -1:]
+            last = before[i] if before else None
+            found.append(_run_block(block, "decoder", i, resid, bias, memory, "softmax", last))
+            resid = found[-1].resid_post
+        return found
 
     def _stack(
         self,
@@ -465,18 +480,27 @@ def _run_block(
     bias: Array | None,
     memory: Array | None,
     weighting: Weighting,
+    before: LayerTrace | None = None,
 ) -> LayerTrace:
+    """One layer.
+
+    Args:
+        before: Of the tokens before these, where they were run by themselves.
+    """
     norms, scale = block.norms, np.float32(block.resid_scale)
     resid, attn, cross, cross_in = resid_pre, None, None, None
     attn_in = _maybe(norms.attn_in, resid_pre)
     if block.attn is not None:
-        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting)
+        known = None if before is None else before.attn
+        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known)
         resid = _maybe(norms.resid_mid, resid + scale * _maybe(norms.attn_out, attn_out))
     if block.recurrent is not None:
         resid = _maybe(norms.resid_mid, resid + block.recurrent(attn_in))
     if block.cross is not None and memory is not None:
         cross_in = _maybe(norms.cross_in, resid)
-        cross_out, cross = block.cross(cross_in, memory, None, weighting)
+        known = None if before is None else before.cross
+        new = memory if known is None else memory[:0]
+        cross_out, cross = block.cross(cross_in, new, None, weighting, known)
         resid = _maybe(norms.cross_out, resid + cross_out)
     resid_mid = resid
     if block.mlp is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import Unigram
 
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
@@ -58,24 +59,34 @@ class PieceTokenizer:
         begin = found.sequence_ids.index(1) if 1 in found.sequence_ids else len(tokens)
         return [replace(t, segment=int(t.i >= begin)) for t in tokens], found.type_ids
 
-    def forced(self, target: str, start: int) -> list[Token]:
-        """What a decoder reads when it is taught to write `target`: shifted right by one."""
-        said = Token(0, "", self.inner.id_to_token(start) or "", start, 0, 0, special=True)
-        rest = self.encode(target)[:-1]
-        return [said, *(_moved(token, 1) for token in rest)]
+    def split(self, text: str) -> list[Token]:
+        """The pieces of a text, and nothing around them."""
+        return self._tokens(text, self.inner.encode(text, add_special_tokens=False))
 
-    def written(self, ids: Sequence[int], end: int) -> tuple[str, list[Token]]:
-        """The text that these ids spell, and its tokens, the one that ends it among them."""
-        text, tokens = "", []
+    def special(self, id: int) -> Token:
+        """A token that stands for no text."""
+        return Token(0, "", self.inner.id_to_token(id) or "", id, 0, 0, special=True)
+
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
+        """The text that these ids stand for, and the tokens with their places in it."""
+        special = {id for id, t in self.inner.get_added_tokens_decoder().items() if t.special}
+        text, tokens = "", list[Token]()
         for i, id in enumerate(ids):
+            if id in special:
+                tokens.append(self.special(id))
+                continue
+            before, text = text, self._decoded([id for id in ids[: i + 1] if id not in special])
+            start = len(before) if text.startswith(before) else min(len(before), len(text))
+            start += _blanks(text[start:])
             piece = self.inner.id_to_token(id) or ""
-            shown = piece.replace("\u2581", " ")
-            text = (text + shown).lstrip()
-            start = len(text) - len(shown.lstrip())
-            tokens.append(Token(i, text[start:], piece, id, start, len(text)))
-        last = self.inner.id_to_token(end) or ""
-        tokens.append(Token(len(ids), "", last, end, 0, 0, special=True))
+            tokens.append(Token(0, text[start:], piece, id, start, len(text)))
         return text, tokens
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram):
+            return self.inner.decode(ids)
+        pieces = (self.inner.id_to_token(id) or "" for id in ids)
+        return "".join(pieces).replace("\u2581", " ").lstrip()
 
     def _tokens(self, text: str, found: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)
@@ -111,19 +122,6 @@ class PieceTokenizer:
 def _blanks(text: str) -> int:
     stripped = text.lstrip()
     return len(text) - len(stripped) if stripped else 0
-
-
-def _moved(token: Token, by: int) -> Token:
-    return Token(
-        token.i + by,
-        token.text,
-        token.token,
-        token.id,
-        token.start,
-        token.end,
-        token.special,
-        token.unknown,
-    )
 
 
 def _built(folder: Path, kind: str) -> Tokenizer:

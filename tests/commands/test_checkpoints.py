@@ -155,14 +155,21 @@ def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
     pattern = np.array(decoder["maps"][0]["pattern"])
     assert not np.triu(pattern, 1).any()
     encoder = document(qkv(*args, "--block", "encoder"))
-    alone = document(qkv("attend", "-m", t5, "the river was muddy", "--json"))
-    assert encoder["maps"] == alone["maps"]
-    assert alone["maps"][0]["block"] == "encoder"
+    only = ["attend", "-m", t5, "the river was muddy", "--json"]
+    assert encoder["maps"] == document(qkv(*only, "--block", "encoder"))["maps"]
+    assert encoder["maps"][0]["block"] == "encoder"
+    own = document(qkv(*only))
+    assert (own["maps"][0]["block"], own["source"]) == ("cross", "the river was muddy")
+    assert own["keys"] == cross["keys"]
+    assert own["queries"][0]["token"] == "<pad>"
 
 
 def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert "no encoder-decoder" in qkv("attend", "-m", bert, "river", "--block", "cross").stderr
+    config = json.loads((t5 / "config.json").read_text())
+    (t5 / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
     assert "needs a --source" in qkv("attend", "-m", t5, "river", "--block", "cross").stderr
+    assert document(qkv("attend", "-m", t5, "river", "--json"))["maps"][0]["block"] == "encoder"
     assert qkv("attend", "-m", bert, "river", "--source", "bank").code == 2
     assert qkv("attend", "-m", bert, "river", "--random-heads", "1").code == 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,15 +219,35 @@ def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
     assert len(list(only_first(TEXT, "shuffled"))) == 1
 
 
-def test_another_order_is_of_the_same_tokenizer(tiny_glove) -> None:
-    """So that a decoder is taught with it: the shuffled text behind its start token."""
+def test_another_order_is_also_taught(tiny_glove) -> None:
+    """The shuffled text behind the start token, each token with the place that it had."""
     inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
     inner.pre_tokenizer = Whitespace()
     inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    loaded = replace(load(tiny_glove), tokenizer=PieceTokenizer(inner, None))
+    pieces = PieceTokenizer(inner, None)
+    loaded = replace(load(tiny_glove), tokenizer=pieces, target=pieces)
     backwards = reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
-    assert isinstance(backwards.tokenizer, PieceTokenizer)
     assert [t.token for t in loaded.tokenizer.encode("a b c")] == ["a", "b", "c", "</s>"]
     assert [t.token for t in backwards.tokenizer.encode("a b c")] == ["c", "b", "a", "</s>"]
-    taught = backwards.tokenizer.forced("a b c", 0)
-    assert [(t.token, t.i) for t in taught] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]
+    decoder = Stack([Block(attn=loaded.model.stacks["encoder"].blocks[0].attn)], causal=True)
+    taught = replace(backwards, model=replace(loaded.model, stacks={"decoder": decoder}), start=0)
+    _, tokens, fed = taught._written("a b c", [])
+    assert [(t.token, t.i) for t in tokens] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]
+    assert fed == [0, 4, 3, 2]
+
+
+def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None:
+    """Without a source, the order of the text is the encoder's; a grid keeps what was written."""
+    folder = tmp_path / "t5"
+    shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)
+    words = ["<pad>", "</s>", "[UNK]", *"abcdefghij", *(f"w{i}" for i in range(51))]
+    inner = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    inner.save(str(folder / "tokenizer.json"))
+    found = json.loads(qkv("heads", "-m", folder, "a b c d e f g", "--json").stdout)
+    assert {row["block"] for row in found["heads"]} == {"encoder"}
+    refused = qkv("heads", "-m", folder, "a b c d", "--block", "cross")
+    assert (refused.code, "give a --source beside --block cross" in refused.stderr) == (2, True)
+    drawn = qkv("grid", "-m", folder, "a b c d e f g")
+    assert "keys and values: a b c d e f g" in drawn.stdout

@@ -1,0 +1,138 @@
+"""What an encoder-decoder writes: the likeliest token at each step that its rules allow.
+
+Rules in the order in which transformers' `generate` applies them, without beams and sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.model import LayerTrace, Model
+from qkv_cli.errors import CheckpointError
+
+# What would change the choice and is not here, with the value at which it does not.
+_NOT_IMPLEMENTED: Mapping[str, Any] = {
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": 1.0,
+    "min_new_tokens": 0,
+    "sequence_bias": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    start: int  # what the decoder reads first
+    ends: tuple[int, ...]  # what says that it is done
+    first: int | None = None  # what it must write first: a language, say
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
+    never_in_a_row: tuple[tuple[int, ...], ...] = ()
+    no_repeat: int = 0  # how many tokens in a row are written once only
+    repetition_penalty: float = 1.0
+    min_length: int = 0  # the start counts
+    max_length: int | None = None  # the same
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
+        """From a generation_config.json, or a config.json that says it too.
+
+        Raises:
+            CheckpointError: It has a rule that is not implemented.
+        """
+        said = {name: value for name, value in settings.items() if value is not None}
+        for name, neutral in _NOT_IMPLEMENTED.items():
+            if said.get(name, neutral) != neutral:
+                raise CheckpointError(
+                    f"The checkpoint writes with {name} {said[name]!r}, which is not implemented: "
+                    "give it what to write, and a --source."
+                )
+        first = said.get("forced_bos_token_id")
+        if first is None and said.get("force_bos_token_to_be_generated"):
+            first = said.get("bos_token_id")
+        bad = [tuple(row) for row in said.get("bad_words_ids", ())]
+        return cls(
+            start,
+            tuple(ends),
+            first,
+            tuple(said.get("suppress_tokens", ())),
+            tuple(said.get("begin_suppress_tokens", ())),
+            tuple(row for row in bad if row not in [(end,) for end in ends]),
+            said.get("no_repeat_ngram_size", 0),
+            said.get("repetition_penalty", 1.0),
+            said.get("min_length", 0),
+            said.get("max_length"),
+        )
+
+    def choose(self, scores: Array, read: Sequence[int]) -> int:
+        """The token to write behind those that the decoder has read, the start among them.
+
+        Args:
+            scores: Of each token of the vocabulary.
+        """
+        scores = scores.copy()
+        if self.repetition_penalty != 1.0:
+            rows = sorted(set(read))
+            weaker = np.where(
+                scores[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
+            )
+            scores[rows] *= weaker.astype(scores.dtype)
+        scores[self._repeated(read)] = -np.inf
+        for row in self.never_in_a_row:
+            if len(row) <= len(read) and [*read[len(read) - len(row) + 1 :]] == [*row[:-1]]:
+                scores[row[-1]] = -np.inf
+        if len(read) < self.min_length:
+            scores[[*self.ends]] = -np.inf
+        if self.first is not None and len(read) == 1:
+            scores[:] = -np.inf
+            scores[self.first] = 0
+        scores[[*self.never]] = -np.inf
+        if len(read) == 1 + (self.first is not None):
+            scores[[*self.never_first]] = -np.inf
+        return int(scores.argmax())
+
+    def _repeated(self, read: Sequence[int]) -> list[int]:
+        """The tokens that would end a row that was written before."""
+        n = self.no_repeat
+        if not n:
+            return []
+        last = [*read[len(read) - n + 1 :]]
+        rows = (read[i : i + n] for i in range(len(read) - n + 1))
+        return [row[-1] for row in rows if [*row[:-1]] == last]
+
+
+def write(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
+    """What an encoder-decoder writes for its source, the likeliest token at each step.
+
+    Returns:
+        At most `n_max` tokens, and no more than there are places for; without the start and
+        what ends them.
+    """
+    if model.unembed is None:
+        raise ValueError("there is nothing to write with")
+    norms = {name: stack.final_norm for name, stack in model.stacks.items()}
+    resid = None
+    for layer in model.layers(ids):
+        resid = layer.resid_post
+    if resid is None:
+        raise ValueError("there is nothing to read")
+    memory = resid if norms["encoder"] is None else norms["encoder"](resid)
+    places = model.places.get("decoder")
+    if places is not None and places.n_places is not None:
+        n_max = min(n_max, places.n_places - 1)
+    unembed, read, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
+    while len(read) <= n_max:
+        before = model.step(read, memory, before)
+        last = before[-1].resid_post[-1:]
+        last = last if norms["decoder"] is None else norms["decoder"](last)
+        token = rules.choose(unembed(last)[0], read)
+        if token in rules.ends:
+            break
+        read.append(token)
+    return read[1:]

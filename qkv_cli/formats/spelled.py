@@ -1,0 +1,82 @@
+"""Translators' tokenizers that keep a SentencePiece model to split, and ids of their own to count.
+
+A piece that the vocabulary lacks is unknown, however well the model knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.formats.charsmap import BLANK
+from qkv_cli.formats.framed import in_order
+from qkv_cli.formats.sentencepiece import SentencePieces
+
+_CODE = re.compile(r">>.*?<<")  # Marian's name for the language to translate into, such as >>fra<<
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    pieces: SentencePieces
+    ids: Mapping[str, int]  # of pieces and of special tokens
+    unknown: int
+    specials: frozenset[str]  # what is a token wherever a text has it
+    coded: bool = False  # whether a text may begin with the code of a language
+    names: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", {id: piece for piece, id in self.ids.items()})
+
+    def encode(self, text: str) -> list[Token]:
+        return in_order(self.split(text))
+
+    def split(self, text: str) -> list[Token]:
+        tokens = list[Token]()
+        for part, at in self._parts(text):
+            if part in self.specials:
+                id = self.ids.get(part, self.unknown)
+                tokens.append(Token(0, part, part, id, at, at + len(part), special=True))
+                continue
+            code = _CODE.match(part) if self.coded else None
+            if code is not None:
+                tokens.append(self._token(text, code[0], at, at + code.end()))
+                at, part = at + code.end(), part[code.end() :]
+            for piece in self.pieces.split(part):
+                tokens.append(self._token(text, piece.text, at + piece.start, at + piece.end))
+        return tokens
+
+    def _parts(self, text: str) -> Iterator[tuple[str, int]]:
+        """Special tokens and what stands between them, each with its place."""
+        longest_first = sorted(self.specials, key=len, reverse=True)
+        pattern, at = "|".join(map(re.escape, longest_first)), 0
+        for found in re.finditer(pattern, text) if pattern else ():
+            if found.start() > at:
+                yield text[at : found.start()], at
+            yield found[0], found.start()
+            at = found.end()
+        if at < len(text):
+            yield text[at:], at
+
+    def _token(self, text: str, piece: str, start: int, end: int) -> Token:
+        id = self.ids.get(piece, self.unknown)
+        shown = text[start:end]
+        start += len(shown) - len(shown.lstrip()) if shown.strip() else 0
+        return Token(0, text[start:end], piece, id, start, end, unknown=id == self.unknown)
+
+    def special(self, id: int) -> Token:
+        return Token(0, "", self.names.get(id, ""), id, 0, 0, special=True)
+
+    def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
+        text, tokens = "", list[Token]()
+        for id in ids:
+            piece = self.names.get(id, "")
+            if piece in self.specials:
+                tokens.append(self.special(id))
+                continue
+            shown = piece.replace(BLANK, " ")
+            text = (text + shown).lstrip()
+            start = len(text) - len(shown.lstrip())
+            tokens.append(Token(0, text[start:], piece, id, start, len(text)))
+        return text, tokens

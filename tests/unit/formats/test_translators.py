@@ -1,0 +1,118 @@
+"""What encoders and decoders read, against transformers, see tests/golden/make_translators.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qkv_cli.core.writing import write
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.translators import first_read, open_tokenizers
+from qkv_cli.loading import load
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+EXPECTED = json.loads((GOLDEN / "translators" / "expected.json").read_text("utf-8"))
+ROWS = [(case, *row) for case, found in EXPECTED.items() for row in found["rows"]]
+
+
+def kind_of(case: str) -> str:
+    config = json.loads((GOLDEN / "translators" / case / "config.json").read_text())
+    return str(config["model_type"])
+
+
+@pytest.mark.parametrize(("case", "text", "target", "read", "fed"), ROWS)
+def test_source_and_shifted_target(
+    case: str, text: str, target: str, read: list[int], fed: list[int]
+) -> None:
+    kind = kind_of(case)
+    source, decoder = open_tokenizers(GOLDEN / "translators" / case, kind)
+    assert [token.id for token in source.encode(text)] == read
+    tokens = [token.id for token in decoder.encode(target)]
+    start = first_read({"model_type": kind, "decoder_start_token_id": EXPECTED[case]["start"]}, 99)
+    assert [tokens[-1] if start is None else start, *tokens[:-1]] == fed
+
+
+@pytest.mark.parametrize("case", sorted(EXPECTED))
+def test_tokens_know_where_they_stand(case: str) -> None:
+    source, decoder = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
+    for text in ("the river bank", "  muddy é  "):
+        for tokenizer in (source, decoder):
+            tokens = tokenizer.encode(text)
+            assert [token.i for token in tokens] == [*range(len(tokens))]
+            assert all(token.text == text[token.start : token.end] for token in tokens)
+    ids = [token.id for token in decoder.encode("der war")]
+    text, tokens = decoder.spelled(ids)
+    assert [token.id for token in tokens] == ids
+    assert all(token.text == text[token.start : token.end] for token in tokens)
+
+
+def test_a_marian_folder_reads_its_code_and_writes(tmp_path: Path) -> None:
+    source, target = open_tokenizers(GOLDEN / "translators" / "marian", "marian")
+    tokens = source.encode(">>fra<< the")
+    assert tokens[0].token == ">>fra<<"
+    assert (tokens[0].text, tokens[0].unknown, tokens[-1].token) == (">>fra<<", False, "</s>")
+    assert source.encode(">>xyz<< the")[0].unknown
+    words = [[t.token for t in tokenizer.encode("fisherman")] for tokenizer in (source, target)]
+    assert words[0] != words[1]  # other pieces for another language
+
+
+@pytest.fixture
+def marian(tmp_path: Path) -> Path:
+    """A checkpoint whose table has 64 tokens, and a vocabulary of as many."""
+    folder = tmp_path / "opus"
+    shutil.copytree(GOLDEN / "checkpoints" / "marian-writes", folder)
+    for name in ("source.spm", "target.spm", "tokenizer_config.json", "vocab.json"):
+        shutil.copy(GOLDEN / "translators" / "marian" / name, folder)
+    ids = json.loads((folder / "vocab.json").read_text("utf-8"))
+    kept = {piece: id for piece, id in ids.items() if id < 63} | {"<pad>": 63}
+    (folder / "vocab.json").write_text(json.dumps(kept), "utf-8")
+    return folder
+
+
+def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
+    loaded = load(marian)
+    run = loaded.read("the bank of the river")
+    assert (run.block, run.source) == ("cross", "the bank of the river")
+    assert [t.id for t in run.keys] == [t.id for t in loaded.tokenizer.encode(run.source)]
+    assert loaded.rules is not None
+    rules = loaded.rules()
+    ids = write(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
+    assert [t.id for t in run.queries] == [rules.start, *ids]
+    assert rules.never_in_a_row == ((46,), (7, 60))
+    assert all(t.text == run.text[t.start : t.end] for t in run.queries)
+    layers = [*run.layers]
+    assert len(layers) == 3
+    assert layers[0].cross is not None
+    assert layers[0].cross.pattern.shape == (2, len(ids) + 1, len(run.keys))
+    decoder = loaded.read("the bank", block="decoder")
+    assert decoder.keys == decoder.queries
+
+
+def test_rules_that_are_not_implemented_stand_in_the_way_of_writing_alone(marian: Path) -> None:
+    path = marian / "generation_config.json"
+    path.write_text(json.dumps({"encoder_no_repeat_ngram_size": 4}))
+    loaded = load(marian)
+    assert loaded.read("the bank", "the river").block == "cross"
+    with pytest.raises(CheckpointError, match="encoder_no_repeat_ngram_size 4"):
+        loaded.read("the bank")
+
+
+def test_what_a_folder_lacks(tmp_path: Path) -> None:
+    folder = tmp_path / "m2m"
+    shutil.copytree(GOLDEN / "translators" / "m2m_100", folder)
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({"src_lang": "xx"}))
+    with pytest.raises(CheckpointError, match="no token '__xx__'"):
+        open_tokenizers(folder, "m2m_100")
+    settings.write_text(json.dumps({"language_codes": "martian"}))
+    with pytest.raises(CheckpointError, match="language_codes 'martian'"):
+        open_tokenizers(folder, "m2m_100")
+    (folder / "vocab.json").write_text('{"a": 0}')
+    settings.unlink()
+    with pytest.raises(CheckpointError, match="has no '<unk>'"):
+        open_tokenizers(folder, "m2m_100")
+    with pytest.raises(CheckpointError, match="decoder_start_token_id 99"):
+        first_read({"decoder_start_token_id": 99}, 99)
