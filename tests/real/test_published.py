@@ -106,3 +106,36 @@ LAST_ROWS: dict[str, list[float]] = {
     "L15H8": [0.903054, 0.015474, 0.03687, 0.029468, 0.015134],
     "L29H2": [0.611616, 0.040099, 0.069406, 0.043478, 0.2354],
 }
+
+
+@pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
+def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -> None:
+    """Next, previous, and a special token that takes what is left: here [CLS], never [SEP]."""
+    texts = sorted((Path(__file__).parents[2] / "sample_texts").glob("*.txt"))
+    files = [part for text in texts for part in ("--file", str(text))]
+    heads = json.loads(qkv(home, "heads", "-m", pulled, *files, "--lines", "--json"))["heads"]
+    labels = {head["name"]: head["labels"] for head in heads}
+    assert labels["L0H2"][0] == labels["L2H11"][0] == "previous"
+    assert labels["L1H8"][0] == labels["L1H4"][0] == "next"
+    assert sum("first" in of_head for of_head in labels.values()) > len(heads) / 2
+    assert max(head["separators"] for head in heads) < 0.1
+
+
+@pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
+def test_the_grid_of_minilm_marks_the_same_heads(home: Path, pulled: str) -> None:
+    found = qkv(home, "grid", "-m", pulled, ANIMAL, "--width", "80")
+    assert len([line for line in found.splitlines() if line.startswith("L")]) == 6
+    assert "H2 <" in found and "H8 >" in found
+    assert "< previous  L0H2 " in found and "> next  L1H8 " in found
+
+
+@pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
+def test_models_with_other_tokenizers_meet_in_words(home: Path, pulled: str) -> None:
+    """The embedded model splits *didn't* in two, minilm in three; both in one word here."""
+    both = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
+    [found] = both["comparisons"]
+    words = ANIMAL.split()
+    assert [row["text"] for row in found["rows"]] == words
+    assert [column["text"] for column in found["columns"]] == ["-[CLS]", *words, "-[SEP]"]
+    same = json.loads(qkv(home, "compare", "-m", pulled, ANIMAL, "L1H8", "L1H8", "--json"))
+    assert same["comparisons"][0]["divergence"] == 0
