@@ -13,7 +13,7 @@ _PICTURE, _RESULT = "Picture", "Result"
 
 def suffixes(data: str) -> str:
     """What -o says of itself, where a command can write such data."""
-    return f"Its suffix chooses: .svg .pdf .png .txt {data}"
+    return f"Its suffix chooses: .svg .pdf .png .html .txt {data}"
 
 
 def model_names() -> list[str]:
@@ -202,7 +202,7 @@ WidthOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
 ]
-FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png"]
+FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png", "html"]
 FormatOption = Annotated[
     FormatName | None,
     typer.Option("--format", help="text if not given.", rich_help_panel=_RESULT),

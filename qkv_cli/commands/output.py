@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qkv_cli.render.theme import Theme
     from qkv_cli.views import HeadMaps
 
-Picture = Literal["svg", "pdf", "png"]
+Picture = Literal["svg", "pdf", "png", "html"]
 Data = Literal["json", "jsonl", "csv", "npz"]
 Kind = Literal["text"] | Picture | Data
 PICTURES: tuple[Picture, ...] = get_args(Picture)
@@ -60,9 +60,10 @@ class Look:
         Raises:
             UsageError: There is no such palette, or the file holds one picture only.
         """
-        from qkv_cli.render.picture import Looks, file_of
+        from qkv_cli.render.picture import COLUMNS, Looks, file_of
 
-        return file_of(kind, draws, Looks(self.palette, self.background, self.width))
+        looks = Looks(self.palette, self.background, self.width or COLUMNS)
+        return file_of(kind, draws, looks)
 
     def _console(self, *, to_file: bool) -> Console:
         """Rich's view of where this goes: its width, and which colours it takes."""

@@ -21,6 +21,7 @@ from qkv_cli.render.cells import aligned
 from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
+from qkv_cli.render.plate import Bars, Maps, Plate, maps_part
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
@@ -49,67 +50,66 @@ class ComparePicture:
     links: int = 5
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        c, width = self.c, options.max_width
-        a, b = self.names
-        for name, maps in zip(self.names, (c.a, c.b), strict=True):
-            yield from side(name, maps, width)
-        if not _same_text(c):
-            for name, maps in zip(self.names, (c.a, c.b), strict=True):
-                yield from _text(name, maps, width)
-        titled = (f"{a} {c.a.maps[0].name}", f"{b} {c.b.maps[0].name}")
-        yield from self._maps(titled, (c.weights_a, c.weights_b), _merged(c), console, options)
-        if np.nan_to_num(c.difference).any():
-            notes = [f"above 0, {b} has more weight; below 0, {a}", *_unpaired(c, a, b)]
-            difference = (f"{b} - {a}",), (c.difference,)
-            yield from self._maps(*difference, notes, console, options)
+        width = options.max_width
+        yield from self._sides(width)
+        yield from self._maps(self._both(), console, options)
+        if (difference := self._difference()) is not None:
+            yield from self._maps(difference, console, options)
         yield Text()
-        yield from self._figures(width)
-
-    def _maps(
-        self,
-        names: Sequence[str],
-        weights: Sequence[Array],
-        notes: Sequence[str],
-        console: Console,
-        options: ConsoleOptions,
-    ) -> Iterator[RenderableType]:
-        """The picture of `qkv attend` without what it says of the model, which is text alone."""
-        picture = attention(
-            _drawn(self.c, names, weights, notes), self.theme, values=self.values, links=0
-        )
-        parts = picture.__rich_console__(console, options)
-        yield from dropwhile(lambda part: isinstance(part, Text), parts)
-
-    def _figures(self, width: int) -> Iterator[Text]:
-        c = self.c
-        said = [
-            "Jensen-Shannon divergence " + _told(c.mean_divergence, " bits on average"),
-            f"cosine {_told(c.cosine)}",
-            f"Pearson {_told(c.pearson)}",
-        ]
-        yield from flowing(said, width, _NAME)
+        yield from flowing(_overall(self.c), width, _NAME)
         yield from self._rows(width)
         yield from self._moved(width)
 
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        both, difference = self._both(), self._difference()
+        parts: list[Maps | Bars] = [maps_part(both, values=self.values)]
+        parts += [] if difference is None else [maps_part(difference, values=self.values)]
+        what, rows = _divergences(self.c)
+        parts += [Bars(what, rows, 1.0)] if rows else []
+        title = " and ".join(label_line(m.name) for m in both.maps)
+        models = dict.fromkeys(label_line(maps.model.name) for maps in (self.c.a, self.c.b))
+        said = [*(line.plain for line in self._sides(10_000)), *_overall(self.c)]
+        return Plate(f"{title}: {label_line(both.text)}", " and ".join(models), said, parts)
+
+    def _sides(self, width: int) -> Iterator[Text]:
+        """What is compared, and its texts where they are two."""
+        sides = list(zip(self.names, (self.c.a, self.c.b), strict=True))
+        for name, maps in sides:
+            yield from side(name, maps, width)
+        if not _same_text(self.c):
+            for name, maps in sides:
+                yield from _text(name, maps, width)
+
+    def _both(self) -> HeadMaps:
+        c, (a, b) = self.c, self.names
+        titled = (f"{a} {c.a.maps[0].name}", f"{b} {c.b.maps[0].name}")
+        return _drawn(c, titled, (c.weights_a, c.weights_b), _merged(c))
+
+    def _difference(self) -> HeadMaps | None:
+        """None where there is none."""
+        c, (a, b) = self.c, self.names
+        if not np.nan_to_num(c.difference).any():
+            return None
+        notes = [f"above 0, {b} has more weight; below 0, {a}", *_unpaired(c, a, b)]
+        return _drawn(c, (f"{b} - {a}",), (c.difference,), notes)
+
+    def _maps(
+        self, maps: HeadMaps, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """The picture of `qkv attend` without what it says of the model, which is text alone."""
+        picture = attention(maps, self.theme, values=self.values, links=0)
+        parts = picture.__rich_console__(console, options)
+        yield from dropwhile(lambda part: isinstance(part, Text), parts)
+
     def _rows(self, width: int) -> Iterator[Text]:
-        """The divergence of each query, in the order of the text."""
-        c = self.c
-        known = np.flatnonzero(~np.isnan(c.divergence))
-        if not len(known):
+        title, rows = _divergences(self.c)
+        if not rows:
             return
-        if most := len(known) > ROWS:
-            known = np.sort(known[np.argsort(-c.divergence[known], kind="stable")[:ROWS]])
-        yield Text(
-            f"the {ROWS} queries that differ most, bits"
-            if most
-            else "divergence of each query, bits",
-            _DIM,
-        )
-        names = told_apart(c.queries, LONGEST_WORD)
-        wide = max(cell_len(names[row]) for row in known)
-        for row in known:
-            bits = float(c.divergence[row])
-            line = Text("  ", no_wrap=True, overflow="crop").append(aligned(names[row], wide))
+        yield Text(title, _DIM)
+        wide = max(cell_len(name) for name, _ in rows)
+        for name, bits in rows:
+            line = Text("  ", no_wrap=True, overflow="crop").append(aligned(name, wide))
             line.append(f" {number(bits):>4} ", _DIM)
             room = min(BAR, width - line.cell_len)
             yield line.append_text(bar(Decimal(str(round(bits, 6))), Decimal(1), room, self.theme))
@@ -151,6 +151,25 @@ def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     )
     line.truncate(width, overflow="ellipsis")
     yield line
+
+
+def _overall(c: Comparison) -> list[str]:
+    return [
+        "Jensen-Shannon divergence " + _told(c.mean_divergence, " bits on average"),
+        f"cosine {_told(c.cosine)}",
+        f"Pearson {_told(c.pearson)}",
+    ]
+
+
+def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
+    """What they are, and that of each query, in the order of the text."""
+    known = np.flatnonzero(~np.isnan(c.divergence))
+    title = "divergence of each query, bits"
+    if len(known) > ROWS:
+        known = np.sort(known[np.argsort(-c.divergence[known], kind="stable")[:ROWS]])
+        title = f"the {ROWS} queries that differ most, bits"
+    names = told_apart(c.queries, LONGEST_WORD)
+    return title, [(names[row], float(c.divergence[row])) for row in known]
 
 
 def _same_text(c: Comparison) -> bool:

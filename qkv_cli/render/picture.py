@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from qkv_cli.errors import UsageError
+from qkv_cli.render.inks import Background
 from qkv_cli.render.plate import HasPlate
 from qkv_cli.render.theme import Theme
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from qkv_cli.render.inks import Background
-    from qkv_cli.render.paper.drawing import Drawing
 
+Draw = Callable[[Theme], "RenderableType"]
+BACKGROUNDS: tuple[Background, ...] = ("light", "dark")
+TITLE = "qkv"
 COLUMNS = 130  # that a picture is wide
 POINTS = 7.5  # that a column of a terminal is wide on paper
 
@@ -25,37 +28,51 @@ class Looks:
 
     palette: str
     background: Literal["auto", "dark", "light"]
-    columns: int | None = None
+    columns: int = COLUMNS
 
-    @property
-    def paper(self) -> Theme:
-        on: Background = "dark" if self.background == "dark" else "light"
-        return Theme.paper(self.palette, on)
+    def theme(self, background: Background) -> Theme:
+        return Theme.paper(self.palette, background)
 
 
-def file_of(kind: str, draws: Sequence[Callable[[Theme], RenderableType]], looks: Looks) -> bytes:
+def file_of(kind: str, draws: Sequence[Draw], looks: Looks) -> bytes:
     """Pictures of the terminal as one file without anything of a terminal about it.
 
     Those that can say what they hold are drawn anew; the others are set in a monospaced font.
 
     Raises:
-        UsageError: There is no such palette, or there are several pictures for an SVG or PNG.
+        UsageError: There is no such palette, or the file holds fewer pictures.
     """
+    return _web(draws, looks) if kind == "html" else _paper(kind, draws, looks)
+
+
+def _paper(kind: str, draws: Sequence[Draw], looks: Looks) -> bytes:
     from qkv_cli.render.paper.drawing import INKS
     from qkv_cli.render.paper.file import encoded
-
-    theme = looks.paper
-    found = [_drawing(draw(theme), theme, looks.columns or COLUMNS) for draw in draws]
-    drawings, titles = zip(*found, strict=True)
-    return encoded(kind, drawings, titles[0], INKS[theme.background])
-
-
-def _drawing(picture: RenderableType, theme: Theme, columns: int) -> tuple[Drawing, str]:
-    """The drawing, and its title if it has one."""
     from qkv_cli.render.paper.page import drawn
     from qkv_cli.render.paper.text import typed
 
-    if isinstance(picture, HasPlate):
-        plate = picture.plate()
-        return drawn(plate, theme, columns * POINTS), plate.title
-    return typed(picture, theme, columns), "qkv"
+    theme = looks.theme("dark" if looks.background == "dark" else "light")
+    drawings, title = [], TITLE
+    for draw in draws:
+        picture = draw(theme)
+        if isinstance(picture, HasPlate):
+            plate = picture.plate()
+            title = plate.title if title == TITLE else title
+            drawings.append(drawn(plate, theme, looks.columns * POINTS))
+        else:
+            drawings.append(typed(picture, theme, looks.columns))
+    return encoded(kind, drawings, title, INKS[theme.background])
+
+
+def _web(draws: Sequence[Draw], looks: Looks) -> bytes:
+    from qkv_cli.render.web.page import page
+    from qkv_cli.render.web.still import still
+
+    themes = {on: looks.theme(on) for on in BACKGROUNDS if looks.background in ("auto", on)}
+    pictures = {on: [draw(theme) for draw in draws] for on, theme in themes.items()}
+    first, *others = next(iter(pictures.values()))
+    if not isinstance(first, HasPlate):
+        return still(pictures, looks.columns, looks.background, TITLE)
+    if others:
+        raise UsageError(f"A .html of maps holds one picture, these are {len(draws)}: write .pdf.")
+    return page(first.plate(), themes, looks.background)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from qkv_cli.core.arrays import Array
@@ -22,15 +23,17 @@ class Panel:
     layer: int
     head: int | None
     weights: Array  # [n_query, n_key], nan where the query cannot look
+    signs: str = ""  # what it is marked with
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Maps:
     """Maps over the same tokens, at one scale.
 
     Attributes:
         notes: What a reader must know to read them.
         values: Write the weights into the cells.
+        small: As thumbnails, layers down and heads across.
     """
 
     queries: Sequence[Token]
@@ -38,13 +41,14 @@ class Maps:
     panels: Sequence[Panel]
     notes: Sequence[str] = ()
     values: bool = False
+    small: bool = False
 
-    @property
+    @cached_property
     def top(self) -> float:
         """The largest amount of weight, which the last colour stands for."""
         return largest([panel.weights for panel in self.panels])
 
-    @property
+    @cached_property
     def signed(self) -> bool:
         return any(bool((panel.weights < 0).any()) for panel in self.panels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -19,6 +19,7 @@ from qkv_cli.render.grid import Line, beside, half_blocks, trimmed, whole_cells
 from qkv_cli.render.header import header, label_line
 from qkv_cli.render.inks import Ramp
 from qkv_cli.render.legend import READING, bar
+from qkv_cli.render.plate import Maps, Plate, attention_plate
 from qkv_cli.render.sheet import Sheet, sheet
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import cell_number, largest, levels, number, pooled_visible
@@ -70,6 +71,17 @@ class Thumbnails:
         yield from self._scale(ramp, top, width, signed=signed)
         yield from flowing(self._notes(weights, top, layout, signed=signed), width, _DIM)
         yield from self._legend_of_marks(width)
+        if self.n_shuffles:
+            yield from flowing([self._readings(), "qkv heads reads more"], width, _DIM)
+
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        whole = attention_plate(self.maps)
+        [part] = [part for part in whole.parts if isinstance(part, Maps)]
+        panels = [replace(p, signs=self._signs(p.layer, p.head)) for p in part.panels]
+        notes = [*part.notes, *(line.plain for line in self._legend_of_marks(10_000))]
+        notes += [self._readings()] if self.n_shuffles else []
+        return replace(whole, parts=[replace(part, panels=panels, notes=notes, small=True)])
 
     def _heads(self) -> list[int | None]:
         """The columns."""
@@ -99,10 +111,13 @@ class Thumbnails:
     def _name(self, m: HeadMap, room: int) -> Line:
         """A head's name over its thumbnail, with as many of its marks as there is room for."""
         name = _called(m)
-        signs = "".join(SIGNS[k.kind] for k in self.marks if (k.layer, k.head) == (m.layer, m.head))
+        signs = self._signs(m.layer, m.head)
         if not signs:
             return [Segment(name, _DIM)]
         return [Segment(f"{name} {signs}"[:room], _MARKED)]
+
+    def _signs(self, layer: int, head: int | None) -> str:
+        return "".join(SIGNS[k.kind] for k in self.marks if (k.layer, k.head) == (layer, head))
 
     def _scale(self, ramp: Ramp, top: float, width: int, *, signed: bool) -> Iterator[Text]:
         if not top:
@@ -143,12 +158,12 @@ class Thumbnails:
             said = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
             more = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
             yield from flowing([*said, *more], width, _DIM, first)
-        if self.n_shuffles:
-            readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
-            found = f"no head beats chance in {readings}"
-            if self.marks:
-                found = f"a mark stands where {readings} beat chance, with its effect"
-            yield from flowing([found, "qkv heads reads more"], width, _DIM)
+
+    def _readings(self) -> str:
+        readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
+        if self.marks:
+            return f"a mark stands where {readings} beat chance, with its effect"
+        return f"no head beats chance in {readings}"
 
 
 def _called(m: HeadMap) -> str:

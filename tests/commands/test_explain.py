@@ -171,7 +171,7 @@ def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> N
     [
         (["--query", "rivr"], "Did you mean 'river'? There are: 0 the, 1 fisherman"),
         (["--query", "bank", "--head", "9"], "0 to 3"),
-        (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .json here"),
+        (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html, .json here"),
     ],
 )
 def test_impossible_requests(tiny_glove: Path, qkv: Qkv, args: list[str], said: str) -> None:

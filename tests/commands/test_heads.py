@@ -125,7 +125,7 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
         (["--weighting", "linear"], "shares need weights that add up to 1"),
         (
             ["-o", "table.npz"],
-            "table.npz cannot be written: .txt, .svg, .pdf, .png, .json, .csv here.",
+            "table.npz cannot be written: .txt, .svg, .pdf, .png, .html, .json, .csv here.",
         ),
         (["--format", "jsonl"], "jsonl cannot be written"),
         (["--layer", "1"], "No layer 1: this model has layer 0 only."),

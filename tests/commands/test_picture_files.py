@@ -143,7 +143,7 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
         (
             "a.tiff",
             2,
-            "does not say what it is: .txt, .svg, .pdf, .png, .json, .jsonl, .csv, .npz.",
+            "does not say what it is: .txt, .svg, .pdf, .png, .html, .json, .jsonl, .csv, .npz.",
         ),
         ("missing/a.svg", 1, "missing/a.svg cannot be written: No such file or directory."),
         ("folder.svg", 1, "folder.svg cannot be written: Is a directory."),

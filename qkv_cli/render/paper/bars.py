@@ -29,5 +29,5 @@ def draw_bars(drawing: Drawing, part: Bars, theme: Theme) -> None:
         drawing.add(Boxes([(start, y + 2, LONGEST, LINE - 4)], colours[0]))
         drawing.add(Boxes([(start, y + 2, long, LINE - 4)], colours[-2]))
         y += LINE
-    drawing.height = y + 4
+    drawing.height = y + 10
     drawing.width = max(drawing.width, start + LONGEST)

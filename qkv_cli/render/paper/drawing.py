@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -77,6 +77,20 @@ class Drawing:
     width: float
     height: float = 0
     items: list[Words | Boxes | Pixels] = field(default_factory=list)
+
+    def place(self, other: Drawing, x: float, y: float) -> None:
+        """Take over another drawing, its upper left at x, y."""
+        for item in other.items:
+            match item:
+                case Words():
+                    self.items.append(replace(item, x=item.x + x, y=item.y + y))
+                case Boxes():
+                    moved = [(left + x, top + y, w, h) for left, top, w, h in item.boxes]
+                    self.items.append(replace(item, boxes=moved))
+                case Pixels((left, top, w, h)):
+                    self.items.append(replace(item, box=(left + x, top + y, w, h)))
+        self.width = max(self.width, x + other.width)
+        self.height = max(self.height, y + other.height)
 
     def add(self, item: Words | Boxes | Pixels) -> None:
         self.items.append(item)

@@ -8,26 +8,34 @@ from qkv_cli.render.paper.bars import draw_bars
 from qkv_cli.render.paper.drawing import INKS, Drawing, Font, Words
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import draw_maps
-from qkv_cli.render.plate import Maps, Plate
+from qkv_cli.render.paper.thumbnails import draw_thumbnails
+from qkv_cli.render.plate import Bars, Maps, Plate
 from qkv_cli.render.theme import Theme
 
 MARGIN = 12.0
-BETWEEN = 16.0  # points between two parts
+BETWEEN = 10.0  # points between two parts, beside each other where both fit
 NARROWEST = 340.0  # a caption's lines
 CAPTION, NAME = Font(7.5), Font(7.5, bold=True)
 
 
 def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
     """A picture that is about as wide as `room`, in points, or as wide as its text needs."""
-    drawing = Drawing(0, MARGIN)
+    drawing = Drawing(0)
     notes: list[str] = []
-    for nth, part in enumerate(plate.parts):
-        drawing.height += BETWEEN * bool(nth)
-        if isinstance(part, Maps):
-            notes += draw_maps(drawing, part, theme, room)
-            notes += part.notes
+    alone = sum(isinstance(part, Maps) for part in plate.parts) == 1
+    x = y = 0.0
+    for part in plate.parts:
+        made = Drawing(0, MARGIN)
+        if isinstance(part, Bars):
+            draw_bars(made, part, theme)
+        elif part.small:
+            notes += [*part.notes, *draw_thumbnails(made, part, theme, room)]
         else:
-            draw_bars(drawing, part, theme)
+            notes += [*part.notes, *draw_maps(made, part, theme, room, alone=alone)]
+        if x and x + made.width > room:
+            x, y = 0.0, drawing.height + BETWEEN
+        drawing.place(made, x, y)
+        x += made.width + BETWEEN
     drawing.width = max(drawing.width, NARROWEST) + MARGIN
     said = [*plate.said, *dict.fromkeys(notes)]
     _caption(drawing, plate.name, said, theme)

@@ -1,0 +1,1 @@
+"""Pictures for a browser: one self-contained file that fetches nothing."""

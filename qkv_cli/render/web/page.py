@@ -1,0 +1,139 @@
+"""Maps as one page for a browser: its script, its style and its weights inside, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli import __version__
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.inks import Background
+from qkv_cli.render.plate import Maps, Plate
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.words import spelled
+
+MASKED = 255  # the byte of a cell that has no weight
+STEPS = 254  # the largest byte of one that has
+COLOURS = 127
+
+
+def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
+    """The maps of a picture as a file.
+
+    Args:
+        themes: Of a light and of a dark background.
+        background: light, dark, or auto: what the reader's browser prefers.
+    """
+    parts = [part for part in plate.parts if isinstance(part, Maps)]
+    first = parts[0]
+    panels = [(part, panel) for part in parts for panel in part.panels]
+    steps = [in_steps(panel.weights, signed=part.signed) for part, panel in panels]
+    data = {
+        "model": plate.name,
+        "about": " · ".join(plate.said),
+        "notes": _sentences(note for part in parts for note in part.notes),
+        "queries": _tokens(first.queries),
+        "keys": _tokens(first.keys),
+        "same": list(first.queries) == list(first.keys),
+        "maps": [
+            {
+                "name": panel.name,
+                "layer": panel.layer,
+                "head": panel.head,
+                "signs": panel.signs,
+                "signed": part.signed,
+                "zero": zero,
+                "step": step,
+                "top": part.top,
+            }
+            for (part, panel), (_, zero, step) in zip(panels, steps, strict=True)
+        ],
+        "masked": MASKED,
+        "colours": {
+            name: {"plain": _codes(theme, signed=False), "signed": _codes(theme, signed=True)}
+            for name, theme in themes.items()
+        },
+        "theme": background,
+        "start": {"map": 0, "query": None},
+    }
+    weights = zlib.compress(b"".join(found.tobytes() for found, _, _ in steps), 6)
+    return filled(
+        "page.html",
+        title=html.escape(plate.title),
+        theme=background,
+        data=_script_safe(data),
+        weights=base64.b64encode(weights).decode(),
+        style=_read("page.css"),
+        script=_read("page.js"),
+    )
+
+
+def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, float]:
+    """Weights as bytes, which of them is zero, and how much one step is.
+
+    A weight is (byte - zero) * step, at most half a step off.
+    """
+    zero = STEPS // 2 if signed else 0
+    amount = float(np.nanmax(np.abs(weights), initial=0.0)) if weights.size else 0.0
+    step = amount / (STEPS - zero) or 1.0
+    found = np.rint(np.nan_to_num(weights) / step) + zero
+    return np.where(np.isnan(weights), MASKED, found).astype(np.uint8), zero, step
+
+
+def filled(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
+    """A template with its parts, and a policy that lets this style and script run and no other."""
+    allowed = {"style-src": style, "script-src": script}
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            *(f"{what} 'sha256-{_hash(code)}'" for what, code in allowed.items() if code),
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    parts |= {"style": style, "script": script, "policy": policy, "generator": f"qkv {__version__}"}
+    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read(template))
+    return whole.encode()
+
+
+def _hash(code: str) -> str:
+    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / name).read_text("utf-8")
+
+
+def _script_safe(data: object) -> str:
+    """JSON in ASCII, in which no text can end the script that holds it."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    return [
+        {"text": spelled(t)}
+        | ({"special": True} if t.special else {})
+        | ({"second": True} if t.segment else {})
+        for t in tokens
+    ]
+
+
+def _codes(theme: Theme, *, signed: bool) -> list[str]:
+    return ["{:02x}{:02x}{:02x}".format(*rgb) for rgb in theme.colours(signed=signed, n=COLOURS)]
+
+
+def _sentences(notes: Any) -> str:
+    found = dict.fromkeys([*notes, f"weights are kept to 1/{STEPS} of each map's largest"])
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in found)

@@ -1,0 +1,264 @@
+"""Pages for a browser: what the file holds, and what it does in headless Chromium."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import numpy as np
+import pytest
+
+from qkv_cli.export.attention import from_json
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number
+
+TEXT = "The mango and the apple are fruits that grow on a tree"
+ODD = (
+    "</script><script>window.hit=1</script> <img src=x onerror=window.hit=1> & \"quoted\" 'it' "
+    "{{data}} <!-- שלום مرحبا 😀 👩\u200d👩\u200d👧 \u2028 river"
+)
+in_chromium = pytest.mark.skipif(
+    not (browser.CHROMIUM and browser.DRIVER), reason="chromium and chromedriver are not installed"
+)
+
+
+@pytest.fixture
+def write(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The file that `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+
+    def run(*args: object, text: str = TEXT, command: str = "attend", name: str = "a.html") -> Path:
+        found = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
+        assert (found.code, found.stdout) == (0, ""), found.stderr
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[browser.Browser]:
+    with browser.browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
+    """A page of 3 layers x 4 heads, of which the embedded kind of model has but one."""
+    document = json.loads(write(name="a.json").read_text())
+    heads = document["maps"]
+    document["model"]["layers"] = 3
+    document["maps"] = [
+        head | {"name": f"L{layer}H{head['head']}", "layer": layer}
+        for layer in range(3)
+        for head in heads
+    ]
+    (tmp_path / "layers.json").write_text(json.dumps(document))
+    assert qkv("render", tmp_path / "layers.json", "-o", tmp_path / "b.html").code == 0
+    return tmp_path / "b.html"
+
+
+def part(page: str, which: str) -> str:
+    """What the script of this id holds."""
+    [found] = re.findall(rf'<script type="[^"]+" id="{which}">(.*?)</script>', page, re.DOTALL)
+    return str(found)
+
+
+def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
+    """The data, and the weights that the page shows, nan where there are none."""
+    data = json.loads(part(page, "data"))
+    steps = np.frombuffer(zlib.decompress(base64.b64decode(part(page, "weights"))), np.uint8)
+    steps = steps.reshape(len(data["maps"]), len(data["queries"]), len(data["keys"]))
+    zero, step = (np.array([m[w] for m in data["maps"]])[:, None, None] for w in ("zero", "step"))
+    return data, np.where(steps == data["masked"], np.nan, (steps - zero.astype(float)) * step)
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "linear"])
+def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) -> None:
+    data, shown = weights(write("--weighting", weighting).read_text())
+    said = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
+    maps = from_json(said).maps
+    assert [m["name"] for m in data["maps"]] == [m.name for m in maps]
+    for m, found, described in zip(maps, shown, data["maps"], strict=True):
+        off = ~np.eye(len(found), dtype=bool)
+        assert np.isnan(found[~off]).all()  # a word does not attend to itself
+        furthest = np.abs(m.pattern[off]).max()
+        steps = 127 if weighting == "linear" else 254
+        assert described["step"] == pytest.approx(furthest / steps, rel=1e-5)
+        assert np.abs(found - m.pattern)[off].max() <= described["step"] * 0.5001
+    assert f"{1}/254 of each map's largest" in data["notes"] or weighting == "linear"
+
+
+def test_only_its_own_style_and_script_may_run(write) -> None:
+    page = write().read_text()
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy.startswith("default-src 'none'; ")
+    for what, tag in (("style", "style"), ("script", "script")):
+        [code] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"{what}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org/2000/svg)|innerHTML|@import", page)
+
+
+def test_no_text_ends_the_script_that_holds_it(write) -> None:
+    page = write(text=ODD).read_text()
+    data = part(page, "data")
+    assert not set("<>&\u2028") & set(data)
+    said = [token["text"] for token in json.loads(data)["queries"]]
+    assert {"<?", "script?"} <= set(said)
+    [title] = re.findall("<title>(.*?)</title>", page)
+    assert "&lt;script&gt;" in title
+    assert "<" not in title
+
+
+def test_the_same_bytes_every_time(write) -> None:
+    assert write().read_bytes() == write(name="b.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [("explain", ["--query", "apple", "--key", "fruits"]), ("heads", ["--shuffles", "0"])],
+)
+def test_a_page_of_text(write, qkv, tiny_glove, command, args) -> None:
+    page = write(*args, command=command).read_text()
+    assert "<script" not in page
+    assert re.search("default-src 'none'; style-src 'sha256-[^']+'; base-uri", page)
+    shown = qkv(command, TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
+    for theme in ("light", "dark"):
+        [found] = re.findall(rf'<pre class="{theme}">(.*?)</pre>', page, re.DOTALL)
+        plain = re.sub("<[^>]+>", "", found).replace("&gt;", ">").replace("&lt;", "<")
+        assert re.findall(r"[-\w.]+", plain) == re.findall(r"[-\w.]+", shown)
+    chosen = write(*args, "--background", "dark", command=command).read_text()
+    assert 'class="dark"' in chosen
+    assert 'class="light"' not in chosen
+
+
+def test_one_text_a_page(qkv, tiny_glove, tmp_path) -> None:
+    file = tmp_path / "two.txt"
+    file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
+    args = ["attend", "--file", file, "--lines", "-m", tiny_glove, "-o", tmp_path / "a.html"]
+    found = qkv(*args)
+    assert (found.code, found.stderr.count("\n")) == (2, 1)
+    assert "A .html of maps holds one picture, these are 2" in found.stderr
+
+
+@in_chromium
+def test_nothing_in_a_text_runs(write, window) -> None:
+    window.open(write(text=ODD))
+    assert window.run("return window.hit === undefined")
+    assert window.run("return document.scripts.length") == 3
+    assert window.run("return document.images.length") == 0
+    words = "return [...document.querySelectorAll('#queries span')].map(s => s.textContent)"
+    shown = window.run(words)
+    assert {"<?", "script?", "שלום?", "مرحبا?", "😀?", "👩\u200d👩\u200d👧?"} <= set(shown)
+    assert window.log() == []
+
+
+@in_chromium
+def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
+    window.open(write("--head", "1"))
+    assert window.text("said") == "L0H1. Choose a word to see where it looks."
+    window.hover("query-1")
+    said = qkv("attend", TEXT, "-m", tiny_glove, "--head", "1", "--json").stdout
+    row = from_json(said).maps[0].pattern[1]
+    best = int(row.argmax())
+    expected = (
+        f"L0H1. \u2068mango\u2069 looks at \u2068{TEXT.split()[best]}\u2069 {number(row[best])}"
+    )
+    assert window.text("said").startswith(expected)
+    assert window.run("return document.querySelectorAll('#keys .shaded').length") == 11
+    window.hover("key-2")
+    assert "\u2068and\u2069 is looked at by" in window.text("said")
+    window.hover("model")
+    assert "Choose a word" in window.text("said")
+
+
+@in_chromium
+def test_a_click_pins_and_escape_lets_go(write, window) -> None:
+    window.open(write())
+    window.click("query-1")
+    window.hover("query-3")
+    assert "\u2068mango\u2069 looks at" in window.text("said")
+    assert window.run("return document.getElementById('query-1').classList.contains('pinned')")
+    window.press("Right")
+    assert window.text("said").startswith("L0H1. \u2068mango\u2069 looks at")
+    window.press("Escape")
+    assert "Choose a word" in window.text("said")
+
+
+@in_chromium
+def test_arrows_go_through_heads_and_layers(layers, window) -> None:
+    window.open(layers)
+    for key, name in [
+        *[("Right", "L0H1"), ("Down", "L1H1"), ("Down", "L2H1"), ("Down", "L2H1")],
+        *[("Left", "L2H0"), ("Left", "L1H3"), ("Up", "L0H3"), ("Up", "L0H3")],
+    ]:
+        window.press(key)
+        assert window.text("name") == name
+    checked = "return [...document.querySelectorAll('[aria-checked=true]')].map(b => b.ariaLabel)"
+    assert [label.strip() for label in window.run(checked)] == ["L0H3"]
+
+
+@in_chromium
+def test_words_by_keyboard(write, window) -> None:
+    window.open(write())
+    window.run("document.getElementById('queries').focus()")
+    active = "return document.getElementById('queries').getAttribute('aria-activedescendant')"
+    assert window.run(active) == "query-0"
+    window.press("Right", "Down")
+    assert window.run(active) == "query-2"
+    window.press("Enter", "Left")
+    assert window.run(active) == "query-1"
+    assert window.text("name") == "L0H0"  # the same keys, but not among the words
+    assert (
+        window.run("return getComputedStyle(document.getElementById('queries')).outlineStyle")
+        != "none"
+    )
+
+
+@in_chromium
+@pytest.mark.parametrize("background", ["light", "dark"])
+def test_cells_have_the_palette_s_colours(write, window, background) -> None:
+    page = write("--head", "1", "--palette", "magma")
+    window.prefer(prefers_color_scheme=background)
+    window.open(page)
+    _, [shown] = weights(page.read_text())
+    colours = Theme.paper("magma", background).colours(signed=False, n=127)
+    pixels = window.run(
+        "const c = document.getElementById('cells');"
+        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
+    cells = np.array(pixels).reshape(*shown.shape, 4)
+    top = np.nanmax(shown)
+    for (row, column), weight in np.ndenumerate(shown):
+        if np.isnan(weight):
+            assert cells[row, column, 3] == 0
+        else:
+            assert tuple(cells[row, column, :3]) == colours[round(weight / top * 126)]
+    window.prefer()
+
+
+@in_chromium
+def test_a_browser_that_cannot_unpack_says_so(write, window) -> None:
+    source = {"source": "delete window.DecompressionStream"}
+    added = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": source}
+    found = window.ask("POST", "/goog/cdp/execute", added)
+    try:
+        window.ask("POST", "/url", {"url": write().as_uri()})
+        assert "This browser cannot unpack the weights" in window.text("said")
+    finally:
+        removed = {"cmd": "Page.removeScriptToEvaluateOnNewDocument", "params": found}
+        window.ask("POST", "/goog/cdp/execute", removed)
+
+
+@in_chromium
+def test_a_long_text_stands_once(write, window) -> None:
+    window.open(write("--head", "1", text=" ".join(["the river bank"] * 30)))
+    assert window.run("return document.getElementById('keys').parentElement.hidden")
+    window.hover("query-4")
+    assert window.run("return document.querySelectorAll('#queries .shaded').length") == 89
