@@ -71,7 +71,7 @@ def yarn(
     if truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, d_rotary - 1)
-    ramp = (np.arange(d_rotary // 2) - low) / max(high - low, 0.001)
+    ramp = (np.arange(d_rotary // 2) - low) / (high - low or 0.001)
     stretched = np.clip(ramp, 0, 1)
     plain = default(d_rotary, theta)
     found: Array = plain / factor * stretched + plain * (1 - stretched)

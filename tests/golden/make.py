@@ -350,6 +350,20 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
         tr.LlamaModel,
         rope("yarn", factor=4.0, original_max_position_embeddings=16),
     ),
+    "llama-yarn-near": (
+        tr.LlamaConfig,
+        tr.LlamaModel,
+        rope(
+            "yarn",
+            factor=4.0,
+            original_max_position_embeddings=8,  # shorter than the slowest turn that is kept
+            beta_fast=16.0,
+            beta_slow=2.0,
+            truncate=False,
+            mscale=0.8,
+            mscale_all_dim=0.6,
+        ),
+    ),
     "llama-llama3": (
         tr.LlamaConfig,
         tr.LlamaModel,
