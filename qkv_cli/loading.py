@@ -23,7 +23,7 @@ from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.checkpoints import open_checkpoint, read_json
-from qkv_cli.formats.framed import TargetTokenizer, in_order
+from qkv_cli.formats.framed import Framed, TargetTokenizer, in_order
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 
@@ -131,7 +131,9 @@ class LoadedModel:
     ) -> Run:
         """An encoder-decoder: the encoder reads the source, the decoder is taught the text."""
         model = self.model
-        writes = source is None and block != "encoder" and self.rules is not None
+        language = self.target.alone(text) if source and isinstance(self.target, Framed) else None
+        untaught = source is None or language is not None
+        writes = untaught and block != "encoder" and self.rules is not None
         block = block or ("encoder" if source is None and not writes else "cross")
         if block == "self":
             raise UsageError(f"{self.info.name} has the blocks encoder, decoder and cross.")
@@ -146,7 +148,7 @@ class LoadedModel:
         read = self._tokens("text" if source is None else "source", source or text)
         said, written, fed = text, list[Token](), list[int]()
         if block != "encoder":
-            said, written, fed = self._written(None if writes else text, read)
+            said, written, fed = self._written(None if writes else text, read, language)
         stack = "encoder" if block == "encoder" else "decoder"
         ids = [token.id for token in read]
         layers = (
@@ -169,17 +171,22 @@ class LoadedModel:
         """
         return all(block.attn is None for block in self.model.stacks["decoder"].blocks)
 
-    def _written(self, text: str | None, read: list[Token]) -> tuple[str, list[Token], list[int]]:
+    def _written(
+        self, text: str | None, read: list[Token], language: int | None = None
+    ) -> tuple[str, list[Token], list[int]]:
         """What the decoder is to write: its text, a token for each row, and the ids it reads.
 
         Args:
             text: None for what the model itself would write.
+            language: In which it would, where that is named.
         """
         assert self.target is not None
         start = self.start
         if text is None:
             assert self.rules is not None
             rules = self.rules()
+            if language is not None and isinstance(self.target, Framed):
+                rules = self.target.in_language(rules, language)
             n_max = min(3 * len(read) + 10, (rules.max_length or len(read) * 4 + 12) - 1)
             ids = write(self.model, [token.id for token in read], rules, n_max)
             text, tokens = self.target.spelled(ids)

@@ -6,6 +6,7 @@ where a language is named, and with Marian other pieces.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,7 @@ _TEMPLATES = {
     "NllbTokenizer": Template(*_FIRST, "eng_Latn"),
     "M2M100Tokenizer": Template(*_FIRST, "en"),
 }
+_CODE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_[A-Z][A-Za-z]+")  # __de__, de_DE, deu_Latn
 _WRAPPED = ("mbart",)
 _CLASSES = {"mbart": "MBartTokenizer", "m2m_100": "M2M100Tokenizer"}  # where none is named
 # M2M-100's languages have the ids behind its vocabulary, in this order.
@@ -120,8 +122,16 @@ def _framed(
             tuple(_id(splitter, _content(tokens[part])) for part in side)
             for side in (template.before, template.behind)
         )
-        found.append(Framed(splitter, before, behind))
+        found.append(Framed(splitter, before, behind, _codes(splitter)))
     return found[0], found[1]
+
+
+def _codes(splitter: Spelled | PieceTokenizer) -> dict[str, int]:
+    """Of the languages that a tokenizer knows, by the tokens that stand for them."""
+    if isinstance(splitter, Spelled):
+        return {token: id for token, id in splitter.ids.items() if _CODE.fullmatch(token)}
+    added = splitter.inner.get_added_tokens_decoder().items()
+    return {token.content: id for id, token in added if _CODE.fullmatch(token.content)}
 
 
 def _id(splitter: Spelled | PieceTokenizer, token: str) -> int:

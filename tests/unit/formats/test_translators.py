@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qkv_cli.core.writing import write
+from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.framed import Framed
 from qkv_cli.formats.translators import first_read, open_tokenizers
 from qkv_cli.loading import load
 
@@ -47,6 +49,35 @@ def test_tokens_know_where_they_stand(case: str) -> None:
     text, tokens = decoder.spelled(ids)
     assert [token.id for token in tokens] == ids
     assert all(token.text == text[token.start : token.end] for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "usual"),
+    [
+        ("nllb", "fra_Latn", "eng_Latn"),
+        ("mbart", "ro_RO", "en_XX"),
+        ("mbart50", "ro_RO", "en_XX"),
+        ("m2m_100", "__fr__", "__en__"),
+    ],
+)
+def test_a_text_may_name_its_language(case: str, code: str, usual: str) -> None:
+    source, target = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
+    text = f" {code} the river"
+    plain, named = source.encode("the river"), source.encode(text)
+    renamed = [code if t.token == usual else t.token for t in plain]
+    assert [t.token for t in named] == renamed
+    assert [t.token for t in named if t.special].count(code) == 1
+    assert all(t.text == text[t.start : t.end] for t in named)
+    assert isinstance(target, Framed)
+    ids = target.codes
+    assert (target.alone(f"{code} "), target.alone(text), target.alone("xx")) == (
+        ids[code],
+        None,
+        None,
+    )
+    rules = target.in_language(Rules(2, (2,)), ids[code])
+    expected = Rules(ids[code], (2,)) if case == "mbart" else Rules(2, (2,), first=ids[code])
+    assert rules == expected
 
 
 def test_a_marian_folder_reads_its_code_and_writes(tmp_path: Path) -> None:
@@ -87,6 +118,7 @@ def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
     assert len(layers) == 3
     assert layers[0].cross is not None
     assert layers[0].cross.pattern.shape == (2, len(ids) + 1, len(run.keys))
+    assert loaded.read(">>fra<<", "the bank").text == ">>fra<<"  # no code alone: Marian's is read
     decoder = loaded.read("the bank", block="decoder")
     assert decoder.keys == decoder.queries
 
@@ -116,3 +148,28 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
         open_tokenizers(folder, "m2m_100")
     with pytest.raises(CheckpointError, match="decoder_start_token_id 99"):
         first_read({"decoder_start_token_id": 99}, 99)
+
+
+def test_it_writes_in_the_language_that_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "nllb"
+    shutil.copytree(GOLDEN / "checkpoints" / "m2m_100-writes", folder)
+    (folder / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": 1}))
+    words = ["<s>", "<pad>", "</s>", "<unk>", "eng_Latn", "deu_Latn", "the", "house", "Haus"]
+    words += [f"w{i}" for i in range(64 - len(words))]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.add_special_tokens(words[:6])
+    inner.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "NllbTokenizerFast", "src_lang": "eng_Latn"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+    loaded = load(folder)
+    own = loaded.read("deu_Latn", "the house")
+    assert [t.token for t in own.keys] == ["eng_Latn", "the", "house", "</s>"]
+    assert [t.token for t in own.queries[:2]] == ["</s>", "deu_Latn"]
+    assert (own.source, own.text.split()[0]) == ("the house", own.queries[2].text)
+    assert len({t.id for t in own.queries}) > 5
+    taught = loaded.read("deu_Latn Haus", "the house")
+    assert [t.token for t in taught.queries] == ["</s>", "deu_Latn", "Haus"]
+    german = loaded.read("Haus", "deu_Latn house")
+    assert [t.token for t in german.keys] == ["deu_Latn", "house", "</s>"]
