@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, parallel, softmax
+from qkv_cli.core.arrays import BLOCK, N_CORES, Array, share_out, softmax
 
-LARGE = 1 << 17  # scores of a layer from which threads are worth starting
 Weighting = Literal["softmax", "hard", "linear"]
 
 
@@ -92,23 +91,32 @@ def scaled_dot_product_attention(
     # Grouped-query attention: query head h reads key/value head h // group.
     group = n_heads // n_kv_heads
     k_per_q, v_per_q = (x if group == 1 else x.repeat(group, axis=0) for x in (k, v))
-    # [n_heads, n_query, n_key]
-    scores = np.ascontiguousarray(q * q.dtype.type(scale)) @ k_per_q.swapaxes(-1, -2)
-    if softcap is not None:
-        scores = softcap * np.tanh(scores / softcap)
-    if bias is not None:
-        scores += bias
-    weigh = WEIGHTINGS[weighting]
-    if scores.size > LARGE:
-        pattern: Array = np.empty_like(scores)
+    n_query, n_key, dtype = q.shape[1], k.shape[1], q.dtype
+    scores, pattern = (_positions_last(n_heads, n_query, n_key, dtype) for _ in range(2))
+    z = _positions_last(n_heads, n_query, v.shape[-1], dtype)
 
-        def weigh_head(head: int) -> None:
-            pattern[head] = weigh(scores[head])
+    def attend(heads: slice) -> None:
+        found = scores[heads]
+        np.matmul(q[heads] * dtype.type(scale), k_per_q[heads].swapaxes(-1, -2), out=found)
+        if softcap is not None:
+            found /= softcap
+            np.tanh(found, out=found)
+            found *= softcap
+        if bias is not None:
+            found += bias if len(bias) == 1 else bias[heads]
+        pattern[heads] = WEIGHTINGS[weighting](found)
+        np.matmul(pattern[heads], v_per_q[heads], out=z[heads])
 
-        parallel(weigh_head, range(n_heads))
-    else:
-        pattern = weigh(scores)
-    return AttentionTrace(q, k, v, bias, scores, pattern, z=pattern @ v_per_q)
+    n_parts = max(N_CORES, scores.size // BLOCK)
+    share_out(attend, n_heads, n_parts, scores.size * (q.shape[-1] + v.shape[-1]))
+    return AttentionTrace(q, k, v, bias, scores, pattern, z)
+
+
+def _positions_last(n_heads: int, n_query: int, width: int, dtype: np.dtype[Any]) -> Array:
+    """Room for [n_heads, n_query, width], queries beside each other in memory: sums over a row
+    are then sums of vectors.
+    """
+    return np.empty((n_heads, width, n_query), dtype).swapaxes(-1, -2)
 
 
 def split_heads(x: Array, d_head: int) -> Array:

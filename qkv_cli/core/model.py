@@ -8,12 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Activation, Array, Stored, float32, relu, sigmoid, softmax
+from qkv_cli.core.arrays import (
+    BLOCK,
+    N_CORES,
+    Activation,
+    Array,
+    Stored,
+    float32,
+    parts,
+    relu,
+    share_out,
+    sigmoid,
+    softmax,
+)
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -41,11 +54,26 @@ class Linear:
     W: Array  # [d_in, d_out]
     b: Array | None  # [d_out]
 
-    def __call__(self, x: Array) -> Array:
-        y: Array = x @ self.W
-        if self.b is not None:
-            y += self.b
-        return y
+    def __call__(self, x: Array, then: Activation | None = None) -> Array:
+        """[n_pos, d_in] -> [n_pos, d_out], or what `then` makes of it.
+
+        It is (W.T x.T).T, so that torch's weights are read as they lie in the file. Positions
+        come to lie side by side in memory, and stay so in what is made of them.
+        """
+        (d_in, d_out), n_pos = self.W.shape, len(x)
+        out = np.empty((d_out, n_pos), np.result_type(x, self.W))
+
+        def part(rows: slice) -> None:
+            y = out[rows]
+            np.matmul(self.W.T[rows], x.T, out=y)
+            if self.b is not None:
+                y += self.b[rows, None]
+            if then is not None:
+                for some in parts(len(y), y.size // BLOCK):
+                    y[some] = then(y[some])
+
+        share_out(part, d_out, N_CORES, n_pos * d_in * d_out)
+        return out.T
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +89,7 @@ class Norm:
         if self.centred:
             x = x - x.mean(axis=-1, keepdims=True)
         square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
-        y: Array = x / np.sqrt(square + x.dtype.type(self.eps))
+        y: Array = x * (1 / np.sqrt(square + x.dtype.type(self.eps)))
         if self.w is not None:
             y *= self.w
         if self.b is not None:
@@ -195,7 +223,10 @@ class MLP:
     gate: Linear | None = None
 
     def __call__(self, x: Array) -> Array:
-        hidden = self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
+        if self.gate is None:
+            return self.down(self.up(x, self.act))
+        hidden = self.gate(x, self.act)
+        hidden *= self.up(x)
         return self.down(hidden)
 
 
@@ -241,7 +272,7 @@ class Norms:
     convolved: Norm | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Buckets:
     """A bias for each bucket of distances, see `bucket_bias`."""
 
@@ -331,7 +362,10 @@ class Stack:
             parts.append(causal_bias(n, window if self.causal else None))
         if window is not None and not self.causal:
             parts.append(local_bias(n, window))
-        return sum(parts[1:], start=parts[0]) if parts else None
+        if not parts:
+            return None
+        total = sum(parts[1:], start=parts[0])
+        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(-1, -2)  # as scores lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,9 +489,11 @@ class Model:
         causal: bool = False,
     ) -> Iterator[LayerTrace]:
         stack = self.stacks[name]
-        resid = self._embed(name, tokens, types)
+        resid = np.asfortranarray(self._embed(name, tokens, types))  # as `Linear` leaves it
+        # Layers of one kind share a bias; some models have two kinds in turn.
+        bias_of = lru_cache(2)(partial(stack.bias, len(tokens), causal=causal))
         for index, block in enumerate(stack.blocks):
-            bias = stack.bias(len(tokens), block.window, block.buckets, causal=causal)
+            bias = bias_of(block.window, block.buckets)
             yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
             resid = layer.resid_post
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from qkv_cli.core.arrays import Array, softmax
+from qkv_cli.core import arrays as core_arrays
+from qkv_cli.core import attention as core_attention
+from qkv_cli.core import model as core_model
+from qkv_cli.core.arrays import Array, gelu, softmax
 from qkv_cli.core.attention import (
     Weighting,
     hard,
@@ -246,3 +249,41 @@ def test_an_embedding_undoes_the_scale_of_a_row_and_centres() -> None:
     got = embed([1, 0, 1])
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, [[0, 1.5], [4, -9], [0, 1.5]], atol=1e-6)
+
+
+# speed
+
+
+def test_gelu_is_x_times_the_normal_distribution_s_share_below_it() -> None:
+    x = np.linspace(-30, 30, 4001, dtype=np.float32)
+    wanted = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()]
+    np.testing.assert_allclose(gelu(x), wanted, rtol=2.5e-7, atol=1.5e-7)
+
+
+@pytest.mark.parametrize("n_cores", [1, 3])
+def test_work_that_is_shared_out_is_the_same_work(
+    monkeypatch: pytest.MonkeyPatch, n_cores: int
+) -> None:
+    rng = np.random.default_rng(0)
+    x, W, b = (rng.normal(size=shape).astype(np.float32) for shape in ((7, 10), (10, 11), (11,)))
+    q, k, v = (rng.normal(size=(5, 7, 4)).astype(np.float32) for _ in "qkv")
+    bias = np.where(rng.random((5, 7, 7)) < 0.3, -INF, 0).astype(np.float32)
+    one = Linear(W, b)(x, np.tanh)
+    trace = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
+    monkeypatch.setattr(core_arrays, "WORTH_SHARING", 0)
+    for module in (core_attention, core_model):
+        monkeypatch.setattr(module, "N_CORES", n_cores)
+        monkeypatch.setattr(module, "BLOCK", 14)
+    np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)
+    shared = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
+    for name in ("scores", "pattern", "z"):
+        np.testing.assert_allclose(getattr(shared, name), getattr(trace, name), atol=1e-6)
+
+
+def test_what_goes_wrong_on_another_core_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(item: int) -> None:
+        if item == 7:
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match="7"):
+        core_arrays.parallel(run, range(50))
