@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import Unigram
 
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.checkpoints import read_json
+from qkv_cli.formats.rebuilt import rebuilt
 
-FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class PieceTokenizer:
             if (folder / FILE).is_file():
                 inner = Tokenizer.from_file(str(folder / FILE))
             else:
-                inner = _built(folder, kind)
+                inner = rebuilt(folder, kind)
         except CheckpointError:
             raise
         except Exception as error:
@@ -122,56 +121,3 @@ class PieceTokenizer:
 def _blanks(text: str) -> int:
     stripped = text.lstrip()
     return len(text) - len(stripped) if stripped else 0
-
-
-def _built(folder: Path, kind: str) -> Tokenizer:
-    """A tokenizer from the files that were there before tokenizer.json."""
-    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    if (folder / "vocab.txt").is_file() and kind in ("bert", "distilbert", "electra"):
-        return _word_pieces(folder / "vocab.txt", settings)
-    if (folder / "merges.txt").is_file() and kind in ("gpt2", "roberta"):
-        return _byte_pairs(folder, kind, settings)
-    raise CheckpointError(
-        f"{folder} has no {FILE}, and for {kind} none can be built from what is there: "
-        "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one."
-    )
-
-
-def _word_pieces(vocabulary: Path, settings: dict[str, Any]) -> Tokenizer:
-    from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    found = BertWordPieceTokenizer(
-        str(vocabulary),
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )._tokenizer
-    assert isinstance(found, Tokenizer)
-    cls, sep = settings.get("cls_token", "[CLS]"), settings.get("sep_token", "[SEP]")
-    found.post_processor = TemplateProcessing(
-        single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {sep} $B:1 {sep}:1",
-        special_tokens=[(token, found.token_to_id(token)) for token in (cls, sep)],
-    )
-    return found
-
-
-def _byte_pairs(folder: Path, kind: str, settings: dict[str, Any]) -> Tokenizer:
-    from tokenizers import ByteLevelBPETokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    spaced = settings.get("add_prefix_space", False)
-    found = ByteLevelBPETokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), add_prefix_space=spaced
-    )._tokenizer
-    assert isinstance(found, Tokenizer)
-    if kind == "roberta":
-        found.add_special_tokens(["<s>", "</s>"])
-        ids = [found.token_to_id(token) for token in ("</s>", "<s>")]
-        found.post_processor = TemplateProcessing(
-            single="<s> $A </s>",
-            pair="<s> $A </s> </s> $B </s>",
-            special_tokens=[("</s>", ids[0]), ("<s>", ids[1])],
-        )
-    return found

@@ -101,7 +101,43 @@ class SentencePieces:
         return found
 
 
-def _read(data: bytes) -> SentencePieces:
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a model file holds: its pieces in order, and its settings by their numbers."""
+
+    pieces: list[str]
+    scores: list[float]
+    kinds: list[int]
+    trainer: dict[int, int | bytes]
+    rules: dict[int, int | bytes]  # of writing
+
+    @property
+    def merges(self) -> bool:
+        """Whether it splits by merging pairs, not by the likeliest pieces."""
+        return self.trainer.get(3, 1) == 2
+
+    @property
+    def charsmap(self) -> bytes:
+        return _bytes(self.rules.get(2, b""))
+
+    @classmethod
+    def open(cls, path: Path) -> Contents:
+        """Read a model file.
+
+        Raises:
+            CheckpointError: It cannot be read, or splits in a way that is not implemented.
+        """
+        try:
+            return _contents(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        except (LookupError, ValueError, struct.error) as error:
+            raise CheckpointError(
+                f"{path} is no SentencePiece model, or is cut short: {error}."
+            ) from error
+
+
+def _contents(data: bytes) -> Contents:
     pieces, scores, kinds = list[str](), list[float](), list[int]()
     trainer, rules = dict[int, int | bytes](), dict[int, int | bytes]()
     for field, value in _fields(data):
@@ -119,12 +155,18 @@ def _read(data: bytes) -> SentencePieces:
     kind = _int(trainer.get(3, 1))
     if kind not in _SPLITS:
         raise ValueError(f"it splits by {_KINDS.get(kind, kind)}, which is not implemented")
-    lexicon = _lexicon(pieces, scores, kinds)
+    return Contents(pieces, scores, kinds, trainer, rules)
+
+
+def _read(data: bytes) -> SentencePieces:
+    found = _contents(data)
+    pieces, kinds, trainer, rules = found.pieces, found.kinds, found.trainer, found.rules
+    lexicon = _lexicon(pieces, found.scores, kinds)
     return SentencePieces(
         pieces=tuple(pieces),
         ids={p: i for i, p in enumerate(pieces) if kinds[i] != CONTROL},
         normaliser=Normaliser(
-            Charsmap.of(_bytes(rules.get(2, b""))),
+            Charsmap.of(found.charsmap),
             dummy_blank=bool(rules.get(3, 1)),
             blank_behind=bool(trainer.get(24, 0)),
             single_blanks=bool(rules.get(4, 1)),
@@ -132,7 +174,7 @@ def _read(data: bytes) -> SentencePieces:
             whole=lexicon.whole,
         ),
         lexicon=lexicon,
-        splits=_SPLITS[kind],
+        splits=_SPLITS[_int(trainer.get(3, 1))],
         unknown=kinds.index(UNKNOWN),
         bytewise=bool(trainer.get(35, 0)),
     )

@@ -18,7 +18,8 @@ from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
 from qkv_cli.formats.framed import Framed, TargetTokenizer
-from qkv_cli.formats.pieces import SETTINGS, PieceTokenizer
+from qkv_cli.formats.pieces import PieceTokenizer
+from qkv_cli.formats.rebuilt import SETTINGS
 from qkv_cli.formats.sentencepiece import SentencePieces
 from qkv_cli.formats.spelled import Spelled
 
