@@ -37,7 +37,9 @@ def main() -> None:
         more = with_grid - without
         kept &= more <= LIMIT
         print(f"qkv grid -m minilm ({words} words): {with_grid:.2f} s, {more:.2f} s of it for the")
-        print(f"  picture and its marks (at most {LIMIT} s): {'kept' if more <= LIMIT else 'MISSED'}")
+        print(
+            f"  picture and its marks (at most {LIMIT} s): {'kept' if more <= LIMIT else 'MISSED'}"
+        )
     if not kept:
         raise SystemExit(1)
 

@@ -30,6 +30,7 @@ def focus(
     ] = None,
     file: options.FileOption = None,
     source: options.SourceOption = None,
+    pair: options.PairOption = None,
     model: options.ModelOption = "glove",
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
@@ -66,6 +67,7 @@ def focus(
         raise UsageError("--query WORD (where it looks) or --key WORD (who looks at it): one.")
     look = Look(color, palette, background, width)
     second = None if source is None else checked(source, "The source")
+    other = None if pair is None else checked(pair, "The second sentence")
     one = read_text(text, file)
 
     from qkv_cli.commands.maps import Reading, head_maps
@@ -75,7 +77,7 @@ def focus(
     from qkv_cli.store.catalogue import find
 
     loaded = load(find(model), random_heads=random_heads)
-    reading = Reading(second, weighting, causal, block, hide, words)
+    reading = Reading(second, weighting, causal, block, hide, words, pair=other)
     maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
     found = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":

@@ -22,6 +22,7 @@ def grid(
     file: options.FileOption = None,
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
+    pair: options.PairOption = None,
     model: options.ModelOption = "glove",
     layer: options.AllLayersOption = None,
     head: options.HeadOption = None,
@@ -78,7 +79,8 @@ def grid(
 
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
-    reading = Reading(second, weighting, causal, block, hide, words, window)
+    other = None if pair is None else checked(pair, "The second sentence")
+    reading = Reading(second, weighting, causal, block, hide, words, window, other)
     layers, heads = layer or ([] if head else ["all"]), head or []
     # Labels are about shares of a whole.
     n_shuffles = 0 if weighting == "linear" else shuffles
@@ -86,7 +88,7 @@ def grid(
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
         # What a model wrote itself stays as it is while the words change places.
         reader = Reader(loaded, replace(reading, source=maps.source), layers, heads)
-        found = marks(maps.text, reader, n_shuffles)
+        found = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
         return Thumbnails(maps, theme, found, n_shuffles)
 
     results = (head_maps(loaded, one, reading, layers=layers, heads=heads) for one in texts)

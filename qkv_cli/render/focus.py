@@ -44,7 +44,7 @@ class FocusPicture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         f, width = self.f, options.max_width
-        yield from header(replace(f.maps, source=None), width)
+        yield from header(replace(f.maps, source=None, pair=None), width)
         yield Text()
         if f.maps.source is not None:
             own = ("queries", f.maps.text), ("keys", f.maps.source)

@@ -88,7 +88,11 @@ def _words(
 
 def _apart(before: Token, token: Token) -> bool:
     """Whether there is a blank between two tokens, which some tokenizers make part of one."""
-    if before.special or token.special or token.start > before.end:
+    if before.special or token.special:
+        return True
+    if (before.start, before.end) == (token.start, token.end):
+        return False
+    if token.start != before.end:  # of a second text, it may be smaller
         return True
     return before.text[-1:].isspace() or token.text[:1].isspace()
 

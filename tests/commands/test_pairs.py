@@ -100,3 +100,22 @@ def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None
     path.write_text(json.dumps(document))
     found = qkv("render", path)
     assert (found.code, "queries[3].segment is 2" in found.stderr) == (1, True)
+
+
+def test_a_word_of_either_sentence_is_followed(bert: Path, qkv: Qkv) -> None:
+    args = ["focus", "-m", bert, "the river", "--pair", "money was"]
+    found = json.loads(qkv(*args, "--query", "money", "--json").stdout)
+    written = json.loads(
+        qkv("attend", "-m", bert, "the river", "--pair", "money was", "--json").stdout
+    )
+    at = [t["text"] for t in written["queries"]].index("money")
+    assert (found["i"], found["pair"]) == (at, "money was")
+    assert found["heads"][0]["weights"] == written["maps"][0]["pattern"][at]
+    assert "[SEP] [money] was [SEP]" in qkv(*args, "--query", "money").stdout
+    assert "the river [money] was" in qkv(*args, "--query", "money", "--hide-special").stdout
+
+
+def test_a_grid_of_both(bert: Path, qkv: Qkv) -> None:
+    args = ["-m", bert, "the river", "--pair", "money was", "--layer", "all", "--json"]
+    assert qkv("grid", *args).stdout == qkv("attend", *args).stdout
+    assert "second text: money was" in qkv("grid", *args[:-1]).stdout
