@@ -21,7 +21,7 @@ from qkv_cli.render.cells import aligned
 from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
-from qkv_cli.render.plate import Bars, Maps, Plate, maps_part
+from qkv_cli.render.plate import Bars, Part, Plate, maps_part
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
@@ -63,7 +63,7 @@ class ComparePicture:
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
         both, difference = self._both(), self._difference()
-        parts: list[Maps | Bars] = [maps_part(both, values=self.values)]
+        parts: list[Part] = [maps_part(both, values=self.values)]
         parts += [] if difference is None else [maps_part(difference, values=self.values)]
         what, rows = _divergences(self.c)
         parts += [Bars(what, rows, 1.0)] if rows else []

@@ -19,6 +19,7 @@ from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import header, label_line, text_line
 from qkv_cli.render.legend import bar as scale
+from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
 from qkv_cli.render.sentence import shaded
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
@@ -61,6 +62,23 @@ class FocusPicture:
             yield scale(self.theme.pixels(signed=signed), most, width, signed=signed)
         if notes := list(self._notes(most)):
             yield from flowing(notes, width, _DIM)
+
+    def plate(self) -> Plate:
+        """The same for paper; a browser gets the maps, with the word pinned."""
+        f = self.f
+        whole = attention_plate(f.maps)
+        names = told_apart(f.others, LONGEST_WORD)
+        most, largest = _largest(f.mean), _largest(f.weights)
+        marked = f.at if f.maps.source is None else None
+        parts: list[Part] = [Sentence(self._title(10_000).plain, f.others, f.mean, most, marked)]
+        for m, weights in zip(f.maps.maps, f.weights, strict=True):
+            found = strongest(weights, self.top)
+            rows = [(names[at], float(weights[at])) for at in found.places]
+            rest = (_rest(found), found.rest) if found.n_rest and rows else None
+            parts.append(Bars(label_line(m.name), rows, largest, rest))
+        said = [*whole.said, *self._notes(most)]
+        [behind] = [part for part in whole.parts if isinstance(part, Maps)]
+        return replace(whole, said=said, parts=parts, behind=behind, pinned=(f.side, f.at))
 
     def _title(self, width: int) -> Text:
         f = self.f

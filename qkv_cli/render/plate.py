@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
@@ -60,6 +62,31 @@ class Bars:
     title: str
     rows: Sequence[tuple[str, float]]
     top: float  # what the longest bar stands for
+    rest: tuple[str, float] | None = None  # what is left, and has no bar
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text whose words have weights.
+
+    Attributes:
+        weights: [n_token], nan where there is none.
+        top: The weight that the last colour stands for.
+        marked: The token that the weights are about.
+    """
+
+    title: str
+    tokens: Sequence[Token]
+    weights: Array
+    top: float
+    marked: int | None = None
+
+    @property
+    def signed(self) -> bool:
+        return bool(np.nanmin(self.weights, initial=0) < 0)
+
+
+Part = Maps | Bars | Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +97,17 @@ class Plate:
         title: What it is called where one line is all there is.
         name: What the caption begins with: the model.
         said: The rest of the caption, a thought each.
-        parts: From top to bottom.
+        parts: In the order in which they are read.
+        behind: The maps that a browser shows in their place.
+        pinned: The word that it begins with: query or key, and where it stands.
     """
 
     title: str
     name: str
     said: Sequence[str]
-    parts: Sequence[Maps | Bars]
+    parts: Sequence[Part]
+    behind: Maps | None = None
+    pinned: tuple[Literal["query", "key"], int] | None = None
 
 
 @runtime_checkable

@@ -78,7 +78,7 @@ def _words(
         shown = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
         yield _Word(
             f"[{shown}]" if at == marked else shown,
-            before is None or _apart(before, token),
+            before is None or apart(before, token),
             level[at],
             token.special,
             at == marked,
@@ -86,7 +86,7 @@ def _words(
         before = token
 
 
-def _apart(before: Token, token: Token) -> bool:
+def apart(before: Token, token: Token) -> bool:
     """Whether there is a blank between two tokens, which some tokenizers make part of one."""
     if before.special or token.special:
         return True

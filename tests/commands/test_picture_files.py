@@ -103,17 +103,51 @@ def test_a_long_text_is_thinned_and_says_so(draw) -> None:
     [
         ("explain", ["--query", "apple", "--key", "fruits"]),
         ("heads", ["--shuffles", "0"]),
+        ("grid", []),
+        ("focus", ["--query", "apple"]),
         ("compare", ["L0H0", "L0H1"]),
         ("compare", ["--nearest", "L0H0"]),
     ],
 )
-@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
 def test_from_every_command_that_draws(draw, command, args, name) -> None:
     data = draw(name, *args, command=command)
     if name == "a.svg":
         shown = " ".join(texts(data))
         assert "tiny" in shown
         assert "L0H0" in shown or command == "explain"
+
+
+def test_focus_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+    args = ["--query", "apple", "--top", "4"]
+    said = qkv("focus", TEXT, "-m", tiny_glove, *args, "--width", 36).stdout  # one head a line
+    bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", said, re.MULTILINE)
+    assert len(bars) == 4 * 5
+    shown = texts(draw("a.svg", *args, command="focus"))
+    assert shown[0] == "apple looks at"
+    assert shown[1:13] == TEXT.split()
+    start = shown.index("L0H0")
+    drawn = [t for t in shown[start : shown.index("tiny")] if not re.fullmatch(r"L0H\d", t)]
+    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == bars
+
+
+def test_compare_says_how_much_it_differs(draw, qkv, tiny_glove) -> None:
+    said = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
+    shown = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
+    caption = " ".join(shown[shown.index("tiny") :])
+    [figures] = re.findall(r"Jensen-Shannon.*Pearson \S+", said)
+    for figure in figures.split(" · "):
+        assert f"{figure[0].upper()}{figure[1:]}." in caption
+    title = "divergence of each query, bits"
+    rows = re.findall(r"^  (\S+) +(\S+)", said.partition(title)[2], re.MULTILINE)
+    drawn = shown[shown.index(title) + 1 : shown.index("tiny")]
+    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == rows
+    assert len(rows) == 12
+
+
+def test_grid_names_layers_and_heads(draw) -> None:
+    shown = texts(draw("a.svg", "--shuffles", 0, command="grid"))
+    assert [t for t in shown if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
 
 
 def test_a_page_of_text_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:

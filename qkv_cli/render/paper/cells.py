@@ -9,7 +9,8 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Pixels, Words
-from qkv_cli.render.plate import Maps
+from qkv_cli.render.paper.fonts import text_width
+from qkv_cli.render.plate import Maps, Sentence
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import MASKED, Levels, levels, number
 
@@ -40,7 +41,7 @@ def cells(
 
 
 def colour_bar(
-    drawing: Drawing, part: Maps, colours: Sequence[Rgb], theme: Theme, x: float
+    drawing: Drawing, part: Maps | Sentence, colours: Sequence[Rgb], theme: Theme, x: float
 ) -> None:
     """The colours from least to most, with the weights they stand for."""
     inks, font = INKS[theme.background], Font(7)
@@ -54,5 +55,7 @@ def colour_bar(
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
     drawing.add(Words(x + width + 4, y + 6, number(part.top), font, inks.dim))
     said = "difference" if part.signed else "weight"
-    drawing.add(Words(x + width + 26, y + 6, said, Font(7, italic=True), inks.dim))
+    unit, at = Font(7, italic=True), x + width + 26
+    drawing.add(Words(at, y + 6, said, unit, inks.dim))
+    drawing.width = max(drawing.width, at + text_width(said, unit))
     drawing.height = y + height + 8

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qkv_cli.render.paper.bars import draw_bars
+from qkv_cli.render.paper.bars import draw_bars, widest_name
 from qkv_cli.render.paper.drawing import INKS, Drawing, Font, Words
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import draw_maps
+from qkv_cli.render.paper.sentence import draw_sentence
 from qkv_cli.render.paper.thumbnails import draw_thumbnails
-from qkv_cli.render.plate import Bars, Maps, Plate
+from qkv_cli.render.plate import Bars, Maps, Plate, Sentence
 from qkv_cli.render.theme import Theme
 
 MARGIN = 12.0
@@ -23,19 +24,24 @@ def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
     drawing = Drawing(0)
     notes: list[str] = []
     alone = sum(isinstance(part, Maps) for part in plate.parts) == 1
+    wide = widest_name(plate.parts)
     x = y = 0.0
     for part in plate.parts:
         made = Drawing(0, MARGIN)
         if isinstance(part, Bars):
-            draw_bars(made, part, theme)
+            draw_bars(made, part, theme, wide)
+        elif isinstance(part, Sentence):
+            draw_sentence(made, part, theme, room)
         elif part.small:
             notes += [*part.notes, *draw_thumbnails(made, part, theme, room)]
         else:
             notes += [*part.notes, *draw_maps(made, part, theme, room, alone=alone)]
         if x and x + made.width > room:
-            x, y = 0.0, drawing.height + BETWEEN
+            x, y = 0.0, drawing.height
         drawing.place(made, x, y)
         x += made.width + BETWEEN
+        if isinstance(part, Sentence):  # it has its lines for itself
+            x, y = 0.0, drawing.height
     drawing.width = max(drawing.width, NARROWEST) + MARGIN
     said = [*plate.said, *dict.fromkeys(notes)]
     _caption(drawing, plate.name, said, theme)

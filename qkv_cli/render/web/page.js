@@ -10,7 +10,7 @@ const TOLD = 5; // links that are told
 const LABELLED = 48; // words up to which the map names its rows and columns
 
 // What is looked at: a map, and a row (query) or a column (key), which may be pinned.
-const state = { map: data.start.map, side: null, at: null, pinned: false };
+const state = { map: 0, ...data.start };
 let one = false; // a long text that looks at itself stands once
 let bytes; // [n_map, n_query, n_key], each weight in steps of its map
 let tables; // a colour for each of 255 steps, as bytes, for maps of either kind
@@ -337,7 +337,6 @@ function choose(map) {
     button?.setAttribute("aria-checked", String(at === map));
     if (button) button.tabIndex = at === map ? 0 : -1;
   });
-  byId(`map-${map}`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
   paint(byId("cells"), map, 1);
   paintBar();
   shade();
@@ -361,6 +360,7 @@ function moveAmongHeads(event) {
   if (to === null) return undefined;
   event.preventDefault();
   choose(Math.min(data.maps.length - 1, Math.max(0, to)));
+  byId(`map-${state.map}`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (document.activeElement?.closest("#thumbnails")) byId(`map-${state.map}`).focus();
   return undefined;
 }
@@ -413,7 +413,6 @@ async function start() {
   makeTokens(byId("keys"), data.keys, "key");
   makeAxes();
   makeThumbnails();
-  Object.assign(state, data.start.query === null ? {} : { side: "query", at: data.start.query, pinned: true });
   repaint();
   const cells = byId("cells");
   cells.addEventListener("pointermove", (event) => {

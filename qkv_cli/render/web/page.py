@@ -36,6 +36,8 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         background: light, dark, or auto: what the reader's browser prefers.
     """
     parts = [part for part in plate.parts if isinstance(part, Maps)]
+    parts = [plate.behind] if plate.behind is not None else parts
+    side, at = plate.pinned or (None, None)
     first = parts[0]
     panels = [(part, panel) for part in parts for panel in part.panels]
     steps = [in_steps(panel.weights, signed=part.signed) for part, panel in panels]
@@ -65,7 +67,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
             for name, theme in themes.items()
         },
         "theme": background,
-        "start": {"map": 0, "query": None},
+        "start": {"side": side, "at": at, "pinned": side is not None},
     }
     weights = zlib.compress(b"".join(found.tobytes() for found, _, _ in steps), 6)
     return filled(

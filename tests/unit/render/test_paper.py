@@ -1,0 +1,167 @@
+"""What stands on paper, and where: colours, lengths and labels against plain arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.paper.bars import LONGEST, draw_bars, widest_name
+from qkv_cli.render.paper.cells import COLOURS, cells, in_levels
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Pixels, Words
+from qkv_cli.render.paper.maps import draw_maps, measures
+from qkv_cli.render.paper.page import drawn
+from qkv_cli.render.paper.thumbnails import draw_thumbnails
+from qkv_cli.render.plate import Bars, Maps, Panel, Plate, attention_plate
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.words import spelled
+from qkv_cli.views import HeadMap, HeadMaps
+
+LIGHT = Theme.paper("viridis", "light")
+NAN = float("nan")
+
+
+def tokens(n: int) -> list[Token]:
+    return [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)]
+
+
+def part(weights: np.ndarray, **kwargs: object) -> Maps:
+    n_query, n_key = weights.shape
+    return Maps(tokens(n_query), tokens(n_key), [Panel("L0H0", 0, 0, weights)], **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shapes", [True, False])
+def test_each_cell_has_the_colour_of_its_weight(shapes: bool) -> None:
+    weights = np.array([[NAN, 0.25, 0.75], [0.0, NAN, 0.5]])
+    maps = part(weights)
+    colours = LIGHT.colours(signed=False, n=COLOURS)
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    for item in cells(in_levels(weights, maps), colours, 10, 100, 50, shapes=shapes):
+        if isinstance(item, Pixels):
+            assert item.box == (100, 50, 30, 20)
+            for (row, column), alpha in np.ndenumerate(item.colours[..., 3]):
+                if alpha:
+                    found[row, column] = tuple(item.colours[row, column, :3].tolist())
+        else:
+            for x, y, width, height in item.boxes:
+                assert width == height == 9.5  # a hair apart
+                found[int((y - 50) // 10), int((x - 100) // 10)] = item.ink
+    expected = {
+        (row, column): colours[round(float(w) / 0.75 * 254)]
+        for (row, column), w in np.ndenumerate(weights)
+        if not np.isnan(w)
+    }
+    assert found == expected
+
+
+def test_signed_weights_have_zero_in_the_middle() -> None:
+    weights = np.array([[-1.0, 0.0, 0.5]])
+    assert in_levels(weights, part(weights)).tolist() == [[0, 127, 191]]  # 127 + 63.5, to even
+    colours = LIGHT.colours(signed=True, n=COLOURS)
+    assert len(colours) == COLOURS
+    assert colours[127] == LIGHT.colours(signed=False, n=3)[0]  # the ground
+
+
+def test_bars_are_as_long_as_their_amounts() -> None:
+    bars = Bars("t", [("a", 0.5), ("bb", -0.25)], 2.0, ("3 more", 0.1))
+    drawing = Drawing(0)
+    draw_bars(drawing, bars, LIGHT, widest_name([bars]))
+    long = [item.boxes[0][2] for item in drawing.items if isinstance(item, Boxes)]
+    assert long == [LONGEST, LONGEST / 4, LONGEST, LONGEST / 8]
+    said = [item.text for item in drawing.items if isinstance(item, Words)]
+    assert said == ["t", "a", ".50", "bb", "-.25", "3 more", ".10"]
+
+
+def test_words_stand_at_their_rows_and_columns() -> None:
+    maps = part(np.ones((3, 4)))
+    drawing = Drawing(0, 20)
+    assert list(draw_maps(drawing, maps, LIGHT, 900, alone=True)) == []
+    m = measures(maps, 900, large=True)
+    labels = [i for i in drawing.items if isinstance(i, Words) and i.text.startswith("w")]
+    rows = [i for i in labels if not i.angle][:3]
+    columns = [i for i in labels if i.angle]
+    assert [i.text for i in columns] == ["w0", "w1", "w2", "w3"]
+    assert np.allclose(np.diff([i.y for i in rows]), m.cell)
+    assert np.allclose(np.diff([i.x for i in columns]), m.cell)
+
+
+def test_values_are_written_where_there_is_room() -> None:
+    drawing = Drawing(0)
+    notes = list(
+        draw_maps(drawing, part(np.full((2, 2), 0.5), values=True), LIGHT, 900, alone=True)
+    )
+    assert [i.text for i in drawing.items if isinstance(i, Words)].count(".50") == 4 + 1  # the bar
+    assert notes == []
+    long = part(np.full((2, 99), 0.5), values=True)
+    notes = list(draw_maps(Drawing(0), long, LIGHT, 900, alone=True))
+    assert "the numbers do not fit into so many cells" in notes
+
+
+@pytest.mark.parametrize(("n", "every"), [(40, 1), (120, 1), (512, 4)])
+def test_which_tokens_are_named(n: int, every: int) -> None:
+    m = measures(part(np.ones((n, n))), 900, large=True)
+    assert m.every == every
+    assert m.every * m.cell >= m.label.size  # labels do not overlap
+    assert m.cell * n <= 1151
+
+
+def test_thumbnails_are_pooled_and_say_so() -> None:
+    weights = np.zeros((130, 130))
+    weights[2, 5] = 1.0
+    maps = part(weights, small=True)
+    drawing = Drawing(0)
+    notes = list(draw_thumbnails(drawing, maps, LIGHT, 900))
+    assert "each cell is the largest of 3x3 weights" in notes
+    colours = LIGHT.colours(signed=False, n=COLOURS)
+    strong = [i for i in drawing.items if isinstance(i, Boxes) and i.ink == colours[-1]]
+    assert len(strong[0].boxes) == 1
+
+
+def test_parts_stand_beside_each_other_where_they_fit() -> None:
+    parts = [part(np.ones((4, 4))), part(np.ones((4, 4)))]
+    plate = Plate("t", "tiny", ["L0H0"], parts)
+    wide, narrow = drawn(plate, LIGHT, 900), drawn(plate, LIGHT, 200)
+    assert wide.width > narrow.width
+    assert wide.height < narrow.height
+    for drawing in (wide, narrow):
+        for item in drawing.items:
+            if isinstance(item, Boxes):
+                for x, y, width, height in item.boxes:
+                    assert 0 <= x <= x + width <= drawing.width
+                    assert 0 <= y <= y + height <= drawing.height
+
+
+def test_a_row_of_which_nothing_can_be_seen() -> None:
+    info = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
+    m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), np.full((1, 1), -np.inf))
+    maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
+    drawing = drawn(attention_plate(maps), LIGHT, 900)
+    caption = " ".join(i.text for i in drawing.items if isinstance(i, Words))
+    assert "There is no weight to show." in caption
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u0301e\u0301", "a\u0301e\u0301"),
+        ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
+        ("\u202ea", "\\u202ea"),
+        ("a\nb", "a␊b"),
+        (" a", "·a"),
+        ("\ufe0f", "\\ufe0f"),
+        ("x" * 30, "x" * 19 + "…"),
+    ],
+)
+def test_text_is_as_it_was_written_but_for_what_acts(text: str, shown: str) -> None:
+    assert spelled(Token(0, text, text, 0, 0, 1), 20) == shown
+
+
+def test_the_colours_of_words_can_be_read() -> None:
+    from qkv_cli.render.colour import luminance
+
+    for inks in INKS.values():
+        ground = luminance(inks.ground) + 0.05
+        for ink in (inks.text, inks.dim, inks.accent):
+            light = luminance(ink) + 0.05
+            assert max(light / ground, ground / light) >= 4.5  # WCAG 2.1, AA
