@@ -16,6 +16,7 @@ _SAID_BY_TENSORS = (
     "n_positions",
     "num_heads",
     "relative_attention_num_buckets",
+    "scalable_attention",
 )
 
 

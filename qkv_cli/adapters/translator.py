@@ -23,20 +23,29 @@ from qkv_cli.core.model import (
     StackName,
 )
 from qkv_cli.core.positions import sinusoids
+from qkv_cli.errors import CheckpointError
 
 STACKS: tuple[StackName, StackName] = ("encoder", "decoder")
+_MAX_PLACES = 2**16
 _EPS = 1e-5  # in the code, not in the config
 # What fairseq's configs say of the shape is said by the family, or by the tensors.
 _SAID = (
     "add_bias_logits",
+    "classif_dropout",
     "decoder_ffn_dim",
+    "do_blenderbot_90_layernorm",
     "encoder_ffn_dim",
     "extra_pos_embeddings",
+    "force_bos_token_to_be_generated",
     "is_decoder",
     "max_position_embeddings",
     "normalize_before",
     "num_hidden_layers",
+    "replacing_rate",
+    "save_step",
     "static_position_embeddings",
+    "student_decoder_layers",
+    "student_encoder_layers",
 )
 
 
@@ -116,7 +125,23 @@ def learned_places(tensors: Tensors) -> dict[StackName, Places]:
 
 def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
     """Marian's wavelengths, by pairs of dimensions; some files hold the table itself."""
-    t, n_ctx = tensors.inner("model"), config.get("max_position_embeddings", 1024)
-    rate = 10_000.0 ** (-np.arange(0, config["d_model"], 2) / config["d_model"])
+    t, (n_ctx, d_model) = tensors.inner("model"), places_of(config, tensors)
+    rate = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
     stored = {name: (t / name).optional("embed_positions.weight") for name in STACKS}
     return {name: Places(sinusoids(n_ctx, rate) if w is None else w) for name, w in stored.items()}
+
+
+def places_of(config: Config, tensors: Tensors) -> tuple[int, int]:
+    """How many places a table has that is computed, and how wide it is.
+
+    Raises:
+        CheckpointError: The config says another width than the embeddings have, or no number of
+            places that a text could have.
+    """
+    n_ctx, d_model = config.get("max_position_embeddings", 1024), config["d_model"]
+    embed, _ = embeddings(tensors.inner("model"))
+    if d_model != embed.table.shape[1]:
+        raise CheckpointError(f"config.json has d_model {d_model!r}, not {embed.table.shape[1]}.")
+    if type(n_ctx) is not int or not 0 < n_ctx <= _MAX_PLACES:
+        raise CheckpointError(f"config.json has max_position_embeddings {n_ctx!r}.")
+    return n_ctx, d_model

@@ -37,6 +37,8 @@ def read_all(folder: Path) -> None:
         "gpt2",
         "llama-yarn",
         "t5",
+        "bart-writes",
+        "marian-two-tables",
         "gemma2",
         "gemma3",
         "mixtral",

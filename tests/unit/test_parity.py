@@ -108,6 +108,14 @@ def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
         ("starcoder2", {"activation_function": "gelu_pytorch_tanh", "scale_attn_weights": True}),
         ("starcoder2", {"norm_type": "layer_norm", "mlp_type": "default"}),
         ("stablelm", {"rotary_scaling_factor": 1.0, "rope_scaling": None}),
+        ("bart", {"normalize_before": False, "extra_pos_embeddings": 2, "classif_dropout": 0.1}),
+        ("bart", {"force_bos_token_to_be_generated": True, "student_encoder_layers": None}),
+        ("mbart", {"add_final_layer_norm": True, "normalize_before": True, "_num_labels": 3}),
+        ("marian", {"static_position_embeddings": True, "bad_words_ids": [[1]], "num_beams": 6}),
+        ("pegasus", {"extra_pos_embeddings": 1, "length_penalty": 0.8, "add_bias_logits": False}),
+        ("m2m_100", {"num_hidden_layers": 12, "early_stopping": True, "max_length": 200}),
+        ("t5", {"n_positions": 512, "output_past": True, "task_specific_params": {"a": 1}}),
+        ("umt5", {"scalable_attention": True, "tie_word_embeddings": False}),
     ],
 )
 def test_what_published_configs_say_beside_it(case: str, beside: dict[str, Any]) -> None:
@@ -130,6 +138,12 @@ def test_every_family_has_a_golden() -> None:
         ("llama", {"rope_scaling": {"rope_type": "linear", "twist": 2}}, "twist"),
         ("llama", {"logit_scale": 2.0}, r"nothing reads: logit_scale \(2.0\)"),
         ("llama", {"model_type": "mamba"}, "'mamba' checkpoints are not supported"),
+        ("bart", {"activation_function": "mish"}, "activation_function 'mish'"),
+        ("t5", {"dense_act_fn": "silu"}, "dense_act_fn 'silu'"),
+        ("t5", {"is_gated_act": True}, "is_gated_act True"),
+        ("marian", {"d_model": 10**9}, "d_model 1000000000, not 16"),
+        ("m2m_100", {"pad_token_id": 10**9}, "pad_token_id 1000000000"),
+        ("m2m_100", {"max_position_embeddings": 10**9}, "max_position_embeddings 1000000000"),
         ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "'chunked_attention': not impl"),
         ("qwen3", {"layer_types": ["full_attention"] * 2}, "layer_types for 2 layers"),
         ("starcoder2", {"norm_type": "rms_norm"}, "norm_type 'rms_norm'"),
@@ -165,6 +179,31 @@ def test_what_is_not_implemented_is_refused_by_name(
 ) -> None:
     with pytest.raises(CheckpointError, match=said):
         build(config_of(case) | changed, tensors_of(case))
+
+
+@pytest.mark.parametrize(
+    ("case", "copies"),
+    [
+        ("t5", {"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight": None}),
+        ("t5", {"encoder.embed_tokens.weight": "shared.weight", "lm_head.weight": None}),
+        ("bart", {n: "shared.weight" for n in ("lm_head.weight", "decoder.embed_tokens.weight")}),
+        ("m2m_100", {"encoder.embed_positions.weights": None}),
+    ],
+)
+def test_copies_and_spare_tensors(case: str, copies: dict[str, str | None]) -> None:
+    """Files of old hold a shared table several times, and some what nothing reads."""
+    tensors = dict(tensors_of(case).by_name)
+    spare = np.full((64, 16), 9, dtype=np.float32)
+    tensors |= {n: spare if of is None else np.array(tensors[of]) for n, of in copies.items()}
+    model, expected = (
+        build(config_of(case), Tensors(tensors)),
+        np.load(GOLDEN / case / "expected.npz"),
+    )
+    ids = expected["input_ids"].tolist(), expected["decoder_input_ids"].tolist()
+    [*_, last] = model.layers(*ids)
+    assert last.cross is not None
+    found = expected[f"cross.{last.index}"]
+    np.testing.assert_allclose(last.cross.pattern, found, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("case", CASES)
