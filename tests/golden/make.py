@@ -609,6 +609,14 @@ def draw_weights(model: Any) -> None:
             model.final_logits_bias.normal_(0, 0.3)
 
 
+def save(model: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
+    for extra in folder.glob("generation_config.json"):
+        extra.unlink()
+    if getattr(getattr(model, "decoder", None), "project_out", None) is not None:
+        model.decoder.project_out = None  # it stands behind the last hidden state
+
+
 def make(name: str) -> None:
     config_class, model_class, settings = CASES[name]
     torch.manual_seed(0)
@@ -617,13 +625,9 @@ def make(name: str) -> None:
     model = model_class(config).eval()
     draw_weights(model)
     folder = HERE / name
-    model.save_pretrained(folder)
-    for extra in folder.glob("generation_config.json"):
-        extra.unlink()
+    save(model, folder)
     if name in WRITES:
         (folder / "generation_config.json").write_text(json.dumps(WRITES[name]) + "\n")
-    if getattr(getattr(model, "decoder", None), "project_out", None) is not None:
-        model.decoder.project_out = None  # it stands behind the last hidden state
     given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
     if config.is_encoder_decoder:
         given["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
