@@ -6,7 +6,7 @@ Every picture and file is made from one `HeadMaps`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,14 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 
 BlockName = Literal["self", "encoder", "decoder", "cross"]
+Show = Literal["weights", "scores", "values", "rollout"]
+# What can be shown of a map, and the field that holds it.
+FIELDS: Mapping[Show, str] = {
+    "weights": "pattern",
+    "scores": "scores",
+    "values": "norms",
+    "rollout": "rollout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,18 @@ class HeadMap:
     k: Array | None = None  # [n_key, d_head]
     v: Array | None = None  # [n_key, d_head]
     z: Array | None = None  # [n_query, d_head]
+    norms: Array | None = None  # [n_query, n_key], see `analysis.norms`
+    rollout: Array | None = None  # [n_query, n_key], see `analysis.rollout`
+
+    def part(self, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> HeadMap:
+        """These queries and keys; numbers are as they were."""
+        cut = {
+            **dict.fromkeys(FIELDS.values(), (rows, columns)),
+            **dict.fromkeys(("q", "z"), (rows, slice(None))),
+            **dict.fromkeys(("k", "v"), (columns, slice(None))),
+        }
+        had = {name: array for name in cut if (array := getattr(self, name)) is not None}
+        return replace(self, **{n: array[cut[n][0]][:, cut[n][1]] for n, array in had.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,27 @@ class HeadMaps:
     maps: Sequence[HeadMap]
     notes: Sequence[str] = ()  # what was done to them that a reader must know
     pair: str | None = None  # a second text in the same row
+    shown: Show = "weights"
+
+    def seen(self, m: HeadMap) -> Array:
+        """What is shown of a map, [n_query, n_key].
+
+        Raises:
+            UsageError: The map does not have it.
+        """
+        found: Array | None = getattr(m, FIELDS[self.shown])
+        if found is None:
+            raise UsageError(
+                f"{m.name} has no {FIELDS[self.shown]}: --show {self.shown} needs them."
+            )
+        return found
+
+    def showing(self, show: Show) -> HeadMaps:
+        """The same maps with something else of them to see."""
+        maps = replace(self, shown=show)
+        for m in maps.maps:
+            maps.seen(m)
+        return maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +158,22 @@ def _valid(what: str, count: int) -> str:
 
 
 def select(
-    layers: Iterable[LayerTrace], selection: Selection, block: BlockName | None = None
+    layers: Iterable[LayerTrace],
+    selection: Selection,
+    block: BlockName | None = None,
+    made: Callable[[LayerTrace, int, BlockName | None], HeadMap] | None = None,
 ) -> list[HeadMap]:
-    """The chosen heads' maps, layer by layer; layers behind the last chosen are not computed."""
+    """The chosen heads' maps, layer by layer; layers behind the last chosen are not computed.
+
+    Args:
+        made: How a head's map is made, if not by `traced_head`.
+    """
+    made = made or traced_head
     found: list[HeadMap] = []
     last = max(selection.heads)
     for layer in layers:
         if layer.index in selection.heads:
-            found += [traced_head(layer, head, block) for head in selection.heads[layer.index]]
+            found += [made(layer, head, block) for head in selection.heads[layer.index]]
         if layer.index == last:
             break
     return found
@@ -156,13 +205,14 @@ def traced_head(layer: LayerTrace, head: int, block: BlockName | None = None) ->
     )
 
 
-def average(maps: Sequence[HeadMap]) -> list[HeadMap]:
-    """The mean pattern of each layer's chosen heads."""
+def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
+    """The mean of each layer's chosen heads: of their patterns, and of what is shown."""
     means: list[HeadMap] = []
     for layer in dict.fromkeys(m.layer for m in maps):
         same = [m for m in maps if m.layer == layer]
-        pattern = np.mean([m.pattern for m in same], axis=0)
-        means.append(HeadMap(f"L{layer} mean of {len(same)}", same[0].block, layer, None, pattern))
+        fields = {"pattern", FIELDS[show]}
+        mean = {name: np.mean([getattr(m, name) for m in same], axis=0) for name in fields}
+        means.append(HeadMap(f"L{layer} mean of {len(same)}", same[0].block, layer, None, **mean))
     return means
 
 
@@ -185,18 +235,6 @@ def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
         raise UsageError(f"No window {start}:{stop}: the text has tokens 0 to {n - 1}.")
     q = slice(start, stop)
     k = q if maps.source is None else slice(None)
-
-    def cut(m: HeadMap) -> HeadMap:
-        return replace(
-            m,
-            pattern=m.pattern[q, k],
-            scores=None if m.scores is None else m.scores[q, k],
-            q=None if m.q is None else m.q[q],
-            k=None if m.k is None else m.k[k],
-            v=None if m.v is None else m.v[k],
-            z=None if m.z is None else m.z[q],
-        )
-
     return replace(
-        maps, queries=maps.queries[q], keys=maps.keys[k], maps=[cut(m) for m in maps.maps]
+        maps, queries=maps.queries[q], keys=maps.keys[k], maps=[m.part(q, k) for m in maps.maps]
     )

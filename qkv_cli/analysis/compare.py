@@ -1,4 +1,4 @@
-"""Two attention patterns beside each other, word by word: where they differ, and how much."""
+"""Two maps beside each other, word by word: where they differ, and how much."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Comparison:
         difference: b - a, where a weight that is not there counts as 0; nan where neither
             can look.
         divergence: Jensen-Shannon divergence of each row, bits; nan where a side has no weight
-            or its weights are no shares.
+            or its weights are no shares. Rows of lengths are scaled to sum to 1.
         cosine, pearson: Over all cells where one can look; nan where one side is flat.
     """
 
@@ -62,8 +62,10 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         a, b: Each of one map.
 
     Raises:
-        UsageError: They have no word in common.
+        UsageError: They have no word in common, or show different things.
     """
+    if a.shown != b.shown:
+        raise UsageError(f"One shows {a.shown}, the other {b.shown}: --show makes them alike.")
     if not _same_tokens(a, b):
         a, b = merge_words(a), merge_words(b)
     # Offsets tell the words of one text apart, but not those of a pair.
@@ -81,7 +83,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     ]
     one, other = (np.nan_to_num(side) for side in sides)
     seen = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
-    shares = "linear" not in (a.weighting, b.weighting)
+    shares = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
     return Comparison(
         a,
         b,
@@ -107,7 +109,7 @@ def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
 def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:
     """The one map on common rows and columns; nan where it has none, or cannot look."""
     [m] = maps.maps
-    weights = np.where(_masked(maps), np.nan, float64(m.pattern))
+    weights = np.where(_masked(maps), np.nan, float64(maps.seen(m)))
     found = np.full((len(rows), len(columns)), np.nan)
     own_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
     own_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
@@ -123,7 +125,7 @@ def _masked(maps: HeadMaps) -> NDArray[np.bool_]:
     [m] = maps.maps
     if m.scores is not None:
         return np.isneginf(m.scores)
-    return np.asarray((m.pattern == 0) & (maps.weighting == "softmax"))
+    return np.asarray((maps.seen(m) == 0) & (maps.weighting == "softmax"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,15 +44,15 @@ class Focus:
 
 def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
     """Take one row or one column out of every map."""
-    weights = np.stack([_line(m, side, at) for m in maps.maps])
+    weights = np.stack([_line(m, maps.seen(m), side, at) for m in maps.maps])
     known = ~np.isnan(weights)
     total, n = np.nansum(weights, axis=0), known.sum(axis=0)
     return Focus(maps, side, at, weights, np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 
-def _line(m: HeadMap, side: Side, at: int) -> Array:
+def _line(m: HeadMap, seen: Array, side: Side, at: int) -> Array:
     where = (at, slice(None)) if side == "query" else (slice(None), at)
-    weights = np.asarray(m.pattern[where], dtype=np.float64)
+    weights = np.asarray(seen[where], dtype=np.float64)
     if m.scores is None:
         return weights
     return np.where(np.isneginf(m.scores[where]), np.nan, weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +11,17 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.views import FIELDS, HeadMap, HeadMaps, Show
 
 _INSIDE = "'\u2019"  # an apostrophe between letters is part of a word
+_AMOUNTS: Mapping[Show, str] = {"weights": "weight", "values": "length", "rollout": "rollout"}
 
 
 def hide_special(maps: HeadMaps) -> HeadMaps:
     """Leave out the tokens that the tokenizer's template added, and say what weight they had.
 
-    Weights are as they were: a row's sum is what it gives to the words.
+    Weights are as they were: a row's sum is what it gives to the words. Of norms and of rollout
+    it is said what part of each row they had; scores have no sum, so it is the weight's.
     """
     rows = [i for i, token in enumerate(maps.queries) if not token.special]
     columns = [j for j, token in enumerate(maps.keys) if not token.special]
@@ -28,21 +30,28 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
     if not rows or not columns:
         raise UsageError("There are special tokens only: leave out --hide-special.")
     hidden = np.setdiff1d(np.arange(len(maps.keys)), columns)
-    mass = np.mean([m.pattern[rows][:, hidden].sum(axis=1).mean() for m in maps.maps])
-    note = f"special tokens are hidden: they have {mass:.2f} of each row's weight on average"
+    seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
+    mass = np.mean([_share(seen.seen(m)[rows], hidden, seen.shown) for m in maps.maps])
+    what = _AMOUNTS[seen.shown]
+    note = f"special tokens are hidden: they have {mass:.2f} of each row's {what} on average"
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],
         keys=[maps.keys[j] for j in columns],
-        maps=[_cut(m, rows, columns) for m in maps.maps],
+        maps=[m.part(rows, columns) for m in maps.maps],
         notes=(*maps.notes, note),
     )
 
 
 def merge_words(maps: HeadMaps) -> HeadMaps:
     """Words in place of pieces: what goes to a word is the sum over its pieces, what it gives is
-    their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1).
+    their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1). Norms and rollout alike.
+
+    Raises:
+        UsageError: Scores are shown, whose sum means nothing.
     """
+    if maps.shown == "scores":
+        raise UsageError("Scores of pieces do not add up to a word's: leave out --words.")
     rows, columns = words(maps.queries), words(maps.keys)
     if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
         return maps
@@ -54,11 +63,28 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
         queries=[_word(maps.queries, group, i) for i, group in enumerate(rows)],
         keys=[_word(maps.keys, group, j) for j, group in enumerate(columns)],
         maps=[
-            HeadMap(m.name, m.block, m.layer, m.head, by_row @ m.pattern @ by_column.T)
+            HeadMap(
+                m.name,
+                m.block,
+                m.layer,
+                m.head,
+                **{
+                    f: by_row @ getattr(m, f) @ by_column.T for f in {"pattern", FIELDS[maps.shown]}
+                },
+            )
             for m in maps.maps
         ],
         notes=(*maps.notes, note),
     )
+
+
+def _share(amounts: Array, columns: Array, show: Show) -> float:
+    """What part of its rows some columns have on average; weights are parts already."""
+    part = amounts[:, columns].sum(axis=1)
+    if show != "weights":
+        whole = amounts.sum(axis=1)
+        part = part / np.where(whole == 0, 1, whole)
+    return float(part.mean())
 
 
 def words(tokens: Sequence[Token]) -> list[list[int]]:
@@ -119,15 +145,3 @@ def _indicator(group: Sequence[int], n: int) -> Array:
     row = np.zeros(n, np.float32)
     row[list(group)] = 1
     return row
-
-
-def _cut(m: HeadMap, rows: list[int], columns: list[int]) -> HeadMap:
-    return replace(
-        m,
-        pattern=m.pattern[np.ix_(rows, columns)],
-        scores=None if m.scores is None else m.scores[np.ix_(rows, columns)],
-        q=None if m.q is None else m.q[rows],
-        k=None if m.k is None else m.k[columns],
-        v=None if m.v is None else m.v[columns],
-        z=None if m.z is None else m.z[rows],
-    )

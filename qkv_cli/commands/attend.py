@@ -20,6 +20,7 @@ def attend(
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
     window: options.WindowOption = None,
+    show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
@@ -42,6 +43,8 @@ def attend(
     Example: qkv attend "The mango and the apple are fruits that grow on a tree"
 
     Example: qkv attend "the river bank" --head L0H3 --json | jq .maps[0].pattern
+
+    Example: qkv attend "the river bank" --show values
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
@@ -55,7 +58,7 @@ def attend(
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
-    reading = Reading(second, weighting, causal, block, hide, words, window, other)
+    reading = Reading(second, weighting, causal, block, hide, words, window, other, show)
     results = (
         head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
         for one in texts

@@ -83,6 +83,7 @@ def compare(
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
     window: options.WindowOption = None,
+    show: options.ShowOption = None,
     values: options.ValuesOption = False,
     links: Annotated[
         int,
@@ -124,7 +125,7 @@ def compare(
     from qkv_cli.commands.maps import Reading
 
     second = None if source is None else checked(source, "The source")
-    reading = Reading(second, "softmax", causal, block, hide, words, window)
+    reading = Reading(second, "softmax", causal, block, hide, words, window, show=show)
     default = os.environ.get("QKV_MODEL") or "glove"
     found = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:
@@ -144,7 +145,7 @@ def compare(
     pairs = _pairs(found, reading)
     if fail_above is not None and any(isnan(c.mean_divergence) for c in pairs):
         raise UsageError(
-            "--fail-above needs a divergence: linear weights and empty maps have none."
+            "--fail-above needs a divergence: linear weights, scores and empty maps have none."
         )
     if target.kind == "json":
         from qkv_cli.export.compare import compare_json

@@ -37,6 +37,7 @@ def focus(
     mean: options.MeanOption = False,
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
+    show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
@@ -77,7 +78,7 @@ def focus(
     from qkv_cli.store.catalogue import find
 
     loaded = load(find(model), random_heads=random_heads)
-    reading = Reading(second, weighting, causal, block, hide, words, pair=other)
+    reading = Reading(second, weighting, causal, block, hide, words, pair=other, show=show)
     maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
     found = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":

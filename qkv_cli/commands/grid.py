@@ -29,6 +29,7 @@ def grid(
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
     window: options.WindowOption = None,
+    show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
@@ -80,10 +81,10 @@ def grid(
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
-    reading = Reading(second, weighting, causal, block, hide, words, window, other)
+    reading = Reading(second, weighting, causal, block, hide, words, window, other, show)
     layers, heads = layer or ([] if head else ["all"]), head or []
-    # Labels are about shares of a whole.
-    n_shuffles = 0 if weighting == "linear" else shuffles
+    # Labels are about shares of a whole, and about single heads.
+    n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles
 
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
         # What a model wrote itself stays as it is while the words change places.

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from qkv_cli.analysis.merge import hide_special, merge_words
 from qkv_cli.commands.output import report_unknown
+from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMaps, Selection, average, select, windowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.core.attention import Weighting
-    from qkv_cli.loading import BlockName, LoadedModel
+    from qkv_cli.loading import BlockName, LoadedModel, Run
+    from qkv_cli.views import HeadMap, Show
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Reading:
         pair: A second text in one row with the first.
         hide, words: See `hide_special` and `merge_words`.
         window: START:STOP, see `windowed`.
+        show: What is seen of each map; None for the weights, or for what a file shows.
     """
 
     source: str | None = None
@@ -35,6 +38,7 @@ class Reading:
     words: bool = False
     window: str | None = None
     pair: str | None = None
+    show: Show | None = None
 
     def of(self, maps: HeadMaps) -> HeadMaps:
         """The tokens that are to be seen."""
@@ -69,7 +73,8 @@ def head_maps(
     n_layers, n_heads = run.shape
     chosen = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     report_unknown((*run.queries, *run.keys), loaded.info.name)
-    maps = select(run.layers, chosen, run.block)
+    show = reading.show or "weights"
+    maps = _shown(run, chosen, reading)
     found = HeadMaps(
         replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
         reading.weighting,
@@ -78,8 +83,35 @@ def head_maps(
         run.source,
         run.queries,
         run.keys,
-        average(maps) if mean else maps,
+        average(maps, show) if mean and show != "rollout" else maps,
         run.notes,
         run.pair,
+        show,
     )
     return reading.of(found)
+
+
+def reshown(maps: HeadMaps, show: Show | None) -> HeadMaps:
+    """The maps of a file, showing something else that it holds, or rollout of its patterns."""
+    if show == "rollout" and any(m.rollout is None for m in maps.maps):
+        from qkv_cli.analysis.rollout import followed
+
+        return followed(maps)
+    return maps if show is None else maps.showing(show)
+
+
+def _shown(run: Run, chosen: Selection, reading: Reading) -> list[HeadMap]:
+    """The chosen heads, each with what is to be seen of it."""
+    if reading.show == "rollout":
+        from qkv_cli.analysis.rollout import NOT_LINEAR, rollouts
+
+        if any(set(heads) != set(range(run.shape[1])) for heads in chosen.heads.values()):
+            raise UsageError("Rollout is of all heads of a layer together: leave out --head.")
+        if reading.weighting == "linear":
+            raise UsageError(NOT_LINEAR)
+        return rollouts(run.layers, chosen.heads.keys(), run.block)
+    if reading.show == "values":
+        from qkv_cli.analysis.norms import normed_head
+
+        return select(run.layers, chosen, run.block, normed_head)
+    return select(run.layers, chosen, run.block)

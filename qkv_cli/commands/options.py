@@ -146,6 +146,15 @@ HeadOption = Annotated[
 MeanOption = Annotated[
     bool, typer.Option("--mean", help="The average of these heads.", rich_help_panel=_MAPS)
 ]
+ShowName = Literal["weights", "scores", "values", "rollout"]
+ShowOption = Annotated[
+    ShowName | None,
+    typer.Option(
+        help="Weights if not given; scores before softmax; lengths of weighted values, "
+        "what really flows; or rollout, weights followed down through the layers.",
+        rich_help_panel=_MAPS,
+    ),
+]
 WindowOption = Annotated[
     str | None,
     typer.Option(

@@ -44,6 +44,7 @@ def render(
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
     window: options.WindowOption = None,
+    show: options.ShowOption = None,
     values: options.ValuesOption = False,
     links: options.LinksOption = 5,
     as_json: options.JsonOption = False,
@@ -66,7 +67,7 @@ def render(
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
 
-    from qkv_cli.commands.maps import Reading
+    from qkv_cli.commands.maps import Reading, reshown
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
     from qkv_cli.views import HeadMaps
@@ -80,9 +81,12 @@ def render(
         for path in files:
             for one in _read(path, said, array, values=values, links=links):
                 if isinstance(one, HeadMaps):
-                    yield reading.of(choose(one, layer or (), head or (), mean=mean))
+                    seen = reshown(one, show)
+                    yield reading.of(choose(seen, layer or (), head or (), mean=mean))
                 elif target.kind in DATA:
                     raise UsageError(f"{path} holds no head maps: it is drawn, not converted.")
+                elif show is not None:
+                    raise UsageError(f"{path} holds no head maps: leave out --show.")
                 else:
                     yield one
 

@@ -124,6 +124,7 @@ def maps_of(
 
 
 def _of_file(path: Path, reading: Reading) -> HeadMaps:
+    from qkv_cli.commands.maps import reshown
     from qkv_cli.export.attention import read as read_maps
 
     data = read_bytes(path)
@@ -133,7 +134,7 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
         raise InputError(f"{path}: {error}") from error
     if len(found) != 1:
         raise InputError(f"{path} holds {len(found)} texts; one is compared.")
-    return reading.of(found[0])
+    return reading.of(reshown(found[0], reading.show))
 
 
 def _name(head: str | None) -> str:

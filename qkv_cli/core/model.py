@@ -382,6 +382,7 @@ class LayerTrace:
     memory: Array | None  # [n_key, d_model], what cross-attention read
     attn: AttentionTrace | None
     cross: AttentionTrace | None
+    block: Block  # what computed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,7 +546,7 @@ def _run_block(
     if block.convolution is not None:
         resid = _maybe(norms.convolved, resid + block.convolution(resid_pre))
     return LayerTrace(
-        name, index, resid_pre, resid_mid, resid, attn_in, cross_in, memory, attn, cross
+        name, index, resid_pre, resid_mid, resid, attn_in, cross_in, memory, attn, cross, block
     )
 
 

@@ -16,10 +16,16 @@ from qkv_cli.export.files import place
 from qkv_cli.export.npz import from_npz, to_npz
 from qkv_cli.export.numbers import decimals
 from qkv_cli.export.parse import json_array, parse
-from qkv_cli.views import HeadMaps
+from qkv_cli.views import HeadMaps, Show
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".npz")
-CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "key", "weight")
+CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "key")
+CSV_AMOUNTS: dict[Show, str] = {  # what the last column is called
+    "weights": "weight",
+    "scores": "score",
+    "values": "norm",
+    "rollout": "rollout",
+}
 
 __all__ = ["SUFFIXES", "from_json", "from_npz", "read", "to_csv", "to_json", "to_npz", "write"]
 
@@ -49,19 +55,19 @@ def from_json(text: str) -> HeadMaps:
 
 
 def to_csv(maps: HeadMaps) -> Iterator[str]:
-    """A header line, then a line for each weight, a query's row at a time.
+    """A header line, then one for each weight or what else is shown, a query's row at a time.
 
-    Characters that do not print are escaped as in Python; what a cell holds is
-    otherwise the text's, also where a spreadsheet would take it for a formula.
+    Masked scores leave their cells empty. Characters that do not print are escaped as in Python;
+    what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
     """
-    yield _csv_line(CSV_COLUMNS)
+    yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
     keys = [_csv_line((t.i, _printable(t.text)))[:-1] for t in maps.keys]
     for m in maps.maps:
         about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
-        for query, row in zip(maps.queries, decimals(m.pattern), strict=True):
+        for query, row in zip(maps.queries, decimals(maps.seen(m)), strict=True):
             start = _csv_line((*about, query.i, _printable(query.text)))[:-1]
-            weights = zip(keys, row.split(","), strict=True)
-            yield "".join(f"{start},{key},{weight}\n" for key, weight in weights)
+            amounts = zip(keys, row.replace("-inf", "").split(","), strict=True)
+            yield "".join(f"{start},{key},{amount}\n" for key, amount in amounts)
 
 
 def write(

@@ -19,7 +19,7 @@ from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
 from qkv_cli.export.parse import about_of, bare_map
 from qkv_cli.export.schema import check, numbers
-from qkv_cli.views import HeadMaps
+from qkv_cli.views import FIELDS, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
 MOVED = 20  # cells that are told
@@ -89,11 +89,13 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
 
 def _read_comparison(c: dict[str, Any]) -> Comparison:
     a, b = _read_side(c["a"]), _read_side(c["b"])
-    shape = len(c["rows"]), len(c["columns"])
+    shape, shown = (len(c["rows"]), len(c["columns"])), FIELDS[a.shown]
     rows, columns = (_pairs(c[name], a, b, name) for name in ("rows", "columns"))
+    if b.shown != a.shown or f"{shown}_a" not in c:
+        raise InputError(f'"shown" is {a.shown!r} and {b.shown!r}: no {shown}_a is compared.')
     one, other, difference = (
         numbers(name, c[name], shape, null=np.nan)
-        for name in ("pattern_a", "pattern_b", "difference")
+        for name in (f"{shown}_a", f"{shown}_b", "difference")
     )
     return Comparison(
         a,
@@ -130,7 +132,7 @@ def _nan(x: float | None) -> float:
 
 
 def _comparison(c: Comparison) -> dict[str, Any]:
-    rows = _words(c.rows, c.queries)
+    rows, shown = _words(c.rows, c.queries), FIELDS[c.a.shown]
     return {
         "a": _side(c.a),
         "b": _side(c.b),
@@ -142,8 +144,8 @@ def _comparison(c: Comparison) -> dict[str, Any]:
             for row, bits in zip(rows, c.divergence, strict=True)
         ],
         "columns": _words(c.columns, c.keys),
-        "pattern_a": _matrix(c.weights_a),
-        "pattern_b": _matrix(c.weights_b),
+        f"{shown}_a": _matrix(c.weights_a),
+        f"{shown}_b": _matrix(c.weights_b),
         "difference": _matrix(c.difference),
         "moved": [
             {

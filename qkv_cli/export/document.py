@@ -14,14 +14,15 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.numbers import decimals
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.views import FIELDS, HeadMap, HeadMaps, Show
 
 SCHEMA = "qkv.attention/1"
 INCLUDABLE = ("scores", "q", "k", "v", "z")
+MATRICES = (*INCLUDABLE, "norms", "rollout")  # whatever a map may hold beside its pattern
 
 
-def arrays(m: HeadMap, include: Collection[str]) -> dict[str, Array]:
-    """A map's pattern, and what else is to be written, in the order of the schema.
+def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array]:
+    """A map's pattern, what is shown, and what else is to be written, in the schema's order.
 
     Raises:
         UsageError: Asked for what does not exist, or what this map does not have.
@@ -30,8 +31,8 @@ def arrays(m: HeadMap, include: Collection[str]) -> dict[str, Array]:
     if unknown := [name for name in include if name not in INCLUDABLE]:
         raise UsageError(f"Nothing called {unknown[0]!r} to include: {', '.join(INCLUDABLE)}.")
     found = {"pattern": m.pattern}
-    for name in INCLUDABLE:
-        if name in include:
+    for name in MATRICES:
+        if name in include or name == FIELDS[shown]:
             if (array := getattr(m, name)) is None:
                 raise UsageError(f"{m.name} has no {name} to include, only its pattern.")
             found[name] = array
@@ -52,6 +53,7 @@ def head(maps: HeadMaps) -> dict[str, Any]:
         "model": _model(maps.model),
         "weighting": maps.weighting,
         "causal": maps.causal,
+        "shown": maps.shown,
         "text": maps.text,
         **source,
         **pair,
@@ -72,7 +74,7 @@ def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     Raises:
         UsageError, InputError: See `arrays`; before the first piece.
     """
-    checked = [arrays(m, include) for m in maps.maps]
+    checked = [arrays(m, include, maps.shown) for m in maps.maps]
     yield dumps(head(maps))[:-1] + ',"maps":['
     for index, (m, found) in enumerate(zip(maps.maps, checked, strict=True)):
         numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in found.items())

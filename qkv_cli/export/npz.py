@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import INCLUDABLE, arrays, dumps, head, map_head
+from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse, to_float32
 from qkv_cli.views import HeadMaps
 
@@ -22,11 +22,11 @@ _MAX_BYTES = 2**31  # of an archive unpacked: a small file must not fill the mem
 
 
 def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
-    """`pattern`, [n_maps, n_query, n_key], and what is included, stacked likewise.
+    """`pattern`, [n_maps, n_query, n_key], and what is shown or included, stacked likewise.
 
     `meta` is the JSON document without its arrays, a string. Masked scores are -inf.
     """
-    found = [arrays(m, include) for m in maps.maps]
+    found = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
     members: dict[str, Any] = {
         name: np.stack([a[name] for a in found]).astype(np.float32) for name in found[0]
@@ -69,7 +69,7 @@ def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> Array:
 
 
 def _members(data: bytes) -> dict[str, NDArray[Any]]:
-    members = unpacked(data, ("meta", "pattern", *INCLUDABLE))
+    members = unpacked(data, ("meta", "pattern", *MATRICES))
     for name, array in members.items():
         if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
             raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')

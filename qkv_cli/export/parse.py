@@ -16,8 +16,8 @@ from qkv_cli.core.attention import WEIGHTINGS, Weighting
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import INCLUDABLE, SCHEMA
-from qkv_cli.views import BlockName, HeadMap, HeadMaps
+from qkv_cli.export.document import MATRICES, SCHEMA
+from qkv_cli.views import FIELDS, BlockName, HeadMap, HeadMaps, Show
 
 _MAX_INT = 2**53  # beyond it, readers of JSON disagree
 _MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small
@@ -51,6 +51,7 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
         for index, m in enumerate(found)
     ]
     _refuse_twins(maps)
+    _refuse_unseen(maps, FIELDS[about.shown])
     return replace(about, maps=maps)
 
 
@@ -60,13 +61,15 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    text, source, pair = "", None, None
+    text, source, pair, shown = "", None, None, "weights"
     queries: list[Token] = []
     keys: list[Token] = []
     if document.get("source") is not None:
         source = _get(document, "", "source", str)
     if document.get("pair") is not None:
         pair = _get(document, "", "pair", str)
+    if "shown" in document:
+        shown = _one_of(document, "", "shown", tuple(FIELDS))
     if "text" in document:
         text = _get(document, "", "text", str)
         queries = _tokens(document, "queries", text, pair)
@@ -86,6 +89,7 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
         maps=(),
         notes=_notes(document.get("notes", [])),
         pair=pair,
+        shown=cast(Show, shown),
     )
 
 
@@ -147,7 +151,7 @@ def _map(
             rows.get(name, n_query),
             model.d_head if name in rows else n_key,
         )
-        for name in INCLUDABLE
+        for name in MATRICES
         if m.get(name) is not None
     }
     head = None if m.get("head") is None else _integer(m, path, "head", below=model.n_heads)
@@ -167,6 +171,12 @@ def _refuse_twins(maps: list[HeadMap]) -> None:
         first = seen.setdefault((m.block, m.name), index)
         if first != index:
             raise InputError(f"maps[{index}] is called {m.name!r:.60}, as maps[{first}] is.")
+
+
+def _refuse_unseen(maps: list[HeadMap], field: str) -> None:
+    for index, m in enumerate(maps):
+        if getattr(m, field) is None:
+            raise InputError(f'maps[{index}] has no "{field}", which is what is shown.')
 
 
 def _model(m: dict[str, Any]) -> ModelInfo:

@@ -22,7 +22,7 @@ def choose(
     """
     found = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
     if mean and any(m.head is not None for m in found):
-        found = average([m for m in found if m.head is not None])
+        found = average([m for m in found if m.head is not None], maps.shown)
     return replace(maps, maps=found)
 
 

@@ -65,7 +65,7 @@ class AttentionPicture:
         width = options.max_width
         weights = visible(self.maps)
         top = largest(weights)
-        signed = any(bool((w < 0).any()) for w in weights)
+        signed = self.maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
         layout, values = self._layout(weights, width)
         flat = self.theme.depth is not None and (values or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)

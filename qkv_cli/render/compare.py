@@ -22,6 +22,7 @@ from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
+from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
@@ -91,7 +92,8 @@ class ComparePicture:
         c, (a, b) = self.c, self.names
         if not np.nan_to_num(c.difference).any():
             return None
-        notes = [f"above 0, {b} has more weight; below 0, {a}", *_unpaired(c, a, b)]
+        what = QUANTITIES[c.a.shown]
+        notes = [f"above 0, {b} has {what.more}; below 0, {a}", *_unpaired(c, a, b, what.one)]
         return _drawn(c, (f"{b} - {a}",), (c.difference,), notes)
 
     def _maps(
@@ -123,9 +125,10 @@ class ComparePicture:
         keys = told_apart(self.c.keys, LONGEST_WORD)
         left = max(cell_len(queries[m.row]) for m in found)
         right = max(cell_len(keys[m.column]) for m in found)
+        arrow = QUANTITIES[self.c.a.shown].link
         for m in found:
             line = Text("  ", no_wrap=True, overflow="crop")
-            line.append(aligned(queries[m.row], left, right=True)).append(" → ", _DIM)
+            line.append(aligned(queries[m.row], left, right=True)).append(f" {arrow} ", _DIM)
             line.append(aligned(keys[m.column], right))
             line.append(f"  {number(m.a):>4} → {number(m.b):<4}", _DIM)
             yield line.append(f"  {'+' if m.change > 0 else ''}{number(m.change)}")
@@ -139,6 +142,7 @@ def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     said += [] if m.block == "self" else [f"block {m.block}"]
     said += [] if maps.weighting == "softmax" else [f"weighting {maps.weighting}"]
     said += ["causal"] if maps.causal else []
+    said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
     yield from flowing(said, width, _DIM, first)
 
 
@@ -181,10 +185,13 @@ def _drawn(
 ) -> HeadMaps:
     """Maps on the common rows and columns, as the picture of `qkv attend` takes them."""
     [m] = c.a.maps
-    made = [
-        HeadMap(name, m.block, m.layer, None, np.nan_to_num(w), np.where(np.isnan(w), -np.inf, 0))
-        for name, w in zip(names, weights, strict=True)
-    ]
+    made = []
+    for name, w in zip(names, weights, strict=True):
+        amounts, scores = np.nan_to_num(w), np.where(np.isnan(w), -np.inf, w)
+        # The numbers stand wherever what is shown is looked for.
+        made.append(
+            HeadMap(name, m.block, m.layer, None, amounts, scores, norms=amounts, rollout=amounts)
+        )
     causal = c.a.causal and c.b.causal
     return replace(
         c.a, causal=causal, queries=c.queries, keys=c.keys, maps=made, notes=tuple(notes)
@@ -196,10 +203,10 @@ def _merged(c: Comparison) -> list[str]:
     return list(dict.fromkeys([*c.a.notes, *c.b.notes]))
 
 
-def _unpaired(c: Comparison, a: str, b: str) -> Iterator[str]:
+def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:
     for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
         if any(getattr(pair, alone) is None for pair in c.columns):
-            yield f"{sign} marks a word that only {name} has: no row, and weight on one side alone"
+            yield f"{sign} marks a word that only {name} has: no row, and {what} on one side alone"
 
 
 def _told(figure: float, unit: str = "") -> str:

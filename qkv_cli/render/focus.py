@@ -20,6 +20,7 @@ from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import header, label_line, text_line
 from qkv_cli.render.legend import bar as scale
 from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
+from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.sentence import shaded
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
@@ -52,13 +53,13 @@ class FocusPicture:
             yield text_line(*own[f.side == "key"], width)
         yield self._title(width)
         marked = f.at if f.maps.source is None else None
+        signed = f.maps.shown == "scores" or bool(np.nanmin(f.mean, initial=0) < 0)
         most = _largest(f.mean)
-        yield from shaded(f.others, f.mean, most, self.theme, width, marked=marked)
+        yield from shaded(f.others, f.mean, most, self.theme, width, signed=signed, marked=marked)
         yield Text()
         yield from self._bars(width)
         yield Text()
         if most:
-            signed = bool(np.nanmin(f.mean) < 0)
             yield scale(self.theme.pixels(signed=signed), most, width, signed=signed)
         if notes := list(self._notes(most)):
             yield from flowing(notes, width, _DIM)
@@ -70,21 +71,28 @@ class FocusPicture:
         names = told_apart(f.others, LONGEST_WORD)
         most, largest = _largest(f.mean), _largest(f.weights)
         marked = f.at if f.maps.source is None else None
-        parts: list[Part] = [Sentence(self._title(10_000).plain, f.others, f.mean, most, marked)]
+        what, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
+        parts: list[Part] = [Sentence(title, f.others, f.mean, most, marked, what)]
         for m, weights in zip(f.maps.maps, f.weights, strict=True):
             found = strongest(weights, self.top)
             rows = [(names[at], float(weights[at])) for at in found.places]
-            rest = (_rest(found), found.rest) if found.n_rest and rows else None
+            rest = (_rest(found), found.rest) if found.n_rest and rows and self._sums else None
             parts.append(Bars(label_line(m.name), rows, largest, rest))
         said = [*whole.said, *self._notes(most)]
         [behind] = [part for part in whole.parts if isinstance(part, Maps)]
         return replace(whole, said=said, parts=parts, behind=behind, pinned=(f.side, f.at))
 
+    @property
+    def _sums(self) -> bool:
+        """Whether a sum of these numbers means something."""
+        return self.f.maps.shown != "scores"
+
     def _title(self, width: int) -> Text:
         f = self.f
         name = told_apart(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[f.at]
-        title = Text("" if f.side == "query" else "who looks at ", no_wrap=True)
-        title.append(name, _NAME).append(" looks at" if f.side == "query" else "")
+        does = QUANTITIES[f.maps.shown].does
+        title = Text("" if f.side == "query" else f"who {does} ", no_wrap=True)
+        title.append(name, _NAME).append(f" {does}" if f.side == "query" else "")
         title.truncate(width, overflow="ellipsis")
         return title
 
@@ -114,7 +122,7 @@ class FocusPicture:
             line.append(number(weight).rjust(layout.digits) + " ", _DIM)
             amount, top = (Decimal(str(round(x, 6))) for x in (weight, layout.top))
             yield line.append_text(bar(amount, top, layout.bar, self.theme))
-        if s.n_rest and s.places:
+        if s.n_rest and s.places and self._sums:
             rest = aligned(_rest(s), layout.word) + " " + number(s.rest).rjust(layout.digits)
             yield Text(rest, _DIM)
         if not s.places:
@@ -122,13 +130,15 @@ class FocusPicture:
 
     def _notes(self, most: float) -> Iterator[str]:
         f = self.f
-        several = len(f.maps.maps) > 1
+        several, what = len(f.maps.maps) > 1, QUANTITIES[f.maps.shown]
+        if what.note:
+            yield what.note
         if not most:
-            yield "there is no weight to show"
+            yield f"there is no {what.one} to show"
         elif several:
             yield f"words are shaded by the mean of the {len(f.maps.maps)}: {number(most)} at most"
             yield "bars have one scale"
-        if f.side == "key":
+        if f.side == "key" and f.maps.shown in ("weights", "rollout"):
             yield "each word has a whole of its own to give: these weights need not sum to 1"
         if any(token.unknown for token in (*f.maps.queries, *f.maps.keys)):
             yield "a ? marks a word that the model does not know"

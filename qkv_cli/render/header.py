@@ -9,6 +9,7 @@ from rich.text import Text
 
 from qkv_cli.render.cells import label
 from qkv_cli.render.flow import flowing
+from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.views import HeadMaps
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
@@ -47,6 +48,8 @@ def about(maps: HeadMaps) -> list[str]:
         said.append(_WEIGHTINGS[maps.weighting])
     if maps.causal:
         said.append("causal")
+    if shown := QUANTITIES[maps.shown].header:
+        said.append(shown)
     return said
 
 

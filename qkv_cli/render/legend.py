@@ -14,13 +14,13 @@ from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
 from qkv_cli.render.inks import Ramp
 from qkv_cli.render.layout import Plan
+from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import word
 from qkv_cli.views import HeadMaps
 
 _DIM = Style(dim=True)
 BAR = 24  # columns of the colour bar
-READING = "   rows (queries) look at columns (keys)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
     notes: list[str] = []
     if shown.top:
         line = bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
-        if line.cell_len + len(READING) <= shown.width:
-            line.append(READING)
+        reading = QUANTITIES[maps.shown].reading
+        if line.cell_len + 3 + len(reading) <= shown.width:
+            line.append(f"   {reading}")
         else:
-            notes = [READING.strip()]
+            notes = [reading]
         yield line
     notes += [
         *scale_notes(maps, shown.top, signed=shown.signed),
@@ -72,15 +73,23 @@ def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     return line.append(f" {number(top)}")
 
 
+def extent(what: Quantity, top: float, *, signed: bool) -> str:
+    """What the ends of the bar stand for."""
+    if signed:
+        return f"±{number(top)} is the {what.one} furthest from 0"
+    return f"{number(top)} is the largest {what.one} shown"
+
+
 def scale_notes(maps: HeadMaps, top: float, *, signed: bool) -> Iterator[str]:
+    what = QUANTITIES[maps.shown]
     if not top:
-        yield "there is no weight to show"
+        yield f"there is no {what.one} to show"
         return
+    if what.note:
+        yield what.note
     several = len(maps.maps) > 1
-    yield (
-        f"{'one scale for all maps' if several else 'the scale'}: "
-        f"{number(top)} is the largest weight shown"
-    )
+    scale = "one scale for all maps" if several else "the scale"
+    yield f"{scale}: {extent(what, top, signed=signed)}"
     if signed:
         yield "0 is in the middle of the bar"
 
@@ -108,7 +117,8 @@ def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
         yield "two rows share a line"
     if layout.blocks != (1, 1):
         furthest = "the one furthest from 0" if shown.signed else "the largest"
-        yield f"each cell is {furthest} of {queries}x{keys} weights (queries x keys)"
+        amounts = f"{QUANTITIES[maps.shown].one}s"
+        yield f"each cell is {furthest} of {queries}x{keys} {amounts} (queries x keys)"
     if shown.values_asked and not shown.values:
         yield "the numbers do not fit this width"
     if layout.blocks != (1, 1) or (shown.values_asked and not shown.values):

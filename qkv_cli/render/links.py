@@ -1,4 +1,4 @@
-"""The strongest links in words: `L0H3  mango → fruits .62`."""
+"""The strongest links in words: `L0H3  mango → fruits .62`, or ← where that flows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.style import Style
 from qkv_cli.core.arrays import Array
 from qkv_cli.render.cells import aligned
 from qkv_cli.render.grid import Line
+from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
 from qkv_cli.views import HeadMaps
@@ -27,16 +28,24 @@ def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -
     """A line for each head, strongest link first, in columns; as many as the width holds."""
     queries, keys = told_apart(maps.queries, LONGEST_WORD), told_apart(maps.keys, LONGEST_WORD)
     rows = [
-        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest(weights, links)]
-        for weights in shown
+        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest(rank, links)]
+        for weights, rank in zip(shown, _ranked(maps, shown), strict=True)
     ]
     name = max(cell_len(m.name) for m in maps.maps)
     columns = _columns(rows, width - name - 2)
+    arrow = QUANTITIES[maps.shown].link
     return [
-        [Segment(aligned(m.name, name + 2), _NAME), *_line(row, columns)]
+        [Segment(aligned(m.name, name + 2), _NAME), *_line(row, columns, arrow)]
         for m, row in zip(maps.maps, rows, strict=True)
         if row
     ]
+
+
+def _ranked(maps: HeadMaps, shown: Sequence[Array]) -> list[Array]:
+    """Of scores the highest are the strongest, of all else what is furthest from zero."""
+    if maps.shown != "scores":
+        return list(shown)
+    return [w if np.isnan(w).all() else w - np.nanmin(w) for w in shown]
 
 
 def strongest(weights: Array, n: int) -> list[tuple[int, int]]:
@@ -62,14 +71,14 @@ def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]
     return columns
 
 
-def _line(row: Sequence[Link], columns: Sequence[tuple[int, ...]]) -> Line:
+def _line(row: Sequence[Link], columns: Sequence[tuple[int, ...]], arrow: str) -> Line:
     line: Line = []
     for (query, key, weight), widths in zip(row, columns, strict=False):
         if line:
             line.append(Segment(" " * BETWEEN))
         line += [
             Segment(aligned(query, widths[0], right=True)),
-            Segment(" → ", _DIM),
+            Segment(f" {arrow} ", _DIM),
             Segment(aligned(key, widths[1]) + " "),
             Segment(aligned(weight, widths[2], right=True), _DIM),
         ]

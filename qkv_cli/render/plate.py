@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.render.header import about, label_line
 from qkv_cli.render.legend import mask_notes, scale_notes, word_notes
+from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.weights import largest, visible
 from qkv_cli.views import HeadMaps
 
@@ -36,6 +37,7 @@ class Maps:
         notes: What a reader must know to read them.
         values: Write the weights into the cells.
         small: As thumbnails, layers down and heads across.
+        what: The kind of number that is drawn.
     """
 
     queries: Sequence[Token]
@@ -44,6 +46,7 @@ class Maps:
     notes: Sequence[str] = ()
     values: bool = False
     small: bool = False
+    what: Quantity = QUANTITIES["weights"]
 
     @cached_property
     def top(self) -> float:
@@ -52,7 +55,8 @@ class Maps:
 
     @cached_property
     def signed(self) -> bool:
-        return any(bool((panel.weights < 0).any()) for panel in self.panels)
+        below = any(bool((panel.weights < 0).any()) for panel in self.panels)
+        return below or self.what is QUANTITIES["scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,12 @@ class Sentence:
     weights: Array
     top: float
     marked: int | None = None
+    what: Quantity = QUANTITIES["weights"]
 
     @property
     def signed(self) -> bool:
-        return bool(np.nanmin(self.weights, initial=0) < 0)
+        below = bool(np.nanmin(self.weights, initial=0) < 0)
+        return below or self.what is QUANTITIES["scores"]
 
 
 Part = Maps | Bars | Sentence
@@ -125,7 +131,7 @@ def attention_plate(maps: HeadMaps, *, values: bool = False) -> Plate:
         texts = f"{texts} | {label_line(other)}"
     name = label_line(maps.model.name)
     said = [_named(maps), *about(maps)]
-    if maps.weighting == "softmax":
+    if (maps.weighting, maps.shown) == ("softmax", "weights"):
         said.append("softmax weights")
     return Plate(f"{name} {said[0]}: {texts}", name, said, [part])
 
@@ -141,11 +147,12 @@ def maps_part(maps: HeadMaps, *, values: bool = False) -> Maps:
     """Head maps, and what the legend says of them."""
     weights = visible(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
-    drawn = Maps(maps.queries, maps.keys, panels, values=values)
+    what = QUANTITIES[maps.shown]
+    drawn = Maps(maps.queries, maps.keys, panels, values=values, what=what)
     notes = [
         *scale_notes(maps, drawn.top, signed=drawn.signed),
         *mask_notes(maps, weights),
         *word_notes(maps),
         *map(label_line, maps.notes),
     ]
-    return Maps(maps.queries, maps.keys, panels, notes, values)
+    return replace(drawn, notes=notes)

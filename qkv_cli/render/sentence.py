@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
@@ -37,6 +36,7 @@ def shaded(
     theme: Theme,
     width: int,
     *,
+    signed: bool,
     marked: int | None = None,
 ) -> Iterator[Text]:
     """Lines of words: with colour on their ink, without it over a line of shades.
@@ -44,9 +44,10 @@ def shaded(
     Args:
         weights: [n_token], nan where there is none.
         top: The weight that the last ink stands for.
+        signed: Whether some are below 0, or might be.
         marked: The token that is in brackets.
     """
-    ramp = theme.pixels(signed=bool(np.nanmin(weights, initial=0) < 0))
+    ramp = theme.pixels(signed=signed)
     level = levels(weights[None], top, len(ramp.inks), ramp.zero)[0].tolist()
     words = _words(tokens, level, marked, width)
     for line in _lines(words, width):

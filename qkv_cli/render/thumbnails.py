@@ -18,11 +18,12 @@ from qkv_cli.render.flow import flowing
 from qkv_cli.render.grid import Line, beside, half_blocks, trimmed, whole_cells
 from qkv_cli.render.header import header, label_line
 from qkv_cli.render.inks import Ramp
-from qkv_cli.render.legend import READING, bar
+from qkv_cli.render.legend import bar, extent
 from qkv_cli.render.plate import Maps, Plate, attention_plate
+from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.sheet import Sheet, sheet
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import cell_number, largest, levels, number, pooled_visible
+from qkv_cli.render.weights import cell_number, largest, levels, pooled_visible
 from qkv_cli.views import HeadMap, HeadMaps
 
 _NAME, _DIM, _MARKED = Style(bold=True), Style(dim=True), Style(bold=True)
@@ -56,7 +57,8 @@ class Thumbnails:
             width=width,
         )
         weights = pooled_visible(maps, layout.blocks)
-        top, signed = largest(weights), any(bool((w < 0).any()) for w in weights)
+        top = largest(weights)
+        signed = maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
         ramp = self.theme.pixels(signed=signed)
         drawn = {
             (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.depth is not None)
@@ -122,31 +124,35 @@ class Thumbnails:
     def _scale(self, ramp: Ramp, top: float, width: int, *, signed: bool) -> Iterator[Text]:
         if not top:
             return
-        line = bar(ramp, top, width, signed=signed)
-        if line.cell_len + len(READING) <= width:
-            yield line.append(READING)
+        line, reading = bar(ramp, top, width, signed=signed), QUANTITIES[self.maps.shown].reading
+        if line.cell_len + 3 + len(reading) <= width:
+            yield line.append(f"   {reading}")
         else:
             yield line
-            yield Text(READING.strip(), _DIM, overflow="fold")
+            yield Text(reading, _DIM, overflow="fold")
 
     def _notes(
         self, weights: Sequence[Array], top: float, layout: Sheet, *, signed: bool
     ) -> Iterator[str]:
+        what = QUANTITIES[self.maps.shown]
         if top:
-            yield f"one scale for all heads: {number(top)} is the largest weight shown"
+            yield from [what.note] if what.note else []
+            yield f"one scale for all heads: {extent(what, top, signed=signed)}"
         else:
-            yield "there is no weight to show"
+            yield f"there is no {what.one} to show"
         if layout.blocks != (1, 1):
             furthest = "the one furthest from 0" if signed else "the largest"
             queries, keys = layout.blocks
-            yield f"each cell is {furthest} of {queries}x{keys} weights (queries x keys)"
+            yield f"each cell is {furthest} of {queries}x{keys} {what.one}s (queries x keys)"
         if any(np.isnan(w).any() for w in weights):
             yield "bare: what cannot be looked at"
         if (n_heads := len(self._heads())) > layout.across:
             yield f"{layout.across} of {n_heads} heads fit beside each other, the next stand below"
         yield from (label_line(note) for note in self.maps.notes)
         strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
-        yield f"qkv attend --head {strongest.name} draws one large"
+        one = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
+        show = "" if self.maps.shown == "weights" else f" --show {self.maps.shown}"
+        yield f"qkv attend --{one}{show} draws one large"
 
     def _legend_of_marks(self, width: int) -> Iterator[Text]:
         """Each sign, what it stands for, and which heads bear it."""
@@ -167,7 +173,9 @@ class Thumbnails:
 
 
 def _called(m: HeadMap) -> str:
-    return "mean" if m.head is None else f"H{m.head}"
+    if m.head is None:
+        return "mean" if m.rollout is None else "rollout"
+    return f"H{m.head}"
 
 
 def _cells(weights: Array, top: float, ramp: Ramp, scale: int, *, half: bool) -> list[Line]:

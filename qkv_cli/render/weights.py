@@ -15,7 +15,7 @@ MASKED = -1
 
 
 def visible(maps: HeadMaps) -> list[Array]:
-    """Each map's pattern, [n_query, n_key], nan where the query cannot look.
+    """What is shown of each map, [n_query, n_key], nan where the query cannot look.
 
     The scores know. Where they are not kept (averages, files) a mask is taken to be there
     only if it has its shape in every map of the layer: a diagonal or a triangle of zeros.
@@ -23,18 +23,18 @@ def visible(maps: HeadMaps) -> list[Array]:
     shape = (len(maps.queries), len(maps.keys))
     by_layer = {
         m.layer: _zeros_in_the_shape_of_a_mask(
-            [n.pattern for n in maps.maps if n.layer == m.layer], shape, maps
+            [maps.seen(n) for n in maps.maps if n.layer == m.layer], shape, maps
         )
         for m in maps.maps
         if m.scores is None
     }
-    return [_without_masked(m, by_layer) for m in maps.maps]
+    return [_without_masked(m, maps.seen(m), by_layer) for m in maps.maps]
 
 
-def _without_masked(m: HeadMap, by_layer: dict[int, NDArray[np.bool_]]) -> Array:
+def _without_masked(m: HeadMap, shown: Array, by_layer: dict[int, NDArray[np.bool_]]) -> Array:
     masked = by_layer[m.layer] if m.scores is None else np.isneginf(m.scores)
-    pattern = np.asarray(m.pattern, dtype=np.float64)
-    return np.where(masked | ~np.isfinite(pattern), np.nan, pattern)
+    amounts = np.asarray(shown, dtype=np.float64)
+    return np.where(masked | ~np.isfinite(amounts), np.nan, amounts)
 
 
 def _zeros_in_the_shape_of_a_mask(
@@ -70,16 +70,17 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
 
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
     """`visible` and `pooled`, without a copy of every weight where the scores are kept."""
-    if any(m.scores is None for m in maps.maps):
+    if maps.shown == "scores" or any(m.scores is None for m in maps.maps):
         return [pooled(weights, blocks) for weights in visible(maps)]
-    return [_pooled_head(m.pattern, m.scores, blocks) for m in maps.maps if m.scores is not None]
+    seen = [(maps.seen(m), m.scores) for m in maps.maps]
+    return [_pooled_head(x, scores, blocks) for x, scores in seen if scores is not None]
 
 
-def _pooled_head(pattern: Array, scores: Array, blocks: tuple[int, int]) -> Array:
-    """The pattern is 0 where it is masked, so that what cannot be seen never wins a block."""
-    found = _reduce(np.maximum, pattern, blocks)
-    if pattern.min() < 0:
-        least = _reduce(np.minimum, pattern, blocks)
+def _pooled_head(amounts: Array, scores: Array, blocks: tuple[int, int]) -> Array:
+    """An amount is 0 where it is masked, so that what cannot be seen never wins a block."""
+    found = _reduce(np.maximum, amounts, blocks)
+    if amounts.min() < 0:
+        least = _reduce(np.minimum, amounts, blocks)
         found = np.where(found >= -least, found, least)
     return np.where(np.isneginf(_reduce(np.maximum, scores, blocks)), np.nan, found)
 

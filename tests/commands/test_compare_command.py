@@ -325,3 +325,38 @@ def test_writes_a_file(compare, tmp_path) -> None:
     VALID["compare"].validate(json.loads((tmp_path / "c.json").read_text()))
     compare(TEXT, "L0H1", "L0H3", "-o", tmp_path / "c.txt")
     assert "B - A" in (tmp_path / "c.txt").read_text()
+
+
+@pytest.mark.parametrize("show", ["scores", "values", "rollout"])
+def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
+    heads = ("L0", "L0") if show == "rollout" else ("L0H1", "L0H3")
+    args = ("compare", "-m", tiny_glove, "she sat on the bank", *heads, "--show", show)
+    field = {"scores": "scores", "values": "norms", "rollout": "rollout"}[show]
+    drawn, found = qkv(*args), qkv(*args, "--json")
+    assert (drawn.code, found.code) == (0, 0), drawn.stderr
+    assert f"  {show}: " in drawn.stdout
+    document = json.loads(found.stdout)
+    VALID["compare"].validate(document)
+    [c] = document["comparisons"]
+    assert c["a"]["shown"] == c["b"]["shown"] == show
+    own = qkv("attend", "-m", tiny_glove, "she sat on the bank", "--show", show, "--json")
+    m = json.loads(own.stdout)["maps"][0 if show == "rollout" else 1]
+    one = [[x or 0 for x in row] for row in m[field]]
+    assert np.allclose([[x or 0 for x in row] for row in c[f"{field}_a"]], one, rtol=1e-6, atol=0)
+    assert (c["divergence"] is None) == (show == "scores")
+    assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
+    other = found.stdout.replace(f'"shown":"{show}"', '"shown":"weights"')
+    refused = qkv("render", "-", stdin=other)
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert "no pattern_a is compared" in refused.stderr
+
+
+def test_what_is_shown_must_be_the_same(qkv, tiny_glove, tmp_path) -> None:
+    text = "she sat on the bank"
+    for show in ("weights", "values"):
+        qkv("attend", "-m", tiny_glove, text, "--show", show, "-o", tmp_path / f"{show}.json")
+    files = (tmp_path / "weights.json", tmp_path / "values.json")
+    found = qkv("compare", *files, "L0H1")
+    assert (found.code, found.stdout) == (2, "")
+    assert "One shows weights, the other values: --show makes them alike." in found.stderr
+    assert qkv("compare", *files, "L0H1", "--show", "weights", "--fail-above", "0").code == 0

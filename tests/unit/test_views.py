@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qkv_cli.core.attention import AttentionTrace, scaled_dot_product_attention
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import LayerTrace
+from qkv_cli.core.model import Block, LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMap, HeadMaps, Selection, average, select, window
@@ -113,7 +113,7 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
     for i in range(N_LAYERS):
         pulled.append(i)
         attn, other = (None, trace(i)) if cross else (trace(i), None)
-        yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other)
+        yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other, Block())
 
 
 def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None:

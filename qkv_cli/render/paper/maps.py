@@ -19,7 +19,6 @@ from qkv_cli.render.weights import MASKED, Levels, cell_number
 from qkv_cli.render.words import spelled
 
 NAME, AXIS = Font(9, bold=True), Font(6.5, italic=True)
-QUERY, KEY = "query (who looks)", "key (who is looked at)"
 GAP, BAND = 18.0, 20.0  # points between maps beside and above each other
 LONGEST_WORD = 20
 RISE = 0.36  # of a font's size: from the middle of its letters down to their baseline
@@ -74,7 +73,9 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     every = ceil(label.size * 1.05 / cell)
     left = _widest(part.queries, label, every) + 23
     head = _widest(part.keys, label, every) + 20
-    titled = max(text_width(p.name, NAME) for p in part.panels) + text_width(KEY, AXIS) + 8
+    titled = (
+        max(text_width(p.name, NAME) for p in part.panels) + text_width(part.what.key, AXIS) + 8
+    )
     tile = max(cell * n_key, titled)
     fitting = max(min(2, len(part.panels)), int((room - left + GAP) // (tile + GAP)))
     bands = ceil(len(part.panels) / fitting)
@@ -129,10 +130,11 @@ class Tiles:
                 y = top + m.cell * (row + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.queries[row].special else inks.text
                 self.drawing.add(Words(m.left - 5, y, name, m.label, ink, "right"))
-        long, high = text_width(QUERY, AXIS), m.cell * len(self.part.queries)
+        query = self.part.what.query
+        long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
         # Where it is longer than the map is high, it rises beside the keys' names.
         low = top + (high + long) / 2 if high > long else top + high
-        self.drawing.add(Words(11, low, QUERY, AXIS, inks.dim, angle=90))
+        self.drawing.add(Words(11, low, query, AXIS, inks.dim, angle=90))
 
     def _heads(self, name: str, x: float, top: float, *, titled: bool) -> None:
         """A map's name, and its keys'."""
@@ -140,7 +142,7 @@ class Tiles:
         self.drawing.add(Words(x, top - m.head + 9, name, NAME, inks.text))
         if titled:
             at = x + m.tile, top - m.head + 8.5
-            self.drawing.add(Words(*at, KEY, AXIS, inks.dim, "right"))
+            self.drawing.add(Words(*at, self.part.what.key, AXIS, inks.dim, "right"))
         for column, key in enumerate(_names(self.part.keys, m.every)):
             if key:
                 right = x + m.cell * (column + 0.5) + m.label.size * RISE

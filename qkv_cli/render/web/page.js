@@ -380,7 +380,7 @@ function tell(found) {
     .sort((a, b) => Math.abs(b.w) - Math.abs(a.w))
     .slice(0, TOLD)
     .map(({ other, w }) => `\u2068${others[other].text}\u2069 ${number(w)}`);
-  const does = state.side === "query" ? "looks at" : "is looked at by";
+  const does = state.side === "query" ? data.words.does : data.words.done;
   byId("said").textContent = `${name}. \u2068${word}\u2069 ${does} ${strongest.join(", ") || "nothing"}.`;
 }
 
@@ -418,7 +418,7 @@ async function start() {
   cells.addEventListener("pointermove", (event) => {
     const [q, k] = overMap(event);
     hover("query", q);
-    byId("cell").textContent = `${data.queries[q].text} → ${data.keys[k].text}  ${masked(q, k) ? "–" : number(weight(q, k))}`;
+    byId("cell").textContent = `${data.queries[q].text} ${data.words.link} ${data.keys[k].text}  ${masked(q, k) ? "–" : number(weight(q, k))}`;
   });
   cells.addEventListener("pointerleave", () => {
     hover(null, null);

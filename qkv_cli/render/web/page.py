@@ -61,6 +61,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
             }
             for (part, panel), (_, zero, step) in zip(panels, steps, strict=True)
         ],
+        "words": {"does": first.what.does, "done": first.what.done, "link": first.what.link},
         "masked": MASKED,
         "colours": {
             name: {"plain": _codes(theme, signed=False), "signed": _codes(theme, signed=True)}

@@ -17,7 +17,7 @@ import qkv_cli.export
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.export.attention import to_json, to_npz
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.views import FIELDS, HeadMap, HeadMaps
 
 SCHEMA = json.loads(
     (Path(qkv_cli.export.__file__).parent / "attention.schema.json").read_text(encoding="utf-8")
@@ -126,8 +126,12 @@ def head_maps(draw: st.DrawFn) -> HeadMaps:
         )
         for head in range(n_heads)
     ]
+    shown = draw(st.sampled_from(sorted(FIELDS)))
+    if (field := FIELDS[shown]) not in ARRAYS:
+        maps = [replace(m, **{field: matrix(n_query, n_key)}) for m in maps]
     weighting = draw(st.sampled_from(["softmax", "hard", "linear"]))
-    return HeadMaps(info, weighting, draw(st.booleans()), text, source, queries, keys, maps)
+    causal = draw(st.booleans())
+    return HeadMaps(info, weighting, causal, text, source, queries, keys, maps, shown=shown)
 
 
 @st.composite

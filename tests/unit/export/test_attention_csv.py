@@ -10,7 +10,7 @@ import numpy as np
 from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
-from qkv_cli.export.attention import to_csv
+from qkv_cli.export.attention import CSV_AMOUNTS, to_csv
 from qkv_cli.views import HeadMaps, average
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
@@ -34,7 +34,8 @@ def test_every_weight_is_there_exactly_once(maps: HeadMaps) -> None:
                 row = next(rows)
                 assert (row["map"], row["layer"], row["head"]) == (m.name, "1", str(m.head))
                 assert (row["query_i"], row["key_i"]) == (str(query.i), str(key.i))
-                assert np.float32(row["weight"]) == m.pattern[i, j]
+                shown = row[CSV_AMOUNTS[maps.shown]]
+                assert np.float32(shown or -np.inf) == maps.seen(m)[i, j]
     assert next(rows, None) is None
 
 

@@ -1,0 +1,83 @@
+"""How much of each token's place in a layer comes from which token of the input.
+
+Attention rollout, Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers"
+(arXiv 2005.00928), section 3: heads are averaged, the residual stream counts as looking at
+oneself, and what a layer mixes is followed down through the layers below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.model import LayerTrace
+from qkv_cli.errors import UsageError
+from qkv_cli.views import BlockName, HeadMap, HeadMaps
+
+NOT_LINEAR = "Rollout needs weights that add up to 1: not linear ones."
+_TWO_TEXTS = "Rollout follows a text through its own layers: there is none between two texts."
+
+
+def rollout(patterns: Array, below: Array | None) -> Array:
+    """A_l A_(l-1) ... A_0, [n, n], with A = .5 mean(pattern) + .5 I, its rows scaled to sum to 1.
+
+    Args:
+        patterns: Of a layer's heads, [n_heads, n, n].
+        below: The rollout of the layer below, if there is one.
+    """
+    mixed: Array = 0.5 * patterns.mean(axis=0) + 0.5 * np.eye(patterns.shape[1], dtype=np.float32)
+    mixed /= mixed.sum(axis=1, keepdims=True)
+    return mixed if below is None else mixed @ below
+
+
+def rollouts(
+    layers: Iterable[LayerTrace], wanted: Collection[int], block: BlockName
+) -> list[HeadMap]:
+    """A map for each layer that is wanted; its pattern is the mean of all its heads.
+
+    Raises:
+        UsageError: A layer looks at another text, so that nothing can be followed further down.
+    """
+    found: list[HeadMap] = []
+    below: Array | None = None
+    for layer in layers:
+        if layer.cross is not None or layer.attn is None:
+            raise UsageError(_TWO_TEXTS)
+        below = rollout(layer.attn.pattern, below)
+        if layer.index in wanted:
+            found.append(_map(layer.attn.pattern, below, block, layer.index))
+        if layer.index == max(wanted):
+            break
+    return found
+
+
+def followed(maps: HeadMaps) -> HeadMaps:
+    """The rollout of maps that are there, such as a file's.
+
+    Raises:
+        UsageError: Some head of some layer is not.
+    """
+    heads = {(m.layer, m.head): m for m in maps.maps}
+    n_layers, n_heads = max(m.layer for m in maps.maps) + 1, maps.model.n_heads
+    if maps.source is not None:
+        raise UsageError(_TWO_TEXTS)
+    if maps.weighting == "linear":
+        raise UsageError(NOT_LINEAR)
+    places = [[(layer, head) for head in range(n_heads)] for layer in range(n_layers)]
+    if missing := [place for layer in places for place in layer if place not in heads]:
+        layer, head = missing[0]
+        raise UsageError(f"Rollout needs every head from layer 0 on: there is no L{layer}H{head}.")
+    found: list[HeadMap] = []
+    below: Array | None = None
+    for index, layer_places in enumerate(places):
+        patterns = np.stack([heads[place].pattern for place in layer_places])
+        below = rollout(patterns, below)
+        found.append(_map(patterns, below, heads[layer_places[0]].block, index))
+    return replace(maps, maps=found, shown="rollout")
+
+
+def _map(patterns: Array, rolled: Array, block: BlockName, layer: int) -> HeadMap:
+    return HeadMap(f"L{layer} rollout", block, layer, None, patterns.mean(axis=0), rollout=rolled)

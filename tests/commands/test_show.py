@@ -1,0 +1,179 @@
+"""`--show`: scores, values and rollout in place of weights, and what is said of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from qkv_cli.loading import load
+
+TEXT = "she deposited money in the bank"
+FIELD = {"weights": "pattern", "scores": "scores", "values": "norms", "rollout": "rollout"}
+
+
+@pytest.fixture
+def attend(qkv: Callable[..., Result], tiny_glove: Path) -> Callable[..., Result]:
+    return lambda *args: qkv("attend", "-m", tiny_glove, TEXT, *args)
+
+
+def document(found: Result) -> dict[str, Any]:
+    assert (found.code, found.stderr) == (0, "")
+    return json.loads(found.stdout)
+
+
+def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_glove) -> None:
+    [layer] = load(tiny_glove).read(TEXT).layers
+    for show, field in FIELD.items():
+        found = document(attend("--show", show, "--json"))
+        assert found["shown"] == show
+        assert all(("pattern" in m, field in m) == (True, True) for m in found["maps"])
+        assert not ({"scores", "norms", "rollout"} - {field}) & set(found["maps"][0])
+    assert document(attend("--json"))["shown"] == "weights"
+    values = document(attend("--show", "values", "--json"))["maps"]
+    for head, m in enumerate(values):
+        np.testing.assert_array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
+        assert not np.allclose(m["norms"], m["pattern"], atol=0.1)
+    scores = document(attend("--show", "scores", "--json"))["maps"][2]["scores"]
+    assert scores[0][0] is None
+    np.testing.assert_array_equal(np.float32(scores[0][1:]), layer.attn.scores[2, 0, 1:])
+
+
+@pytest.mark.parametrize(
+    ("show", "said"),
+    [
+        ("scores", ["scores: before softmax", "meet columns", "furthest from 0", " · "]),
+        ("values", ["values: what really flows", "lengths are of what the key hands", " ← "]),
+        ("rollout", ["L0 rollout", "weights followed down", "share shown", " ← "]),
+    ],
+)
+def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> None:
+    found = attend("--show", show)
+    assert (found.code, found.stderr) == (0, "")
+    for words in said:
+        assert words in found.stdout
+    assert "weight shown" not in found.stdout and " → " not in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+@pytest.mark.parametrize("show", list(FIELD))
+def test_a_file_is_drawn_again_as_it_was(attend, qkv, tmp_path, show: str, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    assert attend("--show", show, "-o", path).code == 0
+    drawn = qkv("render", path)
+    assert drawn.code == 0, drawn.stderr
+    assert drawn.stdout == attend("--show", show).stdout
+
+
+def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) -> None:
+    path = tmp_path / "x.json"
+    attend("--show", "values", "--include", "scores", "-o", path)
+    assert qkv("render", path, "--show", "weights").stdout == attend().stdout
+    assert qkv("render", path, "--show", "scores").stdout == attend("--show", "scores").stdout
+    assert qkv("render", path, "--show", "rollout").stdout == attend("--show", "rollout").stdout
+    attend("-o", path)
+    found = qkv("render", path, "--show", "values")
+    assert (found.code, found.stdout) == (2, "")
+    assert "L0H0 has no norms: --show values needs them." in found.stderr
+
+
+def test_the_mean_of_norms(attend) -> None:
+    heads = document(attend("--show", "values", "--json"))["maps"]
+    [mean] = document(attend("--show", "values", "--json", "--mean"))["maps"]
+    for field in ("pattern", "norms"):
+        np.testing.assert_allclose(mean[field], np.mean([m[field] for m in heads], axis=0), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("show", "last"),
+    [("weights", "weight"), ("scores", "score"), ("values", "norm"), ("rollout", "rollout")],
+)
+def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(attend("--show", show, "--format", "csv").stdout)))
+    m = document(attend("--show", show, "--json"))["maps"][-1][FIELD[show]]
+    assert list(rows[0])[-1] == last
+    assert rows[-2][last] == ("" if m[-1][-2] is None else rows[-2][last])
+    assert float(rows[-2][last]) == pytest.approx(m[-1][-2])
+    if show == "scores":
+        assert rows[-1][last] == "" and m[-1][-1] is None
+
+
+def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
+    whole = document(attend("--show", "values", "--json"))["maps"][1]["norms"]
+    part = document(attend("--show", "values", "--json", "--window", "1:4"))["maps"][1]["norms"]
+    assert part == [row[1:4] for row in whole[1:4]]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--show", "rollout", "--head", "1"], "of all heads of a layer together"),
+        (["--show", "rollout", "--source", "a tree"], "none between two texts"),
+        (["--show", "rollout", "--weighting", "linear"], "not linear ones"),
+        (["--show", "scores", "--words"], "do not add up to a word's: leave out --words"),
+        (["--show", "flow"], "'flow' is not one of"),
+    ],
+)
+def test_what_cannot_be_shown(attend, args: list[str], said: str) -> None:
+    found = attend(*args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_rollout_of_all_heads_by_any_name(attend) -> None:
+    for args in (["--head", "all"], ["--head", "L0H*"], ["--mean"], ["--layer", "all"]):
+        assert attend("--show", "rollout", *args).stdout == attend("--show", "rollout").stdout
+
+
+@pytest.mark.parametrize("show", list(FIELD))
+def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
+    args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
+    found = qkv(*args, "--width", "60")
+    one = {"weights": "weight", "scores": "score", "values": "length", "rollout": "share"}[show]
+    last = "furthest from 0" if show == "scores" else "shown"
+    assert f"{one} {last}" in found.stdout and found.code == 0
+    assert ("H0" in found.stdout) == (show != "rollout")
+    again = "" if show == "weights" else f" --show {show}"
+    assert f"{again} draws one large" in found.stdout
+    assert document(qkv(*args, "--json"))["shown"] == show
+
+
+def test_pooled_thumbnails_hold_the_scores_furthest_from_0(qkv, tiny_glove) -> None:
+    """Masked scores are minus infinity: they must not win a block."""
+    text = " ".join([TEXT] * 30)
+    args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
+    most = max(
+        abs(x)
+        for m in document(qkv("attend", *args, "--json"))["maps"]
+        for row in m["scores"]
+        for x in row
+        if x is not None
+    )
+    found = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
+    assert "scores (queries x keys)" in found
+    assert f"±{most:.1f} is the score furthest" in found or f"±{most:.0f} is the" in found
+
+
+@pytest.mark.parametrize(
+    ("show", "said"),
+    [("scores", "bank scores"), ("values", "bank takes from"), ("rollout", "bank is made of")],
+)
+def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
+    args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
+    found = qkv(*args)
+    assert (found.code, found.stderr) == (0, "")
+    assert said in found.stdout and "looks at" not in found.stdout
+    focused = document(qkv(*args, "--json"))
+    assert focused["shown"] == show
+    for one, m in zip(
+        focused["heads"], document(attend("--show", show, "--json"))["maps"], strict=True
+    ):
+        assert [x or 0 for x in one["weights"]] == [x or 0 for x in m[FIELD[show]][-1]]
