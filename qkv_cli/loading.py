@@ -22,7 +22,7 @@ from qkv_cli.core.model import LayerTrace, Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import CheckpointError, InputError, UsageError
-from qkv_cli.formats.checkpoints import open_checkpoint, read_json
+from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
 from qkv_cli.formats.framed import Framed, TargetTokenizer, in_order
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.formats.words import WordTokenizer, unpack_words
@@ -295,14 +295,40 @@ def _encoder_decoder(
 
 def read_info(folder: Path) -> ModelInfo:
     """What there is to say of a folder's model; no tensor is read."""
-    if (path := _gguf(folder)) is not None:
-        return _load_gguf(path).info
-    if (path := _marian(folder)) is not None:
-        return _load_marian(path).info
+    if _is_vectors(folder):
+        return _info(folder, _config_of(folder), None)
+    return read_model(folder)[0]
+
+
+def read_model(folder: Path) -> tuple[ModelInfo, Model]:
+    """A folder's model, without its tokenizer where that is a file of its own."""
+    if _gguf(folder) or _marian(folder) or _is_vectors(folder):
+        loaded = load(folder)
+        return loaded.info, loaded.model
     config = _config_of(folder)
-    if config.get("model_type") == "word-vectors":
-        return _info(folder, config, None)
-    return _checkpoint_info(folder, config, _built(config, open_checkpoint(folder)))
+    model = _built(config, open_checkpoint(folder))
+    return _checkpoint_info(folder, config, model), model
+
+
+def stored(folder: Path) -> Mapping[str, Stored]:
+    """Every tensor of a folder's model by name; nothing is read yet."""
+    if (path := _gguf(folder)) is not None:
+        from qkv_cli.formats.gguf import open_gguf
+
+        return open_gguf(path).tensors
+    if (path := _marian(folder)) is not None:
+        from qkv_cli.formats.marian import open_marian
+
+        return open_marian(path)[1]
+    if not _is_vectors(folder):
+        return open_checkpoint(folder)
+    found = open_tensors(folder / "vectors.safetensors") | open_tensors(folder / WEIGHTS)
+    return {name: tensor for name, tensor in found.items() if "words." not in name}
+
+
+def _is_vectors(folder: Path) -> bool:
+    path = folder / "config.json"
+    return path.is_file() and read_json(path).get("model_type") == "word-vectors"
 
 
 def _gguf(path: Path) -> Path | None:
@@ -411,7 +437,7 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
     source = read_json(path) if path.is_file() else {}
     name = str(source.get("name") or folder.resolve().name)
     return ModelInfo(
-        name=_hub_name(folder) or name,
+        name=hub_name(folder) or name,
         type=str(config["model_type"]),
         n_layers=len(stack.blocks),
         n_heads=n_heads,
@@ -424,7 +450,7 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
     )
 
 
-def _hub_name(folder: Path) -> str | None:
+def hub_name(folder: Path) -> str | None:
     """A folder of the hub's cache is named after its revision; its model's name stands above."""
     repository = folder.parent.parent.name
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -98,25 +99,49 @@ def _list_sources(*, as_json: bool) -> None:
 
 @app.command()
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Say what a model is: its shape, where its heads come from, its licence, its size.
+    """Say what a model is: its shape, where it comes from, its licence, size and checksum.
 
     Example: qkv models show glove
     """
-    from qkv_cli.loading import read_info
-    from qkv_cli.store.catalogue import find, size
+    from dataclasses import asdict
 
-    folder = find(name)
-    info, n_bytes = read_info(folder), size(folder)
+    from qkv_cli.render.models import amount, card
+    from qkv_cli.store.describe import describe
+
+    found = describe(name)
+    info = found.info
     if as_json:
-        from dataclasses import asdict
-
-        extra = {"path": str(folder), "bytes": n_bytes}
+        extra = {
+            "blocks": dict(found.layers),
+            "n_kv_heads": found.n_kv_heads,
+            "positions": found.positions,
+            "n_parameters": found.n_parameters,
+            "source": found.source,
+            "sha256": dict(found.sha256),
+            "path": str(found.path),
+            "bytes": found.n_bytes,
+        }
         _write_json({"schema": "qkv.model/1", **asdict(info), **extra})
         return
-
-    from qkv_cli.render.models import card
-
-    sys.stdout.write(Look().text(lambda theme: card(info, str(folder), n_bytes)))
+    shared = f", {found.n_kv_heads} for keys" if found.n_kv_heads != info.n_heads else ""
+    facts = {
+        "name": info.name,
+        "type": info.type,
+        "layers": _layers(found.layers),
+        "heads": f"{info.n_heads} in each layer{shared}; {info.origin}",
+        "d_model": str(info.d_model),
+        "d_head": str(info.d_head),
+        "d_vocab": f"{info.d_vocab:,}",
+        "positions": found.positions,
+        "parameters": f"{found.n_parameters:,}",
+        "about": info.about,
+        "licence": info.licence,
+        "source": found.source,
+        "size": amount(found.n_bytes),
+        "path": str(found.path),
+        "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in found.sha256.items()),
+    }
+    sys.stdout.write(Look().text(lambda theme: card(facts)))
 
 
 @app.command()
@@ -260,20 +285,24 @@ def check(name: NameArgument) -> None:
     """
     from qkv_cli.loading import load
     from qkv_cli.render.models import amount
-    from qkv_cli.store.catalogue import find, size
+    from qkv_cli.store.describe import N_TOKENS, describe
 
-    folder = find(name)
-    loaded = load(folder)
-    info, model = loaded.info, loaded.model
-    blocks = [block for stack in model.stacks.values() for block in [*stack.blocks][:1]]
-    layer = max((block.n_bytes for block in blocks), default=0)
-    stacks = ", ".join(f"{kind} {len(stack.blocks)}" for kind, stack in model.stacks.items())
+    found = describe(name)
+    load(found.path)  # its tokenizer, too
+    info = found.info
     typer.echo(
-        f"{info.name}: {info.type}, layers: {stacks}; {info.n_heads} heads of {info.d_head}, "
-        f"d_model {info.d_model}, vocabulary {info.d_vocab:,}.\n"
-        "Every tensor and every setting that changes the numbers is read.\n"
-        f"{amount(size(folder))} on disk; a layer's weights take {amount(layer)} while it runs."
+        f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
+        f"{info.n_heads} heads of {info.d_head}, d_model {info.d_model}, "
+        f"vocabulary {info.d_vocab:,}.\n"
+        f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and every setting "
+        "that changes the numbers are accounted for; its tokenizer is read.\n"
+        f"{amount(found.n_bytes)} on disk; a layer's weights take {amount(found.layer_bytes)} "
+        f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
     )
+
+
+def _layers(layers: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {n}" for kind, n in layers.items() if n)
 
 
 @app.command()

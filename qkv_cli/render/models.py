@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from rich.cells import cell_len
@@ -48,11 +48,13 @@ def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
     return table
 
 
-def card(info: ModelInfo, path: str, n_bytes: int) -> Table:
-    """Everything there is to say about a model."""
+def card(facts: Mapping[str, str]) -> Table:
+    """What there is to say about a model, a fact a line; empty ones are left out."""
     table = Table.grid(padding=(0, 2))
-    for head, said in _facts(info, path, n_bytes):
-        table.add_row(Text(head, DIM), Text(label_line(said)))
+    for head, said in facts.items():
+        lines = [label_line(line) for line in said.split("\n")]
+        if said:
+            table.add_row(Text(head, DIM), Text("\n".join(lines)))
     return table
 
 
@@ -75,19 +77,3 @@ def amount(n_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def _facts(info: ModelInfo, path: str, n_bytes: int) -> Iterator[tuple[str, str]]:
-    yield "name", info.name
-    yield "type", info.type
-    yield "layers", str(info.n_layers)
-    yield "heads", f"{info.n_heads} in each layer, {info.origin}"
-    yield "d_model", str(info.d_model)
-    yield "d_head", str(info.d_head)
-    yield "d_vocab", f"{info.d_vocab:,}"
-    if info.about:
-        yield "about", info.about
-    if info.licence:
-        yield "licence", info.licence
-    yield "size", amount(n_bytes)
-    yield "path", path

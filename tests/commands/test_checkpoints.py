@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -250,6 +251,16 @@ def test_list_and_show(bert: Path, qkv: Qkv) -> None:
     shown = json.loads(qkv("models", "show", bert, "--json").stdout)
     assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
     assert shown["type"] == "bert"
+    assert shown["blocks"] == {"encoder": 2}
+    assert shown["positions"] == "a table of 40 places"
+    weights = (bert / "model.safetensors").read_bytes()
+    assert shown["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert shown["n_parameters"] == sum(
+        t.size for t in load_file(bert / "model.safetensors").values()
+    )
+    card = qkv("models", "show", bert).stdout
+    assert f"parameters  {shown['n_parameters']:,}" in card
+    assert "licence" not in card  # nobody said one
 
 
 def test_hidden_specials_and_notes_go_into_the_file_and_back(
