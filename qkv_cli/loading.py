@@ -32,6 +32,8 @@ MAX_CELLS = 2**28
 FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
 BlockName = Literal["self", "encoder", "decoder", "cross"]
 _BEING_WRITTEN = "each row is the token that is being written; the decoder has read those before it"
+_HAS_BEEN_READ = "each row is the token that the decoder has read last; it looks for the next one"
+_OWN = "the text is the model's own: the likeliest token at each step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,9 @@ class LoadedModel:
         run = self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
         if block == "encoder":
             return replace(run, text=source or text)
-        notes = (_BEING_WRITTEN,) if self._names_what_it_writes else ()
-        return replace(run, text=said, source=source or text, notes=notes)
+        notes = [_BEING_WRITTEN if self._names_what_it_writes else _HAS_BEEN_READ]
+        notes += [_OWN] * writes
+        return replace(run, text=said, source=source or text, notes=tuple(notes))
 
     @property
     def _names_what_it_writes(self) -> bool:

@@ -107,6 +107,8 @@ def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
     loaded = load(marian)
     run = loaded.read("the bank of the river")
     assert (run.block, run.source) == ("cross", "the bank of the river")
+    assert ["decoder has read last" in run.notes[0], "own" in run.notes[1]] == [True, True]
+    assert len(loaded.read("the bank", "the river").notes) == 1
     assert [t.id for t in run.keys] == [t.id for t in loaded.tokenizer.encode(run.source)]
     assert loaded.rules is not None
     rules = loaded.rules()
