@@ -1,4 +1,8 @@
-"""Draw the pictures of the docs: `python docs/pictures.py`. What they show is what qkv prints."""
+"""Draw the pictures of the docs: `python docs/pictures.py`. What they show is what qkv makes.
+
+One is what a terminal shows, the others are what `-o` writes. That of the page in a browser needs
+chromium and chromedriver; without them it stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import io
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -18,15 +23,21 @@ from rich.text import Text
 HERE = Path(__file__).parent / "pictures"
 FRUITS = "The mango and the apple are fruits that grow on a tree"
 BANK = "The fisherman sat on the bank of the river"
-PICTURES = {
-    "attend": (124, ["attend", FRUITS]),
-    "explain": (96, ["explain", BANK, "--query", "bank", "--key", "river"]),
+MONEY = "She deposited the money in the bank"
+IN_TERMINAL = {"attend": (124, ["attend", FRUITS])}
+WRITTEN = {
+    "head": ["attend", BANK, "--head", "7", "--values"],
+    "grid": ["grid", FRUITS],
+    "focus": ["focus", BANK, "--query", "bank"],
+    "heads": ["heads", FRUITS, "--sort", "previous", "--width", "110"],
+    "compare": ["compare", MONEY, "L0H1", "L0H3"],
+    "nearest": ["compare", MONEY, "--nearest", "L0H3"],
+    "explain": ["explain", BANK, "--query", "bank", "--key", "river", "--width", "96"],
 }
 TERMINAL = TerminalTheme(
     background=(18, 17, 23),
     foreground=(222, 222, 226),
-    # Of its own 16 colours only cyan and white are ever asked for.
-    normal=[(18, 17, 23)] * 6 + [(95, 185, 200)] + [(222, 222, 226)],
+    normal=[(18, 17, 23)] * 6 + [(95, 185, 200)] + [(222, 222, 226)],  # cyan and white are used
 )
 # No window around it, and no font from elsewhere: a page that shows the file may not fetch one.
 SVG = """\
@@ -52,8 +63,28 @@ _COLUMN = 12.2  # how wide Rich draws one
 
 def main() -> None:
     HERE.mkdir(exist_ok=True)
-    for name, (width, args) in PICTURES.items():
+    for name, (width, args) in IN_TERMINAL.items():
         (HERE / f"{name}.svg").write_text(picture(name, width, args), "utf-8", newline="\n")
+    for name, args in WRITTEN.items():
+        qkv(*args, "-o", str(HERE / f"{name}.svg"))
+    page(HERE / "page.png")
+
+
+def page(image: Path) -> None:
+    """The page of all heads as it is when a word has been clicked."""
+    sys.path.append(str(HERE.parents[1] / "tests" / "commands"))
+    import browser
+
+    if not (browser.CHROMIUM and browser.DRIVER):
+        sys.stderr.write(f"{image} stays as it is: there is no chromium or no chromedriver\n")
+        return
+    with tempfile.TemporaryDirectory() as folder, browser.browser() as window:
+        qkv("attend", FRUITS, "-o", f"{folder}/page.html")
+        window.prefer(prefers_reduced_motion="reduce")
+        window.open(Path(folder) / "page.html")
+        window.press("Right")
+        window.click("query-1")
+        window.screenshot(image)
 
 
 def picture(name: str, width: int, args: list[str]) -> str:
@@ -67,9 +98,12 @@ def picture(name: str, width: int, args: list[str]) -> str:
 
 
 def output(width: int, args: list[str]) -> str:
-    look = ["--color", "always", "--background", "dark", "--width", str(width)]
+    return qkv(*args, "--color", "always", "--background", "dark", "--width", str(width))
+
+
+def qkv(*args: str) -> str:
     return subprocess.run(
-        [sys.executable, "-m", "qkv_cli", *args, *look],
+        [sys.executable, "-m", "qkv_cli", *args],
         capture_output=True,
         text=True,
         check=True,

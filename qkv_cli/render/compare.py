@@ -137,7 +137,7 @@ class ComparePicture:
 def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     """What one side is: its head, its model, and how it read."""
     [m] = maps.maps
-    first = Text(f"{name}  ", _NAME).append(f"{label_line(m.name)}  ", _NAME)
+    first = Text.assemble((f"{name}  ", _NAME), (f"{label_line(m.name)}  ", _NAME))
     said = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
     said += [] if m.block == "self" else [f"block {m.block}"]
     said += [] if maps.weighting == "softmax" else [f"weighting {maps.weighting}"]

@@ -20,7 +20,7 @@ from qkv_cli import __version__
 from qkv_cli.errors import UsageError
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Pixels, Words
-from qkv_cli.render.paper.fonts import properties
+from qkv_cli.render.paper.fonts import MONO, properties
 
 DPI = 200  # of a PNG
 LARGEST = 30_000  # pixels along a side
@@ -54,7 +54,7 @@ def encoded(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> b
         if kind == "svg":
             about = {"Title": title, "Creator": _CREATOR, "Date": None}
             figure.savefig(buffer, format="svg", metadata=about)
-            return _plain_ends(buffer.getvalue())
+            return _tidied(buffer.getvalue().decode()).encode()
         dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
         about = {"Title": title, "Software": _CREATOR}
         figure.savefig(buffer, format="png", dpi=dpi, metadata=about)
@@ -75,9 +75,19 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _plain_ends(svg: bytes) -> bytes:
-    """No blanks at the ends of lines."""
-    return re.sub(rb"[ \t]+$", b"", svg, flags=re.MULTILINE)
+def _tidied(svg: str) -> str:
+    """One picture to a screen reader, fonts for where ours are not, and nothing idle."""
+    svg = re.sub(r"<svg ", '<svg role="img" ', svg, count=1)
+    svg = re.sub(r'<text style="[^"]*"', lambda match: _with_others(match[0]), svg)
+    svg = re.sub(r'(<text [^>]*) transform="rotate\(-0 [^"]*"', r"\1", svg)
+    return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
+
+
+def _with_others(tag: str) -> str:
+    """A text's style with the fonts that a machine without DejaVu has."""
+    tag = tag.replace("text-anchor: start; ", "")
+    others = "Menlo, Consolas, monospace" if f"'{MONO}'" in tag else "Verdana, sans-serif"
+    return re.sub(r"(font-family: [^;\"]*)", rf"\1, {others}", tag)
 
 
 def _figure(drawing: Drawing, inks: Inks) -> Figure:

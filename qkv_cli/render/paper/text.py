@@ -17,7 +17,11 @@ from qkv_cli.render.theme import Theme
 
 SIZE, LINE, MARGIN = 8.0, 10.5, 12.0
 COLUMN = SIZE * 0.602  # how wide a sign of DejaVu Sans Mono is
-_BLOCKS = "█▉▊▋▌▍▎▏"  # eighths of a column, from the full one down
+# Bars are boxes: a font leaves gaps between its blocks.
+_WIDE = "█▉▊▋▌▍▎▏"  # eighths of a column, from the full one down
+_HIGH = "▁▂▃▄▅▆▇"  # eighths of a line, upwards
+_SHADES = "░▒▓"  # quarters of ink
+_BLOCKS = _WIDE + _HIGH + _SHADES
 
 
 def typed(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
@@ -60,13 +64,29 @@ def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes
     if ground is not None:
         yield Boxes([(x, y, COLUMN * segment.cell_length, LINE)], ground)
     font = Font(SIZE, bold=bool(style.bold), mono=True, italic=bool(style.italic))
-    for match in re.finditer(rf"[{_BLOCKS}]+|[^\s{_BLOCKS}]+", segment.text):
+    signs = rf"[{_WIDE}]+|[{_HIGH}]|[{_SHADES}]+|[^\s{_BLOCKS}]+"
+    for match in re.finditer(signs, segment.text):
         at = x + COLUMN * cell_len(segment.text[: match.start()])
         if match[0][0] in _BLOCKS:
-            eighths = sum(8 - _BLOCKS.index(sign) for sign in match[0])
-            yield Boxes([(at, y + 1.5, COLUMN * eighths / 8, LINE - 3)], ink)
+            yield _block(match[0], at, y, ink, ground or inks.ground)
         else:
             yield Words(at, y + LINE / 2 + SIZE * 0.36, match[0], font, ink)
+
+
+def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:
+    """A run of blocks of one kind."""
+    top, high = y + 1.5, LINE - 3
+    if signs[0] in _WIDE:
+        eighths = sum(8 - _WIDE.index(sign) for sign in signs)
+        return Boxes([(x, top, COLUMN * eighths / 8, high)], ink)
+    if signs[0] in _HIGH:
+        share = (_HIGH.index(signs) + 1) / 8
+        return Boxes([(x, top + high * (1 - share), COLUMN, high * share)], ink)
+    share = (_SHADES.index(signs[0]) + 1) / 4
+    red, green, blue = (
+        round(a * share + b * (1 - share)) for a, b in zip(ink, ground, strict=True)
+    )
+    return Boxes([(x, top, COLUMN * len(signs), high)], (red, green, blue))
 
 
 def colours(style: Style, inks: Inks) -> tuple[Rgb, Rgb | None]:

@@ -42,7 +42,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "pictures"])
 def test_commands_run(name: str) -> None:
     for line in filter(None, blocks(name, "sh").splitlines()):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
