@@ -18,8 +18,9 @@ def m2m_100(config: Config, tensors: Tensors) -> Model:
     if type(pad) is not int or not 0 <= pad < n_ctx:
         raise CheckpointError(f"config.json has pad_token_id {pad!r}.")
     half = d_model // 2
-    # In single precision, as theirs.
-    rate = np.exp(np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1)))
+    # In single precision, as theirs; the exponential itself is exact.
+    power = np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1))
+    rate = np.exp(power.astype(np.float64)).astype(np.float32)
     table = sinusoids(n_ctx + pad + 1, rate)
     table[pad] = 0
     shape = Shape(pre_norm=True, scale_embedding=True, activation="relu")

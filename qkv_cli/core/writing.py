@@ -40,12 +40,34 @@ class Rules:
     max_length: int | None = None  # the same
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
+    def of(
+        cls, settings: Mapping[str, Any], start: int, ends: Sequence[int], n_tokens: int
+    ) -> Rules:
         """From a generation_config.json, or a config.json that says it too.
 
         Raises:
-            CheckpointError: It has a rule that is not implemented.
+            CheckpointError: It has a rule that is not implemented, or that is none.
         """
+        try:
+            found = cls._of(settings, start, ends)
+            named = [*found.never, *found.never_first, *ends]
+            named += [id for row in found.never_in_a_row for id in row]
+            named += [] if found.first is None else [found.first]
+            if wrong := [id for id in named if type(id) is not int or not 0 <= id < n_tokens]:
+                raise ValueError(f"no token has the id {wrong[0]!r}")
+            counts = found.no_repeat, found.min_length, found.max_length or 0
+            if wrong := [n for n in counts if type(n) is not int or n < 0]:
+                raise ValueError(f"{wrong[0]!r} is no number of tokens")
+            if not found.repetition_penalty > 0:
+                raise ValueError(f"repetition_penalty {found.repetition_penalty!r}")
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The checkpoint's rules of writing are wrong: {error}."
+            ) from error
+        return found
+
+    @classmethod
+    def _of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
         said = {name: value for name, value in settings.items() if value is not None}
         for name, neutral in _NOT_IMPLEMENTED.items():
             if said.get(name, neutral) != neutral:
@@ -56,7 +78,7 @@ class Rules:
         first = said.get("forced_bos_token_id")
         if first is None and said.get("force_bos_token_to_be_generated"):
             first = said.get("bos_token_id")
-        bad = [tuple(row) for row in said.get("bad_words_ids", ())]
+        bad = [tuple(row) for row in said.get("bad_words_ids", ()) if row]
         return cls(
             start,
             tuple(ends),

@@ -105,7 +105,7 @@ def writing(folder: Path, config: Mapping[str, Any], n_tokens: int) -> Callable[
         return None
     if not all(type(id) is int and 0 <= id < n_tokens for id in (start, *ends)):
         return None
-    return partial(Rules.of, said, start, ends)
+    return partial(Rules.of, said, start, ends, n_tokens)
 
 
 def _framed(

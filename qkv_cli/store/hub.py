@@ -18,6 +18,7 @@ PATTERNS = [
     "tokenizer*",
     "added_tokens.json",
     "vocab*",
+    "target_vocab.json",
     "merges.txt",
     "special_tokens_map.json",
     "*.spm",

@@ -22,7 +22,7 @@ def test_the_same_tokens_as_generate(case: str) -> None:
     model = build(config_of(case), tensors_of(case))
     start, *tokens = expected["written"].tolist()
     settings = json.loads((GOLDEN / case / "generation_config.json").read_text())
-    rules = Rules.of(settings, start, [config_of(case)["eos_token_id"]])
+    rules = Rules.of(settings, start, [config_of(case)["eos_token_id"]], 64)
     tokens = [token for token in tokens if token not in rules.ends]
     assert write(model, expected["input_ids"].tolist(), rules, 16) == tokens
     assert len(set(tokens)) > 3
@@ -51,7 +51,26 @@ def test_rules_by_hand() -> None:
 
 def test_rules_as_a_config_says_them() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
-    found = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4])
+    found = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
     assert found == Rules(2, (4,), first=7, never_in_a_row=((5,),))
     with pytest.raises(CheckpointError, match=r"guidance_scale 3.0, which is not implemented"):
-        Rules.of({"guidance_scale": 3.0}, 0, [1])
+        Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"bad_words_ids": 5}, "rules of writing are wrong"),
+        ({"bad_words_ids": [[3, 9]]}, "no token has the id 9"),
+        ({"suppress_tokens": ["a"]}, "no token has the id 'a'"),
+        ({"forced_bos_token_id": -1}, "no token has the id -1"),
+        ({"no_repeat_ngram_size": "many"}, "'many' is no number"),
+        ({"no_repeat_ngram_size": 2.5}, "2.5 is no number of tokens"),
+        ({"repetition_penalty": 0}, "repetition_penalty 0"),
+        ({"no_repeat_ngram_size": -2}, "-2 is no number of tokens"),
+        ({"repetition_penalty": [1]}, "rules of writing are wrong"),
+    ],
+)
+def test_rules_that_are_none(said: dict[str, object], error: str) -> None:
+    with pytest.raises(CheckpointError, match=error):
+        Rules.of(said, 0, [1], 9)
