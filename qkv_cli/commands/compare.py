@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.commands import options
-from qkv_cli.commands.output import Draw, Look, Target, note
+from qkv_cli.commands.output import Look, Target, note
 from qkv_cli.commands.sides import HEAD, Side, maps_of, read, sides
 from qkv_cli.commands.texts import checked
 from qkv_cli.errors import UsageError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from qkv_cli.analysis.compare import Comparison
     from qkv_cli.commands.maps import Reading
     from qkv_cli.loading import LoadedModel
-    from qkv_cli.render.theme import Theme
 
 
 def _models() -> list[str]:
@@ -152,7 +150,9 @@ def compare(
 
         target.send(compare_json(pairs) + "\n")
     else:
-        target.draw(_pictures(pairs, values, links), look)
+        from qkv_cli.render.compare import pictures
+
+        target.draw(pictures(pairs, values=values, links=links), look)
     largest = max(c.mean_divergence for c in pairs)
     if fail_above is not None and largest > fail_above:
         note(f"The mean divergence is {largest:.6g} bits, more than {fail_above:g}.")
@@ -165,15 +165,6 @@ def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
 
     first, *others = read(found, reading)
     return [compare(first, other) for other in others]
-
-
-def _pictures(pairs: Sequence[Comparison], values: bool, links: int) -> list[Draw]:
-    from qkv_cli.render.compare import LETTERS, ComparePicture
-
-    def draw(c: Comparison, name: str, theme: Theme) -> ComparePicture:
-        return ComparePicture(c, (LETTERS[0], name), theme, values, links)
-
-    return [partial(draw, c, name) for c, name in zip(pairs, LETTERS[1:], strict=False)]
 
 
 def _nearest(

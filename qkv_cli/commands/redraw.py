@@ -29,12 +29,9 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
 
 def _compare(document: Any, values: bool, links: int) -> list[Draw]:
     from qkv_cli.export.compare import read_compare
-    from qkv_cli.render.compare import LETTERS, ComparePicture
+    from qkv_cli.render.compare import pictures
 
-    def one(c: Any, name: str) -> Draw:
-        return lambda theme: ComparePicture(c, (LETTERS[0], name), theme, values, links)
-
-    return [one(c, name) for c, name in zip(read_compare(document), LETTERS[1:], strict=False)]
+    return [*pictures(read_compare(document), values=values, links=links)]
 
 
 def _explain(document: Any) -> list[Draw]:

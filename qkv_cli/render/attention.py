@@ -28,6 +28,7 @@ from qkv_cli.render.legend import Shown, legend
 from qkv_cli.render.links import link_lines
 from qkv_cli.render.margins import heads, row_labels, widest_line
 from qkv_cli.render.plate import Plate, attention_plate
+from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import cell_number, largest, levels, pooled, visible
 from qkv_cli.render.words import widest
@@ -37,15 +38,23 @@ _NAME, _PLAIN = Style(bold=True), Style.null()
 
 
 def attention(
-    maps: HeadMaps, theme: Theme, *, values: bool = False, links: int = 5
+    maps: HeadMaps,
+    theme: Theme,
+    *,
+    values: bool = False,
+    links: int = 5,
+    like: int = 1,
+    what: Quantity | None = None,
 ) -> AttentionPicture:
     """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
 
     Args:
         values: Write the weights into the cells, where the width has room for them.
         links: How many of a head's strongest links are told; 0 for none.
+        like: Lay them out as if there were so many maps at least.
+        what: The kind of number, if not what the maps show.
     """
-    return AttentionPicture(maps, theme, values, links)
+    return AttentionPicture(maps, theme, what or QUANTITIES[maps.shown], values, links, like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,10 @@ class AttentionPicture:
 
     maps: HeadMaps
     theme: Theme
+    what: Quantity
     values: bool = False
     links: int = 5
+    like: int = 1
 
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
@@ -69,7 +80,7 @@ class AttentionPicture:
         layout, values = self._layout(weights, width)
         flat = self.theme.depth is not None and (values or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        shown = Shown(top, signed, self.values, values, layout, ramp, width)
+        shown = Shown(top, signed, self.values, values, layout, ramp, width, self.what)
         yield from header(self.maps, width)
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
@@ -86,7 +97,7 @@ class AttentionPicture:
         """The plan, and whether there is room for the values that were asked for."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
-            n_maps=len(weights),
+            n_maps=max(len(weights), self.like),
             n_query=len(maps.queries),
             n_key=len(maps.keys),
             query_width=widest(maps.queries),

@@ -1,10 +1,11 @@
-"""What `qkv compare` shows: two maps at one scale, their difference, and how large it is."""
+"""What `qkv compare` shows: maps at one scale, their differences, and how large these are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from itertools import dropwhile
 from math import isnan
 
@@ -22,7 +23,7 @@ from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
-from qkv_cli.render.quantity import QUANTITIES
+from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
@@ -34,18 +35,39 @@ LONGEST_WORD, BAR = 14, 24
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
 
 
+def pictures(
+    pairs: Sequence[Comparison], *, values: bool = False, links: int = 5
+) -> list[Callable[[Theme], ComparePicture]]:
+    """What draws one side beside each of the others: all of them at one scale where they have the
+    same rows and columns.
+    """
+    groups: list[list[int]] = []
+    for at, c in enumerate(pairs):
+        if groups and _places(pairs[groups[-1][0]]) == _places(c):
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+
+    def draw(group: Sequence[int], theme: Theme) -> ComparePicture:
+        names = [LETTERS[0], *(LETTERS[at + 1] for at in group)]
+        return ComparePicture([pairs[at] for at in group], names, theme, values, links)
+
+    return [partial(draw, group) for group in groups]
+
+
 @dataclass(frozen=True, slots=True)
 class ComparePicture:
     """A Rich renderable that fits the width it is given.
 
     Attributes:
-        names: What the two sides are called: A and B.
+        pairs: One side with others, on the same rows and columns.
+        names: What they are called: A, and B and so on.
         values: Write the weights into the cells, where the width has room for them.
         links: How many of the cells that moved most are told.
     """
 
-    c: Comparison
-    names: tuple[str, str]
+    pairs: Sequence[Comparison]
+    names: Sequence[str]
     theme: Theme
     values: bool = False
     links: int = 5
@@ -53,59 +75,80 @@ class ComparePicture:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         yield from self._sides(width)
-        yield from self._maps(self._both(), console, options)
-        if (difference := self._difference()) is not None:
-            yield from self._maps(difference, console, options)
-        yield Text()
-        yield from flowing(_overall(self.c), width, _NAME)
-        yield from self._rows(width)
-        yield from self._moved(width)
+        yield from self._maps(self._all(), None, console, options)
+        if (differences := self._differences()) is not None:
+            yield from self._maps(differences, self._change(), console, options)
+        for c, name in zip(self.pairs, self.names[1:], strict=True):
+            yield Text()
+            yield from flowing(_overall(c), width, _NAME, Text(self._of(name), _NAME))
+            yield from self._rows(c, width)
+            yield from self._moved(c, name, width)
 
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
-        both, difference = self._both(), self._difference()
-        parts: list[Part] = [maps_part(both, values=self.values)]
-        parts += [] if difference is None else [maps_part(difference, values=self.values)]
-        what, rows = _divergences(self.c)
-        parts += [Bars(what, rows, 1.0)] if rows else []
-        title = " and ".join(label_line(m.name) for m in both.maps)
-        models = dict.fromkeys(label_line(maps.model.name) for maps in (self.c.a, self.c.b))
-        said = [*(line.plain for line in self._sides(10_000)), *_overall(self.c)]
-        return Plate(f"{title}: {label_line(both.text)}", " and ".join(models), said, parts)
+        maps, differences = self._all(), self._differences()
+        parts: list[Part] = [maps_part(maps, values=self.values)]
+        if differences is not None:
+            parts.append(maps_part(differences, values=self.values, what=self._change()))
+        said = [line.plain for line in self._sides(10_000)]
+        for c, name in zip(self.pairs, self.names[1:], strict=True):
+            what, rows = _divergences(c)
+            parts += [Bars(self._of(name) + what, rows, 1.0)] if rows else []
+            first, *others = _overall(c)
+            said += [self._of(name) + first, *others]
+        title = " and ".join(label_line(m.name) for m in maps.maps)
+        models = dict.fromkeys(label_line(m.model.name) for m in self._read())
+        return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), said, parts)
+
+    def _read(self) -> list[HeadMaps]:
+        return [self.pairs[0].a, *(c.b for c in self.pairs)]
+
+    def _of(self, name: str) -> str:
+        """Which of several pairs a figure is of."""
+        return f"{self.names[0]} and {name}: " if len(self.pairs) > 1 else ""
 
     def _sides(self, width: int) -> Iterator[Text]:
-        """What is compared, and its texts where they are two."""
-        sides = list(zip(self.names, (self.c.a, self.c.b), strict=True))
+        """What is compared, and its texts where they are several."""
+        sides = list(zip(self.names, self._read(), strict=True))
         for name, maps in sides:
             yield from side(name, maps, width)
-        if not _same_text(self.c):
+        if len({(maps.text, maps.source, maps.pair) for _, maps in sides}) > 1:
             for name, maps in sides:
                 yield from _text(name, maps, width)
 
-    def _both(self) -> HeadMaps:
-        c, (a, b) = self.c, self.names
-        titled = (f"{a} {c.a.maps[0].name}", f"{b} {c.b.maps[0].name}")
-        return _drawn(c, titled, (c.weights_a, c.weights_b), _merged(c))
+    def _all(self) -> HeadMaps:
+        titled = [f"{n} {m.maps[0].name}" for n, m in zip(self.names, self._read(), strict=True)]
+        weights = [self.pairs[0].weights_a, *(c.weights_b for c in self.pairs)]
+        notes = [note for maps in self._read() for note in maps.notes]
+        return _drawn(self.pairs[0], titled, weights, list(dict.fromkeys(notes)))
 
-    def _difference(self) -> HeadMaps | None:
+    def _differences(self) -> HeadMaps | None:
         """None where there is none."""
-        c, (a, b) = self.c, self.names
-        if not np.nan_to_num(c.difference).any():
+        first, a, others = self.pairs[0], self.names[0], self.names[1:]
+        if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
             return None
-        what = QUANTITIES[c.a.shown]
-        notes = [f"above 0, {b} has {what.more}; below 0, {a}", *_unpaired(c, a, b, what.one)]
-        return _drawn(c, (f"{b} - {a}",), (c.difference,), notes)
+        what = QUANTITIES[first.a.shown]
+        notes = [f"above 0, {' or '.join(others)} has {what.more}; below 0, {a}"]
+        notes += _unpaired(first, a, others[0], what.one)
+        names = [f"{name} - {a}" for name in others]
+        return _drawn(first, names, [c.difference for c in self.pairs], notes)
+
+    def _change(self) -> Quantity:
+        return replace(QUANTITIES[self.pairs[0].a.shown], one="difference", note="")
 
     def _maps(
-        self, maps: HeadMaps, console: Console, options: ConsoleOptions
+        self, maps: HeadMaps, what: Quantity | None, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
-        """The picture of `qkv attend` without what it says of the model, which is text alone."""
-        picture = attention(maps, self.theme, values=self.values, links=0)
+        """The picture of `qkv attend` without what it says of the model, which is text alone;
+        differences in cells of the size that the maps have.
+        """
+        like = len(self.names)
+        picture = attention(maps, self.theme, values=self.values, links=0, like=like, what=what)
         parts = picture.__rich_console__(console, options)
         yield from dropwhile(lambda part: isinstance(part, Text), parts)
 
-    def _rows(self, width: int) -> Iterator[Text]:
-        title, rows = _divergences(self.c)
+    def _rows(self, c: Comparison, width: int) -> Iterator[Text]:
+        title, rows = _divergences(c)
         if not rows:
             return
         yield Text(title, _DIM)
@@ -116,16 +159,15 @@ class ComparePicture:
             room = min(BAR, width - line.cell_len)
             yield line.append_text(bar(Decimal(str(round(bits, 6))), Decimal(1), room, self.theme))
 
-    def _moved(self, width: int) -> Iterator[Text]:
-        found = moved(self.c, self.links)
+    def _moved(self, c: Comparison, name: str, width: int) -> Iterator[Text]:
+        found = moved(c, self.links)
         if not found:
             return
-        yield Text("what differs most", _DIM)
-        queries = told_apart(self.c.queries, LONGEST_WORD)
-        keys = told_apart(self.c.keys, LONGEST_WORD)
+        yield Text(f"what differs most, from {self.names[0]} to {name}", _DIM)
+        queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
         left = max(cell_len(queries[m.row]) for m in found)
         right = max(cell_len(keys[m.column]) for m in found)
-        arrow = QUANTITIES[self.c.a.shown].link
+        arrow = QUANTITIES[c.a.shown].link
         for m in found:
             line = Text("  ", no_wrap=True, overflow="crop")
             line.append(aligned(queries[m.row], left, right=True)).append(f" {arrow} ", _DIM)
@@ -137,7 +179,7 @@ class ComparePicture:
 def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     """What one side is: its head, its model, and how it read."""
     [m] = maps.maps
-    first = Text.assemble((f"{name}  ", _NAME), (f"{label_line(m.name)}  ", _NAME))
+    first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
     said = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
     said += [] if m.block == "self" else [f"block {m.block}"]
     said += [] if maps.weighting == "softmax" else [f"weighting {maps.weighting}"]
@@ -176,8 +218,10 @@ def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
     return title, [(names[row], float(c.divergence[row])) for row in known]
 
 
-def _same_text(c: Comparison) -> bool:
-    return (c.a.text, c.a.source, c.a.pair) == (c.b.text, c.b.source, c.b.pair)
+def _places(c: Comparison) -> tuple[object, ...]:
+    """What two comparisons of one side must share to be drawn on the same rows and columns."""
+    rows, columns = ([pair.a for pair in side] for side in (c.rows, c.columns))
+    return c.a.queries, c.a.keys, rows, columns, [t.text for t in (*c.queries, *c.keys)]
 
 
 def _drawn(
@@ -196,11 +240,6 @@ def _drawn(
     return replace(
         c.a, causal=causal, queries=c.queries, keys=c.keys, maps=made, notes=tuple(notes)
     )
-
-
-def _merged(c: Comparison) -> list[str]:
-    """What was done to either side before, each said once."""
-    return list(dict.fromkeys([*c.a.notes, *c.b.notes]))
 
 
 def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:

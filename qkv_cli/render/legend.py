@@ -14,7 +14,7 @@ from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
 from qkv_cli.render.inks import Ramp
 from qkv_cli.render.layout import Plan
-from qkv_cli.render.quantity import QUANTITIES, Quantity
+from qkv_cli.render.quantity import Quantity
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import word
 from qkv_cli.views import HeadMaps
@@ -30,6 +30,7 @@ class Shown:
     Attributes:
         top: The weight that the last ink stands for: the largest that is shown.
         values_asked, values: Whether numbers were asked for, and whether they had room.
+        what: The kind of number that is drawn.
     """
 
     top: float
@@ -39,20 +40,21 @@ class Shown:
     layout: Plan
     ramp: Ramp
     width: int
+    what: Quantity
 
 
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
     notes: list[str] = []
     if shown.top:
         line = bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
-        reading = QUANTITIES[maps.shown].reading
+        reading = shown.what.reading
         if line.cell_len + 3 + len(reading) <= shown.width:
             line.append(f"   {reading}")
         else:
             notes = [reading]
         yield line
     notes += [
-        *scale_notes(maps, shown.top, signed=shown.signed),
+        *scale_notes(maps, shown.top, shown.what, signed=shown.signed),
         *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
         *_drawing(maps, shown),
         *word_notes(maps),
@@ -80,8 +82,7 @@ def extent(what: Quantity, top: float, *, signed: bool) -> str:
     return f"{number(top)} is the largest {what.one} shown"
 
 
-def scale_notes(maps: HeadMaps, top: float, *, signed: bool) -> Iterator[str]:
-    what = QUANTITIES[maps.shown]
+def scale_notes(maps: HeadMaps, top: float, what: Quantity, *, signed: bool) -> Iterator[str]:
     if not top:
         yield f"there is no {what.one} to show"
         return
@@ -117,8 +118,7 @@ def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
         yield "two rows share a line"
     if layout.blocks != (1, 1):
         furthest = "the one furthest from 0" if shown.signed else "the largest"
-        amounts = f"{QUANTITIES[maps.shown].one}s"
-        yield f"each cell is {furthest} of {queries}x{keys} {amounts} (queries x keys)"
+        yield f"each cell is {furthest} of {queries}x{keys} {shown.what.one}s (queries x keys)"
     if shown.values_asked and not shown.values:
         yield "the numbers do not fit this width"
     if layout.blocks != (1, 1) or (shown.values_asked and not shown.values):

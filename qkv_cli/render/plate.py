@@ -143,14 +143,18 @@ def _named(maps: HeadMaps) -> str:
     return (f"{first} to {others[-1]}" if others else first) + block
 
 
-def maps_part(maps: HeadMaps, *, values: bool = False) -> Maps:
-    """Head maps, and what the legend says of them."""
+def maps_part(maps: HeadMaps, *, values: bool = False, what: Quantity | None = None) -> Maps:
+    """Head maps, and what the legend says of them.
+
+    Args:
+        what: The kind of number, if not what the maps show.
+    """
     weights = visible(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
-    what = QUANTITIES[maps.shown]
+    what = what or QUANTITIES[maps.shown]
     drawn = Maps(maps.queries, maps.keys, panels, values=values, what=what)
     notes = [
-        *scale_notes(maps, drawn.top, signed=drawn.signed),
+        *scale_notes(maps, drawn.top, what, signed=drawn.signed),
         *mask_notes(maps, weights),
         *word_notes(maps),
         *map(label_line, maps.notes),

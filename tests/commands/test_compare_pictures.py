@@ -20,7 +20,7 @@ from qkv_cli.analysis.nearest import nearest
 from qkv_cli.commands.output import Look
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.compare import ROWS, ComparePicture
+from qkv_cli.render.compare import ROWS, ComparePicture, pictures
 from qkv_cli.render.nearest import NearestTable
 from qkv_cli.views import HeadMap, HeadMaps
 
@@ -58,7 +58,7 @@ PLAIN += [("weightings", 80), ("long", 80), ("texts", 30)]
 
 def draw(name: str, look: Look) -> str:
     c = compare(*PAIRS[name])
-    return look.text(lambda theme: ComparePicture(c, ("A", "B"), theme))
+    return look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
 
 
 def recorded(name: str, found: str) -> str:
@@ -91,11 +91,11 @@ def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
     half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
     c = compare(one, replace(other, maps=[half]))
     look = Look(color="never", width=80)
-    found = look.text(lambda theme: ComparePicture(c, ("A", "B"), theme))
+    found = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
     top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
     assert f"one scale for all maps: .{round(100 * top)} is the largest" in found
     most = np.nanmax(np.abs(c.difference))
-    assert f"the scale: ±.{round(100 * most)} is the weight furthest from 0" in found
+    assert f"the scale: ±.{round(100 * most)} is the difference furthest from 0" in found
     assert "0 is in the middle of the bar" in found
 
 
@@ -124,3 +124,26 @@ def test_no_other_head() -> None:
     look = Look(color="never", width=80)
     assert nearest(own, own) == []
     assert "there is no other head" in look.text(lambda theme: NearestTable(own, own, [], theme))
+
+
+def test_several_stand_beside_each_other_at_one_scale() -> None:
+    """One picture, in which the differences have cells of the maps' size."""
+    text = "the mango and the apple are fruits"
+    pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
+    [picture] = pictures(pairs)
+    found = Look(color="never", width=100).text(picture)
+    assert found == recorded("several-100", found)
+    lines = found.splitlines()
+    [names] = [line for line in lines if "A L0H0" in line and "B L0H3" in line]
+    [changes] = [line for line in lines if "B - A" in line and "C - A" in line]
+    assert "C L0H2" in names
+    assert names.index("B L0H3") == changes.index("C - A")
+    assert "is the difference furthest from 0" in " ".join(found.split())
+    assert "A and B: Jensen-Shannon" in found and "A and C: Jensen-Shannon" in found
+    assert "what differs most, from A to C" in found
+
+
+def test_what_has_other_rows_has_a_picture_of_its_own() -> None:
+    pairs = [compare(maps(SHORT, 0), maps(text, 1)) for text in (SHORT, LONGER, SHORT)]
+    shown = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
+    assert [text.splitlines()[1][0] for text in shown] == ["B", "C", "D"]
