@@ -266,7 +266,7 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
     Raises:
         CheckpointError: A file or tensor is missing, broken or not implemented.
     """
-    if (path := _gguf(folder)) is not None:
+    if (path := gguf_of(folder)) is not None:
         return _load_gguf(path)
     if (path := _marian(folder)) is not None:
         return _load_marian(path)
@@ -305,7 +305,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 def read_model(folder: Path) -> tuple[ModelInfo, Model]:
     """A folder's model, without its tokenizer where that is a file of its own."""
-    if _gguf(folder) or _marian(folder) or _is_vectors(folder):
+    if gguf_of(folder) or _marian(folder) or _is_vectors(folder):
         loaded = load(folder)
         return loaded.info, loaded.model
     config = _config_of(folder)
@@ -315,7 +315,7 @@ def read_model(folder: Path) -> tuple[ModelInfo, Model]:
 
 def stored(folder: Path) -> Mapping[str, Stored]:
     """Every tensor of a folder's model by name; nothing is read yet."""
-    if (path := _gguf(folder)) is not None:
+    if (path := gguf_of(folder)) is not None:
         from qkv_cli.formats.gguf import open_gguf
 
         return open_gguf(path).tensors
@@ -334,7 +334,7 @@ def _is_vectors(folder: Path) -> bool:
     return path.is_file() and read_json(path).get("model_type") == "word-vectors"
 
 
-def _gguf(path: Path) -> Path | None:
+def gguf_of(path: Path) -> Path | None:
     """A GGUF file, or the one in a folder that has no config of its own."""
     if path.is_file() and path.suffix == ".gguf":
         return path

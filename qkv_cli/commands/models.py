@@ -315,7 +315,8 @@ def verify(
 ) -> None:
     """Hold a checkpoint's attention against transformers', layer by layer.
 
-    Needs torch and transformers beside qkv. Exit code 1 where a weight differs by more than 1e-4.
+    Needs torch and transformers beside qkv, and accelerate for GGUF. Exit code 1 where a weight
+    differs by more than 1e-4.
 
     Example: qkv models verify ./my-checkpoint
     """

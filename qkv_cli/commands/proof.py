@@ -10,7 +10,7 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import StoreError, UsageError
-from qkv_cli.loading import BlockName, load
+from qkv_cli.loading import BlockName, gguf_of, load
 
 CLOSE = 1e-4
 
@@ -22,9 +22,10 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
         StoreError: torch or transformers is not installed here.
         UsageError: transformers does not read such a model.
     """
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} has no config.json: transformers reads Hugging Face folders.")
     loaded = load(folder)
+    path = gguf_of(folder)
+    if path is None and not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} has no config.json: transformers reads no such models.")
     if loaded.info.type == "word-vectors":
         raise UsageError("Word vectors with learned heads are our own: nothing to hold them to.")
     if loaded.translates and source is None:
@@ -35,7 +36,7 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
     runs = {block: loaded.read(text, source, block=block) for block in blocks}
     read = [t.id for t in (runs["encoder"].keys if loaded.translates else runs[None].queries)]
     written = [t.id for t in runs["decoder"].queries] if loaded.translates else None
-    theirs = _transformers(folder, read, written)
+    theirs = _transformers(folder if path is None else path, read, written)
     for block, run in runs.items():
         for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
             trace = layer.cross if block == "cross" else layer.attn
@@ -44,19 +45,24 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
             yield f"{block or 'layer'} {layer.index}", difference
 
 
-def _transformers(
-    folder: Path, ids: list[int], written: list[int] | None
-) -> dict[str, list[Array]]:
+def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict[str, list[Array]]:
+    """What transformers computes from a folder, or from a GGUF file that it unpacks."""
     try:
         import torch
+        import transformers
         from transformers import AutoModel
     except ImportError as error:
         raise StoreError(
             f"{error.name} is not installed here: pip install torch transformers."
         ) from error
-    model: Any = AutoModel.from_pretrained(
-        str(folder), attn_implementation="eager", torch_dtype=torch.float32
-    ).eval()
+    place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    named = "dtype" if _version(transformers.__version__) >= (4, 56) else "torch_dtype"
+    settings: dict[str, Any] = {"attn_implementation": "eager", named: torch.float32} | place[1]
+    try:
+        model: Any = AutoModel.from_pretrained(str(place[0]), **settings).eval()
+    except Exception as error:  # of dozens of kinds
+        said = " ".join(str(error).split()).rstrip(".")
+        raise StoreError(f"transformers does not read {path}: {said}.") from error
     given = {"input_ids": torch.tensor([ids])}
     if written is not None:
         given["decoder_input_ids"] = torch.tensor([written])
@@ -74,3 +80,7 @@ def _transformers(
     return {
         block: [layer[0].numpy() for layer in getattr(found, name)] for block, name in names.items()
     }
+
+
+def _version(said: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in said.split(".")[:2])
