@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,14 @@ def download(url: str, target: Path, algorithm: str, expected: str, advance: Adv
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file():
-            _fetch(url, part, advance)
-            part.replace(target)
-        check(target, expected, algorithm=algorithm)
+        with suppress(StoreError, FileNotFoundError):  # or it is fetched again
+            check(target, expected, algorithm=algorithm)
+            return
+        _fetch(url, part, advance)
+        check(part, expected, called=target.name, algorithm=algorithm)
+        part.replace(target)
     except StoreError:
-        target.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     except _NETWORK as error:
         come = part.stat().st_size if part.is_file() else 0

