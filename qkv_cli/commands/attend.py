@@ -44,6 +44,8 @@ def attend(
 
     Example: qkv attend "the river bank" --head L0H3 --json | jq .maps[0].pattern
 
+    Example: qkv attend "the river bank" -o bank.html
+
     Example: qkv attend "the river bank" --show values
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())

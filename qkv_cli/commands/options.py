@@ -195,7 +195,7 @@ PaletteOption = Annotated[
 ]
 BackgroundName = Literal["auto", "dark", "light"]
 BackgroundOption = Annotated[
-    BackgroundName, typer.Option(help="Of the terminal.", rich_help_panel=_PICTURE)
+    BackgroundName, typer.Option(help="Of the terminal, or of the file.", rich_help_panel=_PICTURE)
 ]
 WidthOption = Annotated[
     int | None,

@@ -17,7 +17,6 @@ import pytest
 
 from qkv_cli.export.attention import from_json
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number
 
 TEXT = "The mango and the apple are fruits that grow on a tree"
 ODD = (
@@ -91,7 +90,7 @@ def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) 
         steps = 127 if weighting == "linear" else 254
         assert described["step"] == pytest.approx(furthest / steps, rel=1e-5)
         assert np.abs(found - m.pattern)[off].max() <= described["step"] * 0.5001
-    assert f"{1}/254 of each map's largest" in data["notes"] or weighting == "linear"
+        assert f"1/{steps} of each map's largest" in data["notes"]
 
 
 def test_only_its_own_style_and_script_may_run(write) -> None:
@@ -159,18 +158,34 @@ def test_nothing_in_a_text_runs(write, window) -> None:
     assert window.log() == []
 
 
+def told(w: float, step: float) -> str:
+    """In as many decimals as the steps are worth."""
+    decimals = min(3, max(0, int(-np.log10(step))))
+    text = f"{w:.{1 if w >= 0.995 else decimals}f}"
+    return text.replace("0.", ".", 1) if text.strip("0.") else "0"
+
+
 @in_chromium
 def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
-    window.open(write("--head", "1"))
-    assert window.text("said") == "L0H1. Choose a word to see where it looks."
+    page = write("--head", "1")
+    window.open(page)
+    words = TEXT.split()
+    data, [shown] = weights(page.read_text())
+    step = data["maps"][0]["step"]
+    q, k = np.unravel_index(np.nanargmax(shown), shown.shape)
+    link = f"\u2068{words[q]}\u2069 → \u2068{words[k]}\u2069 {told(shown[q, k], step)}"
+    assert window.text("said").startswith(f"L0H1. {link}, ")
+    assert window.text("said").endswith(". Choose a word.")
     window.hover("query-1")
-    said = qkv("attend", TEXT, "-m", tiny_glove, "--head", "1", "--json").stdout
-    row = from_json(said).maps[0].pattern[1]
-    best = int(row.argmax())
-    expected = (
-        f"L0H1. \u2068mango\u2069 looks at \u2068{TEXT.split()[best]}\u2069 {number(row[best])}"
-    )
-    assert window.text("said").startswith(expected)
+    order = np.argsort(-np.nan_to_num(shown[1]), kind="stable")[:5]
+    expected = [(words[at], told(shown[1, at], step)) for at in order]
+    links = [f"\u2068{word}\u2069 {figure}" for word, figure in expected if figure != "0"]
+    assert window.text("said") == f"L0H1. \u2068mango\u2069 looks at {', '.join(links)}."
+    exact = qkv("attend", TEXT, "-m", tiny_glove, "--head", "1", "--json").stdout
+    row = from_json(exact).maps[0].pattern[1]
+    for at, (_, figure) in zip(order, expected, strict=True):
+        last = 10.0 ** -len(figure.partition(".")[2]) if "." in figure else 0.01
+        assert abs(float(figure) - row[at]) <= last
     assert window.run("return document.querySelectorAll('#keys .shaded').length") == 11
     window.hover("key-2")
     assert "\u2068and\u2069 is looked at by" in window.text("said")

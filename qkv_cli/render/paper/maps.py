@@ -72,7 +72,10 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     cell = min(most, max(side / n, min(least, limit / n)))
     every = ceil(label.size * 1.05 / cell)
     left = _widest(part.queries, label, every) + 23
-    head = _widest(part.keys, label, every) + 20
+    head = max(
+        _widest(part.keys, label, every) + 20,
+        text_width(part.what.query, AXIS) - cell * n_query + 4,
+    )
     titled = (
         max(text_width(p.name, NAME) for p in part.panels) + text_width(part.what.key, AXIS) + 8
     )

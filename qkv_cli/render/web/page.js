@@ -34,13 +34,16 @@ function weight(query, key) {
   return masked(query, key) ? 0 : (step(query, key) - m.zero) * m.step;
 }
 
-// Two figures, as qkv prints them: .62, 1.0, -.31; .031 where it is less than a tenth.
-function number(w) {
+// A number as qkv prints it, in so many decimals: .62, 1.0, -.31.
+function number(w, decimals = 2) {
   const amount = Math.abs(w);
-  if (amount >= 9.95) return w.toFixed(0);
-  if (amount >= 0.995) return w.toFixed(1);
-  const text = w.toFixed(amount >= 0.0995 ? 2 : 3);
+  const text = w.toFixed(amount >= 9.95 ? 0 : amount >= 0.995 ? Math.min(1, decimals) : decimals);
   return /[1-9]/.test(text) ? text.replace("0.", ".") : "0";
+}
+
+// A weight in as many decimals as its map's steps are worth.
+function told(w) {
+  return number(w, Math.min(3, Math.max(0, Math.floor(-Math.log10(data.maps[state.map].step)))));
 }
 
 /* Colours */
@@ -367,19 +370,40 @@ function moveAmongHeads(event) {
 
 /* In words */
 
+// Of the whole map, the furthest from 0 first.
+function strongestLinks() {
+  const { zero } = data.maps[state.map];
+  const found = [];
+  for (let q = 0, at = state.map * nQuery * nKey; q < nQuery; q++) {
+    for (let k = 0; k < nKey; k++, at++) {
+      const amount = bytes[at] === data.masked ? 0 : Math.abs(bytes[at] - zero);
+      const last = found.length < TOLD ? 0 : found[TOLD - 1].amount;
+      if (amount <= last) continue;
+      found.push({ q, k, amount, w: weight(q, k) });
+      found.sort((a, b) => b.amount - a.amount);
+      found.length = Math.min(found.length, TOLD);
+    }
+  }
+  return found;
+}
+
 function tell(found) {
   const name = data.maps[state.map].name;
   if (!found.length) {
-    byId("said").textContent = `${name}. Choose a word to see where it looks.`;
+    const said = strongestLinks().map(
+      ({ q, k, w }) =>
+        `\u2068${data.queries[q].text}\u2069 ${data.words.link} \u2068${data.keys[k].text}\u2069 ${told(w)}`,
+    );
+    byId("said").textContent = `${name}. ${said.join(", ")}${said.length ? ". " : ""}Choose a word.`;
     return;
   }
   const others = state.side === "query" ? data.keys : data.queries;
   const word = (state.side === "query" ? data.queries : data.keys)[state.at].text;
   const strongest = found
-    .filter(({ w }) => number(w) !== "0")
+    .filter(({ w }) => told(w) !== "0")
     .sort((a, b) => Math.abs(b.w) - Math.abs(a.w))
     .slice(0, TOLD)
-    .map(({ other, w }) => `\u2068${others[other].text}\u2069 ${number(w)}`);
+    .map(({ other, w }) => `\u2068${others[other].text}\u2069 ${told(w)}`);
   const does = state.side === "query" ? data.words.does : data.words.done;
   byId("said").textContent = `${name}. \u2068${word}\u2069 ${does} ${strongest.join(", ") || "nothing"}.`;
 }
@@ -418,7 +442,7 @@ async function start() {
   cells.addEventListener("pointermove", (event) => {
     const [q, k] = overMap(event);
     hover("query", q);
-    byId("cell").textContent = `${data.queries[q].text} ${data.words.link} ${data.keys[k].text}  ${masked(q, k) ? "–" : number(weight(q, k))}`;
+    byId("cell").textContent = `${data.queries[q].text} ${data.words.link} ${data.keys[k].text}  ${masked(q, k) ? "–" : told(weight(q, k))}`;
   });
   cells.addEventListener("pointerleave", () => {
     hover(null, null);

@@ -44,7 +44,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
     data = {
         "model": plate.name,
         "about": " · ".join(plate.said),
-        "notes": _sentences(note for part in parts for note in part.notes),
+        "notes": _notes(parts),
         "queries": _tokens(first.queries),
         "keys": _tokens(first.keys),
         "same": list(first.queries) == list(first.keys),
@@ -137,6 +137,11 @@ def _codes(theme: Theme, *, signed: bool) -> list[str]:
     return ["{:02x}{:02x}{:02x}".format(*rgb) for rgb in theme.colours(signed=signed, n=COLOURS)]
 
 
-def _sentences(notes: Any) -> str:
-    found = dict.fromkeys([*notes, f"weights are kept to 1/{STEPS} of each map's largest"])
-    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in found)
+def _notes(parts: Sequence[Maps]) -> str:
+    """What the parts say of themselves, and how exact the numbers are, as sentences."""
+    steps = STEPS // 2 if any(part.signed for part in parts) else STEPS
+    found = [note for part in parts for note in part.notes]
+    found.append(
+        f"numbers are kept to 1/{steps} of each map's largest: their last place may be off"
+    )
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(found))

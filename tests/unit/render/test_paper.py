@@ -10,6 +10,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.render.paper.bars import LONGEST, draw_bars, widest_name
 from qkv_cli.render.paper.cells import COLOURS, cells, in_levels
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Pixels, Words
+from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import draw_maps, measures
 from qkv_cli.render.paper.page import drawn
 from qkv_cli.render.paper.thumbnails import draw_thumbnails
@@ -84,6 +85,21 @@ def test_words_stand_at_their_rows_and_columns() -> None:
     assert [i.text for i in columns] == ["w0", "w1", "w2", "w3"]
     assert np.allclose(np.diff([i.y for i in rows]), m.cell)
     assert np.allclose(np.diff([i.x for i in columns]), m.cell)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_everything_is_on_the_page(n: int) -> None:
+    drawing = drawn(Plate("t", "tiny", ["L0H0"], [part(np.ones((n, n)))]), LIGHT, 900)
+    for item in drawing.items:
+        if isinstance(item, Words):
+            long = text_width(item.text, item.font)
+            if item.angle:
+                assert 0 <= item.y - long <= item.y <= drawing.height
+            else:
+                left = (
+                    item.x - long * (item.anchor == "right") - long / 2 * (item.anchor == "center")
+                )
+                assert 0 <= left <= left + long <= drawing.width
 
 
 def test_values_are_written_where_there_is_room() -> None:
