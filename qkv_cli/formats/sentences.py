@@ -58,6 +58,11 @@ MBART = [
     "zh_CN",
 ]
 
+_MORE_IN_50 = (
+    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF "
+    "pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
+
 
 def _t5(settings: Settings) -> Tokenizer:
     model = _model(settings, "spiece.model", merges=False)
@@ -123,6 +128,18 @@ def _fairseq(
         return finished(found, settings, tokens, template)
 
     return build
+
+
+def _mbart50(settings: Settings) -> Tokenizer:
+    """mBART's ids with more languages behind them, and the file's rules, which mBART leaves out."""
+    model = _model(settings, "sentencepiece.bpe.model", merges=False)
+    codes = [*MBART, *_MORE_IN_50.split()]
+    scored = [*_HEAD, *_scored(model)[3:], *((token, 0.0) for token in (*codes, "<mask>"))]
+    tokens = _tokens(settings, FAIRSEQ, model, lstrip=True)
+    tokens.more.extend(map(_special, codes))
+    rules = [*_charsmap(model), normalizers.Replace(Regex(" {2,}"), " ")]
+    found = _unigram(scored, "<unk>", rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
+    return finished(found, settings, tokens, None)
 
 
 def _pegasus(settings: Settings) -> Tokenizer:
@@ -288,6 +305,7 @@ FAMILIES: tuple[Families, ...] = (
             "xlm-roberta": _fairseq(_HEAD, 3, [], ROBERTA, more=[]),
             "camembert": _fairseq(_CAMEMBERT, 1, [], ROBERTA, more=_NOT_USED),
             "mbart": _fairseq(_HEAD, 3, MBART, None, more=MBART),
+            "mbart50": _mbart50,
         },
     ),
     (

@@ -70,7 +70,8 @@ def open_tokenizers(folder: Path, kind: str) -> tuple[Tokenizer, TargetTokenizer
     called = named.removesuffix("Fast")
     if called == "M2M100Tokenizer":
         return _framed(_m2m(folder, settings), settings, _TEMPLATES[called], "__{}__")
-    plain = PieceTokenizer.open(folder, kind)
+    # A config's model_type does not tell mBART 50 from mBART; its tokenizer does.
+    plain = PieceTokenizer.open(folder, "mbart50" if called == "MBart50Tokenizer" else kind)
     if called not in _TEMPLATES:
         return plain, plain
     template = _TEMPLATES[called]

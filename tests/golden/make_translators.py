@@ -25,6 +25,7 @@ TEXTS = [
     ("the river bank was muddy.", "der Fluss war muddy"),
     ("  the   banks", "der  xyz é Fluss."),
     ("river </s> bank", "Fluss <unk> war"),
+    ("cafe\u0301 ﬁ <mask> ½ the", "tab\there  😀 <s> Ａ"),
 ]
 
 
@@ -64,6 +65,14 @@ def spelled(target: str) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
+def sentences(name: str) -> None:
+    """As mBART 50 was published: a SentencePiece model and settings."""
+    (HERE / name).mkdir(exist_ok=True)
+    shutil.copy(PIECES.parent / "tokenizers" / "mbart" / "sentencepiece.bpe.model", HERE / name)
+    config = {"tokenizer_class": "MBart50Tokenizer", "src_lang": "en_XX", "tgt_lang": "sl_SI"}
+    (HERE / name / "tokenizer_config.json").write_text(json.dumps(config))
+
+
 def shifted(labels: list[int], start: int | None) -> list[int]:
     """As the model's own shift_tokens_right does it."""
     row = torch.tensor([labels])
@@ -85,6 +94,7 @@ def main() -> None:
             tr.MBart50Tokenizer(vocab=SPECIAL + UNIGRAM, src_lang="en_XX", tgt_lang="de_DE"),
             None,
         ),
+        "mbart50-old": (None, None),
         "nllb": (
             tr.NllbTokenizer(
                 vocab={t: i for i, t in enumerate([t for t, _ in SPECIAL] + ["▁", "▁t", "h", "t"])},
@@ -99,11 +109,13 @@ def main() -> None:
     }
     expected = {}
     for name, (tokenizer, start) in made.items():
-        if tokenizer is None:
+        if name == "mbart50-old":
+            sentences(name)
+        elif tokenizer is None:
             spelled(name)
         else:
             tokenizer.save_pretrained(HERE / name)
-        kind = {"mbart50": "mbart", "nllb": "m2m_100"}.get(name, name)
+        kind = {"nllb": "m2m_100"}.get(name, name if "50" not in name else "mbart")
         (HERE / name / "config.json").write_text(json.dumps({"model_type": kind}))
         loaded = tr.AutoTokenizer.from_pretrained(HERE / name)
         rows = []
