@@ -58,14 +58,14 @@ def grid(
     Where a thumbnail is smaller than the text, a cell is the largest of several
     weights, and the legend says of how many.
 
-    = self, < previous, > next, ^ first token, | separators, , punctuation,
-    d duplicate, i induction: the labels of `qkv heads`, from fewer readings of 32
-    words at most, so that a grid is drawn at once. 0.1 s of 72 heads goes to
-    them. `qkv heads` finds more.
+    Marks are the labels of `qkv heads`: = self, < previous token, > next token,
+    ^ first token, | separators, ',' punctuation, d duplicate, i induction. They
+    come from a few readings of 32 words at most, 0.1 s for 72 heads; `qkv heads`
+    reads more and finds more.
 
     Example: qkv grid "The mango and the apple are fruits that grow on a tree"
 
-    Example: qkv grid -m minilm --layer 0:3 "The animal was too tired" --shuffles 0
+    Example: qkv grid -m minilm --layer 0:3 "The animal was too tired"
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
