@@ -44,6 +44,13 @@ def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
     assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
 
+def test_a_page_for_a_browser_imports_no_matplotlib() -> None:
+    assert "matplotlib" not in imported(
+        "attend", "the river bank", "-m", DEFAULT, "--format", "html"
+    )
+    assert "matplotlib" in imported("attend", "the river bank", "-m", DEFAULT, "--format", "svg")
+
+
 def test_the_embedded_model_is_in_the_package() -> None:
     import qkv_cli
 

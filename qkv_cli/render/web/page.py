@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
-import re
 import zlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli import __version__
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.render.inks import Background
 from qkv_cli.render.plate import Maps, Plate
 from qkv_cli.render.theme import Theme
+from qkv_cli.render.web.template import filled, read
 from qkv_cli.render.words import spelled
 
 MASKED = 255  # the byte of a cell that has no weight
 STEPS = 254  # the largest byte of one that has
 COLOURS = 127
+SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "said.js", "start.js")
 
 
 def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
@@ -39,8 +37,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
     parts = [plate.behind] if plate.behind is not None else parts
     side, at = plate.pinned or (None, None)
     first = parts[0]
-    panels = [(part, panel) for part in parts for panel in part.panels]
-    steps = [in_steps(panel.weights, signed=part.signed) for part, panel in panels]
+    maps, steps = _maps(parts)
     data = {
         "model": plate.name,
         "about": " · ".join(plate.said),
@@ -48,19 +45,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         "queries": _tokens(first.queries),
         "keys": _tokens(first.keys),
         "same": list(first.queries) == list(first.keys),
-        "maps": [
-            {
-                "name": panel.name,
-                "layer": panel.layer,
-                "head": panel.head,
-                "signs": panel.signs,
-                "signed": part.signed,
-                "zero": zero,
-                "step": step,
-                "top": part.top,
-            }
-            for (part, panel), (_, zero, step) in zip(panels, steps, strict=True)
-        ],
+        "maps": maps,
         "words": {"does": first.what.does, "done": first.what.done, "link": first.what.link},
         "masked": MASKED,
         "colours": {
@@ -70,16 +55,37 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         "theme": background,
         "start": {"side": side, "at": at, "pinned": side is not None},
     }
-    weights = zlib.compress(b"".join(found.tobytes() for found, _, _ in steps), 6)
     return filled(
         "page.html",
         title=html.escape(plate.title),
         theme=background,
         data=_script_safe(data),
-        weights=base64.b64encode(weights).decode(),
-        style=_read("page.css"),
-        script=_read("page.js"),
+        weights=base64.b64encode(zlib.compress(steps, 6)).decode(),
+        style=read("page.css"),
+        script="\n".join(map(read, SCRIPTS)),
     )
+
+
+def _maps(parts: Sequence[Maps]) -> tuple[list[dict[str, Any]], bytes]:
+    """What there is to say of each map, and the steps of all of them."""
+    said, steps = [], []
+    for part in parts:
+        for panel in part.panels:
+            found, zero, step = in_steps(panel.weights, signed=part.signed)
+            steps.append(found.tobytes())
+            said.append(
+                {
+                    "name": panel.name,
+                    "layer": panel.layer,
+                    "head": panel.head,
+                    "signs": panel.signs,
+                    "signed": part.signed,
+                    "zero": zero,
+                    "step": step,
+                    "top": part.top,
+                }
+            )
+    return said, b"".join(steps)
 
 
 def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, float]:
@@ -92,30 +98,6 @@ def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, f
     step = amount / (STEPS - zero) or 1.0
     found = np.rint(np.nan_to_num(weights) / step) + zero
     return np.where(np.isnan(weights), MASKED, found).astype(np.uint8), zero, step
-
-
-def filled(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
-    """A template with its parts, and a policy that lets this style and script run and no other."""
-    allowed = {"style-src": style, "script-src": script}
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            *(f"{what} 'sha256-{_hash(code)}'" for what, code in allowed.items() if code),
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    parts |= {"style": style, "script": script, "policy": policy, "generator": f"qkv {__version__}"}
-    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read(template))
-    return whole.encode()
-
-
-def _hash(code: str) -> str:
-    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-
-
-def _read(name: str) -> str:
-    return (files(__package__) / name).read_text("utf-8")
 
 
 def _script_safe(data: object) -> str:

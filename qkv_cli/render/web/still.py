@@ -12,7 +12,7 @@ from qkv_cli.render.colour import Rgb
 from qkv_cli.render.inks import Background
 from qkv_cli.render.paper.drawing import INKS, Inks
 from qkv_cli.render.paper.text import colours, lines_of
-from qkv_cli.render.web.page import _read, filled
+from qkv_cli.render.web.template import filled, read
 
 
 def still(
@@ -43,7 +43,7 @@ def still(
         title=html.escape(title),
         theme=background,
         body="\n".join(body),
-        style=_read("still.css") + "\n".join(rules) + "\n",
+        style=read("still.css") + "\n".join(rules) + "\n",
     )
 
 

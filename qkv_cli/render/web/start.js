@@ -1,0 +1,47 @@
+/* Everything is put in its place, and listened to. */
+
+function repaint() {
+  readColours();
+  paintThumbnails();
+  choose(state.map);
+  performance.mark("drawn");
+}
+
+async function start() {
+  byId("model").textContent = data.model;
+  byId("about").textContent = data.about;
+  byId("notes").textContent = data.notes;
+  document.body.className = Math.max(nQuery, nKey) <= LABELLED ? "lines" : "flow";
+  one = data.same && document.body.className === "flow";
+  if (one) {
+    byId("who-looks").textContent = "who looks, and who is looked at";
+    byId("keys").parentElement.hidden = true;
+  }
+  if (!window.DecompressionStream) {
+    byId("said").textContent =
+      "This browser cannot unpack the weights: Chrome 80, Firefox 113, Safari 16.4 or newer can.";
+    return;
+  }
+  bytes = await unpacked(byId("weights").textContent);
+  makeTokens(byId("queries"), data.queries, "query");
+  makeTokens(byId("keys"), data.keys, "key");
+  makeAxes();
+  makeThumbnails();
+  repaint();
+  const cells = byId("cells");
+  cells.addEventListener("pointermove", (event) => {
+    const [q, k] = overMap(event);
+    hover("query", q);
+    byId("cell").textContent = `${data.queries[q].text} ${data.words.link} ${data.keys[k].text}  ${masked(q, k) ? "–" : told(weight(q, k))}`;
+  });
+  cells.addEventListener("pointerleave", () => {
+    hover(null, null);
+    byId("cell").textContent = "";
+  });
+  cells.addEventListener("click", (event) => pin("query", overMap(event)[0]));
+  document.addEventListener("keydown", moveAmongHeads);
+  addEventListener("resize", drawLines);
+  scheme.addEventListener("change", repaint);
+}
+
+start();
