@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
+from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.attention import Weighting
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import LayerTrace, Model
+from qkv_cli.core.model import LayerTrace, Model, StackName
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import CheckpointError, InputError, UsageError
@@ -167,6 +168,10 @@ class LoadedModel:
         notes += [_OWN] * writes
         return replace(run, text=said, source=source or text, notes=tuple(notes))
 
+    def without(self, ablation: Ablation) -> LoadedModel:
+        """The same, in which some heads hand nothing on; what it writes by itself stays."""
+        return replace(self, model=self.model.without(ablation))
+
     @property
     def _names_what_it_writes(self) -> bool:
         """Whether a row is called after the token that is written there: one that looks at no
@@ -191,7 +196,7 @@ class LoadedModel:
             if language is not None and isinstance(self.target, Framed):
                 rules = self.target.in_language(rules, language)
             n_max = min(3 * len(read) + 10, (rules.max_length or len(read) * 4 + 12) - 1)
-            ids = write(self.model, [token.id for token in read], rules, n_max)
+            ids = write(self.model.without(None), [token.id for token in read], rules, n_max)
             text, tokens = self.target.spelled(ids)
             start, tokens = rules.start, in_order([*tokens, self.target.special(rules.ends[0])])
         else:
@@ -243,14 +248,23 @@ class Run:
     source: str | None = None  # of the keys, where that is another
     notes: tuple[str, ...] = ()  # what a reader of the maps must know
     pair: str | None = None  # of the queries, too, behind `text`
+    ablated: str = ""  # heads that hand nothing on, and what they leave
 
     @property
     def shape(self) -> tuple[int, int]:
         """Layers, and heads in each, of the block that is read."""
-        name = "encoder" if self.block == "encoder" else [*self.model.stacks][-1]
-        blocks = self.model.stacks[name].blocks
+        blocks = self.model.stacks[self._stack].blocks
         attn = blocks[0].attn or blocks[0].cross
         return len(blocks), 0 if attn is None else attn.n_heads
+
+    @property
+    def _stack(self) -> StackName:
+        return "encoder" if self.block == "encoder" else [*self.model.stacks][-1]
+
+    def ablation(self, heads: Mapping[int, Sequence[int]], *, mean: bool) -> Ablation:
+        """These heads of the block that is read."""
+        no_self = self.model.stacks[self._stack].blocks[0].attn is None
+        return Ablation(self._stack, self.block == "cross" or no_self, heads, mean)
 
 
 def _ids(texts: list[list[Token]]) -> list[list[int]]:

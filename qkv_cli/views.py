@@ -73,6 +73,7 @@ class HeadMaps:
     notes: Sequence[str] = ()  # what was done to them that a reader must know
     pair: str | None = None  # a second text in the same row
     shown: Show = "weights"
+    ablated: str = ""  # heads that hand nothing on, and what they leave
 
     def seen(self, m: HeadMap) -> Array:
         """What is shown of a map, [n_query, n_key].

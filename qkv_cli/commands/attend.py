@@ -24,6 +24,8 @@ def attend(
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
     values: options.ValuesOption = False,
     links: options.LinksOption = 5,
@@ -60,7 +62,19 @@ def attend(
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
-    reading = Reading(second, weighting, causal, block, hide, words, window, other, show)
+    reading = Reading(
+        second,
+        weighting,
+        causal,
+        block,
+        hide,
+        words,
+        window,
+        other,
+        show,
+        ablate or (),
+        ablate_mean,
+    )
     results = (
         head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
         for one in texts

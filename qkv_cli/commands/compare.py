@@ -78,6 +78,8 @@ def compare(
     ] = None,
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
     hide: options.HideSpecialOption = False,
     words: options.WordsOption = False,
     window: options.WindowOption = None,
@@ -123,7 +125,18 @@ def compare(
     from qkv_cli.commands.maps import Reading
 
     second = None if source is None else checked(source, "The source")
-    reading = Reading(second, "softmax", causal, block, hide, words, window, show=show)
+    reading = Reading(
+        second,
+        "softmax",
+        causal,
+        block,
+        hide,
+        words,
+        window,
+        show=show,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
+    )
     default = os.environ.get("QKV_MODEL") or "glove"
     found = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:

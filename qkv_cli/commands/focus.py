@@ -41,6 +41,8 @@ def focus(
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="The strongest of each head.")] = 5,
     as_json: options.JsonOption = False,
@@ -78,7 +80,18 @@ def focus(
     from qkv_cli.store.catalogue import find
 
     loaded = load(find(model), random_heads=random_heads)
-    reading = Reading(second, weighting, causal, block, hide, words, pair=other, show=show)
+    reading = Reading(
+        second,
+        weighting,
+        causal,
+        block,
+        hide,
+        words,
+        pair=other,
+        show=show,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
+    )
     maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
     found = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":

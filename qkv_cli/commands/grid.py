@@ -33,6 +33,8 @@ def grid(
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
     shuffles: Annotated[
         int,
@@ -81,7 +83,19 @@ def grid(
     loaded = load(find(model), random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
-    reading = Reading(second, weighting, causal, block, hide, words, window, other, show)
+    reading = Reading(
+        second,
+        weighting,
+        causal,
+        block,
+        hide,
+        words,
+        window,
+        other,
+        show,
+        ablate or (),
+        ablate_mean,
+    )
     layers, heads = layer or ([] if head else ["all"]), head or []
     # Labels are about shares of a whole, and about single heads.
     n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles

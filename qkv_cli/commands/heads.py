@@ -39,6 +39,8 @@ def heads(
         typer.Option(metavar="N", min=0, help="Readings in another order; 0: and no labels."),
     ] = 24,
     block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
     random_heads: options.RandomHeadsOption = None,
@@ -103,7 +105,12 @@ def heads(
     second = None if source is None else checked(source, "The source")
     layers = layer or ([] if head else ["all"])
     loaded = load(find(model), random_heads=random_heads)
-    reader = Reader(loaded, Reading(second, weighting, causal, block), layers, head or ())
+    reader = Reader(
+        loaded,
+        Reading(second, weighting, causal, block, ablate=ablate or (), ablate_mean=ablate_mean),
+        layers,
+        head or (),
+    )
     found = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
     report_unknown(reader.unknown.values(), loaded.info.name)
     table, about = statistics(found), reader.about

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qkv_cli.analysis.merge import hide_special, merge_words
-from qkv_cli.commands.output import report_unknown
+from qkv_cli.commands.output import note, report_unknown
 from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMaps, Selection, average, select, windowed
 
@@ -28,6 +28,7 @@ class Reading:
         hide, words: See `hide_special` and `merge_words`.
         window: START:STOP, see `windowed`.
         show: What is seen of each map; None for the weights, or for what a file shows.
+        ablate: Names of heads that hand nothing on, or their mean; see `Ablation`.
     """
 
     source: str | None = None
@@ -39,6 +40,8 @@ class Reading:
     window: str | None = None
     pair: str | None = None
     show: Show | None = None
+    ablate: Sequence[str] = ()
+    ablate_mean: bool = False
 
     def of(self, maps: HeadMaps) -> HeadMaps:
         """The tokens that are to be seen."""
@@ -62,16 +65,10 @@ def head_maps(
         layers, heads: See `Selection.parse`.
         mean: The average of each layer's chosen heads in their place.
     """
-    run = loaded.read(
-        text,
-        reading.source,
-        pair=reading.pair,
-        block=reading.block,
-        weighting=reading.weighting,
-        causal=reading.causal,
-    )
+    run = opened(loaded, text, reading)
     n_layers, n_heads = run.shape
     chosen = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
+    note_idle(run, chosen)
     report_unknown((*run.queries, *run.keys), loaded.info.name)
     show = reading.show or "weights"
     maps = _shown(run, chosen, reading)
@@ -87,8 +84,53 @@ def head_maps(
         run.notes,
         run.pair,
         show,
+        run.ablated,
     )
     return reading.of(found)
+
+
+def opened(loaded: LoadedModel, text: str, reading: Reading) -> Run:
+    """A text, ready to be computed, without the heads that are to hand nothing on.
+
+    Raises:
+        UsageError: No such head, or --ablate-mean of none.
+    """
+
+    def read(model: LoadedModel) -> Run:
+        return model.read(
+            text,
+            reading.source,
+            pair=reading.pair,
+            block=reading.block,
+            weighting=reading.weighting,
+            causal=reading.causal,
+        )
+
+    names = [name.strip() for item in reading.ablate for name in item.split(",")]
+    if not names:
+        if reading.ablate_mean:
+            raise UsageError("--ablate-mean says how, --ablate HEADS says which.")
+        return read(loaded)
+    if plain := [name for name in names if not name.startswith(("L", "l"))]:
+        raise UsageError(f"{plain[0]!r} is no head's name: write L0H3, or L0H* for all of L0.")
+    whole = read(loaded)  # says how many heads there are, and of which block
+    n_layers, n_heads = whole.shape
+    gone = Selection.parse((), names, n_layers=n_layers, n_heads=n_heads).heads
+    ablation = whole.ablation(gone, mean=reading.ablate_mean)
+    said = " ".join(
+        f"L{layer}H{head}"
+        for layer, heads in sorted(gone.items())
+        for head in (["*"] if len(heads) == n_heads else sorted(heads))
+    )
+    if reading.ablate_mean:
+        said += " but for their mean"
+    return replace(read(loaded.without(ablation)), ablated=said)
+
+
+def note_idle(run: Run, chosen: Selection) -> None:
+    """Say where an ablation cannot be seen: in its own layer, heads look where they looked."""
+    if (ablation := run.model.ablation) and max(chosen.heads) <= (first := min(ablation.heads)):
+        note(f"Nothing that is shown lies behind layer {first}: --ablate changes no map here.")
 
 
 def reshown(maps: HeadMaps, show: Show | None) -> HeadMaps:

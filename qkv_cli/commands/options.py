@@ -146,6 +146,23 @@ HeadOption = Annotated[
 MeanOption = Annotated[
     bool, typer.Option("--mean", help="The average of these heads.", rich_help_panel=_MAPS)
 ]
+AblateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HEADS",
+        help="Heads that hand nothing on, L0H3,L2H*, of the block that is looked at; "
+        "what comes behind them is computed anew.",
+        rich_help_panel=_MODEL,
+    ),
+]
+AblateMeanOption = Annotated[
+    bool,
+    typer.Option(
+        "--ablate-mean",
+        help="They leave their mean over this text's tokens, not zeros.",
+        rich_help_panel=_MODEL,
+    ),
+]
 ShowName = Literal["weights", "scores", "values", "rollout"]
 ShowOption = Annotated[
     ShowName | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qkv_cli.analysis.shuffled import repeated, sampled, shuffled
+from qkv_cli.commands.maps import note_idle, opened
 from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMaps, Selection, select
 
@@ -59,13 +60,12 @@ class Reader:
     def __call__(self, text: str, order: Order) -> Iterator[HeadMaps]:
         """The chosen heads, a layer at a time."""
         asked = self.reading
-        run = self.loaded[order].read(
-            text, asked.source, block=asked.block, weighting=asked.weighting, causal=asked.causal
-        )
+        run = opened(self.loaded[order], text, replace(asked, pair=None))
         n_layers, n_heads = run.shape
         chosen = Selection.parse(self.layers, self.heads, n_layers=n_layers, n_heads=n_heads)
-        self.about = replace(self.about, causal=run.causal)
+        self.about = replace(self.about, causal=run.causal, ablated=run.ablated)
         if order == "as written":
+            note_idle(run, chosen)
             self.unknown |= {t.text: t for t in (*run.queries, *run.keys) if t.unknown}
         read = replace(self.about, text=text, queries=run.queries, keys=run.keys)
         for layer in run.layers:

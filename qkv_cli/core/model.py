@@ -7,13 +7,14 @@ a norm that is absent is None, a mask is a bias, a tied weight is the same array
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import (
     BLOCK,
     N_CORES,
@@ -156,11 +157,13 @@ class Attention:
         bias: Array | None,
         weighting: Weighting,
         before: AttentionTrace | None = None,
+        left: Callable[[Array], Array] | None = None,
     ) -> tuple[Array, AttentionTrace]:
         """Attend from x, [n_query, d_model], to memory, [n_key, d_model].
 
         Args:
             before: Whose keys and values stand before those of `memory`.
+            left: What W_O is given of z, if not all.
         """
         q, k = self._heads(self.q(x), self.q_norm), self._heads(self.k(memory), self.k_norm)
         v = split_heads(self.v(memory), self.d_head)
@@ -178,7 +181,7 @@ class Attention:
             softcap=self.softcap,
             weighting=weighting,
         )
-        return self.o(merge_heads(trace.z)), trace
+        return self.o(merge_heads(trace.z if left is None else left(trace.z))), trace
 
     @property
     def n_heads(self) -> int:
@@ -430,6 +433,13 @@ class Model:
     decoder_embed: Embedding | None = None  # where a decoder has one of its own
     unembed: Unembedding | None = None
     between_texts: Model | None = None  # how the same heads read a second text, if they can
+    ablation: Ablation | None = None
+
+    def without(self, ablation: Ablation | None) -> Model:
+        """The same model in which some heads hand nothing on."""
+        other = self.between_texts
+        other = None if other is None else replace(other, ablation=ablation)
+        return replace(self, ablation=ablation, between_texts=other)
 
     def layers(
         self,
@@ -495,7 +505,10 @@ class Model:
         bias_of = lru_cache(2)(partial(stack.bias, len(tokens), causal=causal))
         for index, block in enumerate(stack.blocks):
             bias = bias_of(block.window, block.buckets)
-            yield (layer := _run_block(block, name, index, resid, bias, memory, weighting))
+            layer = _run_block(
+                block, name, index, resid, bias, memory, weighting, ablation=self.ablation
+            )
+            yield layer
             resid = layer.resid_post
 
     def _embed(self, name: StackName, ids: Sequence[int], types: Sequence[int]) -> Array:
@@ -518,18 +531,25 @@ def _run_block(
     memory: Array | None,
     weighting: Weighting,
     before: LayerTrace | None = None,
+    ablation: Ablation | None = None,
 ) -> LayerTrace:
     """One layer.
 
     Args:
         before: Of the tokens before these, where they were run by themselves.
     """
+
+    def left(cross: bool) -> Callable[[Array], Array] | None:
+        if ablation is None:
+            return None
+        return partial(ablation, stack=name, layer=index, cross=cross)
+
     norms, scale = block.norms, np.float32(block.resid_scale)
     resid, attn, cross, cross_in = resid_pre, None, None, None
     attn_in = _maybe(norms.attn_in, resid_pre)
     if block.attn is not None:
         known = None if before is None else before.attn
-        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known)
+        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known, left(False))
         resid = _maybe(norms.resid_mid, resid + scale * _maybe(norms.attn_out, attn_out))
     if block.recurrent is not None:
         resid = _maybe(norms.resid_mid, resid + block.recurrent(attn_in))
@@ -537,7 +557,7 @@ def _run_block(
         cross_in = _maybe(norms.cross_in, resid)
         known = None if before is None else before.cross
         new = memory if known is None else memory[:0]
-        cross_out, cross = block.cross(cross_in, new, None, weighting, known)
+        cross_out, cross = block.cross(cross_in, new, None, weighting, known, left(True))
         resid = _maybe(norms.cross_out, resid + cross_out)
     resid_mid = resid
     if block.mlp is not None:

@@ -54,6 +54,7 @@ def head(maps: HeadMaps) -> dict[str, Any]:
         "weighting": maps.weighting,
         "causal": maps.causal,
         "shown": maps.shown,
+        **({"ablated": maps.ablated} if maps.ablated else {}),
         "text": maps.text,
         **source,
         **pair,

@@ -90,6 +90,7 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
         notes=_notes(document.get("notes", [])),
         pair=pair,
         shown=cast(Show, shown),
+        ablated=_get(document, "", "ablated", str) if "ablated" in document else "",
     )
 
 

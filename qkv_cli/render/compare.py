@@ -184,6 +184,7 @@ def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     said += [] if m.block == "self" else [f"block {m.block}"]
     said += [] if maps.weighting == "softmax" else [f"weighting {maps.weighting}"]
     said += ["causal"] if maps.causal else []
+    said += [f"without {label_line(maps.ablated)}"] if maps.ablated else []
     said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
     yield from flowing(said, width, _DIM, first)
 

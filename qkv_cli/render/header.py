@@ -48,6 +48,8 @@ def about(maps: HeadMaps) -> list[str]:
         said.append(_WEIGHTINGS[maps.weighting])
     if maps.causal:
         said.append("causal")
+    if maps.ablated:
+        said.append(f"without {label_line(maps.ablated)}")
     if shown := QUANTITIES[maps.shown].header:
         said.append(shown)
     return said

@@ -1,0 +1,114 @@
+"""`--ablate` from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+CHECKPOINTS = Path(__file__).parents[1] / "golden" / "checkpoints"
+TEXT = "the river bank was the river"
+Qkv = Callable[..., Result]
+
+
+def folder(tmp_path: Path, case: str) -> Path:
+    found = tmp_path / case
+    shutil.copytree(CHECKPOINTS / case, found)
+    words = {word: i for i, word in enumerate(["<pad>", "[UNK]", "the", "river", "bank", "was"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(found / "tokenizer.json"))
+    return found
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    return folder(tmp_path, "llama")
+
+
+def maps(found: Result) -> dict[str, np.ndarray]:
+    assert found.code == 0, found.stderr
+    return {m["name"]: np.array(m["pattern"]) for m in json.loads(found.stdout)["maps"]}
+
+
+def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama: Path) -> None:
+    args = ("attend", "-m", llama, TEXT, "--layer", "all")
+    whole, found = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
+    assert json.loads(found.stdout)["ablated"] == "L1H0 L1H3"
+    assert "ablated" not in json.loads(whole.stdout)
+    before, after = maps(whole), maps(found)
+    for name in before:
+        assert np.array_equal(before[name], after[name]) == (not name.startswith("L2")), name
+    assert found.stderr == ""
+    drawn = qkv(*args, "--ablate", "L1H0", "--ablate", "L1H3")
+    assert "without L1H0 L1H3" in drawn.stdout
+    assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
+    mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
+    assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 but for their mean"
+    assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
+
+
+def test_every_command_reads_without_them(qkv: Qkv, llama: Path) -> None:
+    args = ("-m", llama, TEXT, "--ablate", "L0H*")
+    runs = {
+        "grid": (*args, "--shuffles", "0"),
+        "focus": (*args, "--query", "bank"),
+        "heads": (*args, "--shuffles", "0"),
+        "compare": (*args, "L2H0", "L2H1"),
+    }
+    for command, given in runs.items():
+        found = qkv(command, *given)
+        assert (found.code, "without L0H*" in found.stdout) == (0, True), (command, found)
+        written = qkv(command, *given, "--json").stdout
+        assert '"ablated":"L0H*"' in written
+        assert written != qkv(command, *given[:3], *given[5:], "--json").stdout
+    figures = [
+        json.loads(qkv("heads", "-m", llama, TEXT, "--shuffles", "0", "--json", *more).stdout)
+        for more in ((), ("--ablate", "L0H*"))
+    ]
+    same = [a == b for a, b in zip(*(f["heads"] for f in figures), strict=True)]
+    assert same == [True] * 4 + [False] * 8
+
+
+def test_of_an_encoder_decoder_the_block_that_is_looked_at(qkv: Qkv, tmp_path: Path) -> None:
+    t5 = folder(tmp_path, "t5")
+    args = ("attend", "-m", t5, TEXT, "--source", "was the bank", "--layer", "all", "--json")
+    for block, n_layers in (("encoder", 2), ("decoder", 3), ("cross", 3)):
+        one = (*args, "--block", block)
+        before, after = maps(qkv(*one)), maps(qkv(*one, "--ablate", "L0H*"))
+        changed = {name[:2] for name in before if not np.array_equal(before[name], after[name])}
+        assert changed == {f"L{i}" for i in range(1, n_layers)}, block
+
+
+def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
+    args = ("attend", "-m", tiny_glove, "she sat on the bank", "--json")
+    found = qkv(*args, "--ablate", "L0H1")
+    assert found.code == 0
+    assert found.stderr == (
+        "qkv: Nothing that is shown lies behind layer 0: --ablate changes no map here.\n"
+    )
+    for name, pattern in maps(qkv(*args)).items():
+        assert np.array_equal(pattern, maps(found)[name])
+    assert "lies behind layer 0" in qkv("heads", *args[1:], "--ablate", "L0H1").stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--ablate", "L0H9"], "No head 9: this model has 0 to 3."),
+        (["--ablate", "L4H0"], "No layer 4: this model has layer 0 only."),
+        (["--ablate", "3"], "'3' is no head's name: write L0H3"),
+        (["--ablate", "L0H1,"], "'' is no head's name"),
+        (["--ablate-mean"], "--ablate-mean says how, --ablate HEADS says which."),
+    ],
+)
+def test_what_cannot_be_taken_away(qkv: Qkv, tiny_glove: Path, args, said: str) -> None:
+    found = qkv("attend", "-m", tiny_glove, "the bank", *args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr and found.stderr.count("\n") == 1
