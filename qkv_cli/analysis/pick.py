@@ -46,6 +46,8 @@ def same_word(asked: str, tokens: Sequence[Token]) -> list[int]:
 
 def _called(wanted: str, tokens: Sequence[Token]) -> list[int]:
     plain = _plain(wanted)
+    if not plain:  # special tokens stand for nothing written
+        return []
     return [p for p, t in enumerate(tokens) if plain in (_plain(t.text), _plain(t.token))]
 
 

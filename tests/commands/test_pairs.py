@@ -119,3 +119,13 @@ def test_a_grid_of_both(bert: Path, qkv: Qkv) -> None:
     args = ["-m", bert, "the river", "--pair", "money was", "--layer", "all", "--json"]
     assert qkv("grid", *args).stdout == qkv("attend", *args).stdout
     assert "second text: money was" in qkv("grid", *args[:-1]).stdout
+
+
+def test_an_index_is_the_one_that_is_shown(bert: Path, qkv: Qkv) -> None:
+    args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
+    for asked in ("2", "river", "-2"):
+        found = json.loads(qkv(*args, "--query", asked).stdout)
+        assert found["i"] == 2
+        assert len(found["mean"]) == 3
+    refused = qkv(*args, "--query", "0")
+    assert (refused.code, "1 the, 2 river, 3 bank" in refused.stderr) == (2, True)

@@ -1,0 +1,49 @@
+"""Which tokens a word or an index means, also where some of them are left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from qkv_cli.analysis.pick import pick, same_word
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+
+WORDS = ["[CLS]", "The", "bank", "3", "the", "[SEP]"]
+TOKENS = [Token(i, "" if w[0] == "[" else w, w, i, i, i, w[0] == "[") for i, w in enumerate(WORDS)]
+SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
+
+
+@pytest.mark.parametrize(
+    ("asked", "whole", "shown"),
+    [
+        ("bank", [2], [1]),
+        ("THE", [1, 4], [0, 3]),
+        ("2", [2], [1]),
+        ("3", [3], [2]),
+        ("=3", [3], [2]),
+        ("-1", [5], [3]),
+        ("-4", [2], [0]),
+        ("[SEP]", [5], None),
+        ("5", [5], None),
+        ("0", [0], None),
+        ("-5", [1], None),
+        ("", None, None),
+    ],
+)
+def test_places(asked: str, whole: list[int] | None, shown: list[int] | None) -> None:
+    for tokens, places in ((TOKENS, whole), (SHOWN, shown)):
+        if places is None:
+            with pytest.raises(UsageError, match="No word"):
+                pick("query", asked, tokens)
+        else:
+            assert pick("query", asked, tokens) == places
+
+
+def test_what_there_is_is_listed_by_its_own_index() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean 'bank'\? There are: 1 The, 2 bank, 3 3"):
+        pick("key", "banc", SHOWN)
+
+
+def test_a_number_that_is_a_word_too() -> None:
+    assert same_word("3", SHOWN) == [2]
+    assert same_word("2", SHOWN) == [] == same_word("bank", SHOWN)
