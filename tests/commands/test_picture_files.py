@@ -157,6 +157,13 @@ def test_a_page_of_text_says_what_the_terminal_says(draw, qkv, tiny_glove) -> No
     assert re.findall(r"[-\w.]+", said) == re.findall(r"[-\w.]+", shown)
 
 
+def test_a_page_of_text_has_no_marks_for_terminals(draw) -> None:
+    args = ["--query", "river", "--key", "שלום"]
+    said = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
+    assert any("שלום" in t for t in said)
+    assert not any("\u200e" in t for t in said)
+
+
 def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")

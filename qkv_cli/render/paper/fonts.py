@@ -15,9 +15,9 @@ SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 
 def properties(text: str, font: Font) -> FontProperties:
     """The font of a text, with others behind it for the signs that it lacks."""
-    first = MONO if font.mono else SANS
+    first = [MONO, SANS] if font.mono else [SANS]
     return FontProperties(
-        family=[first, *_others(_foreign(text))],
+        family=[*first, *_others(_foreign(text))],
         weight="bold" if font.bold else "normal",
         style="italic" if font.italic else "normal",
         size=font.size,

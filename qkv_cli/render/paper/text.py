@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.style import Style
 
+from qkv_cli.render.cells import LEFT_TO_RIGHT
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
 from qkv_cli.render.theme import Theme
@@ -69,8 +70,8 @@ def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes
         at = x + COLUMN * cell_len(segment.text[: match.start()])
         if match[0][0] in _BLOCKS:
             yield _block(match[0], at, y, ink, ground or inks.ground)
-        else:
-            yield Words(at, y + LINE / 2 + SIZE * 0.36, match[0], font, ink)
+        elif text := match[0].replace(LEFT_TO_RIGHT, ""):  # a mark for terminals
+            yield Words(at, y + LINE / 2 + SIZE * 0.36, text, font, ink)
 
 
 def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:
