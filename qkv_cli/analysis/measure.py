@@ -10,10 +10,12 @@ import numpy as np
 
 from qkv_cli.analysis.kinds import Mask
 from qkv_cli.core.arrays import Array
-from qkv_cli.views import HeadMaps
+from qkv_cli.views import HeadMap, HeadMaps
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+LEAST = np.finfo(np.float64).tiny  # 0 times its logarithm is 0
 
 Figures = TypeVar("Figures", bound="DataclassInstance")
 
@@ -41,7 +43,7 @@ def joined(parts: Sequence[Figures]) -> Figures:
 
 
 def measure(maps: HeadMaps, targets: Mask) -> Sums:
-    """Sums over one reading. Weights must sum to 1 in each row.
+    """Sums over one reading, of one layer or of several. Weights must sum to 1 in each row.
 
     Dealing a row's weights at random over the keys that it sees makes a random pattern of equal
     entropy; what it is expected to give to keys of a kind is the part of the keys that they are.
@@ -51,7 +53,7 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
     """
     visible = visible_keys(maps)
     if (visible != visible[0]).any():
-        return joined([measure(replace(maps, maps=[m]), targets) for m in maps.maps])
+        return joined([measure(replace(maps, maps=part), targets) for part in _smaller(maps.maps)])
     seen = visible[0]  # [n_query, n_key], the same for all heads
     n_seen = seen.sum(axis=-1)
     counted = (n_seen > 1) & [not query.special for query in maps.queries]
@@ -72,6 +74,14 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
     )
 
 
+def _smaller(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
+    """Layer by layer; one layer, head by head."""
+    layers = dict.fromkeys(m.layer for m in maps)
+    if len(layers) == 1:
+        return [[m] for m in maps]
+    return [[m for m in maps if m.layer == layer] for layer in layers]
+
+
 def patterns(maps: HeadMaps) -> Array:
     """[n_heads, n_query, n_key], in double precision."""
     return np.stack([m.pattern for m in maps.maps]).astype(np.float64)
@@ -87,7 +97,7 @@ def visible_keys(maps: HeadMaps) -> Mask:
 
 def entropy(weights: Array) -> Array:
     """Shannon entropy in bits over the last axis; 0 log 0 is 0."""
-    logs = np.log2(weights, out=np.zeros_like(weights), where=weights > 0)
+    logs = np.log2(np.maximum(weights, LEAST))
     found: Array = -(weights * logs).sum(axis=-1)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain, islice
 from operator import add
@@ -100,9 +100,11 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
 def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> Study:
     written = list(read(text, "as written"))
     probes = [_probe(text, written, read, rng) for _ in range(shuffles)]
-    sums = joined([measure(maps, wanted) for maps, wanted in with_targets(written)])
+    # All layers at once: for a sentence it is calls that take time, not numbers.
+    every = replace(written[0], maps=[m for maps in written for m in maps.maps])
+    sums = measure(every, targets(every.queries, every.keys, one_text=one_text(every)))
     return Study(
-        heads=[(m.name, m.block, m.layer, m.head or 0) for maps in written for m in maps.maps],
+        heads=[(m.name, m.block, m.layer, m.head or 0) for m in every.maps],
         n_texts=1,
         n_tokens=len(written[0].queries),
         written=sums,
