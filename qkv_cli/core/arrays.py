@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 # Those that this process may use.
 N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BLOCK = 1 << 16  # numbers that a cache holds several times
-WORTH_SHARING = 1 << 24  # multiplications: less is done before another core has woken up
+WORTH_SHARING = 1 << 25  # multiplications: less is done before another core has woken up
 
 # Of P, fitted so that x / (1 + exp(x P(x²))) is x Phi(x) within 1e-7: numpy has no erf. Beyond
 # x² = 36 that is 0, or x.
