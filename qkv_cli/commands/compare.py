@@ -44,6 +44,7 @@ def compare(
         typer.Option("--with", metavar="TEXT", help="Another text to compare. Repeatable."),
     ] = None,
     source: options.SourceOption = None,
+    pair: options.PairOption = None,
     nearest: Annotated[
         str | None,
         typer.Option(
@@ -125,6 +126,7 @@ def compare(
     from qkv_cli.commands.maps import Reading
 
     second = None if source is None else checked(source, "The source")
+    behind = None if pair is None else checked(pair, "The second sentence")
     reading = Reading(
         second,
         "softmax",
@@ -133,6 +135,7 @@ def compare(
         hide,
         words,
         window,
+        behind,
         show=show,
         ablate=ablate or (),
         ablate_mean=ablate_mean,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLED = "pytorch_model.bin"
+_PICKLED = "pytorch_model*.bin"  # one, or shards
 # What LayerNorm's parameters were called in the first files.
 _OLD = {".gamma": ".weight", ".beta": ".bias"}
 
@@ -44,11 +45,11 @@ def open_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
         found = open_tensors(folder / WEIGHTS)
     elif (folder / INDEX).is_file():
         found = _open_shards(folder)
-    elif (folder / _PICKLED).is_file():
+    elif pickles := sorted(folder.glob(_PICKLED)):
         raise CheckpointError(
-            f"{folder / _PICKLED} is a pickle, and loading one runs whatever is in it; where you "
-            'trust it: python -c "from transformers import AutoModel; AutoModel.from_pretrained('
-            "'.').save_pretrained('.')\" writes model.safetensors beside it."
+            f"{pickles[0]} is a pickle, and loading one runs whatever is in it; where you trust "
+            f'it: cd {shlex.quote(str(folder))} && python -c "from transformers import AutoModel; '
+            "AutoModel.from_pretrained('.').save_pretrained('.')\" writes model.safetensors there."
         )
     else:
         raise CheckpointError(f"{folder} is no model folder: no {WEIGHTS} and no {INDEX}.")

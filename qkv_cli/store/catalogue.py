@@ -68,7 +68,11 @@ def remove(name: str) -> Path:
     if (EMBEDDED / name).is_dir():
         raise UsageError(f"{name} is the embedded model: it stays.")
     if folder.parent != home() / "models" or name not in names():
-        find(name)
+        where = find(name)
+        if cached(name) == where:
+            raise UsageError(
+                f"{name} is in the Hugging Face cache ({where}): `hf cache` cleans it."
+            )
         raise UsageError(f"{name} is no model of the store ({home() / 'models'}).")
     try:
         shutil.rmtree(folder)

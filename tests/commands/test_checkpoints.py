@@ -236,6 +236,8 @@ def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> Non
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
     found = qkv("attend", "-m", bert, "river")
     assert (found.code, "is a pickle" in found.stderr) == (1, True)
+    (bert / "pytorch_model.bin").rename(bert / "pytorch_model-00001-of-00002.bin")
+    assert f"cd {bert} && python -c" in qkv("models", "check", bert).stderr
 
 
 def test_word_pieces_from_vocab_txt(bert: Path) -> None:

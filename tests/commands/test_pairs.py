@@ -83,6 +83,20 @@ def test_explain_reads_pairs(bert: Path, qkv: Qkv) -> None:
     assert found["weight"] == pytest.approx(whole["maps"][0]["pattern"][5][2], abs=1e-6)
 
 
+def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+    args = ["compare", "-m", bert, "the river bank", "L0H1", "L1H2", "--pair", "the river was"]
+    [found] = json.loads(qkv(*args, "--json").stdout)["comparisons"]
+    assert found["b"]["pair"] == "the river was"
+    whole = np.array(
+        json.loads(qkv("attend", *args[1:4], *args[6:], "--json", "-l", "all").stdout)["maps"]
+    )
+    first, second = (np.array(whole[i]["pattern"]) for i in (1, 6))
+    np.testing.assert_allclose(found["difference"], second - first, atol=1e-5)
+    path = tmp_path / "compared.json"
+    assert qkv(*args, "-o", path).code == 0
+    assert qkv("render", path).stdout == qkv(*args).stdout
+
+
 def test_who_reads_no_pairs(bert: Path, qkv: Qkv) -> None:
     refused = qkv("attend", "the river", "--pair", "bank")
     assert (refused.code, "glove reads no pairs" in refused.stderr) == (2, True)
