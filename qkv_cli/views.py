@@ -14,8 +14,8 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import AttentionTrace, Weighting
+from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 

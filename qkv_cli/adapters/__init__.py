@@ -10,7 +10,8 @@ from typing import Any
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Experts, Model
+from qkv_cli.core.layers import Experts
+from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError, UsageError
 
 # By `model_type` in config.json: the module, imported when it is needed, and its function.

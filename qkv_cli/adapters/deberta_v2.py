@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from qkv_cli.adapters.encoder import LayerNames, post_norm_encoder
 from qkv_cli.core.arrays import Array
+from qkv_cli.core.blocks import Attention, Block, Blocks
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.convolution import Convolution
 from qkv_cli.core.disentangled import Disentangled
-from qkv_cli.core.model import Attention, Block, Blocks, Model, Stack
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
 
 _NAMES = LayerNames(

@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qkv_cli.core.arrays import Activation
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import (
-    MLP,
-    Attention,
-    Block,
-    Blocks,
-    Embedding,
-    Experts,
-    Linear,
-    Model,
-    Norm,
-    Norms,
-    Stack,
-)
+from qkv_cli.core.layers import MLP, Embedding, Experts, Linear, Norm
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.rotary import Rotary
 from qkv_cli.errors import CheckpointError
 

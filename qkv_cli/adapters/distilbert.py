@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from qkv_cli.adapters.encoder import LayerNames, post_norm_block
+from qkv_cli.core.blocks import Block, Blocks
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Block, Blocks, Embedding, Model, Places, Stack
+from qkv_cli.core.layers import Embedding, Places
+from qkv_cli.core.model import Model, Stack
 
 _EPS = 1e-12  # in the code, not in the config
 _NAMES = LayerNames(

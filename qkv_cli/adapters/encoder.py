@@ -6,20 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from qkv_cli.core.arrays import Activation
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import (
-    MLP,
-    Attention,
-    Block,
-    Blocks,
-    Embedding,
-    Linear,
-    Model,
-    Norms,
-    Places,
-    Stack,
-)
+from qkv_cli.core.layers import MLP, Embedding, Linear, Places
+from qkv_cli.core.model import Model, Stack
 
 
 class LayerNames(NamedTuple):

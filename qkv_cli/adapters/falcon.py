@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from qkv_cli.adapters.rope import read_rotary
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Stack
+from qkv_cli.core.layers import MLP, Embedding
+from qkv_cli.core.model import Model, Stack
 
 
 def falcon(config: Config, tensors: Tensors) -> Model:

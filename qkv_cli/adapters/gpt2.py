@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Places, Stack
+from qkv_cli.core.layers import MLP, Embedding, Places
+from qkv_cli.core.model import Model, Stack
 
 
 def gpt2(config: Config, tensors: Tensors) -> Model:

@@ -7,7 +7,8 @@ import numpy as np
 from qkv_cli.adapters.translator import STACKS, Shape, places_of, translator
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Model, Places
+from qkv_cli.core.layers import Places
+from qkv_cli.core.model import Model
 from qkv_cli.core.positions import sinusoids
 from qkv_cli.errors import CheckpointError
 

@@ -11,23 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from qkv_cli.core.arrays import relu
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import (
-    MLP,
-    SSRU,
-    Attention,
-    Block,
-    Blocks,
-    Embedding,
-    Linear,
-    Model,
-    Norm,
-    Norms,
-    Places,
-    Stack,
-    Unembedding,
-)
+from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, Places, Unembedding
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
 
 _EPS = 1e-9

@@ -7,7 +7,8 @@ from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.arrays import Activation
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Experts, Model
+from qkv_cli.core.layers import MLP, Experts
+from qkv_cli.core.model import Model
 
 
 def mixtral(config: Config, tensors: Tensors) -> Model:

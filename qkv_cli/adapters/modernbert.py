@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from qkv_cli.adapters.decoder import layer_kinds
 from qkv_cli.adapters.rope import rotary_of
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Blocks, Embedding, Model, Norms, Stack
+from qkv_cli.core.layers import MLP, Embedding
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.rotary import Rotary
 
 _LOCAL, _GLOBAL = "sliding_attention", "full_attention"

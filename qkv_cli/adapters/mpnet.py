@@ -7,7 +7,8 @@ from dataclasses import replace
 from qkv_cli.adapters.encoder import LayerNames, post_norm_encoder
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Buckets, Model
+from qkv_cli.core.layers import Buckets
+from qkv_cli.core.model import Model
 
 _NAMES = LayerNames(
     q="attention.attn.q",

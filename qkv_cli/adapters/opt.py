@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import (
-    MLP,
-    Attention,
-    Block,
-    Blocks,
-    Embedding,
-    Model,
-    Norm,
-    Norms,
-    Places,
-    Stack,
-)
+from qkv_cli.core.layers import MLP, Embedding, Norm, Places
+from qkv_cli.core.model import Model, Stack
 
 _EPS = 1e-5  # in the code, not in the config
 

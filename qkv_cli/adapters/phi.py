@@ -5,9 +5,11 @@ from __future__ import annotations
 from qkv_cli.adapters.decoder import head_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.arrays import Activation
+from qkv_cli.core.blocks import Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Model, Norms
+from qkv_cli.core.layers import MLP
+from qkv_cli.core.model import Model
 
 
 def phi(config: Config, tensors: Tensors) -> Model:

@@ -7,7 +7,8 @@ from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.arrays import Activation
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Linear, Model
+from qkv_cli.core.layers import MLP, Linear
+from qkv_cli.core.model import Model
 
 
 def phi3(config: Config, tensors: Tensors) -> Model:

@@ -6,9 +6,11 @@ import numpy as np
 
 from qkv_cli.adapters.decoder import head_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
+from qkv_cli.core.blocks import Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Model, Norm, Norms
+from qkv_cli.core.layers import Norm
+from qkv_cli.core.model import Model
 
 
 def stablelm(config: Config, tensors: Tensors) -> Model:

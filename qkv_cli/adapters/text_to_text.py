@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from qkv_cli.adapters.vocabulary import embeddings, unembedding
 from qkv_cli.core.arrays import ACTIVATIONS, Activation
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import MLP, Attention, Block, Blocks, Buckets, Model, Norms, Stack
+from qkv_cli.core.layers import MLP, Buckets
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
 
 _TABLE = "layer.0.SelfAttention.relative_attention_bias.weight"

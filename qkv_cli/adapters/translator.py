@@ -9,19 +9,11 @@ import numpy as np
 
 from qkv_cli.adapters.vocabulary import embeddings, unembedding
 from qkv_cli.core.arrays import Activation
+from qkv_cli.core.blocks import Attention, Block, Blocks, Norms, StackName
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import (
-    MLP,
-    Attention,
-    Block,
-    Blocks,
-    Model,
-    Norms,
-    Places,
-    Stack,
-    StackName,
-)
+from qkv_cli.core.layers import MLP, Places
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
 from qkv_cli.errors import CheckpointError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.model import Embedding, Unembedding
+from qkv_cli.core.layers import Embedding, Unembedding
 
 _SHARED = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
 

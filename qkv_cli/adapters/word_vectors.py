@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.core.blocks import Attention, Block
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
-from qkv_cli.core.model import Attention, Block, Embedding, Model, Norm, Stack
+from qkv_cli.core.layers import Embedding, Norm
+from qkv_cli.core.model import Model, Stack
 
 # Against division by zero only; a vector of a word is never this short.
 _EPS = 1e-12

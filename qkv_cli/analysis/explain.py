@@ -14,7 +14,9 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array, float64
 from qkv_cli.core.attention import AttentionTrace, Weighting
-from qkv_cli.core.model import Attention, LayerTrace, Linear, Model
+from qkv_cli.core.blocks import Attention, LayerTrace
+from qkv_cli.core.layers import Linear
+from qkv_cli.core.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.model import LayerTrace, Linear
+from qkv_cli.core.blocks import LayerTrace
+from qkv_cli.core.layers import Linear
 from qkv_cli.views import BlockName, HeadMap, traced_head
 
 

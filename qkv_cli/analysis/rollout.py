@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.model import LayerTrace
+from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.errors import UsageError
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkv_cli.core.model import LayerTrace
+from qkv_cli.core.blocks import LayerTrace
 
 
 @dataclass(frozen=True, slots=True)

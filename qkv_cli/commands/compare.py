@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qkv_cli.analysis.compare import Comparison
     from qkv_cli.commands.maps import Reading
-    from qkv_cli.loading import LoadedModel
+    from qkv_cli.reading import LoadedModel
 
 
 def _models() -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qkv_cli.analysis.explain import Explanation
     from qkv_cli.core.attention import Weighting
     from qkv_cli.core.tokens import Token
-    from qkv_cli.loading import LoadedModel
+    from qkv_cli.reading import LoadedModel
     from qkv_cli.views import HeadMaps
 
 

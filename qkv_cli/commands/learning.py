@@ -12,7 +12,8 @@ from qkv_cli.commands.progress import counting, watching
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.formats.words import WordTokenizer
-from qkv_cli.loading import LoadedModel, load
+from qkv_cli.loading import load
+from qkv_cli.reading import LoadedModel
 from qkv_cli.store.catalogue import find, own
 from qkv_cli.store.heads import begin_heads, read_run, replace_heads
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines

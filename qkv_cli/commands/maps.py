@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.core.attention import Weighting
-    from qkv_cli.loading import BlockName, LoadedModel, Run
+    from qkv_cli.reading import BlockName, LoadedModel, Run
     from qkv_cli.views import HeadMap, Show
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qkv_cli.analysis.study import Order
     from qkv_cli.commands.maps import Reading
     from qkv_cli.core.tokens import Token
-    from qkv_cli.loading import LoadedModel
+    from qkv_cli.reading import LoadedModel
 
 SEED = 0  # of the orders and the chances that are drawn: the same figures every time
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import StoreError, UsageError
-from qkv_cli.loading import BlockName, gguf_of, load
+from qkv_cli.loading import gguf_of, load
+from qkv_cli.reading import BlockName
 
 CLOSE = 1e-4
 

@@ -15,7 +15,7 @@ from qkv_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from qkv_cli.commands.maps import Reading
     from qkv_cli.core.attention import Weighting
-    from qkv_cli.loading import LoadedModel
+    from qkv_cli.reading import LoadedModel
     from qkv_cli.views import HeadMaps
 
 HEAD = re.compile(r"([Ll]-?\d+)([Hh](?:-?\d+|\*))?")

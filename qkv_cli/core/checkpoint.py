@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase as fnmatch
 
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Stored, float32
-from qkv_cli.core.model import Linear, Norm
+from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
 
@@ -113,3 +114,13 @@ def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Li
         Linear(W[:, :, cut].reshape(d_in, -1), None if b is None else b[:, cut].reshape(-1))
         for cut in (slice(group), slice(group, group + 1), slice(group + 1, None))
     ]
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """A config that says what its tensors are not is found out where the two meet."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"config.json and the tensors do not fit: {said}.") from error

@@ -12,7 +12,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import split_heads
 
 if TYPE_CHECKING:
-    from qkv_cli.core.model import Linear
+    from qkv_cli.core.layers import Linear
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.model import LayerTrace, Model
+from qkv_cli.core.blocks import LayerTrace
+from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError
 
 # What would change the choice and is not here, with the value at which it does not.

@@ -17,9 +17,10 @@ from qkv_cli.adapters import build
 from qkv_cli.analysis.explain import explain_layer
 from qkv_cli.commands.output import Look
 from qkv_cli.core.attention import AttentionTrace, merge_heads, softmax
+from qkv_cli.core.blocks import Attention, LayerTrace
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import Attention, LayerTrace, Model
+from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.render.explain import ExplainPage

@@ -23,9 +23,11 @@ from qkv_cli.analysis.heads import FIGURES
 from qkv_cli.commands import heads as command
 from qkv_cli.commands.maps import Reading
 from qkv_cli.commands.orders import Reader, reordered
-from qkv_cli.core.model import Block, Stack
+from qkv_cli.core.blocks import Block
+from qkv_cli.core.model import Stack
 from qkv_cli.formats.pieces import PieceTokenizer
-from qkv_cli.loading import LoadedModel, load
+from qkv_cli.loading import load
+from qkv_cli.reading import LoadedModel
 
 TEXT = "the mango and the apple are fruits that grow on a tree"
 SCHEMA = json.loads(

@@ -10,8 +10,9 @@ import pytest
 
 from qkv_cli.adapters import build
 from qkv_cli.core.ablation import Ablation
+from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.model import LayerTrace, Model
+from qkv_cli.core.model import Model
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.loading import load
 

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from qkv_cli.core import arrays as core_arrays
 from qkv_cli.core import attention as core_attention
-from qkv_cli.core import model as core_model
+from qkv_cli.core import layers as core_layers
 from qkv_cli.core.arrays import Array, gelu, softmax
 from qkv_cli.core.attention import (
     Weighting,
@@ -22,7 +22,9 @@ from qkv_cli.core.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
-from qkv_cli.core.model import Attention, Embedding, Linear, Norm, Stack
+from qkv_cli.core.blocks import Attention
+from qkv_cli.core.layers import Embedding, Linear, Norm
+from qkv_cli.core.model import Stack
 from qkv_cli.core.positions import causal_bias, offset_bias
 
 INF = math.inf
@@ -271,7 +273,7 @@ def test_work_that_is_shared_out_is_the_same_work(
     one = Linear(W, b)(x, np.tanh)
     trace = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
     monkeypatch.setattr(core_arrays, "WORTH_SHARING", 0)
-    for module in (core_attention, core_model):
+    for module in (core_attention, core_layers):
         monkeypatch.setattr(module, "N_CORES", n_cores)
         monkeypatch.setattr(module, "BLOCK", 14)
     np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)

@@ -9,9 +9,10 @@ import pytest
 
 from qkv_cli.core.arrays import relu
 from qkv_cli.core.attention import split_heads
+from qkv_cli.core.blocks import Attention
 from qkv_cli.core.convolution import Convolution
 from qkv_cli.core.disentangled import Disentangled, log_buckets
-from qkv_cli.core.model import Attention, Linear
+from qkv_cli.core.layers import Linear
 
 RNG = np.random.default_rng(3)
 

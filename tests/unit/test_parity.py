@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from qkv_cli.adapters import ADAPTERS, build
+from qkv_cli.core.blocks import Blocks
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.model import Blocks
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv_cli.core.attention import AttentionTrace, scaled_dot_product_attention
+from qkv_cli.core.blocks import Block, LayerTrace
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import Block, LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMap, HeadMaps, Selection, average, select, window

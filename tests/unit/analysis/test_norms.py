@@ -11,8 +11,8 @@ import pytest
 
 from qkv_cli.adapters import build
 from qkv_cli.analysis.norms import normed_head
+from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.model import LayerTrace
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.loading import load
 

@@ -1,0 +1,220 @@
+"""What blocks are made of: matrices, norms, embeddings, and what stands behind attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import (
+    BLOCK,
+    N_CORES,
+    Activation,
+    Array,
+    Stored,
+    float32,
+    parts,
+    relu,
+    share_out,
+    sigmoid,
+    softmax,
+)
+from qkv_cli.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buckets:
+    """A bias for each bucket of distances, see `bucket_bias`."""
+
+    table: Array  # [n_buckets, n_heads]
+    max_distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    W: Array  # [d_in, d_out]
+    b: Array | None  # [d_out]
+
+    def __call__(self, x: Array, then: Activation | None = None) -> Array:
+        """[n_pos, d_in] -> [n_pos, d_out], or what `then` makes of it.
+
+        It is (W.T x.T).T, so that torch's weights are read as they lie in the file. Positions
+        come to lie side by side in memory, and stay so in what is made of them.
+        """
+        (d_in, d_out), n_pos = self.W.shape, len(x)
+        out = np.empty((d_out, n_pos), np.result_type(x, self.W))
+
+        def part(rows: slice) -> None:
+            y = out[rows]
+            np.matmul(self.W.T[rows], x.T, out=y)
+            if self.b is not None:
+                y += self.b[rows, None]
+            if then is not None:
+                for some in parts(len(y), y.size // BLOCK):
+                    y[some] = then(y[some])
+
+        share_out(part, d_out, N_CORES, n_pos * d_in * d_out)
+        return out.T
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """LayerNorm, or RMSNorm when not centred; w is 1 where absent."""
+
+    w: Array | None  # [d_model]
+    b: Array | None  # [d_model]
+    eps: float
+    centred: bool
+
+    def __call__(self, x: Array) -> Array:
+        if self.centred:
+            x = x - x.mean(axis=-1, keepdims=True)
+        square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
+        y: Array = x * (1 / np.sqrt(square + x.dtype.type(self.eps)))
+        if self.w is not None:
+            y *= self.w
+        if self.b is not None:
+            y += self.b
+        return y
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Token vectors. The table may be memory-mapped: only the rows asked for are read."""
+
+    table: Stored  # [d_vocab, d_model], float, or int8 with a scale per row
+    row_scale: Stored | None = None  # [d_vocab]
+    mean: Array | None = None  # [d_model], taken from every row
+    blank: bool = False  # whether the id behind the last row is a token of zeros
+    out: Linear | None = None  # from the table's width to d_model, before anything is added
+
+    def __call__(self, ids: Sequence[int]) -> Array:
+        """[n_pos, d_model], float32."""
+        rows = np.asarray(ids, dtype=np.intp)
+        last = len(self.table) - 1
+        x: Array = float32(self.table[np.minimum(rows, last) if self.blank else rows])
+        if self.blank:
+            x = np.where((rows > last)[:, None], np.float32(0), x)
+        if self.row_scale is not None:
+            x = x * float32(self.row_scale[rows])[:, None]
+        x = x if self.mean is None else x - self.mean
+        return x if self.out is None else self.out(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedding:
+    """From the last hidden state to a score for each next token."""
+
+    table: Stored  # [d_vocab, d_model]
+    b: Stored | None = None  # [d_vocab], or [1, d_vocab]
+    scale: float = 1.0  # of the hidden state
+
+    def linear(self) -> Linear:
+        """The whole of it as float32."""
+        W = float32(self.table).T
+        b = None if self.b is None else float32(self.b).reshape(-1)
+        return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What is added to a token for where it stands, and for which text of a pair it is of."""
+
+    positions: Array | None = None  # [n_ctx, d_model]
+    types: Array | None = None  # [n_types, d_model]
+    padding: int | None = None  # an id that takes no place: rows are counted on from its own
+
+    def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
+        if self.positions is not None and self.n_places is not None:
+            x = x + self.positions[self._rows(ids, self.n_places)]
+        if self.types is not None:
+            x = x + self.types[list(types) or [0] * len(ids)]
+        return x
+
+    @property
+    def n_places(self) -> int | None:
+        """How long a text may be, if there is an end to it."""
+        if self.positions is None:
+            return None
+        return len(self.positions) - (0 if self.padding is None else self.padding + 1)
+
+    def _rows(self, ids: Sequence[int], n_places: int) -> NDArray[np.intp]:
+        if len(ids) > n_places:
+            raise InputError(
+                f"The text has {len(ids):,} tokens; this model has {n_places:,} places."
+            )
+        if self.padding is None:
+            return np.arange(len(ids))
+        taken = np.asarray(ids) != self.padding
+        rows: NDArray[np.intp] = self.padding + taken.cumsum() * taken
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class SSRU:
+    """A simple recurrent unit in place of a decoder's self-attention (Kim et al. 2019).
+
+    f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_(t-1) + (1 - f_t) W x_t; what goes on is relu(c_t).
+    """
+
+    candidate: Linear
+    forget: Linear
+
+    def __call__(self, x: Array) -> Array:
+        """[n_pos, d_model] -> [n_pos, d_model], step by step."""
+        new, kept = self.candidate(x), sigmoid(self.forget(x))
+        states = np.empty_like(new)
+        state = np.zeros_like(new[0])
+        for i in range(len(x)):
+            state = kept[i] * state + (1 - kept[i]) * new[i]
+            states[i] = state
+        return relu(states)
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    up: Linear
+    down: Linear
+    act: Activation
+    gate: Linear | None = None
+
+    def __call__(self, x: Array) -> Array:
+        if self.gate is None:
+            return self.down(self.up(x, self.act))
+        hidden = self.gate(x, self.act)
+        hidden *= self.up(x)
+        return self.down(hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """MLPs of which each token goes through the few that a router finds likeliest.
+
+    Their outputs are added, weighted by the router's softmax, which is made to sum to 1 over
+    those few: Jiang et al. 2024 (Mixtral, arXiv 2401.04088), section 2.1.
+    """
+
+    router: Linear  # [d_model, n_experts]
+    make: Callable[[int], MLP]  # one at a time lies in memory
+    n_chosen: int
+
+    def __call__(self, x: Array) -> Array:
+        share = softmax(self.router(x))  # [n_pos, n_experts]
+        chosen = (-share).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
+        weight = np.take_along_axis(share, chosen, axis=-1)  # [n_pos, n_chosen]
+        weight /= weight.sum(axis=-1, keepdims=True)
+        out = np.zeros_like(x)
+        for expert in np.unique(chosen):
+            token, rank = np.nonzero(chosen == expert)
+            out[token] += weight[token, rank, None] * self.make(int(expert))(x[token])
+        return out
+
+    def each(self) -> Iterator[MLP]:
+        return map(self.make, range(self.router.W.shape[1]))
+
+
+def normed(norm: Norm | None, x: Array) -> Array:
+    """As it is where there is no norm."""
+    return x if norm is None else norm(x)
