@@ -113,10 +113,10 @@ def float64(x: Array) -> Array:
     return np.array(x, dtype=np.float64)
 
 
-def softmax(x: Array) -> Array:
+def softmax(x: Array, out: Array | None = None) -> Array:
     """Softmax over the last axis. A row that is all -inf becomes all zeros."""
     top = x.max(axis=-1, keepdims=True)
-    e: Array = x - np.where(np.isfinite(top), top, x.dtype.type(0))
+    e: Array = np.subtract(x, np.where(np.isfinite(top), top, x.dtype.type(0)), out=out)
     np.exp(e, out=e)
     total = e.sum(axis=-1, keepdims=True)
     e /= np.where(total == 0.0, x.dtype.type(1), total)

@@ -34,25 +34,30 @@ class AttentionTrace:
     z: Array  # [n_heads, n_query, d_head], before W_O
 
 
-def hard(scores: Array) -> Array:
+def hard(scores: Array, out: Array | None = None) -> Array:
     """Hard indexing: all the weight to the best key, the first of equals.
 
     A row in which every key is masked stays all zeros.
     """
-    pattern = np.zeros_like(scores)
+    pattern = np.empty_like(scores) if out is None else out
+    pattern[...] = 0
     best = scores.argmax(axis=-1)[..., None]
     top = np.take_along_axis(scores, best, axis=-1)
     np.put_along_axis(pattern, best, np.isfinite(top).astype(scores.dtype), axis=-1)
     return pattern
 
 
-def linear(scores: Array) -> Array:
+def linear(scores: Array, out: Array | None = None) -> Array:
     """The scores themselves as weights, 0 where masked: rows sum to anything."""
-    return np.where(np.isneginf(scores), np.zeros_like(scores), scores)
+    pattern = np.empty_like(scores) if out is None else out
+    np.copyto(pattern, scores)
+    pattern[np.isneginf(scores)] = 0
+    return pattern
 
 
-# From scores to what multiplies the values: soft indexing, hard indexing, none.
-WEIGHTINGS: Mapping[Weighting, Callable[[Array], Array]] = {
+# From scores to what multiplies the values, into an array that is there: soft indexing, hard
+# indexing, none.
+WEIGHTINGS: Mapping[Weighting, Callable[[Array, Array], Array]] = {
     "softmax": softmax,
     "hard": hard,
     "linear": linear,
@@ -104,7 +109,7 @@ def scaled_dot_product_attention(
             found *= softcap
         if bias is not None:
             found += bias if len(bias) == 1 else bias[heads]
-        pattern[heads] = WEIGHTINGS[weighting](found)
+        WEIGHTINGS[weighting](found, pattern[heads])
         np.matmul(pattern[heads], v_per_q[heads], out=z[heads])
 
     n_parts = max(N_CORES, scores.size // BLOCK)

@@ -28,6 +28,7 @@ from qkv_cli.core.layers import (
     Linear,
     Norm,
     normed,
+    together,
 )
 from qkv_cli.core.rotary import Rotary
 
@@ -63,8 +64,9 @@ class Attention:
             before: Whose keys and values stand before those of `memory`.
             left: What W_O is given of z, if not all.
         """
-        q, k = self._heads(self.q(x), self.q_norm), self._heads(self.k(memory), self.k_norm)
-        v = split_heads(self.v(memory), self.d_head)
+        q, k, v = together((self.q, x), (self.k, memory), (self.v, memory))
+        q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
+        v = split_heads(v, self.d_head)
         if before is not None:
             k, v = np.concatenate([before.k, k], axis=1), np.concatenate([before.v, v], axis=1)
         if self.relative is not None:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import (
     BLOCK,
     N_CORES,
+    WORTH_SHARING,
     Activation,
     Array,
     Stored,
     float32,
+    parallel,
     parts,
     relu,
-    share_out,
     sigmoid,
     softmax,
 )
@@ -38,25 +39,56 @@ class Linear:
     b: Array | None  # [d_out]
 
     def __call__(self, x: Array, then: Activation | None = None) -> Array:
-        """[n_pos, d_in] -> [n_pos, d_out], or what `then` makes of it.
+        """[n_pos, d_in] -> [n_pos, d_out], or what `then` makes of it."""
+        [y] = together((self, x), then=then)
+        return y
 
-        It is (W.T x.T).T, so that torch's weights are read as they lie in the file. Positions
-        come to lie side by side in memory, and stay so in what is made of them.
+    def into(self, out: Array, x: Array, rows: slice, then: Activation | None = None) -> None:
+        """Some rows of `out`, [d_out, n_pos], on this core alone.
+
+        It is W.T x.T, so that torch's weights are read as they lie in the file. Positions come
+        to lie side by side in memory, and stay so in what is made of them.
         """
-        (d_in, d_out), n_pos = self.W.shape, len(x)
-        out = np.empty((d_out, n_pos), np.result_type(x, self.W))
+        y = out[rows]
+        np.matmul(self.W.T[rows], x.T, out=y)
+        if self.b is not None:
+            y += self.b[rows, None]
+        if then is not None:
+            for some in parts(len(y), y.size // BLOCK):
+                y[some] = then(y[some])
 
-        def part(rows: slice) -> None:
-            y = out[rows]
-            np.matmul(self.W.T[rows], x.T, out=y)
-            if self.b is not None:
-                y += self.b[rows, None]
-            if then is not None:
-                for some in parts(len(y), y.size // BLOCK):
-                    y[some] = then(y[some])
+    def room(self, x: Array) -> Array:
+        """[d_out, n_pos], for what it makes of x."""
+        return np.empty((self.W.shape[1], len(x)), np.result_type(x, self.W))
 
-        share_out(part, d_out, N_CORES, n_pos * d_in * d_out)
-        return out.T
+
+def together(*asked: tuple[Linear, Array], then: Activation | None = None) -> list[Array]:
+    """What each matrix makes of its input, shared out over the cores at once.
+
+    Args:
+        asked: Matrices, and what each is applied to, [n_pos, d_in].
+        then: Applied to every result, [n_pos, d_out].
+    """
+    outs = [linear.room(x) for linear, x in asked]
+    work = sum(len(x) * linear.W.size for linear, x in asked)
+    n_parts = 1 if work < WORTH_SHARING else N_CORES
+    tasks = [
+        (linear, x, out, rows)
+        for (linear, x), out in zip(asked, outs, strict=True)
+        for rows in parts(len(out), n_parts)
+    ]
+
+    def run(task: int) -> None:
+        linear, x, out, rows = tasks[task]
+        linear.into(out, x, rows, then)
+
+    each = range(len(tasks))
+    if n_parts == 1:
+        for task in each:
+            run(task)
+    else:
+        parallel(run, each)
+    return [out.T for out in outs]
 
 
 @dataclass(frozen=True, slots=True)
