@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.arrays import gelu_tanh
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
@@ -39,8 +40,9 @@ def bloom(config: Config, tensors: Tensors) -> Model:
             ),
         )
 
+    table = t.stored("word_embeddings.weight")
     return Model(
-        embed=Embedding(t.stored("word_embeddings.weight")),
+        embed=Embedding(table),
         embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", eps)},
         stacks={
             "decoder": Stack(
@@ -52,4 +54,5 @@ def bloom(config: Config, tensors: Tensors) -> Model:
                 final_norm=t.layer_norm("ln_f", eps),
             )
         },
+        unembed=decoder_unembedding(config, tensors, table, tied=True),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.arrays import Activation
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
@@ -43,6 +44,9 @@ def rotary_decoder(
     softcap: float | None = None,
     embed_scale: float = 1.0,
     resid_scale: float = 1.0,
+    tied: bool = False,
+    logit_scale: float = 1.0,
+    logit_softcap: float | None = None,
 ) -> Model:
     """A decoder, as a rule of gated blocks.
 
@@ -55,6 +59,7 @@ def rotary_decoder(
         mlp: What follows attention, from the layer's tensors.
         causal: False for one that looks to both sides, an encoder.
         scale: 1 / sqrt(d_head) if not given.
+        tied: Whether the embeddings give the next token its score, where the config does not say.
     """
     t = tensors.inner("model", "transformer")
     tensors.pass_over("*rotary_emb.inv_freq")
@@ -82,8 +87,9 @@ def rotary_decoder(
             resid_scale=resid_scale,
         )
 
+    table = t.stored("embed_tokens.weight")
     return Model(
-        embed=Embedding(t.stored("embed_tokens.weight")),
+        embed=Embedding(table),
         embed_scale=embed_scale,
         stacks={
             "decoder" if causal else "encoder": Stack(
@@ -94,6 +100,11 @@ def rotary_decoder(
                 final_norm=final_norm(t),
             )
         },
+        unembed=decoder_unembedding(
+            config, tensors, table, tied=tied, scale=logit_scale, softcap=logit_softcap
+        )
+        if causal
+        else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qkv_cli.adapters.rope import read_rotary
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
 from qkv_cli.core.config import Config
@@ -47,8 +48,9 @@ def falcon(config: Config, tensors: Tensors) -> Model:
             parallel=parallel,
         )
 
+    table = t.stored("word_embeddings.weight")
     return Model(
-        embed=Embedding(t.stored("word_embeddings.weight")),
+        embed=Embedding(table),
         stacks={
             "decoder": Stack(
                 blocks=Blocks(config["num_hidden_layers"], lambda i: block(t / f"h.{i}")),
@@ -56,4 +58,5 @@ def falcon(config: Config, tensors: Tensors) -> Model:
                 final_norm=t.layer_norm("ln_f", eps),
             )
         },
+        unembed=decoder_unembedding(config, tensors, table, tied=True),
     )

@@ -26,4 +26,5 @@ def gemma(config: Config, tensors: Tensors) -> Model:
         norms=pre_norms(eps, offset=1.0),
         final_norm=lambda t: t.rms_norm("norm", eps, offset=1.0),
         embed_scale=config["hidden_size"] ** 0.5,
+        tied=True,
     )

@@ -16,7 +16,7 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
     config.one_of("use_bidirectional_attention", (False,), False)
     config.get("hidden_act")
     config.get("sliding_window_size")
-    config.get("final_logit_softcapping")  # of the logits, which are not computed
+    unsaid_of_logits = None if "final_logit_softcapping" in config.values else 30.0
     config.get("cache_implementation")
 
     kinds = ["full_attention" if i % 2 else "sliding_attention" for i in range(n_layers)]
@@ -32,4 +32,6 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
         scale=config.get("query_pre_attn_scalar", 256) ** -0.5,
         softcap=config.get("attn_logit_softcapping", unsaid),
         embed_scale=config["hidden_size"] ** 0.5,
+        tied=True,
+        logit_softcap=config.get("final_logit_softcapping", unsaid_of_logits),
     )

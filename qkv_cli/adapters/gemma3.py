@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qkv_cli.adapters.decoder import gemma_norms, head_size, layer_kinds, rotary_decoder
 from qkv_cli.adapters.rope import rotary_of
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
@@ -33,13 +36,14 @@ def gemma3(config: Config, tensors: Tensors) -> Model:
     text.one_of("model_type", ("gemma3_text",))
     model = _text(text, tensors.inner("model").inner("language_model"))
     text.refuse_unread()
-    return model
+    unembed = decoder_unembedding(config, tensors, model.embed.table, tied=True)
+    # A soft cap is of the text model alone: the class that sees pictures has none.
+    return replace(model, unembed=None if model.unembed is None else unembed)
 
 
 def _text(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
     config.one_of("attn_logit_softcapping", (None,))  # no one applies it, whatever it says
-    config.get("final_logit_softcapping")
     config.get("cache_implementation")
     config.get("_sliding_window_pattern")
     every = config.get("sliding_window_pattern", 6)
@@ -62,6 +66,8 @@ def _text(config: Config, tensors: Tensors) -> Model:
         causal=not both_sides,
         scale=config.get("query_pre_attn_scalar", 256) ** -0.5,
         embed_scale=config["hidden_size"] ** 0.5,
+        tied=True,
+        logit_softcap=config.get("final_logit_softcapping"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
@@ -35,8 +36,9 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
             ),
         )
 
+    table = t.stored("wte.weight")
     return Model(
-        embed=Embedding(t.stored("wte.weight")),
+        embed=Embedding(table),
         places={"decoder": Places(t["wpe.weight"])},
         stacks={
             "decoder": Stack(
@@ -45,4 +47,5 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
                 final_norm=t.layer_norm("ln_f", eps),
             )
         },
+        unembed=decoder_unembedding(config, tensors, table, tied=True),
     )

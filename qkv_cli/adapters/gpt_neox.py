@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qkv_cli.adapters.rope import rotary_of
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_interleaved
 from qkv_cli.core.config import Config
@@ -12,7 +13,7 @@ from qkv_cli.core.model import Model, Stack
 
 def gpt_neox(config: Config, tensors: Tensors) -> Model:
     t = tensors.inner("gpt_neox")
-    tensors.pass_over("embed_out.*", "*.attention.bias", "*.masked_bias", "*rotary_emb.inv_freq")
+    tensors.pass_over("*.attention.bias", "*.masked_bias", "*rotary_emb.inv_freq")
     n_heads, eps = config["num_attention_heads"], config["layer_norm_eps"]
     d_head = config["hidden_size"] // n_heads
     settings = {
@@ -39,8 +40,10 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
             parallel=parallel,
         )
 
+    table = t.stored("embed_in.weight")
+    head = "embed_out" if "embed_out.weight" in tensors else "lm_head"  # its old name, and its new
     return Model(
-        embed=Embedding(t.stored("embed_in.weight")),
+        embed=Embedding(table),
         stacks={
             "decoder": Stack(
                 blocks=Blocks(config["num_hidden_layers"], lambda i: block(t / f"layers.{i}")),
@@ -48,4 +51,5 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
                 final_norm=t.layer_norm("final_layer_norm", eps),
             )
         },
+        unembed=decoder_unembedding(config, tensors, table, tied=False, head=head),
     )

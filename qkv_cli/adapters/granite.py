@@ -11,7 +11,6 @@ from qkv_cli.core.model import Model
 
 def granite(config: Config, tensors: Tensors) -> Model:
     d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    config.get("logits_scaling")  # of the logits, which are not computed
     return rotary_decoder(
         config,
         tensors,
@@ -24,4 +23,5 @@ def granite(config: Config, tensors: Tensors) -> Model:
         scale=config.get("attention_multiplier", 1.0),
         embed_scale=config.get("embedding_multiplier", 1.0),
         resid_scale=config.get("residual_multiplier", 1.0),
+        logit_scale=1 / config.get("logits_scaling", 1.0),
     )

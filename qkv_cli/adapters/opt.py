@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -19,7 +20,6 @@ def opt(config: Config, tensors: Tensors) -> Model:
     before = config.get("do_layer_norm_before", True)
     removed = config.get("_remove_final_layer_norm", False)
     narrow = config.get("word_embed_proj_dim", d_model) != d_model
-    tensors.pass_over("*decoder.project_out.weight")  # behind the last hidden state
     affine = config.get("layer_norm_elementwise_affine", True)
     config.one_of("learned_embeddings", (True,), True)
     config.one_of("scale_embeddings", (False,), False)
@@ -42,10 +42,10 @@ def opt(config: Config, tensors: Tensors) -> Model:
             norms=norms(layer),
         )
 
+    table = t.stored("embed_tokens.weight")
+    into = t.linear("project_out") if narrow else None
     return Model(
-        embed=Embedding(
-            t.stored("embed_tokens.weight"), out=t.linear("project_in") if narrow else None
-        ),
+        embed=Embedding(table, out=t.linear("project_in") if narrow else None),
         places={"decoder": Places(t["embed_positions.weight"][2:])},
         stacks={
             "decoder": Stack(
@@ -54,4 +54,5 @@ def opt(config: Config, tensors: Tensors) -> Model:
                 final_norm=norm(t, "final_layer_norm") if before and not removed else None,
             )
         },
+        unembed=decoder_unembedding(config, tensors, table, tied=True, into=into),
     )

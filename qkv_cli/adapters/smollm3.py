@@ -27,4 +27,5 @@ def smollm3(config: Config, tensors: Tensors) -> Model:
         windows=layer_windows(config, kinds),
         norms=pre_norms(eps),
         final_norm=lambda t: t.rms_norm("norm", eps),
+        tied=True,
     )

@@ -37,4 +37,5 @@ def starcoder2(config: Config, tensors: Tensors) -> Model:
         ),
         final_norm=lambda t: t.layer_norm("norm", eps),
         mlp=mlp,
+        tied=True,
     )

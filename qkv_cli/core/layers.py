@@ -24,6 +24,8 @@ from qkv_cli.core.arrays import (
 )
 from qkv_cli.errors import InputError
 
+_ROWS = 2**13  # of an unembedding, taken at once
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buckets:
@@ -139,12 +141,27 @@ class Embedding:
 class Unembedding:
     """From the last hidden state to a score for each next token."""
 
-    table: Stored  # [d_vocab, d_model]
+    table: Stored  # [d_vocab, d_model], or as wide as `into` makes the hidden state
     b: Stored | None = None  # [d_vocab], or [1, d_vocab]
     scale: float = 1.0  # of the hidden state
+    into: Linear | None = None  # what the hidden state goes through before
+    softcap: float | None = None  # c tanh(score / c)
+
+    def __call__(self, x: Array) -> Array:
+        """[n_pos, d_model] -> [n_pos, d_vocab]; a part of the table at a time is unpacked."""
+        x = x if self.into is None else self.into(x)
+        x = x * np.float32(self.scale)
+        scores = np.empty((len(x), len(self.table)), np.float32)
+        for rows in parts(len(self.table), -(-len(self.table) // _ROWS)):
+            scores[:, rows] = x @ float32(self.table[rows]).T
+        if self.b is not None:
+            scores += float32(self.b).reshape(-1)
+        if self.softcap is not None:
+            scores = np.tanh(scores / np.float32(self.softcap)) * np.float32(self.softcap)
+        return scores
 
     def linear(self) -> Linear:
-        """The whole of it as float32."""
+        """The whole of it as float32, of a model that has nothing before or behind it."""
         W = float32(self.table).T
         b = None if self.b is None else float32(self.b).reshape(-1)
         return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)

@@ -160,6 +160,7 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         stretch = packed.pop(_STRETCH)
         config["rope_scaling"] = _stretched(unpacked(stretch.data, stretch.kind))
     tensors = {_name(name, family): _packed(t, config, family) for name, t in packed.items()}
+    config["tie_word_embeddings"] = "lm_head.weight" not in tensors
     tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
     return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 

@@ -583,6 +583,39 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     ),
 }
 
+# The same with a head: what gives the next token its score, of each shape that it has.
+_BEHIND: dict[str, tuple[type, dict[str, Any]]] = {
+    "llama": (tr.LlamaForCausalLM, {}),
+    "llama-plain": (tr.LlamaForCausalLM, {"tie_word_embeddings": True}),
+    "mistral": (tr.MistralForCausalLM, {}),
+    "mixtral": (tr.MixtralForCausalLM, {}),
+    "qwen2": (tr.Qwen2ForCausalLM, {"tie_word_embeddings": True}),
+    "qwen3": (tr.Qwen3ForCausalLM, {}),
+    "gemma": (tr.GemmaForCausalLM, {}),
+    "gemma2": (tr.Gemma2ForCausalLM, {"final_logit_softcapping": 4.0}),
+    "gemma3_text": (tr.Gemma3ForCausalLM, {"final_logit_softcapping": 6.0}),
+    "gemma3": (tr.Gemma3ForConditionalGeneration, {}),
+    "olmo2": (tr.Olmo2ForCausalLM, {}),
+    "phi": (tr.PhiForCausalLM, {}),
+    "phi3": (tr.Phi3ForCausalLM, {}),
+    "smollm3": (tr.SmolLM3ForCausalLM, {}),
+    "granite": (tr.GraniteForCausalLM, {}),
+    "starcoder2": (tr.Starcoder2ForCausalLM, {}),
+    "stablelm": (tr.StableLmForCausalLM, {}),
+    "gpt2": (tr.GPT2LMHeadModel, {}),
+    "gpt_neo": (tr.GPTNeoForCausalLM, {}),
+    "gpt_neox": (tr.GPTNeoXForCausalLM, {}),
+    "gptj": (tr.GPTJForCausalLM, {}),
+    "opt": (tr.OPTForCausalLM, {}),
+    "opt-narrow": (tr.OPTForCausalLM, {}),
+    "bloom": (tr.BloomForCausalLM, {}),
+    "falcon": (tr.FalconForCausalLM, {}),
+    "falcon-new": (tr.FalconForCausalLM, {"tie_word_embeddings": False}),
+}
+for _name, (_class, _more) in _BEHIND.items():
+    _config, _, _settings = CASES[_name]
+    CASES[f"{_name}-next"] = (_config, _class, _settings | _more)
+
 # What the type of their rope was called.
 OLD = {
     "gemma3_text": "linear",
@@ -618,8 +651,9 @@ def save(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     for extra in folder.glob("generation_config.json"):
         extra.unlink()
-    if getattr(getattr(model, "decoder", None), "project_out", None) is not None:
-        model.decoder.project_out = None  # it stands behind the last hidden state
+    decoder = getattr(model.base_model, "decoder", None)
+    if getattr(decoder, "project_out", None) is not None:
+        decoder.project_out = None  # it stands behind the last hidden state
 
 
 def make(name: str) -> None:
@@ -633,8 +667,12 @@ def make(name: str) -> None:
         for layer, module in model.named_modules():
             if layer.endswith(".q"):
                 module.weight.data *= 0.5
-    folder = HERE / name
+    folder, scores = HERE / name, dict[str, Any]()
+    if name.endswith("-next"):
+        with torch.no_grad():
+            scores["logits"] = model(torch.tensor([ids(N_TOKENS)])).logits[0].numpy()
     save(model, folder)
+    model = model.base_model if scores else model
     if name in WRITES:
         (folder / "generation_config.json").write_text(json.dumps(WRITES[name]) + "\n")
     given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
@@ -663,7 +701,7 @@ def make(name: str) -> None:
         written = model.generate(given["input_ids"], **GREEDY, **rules)[0]
         found |= {"logits": out.logits[0].numpy(), "written": written.numpy()}
     last = last_hidden_state(out)
-    np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **found)
+    np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **found, **scores)
 
 
 def last_hidden_state(out: Any) -> torch.Tensor:

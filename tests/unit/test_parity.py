@@ -56,7 +56,7 @@ def compare(case: str, config: dict[str, Any]) -> None:
     np.testing.assert_allclose(last, expected["last"], rtol=0, atol=2e-5 * size)
     if "logits" in expected:
         assert model.unembed is not None
-        scores = model.unembed.linear()(last)
+        scores = model.unembed(last)
         size = np.abs(expected["logits"]).max()
         np.testing.assert_allclose(scores, expected["logits"], rtol=0, atol=2e-5 * size)
 
@@ -64,6 +64,26 @@ def compare(case: str, config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_attention_and_last_hidden_state(case: str) -> None:
     compare(case, config_of(case))
+
+
+# Where the config does not say it: what the class of each family has in transformers 5.24.
+TIED = {"bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_neo", "opt"}
+TIED |= {"smollm3", "starcoder2"}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.endswith("-next")])
+def test_a_file_without_its_head_has_no_unembedding_unless_the_embeddings_are_it(case: str) -> None:
+    config = {k: v for k, v in config_of(case).items() if k != "tie_word_embeddings"}
+    stored = open_tensors(GOLDEN / case / "model.safetensors")
+    bare = {n: x for n, x in stored.items() if not n.startswith(("lm_head.", "embed_out."))}
+    model = build(config, Tensors(bare))
+    assert (model.unembed is not None) == (config["model_type"] in TIED)
+    assert build(config | {"tie_word_embeddings": False}, Tensors(bare)).unembed is None
+
+
+def test_encoders_have_no_unembedding() -> None:
+    for case in ("bert", "modernbert", "gemma3-both-sides"):
+        assert build(config_of(case), tensors_of(case)).unembed is None
 
 
 @pytest.mark.parametrize("case", OLD)
