@@ -83,8 +83,10 @@ class HeadMaps:
         """
         found: Array | None = getattr(m, FIELDS[self.shown])
         if found is None:
+            written = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
             raise UsageError(
-                f"{m.name} has no {FIELDS[self.shown]}: --show {self.shown} needs them."
+                f"{m.name} has no {FIELDS[self.shown]}: `qkv attend ... {written} --json` "
+                "writes them."
             )
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from math import isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,13 +91,8 @@ def compare(
             metavar="N", min=0, help="Largest differences told in words.", rich_help_panel="Picture"
         ),
     ] = 5,
-    as_json: options.JsonOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
-        ),
-    ] = None,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
     background: options.BackgroundOption = "auto",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,13 +57,8 @@ def explain(
         int | None,
         typer.Option(metavar="N", min=1, help="Lines of products and of words: 6 and 12."),
     ] = None,
-    as_json: options.JsonOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
-        ),
-    ] = None,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
     background: options.BackgroundOption = "auto",
@@ -137,8 +131,12 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     link = strongest(run.layers, selection.heads, queries, keys)
     x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
     m = traced_head(link.layer, link.head, run.block)
-    _note_choice("query", asked.query, queries, link.query, run.queries)
-    _note_choice("key", asked.key, keys, link.key, run.keys)
+    if x.pattern.any():
+        _note_choice("query", asked.query, queries, link.query, run.queries)
+        _note_choice("key", asked.key, keys, link.key, run.keys)
+    else:
+        alone = run.queries[link.query].text.strip()
+        note(f"{alone!r} has no word to look at: no link of it has a weight.")
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)

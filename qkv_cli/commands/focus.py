@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,13 +44,8 @@ def focus(
     ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="The strongest of each head.")] = 5,
-    as_json: options.JsonOption = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Its suffix chooses: .svg .pdf .png, .txt, .json"
-        ),
-    ] = None,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
     palette: options.PaletteOption = "viridis",
     background: options.BackgroundOption = "auto",

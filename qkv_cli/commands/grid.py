@@ -74,7 +74,7 @@ def grid(
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.marks import marks
-    from qkv_cli.commands.maps import Reading, head_maps
+    from qkv_cli.commands.maps import Reading, head_maps, note_no_links
     from qkv_cli.commands.orders import Reader
     from qkv_cli.loading import load
     from qkv_cli.render.thumbnails import Thumbnails
@@ -101,6 +101,8 @@ def grid(
     n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles
 
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
+        if len(maps.keys) == 1 and not any(maps.seen(m).any() for m in maps.maps):
+            note_no_links()
         # What a model wrote itself stays as it is while the words change places.
         reader = Reader(loaded, replace(reading, source=maps.source), layers, heads)
         found = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)

@@ -52,7 +52,7 @@ def heads(
             "--output",
             "-o",
             metavar="FILE",
-            help="Its suffix chooses: .svg .pdf .png, .txt, .json .csv",
+            help=options.suffixes(".json .csv"),
         ),
     ] = None,
     color: options.ColorOption = "auto",
@@ -94,7 +94,7 @@ def heads(
 
     from qkv_cli.analysis.heads import figure_called, ranked, statistics
     from qkv_cli.analysis.study import study
-    from qkv_cli.commands.maps import Reading
+    from qkv_cli.commands.maps import Reading, note_no_links
     from qkv_cli.commands.orders import SEED, Reader
     from qkv_cli.export.heads import heads_csv, heads_json
     from qkv_cli.loading import load
@@ -120,6 +120,8 @@ def heads(
     elif target.kind == "csv":
         target.send(heads_csv(table))
     else:
+        if found.n_tokens == found.n_texts and not any(any(h.shares.values()) for h in table):
+            note_no_links()
         target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look)
 
 

@@ -133,6 +133,11 @@ def note_idle(run: Run, chosen: Selection) -> None:
         note(f"Nothing that is shown lies behind layer {first}: --ablate changes no map here.")
 
 
+def note_no_links() -> None:
+    """Said where there is nothing to be seen, and no legend to say so."""
+    note("A text of one word has no links in this model: no head has a word to look at.")
+
+
 def reshown(maps: HeadMaps, show: Show | None) -> HeadMaps:
     """The maps of a file, showing something else that it holds, or rollout of its patterns."""
     if show == "rollout" and any(m.rollout is None for m in maps.maps):

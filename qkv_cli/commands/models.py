@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from qkv_cli.commands.group import COMMANDS, SETTINGS
-from qkv_cli.commands.options import JsonOption, model_names
+from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
 
@@ -33,7 +33,7 @@ def list_models(
     available: Annotated[
         bool, typer.Option("--available", help="What `qkv models pull` knows by name.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: OneJsonOption = False,
 ) -> None:
     """List the models that are there: the embedded one, yours, and the Hugging Face cache's.
 
@@ -98,7 +98,7 @@ def _list_sources(*, as_json: bool) -> None:
 
 
 @app.command()
-def show(name: NameArgument, as_json: JsonOption = False) -> None:
+def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     """Say what a model is: its shape, where it comes from, its licence, size and checksum.
 
     Example: qkv models show glove
@@ -243,7 +243,7 @@ def neighbors(
     name: NameArgument,
     word: Annotated[str, typer.Argument(metavar="WORD", help="A word of the model.")],
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
-    as_json: JsonOption = False,
+    as_json: OneJsonOption = False,
 ) -> None:
     """List the words whose vectors are most like a word's, by cosine.
 
@@ -341,9 +341,9 @@ def rm(
 
     Example: qkv models rm web --yes
     """
-    from qkv_cli.store.catalogue import find, remove
+    from qkv_cli.store.catalogue import removable, remove
 
-    folder = find(name)
+    folder = removable(name)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"--yes is needed to delete {folder} without being asked.")

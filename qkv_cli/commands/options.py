@@ -138,7 +138,7 @@ HeadOption = Annotated[
         "--head",
         "-H",
         metavar="HEAD",
-        help="3, -1, 0:4, L0H3 or L0H*. Repeatable.",
+        help="3, -1, 0:4, L0H3 or L0H*. Repeatable. L0H3 comes beside those of --layer.",
         autocompletion=head_names,
         rich_help_panel=_MAPS,
     ),
@@ -228,6 +228,9 @@ WidthOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
 ]
+OneJsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object.", rich_help_panel=_RESULT)
+]
 FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png", "html"]
 FormatOption = Annotated[
     FormatName | None,
@@ -250,4 +253,8 @@ OutputOption = Annotated[
         help=suffixes(".json .jsonl .csv .npz"),
         rich_help_panel=_RESULT,
     ),
+]
+JsonOutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help=suffixes(".json"), rich_help_panel=_RESULT),
 ]

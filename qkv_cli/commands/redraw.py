@@ -27,6 +27,11 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
     return of[schema]() if isinstance(schema, str) and schema in of else None
 
 
+def own_options(document: Any) -> tuple[str, ...]:
+    """The options of head maps that what `redraw` drew has too."""
+    return ("--values",) if document["schema"] == "qkv.compare/1" else ()
+
+
 def _compare(document: Any, values: bool, links: int) -> list[Draw]:
     from qkv_cli.export.compare import read_compare
     from qkv_cli.render.compare import pictures

@@ -32,7 +32,7 @@ def render(
         typer.Option(
             metavar="FILE",
             help="A JSON list of tokens: FILE is .npz or .safetensors from elsewhere, "
-            "[heads, queries, keys] or [layers, heads, ...].",
+            r"\[heads, queries, keys] or \[layers, heads, ...].",
         ),
     ] = None,
     array: Annotated[
@@ -76,17 +76,26 @@ def render(
         raise UsageError("--array goes with --tokens, which names the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
     reading = Reading(hide=hide, words=words, window=window)
+    of_maps = {
+        "--layer": layer,
+        "--head": head,
+        "--mean": mean,
+        "--hide-special": hide,
+        "--words": words,
+        "--window": window,
+        "--show": show,
+        "--values": values,
+    }
+    asked = [option for option, given in of_maps.items() if given]
 
     def results() -> Iterator[HeadMaps | Draw]:
         for path in files:
-            for one in _read(path, said, array, values=values, links=links):
+            for one in _read(path, said, array, asked, links=links):
                 if isinstance(one, HeadMaps):
                     seen = reshown(one, show)
                     yield reading.of(choose(seen, layer or (), head or (), mean=mean))
                 elif target.kind in DATA:
                     raise UsageError(f"{path} holds no head maps: it is drawn, not converted.")
-                elif show is not None:
-                    raise UsageError(f"{path} holds no head maps: leave out --show.")
                 else:
                     yield one
 
@@ -99,10 +108,14 @@ def render(
 
 
 def _read(
-    path: Path, tokens: bytes | None, array: str | None, *, values: bool, links: int
+    path: Path, tokens: bytes | None, array: str | None, asked: Sequence[str], *, links: int
 ) -> Sequence[HeadMaps | Draw]:
-    """What a file holds: head maps, or what draws the rest."""
-    from qkv_cli.commands.redraw import redraw
+    """What a file holds: head maps, or what draws the rest.
+
+    Raises:
+        UsageError: It holds none, and options are asked for that are of head maps.
+    """
+    from qkv_cli.commands.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
     from qkv_cli.export.parse import json_array, parse
 
@@ -114,8 +127,13 @@ def _read(
             return [from_npz(data)]
         found: list[HeadMaps | Draw] = []
         for document in documents(data):
-            drawn = redraw(document, values=values, links=links)
-            found += [parse(document, json_array)] if drawn is None else drawn
+            drawn = redraw(document, values="--values" in asked, links=links)
+            if drawn is None:
+                found.append(parse(document, json_array))
+                continue
+            if idle := [option for option in asked if option not in own_options(document)]:
+                raise UsageError(f"{path} holds no head maps: leave out {', '.join(idle)}.")
+            found += drawn
         return found
     except (InputError, CheckpointError) as error:
         raise InputError(f"{path}: {error}") from error

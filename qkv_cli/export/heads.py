@@ -49,7 +49,7 @@ def read_heads(document: dict[str, Any]) -> tuple[HeadMaps, Extent, list[HeadSta
         InputError: It says what is wrong, and where.
     """
     check(document, "heads")
-    about = about_of(document)
+    about = about_of(document, of_texts=True)
     extent = Extent(document["texts"], document["tokens"], document["shuffled"])
     return about, extent, [_read_head(h) for h in document["heads"]]
 

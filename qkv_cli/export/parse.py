@@ -55,8 +55,11 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
     return replace(about, maps=maps)
 
 
-def about_of(document: dict[str, Any]) -> HeadMaps:
-    """The model, how it read, and the tokens where the document has a text: no maps.
+def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
+    """The model, how it read, and the tokens: no maps.
+
+    Args:
+        of_texts: It is about any number of texts, and has none of its own.
 
     Raises:
         InputError: It says what is wrong, and where.
@@ -70,7 +73,7 @@ def about_of(document: dict[str, Any]) -> HeadMaps:
         pair = _get(document, "", "pair", str)
     if "shown" in document:
         shown = _one_of(document, "", "shown", tuple(FIELDS))
-    if "text" in document:
+    if not of_texts or "text" in document:
         text = _get(document, "", "text", str)
         queries = _tokens(document, "queries", text, pair)
         keys = _tokens(document, "keys", text if source is None else source, pair)

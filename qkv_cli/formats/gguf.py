@@ -129,7 +129,8 @@ def open_gguf(path: Path) -> Opened:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     except ImportError as error:
         raise StoreError(
-            f"{path.name} is read by the gguf library: pip install 'qkv-cli[gguf]'."
+            f"{path.name} is read by the gguf library: pip install 'qkv-cli[gguf]', "
+            "or '.[gguf]' in a clone."
         ) from error
 
     def row_bytes(kind: int, n: int) -> int:

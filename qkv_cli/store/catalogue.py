@@ -57,15 +57,17 @@ def find(name: str) -> Path:
     raise StoreError(f"There is no model {name!r}; there are: {', '.join(known)}.{hint}")
 
 
-def remove(name: str) -> Path:
-    """Delete one of the user's models.
+def removable(name: str) -> Path:
+    """The folder of one of the user's models, which may be deleted.
 
     Raises:
         UsageError: It is the embedded model, or no model of the store.
-        StoreError: There is none, or it cannot be deleted.
+        StoreError: There is none.
     """
     folder = home() / "models" / name
-    if (EMBEDDED / name).is_dir():
+    if name in ("", ".", ".."):
+        raise UsageError(f"{name!r} is no model's name; `qkv models list` has them.")
+    if "/" not in name and (EMBEDDED / name).is_dir():
         raise UsageError(f"{name} is the embedded model: it stays.")
     if folder.parent != home() / "models" or name not in names():
         where = find(name)
@@ -74,6 +76,16 @@ def remove(name: str) -> Path:
                 f"{name} is in the Hugging Face cache ({where}): `hf cache` cleans it."
             )
         raise UsageError(f"{name} is no model of the store ({home() / 'models'}).")
+    return folder
+
+
+def remove(name: str) -> Path:
+    """Delete one of the user's models.
+
+    Raises:
+        QkvError: It cannot be; see `removable`.
+    """
+    folder = removable(name)
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -191,3 +191,16 @@ def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
     for command in (["explain", TEXT], ["attend", TEXT]):
         page = qkv(*command, "-m", tiny_glove).stdout
         assert not [line for line in page.splitlines() if line != line.rstrip()]
+
+
+def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
+    found = qkv("explain", "bank", "-m", tiny_glove)
+    assert found.code == 0
+    assert found.stderr == "qkv: 'bank' has no word to look at: no link of it has a weight.\n"
+
+
+@pytest.mark.parametrize("command", ["grid", "heads"])
+def test_other_commands_say_that_it_has_no_links(qkv, tiny_glove, command) -> None:
+    said = "qkv: A text of one word has no links in this model"
+    assert said in qkv(command, "bank", "-m", tiny_glove).stderr
+    assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr

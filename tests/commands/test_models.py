@@ -64,6 +64,9 @@ def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
     assert qkv("models", "rm", "web", "--yes").code == 0
     assert not folder.exists()
     assert qkv("models", "rm", "glove", "--yes").code == 2
+    assert "it stays" in qkv("models", "rm", "glove").stderr
+    for name in ("", ".", ".."):
+        assert f"{name!r} is no model's name" in qkv("models", "rm", name).stderr
 
 
 def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> None:

@@ -76,3 +76,15 @@ def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:
     written = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
     done = qkv("render", "-", "--format", "csv", stdin=written.encode())
     assert done.code == 2 and "drawn, not converted" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["explain", "focus", "heads", "compare", "nearest"])
+def test_what_cannot_apply_to_it_is_refused(qkv, tiny_glove: Path, name: str) -> None:
+    written = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout
+    given = ["--head", "0", "--layer", "0", "--window", "0:2"]
+    flags = ["--mean", "--words", "--hide-special"] + ["--values"] * (name != "compare")
+    for option in (given[:2], given[2:4], given[4:], *([flag] for flag in flags)):
+        found = qkv("render", "-", *option, stdin=written)
+        said = f"qkv: - holds no head maps: leave out {option[0]}.\n"
+        assert found == (2, "", said)
+    assert name != "compare" or qkv("render", "-", "--values", stdin=written).code == 0
