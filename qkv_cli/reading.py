@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from qkv_cli.core.ablation import Ablation
+from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import Weighting
 from qkv_cli.core.blocks import LayerTrace, StackName
 from qkv_cli.core.checkpoint import fitting
 from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
@@ -244,6 +246,12 @@ class Run:
         blocks = self.model.stacks[self._stack].blocks
         attn = blocks[0].attn or blocks[0].cross
         return len(blocks), 0 if attn is None else attn.n_heads
+
+    def last_hidden(self) -> Array:
+        """[1, d_model], behind the last token, every layer and the final norm."""
+        for layer in self.layers:
+            resid = layer.resid_post
+        return normed(self.model.stacks[self._stack].final_norm, resid[-1:])
 
     @property
     def _stack(self) -> StackName:

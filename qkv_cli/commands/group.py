@@ -17,6 +17,7 @@ COMMANDS = {
     "attend": "Show how strongly each word attends to every other: a heatmap for each head.",
     "explain": "Take one link apart: from two vectors to the output, with every number.",
     "focus": "Follow one word: where it looks, or who looks at it, in bars and in the sentence.",
+    "next": "Predict the next token: the likeliest, with and without some heads.",
     "grid": "Draw every head of every layer as a thumbnail, and mark the remarkable ones.",
     "heads": "Tell what each head does: a table of figures, and a label where it beats chance.",
     "compare": "Compare heads, layers, models, texts or files: two maps and their difference.",

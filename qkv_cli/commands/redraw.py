@@ -22,6 +22,7 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
         "qkv.focus/1": lambda: _focus(document),
         "qkv.heads/1": lambda: _heads(document),
         "qkv.nearest/1": lambda: _nearest(document),
+        "qkv.next/1": lambda: _next(document),
     }
     schema = document.get("schema")
     return of[schema]() if isinstance(schema, str) and schema in of else None
@@ -69,3 +70,11 @@ def _nearest(document: Any) -> list[Draw]:
 
     own, others, near = read_nearest(document)
     return [lambda theme: NearestTable(own, others, near, theme)]
+
+
+def _next(document: Any) -> list[Draw]:
+    from qkv_cli.export.next import read_next
+    from qkv_cli.render.next import NextPicture
+
+    found = read_next(document)
+    return [lambda theme: NextPicture(found, theme)]

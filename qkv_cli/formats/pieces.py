@@ -81,6 +81,15 @@ class PieceTokenizer:
             tokens.append(Token(0, text[start:], piece, id, start, len(text)))
         return text, tokens
 
+    def after(self, read: Sequence[int], id: int) -> Token:
+        """A token behind these, none of them special: its text is what it adds to theirs."""
+        known = self.inner.get_added_tokens_decoder().get(id)
+        if known is not None and known.special:
+            return self.special(id)
+        before, whole = self._decoded(read), self._decoded([*read, id])
+        text = whole[len(before) :] if whole.startswith(before) else self._decoded([id])
+        return Token(0, text, self.inner.id_to_token(id) or "", id, 0, 0)
+
     def _decoded(self, ids: Sequence[int]) -> str:
         if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram):
             return self.inner.decode(ids)

@@ -1,0 +1,97 @@
+"""`qkv next`: what a decoder would write next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.commands import options
+from qkv_cli.commands.output import Look, Target
+from qkv_cli.commands.texts import read_text
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.analysis.next import Next
+    from qkv_cli.reading import LoadedModel
+
+
+def next(
+    text: options.TextArgument = None,
+    file: options.FileOption = None,
+    model: options.ModelOption = "glove",
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="The likeliest.")] = 10,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Predict the next token: the likeliest, with and without some heads.
+
+    Of decoders such as gpt2 and smollm2, which the embedded model is not.
+
+    Example: qkv next -m smollm2 "The capital of France is" --top 5
+
+    Example: qkv next -m smollm2 "The capital of France is" --ablate "L2H*,L3H4"
+    """
+    target = Target.of(output, None, as_json=as_json, data=("json",))
+    look = Look(color, palette, background, width)
+    one = read_text(text, file)
+
+    from qkv_cli.export.next import next_json
+    from qkv_cli.loading import load
+    from qkv_cli.render.next import NextPicture
+    from qkv_cli.store.catalogue import find
+
+    found = _predicted(load(find(model)), one, top, ablate or (), ablate_mean)
+    if target.kind == "json":
+        target.send(next_json(found) + "\n")
+    else:
+        target.draw([lambda theme: NextPicture(found, theme)], look)
+
+
+def _predicted(
+    loaded: LoadedModel, text: str, top: int, ablate: Sequence[str], ablate_mean: bool
+) -> Next:
+    import numpy as np
+
+    from qkv_cli.analysis.next import Next, odds
+    from qkv_cli.commands.maps import Reading, opened
+    from qkv_cli.core.checkpoint import fitting
+    from qkv_cli.formats.pieces import PieceTokenizer
+    from qkv_cli.views import HeadMaps
+
+    name, unembed = loaded.info.name, loaded.model.unembed
+    if loaded.translates:
+        raise UsageError(f"{name} is an encoder-decoder: `qkv attend` writes with it.")
+    if unembed is None or not isinstance(loaded.tokenizer, PieceTokenizer):
+        raise UsageError(
+            f"{name} has no unembedding, which scores the next token; decoders such as gpt2 have."
+        )
+    runs = [opened(loaded, text, Reading())]
+    if ablate or ablate_mean:
+        runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
+    with fitting():
+        scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
+    whole, last = odds(scores, top), runs[-1]
+    n_layers, n_heads = last.shape
+    about = HeadMaps(
+        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        "softmax",
+        last.causal,
+        last.text,
+        None,
+        last.queries,
+        last.keys,
+        (),
+        ablated=last.ablated,
+    )
+    read = [token.id for token in last.queries if not token.special]
+    return Next(about, [loaded.tokenizer.after(read[-1:], id) for id in whole.ids], whole)

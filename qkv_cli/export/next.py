@@ -1,0 +1,76 @@
+"""The likeliest next tokens as the JSON document `qkv.next/1` of docs/next.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.analysis.next import Next, Odds
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import InputError
+from qkv_cli.export.document import dumps, head
+from qkv_cli.export.parse import about_of
+from qkv_cli.export.schema import check
+
+SCHEMA = "qkv.next/1"
+READINGS = ("before", "after")
+
+
+def next_json(found: Next) -> str:
+    """One line of JSON."""
+    odds = found.odds
+    readings = READINGS[: len(odds.probability)]
+    tokens = []
+    for i, token in enumerate(found.tokens):
+        own = {"id": token.id, "token": token.token, "text": token.text, "special": token.special}
+        tokens.append(
+            own
+            | {
+                name: {"probability": float(p[i]), "rank": int(rank[i])}
+                for name, p, rank in zip(readings, odds.probability, odds.rank, strict=True)
+            }
+        )
+    return dumps(
+        head(found.about)
+        | {
+            "schema": SCHEMA,
+            "d_vocab": odds.n_tokens,
+            "next": tokens,
+            "rest": dict(zip(readings, odds.rest.tolist(), strict=True)),
+            "divergence": odds.divergence,
+        }
+    )
+
+
+def read_next(document: dict[str, Any]) -> Next:
+    """What `next_json` wrote.
+
+    Raises:
+        InputError: It says what is wrong, and where.
+    """
+    check(document, "next")
+    readings = [name for name in READINGS if name in document["rest"]]
+    found = document["next"]
+    if any([name for name in READINGS if name in item] != readings for item in found):
+        raise InputError("next: a token has other readings than rest.")
+    if (document["divergence"] is None) == (len(readings) == 2):
+        raise InputError("divergence: it is of before and after.")
+    tokens = [
+        Token(0, item["text"], item["token"], item["id"], 0, 0, special=item["special"])
+        for item in found
+    ]
+    probability, rank = (
+        np.array([[item[name][figure] for item in found] for name in readings])
+        for figure in ("probability", "rank")
+    )
+    rest = np.array([document["rest"][name] for name in readings])
+    odds = Odds(
+        [token.id for token in tokens],
+        probability,
+        rank,
+        rest,
+        document["d_vocab"],
+        document["divergence"],
+    )
+    return Next(about_of(document), tokens, odds)

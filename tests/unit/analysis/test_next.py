@@ -1,0 +1,35 @@
+"""Probabilities, ranks and divergence, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qkv_cli.analysis.next import divergence, log_probabilities, odds
+
+
+def test_softmax_rank_and_rest() -> None:
+    scores = np.log(np.array([[1.0, 4.0, 2.0, 1.0]], np.float32))  # 1/8, 1/2, 1/4, 1/8
+    found = odds(scores, 2)
+    assert (found.ids, found.n_tokens, found.divergence) == ([1, 2], 4, None)
+    np.testing.assert_allclose(found.probability, [[0.5, 0.25]], rtol=1e-6)
+    assert found.rank.tolist() == [[1, 2]]
+    np.testing.assert_allclose(found.rest, [0.25], rtol=1e-6)
+
+
+def test_two_readings_show_the_likeliest_of_both() -> None:
+    scores = np.log(np.array([[8.0, 4.0, 2.0, 2.0], [2.0, 2.0, 4.0, 8.0]], np.float32))
+    found = odds(scores, 2)
+    assert found.ids == [0, 1, 3, 2]
+    assert found.rank.tolist() == [[1, 2, 4, 3], [3, 4, 1, 2]]  # of equals the lower id first
+    np.testing.assert_allclose(found.rest, 0, atol=1e-12)
+    # 1/2 log2(4) + 1/4 log2(2) - 1/8 log2(2) - 1/8 log2(4)
+    assert found.divergence == pytest.approx(1 + 0.25 - 0.125 - 0.25, rel=1e-6)
+
+
+def test_scores_of_any_size_and_a_probability_that_vanishes() -> None:
+    logs = log_probabilities(np.array([[10_000.0, 9_000.0], [9_000.0, 10_000.0]]))
+    assert np.isfinite(logs).all()
+    np.testing.assert_allclose(np.exp(logs), [[1, 0], [0, 1]])
+    assert divergence(logs[0], logs[1]) == pytest.approx(1000 / np.log(2))
+    assert divergence(logs[0], logs[0]) == 0
