@@ -133,6 +133,8 @@ class Target:
             raise UsageError(
                 f"--format {kind} cannot be written: {', '.join(suffixes.values())} here."
             )
+        if kind in ("png", "pdf") and path is None and sys.stdout.isatty():
+            raise UsageError(f"A terminal shows no {kind}: -o FILE, or a pipe.")
         parts = [part.strip() for item in include for part in item.split(",")]
         if parts and kind not in ("json", "jsonl", "npz"):
             raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")

@@ -17,6 +17,8 @@ from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.weights import largest, visible
 from qkv_cli.views import HeadMaps
 
+FEW = 4  # heads that are named one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -137,10 +139,24 @@ def attention_plate(maps: HeadMaps, *, values: bool = False) -> Plate:
 
 
 def _named(maps: HeadMaps) -> str:
-    """The heads that are shown."""
-    first, *others = (label_line(m.name) for m in maps.maps)
+    """The heads that are shown: a range where it has no gaps, the names of a few."""
+    names = [label_line(m.name) for m in maps.maps]
     block = "" if maps.maps[0].block == "self" else f", {maps.maps[0].block} block"
-    return (f"{first} to {others[-1]}" if others else first) + block
+    if len(names) > 2 and _without_gaps(maps):
+        return f"{names[0]} to {names[-1]}{block}"
+    if len(names) > FEW:
+        return f"{len(names)} heads, {names[0]} the first{block}"
+    *first, last = names
+    return (f"{', '.join(first)} and {last}" if first else last) + block
+
+
+def _without_gaps(maps: HeadMaps) -> bool:
+    """Whether every head from the first to the last is there, in order."""
+    n_heads = maps.model.n_heads
+    if any(m.head is None for m in maps.maps):
+        return False
+    places = [m.layer * n_heads + (m.head or 0) for m in maps.maps]
+    return places == list(range(places[0], places[0] + len(places)))
 
 
 def maps_part(maps: HeadMaps, *, values: bool = False, what: Quantity | None = None) -> Maps:

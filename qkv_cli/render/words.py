@@ -53,7 +53,11 @@ def downwards(token: Token, height: int) -> list[str]:
 
 def told_apart(tokens: Sequence[Token], width: int) -> list[str]:
     """Words for a sentence: those that stand more than once bear their place."""
-    said = [word(token, width) for token in tokens]
+    return apart(tokens, [word(token, width) for token in tokens])
+
+
+def apart(tokens: Sequence[Token], said: Sequence[str]) -> list[str]:
+    """What tokens are called, with its place behind each that is called as another is."""
     often = Counter(text.casefold() for text in said)
     return [
         text + str(token.i).translate(_SUBSCRIPT) if often[text.casefold()] > 1 else text

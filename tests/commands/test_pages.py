@@ -170,6 +170,7 @@ def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
     page = write("--head", "1")
     window.open(page)
     words = TEXT.split()
+    words[0], words[3] = "The\u2080", "the\u2083"  # told apart, as in the terminal
     data, [shown] = weights(page.read_text())
     step = data["maps"][0]["step"]
     q, k = np.unravel_index(np.nanargmax(shown), shown.shape)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from qkv_cli.commands.output import Target
+from qkv_cli.errors import UsageError
+
 TEXT = "The mango and the apple are fruits that grow on a tree"
 ODD = 'the <script>alert(1)</script> & "$x$ $" שלום 漢字 😀 👩\u200d👩\u200d👧 \u202e river'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -214,3 +217,30 @@ def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
     found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
     assert found.code == 2
     assert "No palette 'jet': there are viridis" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("heads", "said"),
+    [
+        (["3"], "L0H3."),
+        (["1", "3"], "L0H1 and L0H3."),
+        (["0", "1", "3"], "L0H0, L0H1 and L0H3."),
+        (["1:4"], "L0H1 to L0H3."),
+    ],
+)
+def test_a_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], said: str) -> None:
+    chosen = [arg for head in heads for arg in ("--head", head)]
+    file = tmp_path / "a.svg"
+    assert qkv("attend", "the river bank", "-m", tiny_glove, *chosen, "-o", file).code == 0
+    assert said in file.read_text(encoding="utf-8")
+
+
+def test_a_font_without_a_bold_cut_is_no_news(qkv, tiny_glove, tmp_path) -> None:
+    done = qkv("focus", "I \x1b bank", "-m", tiny_glove, "--query", "1", "-o", tmp_path / "a.svg")
+    assert done.code == 0 and "findfont" not in done.stderr
+
+
+def test_a_terminal_is_sent_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="A terminal shows no png"):
+        Target.of(None, "png", as_json=False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
 from qkv_cli.render.paper.drawing import Font
+
+# That a foreign font has no bold cut is nothing that a reader can change.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 # Both come with matplotlib, so that a picture is the same on every machine.
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"

@@ -18,7 +18,7 @@ from qkv_cli.render.inks import Background
 from qkv_cli.render.plate import Maps, Plate
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.web.template import filled, read
-from qkv_cli.render.words import spelled
+from qkv_cli.render.words import apart, spelled
 
 MASKED = 255  # the byte of a cell that has no weight
 STEPS = 254  # the largest byte of one that has
@@ -108,10 +108,10 @@ def _script_safe(data: object) -> str:
 
 def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
     return [
-        {"text": spelled(t)}
+        {"text": spelled(t), "told": told}
         | ({"special": True} if t.special else {})
         | ({"second": True} if t.segment else {})
-        for t in tokens
+        for t, told in zip(tokens, apart(tokens, list(map(spelled, tokens))), strict=True)
     ]
 
 

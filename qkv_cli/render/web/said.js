@@ -22,18 +22,18 @@ function tell(found) {
   if (!found.length) {
     const said = strongestLinks().map(
       ({ q, k, w }) =>
-        `\u2068${data.queries[q].text}\u2069 ${data.words.link} \u2068${data.keys[k].text}\u2069 ${told(w)}`,
+        `\u2068${data.queries[q].told}\u2069 ${data.words.link} \u2068${data.keys[k].told}\u2069 ${told(w)}`,
     );
     byId("said").textContent = `${name}. ${said.join(", ")}${said.length ? ". " : ""}Choose a word.`;
     return;
   }
   const others = state.side === "query" ? data.keys : data.queries;
-  const word = (state.side === "query" ? data.queries : data.keys)[state.at].text;
+  const word = (state.side === "query" ? data.queries : data.keys)[state.at].told;
   const strongest = found
     .filter(({ w }) => told(w) !== "0")
     .sort((a, b) => Math.abs(b.w) - Math.abs(a.w))
     .slice(0, TOLD)
-    .map(({ other, w }) => `\u2068${others[other].text}\u2069 ${told(w)}`);
+    .map(({ other, w }) => `\u2068${others[other].told}\u2069 ${told(w)}`);
   const does = state.side === "query" ? data.words.does : data.words.done;
   byId("said").textContent = `${name}. \u2068${word}\u2069 ${does} ${strongest.join(", ") || "nothing"}.`;
 }

@@ -32,7 +32,7 @@ async function start() {
   cells.addEventListener("pointermove", (event) => {
     const [q, k] = overMap(event);
     hover("query", q);
-    byId("cell").textContent = `${data.queries[q].text} ${data.words.link} ${data.keys[k].text}  ${masked(q, k) ? "–" : told(weight(q, k))}`;
+    byId("cell").textContent = `${data.queries[q].told} ${data.words.link} ${data.keys[k].told}  ${masked(q, k) ? "–" : told(weight(q, k))}`;
   });
   cells.addEventListener("pointerleave", () => {
     hover(null, null);
