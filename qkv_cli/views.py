@@ -28,6 +28,7 @@ FIELDS: Mapping[Show, str] = {
     "values": "norms",
     "rollout": "rollout",
 }
+NAMED = 3  # heads that the name of their average tells one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
         same = [m for m in maps if m.layer == layer]
         fields = {"pattern", FIELDS[show]}
         mean = {name: np.mean([getattr(m, name) for m in same], axis=0) for name in fields}
-        means.append(HeadMap(f"L{layer} mean of {len(same)}", same[0].block, layer, None, **mean))
+        named = " ".join(f"H{m.head}" for m in same) if len(same) <= NAMED else len(same)
+        means.append(HeadMap(f"L{layer} mean of {named}", same[0].block, layer, None, **mean))
     return means
 
 

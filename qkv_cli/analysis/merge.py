@@ -33,7 +33,8 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
     seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
     mass = np.mean([_share(seen.seen(m)[rows], hidden, seen.shown) for m in maps.maps])
     what = _AMOUNTS[seen.shown]
-    note = f"special tokens are hidden: they have {mass:.2f} of each row's {what} on average"
+    part = f"{mass:.2f}".removeprefix("0")
+    note = f"special tokens are hidden: they have {part} of each row's {what} on average"
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],

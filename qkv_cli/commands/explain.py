@@ -154,6 +154,6 @@ def _note_choice(
         note(f"--{what} {taken} ({text}) was taken: it makes the strongest link.")
     elif len(found) > 1:
         places = ", ".join(map(str, found))
-        note(f"{text} is at {places}; --{what} {taken} was taken: it makes the strongest link.")
+        note(f"{text!r} is at {places}; --{what} {taken} was taken: it makes the strongest link.")
     elif (others := same_word(asked, tokens)) and others != found:
         note(f"--{what} {asked} is an index here; for the word write --{what} ={asked}.")

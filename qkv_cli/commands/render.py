@@ -45,6 +45,12 @@ def render(
     words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
+    grid: Annotated[
+        bool,
+        typer.Option(
+            "--grid", help="Thumbnails, as `qkv grid`; no marks.", rich_help_panel="Picture"
+        ),
+    ] = False,
     values: options.ValuesOption = False,
     links: options.LinksOption = 5,
     as_json: options.JsonOption = False,
@@ -62,6 +68,8 @@ def render(
 
     Example: qkv render bank.json -o bank.csv
 
+    Example: qkv grid "the river bank" --json | qkv render - --grid
+
     Example: qkv render attention.npz --tokens tokens.json --layer 3
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
@@ -70,11 +78,14 @@ def render(
     from qkv_cli.commands.maps import Reading, reshown
     from qkv_cli.export.selection import choose
     from qkv_cli.render.attention import attention
+    from qkv_cli.render.thumbnails import Thumbnails
     from qkv_cli.views import HeadMaps
 
     if array is not None and tokens is None:
         raise UsageError("--array goes with --tokens, which names the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
+    if grid and values:
+        raise UsageError("--grid has no room for --values: one of them.")
     reading = Reading(hide=hide, words=words, window=window)
     of_maps = {
         "--layer": layer,
@@ -84,6 +95,7 @@ def render(
         "--words": words,
         "--window": window,
         "--show": show,
+        "--grid": grid,
         "--values": values,
     }
     asked = [option for option, given in of_maps.items() if given]
@@ -99,10 +111,13 @@ def render(
                 else:
                     yield one
 
+    def picture(maps: HeadMaps, theme: Theme) -> RenderableType:
+        return (
+            Thumbnails(maps, theme) if grid else attention(maps, theme, values=values, links=links)
+        )
+
     def draw(one: HeadMaps | Draw, theme: Theme) -> RenderableType:
-        if isinstance(one, HeadMaps):
-            return attention(one, theme, values=values, links=links)
-        return one(theme)
+        return picture(one, theme) if isinstance(one, HeadMaps) else one(theme)
 
     target.send_maps(cast("Iterator[HeadMaps]", results()), look, draw)
 

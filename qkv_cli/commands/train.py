@@ -24,28 +24,42 @@ def train(
         str, typer.Option(metavar="NAME", help="A model's name or folder, or a file of vectors.")
     ] = "glove",
     heads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="8 if not given.", rich_help_panel=_HEADS)
+        int | None,
+        typer.Option(metavar="N", min=1, max=256, help="8 if not given.", rich_help_panel=_HEADS),
     ] = None,
     d_head: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="16 if not given.", rich_help_panel=_HEADS)
+        int | None,
+        typer.Option(metavar="N", min=1, max=1024, help="16 if not given.", rich_help_panel=_HEADS),
     ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
-            min=0.001, help=f"Passes over the corpus; {EPOCHS} if not given.", rich_help_panel=_RUN
+            metavar="N",
+            min=0.001,
+            help=f"Passes over the corpus; {EPOCHS} if not given.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.001, help="Or so long.", rich_help_panel=_RUN)
+        float | None, typer.Option(metavar="M", min=0.001, help="Or so long.", rich_help_panel=_RUN)
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Words a step.", rich_help_panel=_RUN)] = 1536,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Words a step.", rich_help_panel=_RUN)
+    ] = 1536,
     rate: Annotated[
         float,
-        typer.Option(min=1e-9, max=1.0, help="Learning rate at its peak.", rich_help_panel=_RUN),
+        typer.Option(
+            metavar="RATE",
+            min=1e-9,
+            max=1.0,
+            help="Learning rate at its peak.",
+            rich_help_panel=_RUN,
+        ),
     ] = 3e-3,
     seed: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=0,
             help="0 if not given. The same seed and epochs: the same heads.",
             rich_help_panel=_RUN,
@@ -60,8 +74,8 @@ def train(
 ) -> None:
     """Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.
 
-    From the other words of its sentence, each word is to be told from five drawn at random.
-    The vectors stay as they are. Ctrl-C keeps the best heads so far.
+    From the other words of its sentence, each word is to be told from five drawn
+    at random. The vectors stay as they are. Ctrl-C keeps the best heads so far.
 
     Example: qkv train corpus.txt.gz --minutes 5 --out mine && qkv attend -m mine "the river bank"
 

@@ -192,7 +192,8 @@ class Places:
     def _rows(self, ids: Sequence[int], n_places: int) -> NDArray[np.intp]:
         if len(ids) > n_places:
             raise InputError(
-                f"The text has {len(ids):,} tokens; this model has {n_places:,} places."
+                f"The text has {len(ids):,} tokens; this model has {n_places:,} places: "
+                "give a shorter text, or --lines for a text a line."
             )
         if self.padding is None:
             return np.arange(len(ids))

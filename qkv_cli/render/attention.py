@@ -143,7 +143,9 @@ class AttentionPicture:
 
 
 def _number_width(weights: Sequence[Array], colour: bool) -> int:
-    """Columns of the longest number, and of the shade beside it where there is no colour."""
+    """Columns of the longest number, and of the shade beside it where there is no colour;
+    a minus would touch the shade.
+    """
     numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
     longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
-    return longest + (not colour)
+    return longest if colour else longest + 1 + bool((numbers < 0).any())

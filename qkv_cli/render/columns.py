@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from qkv_cli.render.cells import aligned
+from qkv_cli.render.cells import ELLIPSIS, aligned
 from qkv_cli.render.theme import Theme
 
 INDENT = "   "
@@ -92,14 +92,17 @@ def _bar_style(theme: Theme, *, negative: bool) -> Style:
 
 
 def sparkline(numbers: Sequence[float], theme: Theme, width: int) -> Text:
-    """A whole vector, a sign a component: its height is the component's, zero in the middle."""
-    numbers = list(numbers[:width])
+    """A whole vector, a sign a component: its height is the component's, zero in the middle.
+    An ellipsis says that there are more than the width holds.
+    """
+    cut = len(numbers) > width
+    numbers = list(numbers[: width - 1 if cut else width])
     top = max((abs(n) for n in numbers), default=0.0) or 1.0
     line = Text()
     for n in numbers:
         level = min(7, int((n / top + 1) * 4))
         line.append("▁▂▃▄▅▆▇█"[level], _bar_style(theme, negative=n < 0))
-    return line
+    return line.append(ELLIPSIS) if cut else line
 
 
 def _cell(rows: Sequence[Sequence[Decimal]]) -> int:

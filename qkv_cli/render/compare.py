@@ -110,8 +110,9 @@ class ComparePicture:
     def _sides(self, width: int) -> Iterator[Text]:
         """What is compared, and its texts where they are several."""
         sides = list(zip(self.names, self._read(), strict=True))
+        differ = len({maps.weighting for _, maps in sides}) > 1
         for name, maps in sides:
-            yield from side(name, maps, width)
+            yield from side(name, maps, width, weighting=differ)
         if len({(maps.text, maps.source, maps.pair) for _, maps in sides}) > 1:
             for name, maps in sides:
                 yield from _text(name, maps, width)
@@ -119,8 +120,16 @@ class ComparePicture:
     def _all(self) -> HeadMaps:
         titled = [f"{n} {m.maps[0].name}" for n, m in zip(self.names, self._read(), strict=True)]
         weights = [self.pairs[0].weights_a, *(c.weights_b for c in self.pairs)]
-        notes = [note for maps in self._read() for note in maps.notes]
-        return _drawn(self.pairs[0], titled, weights, list(dict.fromkeys(notes)))
+        return _drawn(self.pairs[0], titled, weights, self._notes())
+
+    def _notes(self) -> list[str]:
+        """What was done to the maps; which of them, where it was not done to all."""
+        of: dict[str, list[str]] = {}
+        for name, maps in zip(self.names, self._read(), strict=True):
+            for note in maps.notes:
+                of.setdefault(note, []).append(name)
+        every = len(self.names)
+        return [n if len(names) == every else f"{', '.join(names)}: {n}" for n, names in of.items()]
 
     def _differences(self) -> HeadMaps | None:
         """None where there is none."""
@@ -176,13 +185,14 @@ class ComparePicture:
             yield line.append(f"  {'+' if m.change > 0 else ''}{number(m.change)}")
 
 
-def side(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
-    """What one side is: its head, its model, and how it read."""
+def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> Iterator[Text]:
+    """What one side is: its head, its model, and how it read; softmax is named if asked for."""
     [m] = maps.maps
     first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
     said = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
     said += [] if m.block == "self" else [f"block {m.block}"]
-    said += [] if maps.weighting == "softmax" else [f"weighting {maps.weighting}"]
+    named = weighting or maps.weighting != "softmax"
+    said += [f"weighting {maps.weighting}"] if named else []
     said += ["causal"] if maps.causal else []
     said += [f"without {label_line(maps.ablated)}"] if maps.ablated else []
     said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
@@ -202,10 +212,20 @@ def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
 
 def _overall(c: Comparison) -> list[str]:
     return [
-        "Jensen-Shannon divergence " + _told(c.mean_divergence, " bits on average"),
+        "Jensen-Shannon divergence "
+        + (_told(c.mean_divergence, " bits on average") + _why_none(c)),
         f"cosine {_told(c.cosine)}",
         f"Pearson {_told(c.pearson)}",
     ]
+
+
+def _why_none(c: Comparison) -> str:
+    """Why there is no divergence: it is of shares that add up to 1."""
+    if not isnan(c.mean_divergence):
+        return ""
+    if "linear" in (c.a.weighting, c.b.weighting):
+        return " (linear weights do not add up to 1)"
+    return " (scores do not add up to 1)" if c.a.shown == "scores" else ""
 
 
 def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:

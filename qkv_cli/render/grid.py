@@ -57,20 +57,21 @@ def numbered_cells(levels: Levels, weights: Array, ramp: Ramp, width: int) -> li
     """The weights themselves, in cells of their ink; shades stand beside them."""
     texts = [["" if isnan(x) else cell_number(x) for x in row] for row in weights.tolist()]
     longest = max(len(text) for row in texts for text in row)
+    apart = " " if any("-" in text for row in texts for text in row) else ""
     bare = Segment(" " * width, Style.null())
     return [
         [
-            _numbered(ramp.inks[level], text.rjust(longest), width) if text else bare
+            _numbered(ramp.inks[level], text.rjust(longest), width, apart) if text else bare
             for level, text in zip(row, numbers, strict=True)
         ]
         for row, numbers in zip(levels.tolist(), texts, strict=True)
     ]
 
 
-def _numbered(ink: Ink, text: str, width: int) -> Segment:
+def _numbered(ink: Ink, text: str, width: int, apart: str) -> Segment:
     if ink.glyph == " ":
         return Segment(text.center(width), ink.number)
-    return Segment((ink.glyph + text).ljust(width), ink.number)
+    return Segment((ink.glyph + apart + text).ljust(width), ink.number)
 
 
 def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:

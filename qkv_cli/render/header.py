@@ -51,7 +51,7 @@ def about(maps: HeadMaps) -> list[str]:
     if maps.ablated:
         said.append(f"without {label_line(maps.ablated)}")
     if shown := QUANTITIES[maps.shown].header:
-        said.append(shown)
+        said.append(shown if maps.weighting == "softmax" else shown.replace("softmax", "weighting"))
     return said
 
 

@@ -86,7 +86,7 @@ def scale_notes(maps: HeadMaps, top: float, what: Quantity, *, signed: bool) -> 
     if not top:
         yield f"there is no {what.one} to show"
         return
-    if what.note:
+    if what.note and (maps.shown != "scores" or maps.weighting == "softmax"):
         yield what.note
     several = len(maps.maps) > 1
     scale = "one scale for all maps" if several else "the scale"
@@ -104,7 +104,8 @@ def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False
         yield "the upper right is bare: a word does not see what comes after it"
     empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
-        yield f"the row of {word(maps.queries[empty[0]], 12)} is empty: it has no key to look at"
+        alone = word(maps.queries[empty[0]], 12)
+        yield f"the row of '{alone}' is empty: it has no key to look at"
     elif empty:
         yield f"{len(empty)} rows are empty: they have no key to look at"
 

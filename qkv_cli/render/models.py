@@ -51,6 +51,8 @@ def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
 def card(facts: Mapping[str, str]) -> Table:
     """What there is to say about a model, a fact a line; empty ones are left out."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for head, said in facts.items():
         lines = [label_line(line) for line in said.split("\n")]
         if said:

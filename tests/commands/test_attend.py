@@ -60,7 +60,7 @@ def test_json_holds_the_model_s_own_numbers(attend, tiny_glove) -> None:
         (["--head", "L0H2"], ["L0H2"]),
         (["--layer", "all", "--head", "L0H*"], ["L0H0", "L0H1", "L0H2", "L0H3"]),
         (["--mean"], ["L0 mean of 4"]),
-        (["--mean", "--head", "1:3"], ["L0 mean of 2"]),
+        (["--mean", "--head", "1:3"], ["L0 mean of H1 H2"]),
     ],
 )
 def test_chooses_heads(attend, args, names) -> None:

@@ -17,6 +17,8 @@ from rich.cells import cell_len
 
 import qkv_cli.export
 from qkv_cli.loading import load
+from qkv_cli.render.columns import sparkline
+from qkv_cli.render.theme import Theme
 
 Qkv = Callable[..., Result]
 TEXT = "the fisherman sat on the bank of the river"
@@ -162,7 +164,7 @@ def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> Non
 
 def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> None:
     found = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
-    assert "the is at 0, 4, 7; --query" in found.stderr
+    assert "'the' is at 0, 4, 7; --query" in found.stderr
     assert "has the largest weight for this pair among 4 heads" in found.stderr
 
 
@@ -204,3 +206,9 @@ def test_other_commands_say_that_it_has_no_links(qkv, tiny_glove, command) -> No
     said = "qkv: A text of one word has no links in this model"
     assert said in qkv(command, "bank", "-m", tiny_glove).stderr
     assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
+
+
+@pytest.mark.parametrize(("width", "said"), [(4, "█▄▁█"), (3, "█▄…")])
+def test_a_vector_that_is_cut_says_so(width: int, said: str) -> None:
+    line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
+    assert line.plain == said

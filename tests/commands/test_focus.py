@@ -64,7 +64,7 @@ def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
 def test_the_mean_and_some_heads(focus, written) -> None:
     found = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
     [head] = found["heads"]
-    assert head["name"] == "L0 mean of 2"
+    assert head["name"] == "L0 mean of H1 H2"
     rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
     assert array(head["weights"]) == pytest.approx(np.mean(rows, axis=0), rel=1e-6)
     assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
@@ -73,7 +73,7 @@ def test_the_mean_and_some_heads(focus, written) -> None:
 def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
     found = focus(TEXT, "--query", "the", "--json")
     assert document(found)["i"] == 0
-    assert "the is at 0, 4, 7; --query 0, the first, was taken." in found.stderr
+    assert "'the' is at 0, 4, 7; --query 0, the first, was taken." in found.stderr
     found = focus(TEXT, "--query", 7, "--json")
     assert (document(found)["i"], found.stderr) == (7, "")
     assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7

@@ -172,7 +172,7 @@ def test_says_how_far_it_is(heads, monkeypatch) -> None:
     monkeypatch.setattr(command, "IN_LOG", -1.0)
     found = heads("--lines", stdin="the river\nthe bank\nthe money\n")
     said = found.stderr.splitlines()
-    assert [line.split(",")[0] for line in said] == [f"qkv: {n} texts" for n in (1, 2, 3)]
+    assert [line.split(",")[0] for line in said] == ["qkv: 1 text", "qkv: 2 texts", "qkv: 3 texts"]
     assert all(line.endswith(" tokens/s") for line in said)
     assert "3 texts" in found.stdout
 

@@ -153,3 +153,11 @@ def test_a_full_disk(home: Path) -> None:
     assert found.stderr.startswith("qkv: ")
     assert "File too large" in found.stderr
     assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]
+
+
+def test_a_pipe_has_every_line_whole(home: Path, qkv: Qkv) -> None:
+    folder = home / "home" / "models" / "web"
+    long = folder.parent / ("w" * 100)
+    folder.rename(long)
+    assert str(long) in qkv("models", "show", long).stdout
+    assert len(qkv("models", "check", long).stdout.splitlines()) == 3

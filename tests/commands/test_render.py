@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +78,18 @@ def test_a_head_that_the_file_lacks(qkv, written) -> None:
     assert (found.code, found.stdout) == (2, "")
     assert "The file has no L0H2: it has L0H1." in found.stderr
     assert qkv("render").code == 2
+
+
+def test_thumbnails_of_a_file_are_the_grid_s_without_marks(qkv, tiny_glove, written) -> None:
+    drawn = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
+    assert qkv("render", written("a.json"), "--grid") == drawn
+    assert qkv("render", written("a.json"), "--grid", "--values").code == 2
+
+
+def test_a_minus_never_touches_a_shade(qkv, tiny_glove) -> None:
+    asked = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
+    drawn = qkv(*asked, "--head", "0", "--values").stdout
+    rows = [line for line in drawn.splitlines() if line.strip().split(" ")[0] in TEXT.split()]
+    assert re.search(r"[^\w\s] +-\d*\.\d", "".join(rows))
+    assert not re.search(r"[^\s\w]-\d*\.\d", "".join(rows))
+    assert "softmax" not in qkv(*asked, "--weighting", "hard").stdout

@@ -138,8 +138,8 @@ def test_select_prefers_the_other_text_where_a_layer_reads_one() -> None:
 def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:
     means = average(select(layers([]), Selection({0: [0, 3], 2: [1]})))
     assert [(m.name, m.layer, m.head) for m in means] == [
-        ("L0 mean of 2", 0, None),
-        ("L2 mean of 1", 2, None),
+        ("L0 mean of H0 H3", 0, None),
+        ("L2 mean of H1", 2, None),
     ]
     first = trace(0).pattern
     np.testing.assert_allclose(means[0].pattern, (first[0] + first[3]) / 2)

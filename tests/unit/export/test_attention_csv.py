@@ -44,7 +44,7 @@ def test_rows_are_queries_and_an_average_has_no_head() -> None:
     assert [(row["query"], row["key"]) for row in mean[:3]] == [
         ("The", "a"), ("The", "tree"), ("Zzyx", "a"),
     ]  # fmt: skip
-    assert (mean[0]["map"], mean[0]["block"], mean[0]["head"]) == ("L0 mean of 1", "cross", "")
+    assert (mean[0]["map"], mean[0]["block"], mean[0]["head"]) == ("L0 mean of H3", "cross", "")
 
 
 def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> None:

@@ -104,7 +104,7 @@ def test_every_encoding_of_json_is_read(encoding: str) -> None:
 
 def test_what_is_not_there_cannot_be_included() -> None:
     mean = replace(example(), maps=average(example().maps))
-    with pytest.raises(UsageError, match="L0 mean of 2 has no q to include"):
+    with pytest.raises(UsageError, match="L0 mean of H3 H5 has no q to include"):
         to_json(mean, ("q",))
     with pytest.raises(UsageError, match="Nothing called 'score' to include: scores, q, k, v, z"):
         to_json(example(), ("score",))

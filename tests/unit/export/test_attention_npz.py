@@ -48,7 +48,7 @@ def test_holds_one_array_a_field_and_the_document_as_a_string() -> None:
 def test_an_average_has_nothing_to_include() -> None:
     mean = replace(example(), maps=average(example().maps))
     assert same(from_npz(to_npz(mean)), mean)
-    with pytest.raises(UsageError, match="L0 mean of 2 has no z to include"):
+    with pytest.raises(UsageError, match="L0 mean of H3 H5 has no z to include"):
         to_npz(mean, ("z",))
 
 

@@ -77,7 +77,7 @@ def test_names_a_dozen_and_counts_the_rest() -> None:
 
 def test_averages_what_was_chosen_layer_by_layer() -> None:
     means = choose(SOME, ("4",), (), mean=True).maps
-    assert [m.name for m in means] == ["L4 mean of 2"]
+    assert [m.name for m in means] == ["L4 mean of H3 H7"]
     assert np.array_equal(means[0].pattern, np.full((3, 3), 45, np.float32))
 
 
