@@ -102,7 +102,8 @@ def scaled_dot_product_attention(
 
     def attend(heads: slice) -> None:
         found = scores[heads]
-        np.matmul(q[heads] * dtype.type(scale), k_per_q[heads].swapaxes(-1, -2), out=found)
+        with np.errstate(invalid="ignore"):  # as in `Linear.into`
+            np.matmul(q[heads] * dtype.type(scale), k_per_q[heads].swapaxes(-1, -2), out=found)
         if softcap is not None:
             found /= softcap
             np.tanh(found, out=found)
@@ -110,7 +111,8 @@ def scaled_dot_product_attention(
         if bias is not None:
             found += bias if len(bias) == 1 else bias[heads]
         WEIGHTINGS[weighting](found, pattern[heads])
-        np.matmul(pattern[heads], v_per_q[heads], out=z[heads])
+        with np.errstate(invalid="ignore"):
+            np.matmul(pattern[heads], v_per_q[heads], out=z[heads])
 
     n_parts = max(N_CORES, scores.size // BLOCK)
     share_out(attend, n_heads, n_parts, scores.size * (q.shape[-1] + v.shape[-1]))

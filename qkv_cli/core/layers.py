@@ -52,7 +52,9 @@ class Linear:
         to lie side by side in memory, and stay so in what is made of them.
         """
         y = out[rows]
-        np.matmul(self.W.T[rows], x.T, out=y)
+        # Some BLAS kernels set the flag for lanes that they throw away.
+        with np.errstate(invalid="ignore"):
+            np.matmul(self.W.T[rows], x.T, out=y)
         if self.b is not None:
             y += self.b[rows, None]
         if then is not None:
