@@ -11,7 +11,6 @@ from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Pixels, Words
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.plate import Maps, Sentence
-from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import MASKED, Levels, levels, number
 
@@ -55,8 +54,7 @@ def colour_bar(
         done = step * width / steps  # each reaches to the end, so that no seam shows
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
     drawing.add(Words(x + width + 4, y + 6, number(part.top), font, inks.dim))
-    whole = not part.signed or part.what is QUANTITIES["scores"]
-    said = part.what.one if whole else "difference"
+    said = part.what.one
     unit, at = Font(7, italic=True), x + width + 26
     drawing.add(Words(at, y + 6, said, unit, inks.dim))
     drawing.width = max(drawing.width, at + text_width(said, unit))
