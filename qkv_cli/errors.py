@@ -5,19 +5,21 @@ Everything below `commands/` raises one of these; only `commands/` prints.
 
 
 class QkvError(Exception):
-    """Base of every error that is shown as one line, without a traceback."""
+    """Base of every error that is shown as one line, without a traceback.
 
-    exit_code = 1
-
-
-class UsageError(QkvError):
-    """What was asked for cannot be: an option, a layer, a head or a token that does not exist."""
+    The exit code is 2: usage, or an input that cannot be read. 1 is reserved for the answer "no"
+    (two maps differ, a model does not verify), 70 for a bug of our own.
+    """
 
     exit_code = 2
 
 
+class UsageError(QkvError):
+    """An option, a layer, a head or a token that does not exist, or does not apply."""
+
+
 class InputError(QkvError):
-    """A text or a file that was handed in cannot be read as what it should be."""
+    """A text or a file from the user cannot be read as what it should be."""
 
 
 class CheckpointError(QkvError):
@@ -25,4 +27,4 @@ class CheckpointError(QkvError):
 
 
 class StoreError(QkvError):
-    """A model could not be found, added or placed."""
+    """A model could not be found, added or stored."""

@@ -42,8 +42,9 @@ def qkv(
 def main() -> NoReturn:
     """Run the command line; every way out is here.
 
-    0 is success (a reader that closed the pipe has had what it wanted), 2 a wrong
-    usage, 130 Ctrl-C, 1 the rest.
+    Exit codes: 0 success, also when the reader closed the pipe; 1 the answer "no" (two maps
+    differ, a model does not verify); 2 a usage error, or an input or a model that cannot be read;
+    70 a bug of ours, with its traceback; 130 Ctrl-C.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
@@ -64,6 +65,12 @@ def main() -> NoReturn:
         code = _say("There is not enough memory for this text.")
     except OSError as error:
         code = _say(f"{error.filename or 'Output'} cannot be written: {error.strerror}.")
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        note(f"This is a bug in qkv {__version__}: please report it with the lines above.")
+        code = 70
     _leave(code)
 
 
@@ -76,7 +83,7 @@ def _say(error: Exception | str) -> int:
     except OSError as broken:
         if broken.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
-    return error.exit_code if isinstance(error, QkvError | TyperException) else 1
+    return error.exit_code if isinstance(error, QkvError | TyperException) else 2
 
 
 def _leave(code: int) -> NoReturn:

@@ -194,13 +194,13 @@ def test_only_unknown_words_still_have_weights(attend) -> None:
 @pytest.mark.parametrize(
     ("data", "code", "said"),
     [
-        (b"", 1, "The text is empty"),
-        (b" \n\t", 1, "The text is empty"),
-        (b"\x7fELF\x02\x00\x00", 1, "standard input is binary, no text: byte 6 is 0."),
-        (b"caf\xe9", 1, "standard input is no UTF-8: byte 4 is 0xe9."),
-        (b"\xff\xfet\x00", 1, "standard input is UTF-16"),
-        (b"\xed\xb2\x80", 1, "no UTF-8: byte 1 is 0xed."),
-        (b"the " * 100_000, 1, "100,000 x 100,000 tokens"),
+        (b"", 2, "The text is empty"),
+        (b" \n\t", 2, "The text is empty"),
+        (b"\x7fELF\x02\x00\x00", 2, "standard input is binary, no text: byte 6 is 0."),
+        (b"caf\xe9", 2, "standard input is no UTF-8: byte 4 is 0xe9."),
+        (b"\xff\xfet\x00", 2, "standard input is UTF-16"),
+        (b"\xed\xb2\x80", 2, "no UTF-8: byte 1 is 0xed."),
+        (b"the " * 100_000, 2, "100,000 x 100,000 tokens"),
     ],
 )
 def test_input_that_is_no_text(attend, data, code, said) -> None:
@@ -214,7 +214,7 @@ def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
     assert "2 texts were given: put quotes around yours." in attend("the", "river").stderr
     assert attend("the river", "--file", tmp_path / "x").code == 2
     missing = attend("--file", tmp_path / "missing")
-    assert (missing.code, missing.stdout) == (1, "")
+    assert (missing.code, missing.stdout) == (2, "")
     assert "cannot be read: No such file" in missing.stderr
     assert "cannot be read: Is a directory" in attend("--file", tmp_path).stderr
     assert "no UTF-8" in attend("caf\udce9").stderr
@@ -256,7 +256,7 @@ def test_a_full_disk_is_one_line(tiny_glove) -> None:
     for args in ("", "--json", "-o /dev/full --json"):
         command = f"{sys.executable} -m qkv_cli attend '{TEXT}' -m {tiny_glove} {args} > /dev/full"
         found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-        assert found.returncode == 1
+        assert found.returncode == 2
         assert found.stderr.count("\n") == 1
         assert "No space left on device" in found.stderr
 

@@ -177,7 +177,7 @@ def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
 
 def test_a_text_beyond_the_last_place(bert: Path, qkv: Qkv) -> None:
     found = qkv("attend", "-m", bert, "river " * 60)
-    assert (found.code, found.stdout) == (1, "")
+    assert (found.code, found.stdout) == (2, "")
     assert "62 tokens; this model has 40 places" in found.stderr
 
 
@@ -235,7 +235,7 @@ def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> Non
     assert "no tokenizer.json" in qkv("attend", "-m", bert, "river").stderr
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
     found = qkv("attend", "-m", bert, "river")
-    assert (found.code, "is a pickle" in found.stderr) == (1, True)
+    assert (found.code, "is a pickle" in found.stderr) == (2, True)
     (bert / "pytorch_model.bin").rename(bert / "pytorch_model-00001-of-00002.bin")
     assert f"cd {bert} && python -c" in qkv("models", "check", bert).stderr
 
@@ -288,7 +288,7 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
     (bert / "config.json").write_text((bert / "config.json").read_text()[:-3] + ', "twist": 1}')
     refused = qkv("models", "check", bert)
-    assert (refused.code, "twist (1)" in refused.stderr) == (1, True)
+    assert (refused.code, "twist (1)" in refused.stderr) == (2, True)
 
 
 def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
@@ -297,5 +297,26 @@ def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
         assert found.stdout.count("largest difference") == 2
         assert found.code == 0
     else:
-        assert (found.code, "pip install torch transformers" in found.stderr) == (1, True)
+        assert (found.code, "pip install torch transformers" in found.stderr) == (2, True)
     assert qkv("models", "verify", "glove").code == 2
+
+
+def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypatch) -> None:
+    from qkv_cli.commands import proof
+
+    monkeypatch.setattr(proof, "differences", lambda *a: iter([("layer 0", 2e-4)]))
+    found = qkv("models", "verify", bert)
+    assert (found.code, found.stdout) == (1, "layer 0: largest difference 2.0e-04\n")
+    assert found.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
+
+
+def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
+    from qkv_cli.commands import proof
+
+    monkeypatch.setattr(proof, "differences", lambda *a: {}["no such name"])
+    found = qkv("models", "verify", bert)
+    assert (found.code, found.stdout) == (70, "")
+    assert found.stderr.startswith("Traceback (most recent call last):\n")
+    assert "KeyError: 'no such name'\n" in found.stderr
+    last = found.stderr.splitlines()[-1]
+    assert re.fullmatch(r"qkv: This is a bug in qkv [\d.]+: please report it .*\.", last)

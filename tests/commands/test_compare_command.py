@@ -311,7 +311,7 @@ def test_what_cannot_be_is_one_line(compare, args, said) -> None:
 
 def test_files_that_cannot_be_read(compare, qkv, tiny_glove, tmp_path) -> None:
     found = compare("no.json", "L0H1", "L0H2")
-    assert (found.code, found.stdout) == (1, "")
+    assert (found.code, found.stdout) == (2, "")
     assert found.stderr == "qkv: no.json cannot be read: No such file or directory.\n"
     (tmp_path / "broken.json").write_text("{")
     assert "broken.json: This is no JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
@@ -347,7 +347,7 @@ def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
     assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
     other = found.stdout.replace(f'"shown":"{show}"', '"shown":"weights"')
     refused = qkv("render", "-", stdin=other)
-    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "no pattern_a is compared" in refused.stderr
 
 

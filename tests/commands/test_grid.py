@@ -85,4 +85,4 @@ def test_written_to_a_file(grid, tmp_path) -> None:
 
 def test_what_cannot_be_is_refused(grid) -> None:
     assert grid(TEXT, "--layer", 7).code == 2
-    assert grid("").code == 1
+    assert grid("").code == 2

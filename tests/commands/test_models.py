@@ -78,7 +78,7 @@ def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> 
 
 def test_near_misses(home: Path, qkv: Qkv) -> None:
     found = qkv("attend", "-m", "wep", "river")
-    assert found.code == 1
+    assert found.code == 2
     assert found.stderr == (
         "qkv: There is no model 'wep'; there are: glove, web. Did you mean 'web'?\n"
     )
@@ -89,7 +89,7 @@ def test_neighbors(home: Path, qkv: Qkv) -> None:
     assert [line.split()[0] for line in found.stdout.splitlines()] == ["boat", "bank"]
     document = json.loads(qkv("models", "neighbors", "web", "river", "--json").stdout)
     assert document["neighbors"][0]["cosine"] == pytest.approx(0.9 / 0.86**0.5, abs=1e-5)
-    assert qkv("models", "neighbors", "web", "zyx").code == 1
+    assert qkv("models", "neighbors", "web", "zyx").code == 2
     assert qkv("models", "neighbors", "web", "river bank").code == 2
 
 
@@ -105,7 +105,7 @@ def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
     assert qkv("models", "add", "zipped", "--vectors", packed).code == 0
     packed.write_bytes(packed.read_bytes()[:-9])
     refused = qkv("models", "add", "cut", "--vectors", packed)
-    assert refused.code == 1
+    assert refused.code == 2
     assert str(packed) in refused.stderr
 
 
@@ -122,14 +122,14 @@ def test_a_refused_file_leaves_nothing(home: Path, qkv: Qkv, content: bytes, sai
     (home / "bad").write_bytes(content)
     before = sorted((home / "home" / "models").iterdir())
     found = qkv("models", "add", "bad", "--vectors", home / "bad")
-    assert found.code == 1
+    assert found.code == 2
     assert said in found.stderr
     assert found.stderr.count("\n") == 1
     assert sorted((home / "home" / "models").iterdir()) == before
 
 
 def test_missing_file_and_wrong_names(home: Path, qkv: Qkv) -> None:
-    assert qkv("models", "add", "x", "--vectors", home / "none").code == 1
+    assert qkv("models", "add", "x", "--vectors", home / "none").code == 2
     assert qkv("models", "add", "glove", "--vectors", home / "v.txt").code == 2
     assert qkv("models", "add", "x", "--vectors", home / "v.txt", "--encoding", "utf8x").code == 2
 
@@ -149,7 +149,7 @@ def test_a_full_disk(home: Path) -> None:
         preexec_fn=small_files,
         env=os.environ,
     )
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert found.stderr.startswith("qkv: ")
     assert "File too large" in found.stderr
     assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]

@@ -103,7 +103,7 @@ def test_who_reads_no_pairs(bert: Path, qkv: Qkv) -> None:
     refused = qkv("attend", "-m", bert, "the river", "--pair", "bank", "--source", "money")
     assert refused.code == 2
     empty = qkv("attend", "-m", bert, "the river", "--pair", "")
-    assert (empty.code, "second sentence is empty" in empty.stderr) == (1, True)
+    assert (empty.code, "second sentence is empty" in empty.stderr) == (2, True)
 
 
 def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None
     document["queries"][3]["segment"] = 2
     path.write_text(json.dumps(document))
     found = qkv("render", path)
-    assert (found.code, "queries[3].segment is 2" in found.stderr) == (1, True)
+    assert (found.code, "queries[3].segment is 2" in found.stderr) == (2, True)
 
 
 def test_a_word_of_either_sentence_is_followed(bert: Path, qkv: Qkv) -> None:

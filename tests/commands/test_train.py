@@ -100,7 +100,7 @@ def test_standard_input_is_a_corpus(train: Callable, tmp_path: Path) -> None:
     [
         (["--epochs", 1, "--minutes", 1], 2, "--epochs or --minutes"),
         (["--resume", "--force"], 2, "--resume or --force"),
-        (["--resume"], 1, "no training.safetensors"),
+        (["--resume"], 2, "no training.safetensors"),
         (["--heads", 0], 2, "--heads"),
         (["--rate", "fast"], 2, "--rate"),
     ],
@@ -136,7 +136,7 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     found = train(corpus, "--epochs", 1, "--force")
-    assert found.code == 1 and "no model folder" in found.stderr
+    assert found.code == 2 and "no model folder" in found.stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
@@ -153,7 +153,7 @@ def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, sai
     path = tmp_path / "corpus.txt"
     path.write_bytes(data)
     found = train(path)
-    assert found.code == 1 and said in found.stderr.splitlines()[-1]
+    assert found.code == 2 and said in found.stderr.splitlines()[-1]
     assert not (tmp_path / "mine").exists()
 
 
