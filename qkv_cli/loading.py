@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
-from qkv_cli.core.checkpoint import Tensors, fitting
+from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
 from qkv_cli.core.writing import Rules
@@ -164,8 +164,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
-    with fitting():
-        return build(config, Tensors(tensors))
+    return build(config, Tensors(tensors))
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
@@ -189,8 +188,6 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
     [*_, stack] = model.stacks.values()
     attn = stack.blocks[0].attn or stack.blocks[0].cross
     assert attn is not None
-    with fitting():
-        n_heads = attn.n_heads
     path = folder / "source.json"
     source = read_json(path) if path.is_file() else {}
     name = str(source.get("name") or folder.resolve().name)
@@ -198,7 +195,7 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
         name=hub_name(folder) or name,
         type=str(config["model_type"]),
         n_layers=len(stack.blocks),
-        n_heads=n_heads,
+        n_heads=attn.n_heads,
         d_model=int(attn.q.W.shape[0]),
         d_head=attn.d_head,
         d_vocab=len(model.embed.table),

@@ -10,7 +10,6 @@ from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import Weighting
 from qkv_cli.core.blocks import LayerTrace, StackName
-from qkv_cli.core.checkpoint import fitting
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
@@ -215,7 +214,7 @@ class LoadedModel:
                 f"{cells:,} weights a layer; at most {MAX_CELLS:,} are drawn, "
                 f"{int((MAX_CELLS / self.info.n_heads) ** 0.5):,} tokens of one text."
             )
-        return Run(queries, keys, model, _computed(layers), block, causal)
+        return Run(queries, keys, model, layers, block, causal)
 
     def _tokens(self, what: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
         tokens = (tokenizer or self.tokenizer).encode(text)
@@ -265,8 +264,3 @@ class Run:
 
 def _ids(texts: list[list[Token]]) -> list[list[int]]:
     return [[token.id for token in tokens] for tokens in texts]
-
-
-def _computed(layers: Iterator[LayerTrace]) -> Iterator[LayerTrace]:
-    with fitting():
-        yield from layers

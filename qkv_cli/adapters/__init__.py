@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -39,7 +39,7 @@ ADAPTERS = {
     "marian": "marian",
     "marian-binary": "marian_binary",
     "mbart": "mbart",
-    "mistral": "llama",
+    "mistral": "mistral",
     "modernbert": "modernbert",
     "mixtral": "mixtral",
     "mpnet": "mpnet",
@@ -49,8 +49,8 @@ ADAPTERS = {
     "pegasus": "pegasus",
     "phi": "phi",
     "phi3": "phi3",
-    "qwen2": "llama",
-    "qwen3": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
     "roberta": "roberta",
     "smollm3": "smollm3",
     "stablelm": "stablelm",
@@ -61,7 +61,7 @@ ADAPTERS = {
     "xlm-roberta": "roberta",
 }
 
-# What stands behind the last hidden state, for the task that a checkpoint was tuned to.
+# What follows the last hidden state, for the task that a checkpoint was tuned to.
 HEADS = (
     "lm_head.*",
     "score.*",
@@ -72,15 +72,22 @@ HEADS = (
 )
 
 
-def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
+def build(
+    values: Mapping[str, Any],
+    tensors: Tensors,
+    note: Callable[[str], object] = lambda text: None,
+) -> Model:
     """The model that a config and its tensors describe.
 
+    Args:
+        note: Called with what a user should know of a model that can be read.
+
     Raises:
-        CheckpointError: The family is not supported, something is missing, or a tensor or a
-            setting is left over that might change the numbers.
+        CheckpointError: The family is not supported, something is missing, a setting has a value
+            that is not implemented, or a tensor is left over that might change the numbers.
     """
     kind = values.get("model_type")
-    if kind not in ADAPTERS:
+    if not isinstance(kind, str) or kind not in ADAPTERS:
         raise CheckpointError(
             f"{kind!r} checkpoints are not supported. Supported: {', '.join(sorted(ADAPTERS))}."
         )
@@ -88,15 +95,33 @@ def build(values: Mapping[str, Any], tensors: Tensors) -> Model:
     adapter = getattr(import_module(f"qkv_cli.adapters.{module}"), module)
     # Layers are made when they run; a first pass without numbers sees what all of them read.
     config, names = Config(values), tensors.without_numbers()
+    _refuse_rewritten_weights(config)
     for stack in adapter(config, names).stacks.values():
         for block in stack.blocks:
             if isinstance(block.mlp, Experts):
                 deque(block.mlp.each(), 0)
     names.pass_over(*HEADS)
     names.refuse_unread()
-    config.refuse_unread()
+    if config.unknown:
+        note(
+            f"config.json has settings that transformers' class of {kind!r} does not know; they "
+            f"change nothing here: {', '.join(config.unknown)}."
+        )
     model: Model = adapter(Config(values), tensors)
     return model
+
+
+def _refuse_rewritten_weights(config: Config) -> None:
+    """Settings of any family by which the tensors are not what their names say."""
+    if any(config.mapping("pruned_heads").values()):
+        config.refuse("pruned_heads", "layers with fewer heads than others are not implemented")
+    config.refuse("per_layer_config", "layers of different sizes are not implemented")
+    if quantization := config.mapping("quantization_config"):
+        method = quantization.get("quant_method", "an unnamed method")
+        raise CheckpointError(
+            f"config.json has a quantization_config: the weights are quantized by {method}, which "
+            "is not implemented; use the model it was made from, or a GGUF file of it."
+        )
 
 
 def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.decoder import head_width
 from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.arrays import gelu_tanh
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
@@ -10,49 +11,64 @@ from qkv_cli.core.config import Config
 from qkv_cli.core.layers import MLP, Embedding
 from qkv_cli.core.model import Model, Stack
 
+DEFAULTS = {
+    "vocab_size": 250_880,
+    "hidden_size": 64,
+    "n_layer": 2,
+    "n_head": 8,
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+}
+ALIASES = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
+
 
 def bloom(config: Config, tensors: Tensors) -> Model:
-    t = tensors.inner("transformer")
-    n_heads, eps = config.first("n_head", "num_attention_heads"), config["layer_norm_epsilon"]
-    d_head = config.first("n_embed", "hidden_size") // n_heads
+    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
+    n_heads, eps = config.size("n_head"), config.eps("layer_norm_epsilon")
+    d_model = config.optional_size("n_embed") or config.size("hidden_size")
+    config.ignore("hidden_size", why="n_embed, where it is there, comes first")
+    d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("n_layer")
+    d_query = n_heads * d_head
     config.one_of("apply_residual_connection_post_layernorm", (False,), False)
-    for of_other_code in (
+    config.ignore(
         "bias_dropout_fusion",
         "masked_softmax_fusion",
-        "offset_alibi",
         "n_inner",
-    ):
-        config.get(of_other_code)
-    for of_other_code in ("skip_bias_add", "skip_bias_add_qkv", "seq_length"):
-        config.get(of_other_code)
-    config.get("slow_but_exact")  # how the same sums are taken over several devices
+        "offset_alibi",
+        "seq_length",
+        "skip_bias_add",
+        "skip_bias_add_qkv",
+        why="of the code it was trained with; transformers' class does not read them",
+    )
+    config.ignore("slow_but_exact", why="how the same sums are taken over several devices")
+    t.require_layer(f"h.{n_layers - 1}", n_layers)
 
-    def block(layer: Tensors) -> Block:
-        q, k, v = split_interleaved(layer.linear("self_attention.query_key_value"), n_heads)
+    def block(i: int) -> Block:
+        layer = t / f"h.{i}"
+        fused = layer.linear("self_attention.query_key_value", d_model, 3 * d_query)
+        q, k, v = split_interleaved(fused, n_heads)
+        o = layer.linear("self_attention.dense", d_query, d_model)
+        up = layer.linear("mlp.dense_h_to_4h", d_model, 4 * d_model)
         return Block(
-            attn=Attention(q, k, v, layer.linear("self_attention.dense"), d_head, d_head**-0.5),
-            mlp=MLP(
-                layer.linear("mlp.dense_h_to_4h"), layer.linear("mlp.dense_4h_to_h"), gelu_tanh
-            ),
+            attn=Attention(q, k, v, o, d_head, d_head**-0.5),
+            mlp=MLP(up, layer.linear("mlp.dense_4h_to_h", 4 * d_model, d_model), gelu_tanh),
             norms=Norms(
-                attn_in=layer.layer_norm("input_layernorm", eps),
-                mlp_in=layer.layer_norm("post_attention_layernorm", eps),
+                attn_in=layer.layer_norm("input_layernorm", d_model, eps),
+                mlp_in=layer.layer_norm("post_attention_layernorm", d_model, eps),
             ),
         )
 
-    table = t.stored("word_embeddings.weight")
+    table = t.stored("word_embeddings.weight", config.size("vocab_size"), d_model)
     return Model(
         embed=Embedding(table),
-        embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", eps)},
+        embed_norms={"decoder": t.layer_norm("word_embeddings_layernorm", d_model, eps)},
         stacks={
             "decoder": Stack(
-                blocks=Blocks(
-                    config.first("n_layer", "num_hidden_layers"), lambda i: block(t / f"h.{i}")
-                ),
+                blocks=Blocks(n_layers, block),
                 causal=True,
                 alibi=n_heads,
-                final_norm=t.layer_norm("ln_f", eps),
+                final_norm=t.layer_norm("ln_f", d_model, eps),
             )
         },
-        unembed=decoder_unembedding(config, tensors, table, tied=True),
+        unembed=decoder_unembedding(config, tensors, table),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.arrays import Activation
@@ -15,139 +16,197 @@ from qkv_cli.core.rotary import Rotary
 from qkv_cli.errors import CheckpointError
 
 
-def separate_qkv(attn: Tensors) -> Sequence[Linear]:
-    return [attn.linear(f"{name}_proj") for name in "qkv"]
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a decoder's parts are, by its config."""
+
+    n_layers: int
+    d_model: int
+    d_mlp: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_vocab: int
+
+    @property
+    def d_query(self) -> int:
+        """Of the queries of all heads."""
+        return self.n_heads * self.d_head
+
+    @property
+    def d_key(self) -> int:
+        return self.n_kv_heads * self.d_head
 
 
-def gated_mlp(layer: Tensors, act: Activation) -> MLP:
-    gate, up, down = (layer.linear(f"mlp.{name}_proj") for name in ("gate", "up", "down"))
+def read_size(config: Config) -> Size:
+    n_heads, d_model = config.size("num_attention_heads"), config.size("hidden_size")
+    n_kv_heads = config.optional_size("num_key_value_heads") or n_heads
+    if n_heads % n_kv_heads:
+        raise config.wrong("num_key_value_heads", f"a divisor of the {n_heads} heads")
+    return Size(
+        n_layers=config.n_layers("num_hidden_layers"),
+        d_model=d_model,
+        d_mlp=config.size("intermediate_size"),
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_head=config.optional_size("head_dim") or head_width(config, d_model, n_heads),
+        d_vocab=config.size("vocab_size"),
+    )
+
+
+def head_width(config: Config, d_model: int, n_heads: int) -> int:
+    """d_head of a model whose heads share d_model among them."""
+    if n_heads > d_model:
+        raise CheckpointError(f"{config.place} has {n_heads} heads for a d_model of {d_model}.")
+    return d_model // n_heads
+
+
+def gated_mlp(layer: Tensors, size: Size, act: Activation, *, has_bias: bool = False) -> MLP:
+    gate, up = (
+        layer.linear(f"mlp.{name}_proj", size.d_model, size.d_mlp, has_bias=has_bias)
+        for name in ("gate", "up")
+    )
+    down = layer.linear("mlp.down_proj", size.d_mlp, size.d_model, has_bias=has_bias)
     return MLP(up, down, act, gate=gate)
 
 
 def rotary_decoder(
     config: Config,
     tensors: Tensors,
+    size: Size,
     *,
-    act: Activation,
-    d_head: int,
     rotaries: Sequence[Rotary | None],
-    windows: Sequence[int | None],
     norms: Callable[[Tensors], Norms],
     final_norm: Callable[[Tensors], Norm],
-    qkv: Callable[[Tensors], Sequence[Linear]] = separate_qkv,
+    mlp: Callable[[Tensors], MLP | Experts],
+    windows: Sequence[int | None] = (),
+    qkv: Callable[[Tensors], Sequence[Linear]] | None = None,
+    qkv_bias: bool = False,
     o: str = "o_proj",
+    o_bias: bool = False,
     head_norm: Callable[[Tensors, str], Norm] | None = None,
-    mlp: Callable[[Tensors, Activation], MLP | Experts] = gated_mlp,
-    parallel: bool = False,
-    causal: bool = True,
+    is_parallel: bool = False,
+    is_causal: bool = True,
     scale: float | None = None,
     softcap: float | None = None,
     embed_scale: float = 1.0,
     resid_scale: float = 1.0,
-    tied: bool = False,
     logit_scale: float = 1.0,
     logit_softcap: float | None = None,
+    logit_bias: bool = False,
 ) -> Model:
     """A decoder, as a rule of gated blocks.
 
     Args:
         rotaries: Of each layer; None for one without positions.
-        windows: Of each layer; None for one that sees everything before.
         norms: A layer's norms, from its tensors.
-        qkv: A layer's projections, from those of its attention; `o` is the last one's name.
-        head_norm: The norm of a layer's queries ("q") or keys ("k"), where it has them.
         mlp: What follows attention, from the layer's tensors.
-        causal: False for one that looks to both sides, an encoder.
+        windows: Of each layer; None for one that sees everything before, as all do by default.
+        qkv: A layer's projections, from those of its attention, if they are not three; `o` is the
+            last one's name.
+        head_norm: The norm of a layer's queries ("q") or keys ("k"), where it has them.
+        is_causal: False for one that looks to both sides, an encoder.
         scale: 1 / sqrt(d_head) if not given.
-        tied: Whether the embeddings give the next token its score, where the config does not say.
     """
     t = tensors.inner("model", "transformer")
+    config.one_of("is_causal", (True,), True)
     tensors.pass_over("*rotary_emb.inv_freq")
+    t.require_layer(f"layers.{size.n_layers - 1}", size.n_layers)
 
-    def block(layer: Tensors, rotary: Rotary | None, window: int | None) -> Block:
+    def separate(attn: Tensors) -> list[Linear]:
+        widths = {"q": size.d_query, "k": size.d_key, "v": size.d_key}
+        return [
+            attn.linear(f"{name}_proj", size.d_model, width, has_bias=qkv_bias)
+            for name, width in widths.items()
+        ]
+
+    def block(i: int) -> Block:
+        layer = t / f"layers.{i}"
         attn = layer / "self_attn"
-        q, k, v = qkv(attn)
+        q, k, v = (qkv or separate)(attn)
         return Block(
             attn=Attention(
                 q,
                 k,
                 v,
-                attn.linear(o),
-                d_head,
-                scale=d_head**-0.5 if scale is None else scale,
+                attn.linear(o, size.d_query, size.d_model, has_bias=o_bias),
+                size.d_head,
+                scale=size.d_head**-0.5 if scale is None else scale,
                 q_norm=None if head_norm is None else head_norm(attn, "q"),
                 k_norm=None if head_norm is None else head_norm(attn, "k"),
-                rotary=rotary,
+                rotary=rotaries[i],
                 softcap=softcap,
             ),
-            mlp=mlp(layer, act),
+            mlp=mlp(layer),
             norms=norms(layer),
-            parallel=parallel,
-            window=window,
+            parallel=is_parallel,
+            window=windows[i] if windows else None,
             resid_scale=resid_scale,
         )
 
-    table = t.stored("embed_tokens.weight")
+    table = t.stored("embed_tokens.weight", size.d_vocab, size.d_model)
     return Model(
         embed=Embedding(table),
         embed_scale=embed_scale,
         stacks={
-            "decoder" if causal else "encoder": Stack(
-                blocks=Blocks(
-                    len(rotaries), lambda i: block(t / f"layers.{i}", rotaries[i], windows[i])
-                ),
-                causal=causal,
-                final_norm=final_norm(t),
+            "decoder" if is_causal else "encoder": Stack(
+                blocks=Blocks(size.n_layers, block), causal=is_causal, final_norm=final_norm(t)
             )
         },
         unembed=decoder_unembedding(
-            config, tensors, table, tied=tied, scale=logit_scale, softcap=logit_softcap
+            config,
+            tensors,
+            table,
+            scale=logit_scale,
+            softcap=logit_softcap,
+            has_bias=logit_bias,
         )
-        if causal
+        if is_causal
         else None,
     )
 
 
+_OLD_KINDS = {"attention": "full_attention"}
+
+
 def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
-    """`layer_types`, or what the family does where it is not said."""
-    kinds = config.get("layer_types", list(default))
-    if unknown := sorted(set(kinds) - {"full_attention", "sliding_attention"}):
+    """`layer_types`, or what the family does where it is not given."""
+    kinds = config.optional_list("layer_types")
+    kinds = list(default) if kinds is None else [_OLD_KINDS.get(str(k), k) for k in kinds]
+    known = ("full_attention", "sliding_attention")
+    if unknown := [kind for kind in kinds if kind not in known]:
         raise CheckpointError(f"config.json has a layer of {unknown[0]!r}: not implemented.")
-    if len(kinds) != config["num_hidden_layers"]:
-        raise CheckpointError(f"config.json has layer_types for {len(kinds)} layers.")
-    return list(kinds)
+    if len(kinds) != len(default):
+        raise CheckpointError(
+            f"config.json has layer_types for {len(kinds)} layers, and {len(default)} layers."
+        )
+    return kinds
 
 
-def layer_windows(config: Config, default: Sequence[str]) -> list[int | None]:
-    """Each layer's window, see `layer_kinds`."""
-    window = config.get("sliding_window")
-    return [window if k == "sliding_attention" else None for k in layer_kinds(config, default)]
+def layer_windows(config: Config, kinds: Sequence[str], window: int | None) -> list[int | None]:
+    """Each layer's window, by its kind."""
+    if window is None and "sliding_attention" in kinds:
+        raise CheckpointError("config.json has layers of sliding attention, and no window.")
+    return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-def pre_norms(eps: float, *, offset: float = 0.0) -> Callable[[Tensors], Norms]:
+def pre_norms(d_model: int, eps: float, *, offset: float = 0.0) -> Callable[[Tensors], Norms]:
     """A norm before attention and one before the MLP, which is named after the first."""
     return lambda layer: Norms(
-        attn_in=layer.rms_norm("input_layernorm", eps, offset=offset),
-        mlp_in=layer.rms_norm("post_attention_layernorm", eps, offset=offset),
+        attn_in=layer.rms_norm("input_layernorm", d_model, eps, offset=offset),
+        mlp_in=layer.rms_norm("post_attention_layernorm", d_model, eps, offset=offset),
     )
 
 
-def gemma_norms(eps: float) -> Callable[[Tensors], Norms]:
+def gemma_norms(d_model: int, eps: float) -> Callable[[Tensors], Norms]:
     """A norm on both sides of each sub-layer, each with 1 left out of its weights."""
 
     def norms(layer: Tensors) -> Norms:
         attn, mlp = "attention_layernorm", "feedforward_layernorm"
         names = ("input_layernorm", f"post_{attn}", f"pre_{mlp}", f"post_{mlp}")
         attn_in, attn_out, mlp_in, mlp_out = (
-            layer.rms_norm(name, eps, offset=1.0) for name in names
+            layer.rms_norm(name, d_model, eps, offset=1.0) for name in names
         )
         return Norms(attn_in=attn_in, attn_out=attn_out, mlp_in=mlp_in, mlp_out=mlp_out)
 
     return norms
-
-
-def head_size(config: Config) -> int:
-    n_heads, d_model = config["num_attention_heads"], config["hidden_size"]
-    for said_by_tensors in ("num_key_value_heads", "intermediate_size"):
-        config.get(said_by_tensors)
-    return int(config.get("head_dim") or d_model // n_heads)

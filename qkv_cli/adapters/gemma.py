@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, pre_norms, rotary_decoder
+from collections.abc import Mapping
+from typing import Any
+
+from qkv_cli.adapters.decoder import gated_mlp, pre_norms, read_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.arrays import gelu_tanh
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 
+DEFAULTS: Mapping[str, Any] = {
+    "vocab_size": 256_000,
+    "hidden_size": 3072,
+    "intermediate_size": 24576,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "head_dim": 256,
+    "hidden_act": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "tie_word_embeddings": True,
+}
+
 
 def gemma(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    config.one_of("use_bidirectional_attention", (False,), False)
+    config = config.over(DEFAULTS)
+    size, eps, has_bias = (
+        read_size(config),
+        config.eps("rms_norm_eps"),
+        config.flag("attention_bias"),
+    )
+    config.one_of("use_bidirectional_attention", (None, False), None)
     # The first files said "gelu" and meant its approximation.
-    config.one_of("hidden_act", ("gelu", "gelu_pytorch_tanh"), "gelu")
-    config.one_of("hidden_activation", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
+    act = config.activation("hidden_act")
+    act = gelu_tanh if config.get("hidden_act") == "gelu" else act
+    config.one_of("hidden_activation", (None, "gelu_pytorch_tanh"), None)
     return rotary_decoder(
         config,
         tensors,
-        act=gelu_tanh,
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head)] * n_layers,
-        windows=[None] * n_layers,
-        norms=pre_norms(eps, offset=1.0),
-        final_norm=lambda t: t.rms_norm("norm", eps, offset=1.0),
-        embed_scale=config["hidden_size"] ** 0.5,
-        tied=True,
+        size,
+        rotaries=[read_rotary(config, size.d_head, n_max=8192)] * size.n_layers,
+        norms=pre_norms(size.d_model, eps, offset=1.0),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps, offset=1.0),
+        mlp=lambda layer: gated_mlp(layer, size, act),
+        qkv_bias=has_bias,
+        o_bias=has_bias,
+        embed_scale=size.d_model**0.5,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.decoder import head_width
 from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_linear
@@ -9,43 +10,65 @@ from qkv_cli.core.config import Config
 from qkv_cli.core.layers import MLP, Embedding, Places
 from qkv_cli.core.model import Model, Stack
 
+DEFAULTS = {
+    "vocab_size": 50257,
+    "n_positions": 1024,
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "tie_word_embeddings": True,
+}
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+
 
 def gpt2(config: Config, tensors: Tensors) -> Model:
-    t = tensors.inner("transformer")
+    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
     tensors.pass_over("*.attn.bias", "*.attn.masked_bias")
-    d_model, eps = config["n_embd"], config["layer_norm_epsilon"]
-    d_head = d_model // config["n_head"]
-    scale = d_head**-0.5 if config.get("scale_attn_weights", True) else 1.0
-    by_layer = config.get("scale_attn_by_inverse_layer_idx", False)
-    config.get("reorder_and_upcast_attn")  # the same numbers, in float32 throughout
+    d_model, n_heads = config.size("n_embd"), config.size("n_head")
+    d_mlp = config.optional_size("n_inner") or 4 * d_model
+    d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("n_layer")
+    eps, act = config.eps("layer_norm_epsilon"), config.activation("activation_function")
+    scale = d_head**-0.5 if config.flag("scale_attn_weights") else 1.0
+    by_layer = config.flag("scale_attn_by_inverse_layer_idx")
+    config.ignore("reorder_and_upcast_attn", why="the same numbers, in float32 throughout")
+    config.ignore("n_ctx", why="n_positions says it")
     config.one_of("add_cross_attention", (False,), False)
-    act = config.activation("activation_function")
-    config.get("n_inner")
-    config.get("n_positions")
+    t.require_layer(f"h.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:
         layer = t / f"h.{i}"
         # c_attn is query, key and value side by side, [d_model, 3 * d_model].
-        q, k, v = split_linear(layer.conv1d("attn.c_attn"), [d_model] * 3)
-        o = layer.conv1d("attn.c_proj")
+        q, k, v = split_linear(layer.conv1d("attn.c_attn", d_model, 3 * d_model), [d_model] * 3)
+        o = layer.conv1d("attn.c_proj", d_model, d_model)
+        up = layer.conv1d("mlp.c_fc", d_model, d_mlp)
         return Block(
             attn=Attention(q, k, v, o, d_head, scale / (i + 1) if by_layer else scale),
-            mlp=MLP(layer.conv1d("mlp.c_fc"), layer.conv1d("mlp.c_proj"), act),
+            mlp=MLP(up, layer.conv1d("mlp.c_proj", d_mlp, d_model), act),
             norms=Norms(
-                attn_in=layer.layer_norm("ln_1", eps), mlp_in=layer.layer_norm("ln_2", eps)
+                attn_in=layer.layer_norm("ln_1", d_model, eps),
+                mlp_in=layer.layer_norm("ln_2", d_model, eps),
             ),
         )
 
-    table = t.stored("wte.weight")
+    table = t.stored("wte.weight", config.size("vocab_size"), d_model)
     return Model(
         embed=Embedding(table),
-        places={"decoder": Places(t["wpe.weight"])},
+        places={"decoder": Places(t.array("wpe.weight", config.size("n_positions"), d_model))},
         stacks={
             "decoder": Stack(
-                blocks=Blocks(config["n_layer"], block),
+                blocks=Blocks(n_layers, block),
                 causal=True,
-                final_norm=t.layer_norm("ln_f", eps),
+                final_norm=t.layer_norm("ln_f", d_model, eps),
             )
         },
-        unembed=decoder_unembedding(config, tensors, table, tied=True),
+        unembed=decoder_unembedding(config, tensors, table),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, pre_norms, rotary_decoder
+from qkv_cli.adapters.decoder import gated_mlp, pre_norms, read_size, rotary_decoder
+from qkv_cli.adapters.llama import DEFAULTS
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -10,18 +11,22 @@ from qkv_cli.core.model import Model
 
 
 def granite(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    config = config.over(DEFAULTS)
+    size, eps = read_size(config), config.eps("rms_norm_eps")
+    act, mlp_bias = config.activation("hidden_act"), config.flag("mlp_bias")
+    has_bias = config.flag("attention_bias")
     return rotary_decoder(
         config,
         tensors,
-        act=config.activation("hidden_act"),
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head)] * n_layers,
-        windows=[None] * n_layers,
-        norms=pre_norms(eps),
-        final_norm=lambda t: t.rms_norm("norm", eps),
-        scale=config.get("attention_multiplier", 1.0),
-        embed_scale=config.get("embedding_multiplier", 1.0),
-        resid_scale=config.get("residual_multiplier", 1.0),
-        logit_scale=1 / config.get("logits_scaling", 1.0),
+        size,
+        rotaries=[read_rotary(config, size.d_head)] * size.n_layers,
+        norms=pre_norms(size.d_model, eps),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps),
+        mlp=lambda layer: gated_mlp(layer, size, act, has_bias=mlp_bias),
+        qkv_bias=has_bias,
+        o_bias=has_bias,
+        scale=config.number("attention_multiplier", 1.0),
+        embed_scale=config.number("embedding_multiplier", 1.0),
+        resid_scale=config.number("residual_multiplier", 1.0),
+        logit_scale=1 / config.positive("logits_scaling", 1.0),
     )

@@ -1,31 +1,41 @@
-"""Llama, Mistral, Qwen 2 and Qwen 3: which tensors exist makes the difference."""
+"""Llama."""
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, layer_windows, pre_norms, rotary_decoder
+from qkv_cli.adapters.decoder import gated_mlp, pre_norms, read_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 
+DEFAULTS = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+}
+
 
 def llama(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    # Qwen's layers slide from max_window_layers on, if at all; Mistral's all do.
-    config.one_of("use_mrope", (False,), False)
-    mistral = config["model_type"] == "mistral"
-    slides = config.get("use_sliding_window", mistral)
-    first = config.get("max_window_layers", 0 if mistral else 28)
-    kinds = [("full", "sliding")[slides and i >= first] + "_attention" for i in range(n_layers)]
-    normed = "layers.0.self_attn.q_norm.weight" in tensors.inner("model", "transformer")
+    config = config.over(DEFAULTS)
+    size, eps = read_size(config), config.eps("rms_norm_eps")
+    act, mlp_bias = config.activation("hidden_act"), config.flag("mlp_bias")
+    has_bias = config.flag("attention_bias")
+    config.one_of("rope_interleaved", (False,), False)
     return rotary_decoder(
         config,
         tensors,
-        act=config.activation("hidden_act"),
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head)] * n_layers,
-        windows=layer_windows(config, kinds),
-        norms=pre_norms(eps),
-        final_norm=lambda t: t.rms_norm("norm", eps),
-        head_norm=(lambda t, of: t.rms_norm(f"{of}_norm", eps)) if normed else None,
+        size,
+        rotaries=[read_rotary(config, size.d_head)] * size.n_layers,
+        norms=pre_norms(size.d_model, eps),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps),
+        mlp=lambda layer: gated_mlp(layer, size, act, has_bias=mlp_bias),
+        qkv_bias=has_bias,
+        o_bias=has_bias,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qkv_cli.adapters.decoder import head_width
 from qkv_cli.core.arrays import relu
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
@@ -17,6 +18,7 @@ from qkv_cli.core.config import Config
 from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, Places, Unembedding
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
+from qkv_cli.errors import CheckpointError
 
 _EPS = 1e-9
 _IMPLEMENTED = {
@@ -42,23 +44,29 @@ MAX_PLACES = 1024
 def marian_binary(config: Config, tensors: Tensors) -> Model:
     for name, value in _IMPLEMENTED.items():
         config.one_of(name, (value,))
-    config.read.update(config.values)  # the rest is of other architectures or of training
-    t, d_model, n_heads = tensors, config["dim-emb"], config["transformer-heads"]
-    d_head = d_model // n_heads
+    config.ignore(*config.values, why="of other architectures, or of training")
+    t, d_model, n_heads = tensors, config.size("dim-emb", least=4), config.size("transformer-heads")
+    d_head, d_mlp = head_width(config, d_model, n_heads), config.size("transformer-dim-ffn")
+    depths = {"encoder": config.n_layers("enc-depth"), "decoder": config.n_layers("dec-depth")}
+    for name, depth in depths.items():
+        _require_layer(t, f"{name}_l{depth}_", depth)
 
-    def linear(name: str, bias: str) -> Linear:
-        return Linear(t[name], t[bias].reshape(-1))
+    def linear(name: str, bias: str, d_in: int = d_model, d_out: int = d_model) -> Linear:
+        return Linear(t.array(name, d_in, d_out), t.array(bias, 1, d_out).reshape(-1))
 
     def norm(name: str) -> Norm:
-        return Norm(t[f"{name}_ln_scale"].reshape(-1), t[f"{name}_ln_bias"].reshape(-1), _EPS, True)
+        w, b = (t.array(f"{name}_ln_{part}", 1, d_model).reshape(-1) for part in ("scale", "bias"))
+        return Norm(w, b, _EPS, True)
 
     def attention(name: str) -> Attention:
-        q, k, v, o = (linear(f"{name}_W{part}", f"{name}_b{part}") for part in "qkvo")
+        d_query = n_heads * d_head
+        q, k, v = (linear(f"{name}_W{p}", f"{name}_b{p}", d_out=d_query) for p in "qkv")
+        o = linear(f"{name}_Wo", f"{name}_bo", d_in=d_query)
         return Attention(q, k, v, o, d_head, d_head**-0.5)
 
     def mlp(name: str) -> MLP:
-        up, down = (linear(f"{name}_ffn_W{i}", f"{name}_ffn_b{i}") for i in (1, 2))
-        return MLP(up, down, relu)
+        up = linear(f"{name}_ffn_W1", f"{name}_ffn_b1", d_out=d_mlp)
+        return MLP(up, linear(f"{name}_ffn_W2", f"{name}_ffn_b2", d_in=d_mlp), relu)
 
     def encoder(i: int) -> Block:
         name = f"encoder_l{i + 1}"
@@ -69,7 +77,8 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
         name = f"decoder_l{i + 1}"
         return Block(
             recurrent=SSRU(
-                Linear(t[f"{name}_rnn_W"], None), linear(f"{name}_rnn_Wf", f"{name}_rnn_bf")
+                Linear(t.array(f"{name}_rnn_W", d_model, d_model), None),
+                linear(f"{name}_rnn_Wf", f"{name}_rnn_bf"),
             ),
             cross=attention(f"{name}_context"),
             mlp=mlp(name),
@@ -83,13 +92,19 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
     half = d_model // 2
     rate = np.exp(np.arange(half) * -(np.log(10_000) / (half - 1)))
     places = Places(sinusoids(MAX_PLACES, rate))
+    table = t.stored("Wemb", None, d_model)
     return Model(
-        embed=Embedding(t.stored("Wemb"), blank=True),
+        embed=Embedding(table, blank=True),
         embed_scale=d_model**0.5,
         places={"encoder": places, "decoder": places},
         stacks={
-            "encoder": Stack(Blocks(config["enc-depth"], encoder)),
-            "decoder": Stack(Blocks(config["dec-depth"], decoder), causal=True),
+            "encoder": Stack(Blocks(depths["encoder"], encoder)),
+            "decoder": Stack(Blocks(depths["decoder"], decoder), causal=True),
         },
-        unembed=Unembedding(t.stored("Wemb"), t.stored("decoder_ff_logit_out_b")),
+        unembed=Unembedding(table, t.stored("decoder_ff_logit_out_b", 1, table.shape[0])),
     )
+
+
+def _require_layer(t: Tensors, prefix: str, depth: int) -> None:
+    if not any(name.startswith(prefix) for name in t.by_name):
+        raise CheckpointError(f"The model counts {depth:,} layers, and has no tensor {prefix}*.")

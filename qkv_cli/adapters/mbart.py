@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.translator import Shape, learned_places, translator
+from qkv_cli.adapters.translator import ALIASES, DEFAULTS, Shape, learned_places, translator
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 
 
 def mbart(config: Config, tensors: Tensors) -> Model:
-    shape = Shape(pre_norm=True, embed_norm=True)
-    return translator(config, tensors, shape, learned_places(tensors))
+    config = config.over(DEFAULTS, ALIASES)
+    shape = Shape(is_pre_norm=True, has_embed_norm=True)
+    return translator(config, tensors, shape, learned_places(config, tensors))

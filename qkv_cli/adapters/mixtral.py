@@ -1,39 +1,59 @@
-"""Mixtral: Mistral with eight MLPs a layer, of which each token goes through two."""
+"""Mixtral: Mistral with several MLPs a layer, of which each token goes through a few."""
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, pre_norms, rotary_decoder
+from qkv_cli.adapters.decoder import pre_norms, read_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
-from qkv_cli.core.arrays import Activation
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.layers import MLP, Experts
 from qkv_cli.core.model import Model
 
+DEFAULTS = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "num_experts_per_tok": 2,
+    "num_local_experts": 8,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}
+
 
 def mixtral(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    n_chosen = config.get("num_experts_per_tok", 2)
-    for of_training in ("num_local_experts", "router_aux_loss_coef", "router_jitter_noise"):
-        config.get(of_training)
+    config = config.over(DEFAULTS, {"num_experts": "num_local_experts"})
+    size, eps, act = read_size(config), config.eps("rms_norm_eps"), config.activation("hidden_act")
+    n_experts = config.size("num_local_experts", most=1 << 12)
+    n_chosen = config.size("num_experts_per_tok", most=n_experts)
+    config.ignore("router_aux_loss_coef", "router_jitter_noise", why="training")
+    config.ignore("layer_types", why="transformers' class gives every layer the window")
 
-    def experts(layer: Tensors, act: Activation) -> Experts:
+    def experts(layer: Tensors) -> Experts:
         moe = layer / "block_sparse_moe"
 
         def make(i: int) -> MLP:
-            gate, down, up = (moe.linear(f"experts.{i}.w{n}") for n in (1, 2, 3))
+            widths = {1: (size.d_model, size.d_mlp), 2: (size.d_mlp, size.d_model)}
+            gate, down, up = (
+                moe.linear(f"experts.{i}.w{n}", *widths.get(n, widths[1]), has_bias=False)
+                for n in (1, 2, 3)
+            )
             return MLP(up, down, act, gate=gate)
 
-        return Experts(moe.linear("gate"), make, n_chosen)
+        router = moe.linear("gate", size.d_model, n_experts, has_bias=False)
+        return Experts(router, make, n_chosen)
 
     return rotary_decoder(
         config,
         tensors,
-        act=config.activation("hidden_act"),
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head, theta=1_000_000.0)] * n_layers,
-        windows=[config.get("sliding_window")] * n_layers,
-        norms=pre_norms(eps),
-        final_norm=lambda t: t.rms_norm("norm", eps),
+        size,
+        rotaries=[read_rotary(config, size.d_head, theta=1_000_000.0, n_max=131_072)]
+        * size.n_layers,
+        windows=[config.optional_size("sliding_window")] * size.n_layers,
+        norms=pre_norms(size.d_model, eps),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps),
         mlp=experts,
     )

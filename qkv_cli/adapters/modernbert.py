@@ -4,8 +4,8 @@ third layer looks further than a few dozen tokens.
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import layer_kinds
-from qkv_cli.adapters.rope import rotary_of
+from qkv_cli.adapters.decoder import head_width, layer_kinds
+from qkv_cli.adapters.rope import nested_rope_settings, rotary_of
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
@@ -14,65 +14,97 @@ from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.rotary import Rotary
 
 _LOCAL, _GLOBAL = "sliding_attention", "full_attention"
-# Of training and of how the same numbers are computed.
-_UNUSED = (
-    "decoder_bias",
-    "deterministic_flash_attn",
-    "initializer_cutoff_factor",
-    "layer_norm_eps",
-    "position_embedding_type",
-    "reference_compile",
-    "repad_logits_with_grad",
-    "sparse_pred_ignore_index",
-    "sparse_prediction",
-)
+DEFAULTS = {
+    "vocab_size": 50368,
+    "hidden_size": 768,
+    "intermediate_size": 1152,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 12,
+    "hidden_activation": "gelu",
+    "norm_eps": 1e-5,
+    "norm_bias": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "local_attention": 128,
+}
 
 
 def modernbert(config: Config, tensors: Tensors) -> Model:
     tensors.pass_over("head.*", "decoder.*", "*rotary_emb.*")
-    t = tensors.inner("model")
-    for name in (*_UNUSED, "norm_bias", "intermediate_size"):
-        config.get(name)
-    d_model, n_layers, eps = config["hidden_size"], config["num_hidden_layers"], config["norm_eps"]
-    d_head = d_model // config["num_attention_heads"]
-    act = config.activation("hidden_activation", "gelu")
-    every = config.get("global_attn_every_n_layers", 3)
+    config, t = config.over(DEFAULTS), tensors.inner("model")
+    _ignore(config)
+    d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
+    d_mlp, d_head = config.size("intermediate_size"), head_width(config, d_model, n_heads)
+    config.one_of("head_dim", (None, d_head), None)
+    eps, norm_bias = config.eps("norm_eps"), config.flag("norm_bias")
+    attn_bias, mlp_bias = config.flag("attention_bias"), config.flag("mlp_bias")
+    n_layers, act = config.n_layers("num_hidden_layers"), config.activation("hidden_activation")
+    t.require_layer(f"layers.{n_layers - 1}", n_layers)
+    every = config.size("global_attn_every_n_layers", 3)
     kinds = layer_kinds(config, [_LOCAL if i % every else _GLOBAL for i in range(n_layers)])
-    rotary = {kind: _rotary(config, kind, d_head) for kind in (_LOCAL, _GLOBAL)}
-    reach = config.get("local_attention", 128) // 2
+    rotaries = _rotaries(config, d_head)
+    # The window in both directions; transformers' class takes half of it by another name.
+    reach = config.optional_size("sliding_window") or config.size("local_attention") // 2
 
     def block(i: int) -> Block:
-        layer = t / f"layers.{i}"
-        q, k, v = split_linear(layer.linear("attn.Wqkv"), [d_model] * 3)
-        hidden = layer.linear("mlp.Wi")
-        gate, up = split_linear(hidden, [hidden.W.shape[1] // 2] * 2)
+        layer, d_query = t / f"layers.{i}", n_heads * d_head
+        fused = layer.linear("attn.Wqkv", d_model, 3 * d_query, has_bias=attn_bias)
+        q, k, v = split_linear(fused, [d_query] * 3)
+        o = layer.linear("attn.Wo", d_query, d_model, has_bias=attn_bias)
+        hidden = layer.linear("mlp.Wi", d_model, 2 * d_mlp, has_bias=mlp_bias)
+        gate, up = split_linear(hidden, [d_mlp] * 2)
+        down = layer.linear("mlp.Wo", d_mlp, d_model, has_bias=mlp_bias)
         return Block(
-            attn=Attention(
-                q, k, v, layer.linear("attn.Wo"), d_head, d_head**-0.5, rotary=rotary[kinds[i]]
-            ),
-            mlp=MLP(up, layer.linear("mlp.Wo"), act, gate),
+            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotaries[kinds[i]]),
+            mlp=MLP(up, down, act, gate),
             norms=Norms(
-                attn_in=layer.layer_norm("attn_norm", eps) if i else None,
-                mlp_in=layer.layer_norm("mlp_norm", eps),
+                attn_in=layer.layer_norm("attn_norm", d_model, eps, has_bias=norm_bias)
+                if i
+                else None,
+                mlp_in=layer.layer_norm("mlp_norm", d_model, eps, has_bias=norm_bias),
             ),
             window=reach if kinds[i] == _LOCAL else None,
         )
 
+    table = t.stored("embeddings.tok_embeddings.weight", config.size("vocab_size"), d_model)
+    first, last = (
+        t.layer_norm(name, d_model, eps, has_bias=norm_bias)
+        for name in ("embeddings.norm", "final_norm")
+    )
     return Model(
-        embed=Embedding(t.stored("embeddings.tok_embeddings.weight")),
-        embed_norms={"encoder": t.layer_norm("embeddings.norm", eps)},
-        stacks={
-            "encoder": Stack(Blocks(n_layers, block), final_norm=t.layer_norm("final_norm", eps))
-        },
+        embed=Embedding(table),
+        embed_norms={"encoder": first},
+        stacks={"encoder": Stack(Blocks(n_layers, block), final_norm=last)},
     )
 
 
-def _rotary(config: Config, kind: str, d_head: int) -> Rotary:
-    """How queries and keys of one kind of layer are turned, in the old spelling or the new."""
-    wide = config.get("global_rope_theta", 160_000.0)
+def _ignore(config: Config) -> None:
+    config.ignore(
+        "decoder_bias",
+        "tie_word_embeddings",
+        "initializer_cutoff_factor",
+        "sparse_pred_ignore_index",
+        "sparse_prediction",
+        why="training, and the head that guesses masked words",
+    )
+    config.ignore(
+        "deterministic_flash_attn",
+        "reference_compile",
+        "repad_logits_with_grad",
+        why="how the same numbers are computed",
+    )
+    config.ignore("layer_norm_eps", why="the class reads norm_eps")
+    config.ignore("position_embedding_type", why="the family has rotary positions")
+
+
+def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
+    """How queries and keys of each kind of layer are turned, in the old spelling or the new."""
+    settings = nested_rope_settings(config, scaled=(_GLOBAL, _LOCAL))
+    far = config.get("global_rope_theta", 160_000.0)
+    near = config.get("local_rope_theta", 10_000.0)
     # An old config's null means: as in the other layers.
-    near = config.get("local_rope_theta", wide if "local_rope_theta" in config.values else 10_000.0)
-    settings = {"rope_theta": near if kind == _LOCAL else wide, **config.get("rope_scaling", {})}
-    settings |= config.get("rope_parameters", {}).get(kind) or {}
-    settings["partial_rotary_factor"] = 1.0  # whatever it says: all of a head is turned
-    return rotary_of(settings, config.get("max_position_embeddings", 8192), d_head, 1.0, config)
+    thetas = {_GLOBAL: far, _LOCAL: far if near is None else near}
+    return {
+        kind: rotary_of(config, {"rope_theta": theta, **settings[kind]}, d_head, 8192)
+        for kind, theta in thetas.items()
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qkv_cli.adapters.encoder import LayerNames, post_norm_encoder
+from qkv_cli.adapters.encoder import DEFAULTS, LayerNames, post_norm_encoder
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.layers import Buckets
@@ -22,9 +22,10 @@ _PADDING, _N_BUCKETS, _MAX_DISTANCE = 1, 32, 128
 
 
 def mpnet(config: Config, tensors: Tensors) -> Model:
+    config, t = config.over({**DEFAULTS, "vocab_size": 30527}), tensors.inner("mpnet")
     config.one_of("relative_attention_num_buckets", (_N_BUCKETS,), _N_BUCKETS)
-    t = tensors.inner("mpnet")
-    table = t["encoder.relative_attention_bias.weight"]
-    model = post_norm_encoder(config, t, names=_NAMES, padding=_PADDING)
+    n_heads = config.size("num_attention_heads")
+    table = t.array("encoder.relative_attention_bias.weight", _N_BUCKETS, n_heads)
+    model = post_norm_encoder(config, t, names=_NAMES, has_types=False, padding=_PADDING)
     encoder = replace(model.stacks["encoder"], buckets=Buckets(table, _MAX_DISTANCE))
     return replace(model, stacks={"encoder": encoder})

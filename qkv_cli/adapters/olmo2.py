@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, rotary_decoder
+from qkv_cli.adapters.decoder import gated_mlp, read_size, rotary_decoder
 from qkv_cli.adapters.rope import read_rotary
 from qkv_cli.core.blocks import Norms
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 
+DEFAULTS = {
+    "vocab_size": 50304,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "attention_bias": False,
+    "tie_word_embeddings": False,
+}
+
 
 def olmo2(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
+    config = config.over(DEFAULTS)
+    size, eps, has_bias = (
+        read_size(config),
+        config.eps("rms_norm_eps"),
+        config.flag("attention_bias"),
+    )
+    act, widths = config.activation("hidden_act"), {"q": size.d_query, "k": size.d_key}
     return rotary_decoder(
         config,
         tensors,
-        act=config.activation("hidden_act"),
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head)] * n_layers,
-        windows=[None] * n_layers,
+        size,
+        rotaries=[read_rotary(config, size.d_head)] * size.n_layers,
         norms=lambda layer: Norms(
-            attn_out=layer.rms_norm("post_attention_layernorm", eps),
-            mlp_out=layer.rms_norm("post_feedforward_layernorm", eps),
+            attn_out=layer.rms_norm("post_attention_layernorm", size.d_model, eps),
+            mlp_out=layer.rms_norm("post_feedforward_layernorm", size.d_model, eps),
         ),
-        final_norm=lambda t: t.rms_norm("norm", eps),
-        head_norm=lambda t, of: t.rms_norm(f"{of}_norm", eps),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps),
+        mlp=lambda layer: gated_mlp(layer, size, act),
+        qkv_bias=has_bias,
+        o_bias=has_bias,
+        head_norm=lambda attn, of: attn.rms_norm(f"{of}_norm", widths[of], eps),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qkv_cli.adapters.decoder import head_width
 from qkv_cli.adapters.vocabulary import decoder_unembedding
 from qkv_cli.core.blocks import Attention, Block, Blocks, Norms
 from qkv_cli.core.checkpoint import Tensors
@@ -10,49 +11,77 @@ from qkv_cli.core.layers import MLP, Embedding, Norm, Places
 from qkv_cli.core.model import Model, Stack
 
 _EPS = 1e-5  # in the code, not in the config
+DEFAULTS = {
+    "vocab_size": 50272,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "ffn_dim": 3072,
+    "max_position_embeddings": 2048,
+    "do_layer_norm_before": True,
+    "_remove_final_layer_norm": False,
+    "num_attention_heads": 12,
+    "activation_function": "relu",
+    "enable_bias": True,
+    "layer_norm_elementwise_affine": True,
+    "tie_word_embeddings": True,
+}
 
 
 def opt(config: Config, tensors: Tensors) -> Model:
-    t = tensors.inner("model") / "decoder"
-    d_model = config["hidden_size"]
-    d_head = d_model // config["num_attention_heads"]
+    config, t = config.over(DEFAULTS), tensors.inner("model") / "decoder"
+    d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
+    d_mlp, d_head = config.size("ffn_dim"), head_width(config, d_model, n_heads)
+    d_query, n_layers = n_heads * d_head, config.n_layers("num_hidden_layers")
     # opt-350m normalises behind the sub-layers and embeds in fewer dimensions.
-    before = config.get("do_layer_norm_before", True)
-    removed = config.get("_remove_final_layer_norm", False)
-    narrow = config.get("word_embed_proj_dim", d_model) != d_model
-    affine = config.get("layer_norm_elementwise_affine", True)
+    is_pre_norm, has_bias = config.flag("do_layer_norm_before"), config.flag("enable_bias")
+    has_final_norm = is_pre_norm and not config.flag("_remove_final_layer_norm")
+    d_embed = config.optional_size("word_embed_proj_dim") or d_model
+    is_affine = config.flag("layer_norm_elementwise_affine")
     config.one_of("learned_embeddings", (True,), True)
     config.one_of("scale_embeddings", (False,), False)
-    act = config.activation("activation_function", "relu")
-    for said_by_tensors in ("ffn_dim", "enable_bias", "max_position_embeddings"):
-        config.get(said_by_tensors)
+    act = config.activation("activation_function")
+    t.require_layer(f"layers.{n_layers - 1}", n_layers)
 
     def norm(t: Tensors, name: str) -> Norm:
-        return t.layer_norm(name, _EPS) if affine else Norm(None, None, _EPS, True)
+        return t.layer_norm(name, d_model, _EPS) if is_affine else Norm(None, None, _EPS, True)
 
     def norms(layer: Tensors) -> Norms:
         first, second = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
-        return Norms(first, mlp_in=second) if before else Norms(resid_mid=first, resid_post=second)
+        if is_pre_norm:
+            return Norms(attn_in=first, mlp_in=second)
+        return Norms(resid_mid=first, resid_post=second)
 
-    def block(layer: Tensors) -> Block:
-        q, k, v, o = (layer.linear(f"self_attn.{name}_proj") for name in ("q", "k", "v", "out"))
+    def block(i: int) -> Block:
+        layer = t / f"layers.{i}"
+        attn = layer / "self_attn"
+        q, k, v = (attn.linear(f"{n}_proj", d_model, d_query, has_bias=has_bias) for n in "qkv")
+        o = attn.linear("out_proj", d_query, d_model, has_bias=has_bias)
+        up = layer.linear("fc1", d_model, d_mlp, has_bias=has_bias)
+        down = layer.linear("fc2", d_mlp, d_model, has_bias=has_bias)
         return Block(
             attn=Attention(q, k, v, o, d_head, d_head**-0.5),
-            mlp=MLP(layer.linear("fc1"), layer.linear("fc2"), act),
+            mlp=MLP(up, down, act),
             norms=norms(layer),
         )
 
-    table = t.stored("embed_tokens.weight")
-    into = t.linear("project_out") if narrow else None
+    table, out, into = (
+        t.stored("embed_tokens.weight", config.size("vocab_size"), d_embed),
+        None,
+        None,
+    )
+    if d_embed != d_model:
+        out = t.linear("project_in", d_embed, d_model, has_bias=False)
+        into = t.linear("project_out", d_model, d_embed, has_bias=False)
+    n_places = config.size("max_position_embeddings")
     return Model(
-        embed=Embedding(table, out=t.linear("project_in") if narrow else None),
-        places={"decoder": Places(t["embed_positions.weight"][2:])},
+        embed=Embedding(table, out=out),
+        places={"decoder": Places(t.array("embed_positions.weight", n_places + 2, d_model)[2:])},
         stacks={
             "decoder": Stack(
-                blocks=Blocks(config["num_hidden_layers"], lambda i: block(t / f"layers.{i}")),
+                blocks=Blocks(n_layers, block),
                 causal=True,
-                final_norm=norm(t, "final_layer_norm") if before and not removed else None,
+                final_norm=norm(t, "final_layer_norm") if has_final_norm else None,
             )
         },
-        unembed=decoder_unembedding(config, tensors, table, tied=True, into=into),
+        unembed=decoder_unembedding(config, tensors, table, into=into),
     )

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.decoder import head_size, pre_norms, rotary_decoder
-from qkv_cli.adapters.rope import read_rotary
-from qkv_cli.core.arrays import Activation
+from qkv_cli.adapters.decoder import pre_norms, read_size, rotary_decoder
+from qkv_cli.adapters.rope import rope_settings, rotary_of
 from qkv_cli.core.checkpoint import Tensors, split_linear
 from qkv_cli.core.config import Config
 from qkv_cli.core.layers import MLP, Linear
 from qkv_cli.core.model import Model
+from qkv_cli.core.rotary import Rotary
+
+DEFAULTS = {
+    "vocab_size": 32064,
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 4096,
+    "original_max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}
+_OLD_NAMES = ("su", "yarn")  # of LongRoPE
 
 
 def phi3(config: Config, tensors: Tensors) -> Model:
-    d_head, eps, n_layers = head_size(config), config["rms_norm_eps"], config["num_hidden_layers"]
-    for of_other_code in ("full_attn_mod", "interpolate_factor", "lm_head_bias"):
-        config.get(of_other_code)
-    n_heads = config["num_attention_heads"]
-    n_kv_heads = config.get("num_key_value_heads", n_heads)
+    config = config.over(DEFAULTS)
+    size, eps, act = read_size(config), config.eps("rms_norm_eps"), config.activation("hidden_act")
+    config.ignore(
+        "full_attn_mod", "interpolate_factor", "lm_head_bias", why="of the publisher's own code"
+    )
 
     def qkv(attn: Tensors) -> list[Linear]:
-        widths = [n_heads * d_head, n_kv_heads * d_head, n_kv_heads * d_head]
-        return split_linear(attn.linear("qkv_proj"), widths)
+        widths = [size.d_query, size.d_key, size.d_key]
+        fused = attn.linear("qkv_proj", size.d_model, sum(widths), has_bias=False)
+        return split_linear(fused, widths)
 
-    def mlp(layer: Tensors, act: Activation) -> MLP:
-        fused = layer.linear("mlp.gate_up_proj")
-        gate, up = split_linear(fused, [fused.W.shape[1] // 2] * 2)
-        return MLP(up, layer.linear("mlp.down_proj"), act, gate=gate)
+    def mlp(layer: Tensors) -> MLP:
+        fused = layer.linear("mlp.gate_up_proj", size.d_model, 2 * size.d_mlp, has_bias=False)
+        gate, up = split_linear(fused, [size.d_mlp] * 2)
+        down = layer.linear("mlp.down_proj", size.d_mlp, size.d_model, has_bias=False)
+        return MLP(up, down, act, gate=gate)
 
     return rotary_decoder(
         config,
         tensors,
-        act=config.activation("hidden_act"),
-        d_head=d_head,
-        rotaries=[read_rotary(config, d_head)] * n_layers,
-        windows=[config.get("sliding_window")] * n_layers,
-        norms=pre_norms(eps),
-        final_norm=lambda t: t.rms_norm("norm", eps),
-        qkv=qkv,
+        size,
+        rotaries=[_rotary(config, size.d_head)] * size.n_layers,
+        windows=[config.optional_size("sliding_window")] * size.n_layers,
+        norms=pre_norms(size.d_model, eps),
+        final_norm=lambda t: t.rms_norm("norm", size.d_model, eps),
         mlp=mlp,
+        qkv=qkv,
     )
+
+
+def _rotary(config: Config, d_head: int) -> Rotary:
+    settings = rope_settings(config)
+    settings.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
+    settings.setdefault("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))
+    kind = settings.get("rope_type", settings.get("type", "default"))
+    if kind in _OLD_NAMES:
+        settings["rope_type"] = "longrope"
+    config.part("rope_parameters", {"rope_type": kind}).one_of(
+        "rope_type", ("default", "longrope", *_OLD_NAMES)
+    )
+    n_original = config.size("original_max_position_embeddings")
+    return rotary_of(config, settings, d_head, 4096, share=1.0, n_original=n_original)

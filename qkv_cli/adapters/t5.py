@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from qkv_cli.adapters.text_to_text import text_to_text
+from qkv_cli.adapters.text_to_text import ALIASES, DEFAULTS, text_to_text
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
 from qkv_cli.core.model import Model
 
 
 def t5(config: Config, tensors: Tensors) -> Model:
+    config = config.over(DEFAULTS, ALIASES)
     # The first T5 scaled what it wrote, 1.1 does not: their configs tell them apart by this.
-    scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+    scaled = config.flag("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
     return text_to_text(config, tensors, scaled_output=scaled)

@@ -23,23 +23,28 @@ _EPS = 1e-12
 
 
 def word_vectors(config: Config, tensors: Tensors) -> Model:
-    t = tensors
-    d_head = config["d_head"]
-    for said in ("n_layers", "n_heads", "d_model", "d_vocab", "name", "origin", "about", "licence"):
-        config.get(said)  # of use to readers only
+    t, d_head, n_heads = tensors, config.size("d_head"), config.size("n_heads")
+    d_model, d_vocab, d_query = config.size("d_model"), config.size("d_vocab"), n_heads * d_head
+    config.ignore("n_layers", "name", "origin", "about", "licence", why="of use to readers only")
+    # Integers have a scale for each row.
+    has_scale = "embed.scale" in t
+    table = (t.any_type if has_scale else t.stored)("embed.weight", d_vocab, d_model)
     embed = Embedding(
-        table=t.stored("embed.weight"),
-        row_scale=t.stored("embed.scale") if "embed.scale" in t else None,
-        mean=t["embed.mean"],
+        table=table,
+        row_scale=t.stored("embed.scale", d_vocab) if has_scale else None,
+        mean=t.array("embed.mean", d_model),
     )
     unit_rms = Norm(w=None, b=None, eps=_EPS, centred=False)
-    q, k, v, o = (t.linear(f"attn.{name}") for name in "qkvo")
+    q, k, v = (t.linear(f"attn.{name}", d_model, d_query) for name in "qkv")
+    o = t.linear("attn.o", d_query, d_model)
     attn = Attention(q, k, v, o, d_head, scale=d_head**-0.5)
     return Model(
         embed=embed,
         embed_norms={"encoder": unit_rms},
         # The table's middle row is -inf: a word does not attend to itself.
-        stacks={"encoder": Stack([Block(attn)], offsets=t["attn.offset_bias"])},
+        stacks={
+            "encoder": Stack([Block(attn)], offsets=t.array("attn.offset_bias", None, n_heads))
+        },
         between_texts=Model(
             embed=embed,
             embed_norms={"encoder": unit_rms, "decoder": unit_rms},

@@ -64,7 +64,6 @@ def _predicted(
 
     from qkv_cli.analysis.next import Next, odds
     from qkv_cli.commands.maps import Reading, opened
-    from qkv_cli.core.checkpoint import fitting
     from qkv_cli.formats.pieces import PieceTokenizer
     from qkv_cli.views import HeadMaps
 
@@ -78,8 +77,7 @@ def _predicted(
     runs = [opened(loaded, text, Reading())]
     if ablate or ablate_mean:
         runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
-    with fitting():
-        scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
+    scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
     whole, last = odds(scores, top), runs[-1]
     n_layers, n_heads = last.shape
     about = HeadMaps(

@@ -169,15 +169,38 @@ def relu_squared(x: Array) -> Array:
     return y * y
 
 
+def relu6(x: Array) -> Array:
+    return np.clip(x, 0.0, 6.0)
+
+
+def leaky_relu(x: Array) -> Array:
+    return np.where(x < 0, np.float32(0.01) * x, x)
+
+
+def mish(x: Array) -> Array:
+    """x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
+    return x * np.tanh(np.logaddexp(x, np.float32(0)))
+
+
+def identity(x: Array) -> Array:
+    return x
+
+
 # By the names that configs use.
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": gelu,
     "gelu_fast": gelu_tanh,
     "gelu_new": gelu_tanh,
+    "gelu_python": gelu,
     "gelu_pytorch_tanh": gelu_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": identity,
+    "mish": mish,
     "quick_gelu": quick_gelu,
     "relu": relu,
     "relu2": relu_squared,
+    "relu6": relu6,
+    "sigmoid": sigmoid,
     "silu": silu,
     "swish": silu,
     "tanh": np.tanh,

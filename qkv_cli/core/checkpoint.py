@@ -1,25 +1,30 @@
-"""A checkpoint's tensors by name, with errors that say what was missing."""
+"""A checkpoint's tensors by name, held against the shapes that its config gives them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase as fnmatch
+from typing import Any
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Stored, float32
+from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
 from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
+
+# What the tensors of a weight quantized by GPTQ or AWQ are called in its place.
+_GPTQ = (".qweight", ".qzeros", ".g_idx")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
     """Tensors under one prefix. `t / "attn"` looks one level further in.
 
-    `read` collects what was asked for, so that a load can refuse a tensor that nobody read.
+    Whoever asks for a tensor gives the shape that the config makes it, so that a config that does
+    not belong to the tensors is refused before anything is computed. `read` collects the names
+    that were asked for, so that a load can refuse a tensor that nobody read.
     """
 
     by_name: Mapping[str, Stored]
@@ -32,44 +37,81 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return self.prefix + name in self.by_name
 
-    def __getitem__(self, name: str) -> Array:
-        """The tensor as float32."""
-        return float32(self.stored(name))
+    def array(self, name: str, *shape: int | None) -> Array:
+        """The tensor as float32; see `stored`."""
+        return float32(self.stored(name, *shape))
 
-    def stored(self, name: str) -> Stored:
-        """The tensor as the file has it: any type, perhaps memory-mapped."""
+    def stored(self, name: str, *shape: int | None) -> Stored:
+        """The tensor as the file has it: any type of float, perhaps memory-mapped.
+
+        Args:
+            shape: What it must be; None for an axis of any length.
+
+        Raises:
+            CheckpointError: It is missing, has another shape, or holds integers, which are weights
+                only together with scales that no reader here knows.
+        """
+        found = self.any_type(name, *shape)
+        if (dtype := _integer_type(found)) is not None:
+            raise CheckpointError(
+                f"The checkpoint's tensor {self.prefix + name!r} holds {dtype} integers: "
+                "quantized weights without their scales are not implemented."
+            )
+        return found
+
+    def any_type(self, name: str, *shape: int | None) -> Stored:
+        """The same, integers among them, for whoever knows their scales."""
         full = self.prefix + name
         if full not in self.by_name:
-            near = difflib.get_close_matches(full, self.by_name, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
+            raise self._missing(full)
         self.read.add(full)
-        return self.by_name[full]
+        found = self.by_name[full]
+        if len(found.shape) != len(shape) or any(
+            wanted not in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
+        ):
+            raise CheckpointError(
+                f"The checkpoint's tensor {full!r} has the shape {_shape(found.shape)}; by "
+                f"config.json it would be {_shape(shape)}."
+            )
+        return found
+
+    def _missing(self, full: str) -> CheckpointError:
+        stem = full.removesuffix(".weight")
+        if any(stem + end in self.by_name for end in _GPTQ):
+            return CheckpointError(
+                f"The checkpoint has {stem + _GPTQ[0]!r} in place of {full!r}: it is quantized by "
+                "GPTQ or AWQ, which are not implemented; use the model it was made from, or a "
+                "GGUF file of it."
+            )
+        near = difflib.get_close_matches(full, self.by_name, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
 
     def without_numbers(self) -> Tensors:
-        """The same names and shapes, nothing behind them: to see what an adapter reads."""
-        zero = np.zeros((), np.float32)
-        return Tensors({n: np.broadcast_to(zero, t.shape) for n, t in self.by_name.items()})
+        """The same names, shapes and kinds of number, with no memory behind them: to see what an
+        adapter reads.
+        """
+        return Tensors({name: _without_numbers(t) for name, t in self.by_name.items()})
 
-    def optional(self, name: str) -> Array | None:
-        if name not in self:
-            return None
-        return self[name]
+    def optional(self, name: str, *shape: int | None) -> Array | None:
+        return self.array(name, *shape) if name in self else None
 
-    def linear(self, name: str) -> Linear:
+    def linear(self, name: str, d_in: int, d_out: int, *, has_bias: bool = True) -> Linear:
         """A torch Linear stores [d_out, d_in]; the transpose is a view."""
-        return Linear(self[f"{name}.weight"].T, self.optional(f"{name}.bias"))
+        W = self.array(f"{name}.weight", d_out, d_in).T
+        return Linear(W, self.array(f"{name}.bias", d_out) if has_bias else None)
 
-    def conv1d(self, name: str) -> Linear:
+    def conv1d(self, name: str, d_in: int, d_out: int) -> Linear:
         """GPT-2's Conv1D stores [d_in, d_out]."""
-        return Linear(self[f"{name}.weight"], self.optional(f"{name}.bias"))
+        return Linear(self.array(f"{name}.weight", d_in, d_out), self.array(f"{name}.bias", d_out))
 
-    def layer_norm(self, name: str, eps: float) -> Norm:
-        return Norm(self[f"{name}.weight"], self.optional(f"{name}.bias"), eps, True)
+    def layer_norm(self, name: str, width: int, eps: float, *, has_bias: bool = True) -> Norm:
+        w = self.array(f"{name}.weight", width)
+        return Norm(w, self.array(f"{name}.bias", width) if has_bias else None, eps, True)
 
-    def rms_norm(self, name: str, eps: float, *, offset: float = 0.0) -> Norm:
+    def rms_norm(self, name: str, width: int, eps: float, *, offset: float = 0.0) -> Norm:
         """`offset` is what the checkpoint leaves out of its weights: 1 in Gemma."""
-        w = self[f"{name}.weight"]
+        w = self.array(f"{name}.weight", width)
         return Norm(w + np.float32(offset) if offset else w, None, eps, False)
 
     def inner(self, *prefixes: str) -> Tensors:
@@ -79,18 +121,45 @@ class Tensors:
                 return self / prefix
         return self
 
+    def require_layer(self, name: str, n_layers: int) -> None:
+        """Refuse a config that counts more layers than there are, before anything is made of them.
+
+        Args:
+            name: Where the last layer's tensors would be.
+        """
+        full = f"{self.prefix}{name}."
+        if not any(tensor.startswith(full) for tensor in self.by_name):
+            raise CheckpointError(
+                f"config.json counts {n_layers:,} layers; the checkpoint has no tensor {full}*."
+            )
+
     def pass_over(self, *patterns: str) -> None:
         """Tensors that change no attention and no residual: heads, buffers, tied copies."""
         self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
 
     def refuse_unread(self) -> None:
         """A tensor that nobody read would have changed the numbers: name it and stop."""
-        left = sorted(set(self.by_name) - self.read)
-        if left:
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        unread = sorted(set(self.by_name) - self.read)
+        if unread:
+            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
             raise CheckpointError(
-                f"Nothing reads the checkpoint's tensor {', '.join(left[:3])}{more}."
+                f"Nothing reads the checkpoint's tensor {', '.join(unread[:3])}{more}."
             )
+
+
+def _integer_type(tensor: Stored) -> np.dtype[Any] | None:
+    if isinstance(tensor, Packed | BFloat16) or np.issubdtype(tensor.dtype, np.floating):
+        return None
+    return tensor.dtype
+
+
+def _without_numbers(tensor: Stored) -> Stored:
+    return np.broadcast_to(np.zeros((), _integer_type(tensor) or np.float32), tensor.shape)
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    """[768, 3072], with * for an axis of any length."""
+    return f"[{', '.join('*' if n is None else str(n) for n in shape)}]"
 
 
 def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
@@ -114,13 +183,3 @@ def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Li
         Linear(W[:, :, cut].reshape(d_in, -1), None if b is None else b[:, cut].reshape(-1))
         for cut in (slice(group), slice(group, group + 1), slice(group + 1, None))
     ]
-
-
-@contextmanager
-def fitting() -> Iterator[None]:
-    """A config that says what its tensors are not is found out where the two meet."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"config.json and the tensors do not fit: {said}.") from error

@@ -1,82 +1,99 @@
-"""A checkpoint's config, of which nothing that changes the numbers goes unread."""
+"""A checkpoint's config: typed access to its settings, none of which is silently left out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qkv_cli.core.arrays import ACTIVATIONS, Activation
 from qkv_cli.errors import CheckpointError
 
-# What says nothing of attention or the residuals at inference: names, training, heads, generation.
-HARMLESS = frozenset(
-    {
-        "_attn_implementation_autoset",
+# Settings that no family's inference depends on, by the reason why. `Config.ignore` has those of
+# one family.
+IGNORED: Mapping[str, tuple[str, ...]] = {
+    "names, versions and where the folder came from": (
         "_commit_hash",
         "_name_or_path",
-        "_num_labels",
-        "attention_softmax_in_fp32",
-        "is_llama_config",
-        "max_sequence_length",
-        "scale_attention_softmax_in_fp32",
-        "unsloth_fixed",
-        "unsloth_version",
+        "adapters",
         "architectures",
         "auto_map",
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "classifier_activation",
-        "classifier_dropout",
-        "classifier_dropout_prob",
-        "classifier_bias",
-        "classifier_pooling",
-        "cls_token_id",
-        "cross_attention_hidden_size",
-        "d_vocab",
-        "decoder_start_token_id",
-        "directionality",
-        "diversity_penalty",
-        "do_sample",
-        "dtype",
-        "early_stopping",
-        "embd_pdrop",
-        "attn_pdrop",
-        "resid_pdrop",
-        "embed_dropout",
-        "encoder_no_repeat_ngram_size",
-        "eos_token_id",
-        "exponential_decay_length_penalty",
-        "finetuning_task",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "forced_decoder_ids",
-        "gradient_checkpointing",
-        "id2label",
-        "initializer_range",
-        "initializer_factor",
-        "init_std",
-        "is_encoder_decoder",
-        "keys_to_ignore_at_inference",
-        "label2id",
-        "label_smoothing",
         "language",
-        "length_penalty",
-        "max_length",
-        "min_length",
         "model_type",
         "name_or_path",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_return_sequences",
+        "sentence_transformers",
+        "tokenizer_class",
+        "transformers.js_config",
+        "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
+    ),
+    "how and in which precision the same numbers are computed; here always float32": (
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_flash_attn_2_enabled",
+        "attention_softmax_in_fp32",
+        "attn_implementation",
+        "chunk_size_feed_forward",
+        "dtype",
+        "gradient_checkpointing",
+        "scale_attention_softmax_in_fp32",
+        "torch_dtype",
+        "torchscript",
+        "use_bfloat16",
+        "use_cache",
+        "xla_device",
+    ),
+    "what a call returns": (
+        "keys_to_ignore_at_inference",
         "output_attentions",
         "output_hidden_states",
         "output_past",
+        "output_router_logits",
         "output_scores",
-        "pad_token_id",
+        "return_dict",
+        "return_dict_in_generate",
+    ),
+    "training": (
+        "activation_dropout",
+        "attention_dropout",
+        "attention_probs_dropout_prob",
+        "attn_pdrop",
+        "decoder_layerdrop",
+        "dropout",
+        "dropout_rate",
+        "embd_pdrop",
+        "embed_dropout",
+        "embedding_dropout",
+        "encoder_layerdrop",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "init_std",
+        "initializer_factor",
+        "initializer_range",
+        "label_smoothing",
+        "layerdrop",
+        "loss_type",
+        "mlp_dropout",
+        "neftune_noise_alpha",
+        "pretraining_tp",
+        "resid_dropout",
+        "resid_pdrop",
+        "residual_dropout",
+    ),
+    "the head of a task, which follows the last hidden state": (
+        "_num_labels",
+        "classifier_activation",
+        "classifier_bias",
+        "classifier_dropout",
+        "classifier_dropout_prob",
+        "classifier_pooling",
+        "directionality",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "num_labels",
         "pooler_dropout",
         "pooler_fc_size",
         "pooler_hidden_act",
@@ -85,115 +102,234 @@ HARMLESS = frozenset(
         "pooler_num_fc_layers",
         "pooler_size_per_head",
         "pooler_type",
-        "prefix",
-        "pretraining_tp",
         "problem_type",
-        "pruned_heads",
-        "remove_invalid_values",
-        "repetition_penalty",
-        "return_dict",
-        "return_dict_in_generate",
-        "sep_token_id",
-        "suppress_tokens",
-        "task_specific_params",
-        "temperature",
-        "tie_encoder_decoder",
-        "tie_weights_",
-        "tie_word_embeddings",
-        "tokenizer_class",
-        "top_k",
-        "top_p",
-        "torch_dtype",
-        "torchscript",
-        "transformers_version",
-        "transformers.js_config",
-        "typical_p",
-        "use_bfloat16",
-        "use_cache",
-        "vocab_size",
-        "attention_dropout",
-        "attention_probs_dropout_prob",
-        "hidden_dropout",
-        "hidden_dropout_prob",
-        "dropout",
-        "activation_dropout",
-        "layerdrop",
-        "encoder_layerdrop",
-        "decoder_layerdrop",
-        "dropout_rate",
-        "embedding_dropout",
-        "residual_dropout",
-        "resid_dropout",
-        "seq_classif_dropout",
         "qa_dropout",
+        "seq_classif_dropout",
         "summary_activation",
         "summary_first_dropout",
         "summary_last_dropout",
         "summary_proj_to_labels",
         "summary_type",
         "summary_use_proj",
-        "n_ctx",
-        "unk_token_id",
+        "task_specific_params",
+        "tie_weights_",
+    ),
+    "generation, whose rules are read apart": (
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "forced_bos_token_id",
+        "forced_decoder_ids",
+        "forced_eos_token_id",
+        "length_penalty",
+        "max_length",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "prefix",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "suppress_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+    ),
+    "special tokens, which the tokenizer puts around a text": (
+        "bos_token_id",
+        "cls_token_id",
+        "eos_token_id",
         "mask_token_id",
-        "mlp_dropout",
-        "attn_implementation",
-        "_attn_implementation",
-        "num_labels",
-        "sinusoidal_pos_embds",
-        "add_final_layer_norm",
-        "normalize_embedding",
-        "output_router_logits",
-        "attention_bias",
-        "mlp_bias",
-        "quantization_config",
-    }
-)
+        "pad_token_id",
+        "sep_token_id",
+        "unk_token_id",
+    ),
+    "the class that is built, which the model's type says already": (
+        "cross_attention_hidden_size",
+        "is_encoder_decoder",
+        "tie_encoder_decoder",
+    ),
+}
+_IGNORED = frozenset(name for names in IGNORED.values() for name in names)
+_REQUIRED: Any = object()
+MAX_LAYERS = 10_000  # a larger number is a mistake, and would take memory before it is found
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Values by name; what was asked for is noted."""
+    """Settings by name.
+
+    Every setting that transformers' class of the family reads is read, refused, or ignored with a
+    reason (`tests/unit/test_settings.py`). What is left over is unknown to that class, and so
+    changes nothing of what it computes.
+
+    Attributes:
+        read: Names that were asked for or ignored.
+        defaults: Of settings that the file leaves out, as transformers' class has them.
+        place: What errors call it.
+        parts: Objects inside, whose settings are read in the same way.
+    """
 
     values: Mapping[str, Any]
     read: set[str] = field(default_factory=set)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    place: str = "config.json"
+    parts: list[Config] = field(default_factory=list)
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.values:
-            raise CheckpointError(f"config.json does not say {name!r}.")
-        return self.get(name)
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def over(self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Config:
+        """The same settings, where those left out have these values.
+
+        Args:
+            aliases: Other names that transformers' class takes for some settings; where a file has
+                both, the alias wins, as it does there.
+        """
+        renamed = {n: new for n, new in (aliases or {}).items() if n in self.values}
+        self.read.update(aliases or ())
+        values = {**self.values, **{new: self.values[n] for n, new in renamed.items()}}
+        return replace(self, values=values, defaults=defaults)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A value; `default` where it is absent or null."""
+        """The value as it is; a null is None."""
         self.read.add(name)
-        value = self.values.get(name)
-        return default if value is None else value
+        value = self.values.get(name, self.defaults.get(name, default))
+        if value is _REQUIRED:
+            raise CheckpointError(f"{self.place} has no {name!r}.")
+        return value
 
-    def first(self, *names: str) -> Any:
-        """The value of a setting that was called otherwise once, by the first name there is."""
-        found = [value for name in names if (value := self.get(name)) is not None]
-        return found[0] if found else self[names[0]]
+    def size(
+        self, name: str, default: int = _REQUIRED, *, least: int = 1, most: int = 2**31
+    ) -> int:
+        """A whole number, 1 or more."""
+        value = self.get(name, default)
+        if type(value) is not int or not least <= value <= most:
+            raise self.wrong(name, f"a whole number from {least} to {most}")
+        return value
 
-    def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = None) -> Any:
+    def optional_size(self, name: str, default: int | None = None) -> int | None:
+        """The same, or None where it is null."""
+        value = self.get(name, default)
+        return None if value is None else self.size(name, default or _REQUIRED)
+
+    def n_layers(self, name: str, default: int = _REQUIRED) -> int:
+        return self.size(name, default, most=MAX_LAYERS)
+
+    def number(self, name: str, default: float = _REQUIRED) -> float:
+        """A finite number."""
+        return self._number(name, self.get(name, default))
+
+    def optional_number(self, name: str, default: float | None = None) -> float | None:
+        """The same, or None where it is null."""
+        value = self.get(name, default)
+        return None if value is None else self._number(name, value)
+
+    def _number(self, name: str, value: Any) -> float:
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise self.wrong(name, "a finite number")
+        return float(value)
+
+    def eps(self, name: str, default: float = _REQUIRED) -> float:
+        """What a norm adds to the variance: 0 or more."""
+        value = self.number(name, default)
+        if value < 0:
+            raise self.wrong(name, "0 or more")
+        return value
+
+    def positive(self, name: str, default: float = _REQUIRED) -> float:
+        value = self.number(name, default)
+        if value <= 0:
+            raise self.wrong(name, "a number above 0")
+        return value
+
+    def optional_positive(self, name: str, default: float | None = None) -> float | None:
+        return (
+            None if self.get(name, default) is None else self.positive(name, default or _REQUIRED)
+        )
+
+    def flag(self, name: str, default: bool = _REQUIRED) -> bool:
+        """True or false."""
+        value = self.get(name, default)
+        if type(value) is not bool:
+            raise self.wrong(name, "true or false")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A copy of an object; empty where it is absent or null."""
+        value = self.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, "an object")
+        return dict(value)
+
+    def part(self, name: str, values: Mapping[str, Any]) -> Config:
+        """The settings of an object inside, perhaps completed."""
+        found = Config(values, place=f"{self.place}, {name},")
+        self.parts.append(found)
+        return found
+
+    def optional_list(self, name: str) -> list[Any] | None:
+        value = self.get(name)
+        if value is not None and not isinstance(value, list):
+            raise self.wrong(name, "a list")
+        return value
+
+    def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
         """A value that must be one of those that are implemented."""
         value = self.get(name, default)
-        if value not in implemented:
+        if not any(value == known and type(value) is type(known) for known in implemented):
             raise CheckpointError(
-                f"config.json has {name} {value!r}, which is not implemented; "
-                f"{', '.join(map(repr, implemented))} is."
+                f"{self.place} has {name} {_shown(value)}, which is not implemented; implemented: "
+                f"{', '.join(map(_shown, implemented))}."
             )
         return value
 
-    def activation(self, name: str, default: str | None = None) -> Activation:
+    def activation(self, name: str, default: str = _REQUIRED) -> Activation:
         return ACTIVATIONS[self.one_of(name, tuple(ACTIVATIONS), default)]
 
-    def refuse_unread(self) -> None:
-        """A setting that nobody read might change the numbers: name it and stop."""
-        left = sorted(
-            name
-            for name, value in self.values.items()
-            if value is not None and name not in self.read | HARMLESS
+    def ignore(self, *names: str, why: str) -> None:
+        """Settings of this family that do not change what is computed here.
+
+        Args:
+            why: The reason, for whoever reads the adapter.
+        """
+        self.read.update(names)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Refuse a setting that is neither absent, null nor empty."""
+        if value := self.get(name):
+            raise CheckpointError(f"{self.place} has {name} {_shown(value)}: {why}.")
+
+    def wrong(self, name: str, valid: str) -> CheckpointError:
+        """The error for a value that cannot be.
+
+        Args:
+            valid: What could be.
+        """
+        return CheckpointError(
+            f"{self.place} has {name} {_shown(self.values.get(name))}; it must be {valid}."
         )
-        if left:
-            said = ", ".join(f"{name} ({self.values[name]!r})"[:80] for name in left[:3])
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            raise CheckpointError(f"config.json has settings that nothing reads: {said}{more}.")
+
+    @property
+    def unknown(self) -> list[str]:
+        """Settings that nobody read and nobody ignored, nulls left out."""
+        known = self.read | _IGNORED
+        own = (n for n, v in self.values.items() if v is not None and n not in known)
+        return sorted({*own, *(name for part in self.parts for name in part.unknown)})
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON spells it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

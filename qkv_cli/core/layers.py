@@ -174,12 +174,16 @@ class Places:
     """What is added to a token for where it stands, and for which text of a pair it is of."""
 
     positions: Array | None = None  # [n_ctx, d_model]
+    computed: Callable[[int], Array] | None = None  # so many rows, for a text of any length
     types: Array | None = None  # [n_types, d_model]
     padding: int | None = None  # an id that takes no place: rows are counted on from its own
 
     def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
-        if self.positions is not None and self.n_places is not None:
-            x = x + self.positions[self._rows(ids, self.n_places)]
+        if self.computed is not None:
+            rows = self._rows(ids)
+            x = x + self.computed(int(rows.max()) + 1)[rows]
+        elif self.positions is not None:
+            x = x + self.positions[self._rows(ids)]
         if self.types is not None:
             x = x + self.types[list(types) or [0] * len(ids)]
         return x
@@ -191,10 +195,10 @@ class Places:
             return None
         return len(self.positions) - (0 if self.padding is None else self.padding + 1)
 
-    def _rows(self, ids: Sequence[int], n_places: int) -> NDArray[np.intp]:
-        if len(ids) > n_places:
+    def _rows(self, ids: Sequence[int]) -> NDArray[np.intp]:
+        if self.n_places is not None and len(ids) > self.n_places:
             raise InputError(
-                f"The text has {len(ids):,} tokens; this model has {n_places:,} places: "
+                f"The text has {len(ids):,} tokens; this model has {self.n_places:,} places: "
                 "give a shorter text, or --lines for a text a line."
             )
         if self.padding is None:

@@ -162,6 +162,9 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         config["rope_scaling"] = _stretched(unpacked(stretch.data, stretch.kind))
     tensors = {_name(name, family): _packed(t, config, family) for name, t in packed.items()}
     config["tie_word_embeddings"] = "lm_head.weight" not in tensors
+    config["attention_bias"] = any(name.endswith("q_proj.bias") for name in tensors)
+    if (table := tensors.get("model.embed_tokens.weight")) is not None:
+        config["vocab_size"] = table.shape[0]
     tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
     return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 

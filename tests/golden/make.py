@@ -734,7 +734,9 @@ def old_spelling() -> None:
             if setting in settings:
                 new[setting] = settings.pop(setting)
         settings.pop("rope_type")
-        new["rope_scaling"] = None if kind is None else {"type": kind, **settings}
+        # Gemma 3's files have always said `rope_type`; a `type` alone does nothing there.
+        spelled = "rope_type" if name == "gemma3_text" else "type"
+        new["rope_scaling"] = None if kind is None else {spelled: kind, **settings}
         (HERE / name / "config.4.json").write_text(json.dumps(new, indent=2) + "\n")
     old_modernbert()
 

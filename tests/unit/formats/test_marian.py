@@ -25,6 +25,7 @@ dim-vocabs:
   - 6
   - 6
 transformer-heads: 2
+transformer-dim-ffn: 12
 transformer-decoder-autoreg: rnn
 transformer-postprocess: dan
 transformer-postprocess-emb: d

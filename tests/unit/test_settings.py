@@ -1,0 +1,102 @@
+"""Every setting of transformers' classes is read, refused, or ignored with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qkv_cli.adapters import ADAPTERS, build
+from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import IGNORED, Config
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.safetensors import open_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SETTINGS: dict[str, list[str]] = json.loads((GOLDEN / "settings.json").read_text())["settings"]
+CASES = sorted(path.parent for path in (GOLDEN / "checkpoints").glob("*/expected.npz"))
+ANYWHERE = {name for names in IGNORED.values() for name in names}
+
+
+def config_of(case: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GOLDEN / "checkpoints" / case / "config.json").read_text())
+    return found
+
+
+def tensors_of(case: str) -> Tensors:
+    return Tensors(open_tensors(GOLDEN / "checkpoints" / case / "model.safetensors"))
+
+
+def read_by(config: Config) -> set[str]:
+    return config.read.union(*map(read_by, config.parts))
+
+
+@pytest.mark.parametrize("kind", sorted(SETTINGS))
+def test_adapter_accounts_for_every_setting_of_its_family(kind: str) -> None:
+    read = set[str]()
+    for folder in CASES:
+        config = Config(config_of(folder.name))
+        if config.values["model_type"] != kind:
+            continue
+        module = import_module(f"qkv_cli.adapters.{ADAPTERS[kind]}")
+        model = getattr(module, ADAPTERS[kind])(config, tensors_of(folder.name).without_numbers())
+        for stack in model.stacks.values():
+            deque(stack.blocks, 0)
+        read |= read_by(config)
+    assert sorted(set(SETTINGS[kind]) - read - ANYWHERE) == []
+
+
+def test_unknown_settings_are_accepted_with_a_note() -> None:
+    """transformers' class keeps what it does not know as attributes that nothing reads."""
+    notes: list[str] = []
+    config = config_of("bert") | {"twist": 1, "sentence_transformers": {"version": "5.1"}}
+    build(config, tensors_of("bert"), notes.append)
+    assert len(notes) == 1 and notes[0].endswith("change nothing here: twist.")
+
+
+def test_unknown_rope_settings_are_named_in_the_note() -> None:
+    notes: list[str] = []
+    rope = config_of("llama-yarn")["rope_parameters"] | {"twist": 1, "finetuned": True}
+    build(
+        config_of("llama-yarn") | {"rope_parameters": rope}, tensors_of("llama-yarn"), notes.append
+    )
+    assert [note.split(": ")[-1] for note in notes] == ["twist."]
+
+
+def test_harmless_settings_get_no_note() -> None:
+    beside = {"xla_device": True, "neftune_noise_alpha": 5, "adapters": {}, "loss_type": "x"}
+    beside |= {"_flash_attn_2_enabled": True, "sentence_transformers": {"activation_fn": "x"}}
+    notes: list[str] = []
+    build(config_of("bert") | beside, tensors_of("bert"), notes.append)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"pruned_heads": {"0": [], "1": [0]}}, r"pruned_heads .*: layers with fewer heads"),
+        ({"per_layer_config": {"0": {}}}, "per_layer_config"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized by gptq"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantized by awq"),
+        ({"quantization_config": {"load_in_8bit": True}}, "quantized by an unnamed method"),
+        ({"hidden_size": "16"}, "hidden_size '16'; it must be a whole number"),
+        ({"hidden_size": 16.0}, r"hidden_size 16\.0; it must be a whole number"),
+        ({"hidden_size": True}, "hidden_size true; it must be a whole number"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1000000000; it must be"),
+        ({"num_hidden_layers": 3}, r"counts 3 layers; .* no tensor encoder\.layer\.2\.\*"),
+        ({"num_attention_heads": 32}, "32 heads for a d_model of 16"),
+        ({"num_attention_heads": 3}, r"query\.weight' has the shape \[16, 16\].* \[15, 16\]"),
+        ({"layer_norm_eps": None}, "layer_norm_eps null; it must be a finite number"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps nan; it must be a finite number"),
+        ({"layer_norm_eps": -1.0}, r"layer_norm_eps -1\.0; it must be 0 or more"),
+        ({"vocab_size": 63}, r"word_embeddings.* \[64, 16\].* \[63, 16\]"),
+        ({"intermediate_size": 25}, r"intermediate\.dense.* \[24, 16\].* \[25, 16\]"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        build(config_of("bert") | changed, tensors_of("bert"))
