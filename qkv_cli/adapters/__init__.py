@@ -96,10 +96,14 @@ def build(
     # Layers are made when they run; a first pass without numbers sees what all of them read.
     config, names = Config(values), tensors.without_numbers()
     _refuse_rewritten_weights(config)
-    for stack in adapter(config, names).stacks.values():
+    stacks = adapter(config, names).stacks
+    for stack in stacks.values():
         for block in stack.blocks:
             if isinstance(block.mlp, Experts):
                 deque(block.mlp.each(), 0)
+    if any(stack.causal for stack in stacks.values()):
+        config.one_of("is_causal", (True,), True)  # false lets a decoder look to both sides
+    config.ignore("is_causal", why="an encoder is not, whatever it says")
     names.pass_over(*HEADS)
     names.refuse_unread()
     if config.unknown:

@@ -109,7 +109,6 @@ def rotary_decoder(
         scale: 1 / sqrt(d_head) if not given.
     """
     t = tensors.inner("model", "transformer")
-    config.one_of("is_causal", (True,), True)
     tensors.pass_over("*rotary_emb.inv_freq")
     t.require_layer(f"layers.{size.n_layers - 1}", size.n_layers)
 

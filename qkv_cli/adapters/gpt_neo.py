@@ -73,19 +73,20 @@ def gpt_neo(config: Config, tensors: Tensors) -> Model:
 def _windows(config: Config, n_layers: int) -> list[int | None]:
     """Of each layer: by `attention_layers`, else by pairs of a pattern and how often it repeats."""
     reach = {"global": None, "local": config.size("window_size")}
-    kinds = _expanded(config, n_layers)
-    if (written_out := config.optional_list("attention_layers")) is not None:
-        kinds = written_out
+    kinds = config.optional_list("attention_layers")
+    if kinds is None:
+        kinds = _expanded(config)
+    config.ignore("attention_types", why="attention_layers, where it is there, comes first")
     if unknown := [kind for kind in kinds if kind not in ("global", "local")]:
         raise CheckpointError(f"config.json has a layer of {unknown[0]!r}: not implemented.")
-    if len(kinds) < n_layers:
+    if len(kinds) != n_layers:
         raise CheckpointError(
-            f"config.json has attention_layers for {len(kinds)} layers, and {n_layers} layers."
+            f"config.json has kinds of attention for {len(kinds)} layers, and {n_layers} layers."
         )
-    return [reach[kind] for kind in kinds[:n_layers]]
+    return [reach[kind] for kind in kinds]
 
 
-def _expanded(config: Config, n_layers: int) -> list[str]:
+def _expanded(config: Config) -> list[str]:
     pairs = config.optional_list("attention_types")
     pairs = [[["global", "local"], 12]] if pairs is None else pairs
     valid = "pairs of a pattern and how often it repeats, for every layer"
@@ -98,8 +99,4 @@ def _expanded(config: Config, n_layers: int) -> list[str]:
                 raise config.wrong("attention_types", valid)
         if len(kinds) > MAX_LAYERS:
             raise config.wrong("attention_types", valid)
-    if len(kinds) != n_layers:
-        raise CheckpointError(
-            f"config.json has attention_types for {len(kinds)} layers, and {n_layers} layers."
-        )
     return kinds
