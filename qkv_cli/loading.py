@@ -20,7 +20,7 @@ from qkv_cli.core.model import Model
 from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
-from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
 
@@ -95,7 +95,7 @@ def stored(folder: Path) -> Mapping[str, Stored]:
         return open_marian(path)[1]
     if not _is_vectors(folder):
         return open_checkpoint(folder)
-    found = open_tensors(folder / "vectors.safetensors") | open_tensors(folder / WEIGHTS)
+    found = open_arrays(folder / "vectors.safetensors") | open_arrays(folder / WEIGHTS)
     return {name: tensor for name, tensor in found.items() if "words." not in name}
 
 
@@ -172,9 +172,9 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
-    vectors = open_tensors(folder / "vectors.safetensors")
+    vectors = open_arrays(folder / "vectors.safetensors")
     words = unpack_words({name: vectors.pop(name) for name in list(vectors) if "words." in name})
-    tensors = vectors | open_tensors(folder / "model.safetensors")
+    tensors = vectors | open_arrays(folder / "model.safetensors")
     if random_heads is not None:
         tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase as fnmatch
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Stored, float32
+from qkv_cli.core.arrays import Array, Stored, Unreadable, float32, is_buffer
 from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
@@ -49,7 +49,12 @@ class Tensors:
     def without_numbers(self) -> Tensors:
         """The same names and shapes, nothing behind them: to see what an adapter reads."""
         zero = np.zeros((), np.float32)
-        return Tensors({n: np.broadcast_to(zero, t.shape) for n, t in self.by_name.items()})
+        return Tensors(
+            {
+                name: t if is_buffer(t) else np.broadcast_to(zero, t.shape)
+                for name, t in self.by_name.items()
+            }
+        )
 
     def optional(self, name: str) -> Array | None:
         if name not in self:
@@ -73,9 +78,10 @@ class Tensors:
         return Norm(w + np.float32(offset) if offset else w, None, eps, False)
 
     def inner(self, *prefixes: str) -> Tensors:
-        """Under the first of these prefixes that the checkpoint has, or as it is."""
+        """Under the first of these prefixes that weights of the checkpoint have, or as it is."""
         for prefix in prefixes:
-            if any(name.startswith(f"{self.prefix}{prefix}.") for name in self.by_name):
+            start = f"{self.prefix}{prefix}."
+            if any(n.startswith(start) and not is_buffer(t) for n, t in self.by_name.items()):
                 return self / prefix
         return self
 
@@ -84,8 +90,12 @@ class Tensors:
         self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
 
     def refuse_unread(self) -> None:
-        """A tensor that nobody read would have changed the numbers: name it and stop."""
-        left = sorted(set(self.by_name) - self.read)
+        """A tensor that nobody read would have changed the numbers: name it and stop.
+
+        One of a type that is not implemented is a buffer, such as a mask.
+        """
+        unread = set(self.by_name) - self.read
+        left = sorted(n for n in unread if not isinstance(self.by_name[n], Unreadable))
         if left:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             raise CheckpointError(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy as np
-
-from qkv_cli.core.arrays import Packed, Stored
+from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
@@ -60,7 +58,7 @@ def describe(name: str) -> Description:
     folder = find(name)
     info, model = read_model(folder)
     tensors = stored(folder)
-    n_parameters = sum(prod(t.shape) for t in tensors.values() if not _counts(t))
+    n_parameters = sum(prod(t.shape) for t in tensors.values() if not is_buffer(t))
     [*_, stack] = model.stacks.values()
     block = stack.blocks[0]
     attn = block.attn or block.cross
@@ -72,7 +70,8 @@ def describe(name: str) -> Description:
     table = model.embed.table
     on_disk = sum(path.stat().st_size for path in weights)
     # What is quantised lies there as it was, on its way, and as float32.
-    unpacking = 3 if any(isinstance(t, Packed) for t in tensors.values()) else 1
+    read = (t for t in tensors.values() if not isinstance(t, Unreadable))
+    unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1
     layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
     return Description(
         info=info,
@@ -100,11 +99,6 @@ def positions(model: Model) -> str:
     for stack in model.stacks.values():
         said += _of_stack(stack)
     return "; ".join(dict.fromkeys(said)) or "none"
-
-
-def _counts(tensor: Stored) -> bool:
-    """Whether it is a buffer of whole numbers, such as the places that old files number."""
-    return isinstance(tensor, np.ndarray) and tensor.dtype == np.int64
 
 
 def _of_stack(stack: Stack) -> list[str]:
