@@ -20,6 +20,7 @@ from qkv_cli.core.model import Model
 from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
+from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
 from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
@@ -105,10 +106,10 @@ def _is_vectors(folder: Path) -> bool:
 
 
 def gguf_of(path: Path) -> Path | None:
-    """A GGUF file, or the one in a folder that has no config of its own."""
-    if path.is_file() and path.suffix == ".gguf":
-        return path
-    found = [] if (path / "config.json").is_file() else sorted(path.glob("*.gguf"))
+    """A GGUF file, or the one in a folder that has no config of its own; of a split one, a part."""
+    if not path.is_dir() or (path / "config.json").is_file():
+        return path if is_gguf(path) else None
+    found = without_later_parts(file for file in path.iterdir() if is_gguf(file))
     if len(found) > 1:
         raise CheckpointError(
             f"{path} has {len(found)} GGUF files: name one of {', '.join(p.name for p in found)}."
@@ -151,7 +152,7 @@ def _load_gguf(path: Path) -> LoadedModel:
     model = _built(opened.config, opened.tensors)
     info = _checkpoint_info(path.parent, opened.config, model)
     if not (path.parent / "source.json").is_file():
-        info = replace(info, name=path.stem)
+        info = replace(info, name=model_name(path))
     return LoadedModel(model, PieceTokenizer(opened.tokenizer, None), info)
 
 

@@ -11,14 +11,15 @@ from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
-from qkv_cli.loading import hub_name, read_model, stored
+from qkv_cli.formats.gguf_parts import present_parts
+from qkv_cli.loading import gguf_of, hub_name, read_model, stored
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
 
 BASE = 45 * 2**20  # bytes that Python, numpy and the tokenizer take (benchmarks/checkpoint.py)
 N_TOKENS = 128  # of the text that memory is estimated for
-_WEIGHTS = ("*.safetensors", "*.gguf", "model*.bin")
+_WEIGHTS = ("*.safetensors", "model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ def describe(name: str) -> Description:
     block = stack.blocks[0]
     attn = block.attn or block.cross
     assert attn is not None  # or it would not have been read
+    gguf = gguf_of(folder)
     named = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
-    weights = [folder] if folder.is_file() else sorted(named)
+    weights = sorted(named) if gguf is None else present_parts(gguf)
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
