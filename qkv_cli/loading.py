@@ -36,16 +36,18 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
 
     Raises:
         CheckpointError: A file or tensor is missing, broken or not implemented.
+        UsageError: Only word-vector models can have random heads.
     """
-    if (path := gguf_of(folder)) is not None:
-        return _load_gguf(path)
-    if (path := _marian(folder)) is not None:
-        return _load_marian(path)
-    config = _config_of(folder)
+    gguf, marian = gguf_of(folder), _marian(folder)
+    config = {} if gguf or marian else _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
     if random_heads is not None:
         raise UsageError("--random-heads is for word-vector models only.")
+    if gguf is not None:
+        return _load_gguf(gguf)
+    if marian is not None:
+        return _load_marian(marian)
 
     model = _built(config, open_checkpoint(folder))
     info = _checkpoint_info(folder, config, model)

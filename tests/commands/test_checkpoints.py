@@ -320,3 +320,17 @@ def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, m
     assert "KeyError: 'no such name'\n" in found.stderr
     last = found.stderr.splitlines()[-1]
     assert re.fullmatch(r"qkv: This is a bug in qkv [\d.]+: please report it .*\.", last)
+
+
+@pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
+@pytest.mark.parametrize("kind", ["gguf", "marian", "bert"])
+def test_random_heads_of_a_checkpoint_are_refused_before_it_is_read(
+    qkv: Qkv, tmp_path: Path, kind: str, command: str
+) -> None:
+    broken = {"gguf": ("a.gguf", "GGUF"), "marian": ("model.bin", "")}
+    name, content = broken.get(kind, ("config.json", '{"model_type": "bert"}'))
+    (tmp_path / name).write_text(content)
+    more = ["--query", "the"] if command == "focus" else []
+    done = qkv(command, "-m", tmp_path, "the river", "--random-heads", "0", *more)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == "qkv: --random-heads is for word-vector models only.\n"
