@@ -15,8 +15,8 @@ from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors, fitting
-from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import Model
+from qkv_cli.core.info import ModelInfo, StackInfo
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
@@ -208,7 +208,14 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
         origin="learned, as published",
         about=str(source.get("about", "")),
         licence=str(source.get("licence", "")),
+        stacks={kind: _stack_info(one) for kind, one in model.stacks.items()},
     )
+
+
+def _stack_info(stack: Stack) -> StackInfo:
+    attn = stack.blocks[0].attn or stack.blocks[0].cross
+    assert attn is not None
+    return StackInfo(len(stack.blocks), attn.n_heads, attn.d_head)
 
 
 def hub_name(folder: Path) -> str | None:
@@ -234,6 +241,7 @@ def _info(folder: Path, config: dict[str, Any], random_heads: int | None) -> Mod
             else f"random (seed {random_heads}), untrained",
             about=config.get("about", ""),
             licence=config.get("licence", ""),
+            stacks={"encoder": StackInfo(config["n_layers"], config["n_heads"], config["d_head"])},
         )
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} does not say {error}.") from error

@@ -110,7 +110,6 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     from qkv_cli.analysis.strongest import strongest
     from qkv_cli.views import HeadMaps, Selection, traced_head
 
-    info = loaded.info
     layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
     run = loaded.read(
         asked.text,
@@ -122,7 +121,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     )
     n_layers, n_heads = run.shape
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
-    report_unknown((*run.queries, *run.keys), info.name)
+    report_unknown((*run.queries, *run.keys), loaded.info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
     if asked.query is not None:
         queries = pick("query", asked.query, run.queries)
@@ -140,6 +139,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)
+    info = run.describe(loaded.info)
     return HeadMaps(info, asked.weighting, run.causal, *texts, [m], pair=run.pair), x
 
 

@@ -73,7 +73,7 @@ def head_maps(
     show = reading.show or "weights"
     maps = _shown(run, chosen, reading)
     found = HeadMaps(
-        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        run.describe(loaded.info),
         reading.weighting,
         run.causal,
         run.text,

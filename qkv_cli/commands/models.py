@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
+
+if TYPE_CHECKING:
+    from qkv_cli.core.info import ModelInfo
 
 app = typer.Typer(
     help=f"{COMMANDS['models']}\n\nExample: qkv models list --available",
@@ -133,9 +136,9 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "name": info.name,
         "type": info.type,
         "layers": _layers(found.layers),
-        "heads": f"{info.n_heads} in each layer{shared}; {info.origin}",
+        "heads": f"{_heads(info)} in each layer{shared}; {info.origin}",
         "d_model": str(info.d_model),
-        "d_head": str(info.d_head),
+        "d_head": _of_stacks({kind: stack.d_head for kind, stack in info.stacks.items()}),
         "d_vocab": f"{info.d_vocab:,}",
         "positions": found.positions,
         "parameters": f"{found.n_parameters:,}",
@@ -299,9 +302,10 @@ def check(name: NameArgument) -> None:
     found = describe(name)
     load(found.path)  # its tokenizer, too
     info = found.info
+    heads = {kind: f"{s.n_heads} heads of {s.d_head}" for kind, s in info.stacks.items()}
     said = (
         f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
-        f"{info.n_heads} heads of {info.d_head}, d_model {info.d_model}, "
+        f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
         f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and every setting "
         "that changes the numbers are accounted for; its tokenizer is read.\n"
@@ -309,6 +313,18 @@ def check(name: NameArgument) -> None:
         f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
     )
     sys.stdout.write(_whole_lines().text(lambda theme: Text(said)))
+
+
+def _heads(info: ModelInfo) -> str:
+    return _of_stacks({kind: stack.n_heads for kind, stack in info.stacks.items()})
+
+
+def _of_stacks(values: Mapping[str, object]) -> str:
+    """What each stack has, once where all have the same: 8, or encoder 16, decoder 8."""
+    said = [str(value) for value in values.values()]
+    if len(set(said)) == 1:
+        return said[0]
+    return ", ".join(f"{kind} {value}" for kind, value in values.items())
 
 
 def _layers(layers: Mapping[str, int]) -> str:

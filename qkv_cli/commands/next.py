@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,9 +80,8 @@ def _predicted(
     with fitting():
         scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
     whole, last = odds(scores, top), runs[-1]
-    n_layers, n_heads = last.shape
     about = HeadMaps(
-        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        last.describe(loaded.info),
         "softmax",
         last.causal,
         last.text,

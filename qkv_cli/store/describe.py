@@ -70,6 +70,7 @@ def describe(name: str) -> Description:
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
+    most_heads = max(stack.n_heads for stack in info.stacks.values())
     on_disk = sum(path.stat().st_size for path in weights)
     # What is quantised lies there as it was, on its way, and as float32.
     read = (t for t in tensors.values() if not isinstance(t, Unreadable))
@@ -85,7 +86,7 @@ def describe(name: str) -> Description:
         n_parameters=n_parameters,
         n_bytes=size(folder),
         layer_bytes=layer_bytes,
-        memory=_memory(info.n_heads, layer_bytes * unpacking, int(layers_on_disk)),
+        memory=_memory(most_heads, layer_bytes * unpacking, int(layers_on_disk)),
         source=_source(folder),
         sha256={path.name: sha256(path) for path in weights},
     )

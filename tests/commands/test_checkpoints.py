@@ -334,3 +334,59 @@ def test_random_heads_of_a_checkpoint_are_refused_before_it_is_read(
     done = qkv(command, "-m", tmp_path, "the river", "--random-heads", "0", *more)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == "qkv: --random-heads is for word-vector models only.\n"
+
+
+@pytest.fixture
+def bart(tmp_path: Path) -> Path:
+    """An encoder of 2 layers with 4 heads of 4, a decoder of 3 layers with 2 heads of 8."""
+    folder = tmp_path / "bart"
+    shutil.copytree(GOLDEN / "bart", folder)
+    pieces = tokenizer(template="<s> $A </s>", specials=("<s>", "<pad>", "</s>"))
+    pieces.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+SHAPES = {"encoder": (2, 4, 4), "decoder": (3, 2, 8), "cross": (3, 2, 8)}
+
+
+@pytest.mark.parametrize("block", SHAPES)
+@pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
+def test_every_command_describes_the_block_that_it_shows(
+    qkv: Qkv, bart: Path, command: str, block: str
+) -> None:
+    n_layers, n_heads, d_head = SHAPES[block]
+    more = ["--query", "river"] if command == "focus" else []
+    more += ["--shuffles", "0"] if command in ("grid", "heads") else []
+    args = (command, "-m", bart, "the river", "--source", "a river boat", "--block", block, *more)
+    model = document(qkv(*args, "--json"))["model"]
+    assert (model["layers"], model["heads"], model["d_head"]) == (n_layers, n_heads, d_head)
+    if command != "explain":
+        assert f"{n_layers} layers x {n_heads} heads" in qkv(*args).stdout
+
+
+def test_heads_of_an_encoder_decoder_without_a_source_are_the_encoders(
+    qkv: Qkv, bart: Path
+) -> None:
+    found = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
+    assert (found["model"]["layers"], found["model"]["heads"]) == (2, 4)
+    assert len(found["heads"]) == 8
+
+
+def test_models_describe_both_stacks(
+    qkv: Qkv, bart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bart, tmp_path / "models" / "bart")
+    shutil.copytree(GOLDEN / "t5", tmp_path / "models" / "t5")
+    monkeypatch.setenv("QKV_HOME", str(tmp_path))
+    stacks = {
+        kind: dict(zip(("n_layers", "n_heads", "d_head"), SHAPES[kind], strict=True))
+        for kind in ("encoder", "decoder")
+    }
+    assert document(qkv("models", "show", "bart", "--json"))["stacks"] == stacks
+    listed = document(qkv("models", "list", "--json"))["models"]
+    assert [row["stacks"] for row in listed if row["name"] == "bart"] == [stacks]
+    text = " ".join(qkv("models", "list").stdout.split())
+    assert " bart 2 x 4 + 3 x 2 16 " in text and " t5 2 + 3 x 4 16 " in text
+    shown = qkv("models", "show", "bart").stdout
+    assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
+    assert "encoder 4 heads of 4, decoder 2 heads of 8" in qkv("models", "check", "bart").stdout
