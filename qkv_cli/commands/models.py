@@ -291,16 +291,19 @@ def neighbors(
 def check(name: NameArgument) -> None:
     """Say whether a model can be read whole: its family, its shapes, the memory it needs.
 
+    Its tokenizer is opened, and one token runs through every layer.
+
     Example: qkv models check ./my-checkpoint
     """
     from rich.text import Text
 
     from qkv_cli.loading import load
     from qkv_cli.render.models import amount
+    from qkv_cli.store.check import check_run
     from qkv_cli.store.describe import N_TOKENS, describe
 
     found = describe(name)
-    load(found.path)  # its tokenizer, too
+    check_run(load(found.path))
     info = found.info
     heads = {kind: f"{s.n_heads} heads of {s.d_head}" for kind, s in info.stacks.items()}
     said = (
@@ -308,7 +311,8 @@ def check(name: NameArgument) -> None:
         f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
         f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and every setting "
-        "that changes the numbers are accounted for; its tokenizer is read.\n"
+        "that changes the numbers are accounted for; its tokenizer is read, and a token ran "
+        "through every layer.\n"
         f"{amount(found.n_bytes)} on disk; a layer's weights take {amount(found.layer_bytes)} "
         f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
     )

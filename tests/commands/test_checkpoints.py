@@ -390,3 +390,62 @@ def test_models_describe_both_stacks(
     shown = qkv("models", "show", "bart").stdout
     assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
     assert "encoder 4 heads of 4, decoder 2 heads of 8" in qkv("models", "check", "bart").stdout
+
+
+def retype(path: Path, name: str, kind: str) -> None:
+    """Say that a tensor of a file is of another type."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header[name]["dtype"] = kind
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
+
+
+@pytest.mark.parametrize(
+    ("case", "tensor"),
+    [
+        ("bert", "embeddings.word_embeddings.weight"),
+        ("bart-writes", "model.shared.weight"),
+        ("marian-two-tables", "model.decoder.embed_tokens.weight"),
+    ],
+)
+def test_models_check_refuses_what_only_a_run_reads(
+    qkv: Qkv, tmp_path: Path, case: str, tensor: str
+) -> None:
+    shutil.copytree(GOLDEN / case, tmp_path / "m")
+    (tmp_path / "m" / "tokenizer_config.json").unlink(missing_ok=True)
+    pieces = tokenizer(template="<s> $A </s>", specials=("<s>", "<pad>", "</s>"))
+    pieces.save(str(tmp_path / "m" / "tokenizer.json"))
+    assert qkv("models", "check", tmp_path / "m").code == 0
+    retype(tmp_path / "m" / "model.safetensors", tensor, "F8_E4M3")
+    source = [] if case == "bert" else ["--source", "a boat"]
+    attend = ("attend", "-m", tmp_path / "m", "the river", *source)
+    for command in (attend, ("models", "check", tmp_path / "m")):
+        done = qkv(*command)
+        assert (done.code, done.stdout) == (2, "")
+        assert f"The tensor {tensor!r} has the type F8_E4M3" in done.stderr
+
+
+def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path) -> None:
+    pieces = Tokenizer.from_file(str(bert / "tokenizer.json"))
+    n_known = pieces.get_vocab_size()  # of 64 rows
+    pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
+    pieces.save(str(bert / "tokenizer.json"))
+    done = qkv("models", "check", bert)
+    assert (done.code, done.stdout) == (2, "")
+    assert "token 'word64' with the id 64, and 1 more; the embedding has 64 rows" in done.stderr
+
+
+def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
+    plain = Tokenizer(models.BPE({"[CLS]": 1, "[SEP]": 2, "я": 7}, []))
+    plain.add_special_tokens(["[CLS]", "[SEP]"])
+    plain.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    plain.save(str(bert / "tokenizer.json"))
+    assert qkv("models", "check", bert).code == 0
+    plain = Tokenizer(models.BPE({"[CLS]": 1}, []))
+    plain.add_special_tokens(["[CLS]"])
+    plain.save(str(bert / "tokenizer.json"))
+    assert "makes no token of 'the'" in qkv("models", "check", bert).stderr
