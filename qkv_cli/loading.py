@@ -208,6 +208,7 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
         origin="learned, as published",
         about=str(source.get("about", "")),
         licence=str(source.get("licence", "")),
+        has_own_code=bool(config.get("auto_map")),
         stacks={kind: _stack_info(one) for kind, one in model.stacks.items()},
     )
 

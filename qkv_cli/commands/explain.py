@@ -74,12 +74,11 @@ def explain(
     whole = read_text(text, file)
     asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
 
+    from qkv_cli.commands.maps import open_model
     from qkv_cli.export.explain import explain_json
-    from qkv_cli.loading import load
     from qkv_cli.render.explain import ExplainPage
-    from qkv_cli.store.catalogue import find
 
-    maps, x = _explained(load(find(model), random_heads=random_heads), asked)
+    maps, x = _explained(open_model(model, random_heads=random_heads), asked)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.core.attention import Weighting
+    from qkv_cli.core.info import ModelInfo
     from qkv_cli.reading import BlockName, LoadedModel, Run
     from qkv_cli.views import HeadMap, Show
 
@@ -48,6 +49,29 @@ class Reading:
         maps = hide_special(maps) if self.hide else maps
         maps = merge_words(maps) if self.words else maps
         return maps if self.window is None else windowed(maps, self.window)
+
+
+def open_model(name: str, *, random_heads: int | None = None) -> LoadedModel:
+    """Open a model by its name or path, and say on stderr what its reader must know.
+
+    Args:
+        random_heads: See `load`.
+    """
+    from qkv_cli.loading import load
+    from qkv_cli.store.catalogue import find
+
+    loaded = load(find(name), random_heads=random_heads)
+    note_own_code(loaded.info)
+    return loaded
+
+
+def note_own_code(info: ModelInfo) -> None:
+    """Say that a publisher's code is not run."""
+    if info.has_own_code:
+        note(
+            f"{info.name}'s config.json names the publisher's own code (auto_map), which is not "
+            f"run and may differ: these are the numbers of transformers' own class for {info.type}."
+        )
 
 
 def head_maps(

@@ -113,11 +113,13 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     """
     from dataclasses import asdict
 
+    from qkv_cli.commands.maps import note_own_code
     from qkv_cli.render.models import amount, card
     from qkv_cli.store.describe import describe
 
     found = describe(name)
     info = found.info
+    note_own_code(info)
     if as_json:
         extra = {
             "blocks": dict(found.layers),
@@ -297,6 +299,7 @@ def check(name: NameArgument) -> None:
     """
     from rich.text import Text
 
+    from qkv_cli.commands.maps import note_own_code
     from qkv_cli.loading import load
     from qkv_cli.render.models import amount
     from qkv_cli.store.check import check_run
@@ -305,6 +308,7 @@ def check(name: NameArgument) -> None:
     found = describe(name)
     check_run(load(found.path))
     info = found.info
+    note_own_code(info)
     heads = {kind: f"{s.n_heads} heads of {s.d_head}" for kind, s in info.stacks.items()}
     said = (
         f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "

@@ -44,12 +44,11 @@ def next(
     look = Look(color, palette, background, width)
     one = read_text(text, file)
 
+    from qkv_cli.commands.maps import open_model
     from qkv_cli.export.next import next_json
-    from qkv_cli.loading import load
     from qkv_cli.render.next import NextPicture
-    from qkv_cli.store.catalogue import find
 
-    found = _predicted(load(find(model)), one, top, ablate or (), ablate_mean)
+    found = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
     if target.kind == "json":
         target.send(next_json(found) + "\n")
     else:

@@ -29,4 +29,5 @@ class ModelInfo:
     origin: str  # how its heads came to be: "learned ...", "identity", "random ..., untrained"
     about: str = ""
     licence: str = ""
+    has_own_code: bool = False  # config.json names code of the publisher's own
     stacks: Mapping[str, StackInfo] = field(default_factory=dict)  # in the order they run

@@ -449,3 +449,25 @@ def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, b
     plain.add_special_tokens(["[CLS]"])
     plain.save(str(bert / "tokenizer.json"))
     assert "makes no token of 'the'" in qkv("models", "check", bert).stderr
+
+
+OPENING = ["attend", "grid", "heads", "explain", "focus", "compare", "next"]
+
+
+@pytest.mark.parametrize("command", [*OPENING, "models-check", "models-show"])
+def test_own_code_of_a_publisher_is_noted(qkv: Qkv, tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(GOLDEN / "gpt2", folder)
+    tokenizer(template="$A", specials=("<s>",)).save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text())
+    more = {"focus": ["--query", "river"], "compare": ["L0H0", "L1H1"]}.get(command, [])
+    args = command.split("-")
+    args += [folder] if "models" in args else ["the river", "-m", folder, *more]
+    assert "auto_map" not in qkv(*args).stderr
+    for own in ({"AutoModel": "modeling_mine.Mine"}, {"AutoModel": "their/repo--m.Mine"}):
+        (folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))
+        done = qkv(*args)
+        assert done.code == 0 and done.stderr.count("(auto_map)") == 1
+        assert "transformers' own class for gpt2" in done.stderr
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": None}))
+    assert "auto_map" not in qkv(*args).stderr
