@@ -15,12 +15,13 @@ from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors
-from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.model import Model
+from qkv_cli.core.info import ModelInfo, StackInfo
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
-from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
+from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
 
@@ -35,19 +36,21 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
 
     Raises:
         CheckpointError: A file or tensor is missing, broken or not implemented.
+        UsageError: Only word-vector models can have random heads.
     """
-    if (path := gguf_of(folder)) is not None:
-        return _load_gguf(path)
-    if (path := _marian(folder)) is not None:
-        return _load_marian(path)
-    config = _config_of(folder)
+    gguf, marian = gguf_of(folder), _marian(folder)
+    config = {} if gguf or marian else _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
     if random_heads is not None:
         raise UsageError("--random-heads is for word-vector models only.")
+    if gguf is not None:
+        return _load_gguf(gguf)
+    if marian is not None:
+        return _load_marian(marian)
 
-    model = _built(config, open_checkpoint(folder))
-    info = _checkpoint_info(folder, config, model)
+    model, notes = _built(config, open_checkpoint(folder))
+    info = _checkpoint_info(folder, config, model, notes)
     if len(model.stacks) == 1:
         from qkv_cli.formats.pieces import PieceTokenizer
 
@@ -79,8 +82,8 @@ def read_model(folder: Path) -> tuple[ModelInfo, Model]:
         loaded = load(folder)
         return loaded.info, loaded.model
     config = _config_of(folder)
-    model = _built(config, open_checkpoint(folder))
-    return _checkpoint_info(folder, config, model), model
+    model, notes = _built(config, open_checkpoint(folder))
+    return _checkpoint_info(folder, config, model, notes), model
 
 
 def stored(folder: Path) -> Mapping[str, Stored]:
@@ -95,7 +98,7 @@ def stored(folder: Path) -> Mapping[str, Stored]:
         return open_marian(path)[1]
     if not _is_vectors(folder):
         return open_checkpoint(folder)
-    found = open_tensors(folder / "vectors.safetensors") | open_tensors(folder / WEIGHTS)
+    found = open_arrays(folder / "vectors.safetensors") | open_arrays(folder / WEIGHTS)
     return {name: tensor for name, tensor in found.items() if "words." not in name}
 
 
@@ -105,10 +108,10 @@ def _is_vectors(folder: Path) -> bool:
 
 
 def gguf_of(path: Path) -> Path | None:
-    """A GGUF file, or the one in a folder that has no config of its own."""
-    if path.is_file() and path.suffix == ".gguf":
-        return path
-    found = [] if (path / "config.json").is_file() else sorted(path.glob("*.gguf"))
+    """A GGUF file, or the one in a folder that has no config of its own; of a split one, a part."""
+    if not path.is_dir() or (path / "config.json").is_file():
+        return path if is_gguf(path) else None
+    found = without_later_parts(file for file in path.iterdir() if is_gguf(file))
     if len(found) > 1:
         raise CheckpointError(
             f"{path} has {len(found)} GGUF files: name one of {', '.join(p.name for p in found)}."
@@ -132,7 +135,7 @@ def _load_marian(path: Path) -> LoadedModel:
 
     settings, tensors = open_marian(path)
     config = settings | {"model_type": "marian-binary"}
-    model = _built(config, tensors)
+    model, _ = _built(config, tensors)
     tokenizer = PieceTokenizer.open(path.parent, "marian-binary")
     end, said = 0, tokenizer.inner.id_to_token(0)
     tokenizer.inner.post_processor = TemplateProcessing(
@@ -148,10 +151,10 @@ def _load_gguf(path: Path) -> LoadedModel:
     from qkv_cli.formats.pieces import PieceTokenizer
 
     opened = open_gguf(path)
-    model = _built(opened.config, opened.tensors)
+    model, _ = _built(opened.config, opened.tensors)
     info = _checkpoint_info(path.parent, opened.config, model)
     if not (path.parent / "source.json").is_file():
-        info = replace(info, name=path.stem)
+        info = replace(info, name=model_name(path))
     return LoadedModel(model, PieceTokenizer(opened.tokenizer, None), info)
 
 
@@ -163,27 +166,36 @@ def _config_of(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
-    return build(config, Tensors(tensors))
+def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model, tuple[str, ...]]:
+    """A model, and what a user of it should know."""
+    notes: list[str] = []
+    if config.get("auto_map"):
+        notes.append(
+            "config.json names the publisher's own code (auto_map), which is not run and may "
+            f"differ: these are the numbers of transformers' own class for {config.get('model_type')}."
+        )
+    return build(config, Tensors(tensors), notes.append), tuple(notes)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
-    vectors = open_tensors(folder / "vectors.safetensors")
+    vectors = open_arrays(folder / "vectors.safetensors")
     words = unpack_words({name: vectors.pop(name) for name in list(vectors) if "words." in name})
-    tensors = vectors | open_tensors(folder / "model.safetensors")
+    tensors = vectors | open_arrays(folder / "model.safetensors")
     if random_heads is not None:
         tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
     return LoadedModel(
-        _built(config, tensors), WordTokenizer.open(folder / "tokenizer.json", words), info
+        _built(config, tensors)[0], WordTokenizer.open(folder / "tokenizer.json", words), info
     )
 
 
-def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> ModelInfo:
+def _checkpoint_info(
+    folder: Path, config: dict[str, Any], model: Model, notes: tuple[str, ...] = ()
+) -> ModelInfo:
     """Its shape is that of the tensors; where it came from is in source.json, if we fetched it."""
     [*_, stack] = model.stacks.values()
     attn = stack.blocks[0].attn or stack.blocks[0].cross
@@ -202,7 +214,15 @@ def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> Mode
         origin="learned, as published",
         about=str(source.get("about", "")),
         licence=str(source.get("licence", "")),
+        notes=notes,
+        stacks={kind: _stack_info(one) for kind, one in model.stacks.items()},
     )
+
+
+def _stack_info(stack: Stack) -> StackInfo:
+    attn = stack.blocks[0].attn or stack.blocks[0].cross
+    assert attn is not None
+    return StackInfo(len(stack.blocks), attn.n_heads, attn.d_head)
 
 
 def hub_name(folder: Path) -> str | None:
@@ -228,6 +248,7 @@ def _info(folder: Path, config: dict[str, Any], random_heads: int | None) -> Mod
             else f"random (seed {random_heads}), untrained",
             about=config.get("about", ""),
             licence=config.get("licence", ""),
+            stacks={"encoder": StackInfo(config["n_layers"], config["n_heads"], config["d_head"])},
         )
     except KeyError as error:
         raise CheckpointError(f"{folder / 'config.json'} does not say {error}.") from error

@@ -9,7 +9,7 @@ from typing import Literal
 from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import Weighting
-from qkv_cli.core.blocks import LayerTrace, StackName
+from qkv_cli.core.blocks import Attention, LayerTrace, StackName
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
@@ -207,14 +207,16 @@ class LoadedModel:
         *,
         causal: bool,
     ) -> Run:
-        cells = self.info.n_heads * len(queries) * len(keys)
+        run = Run(queries, keys, model, layers, block, causal)
+        _, n_heads = run.shape
+        cells = n_heads * len(queries) * len(keys)
         if cells > MAX_CELLS:
             raise InputError(
-                f"{len(queries):,} x {len(keys):,} tokens in {self.info.n_heads} heads make "
+                f"{len(queries):,} x {len(keys):,} tokens in {n_heads} heads make "
                 f"{cells:,} weights a layer; at most {MAX_CELLS:,} are drawn, "
-                f"{int((MAX_CELLS / self.info.n_heads) ** 0.5):,} tokens of one text."
+                f"{int((MAX_CELLS / n_heads) ** 0.5):,} tokens of one text."
             )
-        return Run(queries, keys, model, layers, block, causal)
+        return run
 
     def _tokens(self, what: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
         tokens = (tokenizer or self.tokenizer).encode(text)
@@ -242,9 +244,27 @@ class Run:
     @property
     def shape(self) -> tuple[int, int]:
         """Layers, and heads in each, of the block that is read."""
-        blocks = self.model.stacks[self._stack].blocks
-        attn = blocks[0].attn or blocks[0].cross
-        return len(blocks), 0 if attn is None else attn.n_heads
+        return len(self.model.stacks[self._stack].blocks), self._attn.n_heads
+
+    def describe(self, info: ModelInfo) -> ModelInfo:
+        """What there is to say of the model, with the shape of the block that is read."""
+        n_layers, n_heads = self.shape
+        own = self.model.decoder_embed if self._stack == "decoder" else None
+        return replace(
+            info,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            d_head=self._attn.d_head,
+            d_vocab=len((own or self.model.embed).table),
+        )
+
+    @property
+    def _attn(self) -> Attention:
+        """The first layer's attention, in the block that is read."""
+        first = self.model.stacks[self._stack].blocks[0]
+        attn = (first.cross if self.block == "cross" else None) or first.attn or first.cross
+        assert attn is not None
+        return attn
 
     def last_hidden(self) -> Array:
         """[1, d_model], behind the last token, every layer and the final norm."""

@@ -54,12 +54,10 @@ def attend(
     look = Look(color, palette, background, width)
     texts = read_texts(text, file, lines=lines)
 
-    from qkv_cli.commands.maps import Reading, head_maps
-    from qkv_cli.loading import load
+    from qkv_cli.commands.maps import Reading, head_maps, open_model
     from qkv_cli.render.attention import attention
-    from qkv_cli.store.catalogue import find
 
-    loaded = load(find(model), random_heads=random_heads)
+    loaded = open_model(model, random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
     reading = Reading(

@@ -74,12 +74,11 @@ def explain(
     whole = read_text(text, file)
     asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
 
+    from qkv_cli.commands.maps import open_model
     from qkv_cli.export.explain import explain_json
-    from qkv_cli.loading import load
     from qkv_cli.render.explain import ExplainPage
-    from qkv_cli.store.catalogue import find
 
-    maps, x = _explained(load(find(model), random_heads=random_heads), asked)
+    maps, x = _explained(open_model(model, random_heads=random_heads), asked)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return
@@ -110,7 +109,6 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     from qkv_cli.analysis.strongest import strongest
     from qkv_cli.views import HeadMaps, Selection, traced_head
 
-    info = loaded.info
     layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
     run = loaded.read(
         asked.text,
@@ -122,7 +120,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     )
     n_layers, n_heads = run.shape
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
-    report_unknown((*run.queries, *run.keys), info.name)
+    report_unknown((*run.queries, *run.keys), loaded.info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
     if asked.query is not None:
         queries = pick("query", asked.query, run.queries)
@@ -140,6 +138,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)
+    info = run.describe(loaded.info)
     return HeadMaps(info, asked.weighting, run.causal, *texts, [m], pair=run.pair), x
 
 

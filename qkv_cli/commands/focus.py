@@ -67,13 +67,11 @@ def focus(
     other = None if pair is None else checked(pair, "The second sentence")
     one = read_text(text, file)
 
-    from qkv_cli.commands.maps import Reading, head_maps
+    from qkv_cli.commands.maps import Reading, head_maps, open_model
     from qkv_cli.export.focus import focus_json
-    from qkv_cli.loading import load
     from qkv_cli.render.focus import FocusPicture
-    from qkv_cli.store.catalogue import find
 
-    loaded = load(find(model), random_heads=random_heads)
+    loaded = open_model(model, random_heads=random_heads)
     reading = Reading(
         second,
         weighting,

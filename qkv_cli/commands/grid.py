@@ -74,13 +74,11 @@ def grid(
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.marks import marks
-    from qkv_cli.commands.maps import Reading, head_maps, note_no_links
+    from qkv_cli.commands.maps import Reading, head_maps, note_no_links, open_model
     from qkv_cli.commands.orders import Reader
-    from qkv_cli.loading import load
     from qkv_cli.render.thumbnails import Thumbnails
-    from qkv_cli.store.catalogue import find
 
-    loaded = load(find(model), random_heads=random_heads)
+    loaded = open_model(model, random_heads=random_heads)
     second = None if source is None else checked(source, "The source")
     other = None if pair is None else checked(pair, "The second sentence")
     reading = Reading(

@@ -94,17 +94,15 @@ def heads(
 
     from qkv_cli.analysis.heads import figure_called, ranked, statistics
     from qkv_cli.analysis.study import study
-    from qkv_cli.commands.maps import Reading, note_no_links
+    from qkv_cli.commands.maps import Reading, note_no_links, open_model
     from qkv_cli.commands.orders import SEED, Reader
     from qkv_cli.export.heads import heads_csv, heads_json
-    from qkv_cli.loading import load
     from qkv_cli.render.heads import HeadsTable
-    from qkv_cli.store.catalogue import find
 
     by = None if sort is None else figure_called(sort)
     second = None if source is None else checked(source, "The source")
     layers = layer or ([] if head else ["all"])
-    loaded = load(find(model), random_heads=random_heads)
+    loaded = open_model(model, random_heads=random_heads)
     reader = Reader(
         loaded,
         Reading(second, weighting, causal, block, ablate=ablate or (), ablate_mean=ablate_mean),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.core.attention import Weighting
+    from qkv_cli.core.info import ModelInfo
     from qkv_cli.reading import BlockName, LoadedModel, Run
     from qkv_cli.views import HeadMap, Show
 
@@ -50,6 +51,26 @@ class Reading:
         return maps if self.window is None else windowed(maps, self.window)
 
 
+def open_model(name: str, *, random_heads: int | None = None) -> LoadedModel:
+    """Open a model by its name or path, and say on stderr what its reader must know.
+
+    Args:
+        random_heads: See `load`.
+    """
+    from qkv_cli.loading import load
+    from qkv_cli.store.catalogue import find
+
+    loaded = load(find(name), random_heads=random_heads)
+    note_about(loaded.info)
+    return loaded
+
+
+def note_about(info: ModelInfo) -> None:
+    """Print on stderr what a user of the model should know."""
+    for text in info.notes:
+        note(f"{info.name}: {text}")
+
+
 def head_maps(
     loaded: LoadedModel,
     text: str,
@@ -73,7 +94,7 @@ def head_maps(
     show = reading.show or "weights"
     maps = _shown(run, chosen, reading)
     found = HeadMaps(
-        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        run.describe(loaded.info),
         reading.weighting,
         run.causal,
         run.text,

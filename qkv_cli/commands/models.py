@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
 from qkv_cli.errors import InputError, QkvError, UsageError
+
+if TYPE_CHECKING:
+    from qkv_cli.core.info import ModelInfo
 
 app = typer.Typer(
     help=f"{COMMANDS['models']}\n\nExample: qkv models list --available",
@@ -110,11 +113,13 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     """
     from dataclasses import asdict
 
+    from qkv_cli.commands.maps import note_about
     from qkv_cli.render.models import amount, card
     from qkv_cli.store.describe import describe
 
     found = describe(name)
     info = found.info
+    note_about(info)
     if as_json:
         extra = {
             "blocks": dict(found.layers),
@@ -133,9 +138,9 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "name": info.name,
         "type": info.type,
         "layers": _layers(found.layers),
-        "heads": f"{info.n_heads} in each layer{shared}; {info.origin}",
+        "heads": f"{_heads(info)} in each layer{shared}; {info.origin}",
         "d_model": str(info.d_model),
-        "d_head": str(info.d_head),
+        "d_head": _of_stacks({kind: stack.d_head for kind, stack in info.stacks.items()}),
         "d_vocab": f"{info.d_vocab:,}",
         "positions": found.positions,
         "parameters": f"{found.n_parameters:,}",
@@ -288,27 +293,46 @@ def neighbors(
 def check(name: NameArgument) -> None:
     """Say whether a model can be read whole: its family, its shapes, the memory it needs.
 
+    Its tokenizer is opened, and one token runs through every layer.
+
     Example: qkv models check ./my-checkpoint
     """
     from rich.text import Text
 
+    from qkv_cli.commands.maps import note_about
     from qkv_cli.loading import load
     from qkv_cli.render.models import amount
+    from qkv_cli.store.check import check_run
     from qkv_cli.store.describe import N_TOKENS, describe
 
     found = describe(name)
-    load(found.path)  # its tokenizer, too
+    check_run(load(found.path))
     info = found.info
+    note_about(info)
+    heads = {kind: f"{s.n_heads} heads of {s.d_head}" for kind, s in info.stacks.items()}
     said = (
         f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
-        f"{info.n_heads} heads of {info.d_head}, d_model {info.d_model}, "
+        f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
         f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and every setting "
-        "that changes the numbers are accounted for; its tokenizer is read.\n"
+        "that changes the numbers are accounted for; its tokenizer is read, and a token ran "
+        "through every layer.\n"
         f"{amount(found.n_bytes)} on disk; a layer's weights take {amount(found.layer_bytes)} "
         f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
     )
     sys.stdout.write(_whole_lines().text(lambda theme: Text(said)))
+
+
+def _heads(info: ModelInfo) -> str:
+    return _of_stacks({kind: stack.n_heads for kind, stack in info.stacks.items()})
+
+
+def _of_stacks(values: Mapping[str, object]) -> str:
+    """What each stack has, once where all have the same: 8, or encoder 16, decoder 8."""
+    said = [str(value) for value in values.values()]
+    if len(set(said)) == 1:
+        return said[0]
+    return ", ".join(f"{kind} {value}" for kind, value in values.items())
 
 
 def _layers(layers: Mapping[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,12 +44,11 @@ def next(
     look = Look(color, palette, background, width)
     one = read_text(text, file)
 
+    from qkv_cli.commands.maps import open_model
     from qkv_cli.export.next import next_json
-    from qkv_cli.loading import load
     from qkv_cli.render.next import NextPicture
-    from qkv_cli.store.catalogue import find
 
-    found = _predicted(load(find(model)), one, top, ablate or (), ablate_mean)
+    found = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
     if target.kind == "json":
         target.send(next_json(found) + "\n")
     else:
@@ -79,9 +77,8 @@ def _predicted(
         runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
     scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
     whole, last = odds(scores, top), runs[-1]
-    n_layers, n_heads = last.shape
     about = HeadMaps(
-        replace(loaded.info, n_layers=n_layers, n_heads=n_heads),
+        last.describe(loaded.info),
         "softmax",
         last.causal,
         last.text,

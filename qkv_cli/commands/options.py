@@ -48,7 +48,8 @@ def _shape(ctx: typer.Context) -> tuple[int, int]:
         info = read_info(find(model if isinstance(model, str) else model[-1]))
     except QkvError:
         return 0, 0
-    return info.n_layers, info.n_heads
+    block = info.stacks.get(ctx.params.get("block") or "")
+    return (info.n_layers, info.n_heads) if block is None else (block.n_layers, block.n_heads)
 
 
 def _palettes() -> list[tuple[str, str]]:

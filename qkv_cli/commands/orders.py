@@ -63,7 +63,8 @@ class Reader:
         run = opened(self.loaded[order], text, replace(asked, pair=None))
         n_layers, n_heads = run.shape
         chosen = Selection.parse(self.layers, self.heads, n_layers=n_layers, n_heads=n_heads)
-        self.about = replace(self.about, causal=run.causal, ablated=run.ablated)
+        model = run.describe(self.about.model)
+        self.about = replace(self.about, model=model, causal=run.causal, ablated=run.ablated)
         if order == "as written":
             note_idle(run, chosen)
             self.unknown |= {t.text: t for t in (*run.queries, *run.keys) if t.unknown}

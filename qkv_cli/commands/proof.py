@@ -10,6 +10,7 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.formats.gguf_parts import present_parts
 from qkv_cli.loading import gguf_of, load
 from qkv_cli.reading import BlockName
 
@@ -27,6 +28,10 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
     path = gguf_of(folder)
     if path is None and not (folder / "config.json").is_file():
         raise UsageError(f"{folder} has no config.json: transformers reads no such models.")
+    if path is not None and len(present_parts(path)) > 1:
+        raise UsageError(
+            "transformers reads no split GGUF files: merge the parts with llama-gguf-split --merge."
+        )
     if loaded.info.type == "word-vectors":
         raise UsageError("Word vectors with learned heads are our own: nothing to hold them to.")
     if loaded.translates and source is None:

@@ -13,11 +13,12 @@ from qkv_cli.commands.texts import read_bytes
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
     from qkv_cli.commands.output import Draw
+    from qkv_cli.core.arrays import Stored
     from qkv_cli.render.theme import Theme
     from qkv_cli.views import HeadMaps
 
@@ -31,8 +32,8 @@ def render(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON list of tokens: FILE is .npz or .safetensors from elsewhere, "
-            r"\[heads, queries, keys] or \[layers, heads, ...].",
+            help="A JSON list of tokens: FILE is .npy, .npz or .safetensors from elsewhere, "
+            r"\[queries, keys], \[heads, ...], \[layers, heads, ...] or \[layers, 1, heads, ...].",
         ),
     ] = None,
     array: Annotated[
@@ -132,13 +133,14 @@ def _read(
     """
     from qkv_cli.commands.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
+    from qkv_cli.export.elsewhere import file_type
     from qkv_cli.export.parse import json_array, parse
 
     data = read_bytes(path)
     try:
         if tokens is not None:
             return [_elsewhere(path, data, tokens, array)]
-        if data.startswith(b"PK"):
+        if file_type(data) == "npz":
             return [from_npz(data)]
         found: list[HeadMaps | Draw] = []
         for document in documents(data):
@@ -157,16 +159,25 @@ def _read(
 def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
     """Weights that were computed elsewhere, and the tokens that they are about."""
     from qkv_cli.export.elsewhere import maps_of, one_of
-    from qkv_cli.export.npz import unpacked
 
-    if data.startswith(b"PK"):
-        arrays = unpacked(data)
-    elif data[8:9] == b"{":
+    weights = one_of(_arrays(data), array)
+    return maps_of("array" if str(path) == "-" else path.stem, weights, tokens)
+
+
+def _arrays(data: bytes) -> Mapping[str, Stored]:
+    """The arrays of a file by name, whatever the file is called."""
+    from qkv_cli.export.elsewhere import file_type
+    from qkv_cli.export.npz import from_npy, unpacked
+
+    kind = file_type(data)
+    if kind == "npz":
+        return unpacked(data)
+    if kind == "npy":
+        return {"array": from_npy(data)}
+    if kind == "safetensors":
         import numpy as np
 
         from qkv_cli.formats.safetensors import read_tensors
 
-        arrays = read_tensors(np.frombuffer(data, np.uint8), "it")
-    else:
-        raise InputError("it is neither an .npz archive nor a safetensors file.")
-    return maps_of("array" if str(path) == "-" else path.stem, one_of(arrays, array), tokens)
+        return read_tensors(np.frombuffer(data, np.uint8), "it")
+    raise InputError("it is not an .npz archive, a .npy array or a safetensors file.")

@@ -113,12 +113,10 @@ def maps_of(
     if isinstance(side.of, Path):
         return _of_file(side.of, reading)
 
-    from qkv_cli.commands.maps import head_maps
-    from qkv_cli.loading import load
-    from qkv_cli.store.catalogue import find
+    from qkv_cli.commands.maps import head_maps, open_model
 
     if side.model not in models:
-        models[side.model] = load(find(side.model))
+        models[side.model] = open_model(side.model)
     how = replace(reading, weighting=side.weighting)
     return head_maps(models[side.model], side.of, how, layers=layers, heads=heads)
 

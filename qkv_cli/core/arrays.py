@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.errors import CheckpointError
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -56,7 +58,37 @@ class Packed:
         return self.shape[0]
 
 
+class Unreadable(Packed):
+    """A tensor of a type that is not implemented: it has a shape, its numbers cannot be read."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, name: str, kind: str, shape: tuple[int, ...], kinds: Iterable[str]) -> Unreadable:
+        """A tensor whose numbers raise a CheckpointError.
+
+        Args:
+            kind: Its type, as the file names it.
+            kinds: The types that are read.
+        """
+
+        def refuse(rows: Any = None) -> Array:
+            raise CheckpointError(
+                f"The tensor {name!r} has the type {kind}, which is not implemented; "
+                f"{', '.join(kinds)} are."
+            )
+
+        return cls(shape, refuse, refuse)
+
+
 Stored = NDArray[Any] | Packed
+
+
+def is_buffer(tensor: Stored) -> bool:
+    """Whether it cannot be a weight: whole numbers, or a type that is not implemented."""
+    if isinstance(tensor, Packed):
+        return isinstance(tensor, Unreadable)
+    return tensor.dtype == np.int64
 
 
 def share_out(run: Callable[[slice], None], n_rows: int, n_parts: int, work: int) -> None:

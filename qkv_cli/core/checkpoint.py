@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
+from qkv_cli.core.arrays import (
+    Array,
+    BFloat16,
+    Packed,
+    Stored,
+    Unreadable,
+    float32,
+    is_buffer,
+)
 from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
@@ -115,9 +123,10 @@ class Tensors:
         return Norm(w + np.float32(offset) if offset else w, None, eps, False)
 
     def inner(self, *prefixes: str) -> Tensors:
-        """Under the first of these prefixes that the checkpoint has, or as it is."""
+        """Under the first of these prefixes that weights of the checkpoint have, or as it is."""
         for prefix in prefixes:
-            if any(name.startswith(f"{self.prefix}{prefix}.") for name in self.by_name):
+            start = f"{self.prefix}{prefix}."
+            if any(n.startswith(start) and not is_buffer(t) for n, t in self.by_name.items()):
                 return self / prefix
         return self
 
@@ -138,8 +147,12 @@ class Tensors:
         self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
 
     def refuse_unread(self) -> None:
-        """A tensor that nobody read would have changed the numbers: name it and stop."""
-        unread = sorted(set(self.by_name) - self.read)
+        """A tensor that nobody read would have changed the numbers: name it and stop.
+
+        One of a type that is not implemented is a buffer, such as a mask.
+        """
+        names = set(self.by_name) - self.read
+        unread = sorted(n for n in names if not isinstance(self.by_name[n], Unreadable))
         if unread:
             more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
             raise CheckpointError(
@@ -154,6 +167,8 @@ def _integer_type(tensor: Stored) -> np.dtype[Any] | None:
 
 
 def _without_numbers(tensor: Stored) -> Stored:
+    if isinstance(tensor, Unreadable):
+        return tensor
     return np.broadcast_to(np.zeros((), _integer_type(tensor) or np.float32), tensor.shape)
 
 

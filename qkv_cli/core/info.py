@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StackInfo:
+    """The shape of an encoder or of a decoder."""
+
+    n_layers: int
+    n_heads: int
+    d_head: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
+    """A model's name, shape and origin; the shape of the last stack, or of the block shown."""
+
     name: str
     type: str  # `model_type` of its config.json
     n_layers: int
@@ -17,3 +29,5 @@ class ModelInfo:
     origin: str  # how its heads came to be: "learned ...", "identity", "random ..., untrained"
     about: str = ""
     licence: str = ""
+    notes: tuple[str, ...] = ()  # what a user of the model should know
+    stacks: Mapping[str, StackInfo] = field(default_factory=dict)  # in the order they run

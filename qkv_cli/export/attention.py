@@ -12,6 +12,7 @@ from typing import Any
 
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import pieces
+from qkv_cli.export.elsewhere import file_type
 from qkv_cli.export.files import place
 from qkv_cli.export.npz import from_npz, to_npz
 from qkv_cli.export.numbers import decimals
@@ -113,7 +114,7 @@ def read(data: bytes) -> list[HeadMaps]:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    if data.startswith(b"PK"):
+    if file_type(data) == "npz":
         return [from_npz(data)]
     return [parse(document, json_array) for document in documents(data)]
 
@@ -124,6 +125,11 @@ def documents(data: bytes) -> list[object]:
     Raises:
         InputError: It is no JSON, or empty.
     """
+    if (kind := file_type(data)) is not None:
+        raise InputError(
+            f"This is an array (.{kind}): `qkv render FILE --tokens TOKENS` draws it, where TOKENS "
+            "is a JSON list of its tokens."
+        )
     try:
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

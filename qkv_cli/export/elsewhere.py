@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, BFloat16, float32
+from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
@@ -21,7 +21,17 @@ _SPACES = ("\u2581", "\u0120")  # how SentencePiece and byte pairs spell the spa
 _SPECIAL = re.compile(r"\[[A-Z]+\]|<[^<>\s]+>|<\|[^<>\s]+\|>")
 
 
-def one_of(arrays: Mapping[str, NDArray[Any]], name: str | None) -> NDArray[Any]:
+def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
+    """The kind of array file that these bytes are, by how they begin; None for any other."""
+    if data.startswith(b"PK"):
+        return "npz"
+    if data.startswith(b"\x93NUMPY"):
+        return "npy"
+    # The length of a header, 64 bits of which the upper half is 0, and the header, JSON.
+    return "safetensors" if data[4:9] == b"\0\0\0\0{" else None
+
+
+def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
     """The array that is meant.
 
     Args:
@@ -29,6 +39,7 @@ def one_of(arrays: Mapping[str, NDArray[Any]], name: str | None) -> NDArray[Any]
 
     Raises:
         UsageError: It cannot be told which; the message names those there are.
+        CheckpointError: Its type is not implemented.
     """
     called = [n for n in arrays if n in ("attention", "attentions", "pattern")]
     wanted = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
@@ -37,6 +48,8 @@ def one_of(arrays: Mapping[str, NDArray[Any]], name: str | None) -> NDArray[Any]
         missing = "" if name is None else f"No array {name!r}. "
         raise UsageError(f"{missing}--array names the attention; the file has: {found}.")
     array = arrays[wanted[0]]
+    if isinstance(array, Packed):
+        return array.unpack()
     if not (isinstance(array, BFloat16) or np.issubdtype(array.dtype, np.floating)):
         raise InputError(f"{wanted[0]} holds {array.dtype}, not weights.")
     return array
@@ -47,20 +60,15 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
 
     Args:
         name: What to call whatever computed them.
-        array: [n_heads, n_query, n_key] or [n_layers, n_heads, n_query, n_key], each row a
-            softmax: not negative, with a sum of 1, or of 0 where every key was masked.
+        array: One map, the heads of one layer, or those of several layers, see `_by_layer`; each
+            row a softmax: not negative, with a sum of 1, or of 0 where every key was masked.
         tokens: A list of tokens; or an object of two, `queries` and `keys`, of two texts.
 
     Raises:
         InputError: Shapes, tokens or rows do not fit; it says which.
     """
     rows, columns = _said(tokens)
-    if array.ndim not in (3, 4):
-        raise InputError(
-            f"The array has the shape {list(array.shape)}: [heads, queries, keys] or "
-            "[layers, heads, queries, keys] was expected, without a batch."
-        )
-    layers = array if array.ndim == 4 else array[None]
+    layers = _by_layer(array)
     n_key = len(rows if columns is None else columns)
     if 0 in layers.shape or layers.shape[2:] != (len(rows), n_key):
         raise InputError(
@@ -80,6 +88,21 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     n_layers, n_heads = layers.shape[:2]
     info = ModelInfo(name, "array", n_layers, n_heads, 0, 0, 0, "computed elsewhere")
     return HeadMaps(info, "softmax", causal, text, source, queries, keys, maps)
+
+
+def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
+    """[n_layers, n_heads, n_query, n_key], from an array that may lack the first one or two axes,
+    or have a batch of one text after the layers.
+    """
+    if array.ndim == 5 and array.shape[1] == 1:
+        return array[:, 0]
+    if array.ndim not in (2, 3, 4):
+        raise InputError(
+            f"The array has the shape {list(array.shape)}: [queries, keys], [heads, queries, "
+            "keys], [layers, heads, queries, keys] or, of one text, [layers, 1, heads, queries, "
+            "keys] was expected."
+        )
+    return array[(None,) * (4 - array.ndim)]
 
 
 def _weights(name: str, pattern: NDArray[Any]) -> Array:

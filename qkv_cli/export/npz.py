@@ -6,7 +6,8 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -82,19 +83,39 @@ def unpacked(data: bytes, wanted: Collection[str] | None = None) -> dict[str, ND
     Raises:
         InputError: It is broken, larger than 2 GiB, or holds Python objects.
     """
-    try:
+    with _reading("npz archive"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > _MAX_BYTES:
             raise InputError(f"This archive unpacks to {size:,} bytes, more than {_MAX_BYTES:,}.")
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            names = archive.files if wanted is None else wanted
+            return {name: archive[name] for name in names if name in archive}
+
+
+def from_npy(data: bytes) -> NDArray[Any]:
+    """The one array of a .npy file; nothing is unpickled.
+
+    Raises:
+        InputError: It is broken, or holds Python objects.
+    """
+    with _reading("npy array"):
+        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+        return array
+
+
+@contextmanager
+def _reading(kind: str) -> Iterator[None]:
+    """Turn the errors of broken bytes into an InputError; numpy's warnings are such errors, too."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                names = archive.files if wanted is None else wanted
-                return {name: archive[name] for name in names if name in archive}
+            yield
     except InputError:
         raise
     # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
     except Exception as error:
-        said = str(error).rstrip(".")[:100] or type(error).__name__
-        raise InputError(f"This is no readable .npz archive: {said}.") from error
+        reason = str(error).rstrip(".")[:100] or type(error).__name__
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects, which are not unpickled"
+        raise InputError(f"This is no readable .{kind}: {reason}.") from error

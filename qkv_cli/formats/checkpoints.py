@@ -7,8 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
+from qkv_cli.core.arrays import Stored
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 
@@ -35,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def open_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
+def open_checkpoint(folder: Path) -> dict[str, Stored]:
     """Every tensor by name, memory-mapped; nothing is read yet.
 
     Raises:
@@ -56,11 +55,11 @@ def open_checkpoint(folder: Path) -> dict[str, NDArray[Any]]:
     return {_renamed(name): tensor for name, tensor in found.items()}
 
 
-def _open_shards(folder: Path) -> dict[str, NDArray[Any]]:
+def _open_shards(folder: Path) -> dict[str, Stored]:
     places = read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
         raise CheckpointError(f"{folder / INDEX} has no weight_map from tensors to files.")
-    found: dict[str, NDArray[Any]] = {}
+    found: dict[str, Stored] = {}
     for name in sorted(set(places.values())):
         if Path(name).name != name:
             raise CheckpointError(f"{folder / INDEX} names {name!r}, which is not in its folder.")

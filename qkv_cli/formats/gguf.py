@@ -8,10 +8,11 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import gcd
+from math import gcd, prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tokenizers import Tokenizer
 from qkv_cli.core.arrays import Array, Packed
 from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.gguf_file import StoredTensor, read_gguf
+from qkv_cli.formats.gguf_parts import every_part
 from qkv_cli.formats.gguf_tokenizer import build_tokenizer
 
 
@@ -134,23 +136,59 @@ def open_gguf(path: Path) -> Opened:
         ) from error
 
     def row_bytes(kind: int, n: int) -> int:
+        if kind not in (known.value for known in GGMLQuantizationType):
+            raise ValueError(f"has the type {kind}, which the gguf library does not know")
         numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if n % numbers:
-            raise ValueError(f"a row of {n}, in blocks of {numbers}")
+            raise ValueError(f"has rows of {n} numbers, in blocks of {numbers}")
         return int(n // numbers * size)
 
+    return _opened(path, *_read_parts(path, row_bytes))
+
+
+def _read_parts(
+    path: Path, row_bytes: Callable[[int, int], int]
+) -> tuple[dict[str, Any], list[StoredTensor]]:
+    """The settings and tensors of a file, or of all parts of the split file that this is of.
+
+    Raises:
+        CheckpointError: A part is missing, broken, or of another model.
+    """
+    fields, tensors = _read(path, row_bytes)
+    no, count = (fields.get(f"split.{name}", 0) for name in ("no", "count"))
+    if not all(type(n) is int for n in (no, count)):
+        raise CheckpointError(f"{path} says that it is part {no!r} of {count!r}.")
+    if count < 2:  # 0 after a merge
+        return fields, tensors
+    parts = every_part(path, no, count)
+    read = [(fields, tensors) if part == path else _read(part, row_bytes) for part in parts]
+    for i, (part, (said, _)) in enumerate(zip(parts, read, strict=True)):
+        if (said.get("split.no"), said.get("split.count")) != (i, count):
+            raise CheckpointError(f"{part} does not say that it is part {i + 1} of {count}.")
+    together = [tensor for _, some in read for tensor in some]
+    names = {tensor.name for tensor in together}
+    wanted = {said.get("split.tensors.count", len(together)) for said, _ in read}
+    if wanted != {len(together)} or len(names) < len(together):
+        raise CheckpointError(
+            f"The {count} parts of {path} hold {len(names)} tensors; they say that there are "
+            f"{' or '.join(map(str, sorted(wanted)))}."
+        )
+    return read[0][0], together
+
+
+def _read(
+    path: Path, row_bytes: Callable[[int, int], int]
+) -> tuple[dict[str, Any], list[StoredTensor]]:
     try:
-        return _opened(path, *read_gguf(path, row_bytes))
-    except CheckpointError:
-        raise
-    except Exception as error:
+        return read_gguf(path, row_bytes)
+    except (OSError, OverflowError, ValueError, struct.error) as error:
         said = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(f"{path} is no GGUF file, or is broken: {said}.") from error
 
 
 def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) -> Opened:
     kind = fields.get("general.architecture")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(
             f"{path} holds a {kind!r}; of GGUF files {', '.join(FAMILIES)} are read."
         )
@@ -159,13 +197,19 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
     packed = {tensor.name: tensor for tensor in stored}
     if _STRETCH in packed:
         stretch = packed.pop(_STRETCH)
-        config["rope_scaling"] = _stretched(unpacked(stretch.data, stretch.kind))
+        config["rope_scaling"] = _stretched(_numbers(stretch, stretch.data).ravel())
     tensors = {_name(name, family): _packed(t, config, family) for name, t in packed.items()}
     config["tie_word_embeddings"] = "lm_head.weight" not in tensors
     config["attention_bias"] = any(name.endswith("q_proj.bias") for name in tensors)
     if (table := tensors.get("model.embed_tokens.weight")) is not None:
         config["vocab_size"] = table.shape[0]
-    tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
+    try:
+        tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
+    except CheckpointError:
+        raise
+    except Exception as error:  # the tokenizers library raises no narrower one
+        said = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"The tokenizer in {path} is broken: {said}.") from error
     return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 
 
@@ -184,16 +228,25 @@ def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[st
         elif setting not in _SPARE:
             raise CheckpointError(f"The GGUF file has a setting that nothing reads: {name}.")
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
-    n_heads = config.get("num_attention_heads")
-    if not isinstance(n_heads, int) or n_heads < 1:
-        raise CheckpointError(f"The GGUF file does not say {kind}.attention.head_count.")
+    n_heads = _count(config.get("num_attention_heads"), f"{kind}.attention.head_count")
+    _count(config["num_key_value_heads"], f"{kind}.attention.head_count_kv")
     if scaling and scaling.get("rope_type") != "none":
         config["rope_scaling"] = {"rope_type": "linear", **scaling}
     if family.widest is not None:
         wide = config.get("num_hidden_layers") == family.widest
-        scalar = config["hidden_size"] // n_heads if wide else config.get("head_dim")
+        d_model = _count(config.get("hidden_size"), f"{kind}.embedding_length")
+        scalar = d_model // n_heads if wide else config.get("head_dim")
         config["query_pre_attn_scalar"] = scalar
     return config
+
+
+def _count(value: object, key: str) -> int:
+    """A setting that must be one number: some files have a list, a number for each layer."""
+    if value is None:
+        raise CheckpointError(f"The GGUF file does not say {key}.")
+    if type(value) is not int or value < 1:
+        raise CheckpointError(f"The GGUF file has {key} {value!r:.60}: one number was expected.")
+    return value
 
 
 def _stretched(factors: Array) -> dict[str, Any]:
@@ -220,9 +273,14 @@ def _name(name: str, family: Family) -> str:
 def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> Packed:
     called = ["", *tensor.name.split(".")][-2]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    if family.permuted and called in heads and tensor.shape[0] % (2 * heads[called]):
+        raise CheckpointError(
+            f"The tensor {tensor.name!r} has {tensor.shape[0]} rows, which are not pairs for "
+            f"{heads[called]} heads."
+        )
 
     def unpack() -> Array:
-        found = unpacked(tensor.data, tensor.kind)
+        found = _numbers(tensor, tensor.data)
         if family.added and called.endswith("norm"):
             return found - np.float32(family.added)
         return _unpermuted(found, heads[called]) if family.permuted and called in heads else found
@@ -231,19 +289,30 @@ def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> 
 
 
 def _rows(tensor: StoredTensor, rows: Any) -> Array:
-    return unpacked(tensor.data[rows], tensor.kind)
+    return _numbers(tensor, tensor.data[rows])
+
+
+def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
+    """Rows of a tensor as float32."""
+    try:
+        return unpacked(data, tensor.kind)
+    except NotImplementedError as error:
+        raise CheckpointError(f"The tensor {tensor.name!r} cannot be unpacked: {error}.") from error
 
 
 def unpacked(data: NDArray[np.uint8], number: int) -> Array:
+    """Numbers from rows of bytes, in the quantisation of this number.
+
+    Raises:
+        NotImplementedError: The library does not unpack it.
+    """
     from gguf import GGMLQuantizationType, dequantize
 
     kind = GGMLQuantizationType(number)
     # The library takes 16 rows at a time: with longer ones it is half again as fast.
-    wide = data.reshape(len(data) // gcd(len(data), WIDER), -1)
-    try:
-        found = dequantize(wide, kind)
-    except NotImplementedError as error:
-        raise CheckpointError(f"The quantisation {kind.name} is not implemented.") from error
+    n_rows = prod(data.shape[:-1])
+    wide = data.reshape(n_rows // gcd(n_rows, WIDER), -1)
+    found = dequantize(wide, kind)
     return np.asarray(found, np.float32).reshape(*data.shape[:-1], -1)
 
 

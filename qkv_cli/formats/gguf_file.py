@@ -10,11 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.gguf_parts import MAGIC
 
 # How `struct` spells the types of settings, by their number in the file.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"} | {
@@ -43,12 +47,16 @@ def read_gguf(
 
     Raises:
         ValueError, struct.error, OSError: It is no such file, or is cut short.
+        CheckpointError: It is big-endian, or of another version.
     """
     data: Any = np.asarray(np.memmap(path, mode="r"))
     header = _Header(memoryview(data))
-    magic, version, n_tensors, n_settings = header.unpack("4sIQQ")
-    if magic != b"GGUF" or version not in _VERSIONS:
-        raise ValueError(f"it begins with {magic!r}, version {version}")
+    [magic] = header.unpack("4s")
+    if magic != MAGIC:
+        raise ValueError(f"it begins with {magic!r}")
+    [version] = header.unpack("I")
+    _check_version(path, version)
+    n_tensors, n_settings = header.unpack("QQ")
     settings = {}
     for _ in range(n_settings):
         name = header.text()
@@ -68,21 +76,40 @@ def read_gguf(
     if type(step) is not int or step < 1:
         raise ValueError(f"{_ALIGNMENT} is {step!r}")
     body = data[-(-header.at // step) * step :]
-    tensors = [
-        StoredTensor(name, shape, kind, _rows(body, shape, offset, row_bytes(kind, shape[-1])))
-        for name, shape, kind, offset in heads
-    ]
+    tensors = []
+    for name, shape, kind, offset in heads:
+        try:
+            rows = _rows(body, shape, offset, row_bytes(kind, shape[-1]) if shape else 0)
+        except ValueError as error:
+            raise ValueError(f"the tensor {name} {error}") from error
+        tensors.append(StoredTensor(name, shape, kind, rows))
     return settings, tensors
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version in _VERSIONS:
+        return
+    if int.from_bytes(version.to_bytes(4, "little"), "big") in (1, *_VERSIONS):
+        raise CheckpointError(
+            f"{path} is a big-endian GGUF file, which is not implemented; gguf-convert-endian, "
+            "which comes with the gguf library, makes it little-endian."
+        )
+    raise CheckpointError(
+        f"{path} is a GGUF file of version {version}, which is not implemented; versions "
+        f"{' and '.join(map(str, _VERSIONS))} are."
+    )
 
 
 def _rows(
     body: NDArray[np.uint8], shape: tuple[int, ...], offset: int, width: int
 ) -> NDArray[np.uint8]:
-    [*rows, _] = shape
-    size = width
-    for n in rows:
-        size *= n
-    return body[offset : offset + size].reshape(*rows, width)
+    """A tensor's bytes, [..., bytes of a row]."""
+    if not shape or 0 in shape:
+        raise ValueError(f"has the shape {list(shape)}")
+    size = width * prod(shape[:-1])
+    if offset + size > len(body):
+        raise ValueError(f"ends at byte {offset + size} of {len(body)}: the file is cut short")
+    return body[offset : offset + size].reshape(*shape[:-1], width)
 
 
 class _Header:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import BFloat16
+from qkv_cli.core.arrays import BFloat16, Stored, Unreadable
 from qkv_cli.errors import CheckpointError
 
 _DTYPES = {
@@ -31,8 +31,11 @@ _DTYPES = {
 _MAX_HEADER = 100_000_000  # as in the library: a longer one is no header
 
 
-def open_tensors(path: Path) -> dict[str, NDArray[Any]]:
+def open_tensors(path: Path) -> dict[str, Stored]:
     """Every tensor of a file by name, each a read-only view of the mapped bytes.
+
+    A tensor of a type that is not read has a name and a shape: a file may hold buffers of any
+    type. It is refused where its numbers are used.
 
     Raises:
         CheckpointError: The file is no safetensors file, or is cut short.
@@ -46,7 +49,19 @@ def open_tensors(path: Path) -> dict[str, NDArray[Any]]:
     return read_tensors(data, str(path))
 
 
-def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, NDArray[Any]]:
+def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The same of a file that we wrote, in which every tensor is read.
+
+    Raises:
+        CheckpointError: As above, or a tensor is of a type that is not read.
+    """
+    return {
+        name: tensor if isinstance(tensor, np.ndarray) else tensor.unpack()
+        for name, tensor in open_tensors(path).items()
+    }
+
+
+def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
     """The same of a file's bytes; `path` is what errors call it."""
     n_header = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or n_header > min(len(data) - 8, _MAX_HEADER):
@@ -55,18 +70,21 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, NDArray[Any]]:
     try:
         header = json.loads(data[8 : 8 + n_header].tobytes())
         header.pop("__metadata__", None)
-        return {name: _view(body, entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {name: _stored(body, name, entry) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is no safetensors file, or is cut short: {error}."
         ) from error
 
 
-def _view(body: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[Any]:
+def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored:
+    kind, shape = entry["dtype"], entry["shape"]
     start, end = entry["data_offsets"]
-    if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"tensor type {entry['dtype']!r} is not one of {', '.join(_DTYPES)}")
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{name} has the shape {shape}")
     if not 0 <= start <= end <= len(body):
         raise ValueError(f"bytes {start} to {end} of {len(body)}")
-    found = body[start:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return found.view(BFloat16) if entry["dtype"] == "BF16" else found
+    if kind not in _DTYPES:
+        return Unreadable.of(name, str(kind), tuple(shape), _DTYPES)
+    array = body[start:end].view(_DTYPES[kind]).reshape(shape)
+    return array.view(BFloat16) if kind == "BF16" else array

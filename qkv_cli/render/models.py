@@ -29,13 +29,23 @@ def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
     for name, info, n_bytes in models:
         table.add_row(
             Text(label(name), BOLD),
-            f"{info.n_layers} x {info.n_heads}",
+            layers_by_heads(info),
             str(info.d_model),
             f"{info.d_vocab:,}",
             amount(n_bytes),
             Text(label_line(info.origin)),
         )
     return table
+
+
+def layers_by_heads(info: ModelInfo) -> str:
+    """30 x 9; of an encoder-decoder 6 + 2 x 8, or 6 x 16 + 2 x 8."""
+    stacks = list(info.stacks.values())
+    if not stacks:
+        return f"{info.n_layers} x {info.n_heads}"
+    if len({stack.n_heads for stack in stacks}) == 1:
+        return " + ".join(str(stack.n_layers) for stack in stacks) + f" x {stacks[0].n_heads}"
+    return " + ".join(f"{stack.n_layers} x {stack.n_heads}" for stack in stacks)
 
 
 def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.formats.gguf_parts import is_gguf, present_parts
 from qkv_cli.store.hub import cached
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
@@ -41,8 +42,9 @@ def find(name: str) -> Path:
     Raises:
         StoreError: There is none; the message lists the names that exist.
     """
-    for folder in (EMBEDDED / name, home() / "models" / name, Path(name)):
-        if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
+    rooms = (EMBEDDED, home() / "models") if Path(name).name == name != ".." else ()
+    for folder in (*(room / name for room in rooms), Path(name)):
+        if folder.is_dir() or is_gguf(folder):
             return folder
     source = SOURCES.get(name)
     ids = [(name, None)] + ([(source.hub, source.revision)] if source and source.hub else [])
@@ -94,8 +96,8 @@ def remove(name: str) -> Path:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the files of a folder."""
-    files = [folder] if folder.is_file() else folder.iterdir()
+    """Bytes of the files of a folder, or of a GGUF file with its other parts."""
+    files = present_parts(folder) if folder.is_file() else folder.iterdir()
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

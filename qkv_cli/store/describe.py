@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy as np
-
-from qkv_cli.core.arrays import Packed, Stored
+from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
-from qkv_cli.loading import hub_name, read_model, stored
+from qkv_cli.formats.gguf_parts import present_parts
+from qkv_cli.loading import gguf_of, hub_name, read_model, stored
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
 
 BASE = 45 * 2**20  # bytes that Python, numpy and the tokenizer take (benchmarks/checkpoint.py)
 N_TOKENS = 128  # of the text that memory is estimated for
-_WEIGHTS = ("*.safetensors", "*.gguf", "model*.bin")
+_WEIGHTS = ("*.safetensors", "model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +59,22 @@ def describe(name: str) -> Description:
     folder = find(name)
     info, model = read_model(folder)
     tensors = stored(folder)
-    n_parameters = sum(prod(t.shape) for t in tensors.values() if not _counts(t))
+    n_parameters = sum(prod(t.shape) for t in tensors.values() if not is_buffer(t))
     [*_, stack] = model.stacks.values()
     block = stack.blocks[0]
     attn = block.attn or block.cross
     assert attn is not None  # or it would not have been read
+    gguf = gguf_of(folder)
     named = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
-    weights = [folder] if folder.is_file() else sorted(named)
+    weights = sorted(named) if gguf is None else present_parts(gguf)
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
+    most_heads = max(stack.n_heads for stack in info.stacks.values())
     on_disk = sum(path.stat().st_size for path in weights)
     # What is quantised lies there as it was, on its way, and as float32.
-    unpacking = 3 if any(isinstance(t, Packed) for t in tensors.values()) else 1
+    read = (t for t in tensors.values() if not isinstance(t, Unreadable))
+    unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1
     layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
     return Description(
         info=info,
@@ -84,7 +86,7 @@ def describe(name: str) -> Description:
         n_parameters=n_parameters,
         n_bytes=size(folder),
         layer_bytes=layer_bytes,
-        memory=_memory(info.n_heads, layer_bytes * unpacking, int(layers_on_disk)),
+        memory=_memory(most_heads, layer_bytes * unpacking, int(layers_on_disk)),
         source=_source(folder),
         sha256={path.name: sha256(path) for path in weights},
     )
@@ -100,11 +102,6 @@ def positions(model: Model) -> str:
     for stack in model.stacks.values():
         said += _of_stack(stack)
     return "; ".join(dict.fromkeys(said)) or "none"
-
-
-def _counts(tensor: Stored) -> bool:
-    """Whether it is a buffer of whole numbers, such as the places that old files number."""
-    return isinstance(tensor, np.ndarray) and tensor.dtype == np.int64
 
 
 def _of_stack(stack: Stack) -> list[str]:

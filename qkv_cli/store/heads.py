@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.errors import CheckpointError, StoreError
-from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.store.folder import linked, placed, save_tensors, write_heads
 
 RUN = "training.safetensors"  # what a run of learning needs to be gone on with
@@ -65,4 +65,4 @@ def read_run(folder: Path) -> dict[str, NDArray[Any]]:
     """
     if not (folder / RUN).is_file():
         raise CheckpointError(f"{folder} has no {RUN}: there is no run to go on with.")
-    return {name: np.array(tensor) for name, tensor in open_tensors(folder / RUN).items()}
+    return {name: np.array(tensor) for name, tensor in open_arrays(folder / RUN).items()}

@@ -286,9 +286,16 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
     assert f"{per_layer / 1024:.1f} KiB while it runs" in found.stdout
     assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
-    (bert / "config.json").write_text((bert / "config.json").read_text()[:-3] + ', "twist": 1}')
+    plain = (bert / "config.json").read_text()[:-3]
+    (bert / "config.json").write_text(plain + ', "twist": 1}')
+    noted = qkv("models", "check", bert)
+    assert (noted.code, "does not know; they change nothing here: twist." in noted.stderr) == (
+        0,
+        True,
+    )
+    (bert / "config.json").write_text(plain + ', "pruned_heads": {"0": [1]}}')
     refused = qkv("models", "check", bert)
-    assert (refused.code, "twist (1)" in refused.stderr) == (2, True)
+    assert (refused.code, "pruned_heads {'0': [1]}" in refused.stderr) == (2, True)
 
 
 def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
@@ -320,3 +327,154 @@ def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, m
     assert "KeyError: 'no such name'\n" in found.stderr
     last = found.stderr.splitlines()[-1]
     assert re.fullmatch(r"qkv: This is a bug in qkv [\d.]+: please report it .*\.", last)
+
+
+@pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
+@pytest.mark.parametrize("kind", ["gguf", "marian", "bert"])
+def test_random_heads_of_a_checkpoint_are_refused_before_it_is_read(
+    qkv: Qkv, tmp_path: Path, kind: str, command: str
+) -> None:
+    broken = {"gguf": ("a.gguf", "GGUF"), "marian": ("model.bin", "")}
+    name, content = broken.get(kind, ("config.json", '{"model_type": "bert"}'))
+    (tmp_path / name).write_text(content)
+    more = ["--query", "the"] if command == "focus" else []
+    done = qkv(command, "-m", tmp_path, "the river", "--random-heads", "0", *more)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == "qkv: --random-heads is for word-vector models only.\n"
+
+
+@pytest.fixture
+def bart(tmp_path: Path) -> Path:
+    """An encoder of 2 layers with 4 heads of 4, a decoder of 3 layers with 2 heads of 8."""
+    folder = tmp_path / "bart"
+    shutil.copytree(GOLDEN / "bart", folder)
+    pieces = tokenizer(template="<s> $A </s>", specials=("<s>", "<pad>", "</s>"))
+    pieces.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+SHAPES = {"encoder": (2, 4, 4), "decoder": (3, 2, 8), "cross": (3, 2, 8)}
+
+
+@pytest.mark.parametrize("block", SHAPES)
+@pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
+def test_every_command_describes_the_block_that_it_shows(
+    qkv: Qkv, bart: Path, command: str, block: str
+) -> None:
+    n_layers, n_heads, d_head = SHAPES[block]
+    more = ["--query", "river"] if command == "focus" else []
+    more += ["--shuffles", "0"] if command in ("grid", "heads") else []
+    args = (command, "-m", bart, "the river", "--source", "a river boat", "--block", block, *more)
+    model = document(qkv(*args, "--json"))["model"]
+    assert (model["layers"], model["heads"], model["d_head"]) == (n_layers, n_heads, d_head)
+    if command != "explain":
+        assert f"{n_layers} layers x {n_heads} heads" in qkv(*args).stdout
+
+
+def test_heads_of_an_encoder_decoder_without_a_source_are_the_encoders(
+    qkv: Qkv, bart: Path
+) -> None:
+    found = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
+    assert (found["model"]["layers"], found["model"]["heads"]) == (2, 4)
+    assert len(found["heads"]) == 8
+
+
+def test_models_describe_both_stacks(
+    qkv: Qkv, bart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bart, tmp_path / "models" / "bart")
+    shutil.copytree(GOLDEN / "t5", tmp_path / "models" / "t5")
+    monkeypatch.setenv("QKV_HOME", str(tmp_path))
+    stacks = {
+        kind: dict(zip(("n_layers", "n_heads", "d_head"), SHAPES[kind], strict=True))
+        for kind in ("encoder", "decoder")
+    }
+    assert document(qkv("models", "show", "bart", "--json"))["stacks"] == stacks
+    listed = document(qkv("models", "list", "--json"))["models"]
+    assert [row["stacks"] for row in listed if row["name"] == "bart"] == [stacks]
+    text = " ".join(qkv("models", "list").stdout.split())
+    assert " bart 2 x 4 + 3 x 2 16 " in text and " t5 2 + 3 x 4 16 " in text
+    shown = qkv("models", "show", "bart").stdout
+    assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
+    assert "encoder 4 heads of 4, decoder 2 heads of 8" in qkv("models", "check", "bart").stdout
+
+
+def retype(path: Path, name: str, kind: str) -> None:
+    """Say that a tensor of a file is of another type."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header[name]["dtype"] = kind
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
+
+
+@pytest.mark.parametrize(
+    ("case", "tensor"),
+    [
+        ("bert", "embeddings.word_embeddings.weight"),
+        ("bart-writes", "model.shared.weight"),
+        ("marian-two-tables", "model.decoder.embed_tokens.weight"),
+    ],
+)
+def test_models_check_refuses_what_only_a_run_reads(
+    qkv: Qkv, tmp_path: Path, case: str, tensor: str
+) -> None:
+    shutil.copytree(GOLDEN / case, tmp_path / "m")
+    (tmp_path / "m" / "tokenizer_config.json").unlink(missing_ok=True)
+    pieces = tokenizer(template="<s> $A </s>", specials=("<s>", "<pad>", "</s>"))
+    pieces.save(str(tmp_path / "m" / "tokenizer.json"))
+    assert qkv("models", "check", tmp_path / "m").code == 0
+    retype(tmp_path / "m" / "model.safetensors", tensor, "F8_E4M3")
+    source = [] if case == "bert" else ["--source", "a boat"]
+    attend = ("attend", "-m", tmp_path / "m", "the river", *source)
+    for command in (attend, ("models", "check", tmp_path / "m")):
+        done = qkv(*command)
+        assert (done.code, done.stdout) == (2, "")
+        assert f"The tensor {tensor!r} has the type F8_E4M3" in done.stderr
+
+
+def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path) -> None:
+    pieces = Tokenizer.from_file(str(bert / "tokenizer.json"))
+    n_known = pieces.get_vocab_size()  # of 64 rows
+    pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
+    pieces.save(str(bert / "tokenizer.json"))
+    done = qkv("models", "check", bert)
+    assert (done.code, done.stdout) == (2, "")
+    assert "token 'word64' with the id 64, and 1 more; the embedding has 64 rows" in done.stderr
+
+
+def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
+    plain = Tokenizer(models.BPE({"[CLS]": 1, "[SEP]": 2, "я": 7}, []))
+    plain.add_special_tokens(["[CLS]", "[SEP]"])
+    plain.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    plain.save(str(bert / "tokenizer.json"))
+    assert qkv("models", "check", bert).code == 0
+    plain = Tokenizer(models.BPE({"[CLS]": 1}, []))
+    plain.add_special_tokens(["[CLS]"])
+    plain.save(str(bert / "tokenizer.json"))
+    assert "makes no token of 'the'" in qkv("models", "check", bert).stderr
+
+
+OPENING = ["attend", "grid", "heads", "explain", "focus", "compare", "next"]
+
+
+@pytest.mark.parametrize("command", [*OPENING, "models-check", "models-show"])
+def test_own_code_of_a_publisher_is_noted(qkv: Qkv, tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(GOLDEN / "gpt2", folder)
+    tokenizer(template="$A", specials=("<s>",)).save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text())
+    more = {"focus": ["--query", "river"], "compare": ["L0H0", "L1H1"]}.get(command, [])
+    args = command.split("-")
+    args += [folder] if "models" in args else ["the river", "-m", folder, *more]
+    assert "auto_map" not in qkv(*args).stderr
+    for own in ({"AutoModel": "modeling_mine.Mine"}, {"AutoModel": "their/repo--m.Mine"}):
+        (folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))
+        done = qkv(*args)
+        assert done.code == 0 and done.stderr.count("(auto_map)") == 1
+        assert "transformers' own class for gpt2" in done.stderr
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": None}))
+    assert "auto_map" not in qkv(*args).stderr

@@ -15,6 +15,7 @@ from qkv_cli.commands.group import COMMANDS
 ROOT = Path(__file__).parents[2]
 HEADS = [f"L0H{i}" for i in range(8)]
 MODEL = ROOT / "tests" / "golden" / "checkpoints" / "bert"  # 2 layers of 4 heads
+BART = MODEL.with_name("bart")  # an encoder of 2 layers with 4 heads, a decoder of 3 with 2
 
 
 def offered(line: str) -> list[str]:
@@ -42,6 +43,9 @@ def offered(line: str) -> list[str]:
         (f"qkv attend -m {MODEL} --layer ", ["all", "0", "1"]),
         (f"qkv attend -m {MODEL} --head ", ["L0H*", "L1H*"]),
         (f"qkv attend -m {MODEL} --head L1H", ["L1H0", "L1H1", "L1H2", "L1H3"]),
+        (f"qkv attend -m {BART} --block encoder --layer ", ["all", "0", "1"]),
+        (f"qkv attend -m {BART} --block encoder --head L1H", ["L1H0", "L1H1", "L1H2", "L1H3"]),
+        (f"qkv attend -m {BART} --block decoder --head L2H", ["L2H0", "L2H1"]),
         ("qkv attend -m no-such-model --head ", []),
         ("qkv attend --weighting h", ["hard"]),
         ("qkv attend --palette via", []),

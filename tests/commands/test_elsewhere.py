@@ -22,6 +22,19 @@ def npz(**arrays: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def safetensors_of_type(kind: str, **arrays: np.ndarray) -> bytes:
+    """A file whose tensor a has this type, next to others."""
+    data = save({"a": np.ones((6, 6), np.uint8), **arrays}).replace(b'"U8"', f'"{kind}"'.encode())
+    n_more = len(kind) - len("U8")
+    return (int.from_bytes(data[:8], "little") + n_more).to_bytes(8, "little") + data[8:]
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 @pytest.fixture
 def render(qkv: Callable, tmp_path: Path) -> Callable:
     """Run `qkv render - --tokens TOKENS ARGS` on these bytes."""
@@ -60,6 +73,50 @@ def test_safetensors_in_other_precisions(render: Callable, kind: str) -> None:
     assert np.abs(np.float32(document["maps"][0]["pattern"]) - WEIGHTS[1, 2]).max() < 4e-3
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        WEIGHTS[1, 2],
+        WEIGHTS[1],
+        WEIGHTS,
+        WEIGHTS[:, None],
+        np.asfortranarray(WEIGHTS).astype(">f8"),
+    ],
+    ids=["map", "heads", "layers", "batch of one", "big-endian columns"],
+)
+@pytest.mark.parametrize("of", [npy, lambda array: npz(attention=array)], ids=["npy", "npz"])
+def test_render_array_of_any_rank_keeps_every_weight(
+    render: Callable, array: np.ndarray, of: Callable
+) -> None:
+    document = json.loads(render(of(array), "--json").stdout)
+    found = np.float32([m["pattern"] for m in document["maps"]])
+    assert (found == array.astype(np.float32).reshape(-1, 6, 6)).all()
+    n_layers, n_heads = WEIGHTS[: len(array)].shape[:2] if array.ndim > 3 else (1, len(found))
+    assert (document["model"]["layers"], document["model"]["heads"]) == (n_layers, n_heads)
+
+
+def test_render_array_under_another_suffix_is_recognised(qkv: Callable, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(json.dumps(TOKENS))
+    contents = {"a.npz": npy(WEIGHTS), "b.npy": npz(a=WEIGHTS), "c.json": save({"a": WEIGHTS})}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        done = qkv("render", tmp_path / name, "--tokens", tmp_path / "tokens", "--json")
+        maps = json.loads(done.stdout)["maps"]
+        assert (np.float32([m["pattern"] for m in maps]) == WEIGHTS.reshape(6, 6, 6)).all()
+
+
+@pytest.mark.parametrize("data", [npy(WEIGHTS), save({"a": WEIGHTS})])
+def test_render_array_without_tokens_names_the_option(qkv: Callable, data: bytes) -> None:
+    done = qkv("render", "-", stdin=data)
+    assert done.code == 2 and "--tokens" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_render_unread_tensor_of_other_type_is_no_obstacle(render: Callable) -> None:
+    data = safetensors_of_type("BOOL", attention=WEIGHTS)
+    document = json.loads(render(data, "--json").stdout)
+    assert np.float32(document["maps"][5]["pattern"]).tolist() == WEIGHTS[1, 2].tolist()
+
+
 def test_one_layer_and_words(render: Callable) -> None:
     shown = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
     assert shown.code == 0 and "river bank" in shown.stdout and "L0H2" in shown.stdout
@@ -87,21 +144,37 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
     ("data", "tokens", "said"),
     [
         (npz(a=WEIGHTS[None]), TOKENS, "the shape [1, 2, 3, 6, 6]"),
+        (npy(WEIGHTS[:, None].repeat(2, axis=1)), TOKENS, "the shape [2, 2, 3, 6, 6]"),
+        (npy(WEIGHTS[0, 0, 0]), TOKENS, "the shape [6]"),
+        (npy(np.array([{}], object)), TOKENS, "it holds Python objects, which are not unpickled"),
+        (npy(np.arange(36).reshape(6, 6)), TOKENS, "array holds int64, not weights"),
+        (npy(WEIGHTS.astype([("a", "<f4")])), TOKENS, "not weights"),
+        (npy(WEIGHTS)[:99], TOKENS, "no readable .npy array"),
+        (npy(WEIGHTS)[:-1], TOKENS, "no readable .npy array"),
+        (npy(WEIGHTS).replace(b"(2, 3, 6", b"(2, 3,9**9"), TOKENS, "no readable .npy array"),
+        (
+            npy(WEIGHTS).replace(b"(2, 3, 6, 6), }  ", b"(2, 3, 6, 10**15),"),
+            TOKENS,
+            "readable .npy",
+        ),
+        (b"\x93NUMPY\x09\x00", TOKENS, "no readable .npy array"),
+        (safetensors_of_type("F8_E4M3"), TOKENS, "'a' has the type F8_E4M3, which is not impl"),
+        (safetensors_of_type("BOOL"), TOKENS, "'a' has the type BOOL, which is not implemented"),
         (npz(a=WEIGHTS[:, :, :5]), TOKENS, "there are 6 tokens for its rows"),
         (npz(a=WEIGHTS * 2), TOKENS, "L0H0: row 0 sums to 2, not to 1"),
         (npz(a=-WEIGHTS), TOKENS, "no weights"),
         (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "not finite"),
         (npz(a=np.arange(6)), TOKENS, "a holds int64, not weights"),
         (npz(a=WEIGHTS, b=WEIGHTS), TOKENS, "--array names the attention; the file has: a, b"),
-        (npz(a=np.array([{}], object)), TOKENS, "no readable .npz archive"),
+        (npz(a=np.array([{}], object)), TOKENS, "no readable .npz archive: it holds Python"),
         (npz(a=WEIGHTS), {"a": 1}, '"queries" and "keys"'),
         (npz(a=WEIGHTS), [1, 2], "a list of texts was expected"),
         (npz(a=WEIGHTS)[:99], TOKENS, "no readable .npz archive"),
         (save({"a": WEIGHTS})[:99], TOKENS, "cut short"),
-        (b"text", TOKENS, "neither an .npz archive nor a safetensors file"),
-        (b"", TOKENS, "neither"),
+        (b"text", TOKENS, "not an .npz archive, a .npy array or a safetensors file"),
+        (b"", TOKENS, "not an .npz archive"),
     ],
-    ids=range(14),
+    ids=range(26),
 )
 def test_what_does_not_fit_is_one_line(render, data: bytes, tokens: Any, said: str) -> None:
     done = render(data, tokens=tokens)

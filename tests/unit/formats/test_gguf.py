@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from qkv_cli.formats.gguf import FAMILIES, settings_of, unpacked  # noqa: E402
 from qkv_cli.formats.gguf_file import read_gguf  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.loading import load  # noqa: E402
+from qkv_cli.store.catalogue import find  # noqa: E402
+from qkv_cli.store.describe import describe  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 NAMES = {
@@ -92,10 +95,25 @@ def stretch(settings: dict[str, Any], d_head: int) -> np.ndarray:
     return np.array(factors, np.float32)
 
 
-def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> None:
+def write(
+    path: Path,
+    case: str,
+    *,
+    extra: tuple[str, Any] | None = None,
+    as_int8: str = "",
+    part_tensors: int = 0,
+    **how: Any,
+) -> None:
+    """Write a checkpoint as the library would.
+
+    Args:
+        extra: A setting besides its own.
+        as_int8: A tensor whose numbers are stored as whole ones.
+        part_tensors: How many tensors each part holds, if the file is to be split.
+    """
     config = json.loads((GOLDEN / case / "config.json").read_text())
     kind = config["model_type"].removesuffix("_text")
-    writer = gguf.GGUFWriter(path, kind)
+    writer = gguf.GGUFWriter(path, kind, split_max_tensors=part_tensors, **how)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -127,24 +145,28 @@ def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> Non
             tensor = permuted(tensor, heads[part])
         if kind.startswith("gemma") and new.endswith("norm.weight"):
             tensor = tensor + 1
-        writer.add_tensor(new, np.ascontiguousarray(tensor))
+        tensor = tensor.astype(np.int8) if new == as_int8 else np.ascontiguousarray(tensor)
+        writer.add_tensor(new, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
+def assert_golden(path: Path, case: str) -> None:
+    expected = np.load(GOLDEN / case / "expected.npz")
+    for layer in load(path).model.layers(expected["input_ids"].tolist()):
+        assert layer.attn is not None
+        wanted = expected[f"attn.{layer.index}"]
+        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_numbers_as_its_safetensors(tmp_path: Path, case: str) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, case)
-    loaded = load(path)
-    expected = np.load(GOLDEN / case / "expected.npz")
-    for layer in loaded.model.layers(expected["input_ids"].tolist()):
-        assert layer.attn is not None
-        wanted = expected[f"attn.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
-    assert loaded.info.name == "tiny"
+    assert_golden(path, case)
+    assert load(path).info.name == "tiny"
     assert load(tmp_path).info.n_heads == 4  # the one such file of a folder
 
 
@@ -234,3 +256,108 @@ def test_a_file_that_is_cut_short_anywhere(tmp_path: Path) -> None:
         (tmp_path / "cut.gguf").write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match="is broken"):
             load(tmp_path / "cut.gguf")
+
+
+def test_load_file_cut_in_its_last_tensor_names_the_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, "qwen3")
+    *_, last = gguf.GGUFReader(path).tensors
+    path.write_bytes(path.read_bytes()[: last.data_offset + 4])
+    with pytest.raises(CheckpointError, match=rf"tensor {last.name} ends at byte .* cut short"):
+        load(path)
+
+
+@pytest.mark.parametrize("part_tensors", [1, 7, 29])
+def test_load_any_part_of_a_split_file_gives_the_same_numbers(
+    tmp_path: Path, part_tensors: int
+) -> None:
+    write(tmp_path / "tiny.gguf", "llama-llama3", part_tensors=part_tensors)
+    parts = sorted(tmp_path.iterdir())
+    assert len(parts) > 1
+    for path in (*parts[:2], parts[-1], tmp_path):
+        assert_golden(path, "llama-llama3")
+        assert load(path).info.name == "tiny"
+    tokens = load(parts[-1]).tokenizer.encode("the")
+    assert [t.token for t in tokens] == ["the"]
+    found = describe(str(parts[-1]))
+    assert list(found.sha256) == [part.name for part in parts]
+    assert found.n_bytes == sum(part.stat().st_size for part in parts)
+
+
+def test_load_split_file_without_a_part_names_the_part(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
+    (tmp_path / "tiny-00002-of-00004.gguf").unlink()
+    said = r"is part \d of 4 of a split model; part 2, tiny-00002-of-00004\.gguf, is missing"
+    for path in (tmp_path, *tmp_path.iterdir()):
+        with pytest.raises(CheckpointError, match=said):
+            load(path)
+
+
+def test_load_renamed_part_of_a_split_file_names_the_way_out(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
+    (tmp_path / "tiny-00003-of-00004.gguf").rename(tmp_path / "blob")
+    with pytest.raises(CheckpointError, match=r"part 3 of 4 .* llama-gguf-split --merge"):
+        load(tmp_path / "blob")
+
+
+def test_load_parts_of_different_models_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
+    first, second, *_ = sorted(tmp_path.iterdir())
+    whole = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(CheckpointError, match=r"00002-of-00004\.gguf does not say .* part 2 of 4"):
+        load(first)
+    # The number of all tensors stands after its key and type, 4 bytes each; also of one name.
+    key = b"split.tensors.count"
+    at = whole.index(key) + len(key) + 4
+    second.write_bytes(whole[:at] + (99).to_bytes(4, "little") + whole[at + 4 :])
+    with pytest.raises(CheckpointError, match="hold 35 tensors; they say that there are 35 or 99"):
+        load(first)
+
+
+def test_load_merged_file_that_says_split_count_0(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-00001-of-00002.gguf"
+    write(path, "qwen3", extra=("split.count", 0.0))
+    data = path.read_bytes()
+    at = data.index(b"split.count") + len(b"split.count")
+    path.write_bytes(data[:at] + (4).to_bytes(4, "little") + bytes(4) + data[at + 8 :])
+    assert_golden(path, "qwen3")
+
+
+def test_load_file_without_suffix_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3")
+    blob = (tmp_path / "tiny.gguf").rename(tmp_path / "sha256-0a1b")
+    (tmp_path / "README.md").write_text("not a model")
+    for path in (blob, tmp_path, find(str(blob))):
+        assert_golden(path, "qwen3")
+    assert list(describe(str(tmp_path)).sha256) == ["sha256-0a1b"]
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [(1, "of version 1"), (4, "of version 4"), (2**24, "is a big-endian")]
+)
+def test_load_other_version_is_refused_by_name(tmp_path: Path, version: int, said: str) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, "qwen3")
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + version.to_bytes(4, "little") + data[8:])
+    with pytest.raises(CheckpointError, match=said):
+        load(path)
+
+
+def test_load_big_endian_file_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3", endianess=gguf.GGUFEndian.BIG)
+    with pytest.raises(CheckpointError, match="is a big-endian GGUF file"):
+        load(tmp_path)
+
+
+def test_load_weight_of_other_type_names_it(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", "qwen3", as_int8="blk.1.attn_v.weight")
+    with pytest.raises(CheckpointError, match=r"'blk\.1\.attn_v\.weight' cannot be unpacked.*I8"):
+        deque(load(tmp_path).read("the").layers, 0)
+
+
+def test_unpacked_vector_of_blocks_as_the_library_unpacks_it() -> None:
+    packed = gguf.quantize(np.linspace(-1, 1, 64, dtype=np.float32), gguf.GGMLQuantizationType.Q8_0)
+    wanted = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
+    np.testing.assert_array_equal(unpacked(packed, gguf.GGMLQuantizationType.Q8_0.value), wanted)

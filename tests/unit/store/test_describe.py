@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from qkv_cli.store.catalogue import find
 from qkv_cli.store.describe import BASE, N_TOKENS, describe
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
@@ -52,3 +53,9 @@ def test_memory_by_hand() -> None:
 def test_where_it_came_from(tmp_path: Path) -> None:
     assert describe("glove").source == "ships with qkv"
     assert describe(str(GOLDEN / "bert")).source == ""
+
+
+def test_find_current_folder_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert [find(name).resolve() for name in (".", "..")] == [tmp_path / "inner", tmp_path]

@@ -1,0 +1,140 @@
+"""Tensors of types that are not implemented: refused where their numbers are used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.loading import load
+from qkv_cli.store.describe import describe
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
+# Types of the format's list and their bits; the last is of a list to come.
+BITS = {"BOOL": 8, "I16": 16, "U16": 16, "U64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8}
+BITS |= {"F6_E2M3": 6, "F4": 4, "C64": 64, "F2_E1M0": 2}
+WEIGHT = "encoder.layer.1.attention.self.key.weight"
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    folder = tmp_path / "bert"
+    shutil.copytree(GOLDEN / "bert", folder)
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def header_and_body(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
+def write(path: Path, header: dict, body: bytes) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def add_tensor(path: Path, name: str, kind: str, shape: list[int]) -> None:
+    """Append a tensor of ones, or of whatever these bytes are in its type."""
+    header, body = header_and_body(path)
+    n_bytes = prod(shape) * BITS[kind] // 8
+    header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(body), len(body) + n_bytes]}
+    write(path, header, body + b"\1" * n_bytes)
+
+
+def retype(path: Path, name: str, kind: str) -> None:
+    header, body = header_and_body(path)
+    header[name]["dtype"] = kind
+    write(path, header, body)
+
+
+def into_shards(folder: Path) -> None:
+    """Each tensor in a file of its own."""
+    header, body = header_and_body(folder / "model.safetensors")
+    header.pop("__metadata__", None)
+    places = {}
+    for i, (name, entry) in enumerate(header.items()):
+        start, end = entry["data_offsets"]
+        places[name] = f"model-{i}.safetensors"
+        one = {name: {**entry, "data_offsets": [0, end - start]}}
+        write(folder / places[name], one, body[start:end])
+    (folder / "model.safetensors").unlink()
+    index = json.dumps({"weight_map": places})
+    (folder / "model.safetensors.index.json").write_text(index)
+
+
+def assert_golden(folder: Path) -> None:
+    expected = np.load(GOLDEN / "bert" / "expected.npz")
+    model = load(folder).model
+    for layer in model.layers(
+        expected["input_ids"].tolist(), types=expected["token_type_ids"].tolist()
+    ):
+        assert layer.attn is not None
+        wanted = expected[f"attn.{layer.index}"]
+        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+@pytest.mark.parametrize("kind", BITS)
+def test_load_unread_buffer_of_other_type_gives_the_same_numbers(
+    bert: Path, kind: str, in_shards: bool
+) -> None:
+    # Its name must not be taken for a prefix of all names either.
+    add_tensor(bert / "model.safetensors", "bert.embeddings.mask", kind, [2, 8])
+    if in_shards:
+        into_shards(bert)
+    assert_golden(bert)
+    assert describe(str(bert)).n_parameters == describe(str(GOLDEN / "bert")).n_parameters
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+@pytest.mark.parametrize("kind", BITS)
+def test_load_weight_of_other_type_names_tensor_and_type(
+    bert: Path, kind: str, in_shards: bool
+) -> None:
+    retype(bert / "model.safetensors", WEIGHT, kind)
+    if in_shards:
+        into_shards(bert)
+    with pytest.raises(CheckpointError, match=rf"{WEIGHT}' has the type {kind}, which is not"):
+        load(bert)
+
+
+def test_read_embedding_of_other_type_names_tensor_and_type(bert: Path) -> None:
+    retype(bert / "model.safetensors", "embeddings.word_embeddings.weight", "F8_E4M3")
+    with pytest.raises(CheckpointError, match=r"word_embeddings\.weight' has the type F8_E4M3"):
+        next(load(bert).read("the").layers)
+
+
+def test_load_whole_numbers_under_a_prefix_are_not_taken_for_weights(bert: Path) -> None:
+    header, body = header_and_body(bert / "model.safetensors")
+    entry = {"dtype": "I64", "shape": [1], "data_offsets": [len(body), len(body) + 8]}
+    header["bert.embeddings.position_ids"] = entry
+    write(bert / "model.safetensors", header, body + bytes(8))
+    assert_golden(bert)
+
+
+@pytest.mark.parametrize("shape", [[-1, 16], [True, 16], ["16", 16], None, 16])
+def test_open_tensors_odd_shape_raises(bert: Path, shape: object) -> None:
+    path = bert / "model.safetensors"
+    header, body = header_and_body(path)
+    header[WEIGHT]["shape"] = shape
+    write(path, header, body)
+    with pytest.raises(CheckpointError, match="is no safetensors file, or is cut short"):
+        open_tensors(path)
+
+
+def test_open_tensors_header_nested_deeply_raises(tmp_path: Path) -> None:
+    text = b'{"a":' * 50_000
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        open_tensors(tmp_path / "a.safetensors")
