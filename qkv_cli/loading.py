@@ -20,10 +20,12 @@ from qkv_cli.core.model import Model
 from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
+from qkv_cli.formats.ngrams import unpack_ngrams
 from qkv_cli.formats.safetensors import open_tensors
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
 
+NGRAMS = "ngrams.safetensors"  # of vectors that came from a fastText .bin
 FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
 
 
@@ -173,15 +175,18 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
     vectors = open_tensors(folder / "vectors.safetensors")
-    words = unpack_words({name: vectors.pop(name) for name in list(vectors) if "words." in name})
+    lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
+    words = unpack_words(lists)
     tensors = vectors | open_tensors(folder / "model.safetensors")
     if random_heads is not None:
         tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
-    return LoadedModel(
-        _built(config, tensors), WordTokenizer.open(folder / "tokenizer.json", words), info
-    )
+    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, lists.get("words.cut"))
+    ngrams = None
+    if (folder / NGRAMS).is_file():
+        ngrams = unpack_ngrams(open_tensors(folder / NGRAMS), info.d_model)
+    return LoadedModel(_built(config, tensors), tokenizer, info, ngrams=ngrams)
 
 
 def _checkpoint_info(folder: Path, config: dict[str, Any], model: Model) -> ModelInfo:

@@ -140,7 +140,8 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)
-    return HeadMaps(info, asked.weighting, run.causal, *texts, [m], pair=run.pair), x
+    notes = run.notes
+    return HeadMaps(info, asked.weighting, run.causal, *texts, [m], notes, run.pair), x
 
 
 def _note_choice(

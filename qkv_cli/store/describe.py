@@ -13,7 +13,7 @@ from qkv_cli.core.arrays import Packed, Stored
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
-from qkv_cli.loading import hub_name, read_model, stored
+from qkv_cli.loading import NGRAMS, hub_name, read_model, stored
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
@@ -70,7 +70,8 @@ def describe(name: str) -> Description:
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
-    on_disk = sum(path.stat().st_size for path in weights)
+    # Of n-grams only the rows of a text's unknown words are read.
+    on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
     # What is quantised lies there as it was, on its way, and as float32.
     unpacking = 3 if any(isinstance(t, Packed) for t in tensors.values()) else 1
     layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
