@@ -29,6 +29,7 @@ MAX_CELLS = 2**28
 BlockName = Literal["self", "encoder", "decoder", "cross"]
 _BEING_WRITTEN = "each row is the token that is being written; the decoder has read those before it"
 _HAS_BEEN_READ = "each row is the token that the decoder has read last; it looks for the next one"
+_NAMED = 5  # words that are named of those built from n-grams
 _OWN = "the text is the model's own: the likeliest token at each step"
 
 
@@ -109,7 +110,8 @@ class LoadedModel:
             return replace(token, id=ids[token.text], unknown=not rows[token.text].any())
 
         words = [word for word, row in rows.items() if row.any()]
-        notes = (f"built from n-grams: {', '.join(words)}",) if words else ()
+        more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+        notes = (f"built from n-grams: {', '.join(words[:_NAMED])}{more}",) if words else ()
         texts = [[built(token) for token in text] for text in texts]
         return with_rows(model, np.stack([*rows.values()])), texts, notes
 

@@ -140,8 +140,8 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)
-    notes = run.notes
-    return HeadMaps(info, asked.weighting, run.causal, *texts, [m], notes, run.pair), x
+    about = (info, asked.weighting, run.causal)
+    return HeadMaps(*about, *texts, [m], run.notes, run.pair), x
 
 
 def _note_choice(

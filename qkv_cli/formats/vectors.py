@@ -149,7 +149,8 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
         words = [str(word) for word in found.index_to_key[:limit]]
         rows = np.asarray(found.vectors, dtype=np.float32)[:limit]
         ngrams = None
-        if getattr(found, "bucket", 0):
+        # Some old files have fewer rows than buckets: gensim cannot use those either.
+        if getattr(found, "bucket", 0) == len(getattr(found, "vectors_ngrams", ())) > 0:
             ngrams = Ngrams(found.vectors_ngrams, found.min_n, found.max_n)
     except _BROKEN as error:
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -59,13 +59,15 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
         raise CheckpointError(f"{name} is UTF-16 text: convert it to UTF-8 first.")
     start = len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0
     first = next(_sample(data, start), b"")
+    if b"\r" in first.strip():
+        raise CheckpointError(f"{name} ends lines with a carriage return: convert them first.")
     header = first.split() if len(first) < _LONGEST_HEADER else []
     if len(header) != 2 or not all(part.isdigit() for part in header):
         return Layout(name, encoding, _headless_size(data, name, start), None, False, start)
     n_words, d_model = map(int, header)
     if not n_words or not d_model:
         raise CheckpointError(f"{name} says that it holds {n_words} words of {d_model} numbers.")
-    start = data.find(first, start) + len(first) + 1
+    start = min(len(data), data.find(first, start) + len(first) + 1)
     lines = list(_sample(data, start))
     is_binary = not _is_text(lines, d_model, encoding)
     counts = [_n_numbers(line) for line in lines]

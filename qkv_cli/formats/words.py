@@ -150,7 +150,7 @@ class WordTokenizer:
         return cls(Tokenizer.from_file(str(path)), words, cut)
 
     def encode(self, text: str) -> list[Token]:
-        pieces = self._pieces(text)
+        pieces = _pieces(text, self.split.encode(text).offsets)
         if self.cut is None:
             found = [(span, *self._old(text[slice(*span)])) for span in pieces]
         else:
@@ -175,19 +175,10 @@ class WordTokenizer:
             yield from self._old_ids(texts)
             return
         search, unknown = _Search(self.words, self.cut), len(self.words)
-        for text in texts:
-            found = search.read(text, self._pieces(text))
+        texts = list(texts)
+        for text, cut in zip(texts, self.split.encode_batch(texts), strict=True):
+            found = search.read(text, _pieces(text, cut.offsets))
             yield [unknown if id is None else id for _, _, id in found]
-
-    def _pieces(self, text: str) -> list[Span]:
-        found = self.split.encode(text).offsets
-        bounds = [start for start, _ in found] + [len(text)]
-        # Where NFC joins a word's last letter and its accent, the offset ends before the
-        # accent; but only spaces stand between two words.
-        return [
-            (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
-            for i, (start, end) in enumerate(found)
-        ]
 
     def _old(self, text: str) -> tuple[str, int | None]:
         """A piece as it is spelled and its id, as version 0.1 found them."""
@@ -204,6 +195,17 @@ class WordTokenizer:
                     known = self.words.find(word)
                     found[word] = len(self.words) if known is None else known
             yield [found[word] for word in words]
+
+
+def _pieces(text: str, found: Sequence[Span]) -> list[Span]:
+    """The places of the pieces that `tokenizers` found, each with all its characters."""
+    bounds = [start for start, _ in found] + [len(text)]
+    # Where NFC joins a word's last letter and its accent, the offset ends before the
+    # accent; but only spaces stand between two words.
+    return [
+        (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
+        for i, (start, end) in enumerate(found)
+    ]
 
 
 @dataclass(slots=True)
