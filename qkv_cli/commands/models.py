@@ -183,11 +183,12 @@ def add(
 ) -> None:
     """Turn a file of word vectors into a model that opens at once.
 
-    word2vec (text or binary), GloVe, fastText (.vec or .bin). The n-grams of a
-    .bin give other words a vector, and take 4 bytes for each of their numbers:
-    2.2 GiB for 2,000,000 buckets of 300; --no-ngrams leaves them out. The model's one
+    word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one
     head is plain soft indexing, Q = K = V = e, until `qkv train --vectors NAME`
     learns real ones.
+
+    The n-grams of a .bin give words that it does not have a vector. They take 4
+    bytes for each number: 2.2 GiB for 2,000,000 buckets of 300.
 
     Example: qkv models add web --vectors vectors.txt && qkv attend -m web "the river bank"
     """

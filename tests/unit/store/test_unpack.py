@@ -42,6 +42,16 @@ def content(path: Path) -> bytes:
         gzip.compress(gzip.compress(TEXT)),
         zipped(vectors=gzip.compress(TEXT)),
     ],
+    ids=[
+        "plain",
+        "gzip",
+        "gzip twice in a row",
+        "bzip2",
+        "zip",
+        "zip folder",
+        "gzip in gzip",
+        "both",
+    ],
 )
 def test_content_decides_not_the_suffix(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
@@ -69,6 +79,7 @@ def test_what_macos_adds_to_an_archive_does_not_count(tmp_path: Path) -> None:
         (zipped(), "has 0 files: none"),
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(TEXT)))), "more than 3 times"),
     ],
+    ids=["end", "start", "junk", "bzip2", "bzip2 junk", "zip", "two files", "no file", "deep"],
 )
 def test_what_cannot_be_unpacked_is_named(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "v.txt").write_bytes(data)
