@@ -32,7 +32,7 @@ class Ngrams:
         """
         utf8 = f"<{word}>".encode()
         starts = [at for at, byte in enumerate(utf8) if byte & 0xC0 != 0x80] + [len(utf8)]
-        found = []
+        buckets = []
         for first in range(len(starts) - 1):
             code = 2166136261
             for n, (at, end) in enumerate(pairwise(starts[first : first + self.max_n + 1]), 1):
@@ -41,8 +41,8 @@ class Ngrams:
                     code &= 0xFFFFFFFF
                 is_edge = n == 1 and (first == 0 or end == len(utf8))
                 if n >= self.min_n and not is_edge:
-                    found.append(code % len(self.table))
-        return found
+                    buckets.append(code % len(self.table))
+        return buckets
 
     def row(self, word: str) -> Array:
         """[d_model]: the mean of the word's n-grams; zeros if it is too short to have any."""

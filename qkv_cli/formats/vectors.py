@@ -78,39 +78,39 @@ def read_vectors(
     named = named or path
     try:
         with np.errstate(over="ignore"):  # a number too large for float32 is refused below
-            found = _opened(path, named, encoding, limit, allow_pickle, advance)
+            vectors = _opened(path, named, encoding, limit, allow_pickle, advance)
     except MemoryError as error:
         raise CheckpointError(
             f"{named} needs more memory than there is: --limit N reads the first N words."
         ) from error
-    words, rows = found.words, found.rows
+    words, rows = vectors.words, vectors.rows
     if not words or rows.ndim != 2 or len(rows) != len(words) or not rows.shape[1]:
-        raise CheckpointError(f"{named} holds no word with a vector.")
+        raise CheckpointError(f"{named} does not hold any word with a vector.")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         word = words[int(finite.argmin())]
         raise CheckpointError(f"{named}: the vector of {word!r} has a number that is not finite.")
-    return _different(found)
+    return _different(vectors)
 
 
-def _different(found: Vectors) -> Vectors:
+def _different(vectors: Vectors) -> Vectors:
     """Each word once, with its first vector."""
     first: dict[str, int] = {}
     repeated = set()
-    for i, word in enumerate(found.words):
+    for i, word in enumerate(vectors.words):
         if first.setdefault(word, i) != i:
             repeated.add(word)
     if not repeated:
-        return found
-    rows = found.rows[list(first.values())]
-    return replace(found, words=list(first), rows=rows, n_repeated=len(repeated))
+        return vectors
+    rows = vectors.rows[list(first.values())]
+    return replace(vectors, words=list(first), rows=rows, n_repeated=len(repeated))
 
 
 def nearest(words: Sequence[str], rows: Array, vector: Array, n: int) -> list[tuple[str, float]]:
     """The n words whose vectors have the largest cosine with a vector: gensim's most_similar."""
-    found = _models().KeyedVectors(rows.shape[1])
-    found.vectors, found.index_to_key = rows, words
-    return [(str(w), float(s)) for w, s in found.similar_by_vector(vector, n)]
+    model = _models().KeyedVectors(rows.shape[1])
+    model.vectors, model.index_to_key = rows, words
+    return [(str(w), float(s)) for w, s in model.similar_by_vector(vector, n)]
 
 
 def _opened(
@@ -143,18 +143,18 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
 
     try:
         model = type(unpickle(str(path))).load(str(path))
-        found = getattr(model, "wv", model)
-        if not hasattr(found, "index_to_key"):
+        keyed = getattr(model, "wv", model)
+        if not hasattr(keyed, "index_to_key"):
             raise ValueError(f"a {type(model).__name__} has no word vectors")
-        words = [str(word) for word in found.index_to_key[:limit]]
-        rows = np.asarray(found.vectors, dtype=np.float32)[:limit]
-        ngrams = None
+        words = [str(word) for word in keyed.index_to_key[:limit]]
+        rows = np.asarray(keyed.vectors, dtype=np.float32)[:limit]
+        ngrams, table = None, getattr(keyed, "vectors_ngrams", None)
         # Some old files have fewer rows than buckets: gensim cannot use those either.
-        if getattr(found, "bucket", 0) == len(getattr(found, "vectors_ngrams", ())) > 0:
-            ngrams = Ngrams(found.vectors_ngrams, found.min_n, found.max_n)
+        if table is not None and len(table) == keyed.bucket > 0:
+            ngrams = Ngrams(np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
     except _BROKEN as error:
-        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise CheckpointError(f"{named} cannot be read: {said}.") from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise CheckpointError(f"{named} cannot be read: {reason}.") from error
     return Vectors(words, rows, ngrams)
 
 

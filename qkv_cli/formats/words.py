@@ -197,14 +197,14 @@ class WordTokenizer:
             yield [found[word] for word in words]
 
 
-def _pieces(text: str, found: Sequence[Span]) -> list[Span]:
+def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
     """The places of the pieces that `tokenizers` found, each with all its characters."""
-    bounds = [start for start, _ in found] + [len(text)]
+    bounds = [start for start, _ in offsets] + [len(text)]
     # Where NFC joins a word's last letter and its accent, the offset ends before the
     # accent; but only spaces stand between two words.
     return [
         (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
-        for i, (start, end) in enumerate(found)
+        for i, (start, end) in enumerate(offsets)
     ]
 
 
@@ -214,8 +214,8 @@ class _Search:
 
     words: Words
     cut: NDArray[np.uint32]
-    found: dict[str, tuple[str, int | None]] = field(default_factory=dict)
-    begun: dict[str, bool] = field(default_factory=dict)
+    hits: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    starts: dict[str, bool] = field(default_factory=dict)
 
     def read(self, text: str, pieces: Sequence[Span]) -> Iterator[tuple[Span, str, int | None]]:
         """The longest words from left to right: place, spelling, and id if it is known."""
@@ -247,16 +247,16 @@ class _Search:
 
     def _find(self, text: str) -> tuple[str, int | None]:
         """A text as the vocabulary spells it, and its id; as written, if it is unknown."""
-        if text not in self.found:
+        if text not in self.hits:
             known = ((form, self.words.find(form)) for form in _forms(text))
-            self.found[text] = next((hit for hit in known if hit[1] is not None), (text, None))
-        return self.found[text]
+            self.hits[text] = next((hit for hit in known if hit[1] is not None), (text, None))
+        return self.hits[text]
 
     def _begins(self, text: str) -> bool:
         """Whether a word that is cut may begin so."""
-        if text not in self.begun:
-            self.begun[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
-        return self.begun[text]
+        if text not in self.starts:
+            self.starts[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
+        return self.starts[text]
 
 
 def _forms(text: str) -> Iterable[str]:

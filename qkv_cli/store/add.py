@@ -58,7 +58,7 @@ def add_vectors(
         StoreError: The disk does not take the folder.
     """
     with placed(folder) as temporary, unpacked(source, temporary.parent) as plain:
-        found = read_vectors(
+        vectors = read_vectors(
             plain,
             named=source,
             encoding=encoding,
@@ -67,28 +67,28 @@ def add_vectors(
             advance=advance,
         )
         if not keep_ngrams:
-            found = replace(found, ngrams=None)
-        if found.ngrams is not None:
-            _check_finite(found.ngrams, source)
-            write_tensors(temporary / NGRAMS, pack_ngrams(found.ngrams))
-        words, rows = found.words, found.rows
+            vectors = replace(vectors, ngrams=None)
+        if vectors.ngrams is not None:
+            _check_finite(vectors.ngrams, source)
+            write_tensors(temporary / NGRAMS, pack_ngrams(vectors.ngrams))
+        words, rows = vectors.words, vectors.rows
         weight = np.concatenate([rows, unknown_row(rows)])
         tensors = {"embed.weight": weight}
         write_vectors(temporary, words, tensors, lowercase=True, joins_pieces=True)
-        config = _config(name, found, source)
+        config = _config(name, vectors, source)
         if facts is not None:
             config |= {"licence": facts["licence"]}
             sign(temporary, facts)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         write_heads(temporary, config, identity_heads(rows.shape[1], mean))
-    return Added(len(words), tuple(_notes(found, source)))
+    return Added(len(words), tuple(_notes(vectors, source)))
 
 
-def _config(name: str, found: Vectors, source: Path) -> dict[str, Any]:
-    n_words, d_model = found.rows.shape
+def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
+    n_words, d_model = vectors.rows.shape
     about = f"{n_words:,} vectors of {source.name}."
-    if found.ngrams is not None:
-        about += f" Other words are built from n-grams of {_lengths(found.ngrams)} characters."
+    if vectors.ngrams is not None:
+        about += f" Other words are built from n-grams of {_lengths(vectors.ngrams)} characters."
     return {
         "model_type": "word-vectors",
         "name": name,
@@ -102,15 +102,16 @@ def _config(name: str, found: Vectors, source: Path) -> dict[str, Any]:
     }
 
 
-def _notes(found: Vectors, source: Path) -> list[str]:
+def _notes(vectors: Vectors, source: Path) -> list[str]:
     notes = []
-    if found.n_repeated:
-        many = "1 word appears" if found.n_repeated == 1 else f"{found.n_repeated:,} words appear"
-        notes.append(f"{many} more than once in {source}: the first vector of each was taken.")
-    if found.ngrams is not None:
-        table = found.ngrams.table
+    if vectors.n_repeated:
+        n = vectors.n_repeated
+        words = "1 word appears" if n == 1 else f"{n:,} words appear"
+        notes.append(f"{words} more than once in {source}: the first vector of each was taken.")
+    if vectors.ngrams is not None:
+        table = vectors.ngrams.table
         notes.append(
-            f"kept n-grams of {_lengths(found.ngrams)} characters in {len(table):,} buckets, "
+            f"kept n-grams of {_lengths(vectors.ngrams)} characters in {len(table):,} buckets, "
             f"{4 * table.size / 2**20:,.1f} MiB: words that the file does not have are built from "
             "them (--no-ngrams leaves them out)."
         )

@@ -12,9 +12,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from qkv_cli.errors import CheckpointError
+
+Opener = Callable[[Path, Path], IO[bytes]]  # of a file, and of the one that errors name
 
 _MOST_LAYERS = 3  # there are files that are their own compressed content
 _BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
@@ -41,9 +43,6 @@ def unpacked(source: Path, folder: Path) -> Iterator[Path]:
         yield path
 
 
-Opener = Callable[[Path, Path], IO[bytes]]
-
-
 def _opener(path: Path, source: Path) -> Opener | None:
     """How a file is opened to read what is in it; None if it is not compressed."""
     try:
@@ -52,7 +51,7 @@ def _opener(path: Path, source: Path) -> Opener | None:
     except OSError as error:
         raise CheckpointError(f"{source} cannot be read: {error.strerror}.") from error
     if head.startswith(b"\x1f\x8b"):
-        return lambda path, source: gzip.open(path)  # type: ignore[return-value]
+        return lambda path, source: cast(IO[bytes], gzip.open(path))
     # BZh and a digit alone could be a word.
     if head.startswith(b"BZh") and head[4:] in (b"1AY&SY", b"\x17rE8P\x90"):
         return lambda path, source: bz2.open(path)

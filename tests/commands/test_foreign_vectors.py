@@ -16,6 +16,7 @@ import pytest
 from conftest import Result
 
 from qkv_cli.formats.ngrams import Ngrams
+from qkv_cli.store.describe import describe
 
 Qkv = Callable[..., Result]
 WORDS = ["the", "river", "bank"]
@@ -203,6 +204,9 @@ def test_the_card_of_a_model_with_ngrams(
     assert "built from n-grams of 3 to 5 characters" in card["about"]
     assert "ngrams.safetensors" in card["sha256"]
     assert qkv("models", "check", tmp_path / "out").code == 0
+    memory = describe(str(tmp_path / "out")).memory
+    add(fasttext_bin()[0], "--no-ngrams")
+    assert describe(str(tmp_path / "out")).memory == memory  # none of it is read at once
 
 
 def test_ngrams_that_are_not_finite_are_refused(add: Callable[..., Result]) -> None:
