@@ -21,10 +21,12 @@ from qkv_cli.core.writing import Rules
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
 from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
+from qkv_cli.formats.ngrams import unpack_ngrams
 from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
 
+NGRAMS = "ngrams.safetensors"  # of vectors that came from a fastText .bin
 FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
 
 
@@ -168,11 +170,11 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model, tuple[str, ...]]:
     """A model, and what a user of it should know."""
-    notes: list[str] = []
+    kind, notes = config.get("model_type"), list[str]()
     if config.get("auto_map"):
         notes.append(
             "config.json names the publisher's own code (auto_map), which is not run and may "
-            f"differ: these are the numbers of transformers' own class for {config.get('model_type')}."
+            f"differ: these are the numbers of transformers' own class for {kind}."
         )
     return build(config, Tensors(tensors), notes.append), tuple(notes)
 
@@ -182,15 +184,18 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
     vectors = open_arrays(folder / "vectors.safetensors")
-    words = unpack_words({name: vectors.pop(name) for name in list(vectors) if "words." in name})
+    lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
+    words = unpack_words(lists)
     tensors = vectors | open_arrays(folder / "model.safetensors")
     if random_heads is not None:
         tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
-    return LoadedModel(
-        _built(config, tensors)[0], WordTokenizer.open(folder / "tokenizer.json", words), info
-    )
+    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, lists.get("words.cut"))
+    ngrams = None
+    if (folder / NGRAMS).is_file():
+        ngrams = unpack_ngrams(open_arrays(folder / NGRAMS), info.d_model)
+    return LoadedModel(_built(config, tensors)[0], tokenizer, info, ngrams=ngrams)
 
 
 def _checkpoint_info(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
+import numpy as np
+
+from qkv_cli.adapters.word_vectors import with_rows
 from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import Weighting
@@ -17,12 +21,14 @@ from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.formats.framed import Framed, TargetTokenizer, in_order
+from qkv_cli.formats.ngrams import Ngrams
 
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
 BlockName = Literal["self", "encoder", "decoder", "cross"]
 _BEING_WRITTEN = "each row is the token that is being written; the decoder has read those before it"
 _HAS_BEEN_READ = "each row is the token that the decoder has read last; it looks for the next one"
+_NAMED = 5  # words that are named of those built from n-grams
 _OWN = "the text is the model's own: the likeliest token at each step"
 
 
@@ -34,6 +40,7 @@ class LoadedModel:
     target: TargetTokenizer | None = None  # of what an encoder-decoder's decoder writes
     start: int | None = None  # what that reads first; if None, the last token of the target
     rules: Callable[[], Rules] | None = None  # by which it writes itself, where it can
+    ngrams: Ngrams | None = None  # of word vectors: they give unknown words a vector
 
     @property
     def translates(self) -> bool:
@@ -67,8 +74,7 @@ class LoadedModel:
             return self._translate(text, source, block, weighting, causal=causal)
         if block not in (None, "self"):
             raise UsageError(f"{self.info.name} is no encoder-decoder: leave out --block {block}.")
-        model, queries = self.model, self._tokens("text", text)
-        keys, inputs = queries, [queries]
+        model, inputs = self.model, [self._tokens("text", text)]
         if source is not None:
             if model.between_texts is None:
                 raise UsageError(f"{self.info.name} has no cross-attention: leave out --source.")
@@ -76,12 +82,37 @@ class LoadedModel:
                 raise UsageError(
                     "Between two texts there is no before and after: --causal or --source."
                 )
-            model, keys = model.between_texts, self._tokens("source", source)
-            inputs = [keys, queries]
+            model, inputs = model.between_texts, [self._tokens("source", source), *inputs]
+        model, inputs, notes = self._with_ngrams(model, inputs)
+        keys, queries = inputs[0], inputs[-1]
         layers = model.layers(*_ids(inputs), weighting=weighting, causal=causal)
         [*_, last] = model.stacks.values()
         run = self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
-        return replace(run, text=text, source=source)
+        return replace(run, text=text, source=source, notes=notes)
+
+    def _with_ngrams(
+        self, model: Model, texts: list[list[Token]]
+    ) -> tuple[Model, list[list[Token]], tuple[str, ...]]:
+        """Give unknown words the mean of their n-grams, as rows that this run's model has more.
+
+        A word that is too short for an n-gram has a vector of zeros, and stays unknown.
+        """
+        tokens = [token for text in texts for token in text if token.unknown]
+        if self.ngrams is None or not tokens:
+            return model, texts, ()
+        rows = {token.text: self.ngrams.row(token.text) for token in tokens}
+        ids = dict(zip(rows, count(len(model.embed.table)), strict=False))
+
+        def built(token: Token) -> Token:
+            if not token.unknown:
+                return token
+            return replace(token, id=ids[token.text], unknown=not rows[token.text].any())
+
+        words = [word for word, row in rows.items() if row.any()]
+        more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+        notes = (f"built from n-grams: {', '.join(words[:_NAMED])}{more}",) if words else ()
+        texts = [[built(token) for token in text] for text in texts]
+        return with_rows(model, np.stack([*rows.values()])), texts, notes
 
     def _read_pair(
         self,

@@ -7,11 +7,13 @@ word of one to a word of the other, and no self.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Packed
 from qkv_cli.core.blocks import Attention, Block
 from qkv_cli.core.checkpoint import Tensors
 from qkv_cli.core.config import Config
@@ -51,6 +53,29 @@ def word_vectors(config: Config, tensors: Tensors) -> Model:
             stacks={"encoder": Stack([]), "decoder": Stack([Block(cross=attn)])},
         ),
     )
+
+
+def with_rows(model: Model, rows: Array) -> Model:
+    """The same model with more word vectors, of the ids after its own.
+
+    Args:
+        rows: [n_rows, d_model], as they are before the mean is taken off.
+    """
+    own = replace(model.embed, mean=None)
+    n_own = len(own.table)
+
+    def read(ids: NDArray[np.intp]) -> Array:
+        is_own = ids < n_own
+        x = own(np.where(is_own, ids, 0).tolist())
+        x[~is_own] = rows[ids[~is_own] - n_own]
+        return x
+
+    shape = (n_own + len(rows), rows.shape[1])
+    table = Packed(shape, unpack=lambda: read(np.arange(shape[0])), rows=read)
+    embed = replace(model.embed, table=table, row_scale=None)
+    other = model.between_texts
+    other = None if other is None else replace(other, embed=embed)
+    return replace(model, embed=embed, between_texts=other)
 
 
 def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:

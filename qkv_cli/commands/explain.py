@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -138,8 +138,10 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
     texts = (run.text, run.source, run.queries, run.keys)
-    info = run.describe(loaded.info)
-    return HeadMaps(info, asked.weighting, run.causal, *texts, [m], pair=run.pair), x
+    maps = HeadMaps(
+        run.describe(loaded.info), asked.weighting, run.causal, *texts, [m], pair=run.pair
+    )
+    return replace(maps, notes=run.notes), x
 
 
 def _note_choice(

@@ -127,7 +127,9 @@ def _vectors(named: str, folder: Path) -> Path:
     from qkv_cli.store.add import add_vectors
 
     with counting("reading vectors") as advance:
-        add_vectors(folder, Path(named), name=folder.name, advance=advance)
+        added = add_vectors(folder, Path(named), name=folder.name, advance=advance)
+    for message in added.notes:
+        note(message)
     return folder
 
 

@@ -170,7 +170,7 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new model's name or folder.")],
     vectors: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="word2vec, GloVe or fastText; .gz and .bz2 too."),
+        typer.Option(metavar="FILE", help="word2vec, GloVe or fastText; zip, gzip, bzip2 too."),
     ],
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first N words.")
@@ -180,6 +180,10 @@ def add(
         bool,
         typer.Option("--allow-pickle", help="Open gensim's own files: this runs what is in them."),
     ] = False,
+    no_ngrams: Annotated[
+        bool,
+        typer.Option("--no-ngrams", help="Leave out the n-grams of a fastText .bin: less disk."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the model NAME.")] = False,
 ) -> None:
     """Turn a file of word vectors into a model that opens at once.
@@ -187,6 +191,9 @@ def add(
     word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one
     head is plain soft indexing, Q = K = V = e, until `qkv train --vectors NAME`
     learns real ones.
+
+    The n-grams of a .bin give words that it does not have a vector. They take 4
+    bytes for each number: 2.2 GiB for 2,000,000 buckets of 300.
 
     Example: qkv models add web --vectors vectors.txt && qkv attend -m web "the river bank"
     """
@@ -203,16 +210,19 @@ def add(
     if folder.exists() and not force:
         raise UsageError(f"{name} exists: --force replaces it.")
     with counting("reading vectors") as advance:
-        n_words = add_vectors(
+        added = add_vectors(
             folder,
             vectors,
             name=folder.name,
             encoding=encoding,
             limit=limit,
             allow_pickle=allow_pickle,
+            keep_ngrams=not no_ngrams,
             advance=advance,
         )
-    typer.echo(f"{folder}: {n_words:,} words.")
+    for message in added.notes:
+        note(message)
+    typer.echo(f"{folder}: {added.n_words:,} words.")
 
 
 @app.command()
@@ -274,14 +284,18 @@ def neighbors(
     tokens = loaded.tokenizer.encode(word)
     if len(tokens) != 1:
         raise UsageError(f"One word was expected; {name} reads {word!r} as {len(tokens)}.")
-    if tokens[0].unknown:
-        raise InputError(f"{name} has no word {word!r}.")
+    [token] = tokens
     words = loaded.tokenizer.words
     rows = replace(loaded.model.embed, mean=None)(range(len(words)))
-    found = nearest(words, rows, tokens[0].id, min(top, len(words) - 1))
+    if not token.unknown:
+        vector = rows[token.id]
+    elif loaded.ngrams is None or not (vector := loaded.ngrams.row(token.text)).any():
+        raise InputError(f"{name} has no word {word!r}.")
+    n_found = min(top + 1, len(words))
+    found = [hit for hit in nearest(words, rows, vector, n_found) if hit[0] != token.token][:top]
     if as_json:
         pairs = [{"word": other, "cosine": cosine} for other, cosine in found]
-        _write_json({"schema": "qkv.neighbors/1", "word": tokens[0].token, "neighbors": pairs})
+        _write_json({"schema": "qkv.neighbors/1", "word": token.token, "neighbors": pairs})
         return
 
     from qkv_cli.render.models import bars

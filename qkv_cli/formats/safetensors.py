@@ -1,13 +1,15 @@
 """safetensors files, memory-mapped: opening one reads its header and no tensor.
 
 The library's numpy reader copies every tensor it is asked for; here a 400,000-row
-table stays on disk until single rows of it are wanted. Writing is the library's.
+table stays on disk until single rows of it are wanted. Likewise, its writer makes a copy
+of every tensor, and here a table goes from one mapped file to another without it.
 Format: https://huggingface.co/docs/safetensors (u64 header length, JSON, data).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ _DTYPES = {
     "I8": "<i1",
     "U8": "<u1",
 }
+_NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
+_BLOCK = 1 << 24  # bytes that are written at once
 _MAX_HEADER = 100_000_000  # as in the library: a longer one is no header
 
 
@@ -75,6 +79,27 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
         raise CheckpointError(
             f"{path} is no safetensors file, or is cut short: {error}."
         ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write a file of these arrays, which may be views of mapped files."""
+    # Numbers begin at a multiple of 8 bytes: the largest types come first.
+    by_size = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header, end = dict[str, Any](), 0
+    for name, tensor in by_size:
+        start, end = end, end + tensor.nbytes
+        kind = _NAMES[tensor.dtype.newbyteorder("<")]
+        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in by_size:
+            # In the order of the axes: transposed arrays would come back scrambled.
+            flat = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).reshape(-1)
+            step = max(1, _BLOCK // tensor.itemsize)
+            for start in range(0, len(flat), step):
+                file.write(flat[start : start + step].tobytes())
 
 
 def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored:

@@ -3,13 +3,20 @@
 A `WordLevel` vocabulary in tokenizer.json would do the same, but is parsed whole at
 every start: 35 ms for 60,000 words, a quarter of a second for 400,000. The list here
 is memory-mapped and searched by halving, so opening costs the same at any size.
+
+A vocabulary may have words that `tokenizers` cuts into several pieces (`c++`, `<user>`,
+`New York`). Their ids are listed, in `words.cut`, and the longest of them that a text has at a
+place is read as one word. Folders written by version 0.1 have no such list, and their heads were
+learned without it: they are read as 0.1 read them.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +49,11 @@ _QUOTES = {
     "\u2013": "--",
     "\u2014": "--",
 }
+_BLANKS = re.compile(r"\s+")
+_STRAIGHT = str.maketrans(_QUOTES)
+_CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
+_BATCH = 10_000  # words that are cut at once
+Span = tuple[int, int]  # of characters
 
 
 def splitter(*, lowercase: bool) -> Tokenizer:
@@ -75,10 +87,19 @@ class Words(Sequence[str]):
 
     def find(self, word: str) -> int | None:
         wanted = word.encode()
-        at = bisect_left(self.order, wanted, key=self._bytes)
-        if at == len(self) or self._bytes(self.order[at]) != wanted:
-            return None
-        return int(self.order[at])
+        id = self._next(wanted, self.order)
+        return id if id is not None and self._bytes(id) == wanted else None
+
+    def begins(self, start: str, ids: NDArray[np.uint32]) -> bool:
+        """Whether one of these ids, which are sorted by their words' bytes, begins so."""
+        wanted = start.encode()
+        id = self._next(wanted, ids)
+        return id is not None and self._bytes(id).startswith(wanted)
+
+    def _next(self, wanted: bytes, ids: NDArray[np.uint32]) -> int | None:
+        """The first of these ids whose word is not before `wanted`."""
+        at = bisect_left(ids, wanted, key=self._bytes)
+        return None if at == len(ids) else int(ids[at])
 
 
 def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -101,24 +122,70 @@ def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
         raise CheckpointError(f"The vectors have no tensor {error}.") from error
 
 
+def cut_words(
+    split: Tokenizer, words: Sequence[str], order: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """The ids of the words that `split` cuts into several pieces, in the order of `order`."""
+    # Letters alone are one piece, but for `cannot`.
+    doubtful = [i for i, w in enumerate(words) if not w.isalpha() or w.lower().endswith("not")]
+    is_cut: NDArray[np.bool_] = np.zeros(len(words), bool)
+    for start in range(0, len(doubtful), _BATCH):
+        ids = doubtful[start : start + _BATCH]
+        pieces = split.encode_batch_fast([words[i] for i in ids])
+        is_cut[ids] = [len(each) > 1 for each in pieces]
+    cut: NDArray[np.uint32] = order[is_cut[order]]
+    return cut
+
+
 @dataclass(frozen=True, slots=True)
 class WordTokenizer:
-    """A text to words of a vocabulary; a word it lacks has the id behind the last."""
+    """A text to words of a vocabulary; a word that it lacks has the id after the last."""
 
     split: Tokenizer
     words: Words
+    cut: NDArray[np.uint32] | None = None  # see `cut_words`; None in a folder of version 0.1
 
     @classmethod
-    def open(cls, path: Path, words: Words) -> WordTokenizer:
-        return cls(Tokenizer.from_file(str(path)), words)
+    def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
+        return cls(Tokenizer.from_file(str(path)), words, cut)
 
     def encode(self, text: str) -> list[Token]:
-        found = self.split.encode(text).offsets
-        bounds = [start for start, _ in found] + [len(text)]
-        return [self._token(i, text, *span, bounds[i + 1]) for i, span in enumerate(found)]
+        pieces = _pieces(text, self.split.encode(text).offsets)
+        if self.cut is None:
+            found = [(span, *self._old(text[slice(*span)])) for span in pieces]
+        else:
+            found = list(_Search(self.words, self.cut).read(text, pieces))
+        unknown = len(self.words)
+        return [
+            Token(
+                i,
+                text[start:end],
+                spelled,
+                unknown if id is None else id,
+                start,
+                end,
+                unknown=id is None,
+            )
+            for i, ((start, end), spelled, id) in enumerate(found)
+        ]
 
     def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         """The ids of each text's words: many texts, each word looked up once."""
+        if self.cut is None:
+            yield from self._old_ids(texts)
+            return
+        search, unknown = _Search(self.words, self.cut), len(self.words)
+        texts = list(texts)
+        for text, cut in zip(texts, self.split.encode_batch(texts), strict=True):
+            found = search.read(text, _pieces(text, cut.offsets))
+            yield [unknown if id is None else id for _, _, id in found]
+
+    def _old(self, text: str) -> tuple[str, int | None]:
+        """A piece as it is spelled and its id, as version 0.1 found them."""
+        word = self.split.normalizer.normalize_str(text)
+        return word, self.words.find(word)
+
+    def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         found: dict[str, int] = {}
         for text in texts:
             text = self.split.normalizer.normalize_str(text)
@@ -129,12 +196,89 @@ class WordTokenizer:
                     found[word] = len(self.words) if known is None else known
             yield [found[word] for word in words]
 
-    def _token(self, i: int, text: str, start: int, end: int, bound: int) -> Token:
-        # Where NFC joins a word's last letter and its accent, the offset ends before the
-        # accent; but only spaces stand between two words.
-        end = max(end, start + len(text[start:bound].rstrip()))
-        text = text[start:end]
-        word = self.split.normalizer.normalize_str(text)
-        known = self.words.find(word)
-        id = len(self.words) if known is None else known
-        return Token(i, text, word, id, start, end, unknown=known is None)
+
+def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
+    """The places of the pieces that `tokenizers` found, each with all its characters."""
+    bounds = [start for start, _ in offsets] + [len(text)]
+    # Where NFC joins a word's last letter and its accent, the offset ends before the
+    # accent; but only spaces stand between two words.
+    return [
+        (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
+        for i, (start, end) in enumerate(offsets)
+    ]
+
+
+@dataclass(slots=True)
+class _Search:
+    """Finds the words of texts; every spelling is looked up once."""
+
+    words: Words
+    cut: NDArray[np.uint32]
+    hits: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    starts: dict[str, bool] = field(default_factory=dict)
+
+    def read(self, text: str, pieces: Sequence[Span]) -> Iterator[tuple[Span, str, int | None]]:
+        """The longest words from left to right: place, spelling, and id if it is known."""
+        first = 0
+        while first < len(pieces):
+            last, spelled, id = self._longest(text, pieces, first)
+            yield (pieces[first][0], pieces[last][1]), spelled, id
+            first = last + 1
+
+    def _longest(
+        self, text: str, pieces: Sequence[Span], first: int
+    ) -> tuple[int, str, int | None]:
+        """The last piece of the longest word that begins here; the first, if none is known."""
+        start, end = pieces[first]
+        last, (spelled, id) = first, self._find(text[start:end])
+        for place in range(first + 1, len(pieces)):
+            next_start, next_end = pieces[place]
+            # One blank first: that is soon known of each word, and rules out nearly all.
+            if not self._begins(text[start : min(end + 1, next_start)]):
+                break
+            if not self._begins(text[start:next_end]):
+                break
+            end = next_end
+            longer, longer_id = self._find(text[start:end])
+            is_stop = id is not None and last == place - 1 and _ends_sentence(text, start, end)
+            if longer_id is not None and not is_stop:
+                last, spelled, id = place, longer, longer_id
+        return last, spelled, id
+
+    def _find(self, text: str) -> tuple[str, int | None]:
+        """A text as the vocabulary spells it, and its id; as written, if it is unknown."""
+        if text not in self.hits:
+            known = ((form, self.words.find(form)) for form in _forms(text))
+            self.hits[text] = next((hit for hit in known if hit[1] is not None), (text, None))
+        return self.hits[text]
+
+    def _begins(self, text: str) -> bool:
+        """Whether a word that is cut may begin so."""
+        if text not in self.starts:
+            self.starts[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
+        return self.starts[text]
+
+
+def _forms(text: str) -> Iterable[str]:
+    """The spellings that a word is looked for in: as written, normalised, in lower case.
+
+    Last come the decomposed forms, for a vocabulary that has accents as characters.
+    """
+    if text.isascii() and not _BLANKS.search(text):
+        return dict.fromkeys((text, text.lower()))
+    plain = _BLANKS.sub(" ", unicodedata.normalize("NFC", text).translate(_STRAIGHT))
+    forms = (text, plain, text.lower(), plain.lower())
+    decomposed = (unicodedata.normalize("NFD", form) for form in (plain, plain.lower()))
+    return dict.fromkeys((*forms, *decomposed))
+
+
+def _ends_sentence(text: str, start: int, end: int) -> bool:
+    """Whether a span's last character is the full stop of its line, as in `The cat sat.`
+
+    The Penn Treebank cuts it off there only: `Dr.` elsewhere is a word, if the vocabulary has it.
+    """
+    if text[end - 1] != "." or not text[end - 2].isalnum():
+        return False
+    line, after = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    is_last = not text[end : after if after >= 0 else len(text)].strip(_CLOSING)
+    return is_last and bool(text[line:start].strip())

@@ -88,6 +88,7 @@ class ExplainPage:
             "numbers as they are printed, so its last place may differ from --json.",
             DIM,
         )
+        yield from (Text(label_line(note), DIM) for note in self.maps.notes)
 
 
 def _folded(line: Text, width: int) -> list[Text]:

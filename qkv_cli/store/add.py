@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import shutil
-import tempfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qkv_cli.adapters.word_vectors import identity_heads
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.vectors import Advance, read_vectors
+from qkv_cli.formats.ngrams import Ngrams, pack_ngrams
+from qkv_cli.formats.safetensors import write_tensors
+from qkv_cli.formats.vectors import Vectors, read_vectors
+from qkv_cli.formats.word2vec import Advance
+from qkv_cli.loading import NGRAMS
 from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
+from qkv_cli.store.unpack import unpacked
 
 RAREST = 1000  # rows whose mean stands for unknown words
-_COMPRESSED: dict[str, Callable[..., gzip.GzipFile | bz2.BZ2File]] = {
-    ".gz": gzip.GzipFile,
-    ".bz2": bz2.BZ2File,
-}
+_BLOCK = 1 << 22  # numbers that are looked at at once
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of a file of vectors."""
+
+    n_words: int
+    notes: tuple[str, ...]  # what the user must know of it
 
 
 def add_vectors(
@@ -34,75 +40,97 @@ def add_vectors(
     encoding: str = "utf-8",
     limit: int | None = None,
     allow_pickle: bool = False,
+    keep_ngrams: bool = True,
     facts: Mapping[str, object] | None = None,
     advance: Advance = lambda done, total: None,
-) -> int:
-    """Write a model folder of the vectors in a file, with one identity head; returns the words.
+) -> Added:
+    """Write a model folder of the vectors in a file, with one identity head.
 
     Args:
-        source: See `formats.vectors`; .gz and .bz2 are unpacked beside `folder` meanwhile.
+        source: See `formats.vectors`; a compressed file is unpacked beside `folder` meanwhile.
         limit: Only the first so many words.
         allow_pickle: Open gensim's own files, which are pickles.
+        keep_ngrams: Keep the n-grams of a fastText .bin, 4 * d_model bytes for each bucket.
         facts: Where the file came from, if it was fetched.
 
     Raises:
-        CheckpointError: The file is broken, or none of the kinds.
+        CheckpointError: The file is broken, or of another kind.
         StoreError: The disk does not take the folder.
     """
-    with placed(folder) as temporary:
-        with _unpacked(source, temporary.parent) as plain:
-            found = read_vectors(
-                plain,
-                named=source,
-                encoding=encoding,
-                limit=limit,
-                allow_pickle=allow_pickle,
-                advance=advance,
-            )
-        words, rows = found.words, found.rows
-        lowercase = not any(word != word.lower() for word in words)
+    with placed(folder) as temporary, unpacked(source, temporary.parent) as plain:
+        vectors = read_vectors(
+            plain,
+            named=source,
+            encoding=encoding,
+            limit=limit,
+            allow_pickle=allow_pickle,
+            advance=advance,
+        )
+        if not keep_ngrams:
+            vectors = replace(vectors, ngrams=None)
+        if vectors.ngrams is not None:
+            _check_finite(vectors.ngrams, source)
+            write_tensors(temporary / NGRAMS, pack_ngrams(vectors.ngrams))
+        words, rows = vectors.words, vectors.rows
         weight = np.concatenate([rows, unknown_row(rows)])
-        write_vectors(temporary, words, {"embed.weight": weight}, lowercase=lowercase)
-        d_model = rows.shape[1]
-        config = {
-            "model_type": "word-vectors",
-            "name": name,
-            "n_layers": 1,
-            "n_heads": 1,
-            "d_model": d_model,
-            "d_head": d_model,
-            "d_vocab": len(weight),
-            "origin": "identity: Q = K = V = e, nothing learned",
-            "about": f"{len(words):,} vectors of {source.name}.",
-        }
+        tensors = {"embed.weight": weight}
+        write_vectors(temporary, words, tensors, lowercase=True, joins_pieces=True)
+        config = _config(name, vectors, source)
         if facts is not None:
             config |= {"licence": facts["licence"]}
             sign(temporary, facts)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        write_heads(temporary, config, identity_heads(d_model, mean))
-    return len(words)
+        write_heads(temporary, config, identity_heads(rows.shape[1], mean))
+    return Added(len(words), tuple(_notes(vectors, source)))
+
+
+def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
+    n_words, d_model = vectors.rows.shape
+    about = f"{n_words:,} vectors of {source.name}."
+    if vectors.ngrams is not None:
+        about += f" Other words are built from n-grams of {_lengths(vectors.ngrams)} characters."
+    return {
+        "model_type": "word-vectors",
+        "name": name,
+        "n_layers": 1,
+        "n_heads": 1,
+        "d_model": d_model,
+        "d_head": d_model,
+        "d_vocab": n_words + 1,
+        "origin": "identity: Q = K = V = e, nothing learned",
+        "about": about,
+    }
+
+
+def _notes(vectors: Vectors, source: Path) -> list[str]:
+    notes = []
+    if vectors.n_repeated:
+        n = vectors.n_repeated
+        words = "1 word appears" if n == 1 else f"{n:,} words appear"
+        notes.append(f"{words} more than once in {source}: the first vector of each was taken.")
+    if vectors.ngrams is not None:
+        table = vectors.ngrams.table
+        notes.append(
+            f"kept n-grams of {_lengths(vectors.ngrams)} characters in {len(table):,} buckets, "
+            f"{4 * table.size / 2**20:,.1f} MiB: words that the file does not have are built from "
+            "them (--no-ngrams leaves them out)."
+        )
+    return notes
+
+
+def _lengths(ngrams: Ngrams) -> str:
+    least, most = ngrams.min_n, ngrams.max_n
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _check_finite(ngrams: Ngrams, source: Path) -> None:
+    step = max(1, _BLOCK // ngrams.table.shape[1])
+    for start in range(0, len(ngrams.table), step):
+        if not np.isfinite(ngrams.table[start : start + step]).all():
+            raise CheckpointError(f"{source}: its n-grams have a number that is not finite.")
 
 
 def unknown_row(rows: Array) -> Array:
     """[1, d_model]: the mean of the rarest words, which stand last."""
     mean: Array = rows[-RAREST:].mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean[None]
-
-
-@contextmanager
-def _unpacked(source: Path, beside: Path) -> Iterator[Path]:
-    """The file itself, or what is in it if it is compressed, while the block lasts."""
-    opened = _COMPRESSED.get(source.suffix.lower())
-    if opened is None:
-        yield source
-        return
-    with tempfile.NamedTemporaryFile(dir=beside, prefix=".vectors-") as plain:
-        try:
-            with opened(source) as packed:
-                shutil.copyfileobj(packed, plain, 1 << 20)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{source} cannot be read: {error.strerror}.") from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
-        plain.flush()
-        yield Path(plain.name)

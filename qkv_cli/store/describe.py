@@ -12,7 +12,7 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
 from qkv_cli.formats.gguf_parts import present_parts
-from qkv_cli.loading import gguf_of, hub_name, read_model, stored
+from qkv_cli.loading import NGRAMS, gguf_of, hub_name, read_model, stored
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
@@ -71,7 +71,8 @@ def describe(name: str) -> Description:
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
     most_heads = max(stack.n_heads for stack in info.stacks.values())
-    on_disk = sum(path.stat().st_size for path in weights)
+    # Of n-grams only the rows of a text's unknown words are read.
+    on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
     # What is quantised lies there as it was, on its way, and as float32.
     read = (t for t in tensors.values() if not isinstance(t, Unreadable))
     unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from qkv_cli.errors import StoreError
-from qkv_cli.formats.words import pack_words, splitter
+from qkv_cli.formats.safetensors import write_tensors
+from qkv_cli.formats.words import cut_words, pack_words, splitter
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # one of them makes a folder a model's
@@ -61,29 +60,33 @@ def linked(source: Path, target: Path) -> None:
 
 
 def write_vectors(
-    folder: Path, words: Sequence[str], tensors: Mapping[str, NDArray[Any]], *, lowercase: bool
+    folder: Path,
+    words: Sequence[str],
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    lowercase: bool,
+    joins_pieces: bool = False,
 ) -> None:
     """vectors.safetensors and tokenizer.json.
 
     Args:
         tensors: embed.weight, [len(words) + 1, d_model], its last row for unknown words;
             embed.scale, [len(words) + 1], where the weight is int8.
-        lowercase: Whether the vocabulary has lower-case words only.
+        lowercase: Whether a text is cut into pieces as it reads in lower case.
+        joins_pieces: Whether words are looked up as written first, and those of several pieces
+            are found; else as version 0.1 did, see `formats.words`.
     """
-    save_tensors({**tensors, **pack_words(words)}, folder / "vectors.safetensors")
-    splitter(lowercase=lowercase).save(str(folder / "tokenizer.json"))
+    split, lists = splitter(lowercase=lowercase), pack_words(words)
+    if joins_pieces:
+        lists["words.cut"] = cut_words(split, words, lists["words.order"])
+    write_tensors(folder / "vectors.safetensors", {**tensors, **lists})
+    split.save(str(folder / "tokenizer.json"))
 
 
 def write_heads(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> None:
     """model.safetensors and config.json."""
-    save_tensors(tensors, folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", tensors)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
-
-
-def save_tensors(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """A safetensors file of these arrays."""
-    # The library writes the bytes as they lie: transposed ones would come back scrambled.
-    path.write_bytes(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))

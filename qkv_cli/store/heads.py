@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.errors import CheckpointError, StoreError
-from qkv_cli.formats.safetensors import open_arrays
-from qkv_cli.store.folder import linked, placed, save_tensors, write_heads
+from qkv_cli.formats.safetensors import open_arrays, write_tensors
+from qkv_cli.loading import NGRAMS
+from qkv_cli.store.folder import linked, placed, write_heads
 
 RUN = "training.safetensors"  # what a run of learning needs to be gone on with
-_SHARED = ("vectors.safetensors", "tokenizer.json")
+_SHARED = ("vectors.safetensors", "tokenizer.json", NGRAMS)
 
 
 def begin_heads(
@@ -28,9 +29,11 @@ def begin_heads(
     """A model folder with another's vectors; it takes the place of what `folder` was."""
     with placed(folder) as temporary:
         for name in _SHARED:
+            if name == NGRAMS and not (vectors / name).is_file():
+                continue
             linked(vectors / name, temporary / name)
         write_heads(temporary, config, heads)
-        save_tensors(run, temporary / RUN)
+        write_tensors(temporary / RUN, run)
 
 
 def replace_heads(
@@ -48,7 +51,7 @@ def replace_heads(
     try:
         part.mkdir(exist_ok=True)
         write_heads(part, config, heads)
-        save_tensors(run, part / RUN)
+        write_tensors(part / RUN, run)
         for path in part.iterdir():
             path.replace(folder / path.name)
     except OSError as error:

@@ -101,7 +101,11 @@ def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: Watc
     _announce(found, watch)
     facts = asdict(found) | {"source": found.url}
     with _vectors_file(found, watch) as file, watch.progress("reading vectors") as advance:
-        add_vectors(folder, file, name=found.name, limit=limit, facts=facts, advance=advance)
+        added = add_vectors(
+            folder, file, name=found.name, limit=limit, facts=facts, advance=advance
+        )
+    for note in added.notes:
+        watch.say(note)
 
 
 @contextmanager

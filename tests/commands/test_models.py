@@ -114,7 +114,7 @@ def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
     [
         (b"\x80\x04K\x01.", "--allow-pickle"),
         (b"9 3\nriver 1 0 0\n", "says 9 words, and holds 1"),
-        (b"not vectors at all\n", "no file of word vectors"),
+        (b"not vectors at all\n", "not a file of word vectors"),
         (b"", "is empty"),
     ],
 )

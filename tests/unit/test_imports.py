@@ -44,6 +44,12 @@ def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
     assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
 
+def test_vector_files_are_read_without_gensim(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("the 1 2\nbank 3 4\n")
+    add = imported("models", "add", str(tmp_path / "m"), "--vectors", str(tmp_path / "v.txt"))
+    assert not add & {"gensim", "scipy"}
+
+
 def test_a_page_for_a_browser_imports_no_matplotlib() -> None:
     assert "matplotlib" not in imported(
         "attend", "the river bank", "-m", DEFAULT, "--format", "html"

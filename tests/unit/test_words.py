@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.words import WordTokenizer, pack_words, splitter, unpack_words
+from qkv_cli.formats.words import WordTokenizer, cut_words, pack_words, splitter, unpack_words
 
 KNOWN = ["the", "did", "n't", "she", "'s", "can", "not", "--", "café", "u.s.", "étude", "dog"]
 
 
 def tokenizer(words: list[str] = KNOWN, *, lowercase: bool = True) -> WordTokenizer:
     return WordTokenizer(splitter(lowercase=lowercase), unpack_words(pack_words(words)))
+
+
+def joining(words: list[str]) -> WordTokenizer:
+    """As folders are written now: words are looked up as written first, the longest one wins."""
+    packed, split = pack_words(words), splitter(lowercase=True)
+    cut = cut_words(split, words, packed["words.order"])
+    return WordTokenizer(split, unpack_words(packed), cut)
 
 
 def texts(text: str) -> list[str]:
@@ -133,3 +140,77 @@ def test_a_missing_part_of_the_list_is_named() -> None:
     del tensors["words.order"]
     with pytest.raises(CheckpointError, match=r"no tensor 'words\.order'"):
         unpack_words(tensors)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "expected"),
+    [
+        (
+            ["the", "bank", "“", "—", "’s", "cafe\u0301", "<user>", "c++"],
+            "“the cafe\u0301 — bank’s <user> c++",
+            ["“", "the", "cafe\u0301", "—", "bank", "’s", "<user>", "c++"],
+        ),
+        (["the", "river", "bank", "É"], "The River BANK É", ["the", "river", "bank", "É"]),
+        (["The", "the", "RIVER"], "The the THE RIVER", ["The", "the", "the", "RIVER"]),
+        (["'s", "--", '"', "it"], "“It’s”—", ['"', "it", "'s", '"', "--"]),
+        (["“", '"', "’s", "'s"], "“ \" ’s 's", ["“", '"', "’s", "'s"]),
+        (["café"], "cafe\u0301 CAFÉ", ["café", "café"]),
+        (["cafe\u0301"], "café Café", ["cafe\u0301", "cafe\u0301"]),
+        (["c", "+", "c++"], "(c++) c+ C++", ["(", "c++", ")", "c", "+", "c++"]),
+        (["New York", "new", "york"], "New York, new\n York", ["New York", ",", "new", "york"]),
+        ([". . .", "."], "a . . . b . .", ["a", ". . .", "b", ".", "."]),
+        (["don't", "do", "n't"], "Don’t don't", ["don't", "don't"]),
+        (["did", "n't"], "Didn’t", ["did", "n't"]),
+        (["</s>", "<unk>", "-lrb-", "@x", "#y"], "</s> <unk> -LRB- @x #y", None),
+        (["İstanbul", "straße", "οδος"], "İstanbul STRAßE ΟΔΟΣ", ["İstanbul", "straße", "οδος"]),
+        (["中文", "👍🏽", "1 2 3", "3.5", "1,000"], "中文 👍🏽 1 2 3 3.5 1,000", None),
+        (["a\u00a0b", "c\u2028d"], "a\u00a0b c\u2028d", ["a\u00a0b", "c\u2028d"]),
+    ],
+)
+def test_a_word_is_found_as_written_then_normalised_then_in_lower_case(
+    words: list[str], text: str, expected: list[str] | None
+) -> None:
+    opened = joining(words)
+    got = [token.token for token in opened.encode(text)]
+    assert got == (words if expected is None else expected)
+    known = [words.index(word) if word in words else len(words) for word in got]
+    assert [token.id for token in opened.encode(text)] == known == next(opened.ids([text]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr. No met no. 7", ["dr.", "no", "met", "no.", "7"]),
+        ("He said no.", ["he", "said", "no", "."]),
+        ("He said “no.”\nDr. No.", ["he", "said", "“", "no", ".", "”", "dr.", "no", "."]),
+        ("no.", ["no."]),
+        ("a Ph.D.", ["a", "Ph.D."]),
+        ("see fig.", ["see", "fig."]),
+    ],
+)
+def test_the_full_stop_of_a_line_is_a_word_of_its_own(text: str, expected: list[str]) -> None:
+    """`no.`, number, is not the end of a sentence; `fig` alone is not in the vocabulary."""
+    words = ["dr.", "no.", "no", ".", "he", "said", "met", "7", "a", "ph", "Ph.D.", "see", "fig."]
+    opened = joining([*words, "“", "”"])
+    assert [token.token for token in opened.encode(text)] == expected
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda w: w == w.strip()), unique=True))
+def test_every_word_is_found_by_typing_it(words: list[str]) -> None:
+    opened = joining(words)
+    for i, word in enumerate(words):
+        assert [token.id for token in opened.encode(word)] == [i]
+        assert list(opened.ids([word])) == [[i]]
+
+
+@given(st.text())
+def test_joined_pieces_leave_out_only_what_separates(text: str) -> None:
+    end, words = 0, ["c++", "New York", ". . .", "don't", "a.", "é"]
+    for i, token in enumerate(joining(words).encode(f"{text} {' '.join(words)} {text}")):
+        assert (token.i, token.start >= end) == (i, True)
+        end = token.end
+
+
+def test_a_text_of_many_words_is_read_in_linear_time() -> None:
+    words = ["a b c d e f g h", "a", "b"]
+    assert len(joining(words).encode("a b " * 20_000)) == 40_000

@@ -1,0 +1,136 @@
+"""fastText's own binary files (.bin): words, their vectors, and the n-grams of other words.
+
+Layout: https://github.com/facebookresearch/fastText, Args::save, Dictionary::save,
+DenseMatrix::save. A word's vector is the mean of its own row and of its n-grams' rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from mmap import mmap
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.ngrams import Ngrams
+from qkv_cli.formats.word2vec import Advance
+
+_MAGIC = 793712314
+_SUPERVISED = 3  # model_name::sup
+_WORD = 0  # entry_type::word; 1 is a label
+_STEP = 1 << 14  # words between two calls of `advance`
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What is used of a file's settings."""
+
+    is_new: bool  # since version 0.1 of 2017 a file begins with a magic number
+    model: int
+    n_buckets: int
+    min_n: int
+    max_n: int
+    end: int  # byte after the settings
+
+    @classmethod
+    def read(cls, data: mmap) -> _Settings:
+        is_new = struct.unpack_from("<i", data)[0] == _MAGIC
+        values = struct.unpack_from("<12i", data, 8 if is_new else 0)
+        model, n_buckets, min_n, max_n = values[7:11]
+        end = 64 if is_new else 56
+        return cls(is_new, model, n_buckets, min_n, max_n, end)
+
+
+def is_fasttext(head: bytes) -> bool:
+    """Whether a file begins with fastText's magic number, or with an older file's settings."""
+    if len(head) < 48:
+        return False
+    first, *rest = struct.unpack_from("<12i", head)
+    if first == _MAGIC:
+        return True
+    loss, model = rest[5], rest[6]
+    return 0 < first <= 1 << 16 and loss in (1, 2, 3) and model in (1, 2, 3)
+
+
+def read_fasttext(
+    data: mmap, path: Path, name: Path, encoding: str, limit: int | None, advance: Advance
+) -> tuple[list[str], Array, Ngrams | None]:
+    """The words, their vectors, [n_words, d_model], and the n-grams, if the model has any.
+
+    Raises:
+        CheckpointError: The file is a classifier, is quantised, or is cut short.
+    """
+    try:
+        settings = _Settings.read(data)
+        if settings.model == _SUPERVISED:
+            raise CheckpointError(f"{name} is a fastText classifier; word vectors are read.")
+        words, n_entries, at = _dictionary(data, settings)
+        if settings.is_new and data[at]:
+            raise CheckpointError(
+                f"{name} is quantised (.ftz): the .bin it was made from can be read."
+            )
+        shape, start, end = _matrix(data, at + settings.is_new)
+        _matrix(data, end + settings.is_new)  # what predicts words: it must be there
+    except (ValueError, IndexError, struct.error) as error:
+        raise CheckpointError(f"{name} is a fastText file that is cut short: {error}.") from error
+    table = np.asarray(np.memmap(path, "<f4", "r", start, shape))
+    n_first = len(table) - settings.n_buckets
+    # fastText counts rows for the words only; gensim writes one for each entry.
+    if settings.n_buckets < 0 or n_first not in (len(words), n_entries):
+        raise CheckpointError(
+            f"{name} is damaged: {len(words):,} words and {settings.n_buckets:,} buckets do not "
+            f"have {len(table):,} vectors."
+        )
+    return _vectors(words[:limit], table, n_first, settings, encoding, advance)
+
+
+def _vectors(
+    spelled: list[bytes],
+    table: NDArray[np.float32],
+    n_first: int,
+    settings: _Settings,
+    encoding: str,
+    advance: Advance,
+) -> tuple[list[str], Array, Ngrams | None]:
+    # As gensim does: fastText itself never asks what the bytes of a word mean.
+    words = [word.decode(encoding, errors="backslashreplace") for word in spelled]
+    rows = np.array(table[: len(words)])
+    if not settings.n_buckets or settings.max_n < max(1, settings.min_n):
+        return words, rows, None
+    ngrams = Ngrams(table[n_first:], settings.min_n, settings.max_n)
+    for start in range(0, len(words), _STEP):
+        part = slice(start, start + _STEP)
+        ngrams.complete(rows[part], words[part])
+        advance(start, len(words))
+    return words, rows, ngrams
+
+
+def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]:
+    """The words as bytes, the number of words and labels, and the byte after all of them."""
+    at = settings.end
+    n_entries, n_words, _ = struct.unpack_from("<3i", data, at)
+    n_pruned = struct.unpack_from("<q", data, at + 20)[0] if settings.is_new else 0
+    at += 28 if settings.is_new else 20
+    words = []
+    for i in range(n_entries):
+        if (end := data.find(b"\0", at)) < 0:
+            raise ValueError("its list of words has no end")
+        if i < n_words:
+            if data[end + 9] != _WORD:
+                raise ValueError("its words are mixed with labels")
+            words.append(data[at:end])
+        at = end + 10
+    return words, n_entries, at + 8 * max(n_pruned, 0)
+
+
+def _matrix(data: mmap, at: int) -> tuple[tuple[int, int], int, int]:
+    """The shape of a matrix, and where its numbers start and end."""
+    n_rows, d_model = struct.unpack_from("<2q", data, at)
+    start, end = at + 16, at + 16 + 4 * n_rows * d_model
+    if n_rows < 1 or d_model < 1 or end > len(data):
+        raise ValueError(f"{n_rows} x {d_model} numbers do not fit into it")
+    return (n_rows, d_model), start, end

@@ -1,0 +1,95 @@
+"""fastText's character n-grams: a vector for any word, from the parts that it is spelled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import CheckpointError
+
+_BATCH = 1024  # words whose n-grams are added up at once
+
+
+@dataclass(frozen=True, slots=True)
+class Ngrams:
+    """A vector for each bucket that n-grams are hashed to. The table may be memory-mapped."""
+
+    table: NDArray[np.float32]  # [n_buckets, d_model]
+    min_n: int  # characters of the shortest n-gram
+    max_n: int
+
+    def buckets(self, word: str) -> list[int]:
+        """The bucket of each n-gram of `<word>`, in fastText's order.
+
+        The hash is FNV-1a of the UTF-8 bytes, each extended by its sign (a fault of the
+        original that every published model has): Dictionary::computeSubwords, Dictionary::hash.
+        """
+        utf8 = f"<{word}>".encode()
+        starts = [at for at, byte in enumerate(utf8) if byte & 0xC0 != 0x80] + [len(utf8)]
+        buckets = []
+        for first in range(len(starts) - 1):
+            code = 2166136261
+            for n, (at, end) in enumerate(pairwise(starts[first : first + self.max_n + 1]), 1):
+                for byte in utf8[at:end]:
+                    code = (code ^ (byte if byte < 128 else byte | 0xFFFFFF00)) * 16777619
+                    code &= 0xFFFFFFFF
+                is_edge = n == 1 and (first == 0 or end == len(utf8))
+                if n >= self.min_n and not is_edge:
+                    buckets.append(code % len(self.table))
+        return buckets
+
+    def row(self, word: str) -> Array:
+        """[d_model]: the mean of the word's n-grams; zeros if it is too short to have any."""
+        buckets = self.buckets(word)
+        total = np.zeros(self.table.shape[1], np.float32)
+        for bucket in buckets:
+            total += self.table[bucket]
+        return total / np.float32(max(1, len(buckets)))
+
+    def complete(self, rows: Array, words: Sequence[str]) -> None:
+        """Make vectors of words, in place, the mean of their own row and of their n-grams.
+
+        Each word's rows are added in the order of its n-grams, as fastText adds them: float32
+        sums depend on the order.
+
+        Args:
+            rows: [n_words, d_model].
+        """
+        for start in range(0, len(words), _BATCH):
+            batch = rows[start : start + _BATCH]
+            buckets = [self.buckets(word) for word in words[start : start + _BATCH]]
+            n_ngrams = np.array([len(each) for each in buckets])
+            for place in range(n_ngrams.max()):
+                longer = np.flatnonzero(n_ngrams > place)
+                batch[longer] += self.table[[buckets[i][place] for i in longer]]
+            batch /= (n_ngrams + 1).astype(np.float32)[:, None]
+
+
+def pack_ngrams(ngrams: Ngrams) -> dict[str, NDArray[Any]]:
+    """The tensors that `unpack_ngrams` reads."""
+    lengths = np.array([ngrams.min_n, ngrams.max_n], np.int32)
+    return {"ngrams.lengths": lengths, "ngrams.weight": ngrams.table}
+
+
+def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
+    """The n-grams of a model folder.
+
+    Raises:
+        CheckpointError: A tensor is missing, or is not of the model's size.
+    """
+    try:
+        table, lengths = tensors["ngrams.weight"], tensors["ngrams.lengths"]
+    except KeyError as error:
+        raise CheckpointError(f"The n-grams have no tensor {error}.") from error
+    if table.ndim != 2 or not len(table) or table.shape[1] != d_model or lengths.shape != (2,):
+        raise CheckpointError(
+            f"ngrams.weight must be [n_buckets, {d_model}], and ngrams.lengths [2]; they are "
+            f"{list(table.shape)} and {list(lengths.shape)}."
+        )
+    return Ngrams(table, int(lengths[0]), int(lengths[1]))

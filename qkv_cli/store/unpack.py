@@ -1,0 +1,94 @@
+"""Compressed files, recognised by their first bytes: what is in them, as a file of its own."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from qkv_cli.errors import CheckpointError
+
+Opener = Callable[[Path, Path], IO[bytes]]  # of a file, and of the one that errors name
+
+_MOST_LAYERS = 3  # there are files that are their own compressed content
+_BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+
+
+@contextmanager
+def unpacked(source: Path, folder: Path) -> Iterator[Path]:
+    """The file itself, or what is in it if it is compressed, while the block lasts.
+
+    Args:
+        folder: Where it is unpacked to.
+
+    Raises:
+        CheckpointError: It cannot be unpacked, or is an archive of several files.
+    """
+    with ExitStack() as stack:
+        path = source
+        for _ in range(_MOST_LAYERS):
+            if (opener := _opener(path, source)) is None:
+                break
+            path = stack.enter_context(_copy(opener, path, source, folder))
+        if _opener(path, source) is not None:
+            raise CheckpointError(f"{source} is compressed more than {_MOST_LAYERS} times.")
+        yield path
+
+
+def _opener(path: Path, source: Path) -> Opener | None:
+    """How a file is opened to read what is in it; None if it is not compressed."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(10)
+    except OSError as error:
+        raise CheckpointError(f"{source} cannot be read: {error.strerror}.") from error
+    if head.startswith(b"\x1f\x8b"):
+        return lambda path, source: cast(IO[bytes], gzip.open(path))
+    # BZh and a digit alone could be a word.
+    if head.startswith(b"BZh") and head[4:] in (b"1AY&SY", b"\x17rE8P\x90"):
+        return lambda path, source: bz2.open(path)
+    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        return _open_only_member
+    return None
+
+
+@contextmanager
+def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".unpacked-") as plain:
+        try:
+            with opener(path, source) as packed:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+        except _BROKEN as error:
+            raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
+        except OSError as error:
+            if error.errno is not None:  # of the disk; damaged content has none
+                raise
+            raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
+        plain.flush()
+        yield Path(plain.name)
+
+
+def _open_only_member(path: Path, source: Path) -> IO[bytes]:
+    """The one file of a zip archive. What macOS adds about each file does not count."""
+    archive = zipfile.ZipFile(path)
+    files = [
+        member
+        for member in archive.infolist()
+        if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+    ]
+    if len(files) != 1:
+        names = ", ".join(member.filename for member in files[:8]) or "none"
+        raise CheckpointError(
+            f"{source} has {len(files)} files: {names}. Unpack it, and name the file to read."
+        )
+    if files[0].flag_bits & 1:
+        raise CheckpointError(f"{source} is encrypted: unpack it first.")
+    return archive.open(files[0])
