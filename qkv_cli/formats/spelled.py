@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from qkv_cli.core.tokens import Token
 from qkv_cli.formats.charsmap import BLANK
 from qkv_cli.formats.framed import in_order
+from qkv_cli.formats.pieces import blanks, places
 from qkv_cli.formats.sentencepiece import SentencePieces
 
 _CODE = re.compile(r">>.*?<<")  # Marian's name for the language to translate into, such as >>fra<<
@@ -37,14 +38,16 @@ class Spelled:
         for part, at in self._parts(text):
             if part in self.specials:
                 id = self.ids.get(part, self.unknown)
-                tokens.append(Token(0, part, part, id, at, at + len(part), special=True))
+                tokens.append(Token(0, part, part, id, at, at + len(part)))
                 continue
             code = _CODE.match(part) if self.coded else None
             if code is not None:
                 tokens.append(self._token(text, code[0], at, at + code.end()))
                 at, part = at + code.end(), part[code.end() :]
-            for piece in self.pieces.split(part):
-                tokens.append(self._token(text, piece.text, at + piece.start, at + piece.end))
+            pieces = self.pieces.split(part)
+            names, spans = [p.text for p in pieces], [(at + p.start, at + p.end) for p in pieces]
+            for name, span in zip(names, places(names, spans), strict=True):
+                tokens.append(self._token(text, name, *span))
         return tokens
 
     def _parts(self, text: str) -> Iterator[tuple[str, int]]:
@@ -61,8 +64,7 @@ class Spelled:
 
     def _token(self, text: str, piece: str, start: int, end: int) -> Token:
         id = self.ids.get(piece, self.unknown)
-        shown = text[start:end]
-        start += len(shown) - len(shown.lstrip()) if shown.strip() else 0
+        start += blanks(text[start:end])
         return Token(0, text[start:end], piece, id, start, end, unknown=id == self.unknown)
 
     def special(self, id: int) -> Token:
