@@ -273,8 +273,9 @@ def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:
     for token in tokens:
         if not 0 <= token.id < n_rows:
             raise CheckpointError(
-                f"The tokenizer gives the id {token.id} ({token.token!r}), but the embedding has "
-                f"{n_rows} rows (0 to {n_rows - 1}): the tokenizer does not belong to these weights."
+                f"The tokenizer gives the id {token.id} ({token.token!r}), but the embedding "
+                f"has {n_rows} rows (0 to {n_rows - 1}): the tokenizer does not belong to these "
+                "weights."
             )
 
 
