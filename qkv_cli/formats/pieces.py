@@ -12,9 +12,8 @@ from tokenizers.models import Unigram
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.charsmap import BLANK
-from qkv_cli.formats.rebuilt import rebuilt
-
-FILE = "tokenizer.json"
+from qkv_cli.formats.rebuilt import open_tokenizer
+from qkv_cli.formats.vocabulary import FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,7 @@ class PieceTokenizer:
             CheckpointError: There is none, or it is broken.
         """
         try:
-            if (folder / FILE).is_file():
-                inner = Tokenizer.from_file(str(folder / FILE))
-            else:
-                inner = rebuilt(folder, kind)
+            inner = open_tokenizer(folder, kind)
         except CheckpointError:
             raise
         except Exception as error:
