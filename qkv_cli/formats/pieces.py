@@ -35,9 +35,10 @@ class PieceTokenizer:
         """
         try:
             inner = open_tokenizer(folder, kind)
-        except CheckpointError:
-            raise
         except Exception as error:
+            # What the library says of a file has no class of its own.
+            if type(error) is not Exception and not isinstance(error, OSError | UnicodeError):
+                raise
             raise CheckpointError(f"{folder / FILE} cannot be read: {error}.") from error
         inner.no_padding()
         inner.no_truncation()

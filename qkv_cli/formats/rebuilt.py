@@ -126,14 +126,14 @@ def _word_pieces(
     styles: Mapping[str, Mapping[str, bool]] | None = None,
 ) -> Build:
     def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-        values = settings.values
         tokens = settings.tokens(defaults, vocabulary, styles=styles)
+        is_open = settings.values.get("strip_accents") is None
         found = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=tokens.role("unk")))
         found.normalizer = normalizers.BertNormalizer(
             clean_text=True,
-            handle_chinese_chars=values.get("tokenize_chinese_chars", True),
-            strip_accents=values.get("strip_accents"),
-            lowercase=values.get("do_lower_case", True),
+            handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
+            strip_accents=None if is_open else settings.flag("strip_accents"),
+            lowercase=settings.flag("do_lower_case", True),
         )
         found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         found.decoder = decoders.WordPiece(prefix="##")
@@ -165,7 +165,9 @@ def _byte_pairs(
         tokens = settings.tokens(defaults, vocabulary)
         found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
         found.normalizer = normalizers.NFC() if composes else None
-        found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=_is_spaced(settings))
+        found.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=settings.flag("add_prefix_space")
+        )
         found.decoder = decoders.ByteLevel()
         own: Template | None = template or begin_and_end(settings, tokens)
         if own is not None and template is None and keeps_template:
@@ -183,7 +185,9 @@ def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_QWEN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=_is_spaced(settings), use_regex=False),
+            pre_tokenizers.ByteLevel(
+                add_prefix_space=settings.flag("add_prefix_space"), use_regex=False
+            ),
         ]
     )
     found.decoder = decoders.ByteLevel()
@@ -215,10 +219,6 @@ def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 def _read_pairs(settings: Settings) -> Vocabulary:
     ids, merges = models.BPE.read_file(*(str(settings.folder / name) for name in _PAIRS))
     return Vocabulary(ids, merges)
-
-
-def _is_spaced(settings: Settings) -> bool:
-    return bool(settings.values.get("add_prefix_space", False))
 
 
 _PAIRS = ("vocab.json", "merges.txt")

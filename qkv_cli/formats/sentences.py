@@ -83,48 +83,46 @@ _MORE_IN_50 = (
 
 def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
-    more = [_special(f"<extra_id_{i}>") for i in range(settings.values.get("extra_ids", 100))]
+    more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
     tokens = settings.tokens(roles, vocabulary, more)
     found = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
     return finish(found, settings, tokens, _ENDED)
 
 
 def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    values = settings.values
     rules: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not values.get("keep_accents", False):
+    if not settings.flag("keep_accents"):
         rules += [normalizers.NFKD(), normalizers.StripAccents()]
-    if values.get("do_lower_case", True):
+    if settings.flag("do_lower_case", True):
         rules.append(normalizers.Lowercase())
     rules += _charsmap(vocabulary)
     roles = CLASSIC | {"bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
-    found = _unigram(vocabulary, 1, rules, _words(spaced=_is_spaced(settings)))
+    found = _unigram(vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True)))
     tokens = settings.tokens(roles, vocabulary)
     own = begin_and_end(settings, tokens) if settings.frames else BERT
     return finish(found, settings, tokens, kept_template(found, vocabulary, own))
 
 
 def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    values = settings.values
-    rules: list[Any] = [normalizers.Lowercase()] if values.get("do_lower_case", False) else []
+    rules: list[Any] = [normalizers.Lowercase()] if settings.flag("do_lower_case") else []
     rules += [
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
         normalizers.NFC(),
         normalizers.Strip(left=False, right=True),
     ]
-    scheme = "always" if _is_spaced(settings) else "first"
+    scheme = "always" if settings.flag("add_prefix_space", True) else "first"
     cuts: list[Any] = [pre_tokenizers.Metaspace(_SPACE, scheme)]
-    if values.get("split_by_punct", False):
+    if settings.flag("split_by_punct"):
         cuts.insert(0, pre_tokenizers.Punctuation("isolated"))
     tokens = settings.tokens(CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}, vocabulary)
-    said = vocabulary.unknown if vocabulary.unknown is not None else values.get("unk_id", 1)
+    said = vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
     unknown = _place(vocabulary, tokens.role("unk"), said)
     return finish(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
 
 
 def _xlm_roberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(FAIRSEQ, vocabulary)
-    cuts = _words(spaced=_is_spaced(settings))
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
     return finish(_unigram(vocabulary, 3, _charsmap(vocabulary), cuts), settings, tokens, _OPENED)
 
 
@@ -135,7 +133,7 @@ def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     pieces = [piece for piece, _ in vocabulary.scored]
     name = tokens.role("unk")
     unknown = pieces.index(name) if name in pieces else 0
-    cuts = _words(spaced=_is_spaced(settings))
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
     return finish(
         _unigram(vocabulary, unknown, _charsmap(vocabulary), cuts), settings, tokens, _OPENED
     )
@@ -171,7 +169,7 @@ def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         found.normalizer = normalizers.Sequence([*_charsmap(vocabulary), _BLANKS])
     found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
     found.decoder = decoders.Metaspace(_SPACE, "always")
-    is_last = bool(settings.values.get("legacy_behaviour", False))
+    is_last = settings.flag("legacy_behaviour")
     template = _LANGUAGE_LAST if is_last else _LANGUAGE_FIRST
     return finish(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
 
@@ -185,7 +183,7 @@ def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     values = settings.values
     sentence = values.get("mask_token_sent", "<mask_1>")
     masks = [] if sentence is None else [_special(str(sentence))]
-    unused = [_special(f"<unk_{i}>") for i in range(2, values.get("offset", 103))]
+    unused = [_special(f"<unk_{i}>") for i in range(2, settings.number("offset", 103))]
     rules = [*_charsmap(vocabulary), _BLANKS]
     if not vocabulary.charsmap:
         rules.insert(0, normalizers.Replace(Regex(r"\n"), " "))
@@ -221,9 +219,8 @@ def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     """Pieces with a blank before the text, however tokenizer.json would put it there."""
     tokens = settings.tokens(_OPENS, vocabulary)
-    spaced = settings.values.get("add_prefix_space")
-    spaced = True if spaced is None else bool(spaced)
-    scheme = "always" if settings.values.get("legacy", False) else "first"
+    spaced = settings.flag("add_prefix_space", True)
+    scheme = "always" if settings.flag("legacy") else "first"
     found = _with_blanks(vocabulary, scheme if spaced else "never", None)
     found.decoder = _decoder(strips=spaced)
     return finish(
@@ -236,8 +233,7 @@ def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     parts = {"prefix": "<PRE>", "middle": "<MID>", "suffix": "<SUF>", "eot": "<EOT>"}
     roles = _OPENS | {role: _SPACE + name for role, name in parts.items()} | {"fill": "<FILL_ME>"}
     tokens = settings.tokens(roles, vocabulary)
-    spaced = settings.values.get("add_prefix_space", True)
-    scheme = "never" if spaced is not None and not spaced else "first"
+    scheme = "first" if settings.flag("add_prefix_space", True) else "never"
     found = _with_blanks(vocabulary, scheme, tokens.role("unk"))
     found.decoder = _decoder(strips=True)
     return finish(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
@@ -273,7 +269,7 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
             byte_fallback=bool(model.trainer.get(35, 0)),
         )
     )
-    legacy = settings.values.get("legacy", True)
+    legacy = settings.flag("legacy", True)
     rules: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.rules.get(4, 1):
         rules += [normalizers.Replace(Regex(r"\A +| +\z"), ""), _BLANKS]
@@ -316,7 +312,7 @@ def _read_pieces(name: str, settings: Settings) -> Vocabulary:
 
 def _read_t5(settings: Settings) -> Vocabulary:
     model = _model(settings, "spiece.model", merges=False)
-    extra = reversed(range(settings.values.get("extra_ids", 100)))
+    extra = reversed(range(settings.number("extra_ids", 100)))
     return _vocabulary(model, [*_scored(model), *((f"<extra_id_{i}>", 0.0) for i in extra)])
 
 
@@ -326,7 +322,7 @@ def _read_pegasus(settings: Settings) -> Vocabulary:
     first = values.get("pad_token", "<pad>"), values.get("eos_token", "</s>")
     head: Scored = [(content(token), 0.0) for token in first]
     head += [(mask, 0.0) for mask in dict.fromkeys(map(content, masks)) if mask != "None"]
-    head += [(f"<unk_{i}>", -100.0) for i in range(2, values.get("offset", 103))]
+    head += [(f"<unk_{i}>", -100.0) for i in range(2, settings.number("offset", 103))]
     return _vocabulary(model, [*head, *_scored(model)[2:]])
 
 
@@ -405,10 +401,6 @@ def _charsmap(vocabulary: Vocabulary) -> list[Any]:
 def _words(*, spaced: bool) -> list[Any]:
     scheme: Any = "always" if spaced else "never"
     return [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, scheme)]
-
-
-def _is_spaced(settings: Settings) -> bool:
-    return bool(settings.values.get("add_prefix_space", True))
 
 
 def _place(vocabulary: Vocabulary, unknown: str, usual: int | None) -> int:

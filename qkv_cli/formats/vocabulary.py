@@ -89,6 +89,20 @@ class Settings:
         others = [added_token(token) for token in more or ()]
         return cls(folder, values, added, lists_added, tokens, others)
 
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A setting that is true or false; null is the default."""
+        value = self.values.get(name)
+        if not isinstance(value, bool | None):
+            raise CheckpointError(f"{self.folder / SETTINGS}: {name} is not true or false.")
+        return default if value is None else value
+
+    def number(self, name: str, default: int) -> int:
+        """A setting that is a small whole number."""
+        value = self.values.get(name, default)
+        if type(value) is not int or not 0 <= value < 2**16:
+            raise CheckpointError(f"{self.folder / SETTINGS}: {name} is not a small number.")
+        return value
+
     @property
     def frames(self) -> bool:
         """Whether it is said if a text gets a beginning or an end."""
@@ -187,7 +201,7 @@ def finish(
             )
     if template is not None:
         tokenizer.post_processor = _template(tokenizer, template, tokens)
-    tokenizer.encode_special_tokens = bool(settings.values.get("split_special_tokens", False))
+    tokenizer.encode_special_tokens = settings.flag("split_special_tokens")
     return tokenizer
 
 
@@ -197,9 +211,9 @@ def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -
     Args:
         begins: Whether a text begins with the first where nothing is said.
     """
-    wanted = {"bos": settings.values.get("add_bos_token", begins)}
-    wanted["eos"] = settings.values.get("add_eos_token", False)
-    bos, eos = (role in tokens.by_role and bool(wanted[role]) for role in ("bos", "eos"))
+    wanted = {"bos": settings.flag("add_bos_token", begins)}
+    wanted["eos"] = settings.flag("add_eos_token")
+    bos, eos = (role in tokens.by_role and wanted[role] for role in ("bos", "eos"))
     single, other = (
         " ".join([f"bos{type}"] * bos + [text] + [f"eos{type}"] * eos)
         for text, type in (("$A", ""), ("$B:1", ":1"))
@@ -239,22 +253,31 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
             f"{path} holds {kind} pieces, of which {name} builds no tokenizer: name another "
             f"tokenizer_class in {SETTINGS}, such as PreTrainedTokenizerFast."
         )
-    pieces, merges = held["vocab"], [_pair(merge) for merge in held.get("merges", ())]
+    try:
+        return _vocabulary(document, held)
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no tokenizer: {error}.") from error
+
+
+def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
+    """Take a tokenizer.json apart; whatever in it is of another form raises one of three errors."""
+    pieces, added = model["vocab"], document.get("added_tokens") or ()
+    ids = {str(piece): int(id) for piece, id in pieces.items()} if isinstance(pieces, dict) else {}
+    scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
+    if min(ids.values(), default=0) < 0:
+        raise ValueError("a piece has a negative id")
     return Vocabulary(
-        ids=pieces if isinstance(pieces, dict) else {},
-        merges=merges,
-        scored=[(piece, score) for piece, score in pieces] if isinstance(pieces, list) else [],
+        ids=ids,
+        merges=[_pair(merge) for merge in model.get("merges") or ()],
+        scored=scored,
         charsmap=_charsmap(document.get("normalizer")),
-        added={
-            int(token["id"]): added_token(token, special=False)
-            for token in document.get("added_tokens", ())
-        },
+        added={int(token["id"]): added_token(token, special=False) for token in added},
         template=_template_of(document.get("post_processor")),
     )
 
 
 def _pair(merge: Any) -> tuple[str, str]:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    left, right = merge.split(" ") if isinstance(merge, str) else map(str, merge)
     return left, right
 
 
@@ -267,10 +290,10 @@ def _kind(model: Mapping[str, Any]) -> str:
 
 def _charsmap(normalizer: dict[str, Any] | None) -> bytes:
     """SentencePiece's rules of normalisation, if a file has some."""
-    rules = [normalizer or {}]
-    if rules[0].get("type") == "Sequence":
-        rules = rules[0]["normalizers"]
-    encoded = (r.get("precompiled_charsmap") for r in rules if r.get("type") == "Precompiled")
+    if not normalizer:
+        return b""
+    rules = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    encoded = (rule["precompiled_charsmap"] for rule in rules if rule["type"] == "Precompiled")
     return b64decode(next(encoded, None) or "")
 
 
@@ -332,4 +355,6 @@ def content(token: Any) -> str:
     """Return the text of a token that a setting names or describes."""
     if isinstance(token, AddedToken):
         return str(token.content)
-    return str(token.get("content")) if isinstance(token, dict) else str(token)
+    if isinstance(token, dict) and not isinstance(token.get("content"), str):
+        raise CheckpointError(f"A special token is described without its content: {token!r:.80}.")
+    return str(token["content"] if isinstance(token, dict) else token)
