@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qkv_cli.core.characters import byte_of, characters
 from qkv_cli.core.tokens import Token
 
 _BLANK = "\u2581"  # SentencePiece's sign for the blank before a word
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # what SentencePiece falls back to
 _SPECIAL = re.compile(
     r"\[(?:CLS|SEP|PAD|BOS|EOS)\]"
     r"|</?s>|<(?:bos|eo[a-z]|cls|sep|pad|start|end|startoftext|endoftext)>"
@@ -59,11 +59,11 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
         data += part.before.encode() if data else b""
         spans.append((len(data), len(data) + len(part.data)))
         data += part.data
-    text, characters = _decoded(bytes(data))
+    text, places = characters(bytes(data))
     tokens = []
     for i, (piece, (begin, stop)) in enumerate(zip(pieces, spans, strict=True)):
-        start = characters[begin]
-        end = characters[stop - 1] + 1 if stop > begin else start
+        start = places[begin]
+        end = places[stop - 1] + 1 if stop > begin else start
         shown = text[start:end]
         start += len(shown) - len(shown.lstrip()) if shown.strip() else 0
         unknown = piece in _UNKNOWN
@@ -85,7 +85,7 @@ def _stands_for_word(piece: str) -> bool:
 
 
 def _parts(pieces: Sequence[str]) -> list[_Part]:
-    if any(piece.startswith(_BLANK) or _BYTE.fullmatch(piece) for piece in pieces):
+    if any(piece.startswith(_BLANK) or byte_of(piece) for piece in pieces):
         return _without_first_blank([_of_metaspace(piece) for piece in pieces])
     if _is_byte_level(pieces):
         return _without_first_blank([_of_bytes(piece) for piece in pieces])
@@ -99,9 +99,7 @@ def _parts(pieces: Sequence[str]) -> list[_Part]:
 
 
 def _of_metaspace(piece: str) -> _Part:
-    byte = _BYTE.fullmatch(piece)
-    data = bytes([int(byte[1], 16)]) if byte else _encoded(piece.replace(_BLANK, " "))
-    return _Part("", data)
+    return _Part("", byte_of(piece) or _encoded(piece.replace(_BLANK, " ")))
 
 
 def _of_bytes(piece: str) -> _Part:
@@ -157,24 +155,3 @@ def _without_first_blank(parts: list[_Part]) -> list[_Part]:
 
 def _encoded(text: str) -> bytes:
     return _SURROGATE.sub("\ufffd", text).encode()
-
-
-def _decoded(data: bytes) -> tuple[str, list[int]]:
-    """Return the text of these bytes, and for each, and for their end, its character's number.
-
-    A byte that is not part of a character is shown as U+FFFD.
-    """
-    signs, characters, at = list[str](), list[int](), 0
-    while at < len(data):
-        size = next((n for n in (1, 2, 3, 4) if _is_character(data[at : at + n])), 0)
-        signs.append(data[at : at + size].decode() if size else "\ufffd")
-        characters += [len(signs) - 1] * max(1, size)
-        at += max(1, size)
-    return "".join(signs), [*characters, len(signs)]
-
-
-def _is_character(data: bytes) -> bool:
-    try:
-        return len(data.decode()) == 1
-    except UnicodeDecodeError:
-        return False

@@ -152,6 +152,10 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     if fields.get("tokenizer.ggml.add_space_prefix", True):
         spaced.insert(0, normalizers.Prepend(_SPACE))
     found.normalizer = normalizers.Sequence(spaced)
+    steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if len(spaced) > 1:
+        steps.append(decoders.Strip(" ", 1, 0))
+    found.decoder = decoders.Sequence(steps)
     return found
 
 

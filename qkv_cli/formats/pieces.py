@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
-from tokenizers.models import Unigram
+from tokenizers.models import BPE, Unigram
 
+from qkv_cli.core.characters import byte_of, characters
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.charsmap import BLANK
@@ -106,10 +107,11 @@ class PieceTokenizer:
         return Token(0, text, self.inner.id_to_token(id) or "", id, 0, 0)
 
     def _decoded(self, ids: Sequence[int]) -> str:
-        if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram):
+        if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
             return self.inner.decode(ids)
         pieces = (self.inner.id_to_token(id) or "" for id in ids)
-        return "".join(pieces).replace("\u2581", " ").lstrip()
+        data = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
+        return characters(data)[0].lstrip()
 
     def _tokens(self, text: str, found: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qkv_cli.core.characters import byte_of, characters
 from qkv_cli.core.tokens import Token
 from qkv_cli.formats.charsmap import BLANK
 from qkv_cli.formats.framed import in_order
@@ -71,14 +72,25 @@ class Spelled:
         return Token(0, "", self.names.get(id, ""), id, 0, 0, special=True)
 
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
-        text, tokens = "", list[Token]()
-        for id in ids:
-            piece = self.names.get(id, "")
+        pieces = [self.names.get(id, "") for id in ids]
+        data, spans = b"", list[tuple[int, int]]()
+        for piece in pieces:
+            shown = b"" if piece in self.specials else _shown(piece)
+            shown = shown if data else shown.lstrip(b" ")  # the blank before the text is its own
+            spans.append((len(data), len(data) + len(shown)))
+            data += shown
+        text, places = characters(data)
+        tokens = list[Token]()
+        for id, piece, (begin, stop) in zip(ids, pieces, spans, strict=True):
             if piece in self.specials:
                 tokens.append(self.special(id))
                 continue
-            shown = piece.replace(BLANK, " ")
-            text = (text + shown).lstrip()
-            start = len(text) - len(shown.lstrip())
-            tokens.append(Token(0, text[start:], piece, id, start, len(text)))
+            start = places[begin]
+            end = places[stop - 1] + 1 if stop > begin else start
+            start += blanks(text[start:end])
+            tokens.append(Token(0, text[start:end], piece, id, start, end))
         return text, tokens
+
+
+def _shown(piece: str) -> bytes:
+    return byte_of(piece) or piece.replace(BLANK, " ").encode()

@@ -115,3 +115,26 @@ def test_what_is_not_complete_is_a_replacement_character() -> None:
     text, tokens = tokenizer.spelled(ids[:-1])
     assert text == "a\ufffd" and tokens[-1].text == "\ufffd"
     assert json.dumps(text)
+
+
+def test_a_translators_bytes_are_characters() -> None:
+    pieces = SentencePieces.open(PIECES / "bytes.model")
+    ids = {piece: i for i, piece in enumerate(pieces.pieces)}
+    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    for text in ("the ☃ bank", "☃ is"):
+        tokens = tokenizer.encode(text)
+        assert any(token.token.startswith("<0x") for token in tokens)
+        found, spelled = tokenizer.spelled([*(token.id for token in tokens), ids["</s>"]])
+        assert found == text
+        assert [place[:2] for place in places(spelled)][:-1] == [t[:2] for t in places(tokens)]
+        assert spelled[-1].special
+        assert all(found[t.start : t.end] == t.text for t in spelled)
+
+
+def test_bytes_without_a_decoder_are_characters() -> None:
+    tokenizer = bytewise(METASPACE[0])
+    ids = [token.id for token in tokenizer.encode("a é b")]
+    text, tokens = tokenizer.spelled(ids)
+    assert text == "a é b"
+    assert [token.text for token in tokens] == ["a", " ", "é", "é", " ", "b"]
+    assert tokenizer.after(ids[:1], ids[1]).text == " "
