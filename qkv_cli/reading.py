@@ -19,7 +19,7 @@ from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
-from qkv_cli.errors import InputError, UsageError
+from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.framed import Framed, TargetTokenizer, in_order
 from qkv_cli.formats.ngrams import Ngrams
 
@@ -138,6 +138,8 @@ class LoadedModel:
         for what, one in (("text", text), ("second sentence", pair)):
             self._tokens(what, one)
         tokens, types = tokenizer.encode_pair(text, pair)
+        _check_ids(tokens, len(model.embed.table))
+        _check_types(types, model)
         ids = [token.id for token in tokens]
         layers = model.layers(ids, types=types, weighting=weighting, causal=causal)
         run = self._run(tokens, tokens, model, layers, "self", causal=causal)
@@ -253,6 +255,9 @@ class LoadedModel:
         tokens = (tokenizer or self.tokenizer).encode(text)
         if all(token.special for token in tokens):
             raise InputError(f"The {what} is empty: there is no word in it to look at.")
+        is_target = tokenizer is not None
+        own = self.model.decoder_embed if is_target else None
+        _check_ids(tokens, len((own or self.model.embed).table))
         return tokens
 
 
@@ -311,6 +316,28 @@ class Run:
         """These heads of the block that is read."""
         no_self = self.model.stacks[self._stack].blocks[0].attn is None
         return Ablation(self._stack, self.block == "cross" or no_self, heads, mean)
+
+
+def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:
+    """Refuse a token whose vector the embedding does not have."""
+    for token in tokens:
+        if not 0 <= token.id < n_rows:
+            raise CheckpointError(
+                f"The tokenizer gives the id {token.id} ({token.token!r}), but the embedding "
+                f"has {n_rows} rows (0 to {n_rows - 1}): the tokenizer does not belong to these "
+                "weights."
+            )
+
+
+def _check_types(types: Sequence[int], model: Model) -> None:
+    """Refuse a token type whose vector the model does not have."""
+    places = model.places.get("encoder")
+    table = None if places is None else places.types
+    if table is not None and max(types) >= len(table):
+        raise CheckpointError(
+            f"The tokenizer gives the token type {max(types)}, but the model has {len(table)} "
+            f"(0 to {len(table) - 1}): the tokenizer does not belong to these weights."
+        )
 
 
 def _ids(texts: list[list[Token]]) -> list[list[int]]:

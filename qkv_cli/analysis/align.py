@@ -59,7 +59,7 @@ def _called(pair: Pair, a: Sequence[Token], b: Sequence[Token]) -> Token:
 
 
 def _written(token: Token) -> str:
-    return token.text.strip() or token.token
+    return token.word
 
 
 def _key(token: Token, one_text: bool) -> object:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from qkv_cli.analysis.graphemes import graphemes
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
@@ -53,7 +54,11 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
     """
     if maps.shown == "scores":
         raise UsageError("Scores of pieces do not add up to a word's: leave out --words.")
-    rows, columns = words(maps.queries), words(maps.keys)
+    texts = (maps.text, maps.pair or "")
+    # A decoder's own attention has a source, which its keys are not of.
+    one_text = maps.source is None or maps.keys == maps.queries
+    sources = texts if one_text else (maps.source or "",)
+    rows, columns = words(maps.queries, texts), words(maps.keys, sources)
     if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
         return maps
     by_row = np.stack([_indicator(group, len(maps.queries)) / len(group) for group in rows])
@@ -61,8 +66,8 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
     note = "pieces are merged into words: keys are summed, queries averaged"
     return replace(
         maps,
-        queries=[_word(maps.queries, group, i) for i, group in enumerate(rows)],
-        keys=[_word(maps.keys, group, j) for j, group in enumerate(columns)],
+        queries=[_word(maps.queries, group, i, texts) for i, group in enumerate(rows)],
+        keys=[_word(maps.keys, group, j, sources) for j, group in enumerate(columns)],
         maps=[
             HeadMap(
                 m.name,
@@ -88,26 +93,44 @@ def _share(amounts: Array, columns: Array, show: Show) -> float:
     return float(part.mean())
 
 
-def words(tokens: Sequence[Token]) -> list[list[int]]:
-    """Which tokens are pieces of one word, in order."""
+def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:
+    """Return which tokens are pieces of one word, in order.
+
+    Args:
+        texts: What the tokens are of: a text, or the two of a pair.
+    """
+    clusters = [graphemes(text) for text in texts]
     groups: list[list[int]] = []
-    for i in range(len(tokens)):
-        if i and _continues(tokens, i):
+    for i, token in enumerate(tokens):
+        if i and _is_same_word(tokens, groups[-1], i, clusters[token.segment]):
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
 
 
-def _continues(tokens: Sequence[Token], i: int) -> bool:
+def _is_same_word(
+    tokens: Sequence[Token], group: Sequence[int], i: int, clusters: Sequence[int]
+) -> bool:
+    """Whether a token goes on with the word that the tokens of a group are pieces of."""
     last, this = tokens[i - 1], tokens[i]
-    if last.segment != this.segment:
+    if last.segment != this.segment or last.special or this.special:
         return False
-    if last.special or this.special or not last.text or not this.text:
-        return False
-    if (this.start, this.end) == (last.start, last.end):
-        return True  # bytes of one character
-    if this.start != last.end:
+    if not last.text:  # a separator alone begins the word after it
+        return last.start == last.end == this.start and bool(this.text)
+    begin, end = tokens[group[0]].start, max(tokens[j].end for j in group)
+    if begin <= this.start < end:
+        return True  # pieces of one character
+    # Between two pieces of a grapheme there may be a character that the tokenizer dropped.
+    if end > begin and clusters[end - 1 : end] == clusters[this.start : this.start + 1] != []:
+        return True
+    return bool(this.text) and _continues(tokens, i)
+
+
+def _continues(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a token goes on with the letters or digits right before it."""
+    last, this = tokens[i - 1], tokens[i]
+    if this.start != last.end or last.special or not last.text:
         return False
     if this.text in _INSIDE and i + 1 < len(tokens):
         after = tokens[i + 1]
@@ -125,21 +148,18 @@ def _in_word(sign: str) -> bool:
     return unicodedata.category(sign)[0] in "LMN" and not wide
 
 
-def _word(tokens: Sequence[Token], group: Sequence[int], i: int) -> Token:
-    first, last = tokens[group[0]], tokens[group[-1]]
+def _word(tokens: Sequence[Token], group: Sequence[int], i: int, texts: Sequence[str]) -> Token:
+    pieces = [tokens[j] for j in group]
+    first, source = pieces[0], texts[pieces[0].segment]
     if len(group) == 1:
         return replace(first, i=i)
-    parts = [tokens[j] for j in group]
-    # Bytes of one character share their text.
-    text = "".join({(t.start, t.end): t.text for t in parts}.values())
-    return replace(
-        first,
-        i=i,
-        text=text,
-        token=text,
-        end=last.end,
-        unknown=any(t.unknown for t in parts),
-    )
+    text, end = "", first.start
+    for piece in pieces:
+        if piece.end > end:  # pieces of one character share its text
+            text += source[end : piece.start] + piece.text[max(0, end - piece.start) :]
+            end = piece.end
+    unknown = any(piece.unknown for piece in pieces)
+    return replace(first, i=i, text=text, token=text, end=end, unknown=unknown)
 
 
 def _indicator(group: Sequence[int], n: int) -> Array:

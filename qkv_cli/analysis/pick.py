@@ -31,10 +31,10 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
     wanted = asked.removeprefix("=") if len(asked) > 1 else asked
     if found := _called(wanted, tokens):
         return found
-    spellings = {_plain(token.text): token.text.strip() for token in tokens}
+    spellings = {_plain(token.word): token.word for token in tokens}
     near = difflib.get_close_matches(_plain(wanted), spellings, n=1)
     hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""
-    listed = ", ".join(f"{t.i} {t.text.strip()}" for t in tokens[:MAX_LISTED])
+    listed = ", ".join(f"{t.i} {t.word}" for t in tokens[:MAX_LISTED])
     more = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
     raise UsageError(f"No word {wanted!r} for --{what}.{hint} There are: {listed}{more}.")
 

@@ -133,7 +133,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         _note_choice("query", asked.query, queries, link.query, run.queries)
         _note_choice("key", asked.key, keys, link.key, run.keys)
     else:
-        alone = run.queries[link.query].text.strip()
+        alone = run.queries[link.query].word
         note(f"{alone!r} has no word to look at: no link of it has a weight.")
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
@@ -150,7 +150,7 @@ def _note_choice(
     """Say which token was taken where what was asked left a choice."""
     from qkv_cli.analysis.pick import same_word
 
-    text = tokens[taken].text.strip()
+    text = tokens[taken].word
     if asked is None:
         note(f"--{what} {taken} ({text}) was taken: it makes the strongest link.")
     elif len(found) > 1:

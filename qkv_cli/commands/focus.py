@@ -102,7 +102,7 @@ def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
     taken = tokens[found[0]]
     if len(found) > 1:
         places = ", ".join(str(tokens[at].i) for at in found)
-        note(f"{taken.text.strip()!r} is at {places}; --{side} {taken.i}, the first, was taken.")
+        note(f"{taken.word!r} is at {places}; --{side} {taken.i}, the first, was taken.")
     elif (others := same_word(asked, tokens)) and others != found:
         note(f"--{side} {asked} is an index here; for the word write --{side} ={asked}.")
     return focus(maps, side, found[0])

@@ -20,6 +20,16 @@ class Token:
     unknown: bool = False  # the vocabulary has no vector for it
     segment: int = 0  # which text of a pair it is of
 
+    @property
+    def name(self) -> str:
+        """What to call it: its text, or as the vocabulary spells it where it has none."""
+        return self.text or self.token
+
+    @property
+    def word(self) -> str:
+        """The same without blanks around it; a token of blanks alone is called as it is spelled."""
+        return self.text.strip() or self.token
+
 
 class Tokenizer(Protocol):
     def encode(self, text: str) -> list[Token]:

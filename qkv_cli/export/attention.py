@@ -62,11 +62,11 @@ def to_csv(maps: HeadMaps) -> Iterator[str]:
     what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
     """
     yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
-    keys = [_csv_line((t.i, _printable(t.text)))[:-1] for t in maps.keys]
+    keys = [_csv_line((t.i, _printable(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
         about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
         for query, row in zip(maps.queries, decimals(maps.seen(m)), strict=True):
-            start = _csv_line((*about, query.i, _printable(query.text)))[:-1]
+            start = _csv_line((*about, query.i, _printable(query.name)))[:-1]
             amounts = zip(keys, row.replace("-inf", "").split(","), strict=True)
             yield "".join(f"{start},{key},{amount}\n" for key, amount in amounts)
 

@@ -151,8 +151,8 @@ def _comparison(c: Comparison) -> dict[str, Any]:
             {
                 "row": m.row,
                 "column": m.column,
-                "query": c.queries[m.row].text,
-                "key": c.keys[m.column].text,
+                "query": c.queries[m.row].name,
+                "key": c.keys[m.column].name,
                 "a": m.a,
                 "b": m.b,
                 "change": m.change,
@@ -175,7 +175,7 @@ def _side(maps: HeadMaps) -> dict[str, Any]:
 
 def _words(pairs: Sequence[Pair], names: Sequence[Token]) -> list[dict[str, Any]]:
     return [
-        {"text": name.text, "a": pair.a, "b": pair.b}
+        {"text": name.name, "a": pair.a, "b": pair.b}
         for pair, name in zip(pairs, names, strict=True)
     ]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,13 +11,11 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
+from qkv_cli.export.spelling import tokens_of
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
 
 FAR = 0.01  # from 1, for a row's sum in half precision
-_SPACES = ("\u2581", "\u0120")  # how SentencePiece and byte pairs spell the space before a word
-_SPECIAL = re.compile(r"\[[A-Z]+\]|<[^<>\s]+>|<\|[^<>\s]+\|>")
 
 
 def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
@@ -75,8 +72,8 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
             f"The array has the shape {list(array.shape)}, and there are {len(rows)} tokens for "
             f"its rows and {n_key} for its columns."
         )
-    text, queries = _tokens(rows)
-    source, keys = (None, queries) if columns is None else _tokens(columns)
+    text, queries = tokens_of(rows)
+    source, keys = (None, queries) if columns is None else tokens_of(columns)
     block: BlockName = "self" if columns is None else "cross"
     maps = [
         HeadMap(f"L{layer}H{head}", block, layer, head, _weights(f"L{layer}H{head}", pattern))
@@ -132,18 +129,3 @@ def _texts(found: object, what: str) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
         raise InputError(f"{what}: a list of texts was expected.")
     return found
-
-
-def _tokens(pieces: Sequence[str]) -> tuple[str, list[Token]]:
-    """A text that these pieces may have come from, and where each stands in it."""
-    spelled = any(piece.startswith(_SPACES) for piece in pieces)
-    text, tokens = "", []
-    for i, piece in enumerate(pieces):
-        special = bool(_SPECIAL.fullmatch(piece))
-        plain = "" if special else piece.lstrip("".join(_SPACES))
-        joined = not piece.startswith(_SPACES) if spelled else piece.startswith("##")
-        plain = plain.removeprefix("##") if joined and not spelled else plain
-        text += "" if joined or special or not text else " "
-        tokens.append(Token(i, plain, piece, i, len(text), len(text) + len(plain), special))
-        text += plain
-    return text, tokens

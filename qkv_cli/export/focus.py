@@ -60,7 +60,7 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
 def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:
     numbers = _list(weights)
     told = [
-        {"i": f.others[at].i, "text": f.others[at].text, "weight": numbers[at]}
+        {"i": f.others[at].i, "text": f.others[at].name, "weight": numbers[at]}
         for at in strongest(weights, top).places
     ]
     return map_head(m) | {"weights": numbers, "top": told}

@@ -1,8 +1,12 @@
-"""The tokenizer inside a GGUF file: byte pairs, or the pieces of SentencePiece."""
+"""The tokenizer inside a GGUF file: byte pairs, or the pieces of SentencePiece.
+
+What a file does not say is as llama.cpp has it (src/llama-vocab.cpp).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -12,15 +16,43 @@ from qkv_cli.errors import CheckpointError
 
 _PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How a text is cut before pairs are merged, by `tokenizer.ggml.pre`.
-_CUTS: dict[str, Callable[[], Any]] = {
-    "smollm": lambda: pre_tokenizers.Sequence(
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a text is cut before pairs are merged, by `tokenizer.ggml.pre`.
+
+    Attributes:
+        merges_whole: Whether a cut that is a piece is that piece, whatever the merges make of it.
+        begins: Whether a text gets a beginning where the file does not say.
+    """
+
+    build: Callable[[], Any]
+    merges_whole: bool = False
+    begins: bool = False
+
+
+_GPT2 = Cut(lambda: _bytes(cut=True))
+_QWEN2 = Cut(lambda: _by_pattern(_PIECES + _REST))
+_LLAMA3 = Cut(lambda: _by_pattern(_PIECES + "{1,3}" + _REST), merges_whole=True, begins=True)
+_SMOLLM = Cut(
+    lambda: pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), _bytes(cut=True)]
-    ),
-    "gpt-2": lambda: _bytes(cut=True),
-    "qwen2": lambda: _by_pattern(_PIECES + _REST),
-    "llama-bpe": lambda: _by_pattern(_PIECES + "{1,3}" + _REST),
+    )
+)
+_CUTS = {
+    "smollm": _SMOLLM,
+    "gpt-2": _GPT2,
+    "phi-2": _GPT2,
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "llama-bpe": _LLAMA3,
+    "falcon3": _LLAMA3,
 }
+# Ids of SentencePiece's special tokens where the file does not say.
+_USUAL = {"bos": 1, "eos": 2, "unknown": 0}
 _UNKNOWN, _CONTROL, _BY_USER = 2, 3, 4  # of `tokenizer.ggml.token_type`
 _SPACE = "\u2581"
 
@@ -34,7 +66,7 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     """
     kind = fields.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        found, starts = _byte_pairs(fields), False
+        found, starts = _byte_pairs(fields), _CUTS[fields["tokenizer.ggml.pre"]].begins
     elif kind == "llama":
         found, starts = _sentence_pieces(fields, ordered=ordered), True
     else:
@@ -60,7 +92,7 @@ def _frame(
     around = {}
     for name, default in wanted.items():
         if fields.get(f"tokenizer.ggml.add_{name}_token", default):
-            id = fields[f"tokenizer.ggml.{name}_token_id"]
+            id = _id(fields, name, len(pieces))
             around[name] = (pieces[id], id)
     if around:
         order = [around.get("bos", ("",))[0], "$A", around.get("eos", ("",))[0]]
@@ -68,6 +100,21 @@ def _frame(
         found.post_processor = TemplateProcessing(
             single=single, special_tokens=list(dict.fromkeys(around.values()))
         )
+
+
+def _id(fields: Mapping[str, Any], name: str, n_pieces: int) -> int:
+    """The id of a special token.
+
+    Raises:
+        CheckpointError: There is none, or no piece has it.
+    """
+    usual = _USUAL[name] if fields["tokenizer.ggml.model"] == "llama" else None
+    id = fields.get(f"tokenizer.ggml.{name}_token_id", usual)
+    if type(id) is not int or not 0 <= id < n_pieces:
+        raise CheckpointError(
+            f"The GGUF file's tokenizer.ggml.{name}_token_id is {id}; it has {n_pieces} tokens."
+        )
+    return id
 
 
 def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
@@ -79,8 +126,9 @@ def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
         )
     pieces = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]
-    found = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
-    found.pre_tokenizer = _CUTS[cut]()
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    found = Tokenizer(models.BPE(ids, merges, ignore_merges=_CUTS[cut].merges_whole))
+    found.pre_tokenizer = _CUTS[cut].build()
     found.decoder = decoders.ByteLevel()
     return found
 
@@ -90,12 +138,12 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     ids = {piece: i for i, piece in enumerate(pieces)}
     scores = fields["tokenizer.ggml.scores"]
     rank = [-i for i in range(len(pieces))] if ordered else scores
-    unknown = fields.get("tokenizer.ggml.unknown_token_id")
+    unknown = _id(fields, "unknown", len(pieces))
     found = Tokenizer(
         models.BPE(
             ids,
             _merges(ids, rank),
-            unk_token=None if unknown is None else pieces[unknown],
+            unk_token=pieces[unknown],
             fuse_unk=True,
             byte_fallback=True,
         )
@@ -104,6 +152,10 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     if fields.get("tokenizer.ggml.add_space_prefix", True):
         spaced.insert(0, normalizers.Prepend(_SPACE))
     found.normalizer = normalizers.Sequence(spaced)
+    steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if len(spaced) > 1:
+        steps.append(decoders.Strip(" ", 1, 0))
+    found.decoder = decoders.Sequence(steps)
     return found
 
 

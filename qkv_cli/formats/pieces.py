@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
-from tokenizers.models import Unigram
+from tokenizers.models import BPE, Unigram
 
+from qkv_cli.core.characters import byte_of, characters
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.rebuilt import rebuilt
-
-FILE = "tokenizer.json"
+from qkv_cli.formats.charsmap import BLANK
+from qkv_cli.formats.rebuilt import open_tokenizer
+from qkv_cli.formats.vocabulary import FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,11 @@ class PieceTokenizer:
             CheckpointError: There is none, or it is broken.
         """
         try:
-            if (folder / FILE).is_file():
-                inner = Tokenizer.from_file(str(folder / FILE))
-            else:
-                inner = rebuilt(folder, kind)
-        except CheckpointError:
-            raise
+            inner = open_tokenizer(folder, kind)
         except Exception as error:
+            # What the library says of a file has no class of its own.
+            if type(error) is not Exception and not isinstance(error, OSError | UnicodeError):
+                raise
             raise CheckpointError(f"{folder / FILE} cannot be read: {error}.") from error
         inner.no_padding()
         inner.no_truncation()
@@ -69,17 +68,34 @@ class PieceTokenizer:
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
         """The text that these ids stand for, and the tokens with their places in it."""
         special = {id for id, t in self.inner.get_added_tokens_decoder().items() if t.special}
-        text, tokens = "", list[Token]()
-        for i, id in enumerate(ids):
+        written = [id for id in ids if id not in special]
+        text = self._decoded(written)
+        spans = iter(self._spans(text, written))
+        tokens = list[Token]()
+        for id in ids:
             if id in special:
                 tokens.append(self.special(id))
                 continue
-            before, text = text, self._decoded([id for id in ids[: i + 1] if id not in special])
-            start = len(before) if text.startswith(before) else min(len(before), len(text))
-            start += _blanks(text[start:])
+            start, end = next(spans)
+            start += blanks(text[start:end])
             piece = self.inner.id_to_token(id) or ""
-            tokens.append(Token(0, text[start:], piece, id, start, len(text)))
+            tokens.append(Token(0, text[start:end], piece, id, start, end))
         return text, tokens
+
+    def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Return where in a text the characters are that each id has a part of."""
+        # Where a character is not complete yet, what is read ends in replacement characters.
+        read = [self._decoded(ids[: i + 1]) for i in range(len(ids))]
+        ends = [_common(part, text) for part in read]
+        spans, start = list[tuple[int, int]](), 0
+        for i, end in enumerate(ends):
+            if len(read[i]) > end:  # the rest of the character is in later ids
+                end = next((later for later in ends[i + 1 :] if later > end), len(text))
+            # The later bytes of a replacement character that was written add nothing to it.
+            repeats = start == end and text[:start].endswith("\ufffd")
+            spans.append((start - repeats, end))
+            start = max(start, ends[i])
+        return spans
 
     def after(self, read: Sequence[int], id: int) -> Token:
         """A token behind these, none of them special: its text is what it adds to theirs."""
@@ -91,17 +107,19 @@ class PieceTokenizer:
         return Token(0, text, self.inner.id_to_token(id) or "", id, 0, 0)
 
     def _decoded(self, ids: Sequence[int]) -> str:
-        if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram):
+        if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
             return self.inner.decode(ids)
         pieces = (self.inner.id_to_token(id) or "" for id in ids)
-        return "".join(pieces).replace("\u2581", " ").lstrip()
+        data = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
+        return characters(data)[0].lstrip()
 
     def _tokens(self, text: str, found: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)
-        # A space in front belongs to no word, whatever the vocabulary says.
         offsets = [
-            (start + _blanks(texts[sequence or 0][start:end]), end)
-            for (start, end), sequence in zip(found.offsets, found.sequence_ids, strict=True)
+            (start + blanks(texts[sequence or 0][start:end]), end)
+            for (start, end), sequence in zip(
+                places(found.tokens, found.offsets), found.sequence_ids, strict=True
+            )
         ]
         return [
             Token(
@@ -127,6 +145,27 @@ class PieceTokenizer:
         ]
 
 
-def _blanks(text: str) -> int:
+def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return where in a text the characters of each piece are.
+
+    A separator that SentencePiece puts before a text has no characters, though `tokenizers` gives
+    it the first one of the piece after it.
+    """
+    found = list(spans)
+    for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans, strict=False)):
+        after = spans[i + 1]
+        if piece == BLANK and after[0] == start < min(end, after[1]):
+            found[i] = start, start
+    return found
+
+
+def _common(a: str, b: str) -> int:
+    """Return how many characters two texts begin with that are the same."""
+    shorter = min(len(a), len(b))
+    return next((i for i in range(shorter) if a[i] != b[i]), shorter)
+
+
+def blanks(text: str) -> int:
+    """Return how many blanks there are before a word; none where there is nothing else."""
     stripped = text.lstrip()
     return len(text) - len(stripped) if stripped else 0

@@ -1,30 +1,36 @@
-"""Tokenizers from the files that were there before tokenizer.json, as transformers builds them.
+"""A folder's tokenizer as the class that transformers 5.24 chooses for it builds it.
 
-vocab.txt (word pieces), vocab.json and merges.txt (byte pairs); SentencePiece models are in
-`sentences`. The special tokens of a family's template are its own, or what the folder's settings
-say.
+Most classes take the vocabulary alone from tokenizer.json, or from the files that were there before
+it: vocab.txt (word pieces), vocab.json and merges.txt (byte pairs), SentencePiece models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
-from tokenizers.processors import TemplateProcessing
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
+from qkv_cli.formats.tokenizer_class import BACKEND, choose_class
+from qkv_cli.formats.vocabulary import (
+    FILE,
+    SETTINGS,
+    Settings,
+    Template,
+    Vocabulary,
+    begin_and_end,
+    finish,
+    kept_template,
+    read_vocabulary,
+)
 
-SETTINGS = "tokenizer_config.json"
-_ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-# What stands around one text, and around two; a role, or the texts A and B. Types behind colons.
-Template = tuple[str, str]
 BERT: Template = ("cls $A sep", "cls $A sep $B:1 sep:1")
 ROBERTA: Template = ("cls $A sep", "cls $A sep sep $B sep")
-ENDED: Template = ("$A eos", "$A eos $B eos")
 CLASSIC = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 FAIRSEQ = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>"} | {
     "cls": "<s>",
@@ -36,191 +42,206 @@ _QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# Versions before 5 of transformers wrote a wrong rule for these; a setting asks to mend it.
+_MENDED = ("mistral", "mistral3", "voxtral", "ministral", "pixtral")
+Build = Callable[[Settings, Vocabulary], Tokenizer]
+Read = Callable[[Settings], Vocabulary]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a folder says of its tokenizer."""
+class TokenizerClass:
+    """How a class builds its tokenizer.
 
-    folder: Path
-    said: dict[str, Any]
+    Attributes:
+        model: What it builds, and so what tokenizer.json must hold.
+        files: Where else the vocabulary may be; `read` reads them.
+    """
 
-    @classmethod
-    def of(cls, folder: Path) -> Settings:
-        found: dict[str, Any] = {}
-        for name in ("special_tokens_map.json", SETTINGS):
-            if (folder / name).is_file():
-                found |= read_json(folder / name)
-        return cls(folder, found)
-
-    def tokens(self, defaults: dict[str, str], *, lstrip: Sequence[str] = ()) -> Tokens:
-        """The special token of each role; null in the settings is none."""
-        named = {f"{role}_token": token for role, token in defaults.items()} | self.said
-        found = {
-            role: _added(named[f"{role}_token"], lstrip=role in lstrip)
-            for role in _ROLES
-            if named.get(f"{role}_token") is not None
-        }
-        more = [
-            _added(token)
-            for name in ("additional_special_tokens", "extra_special_tokens")
-            for token in self.said.get(name) or ()
-        ]
-        return Tokens(found, more)
+    model: type
+    build: Build
+    files: tuple[str, ...] = ()
+    read: Read | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    by_role: dict[str, AddedToken]
-    more: list[AddedToken]
-
-
-def rebuilt(folder: Path, kind: str) -> Tokenizer:
-    """The tokenizer of a folder without tokenizer.json.
+def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
+    """Build the tokenizer of a folder.
 
     Args:
         kind: `model_type` of its config.
 
     Raises:
-        CheckpointError: None can be built from what is there.
+        CheckpointError: There is none, or its class is not implemented.
     """
-    from qkv_cli.formats import sentences
+    from qkv_cli.formats.sentences import CLASSES
 
-    for files, families in (_WORD_PIECES, _BYTE_PAIRS, *sentences.FAMILIES):
-        if kind in families and all((folder / name).is_file() for name in files):
-            return families[kind](Settings.of(folder))
-    raise CheckpointError(
-        f"{folder} has no tokenizer.json, and for {kind} none can be built from what is there: "
-        "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one."
+    settings = Settings.read(folder)
+    _refuse_other_rules(settings, kind)
+    name = class_of(folder, kind)
+    found = {**_CLASSES, **CLASSES}.get(name)
+    if (folder / FILE).is_file():
+        if found is not None and name != BACKEND:
+            vocabulary = read_vocabulary(folder / FILE, name, found.model)
+            if vocabulary is not None:
+                return found.build(settings, vocabulary)
+        tokenizer = Tokenizer.from_file(str(folder / FILE))
+        return finish(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
+    if found is None or found.read is None or not _has(folder, found.files):
+        raise CheckpointError(
+            f"{folder} has no {FILE}, and for {kind} none can be built from what is there: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one."
+        )
+    return found.build(settings, found.read(settings))
+
+
+def class_of(folder: Path, kind: str) -> str:
+    """Return the name of the class that opens a folder; see `choose_class`."""
+    config, settings = (
+        read_json(folder / name) if _has(folder, (name,)) else {}
+        for name in ("config.json", SETTINGS)
     )
+    return choose_class(folder, kind, config, settings)
 
 
-def finished(
-    found: Tokenizer, settings: Settings, tokens: Tokens, template: Template | None
-) -> Tokenizer:
-    """The special tokens, found wherever a text has them, and the template.
-
-    Raises:
-        CheckpointError: A token would not have the id that the folder gives it.
-    """
-    listed = settings.said.get("added_tokens_decoder") or {}
-    wanted = {str(described["content"]): int(id) for id, described in listed.items()}
-    if (settings.folder / "added_tokens.json").is_file():
-        wanted |= read_json(settings.folder / "added_tokens.json")
-    described = {str(d["content"]): _added(d) for d in listed.values()}
-    in_order = sorted(wanted, key=lambda token: wanted[token])
-    found.add_tokens([described.get(t) or _added(t) for t in in_order])
-    found.add_tokens([*tokens.by_role.values(), *tokens.more])
-    for token, id in wanted.items():
-        if found.token_to_id(token) != id:
-            raise CheckpointError(
-                f"{settings.folder} gives {token!r} the id {id}, and its vocabulary "
-                f"{found.token_to_id(token)}."
-            )
-    if template is not None:
-        roles = {role: str(token.content) for role, token in tokens.by_role.items()}
-        found.post_processor = _template(found, template, roles)
-    return found
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
 
 
-def begun_and_ended(settings: Settings, tokens: Tokens) -> Template:
-    """What `add_bos_token` and `add_eos_token` ask for."""
-    bos, eos = (
-        role in tokens.by_role and bool(settings.said.get(f"add_{role}_token"))
-        for role in ("bos", "eos")
-    )
-    single, other = (
-        " ".join([f"bos{type}"] * bos + [text] + [f"eos{type}"] * eos)
-        for text, type in (("$A", ""), ("$B:1", ":1"))
-    )
-    return single, f"{single} {other}"
-
-
-def _template(found: Tokenizer, template: Template, roles: dict[str, str]) -> TemplateProcessing:
-    single, pair = (
-        [
-            part
-            if part.startswith("$")
-            else roles[part.split(":")[0]] + part[len(part.split(":")[0]) :]
-            for part in one.split()
-        ]
-        for one in template
-    )
-    used = {part.split(":")[0] for one in template for part in one.split() if part[0] != "$"}
-    ids = {roles[role]: found.token_to_id(roles[role]) for role in used}
-    return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
-
-
-def _added(token: Any, *, lstrip: bool = False) -> AddedToken:
-    """A special token by its name, or as a file describes it."""
-    if not isinstance(token, dict):
-        return AddedToken(str(token), special=True, normalized=False, lstrip=lstrip)
-    known = ("lstrip", "rstrip", "single_word", "normalized", "special")
-    kept = {name: bool(token[name]) for name in known if name in token}
-    return AddedToken(str(token["content"]), **({"special": True} | kept))
+def _refuse_other_rules(settings: Settings, kind: str) -> None:
+    """Refuse settings that change the tokens and are not implemented."""
+    if settings.values.get("fix_mistral_regex") and kind in _MENDED:
+        raise CheckpointError(
+            f"{settings.folder / SETTINGS}: fix_mistral_regex is not implemented."
+        )
+    names = settings.values.get("fast_tokenizer_files") or ()
+    if any(name != FILE for name in names):
+        raise CheckpointError(
+            f"{settings.folder / SETTINGS}: fast_tokenizer_files names other files than {FILE}, "
+            "which is not implemented."
+        )
 
 
 def _word_pieces(
-    defaults: dict[str, str], template: Template, lstrip: Sequence[str] = ()
-) -> Callable[[Settings], Tokenizer]:
-    def build(settings: Settings) -> Tokenizer:
-        said, tokens = settings.said, settings.tokens(defaults, lstrip=lstrip)
-        lines = (settings.folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-        ids = {line: i for i, line in enumerate(lines[:-1] if lines[-1] == "" else lines)}
-        unknown = str(tokens.by_role["unk"].content)
-        found = Tokenizer(models.WordPiece(ids, unk_token=unknown))
+    defaults: Mapping[str, str],
+    template: Template,
+    styles: Mapping[str, Mapping[str, bool]] | None = None,
+) -> Build:
+    def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+        tokens = settings.tokens(defaults, vocabulary, styles=styles)
+        is_open = settings.values.get("strip_accents") is None
+        found = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=tokens.role("unk")))
         found.normalizer = normalizers.BertNormalizer(
             clean_text=True,
-            handle_chinese_chars=said.get("tokenize_chinese_chars", True),
-            strip_accents=said.get("strip_accents"),
-            lowercase=said.get("do_lower_case", True),
+            handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
+            strip_accents=None if is_open else settings.flag("strip_accents"),
+            lowercase=settings.flag("do_lower_case", True),
         )
         found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        return finished(found, settings, tokens, template)
+        found.decoder = decoders.WordPiece(prefix="##")
+        return finish(found, settings, tokens, template)
 
     return build
+
+
+def _read_lines(settings: Settings) -> Vocabulary:
+    lines = (settings.folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    return Vocabulary({line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)})
 
 
 def _byte_pairs(
-    defaults: dict[str, str], template: Template | None = None, *, cut: str | None = None
-) -> Callable[[Settings], Tokenizer]:
-    def build(settings: Settings) -> Tokenizer:
-        tokens = settings.tokens(defaults)
-        folder, spaced = settings.folder, bool(settings.said.get("add_prefix_space", False))
-        found = Tokenizer(models.BPE.from_file(*(str(folder / n) for n in _BYTE_PAIRS[0])))
-        found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
-        if cut is not None:
-            found.normalizer = normalizers.NFC()
-            found.pre_tokenizer = pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Split(Regex(cut), "isolated"),
-                    pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
-                ]
-            )
-        return finished(found, settings, tokens, template or begun_and_ended(settings, tokens))
+    defaults: Mapping[str, str],
+    template: Template | None = None,
+    *,
+    composes: bool = False,
+    keeps_template: bool = True,
+) -> Build:
+    """GPT-2's byte pairs.
+
+    Args:
+        composes: Whether accents are composed first (NFC).
+        keeps_template: Whether the template of tokenizer.json counts, where the class has none.
+    """
+
+    def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+        tokens = settings.tokens(defaults, vocabulary)
+        found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+        found.normalizer = normalizers.NFC() if composes else None
+        found.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=settings.flag("add_prefix_space")
+        )
+        found.decoder = decoders.ByteLevel()
+        own: Template | None = template or begin_and_end(settings, tokens)
+        if own is not None and template is None and keeps_template:
+            own = kept_template(found, vocabulary, own)
+        return finish(found, settings, tokens, own)
 
     return build
 
 
-_bert = _word_pieces(CLASSIC, BERT)
-_gpt2 = _byte_pairs(_GPT)
-_roberta = _byte_pairs(FAIRSEQ, ROBERTA)
-_qwen = _byte_pairs({"eos": _END, "unk": _END, "pad": _END}, cut=_QWEN)
-Families = tuple[tuple[str, ...], dict[str, Callable[[Settings], Tokenizer]]]
-_WORD_PIECES: Families = (
-    ("vocab.txt",),
-    {
-        "bert": _bert,
-        "distilbert": _bert,
-        "electra": _bert,
-        "mpnet": _word_pieces(FAIRSEQ | {"unk": "[UNK]"}, ROBERTA, ("mask",)),
-    },
+def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    defaults = {"eos": _END, "unk": _END, "pad": _END}
+    tokens = settings.tokens(defaults, vocabulary)
+    found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+    found.normalizer = normalizers.NFC()
+    found.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN), "isolated"),
+            pre_tokenizers.ByteLevel(
+                add_prefix_space=settings.flag("add_prefix_space"), use_regex=False
+            ),
+        ]
+    )
+    found.decoder = decoders.ByteLevel()
+    finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
+    again = (*tokens.by_role.values(), *tokens.more)
+    found.add_tokens([AddedToken(str(token.content), special=True) for token in again])
+    return found
+
+
+def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = ("unk", "sep", "pad", "cls", "mask")
+    tokens = settings.tokens({role: FAIRSEQ[role] for role in roles}, vocabulary)
+    found = Tokenizer(
+        models.BPE(
+            vocabulary.ids,
+            vocabulary.merges,
+            unk_token=tokens.role("unk"),
+            end_of_word_suffix="</w>",
+        )
+    )
+    found.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    found.decoder = decoders.BPEDecoder(suffix="</w>")
+    return finish(found, settings, tokens, BERT)
+
+
+def _read_pairs(settings: Settings) -> Vocabulary:
+    ids, merges = models.BPE.read_file(*(str(settings.folder / name) for name in _PAIRS))
+    return Vocabulary(ids, merges)
+
+
+_PAIRS = ("vocab.json", "merges.txt")
+_LINES = ("vocab.txt",)
+# What is only named is matched in normalised text, and the mask takes the blanks before it.
+_MPNET = {role: {"normalized": True} for role in FAIRSEQ} | {
+    "mask": {"normalized": True, "lstrip": True}
+}
+_of_lines: Callable[[Build], Any] = partial(
+    TokenizerClass, models.WordPiece, files=_LINES, read=_read_lines
 )
-_BYTE_PAIRS: Families = (
-    ("vocab.json", "merges.txt"),
-    {
-        **dict.fromkeys(("gpt2", "gpt_neo", "gptj", "opt", "phi", "starcoder2"), _gpt2),
-        **dict.fromkeys(("bart", "roberta"), _roberta),
-        **dict.fromkeys(("qwen2", "qwen3"), _qwen),
-    },
+_of_pairs: Callable[[Build], Any] = partial(
+    TokenizerClass, models.BPE, files=_PAIRS, read=_read_pairs
 )
+_CLASSES: dict[str, TokenizerClass] = {
+    "BertTokenizer": _of_lines(_word_pieces(CLASSIC, BERT)),
+    "MPNetTokenizer": _of_lines(_word_pieces(FAIRSEQ | {"unk": "[UNK]"}, ROBERTA, _MPNET)),
+    "GPT2Tokenizer": _of_pairs(_byte_pairs(_GPT)),
+    "CodeGenTokenizer": _of_pairs(_byte_pairs(_GPT)),
+    "GPTNeoXTokenizer": _of_pairs(
+        _byte_pairs(_GPT | {"pad": "<|padding|>"}, composes=True, keeps_template=False)
+    ),
+    "RobertaTokenizer": _of_pairs(_byte_pairs(FAIRSEQ, ROBERTA)),
+    "Qwen2Tokenizer": _of_pairs(_qwen),
+    "HerbertTokenizer": _of_pairs(_herbert),
+}

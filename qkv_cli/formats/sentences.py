@@ -1,35 +1,52 @@
-"""Tokenizers from SentencePiece models alone, as transformers builds them.
+"""Tokenizers of SentencePiece's pieces, as the classes of transformers build them.
 
-For the families whose tokenizer `tokenizers` expresses; ids that a family counts in its own way
-(fairseq's) are put in that order.
+The pieces are in tokenizer.json, or in a SentencePiece model alone; ids that a family counts in its
+own way (fairseq's) are put in that order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.rebuilt import (
     BERT,
     CLASSIC,
-    ENDED,
     FAIRSEQ,
-    ROBERTA,
-    Families,
+    Build,
+    TokenizerClass,
+)
+from qkv_cli.formats.sentencepiece import CONTROL, NORMAL, OWN, UNKNOWN, Contents
+from qkv_cli.formats.tokenizer_class import BACKEND
+from qkv_cli.formats.vocabulary import (
+    Scored,
     Settings,
     Template,
     Tokens,
-    begun_and_ended,
-    finished,
+    Vocabulary,
+    begin_and_end,
+    content,
+    finish,
+    kept_template,
 )
-from qkv_cli.formats.sentencepiece import CONTROL, NORMAL, OWN, Contents
 
 _SPACE = "\u2581"
 _OPENS = {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}
-Scored = list[tuple[str, float]]
+# The numbers of a model file's fields for the id and the piece of a role; -1 is no id.
+_TRAINED = {"unk": (40, 45), "bos": (41, 46), "eos": (42, 47)}
+_NO_ID = 2**64 - 1
+_ENDED: Template = ("$A eos", "$A eos $B eos")
+_OPENED: Template = ("bos $A eos", "bos $A eos eos $B eos")
+# Of translators; what their decoders read is framed in `translators`.
+_LANGUAGE_FIRST: Template = ("language $A eos", "language $A $B eos")
+_LANGUAGE_LAST: Template = ("$A eos language", "$A $B eos language")
+_BLANKS = normalizers.Replace(Regex(" {2,}"), " ")
 MBART = [
     "ar_AR",
     "cs_CZ",
@@ -64,130 +81,176 @@ _MORE_IN_50 = (
 )
 
 
-def _t5(settings: Settings) -> Tokenizer:
-    model = _model(settings, "spiece.model", merges=False)
-    n = settings.said.get("extra_ids", 100)
-    extra = [f"<extra_id_{i}>" for i in reversed(range(n))]
-    scored = [*_scored(model), *((token, 0.0) for token in extra)]
-    tokens = _tokens(settings, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}, model)
-    tokens.more.extend(_special(token) for token in extra)
-    found = _unigram(scored, "<unk>", _charsmap(model), _words(spaced=True))
-    return finished(found, settings, tokens, ENDED)
+def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
+    more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
+    tokens = settings.tokens(roles, vocabulary, more)
+    found = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
+    return finish(found, settings, tokens, _ENDED)
 
 
-def _albert(settings: Settings) -> Tokenizer:
-    model, said = _model(settings, "spiece.model", merges=False), settings.said
-    rules: list[object] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not said.get("keep_accents", False):
+def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    rules: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.flag("keep_accents"):
         rules += [normalizers.NFKD(), normalizers.StripAccents()]
-    if said.get("do_lower_case", True):
+    if settings.flag("do_lower_case", True):
         rules.append(normalizers.Lowercase())
+    rules += _charsmap(vocabulary)
     roles = CLASSIC | {"bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
-    found = _unigram(
-        _scored(model), "<unk>", [*rules, *_charsmap(model)], _words(spaced=_spaced(settings))
-    )
-    return finished(found, settings, _tokens(settings, roles, model), BERT)
+    found = _unigram(vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True)))
+    tokens = settings.tokens(roles, vocabulary)
+    own = begin_and_end(settings, tokens) if settings.frames else BERT
+    return finish(found, settings, tokens, kept_template(found, vocabulary, own))
 
 
-def _deberta(settings: Settings) -> Tokenizer:
-    model, said = _model(settings, "spm.model", merges=False), settings.said
-    rules: list[object] = [normalizers.Lowercase()] if said.get("do_lower_case", False) else []
+def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    rules: list[Any] = [normalizers.Lowercase()] if settings.flag("do_lower_case") else []
     rules += [
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
         normalizers.NFC(),
         normalizers.Strip(left=False, right=True),
     ]
-    scheme = "always" if _spaced(settings) else "first"
-    cuts: list[object] = [pre_tokenizers.Metaspace(_SPACE, scheme)]
-    if said.get("split_by_punct", False):
+    scheme = "always" if settings.flag("add_prefix_space", True) else "first"
+    cuts: list[Any] = [pre_tokenizers.Metaspace(_SPACE, scheme)]
+    if settings.flag("split_by_punct"):
         cuts.insert(0, pre_tokenizers.Punctuation("isolated"))
-    found = _unigram(_scored(model), "[UNK]", rules, cuts)
-    roles = CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}
-    return finished(found, settings, _tokens(settings, roles, model), BERT)
+    tokens = settings.tokens(CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}, vocabulary)
+    said = vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
+    unknown = _place(vocabulary, tokens.role("unk"), said)
+    return finish(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
 
 
-def _fairseq(
-    head: Scored, skipped: int, tail: list[str], template: Template | None, *, more: list[str]
-) -> Callable[[Settings], Tokenizer]:
-    """Pieces behind ids of fairseq's own.
-
-    Args:
-        head: What has the first ids.
-        skipped: Pieces of the file in whose place it stands.
-        tail: What has the last ids, before the mask.
-        more: Special tokens besides.
-    """
-
-    def build(settings: Settings) -> Tokenizer:
-        model = _model(settings, "sentencepiece.bpe.model", merges=False)
-        scored = [*head, *_scored(model)[skipped:], *((t, 0.0) for t in (*tail, "<mask>"))]
-        tokens = _tokens(settings, FAIRSEQ, model, lstrip=bool(more))
-        tokens.more.extend(map(_special, more))
-        rules = [] if tail else _charsmap(model)  # mBART's are left out
-        found = _unigram(scored, "<unk>", rules, _words(spaced=_spaced(settings)))
-        return finished(found, settings, tokens, template)
-
-    return build
+def _xlm_roberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    tokens = settings.tokens(FAIRSEQ, vocabulary)
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
+    return finish(_unigram(vocabulary, 3, _charsmap(vocabulary), cuts), settings, tokens, _OPENED)
 
 
-def _mbart50(settings: Settings) -> Tokenizer:
-    """mBART's ids with more languages behind them, and the file's rules, which mBART leaves out."""
-    model = _model(settings, "sentencepiece.bpe.model", merges=False)
-    codes = [*MBART, *_MORE_IN_50.split()]
-    scored = [*_HEAD, *_scored(model)[3:], *((token, 0.0) for token in (*codes, "<mask>"))]
-    tokens = _tokens(settings, FAIRSEQ, model, lstrip=True)
-    tokens.more.extend(map(_special, codes))
-    rules = [*_charsmap(model), normalizers.Replace(Regex(" {2,}"), " ")]
-    found = _unigram(scored, "<unk>", rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
-    return finished(found, settings, tokens, None)
-
-
-def _pegasus(settings: Settings) -> Tokenizer:
-    model = _model(settings, "spiece.model", merges=False)
-    offset = settings.said.get("offset", 103)
-    masks = [settings.said.get("mask_token", "<mask_2>")]
-    masks.append(settings.said.get("mask_token_sent", "<mask_1>"))
-    unused = [f"<unk_{i}>" for i in range(2, offset)]
-    head: Scored = [("<pad>", 0.0), ("</s>", 0.0)]
-    head += [(str(mask), 0.0) for mask in dict.fromkeys(masks) if mask is not None]
-    head += [(token, -100.0) for token in unused]
-    rules = [*_charsmap(model), normalizers.Replace(Regex(" {2,}"), " ")]
-    if not model.charsmap:
-        rules.insert(0, normalizers.Replace(Regex(r"\n"), " "))
-    tokens = _tokens(
-        settings, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"}, model
+def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    tokens = settings.tokens(
+        FAIRSEQ, vocabulary, [_special(t) for t in _NOT_USED], {"mask": {"lstrip": True}}
     )
-    tokens.more.extend(_special(str(token)) for token in (masks[1], *unused) if token is not None)
-    cut: list[object] = [pre_tokenizers.Metaspace(_SPACE, "always")]
-    found = _unigram([*head, *_scored(model)[2:]], "<unk>", rules, cut)
-    return finished(found, settings, tokens, ("$A eos", "$A $B eos"))
+    pieces = [piece for piece, _ in vocabulary.scored]
+    name = tokens.role("unk")
+    unknown = pieces.index(name) if name in pieces else 0
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
+    return finish(
+        _unigram(vocabulary, unknown, _charsmap(vocabulary), cuts), settings, tokens, _OPENED
+    )
 
 
-def _gemma(settings: Settings) -> Tokenizer:
-    model = _model(settings, "tokenizer.model", merges=True)
-    ids = {piece: i for i, piece in enumerate(model.pieces)}
-    merges = [
-        (ids[left + right], len(left), len(right), left, right)
-        for left, right in _pairs(ids, set(ids))
-    ]
+def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """Without the file's rules of normalisation."""
+    style = {"mask": {"lstrip": True, "normalized": True}}
+    tokens = settings.tokens(FAIRSEQ, vocabulary, [_special(code) for code in MBART], style)
+    found = _unigram(vocabulary, 3, [], _words(spaced=True))
+    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST)
+
+
+def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """mBART with more languages, and the file's rules."""
+    codes = [*MBART, *_MORE_IN_50.split()]
+    if not {piece for piece, _ in vocabulary.scored} & {*codes}:
+        raise CheckpointError(f"{settings.folder}: the vocabulary has no language of mBART 50.")
+    more = [_special(code) for code in codes]
+    tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
+    rules = [*_charsmap(vocabulary), _BLANKS]
+    found = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
+    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST)
+
+
+def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    style = {"mask": {"lstrip": True, "normalized": True}}
+    tokens = settings.tokens(FAIRSEQ, vocabulary, (), style)
+    found = Tokenizer(
+        models.BPE(vocabulary.ids, vocabulary.merges, unk_token=tokens.role("unk"), fuse_unk=True)
+    )
+    if vocabulary.charsmap:
+        found.normalizer = normalizers.Sequence([*_charsmap(vocabulary), _BLANKS])
+    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
+    found.decoder = decoders.Metaspace(_SPACE, "always")
+    is_last = settings.flag("legacy_behaviour")
+    template = _LANGUAGE_LAST if is_last else _LANGUAGE_FIRST
+    return finish(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
+
+
+def _in_language(settings: Settings, tokens: Tokens, usual: str) -> Tokens:
+    """The same tokens, with a name in templates for the language of a text."""
+    return replace(tokens, language=str(settings.values.get("src_lang") or usual))
+
+
+def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    values = settings.values
+    sentence = values.get("mask_token_sent", "<mask_1>")
+    masks = [] if sentence is None else [_special(str(sentence))]
+    unused = [_special(f"<unk_{i}>") for i in range(2, settings.number("offset", 103))]
+    rules = [*_charsmap(vocabulary), _BLANKS]
+    if not vocabulary.charsmap:
+        rules.insert(0, normalizers.Replace(Regex(r"\n"), " "))
+    roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"}
+    # The class takes none of those that a SentencePiece model sets apart.
+    tokens = settings.tokens(roles, replace(vocabulary, apart=()), [*masks, *unused])
+    unknown = _place(vocabulary, tokens.role("unk"), None)
+    cuts = [pre_tokenizers.Metaspace(_SPACE, "always")]
+    found = _unigram(vocabulary, unknown, rules, cuts)
+    return finish(found, settings, tokens, ("$A eos", "$A $B eos"))
+
+
+def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
+    tokens = settings.tokens(roles, vocabulary)
     found = Tokenizer(
         models.BPE(
-            ids,
-            [(left, right) for *_, left, right in sorted(merges)],
-            unk_token="<unk>",
+            vocabulary.ids,
+            vocabulary.merges,
+            unk_token=tokens.role("unk"),
             fuse_unk=True,
             byte_fallback=True,
         )
     )
     found.normalizer = normalizers.Replace(" ", _SPACE)
     found.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    roles = {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
-    tokens = _tokens(settings, roles, model)
-    return finished(found, settings, tokens, begun_and_ended(settings, tokens))
+    found.decoder = _decoder(strips=False)
+    return finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
 
 
-def _llama(settings: Settings) -> Tokenizer:
-    """By the file's own rules, with merges in the order of their scores."""
+def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """Pieces with a blank before the text, however tokenizer.json would put it there."""
+    tokens = settings.tokens(_OPENS, vocabulary)
+    spaced = settings.flag("add_prefix_space", True)
+    scheme = "always" if settings.flag("legacy") else "first"
+    found = _with_blanks(vocabulary, scheme if spaced else "never", None)
+    found.decoder = _decoder(strips=spaced)
+    return finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
+
+
+def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """As Llama's, with a beginning unless it is refused, and tokens for text that is left out."""
+    parts = {"prefix": "<PRE>", "middle": "<MID>", "suffix": "<SUF>", "eot": "<EOT>"}
+    roles = _OPENS | {role: _SPACE + name for role, name in parts.items()} | {"fill": "<FILL_ME>"}
+    tokens = settings.tokens(roles, vocabulary)
+    scheme = "first" if settings.flag("add_prefix_space", True) else "never"
+    found = _with_blanks(vocabulary, scheme, tokens.role("unk"))
+    found.decoder = _decoder(strips=True)
+    return finish(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
+
+
+def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> Tokenizer:
+    model = models.BPE(
+        vocabulary.ids, vocabulary.merges, unk_token=unknown, fuse_unk=True, byte_fallback=True
+    )
+    found = Tokenizer(model)
+    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
+    return found
+
+
+def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """A SentencePiece model by its own rules, with merges in the order of their scores."""
+    del vocabulary  # what the classes read is not enough
     model = _model(settings, "tokenizer.model", merges=True)
     if OWN in model.kinds:
         raise CheckpointError("A tokenizer.model with pieces of a user's own is not implemented.")
@@ -201,26 +264,111 @@ def _llama(settings: Settings) -> Tokenizer:
         models.BPE(
             ids,
             [(left, right) for *_, left, right in sorted(ranked)],
-            unk_token="<unk>",
+            unk_token=_named(model, "unk") or "<unk>",
             fuse_unk=True,
             byte_fallback=bool(model.trainer.get(35, 0)),
         )
     )
-    legacy, rules = settings.said.get("legacy", True), _charsmap(model)
+    legacy = settings.flag("legacy", True)
+    rules: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.rules.get(4, 1):
-        rules += [
-            normalizers.Replace(Regex(r"\A +| +\z"), ""),
-            normalizers.Replace(Regex(" {2,}"), " "),
-        ]
+        rules += [normalizers.Replace(Regex(r"\A +| +\z"), ""), _BLANKS]
     rules.append(normalizers.Replace(" ", _SPACE))
     if model.rules.get(3, 1):
         if legacy:
             rules.append(normalizers.Replace(Regex(rf"\A{_SPACE}"), _SPACE * 2))
-        scheme = "always" if legacy else "first"
+        scheme: Any = "always" if legacy else "first"
         found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
     found.normalizer = normalizers.Sequence(rules)
-    tokens = _tokens(settings, _OPENS, model)
-    return finished(found, settings, tokens, begun_and_ended(settings, tokens))
+    found.decoder = _decoder(strips=bool(model.rules.get(3, 1)))
+    roles = {role: name for role in _OPENS if (name := _named(model, role)) is not None}
+    tokens = settings.tokens(roles, Vocabulary(apart=_apart(model)))
+    return finish(found, settings, tokens, begin_and_end(settings, tokens))
+
+
+def _named(model: Contents, role: str) -> str | None:
+    """The piece of a role as the file names it; None if it has none."""
+    id, piece = _TRAINED[role]
+    if model.trainer.get(id, 0) == _NO_ID:
+        return None
+    name = model.trainer.get(piece)
+    return name.decode() if isinstance(name, bytes) else _OPENS[role]
+
+
+def _decoder(*, strips: bool) -> Any:
+    """From pieces and bytes back to a text.
+
+    Args:
+        strips: Whether the blank before the text is the tokenizer's own.
+    """
+    steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if strips else steps)
+
+
+def _read_pieces(name: str, settings: Settings) -> Vocabulary:
+    model = _model(settings, name, merges=False)
+    return _vocabulary(model, _scored(model))
+
+
+def _read_t5(settings: Settings) -> Vocabulary:
+    model = _model(settings, "spiece.model", merges=False)
+    extra = reversed(range(settings.number("extra_ids", 100)))
+    return _vocabulary(model, [*_scored(model), *((f"<extra_id_{i}>", 0.0) for i in extra)])
+
+
+def _read_pegasus(settings: Settings) -> Vocabulary:
+    model, values = _model(settings, "spiece.model", merges=False), settings.values
+    masks = values.get("mask_token", "<mask_1>"), values.get("mask_token_sent", "<mask_2>")
+    first = values.get("pad_token", "<pad>"), values.get("eos_token", "</s>")
+    head: Scored = [(content(token), 0.0) for token in first]
+    head += [(mask, 0.0) for mask in dict.fromkeys(map(content, masks)) if mask != "None"]
+    head += [(f"<unk_{i}>", -100.0) for i in range(2, settings.number("offset", 103))]
+    return _vocabulary(model, [*head, *_scored(model)[2:]])
+
+
+def _read_fairseq(
+    head: Scored, skipped: int, tail: list[str], begin: str, settings: Settings
+) -> Vocabulary:
+    """Read pieces whose ids follow fairseq's own.
+
+    Args:
+        head: What has the first ids, by the usual names.
+        begin: The role of the first of them.
+        skipped: How many pieces of the file it replaces.
+        tail: What has the last ids, before the mask.
+    """
+    model = _model(settings, "sentencepiece.bpe.model", merges=False)
+    roles = {"<s>": begin, "<pad>": "pad", "</s>": "eos", "<unk>": "unk", "<mask>": "mask"}
+    names = {
+        usual: content(settings.values.get(f"{role}_token", usual)) for usual, role in roles.items()
+    }
+    first = [(names.get(usual, usual), score) for usual, score in head]
+    last = ((token, 0.0) for token in (*tail, names["<mask>"]))
+    return _vocabulary(model, [*first, *_scored(model)[skipped:], *last])
+
+
+def _read_merges(settings: Settings) -> Vocabulary:
+    model = _model(settings, "tokenizer.model", merges=True)
+    ids = {piece: i for i, piece in enumerate(model.pieces)}
+    merges = [
+        (ids[left + right], len(left), len(right), left, right)
+        for left, right in _pairs(ids, set(ids))
+    ]
+    ordered = [(left, right) for *_, left, right in sorted(merges)]
+    return Vocabulary(ids, ordered, apart=_apart(model))
+
+
+def _vocabulary(model: Contents, scored: Scored) -> Vocabulary:
+    unknown = model.kinds.index(UNKNOWN)
+    return Vocabulary(scored=scored, charsmap=model.charsmap, unknown=unknown, apart=_apart(model))
+
+
+def _apart(model: Contents) -> list[AddedToken]:
+    return [
+        AddedToken(piece, normalized=False, special=kind == CONTROL)
+        for piece, kind in zip(model.pieces, model.kinds, strict=True)
+        if kind in (CONTROL, OWN)
+    ]
 
 
 def _model(settings: Settings, name: str, *, merges: bool) -> Contents:
@@ -246,40 +394,31 @@ def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str
     ]
 
 
-def _charsmap(model: Contents) -> list[object]:
-    return [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+def _charsmap(vocabulary: Vocabulary) -> list[Any]:
+    return [normalizers.Precompiled(vocabulary.charsmap)] if vocabulary.charsmap else []
 
 
-def _words(*, spaced: bool) -> list[object]:
-    scheme = "always" if spaced else "never"
+def _words(*, spaced: bool) -> list[Any]:
+    scheme: Any = "always" if spaced else "never"
     return [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, scheme)]
 
 
-def _spaced(settings: Settings) -> bool:
-    return bool(settings.said.get("add_prefix_space", True))
+def _place(vocabulary: Vocabulary, unknown: str, usual: int | None) -> int:
+    """The id of the unknown piece, whose score must be 0 for the class to know it."""
+    if (unknown, 0.0) in vocabulary.scored:
+        return vocabulary.scored.index((unknown, 0.0))
+    if usual is None:
+        raise CheckpointError(f"The vocabulary has no {unknown!r} with the score 0.")
+    return usual
 
 
-def _unigram(scored: Scored, unknown: str, rules: list[object], cuts: list[object]) -> Tokenizer:
-    pieces = [piece for piece, _ in scored]
-    if unknown not in pieces:
-        raise CheckpointError(f"A SentencePiece model has no {unknown!r}.")
-    found = Tokenizer(models.Unigram(scored, pieces.index(unknown), False))
+def _unigram(vocabulary: Vocabulary, unknown: int, rules: list[Any], cuts: list[Any]) -> Tokenizer:
+    if unknown >= len(vocabulary.scored):
+        raise CheckpointError(f"A vocabulary of {len(vocabulary.scored)} has no piece {unknown}.")
+    found = Tokenizer(models.Unigram(vocabulary.scored, unknown, False))
     if rules:
         found.normalizer = normalizers.Sequence(rules)
     found.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    return found
-
-
-def _tokens(
-    settings: Settings, roles: dict[str, str], model: Contents, *, lstrip: bool = False
-) -> Tokens:
-    """Those of the roles, and those that the file itself sets apart."""
-    found = settings.tokens(roles, lstrip=("mask",) if lstrip else ())
-    found.more.extend(
-        AddedToken(piece, normalized=False, special=kind == CONTROL)
-        for piece, kind in zip(model.pieces, model.kinds, strict=True)
-        if kind in (CONTROL, OWN)
-    )
     return found
 
 
@@ -296,23 +435,31 @@ _CAMEMBERT: Scored = [
     ("<unk>", 0.0),
     ("<unk>NOTUSED", -100.0),
 ]
-FAMILIES: tuple[Families, ...] = (
-    (("spiece.model",), {"t5": _t5, "mt5": _t5, "albert": _albert, "pegasus": _pegasus}),
-    (("spm.model",), {"deberta-v2": _deberta}),
-    (
-        ("sentencepiece.bpe.model",),
-        {
-            "xlm-roberta": _fairseq(_HEAD, 3, [], ROBERTA, more=[]),
-            "camembert": _fairseq(_CAMEMBERT, 1, [], ROBERTA, more=_NOT_USED),
-            "mbart": _fairseq(_HEAD, 3, MBART, None, more=MBART),
-            "mbart50": _mbart50,
-        },
-    ),
-    (
-        ("tokenizer.model",),
-        {
-            **dict.fromkeys(("llama", "mistral", "mixtral"), _llama),
-            **dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma3_text"), _gemma),
-        },
-    ),
-)
+_FAIRSEQ, _PIECES, _MERGES = "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"
+
+
+def _of_unigrams(build: Build, file: str, read: Callable[[Settings], Vocabulary]) -> TokenizerClass:
+    return TokenizerClass(models.Unigram, build, (file,), read)
+
+
+def _of_fairseq(
+    build: Build, head: Scored, skipped: int, tail: list[str], begin: str = "bos"
+) -> TokenizerClass:
+    return _of_unigrams(build, _FAIRSEQ, partial(_read_fairseq, head, skipped, tail, begin))
+
+
+CLASSES = {
+    "T5Tokenizer": _of_unigrams(_t5, _PIECES, _read_t5),
+    "AlbertTokenizer": _of_unigrams(_albert, _PIECES, partial(_read_pieces, _PIECES)),
+    "PegasusTokenizer": _of_unigrams(_pegasus, _PIECES, _read_pegasus),
+    "DebertaV2Tokenizer": _of_unigrams(_deberta, "spm.model", partial(_read_pieces, "spm.model")),
+    "XLMRobertaTokenizer": _of_fairseq(_xlm_roberta, _HEAD, 3, []),
+    "CamembertTokenizer": _of_fairseq(_camembert, _CAMEMBERT, 1, []),
+    "MBartTokenizer": _of_fairseq(_mbart, _HEAD, 3, MBART),
+    "MBart50Tokenizer": _of_fairseq(_mbart50, _HEAD, 3, [*MBART, *_MORE_IN_50.split()], "cls"),
+    "NllbTokenizer": TokenizerClass(models.BPE, _nllb),
+    "GemmaTokenizer": TokenizerClass(models.BPE, _gemma, (_MERGES,), _read_merges),
+    "LlamaTokenizer": TokenizerClass(models.BPE, _llama, (_MERGES,), _read_merges),
+    "CodeLlamaTokenizer": TokenizerClass(models.BPE, _code_llama, (_MERGES,), _read_merges),
+    BACKEND: TokenizerClass(models.BPE, _as_the_library, (_MERGES,), lambda _: Vocabulary()),
+}

@@ -19,9 +19,10 @@ from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
 from qkv_cli.formats.framed import Framed, TargetTokenizer
 from qkv_cli.formats.pieces import PieceTokenizer
-from qkv_cli.formats.rebuilt import SETTINGS
+from qkv_cli.formats.rebuilt import class_of
 from qkv_cli.formats.sentencepiece import SentencePieces
 from qkv_cli.formats.spelled import Spelled
+from qkv_cli.formats.vocabulary import SETTINGS, content
 
 _END, _LANGUAGE = "end", "language"
 
@@ -46,7 +47,6 @@ _TEMPLATES = {
 }
 _CODE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_[A-Z][A-Za-z]+")  # __de__, de_DE, deu_Latn
 _WRAPPED = ("mbart",)
-_CLASSES = {"mbart": "MBartTokenizer", "m2m_100": "M2M100Tokenizer"}  # where none is named
 # M2M-100's languages have the ids behind its vocabulary, in this order.
 _M2M = {
     "m2m100": "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga "
@@ -66,12 +66,10 @@ def open_tokenizers(folder: Path, kind: str) -> tuple[Tokenizer, TargetTokenizer
     settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     if kind == "marian" and (folder / "source.spm").is_file():
         return _marian(folder, settings)
-    named = str(settings.get("tokenizer_class") or _CLASSES.get(kind, ""))
-    called = named.removesuffix("Fast")
+    called = class_of(folder, kind)
     if called == "M2M100Tokenizer":
         return _framed(_m2m(folder, settings), settings, _TEMPLATES[called], "__{}__")
-    # A config's model_type does not tell mBART 50 from mBART; its tokenizer does.
-    plain = PieceTokenizer.open(folder, "mbart50" if called == "MBart50Tokenizer" else kind)
+    plain = PieceTokenizer.open(folder, kind)
     if called not in _TEMPLATES:
         return plain, plain
     template = _TEMPLATES[called]
@@ -121,7 +119,7 @@ def _framed(
     for language in (source, settings.get("tgt_lang") or source):
         tokens = {_LANGUAGE: spelled.format(language), _END: settings.get("eos_token", "</s>")}
         before, behind = (
-            tuple(_id(splitter, _content(tokens[part])) for part in side)
+            tuple(_id(splitter, content(tokens[part])) for part in side)
             for side in (template.before, template.behind)
         )
         found.append(Framed(splitter, before, behind, _codes(splitter)))
@@ -143,11 +141,6 @@ def _id(splitter: Spelled | PieceTokenizer, token: str) -> int:
     return int(ids[token])
 
 
-def _content(token: Any) -> str:
-    """A setting names a token, or describes it."""
-    return str(token.get("content")) if isinstance(token, dict) else str(token)
-
-
 def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
     names = ["vocab.json", "vocab.json"]
     if settings.get("separate_vocabs"):
@@ -155,7 +148,7 @@ def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
     found = list[Framed]()
     for model, vocabulary in zip(("source.spm", "target.spm"), names, strict=True):
         splitter = _spelled(folder, model, vocabulary, settings, coded=True)
-        end = _content(settings.get("eos_token", "</s>"))
+        end = content(settings.get("eos_token", "</s>"))
         found.append(Framed(splitter, behind=(_id(splitter, end),)))
     return found[0], found[1]
 
@@ -180,11 +173,11 @@ def _spelled(
     ids = {str(piece): id for piece, id in read_json(folder / vocabulary).items()}
     if not all(type(id) is int for id in ids.values()):
         raise CheckpointError(f"{folder / vocabulary} does not give each piece an id.")
-    unknown = _content(settings.get("unk_token", "<unk>"))
+    unknown = content(settings.get("unk_token", "<unk>"))
     if unknown not in ids:
         raise CheckpointError(f"{folder / vocabulary} has no {unknown!r}.")
     specials = {
-        _content(value)
+        content(value)
         for name, value in {"eos_token": "</s>", "pad_token": "<pad>", **settings}.items()
         if name in ("bos_token", "eos_token", "pad_token", "sep_token") and value is not None
     }
@@ -192,7 +185,7 @@ def _spelled(
         specials |= {"<s>"}
         ids |= {code: len(ids) + i for i, code in enumerate(languages)}
         said = settings.get("additional_special_tokens") or settings.get("extra_special_tokens")
-        specials |= {_content(token) for token in said or ()} & ids.keys()
+        specials |= {content(token) for token in said or ()} & ids.keys()
     return Spelled(
         SentencePieces.open(folder / model),
         ids,

@@ -120,7 +120,7 @@ def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
     for i in near:
         if i > last + 1:
             line.append("… ", DIM)
-        said = label(tokens[i].text or tokens[i].token)
+        said = label(tokens[i].name)
         if i in marks:
             line.append(f"[{marks[i]} {said}]", Style(bold=True, dim=False)).append(" ")
         else:

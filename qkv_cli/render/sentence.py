@@ -73,9 +73,9 @@ def _words(
 ) -> Iterator[_Word]:
     before: Token | None = None
     for at, token in enumerate(tokens):
-        text = token.text.strip() or token.text or token.token
-        if before is not None and (before.start, before.end) == (token.start, token.end):
-            text = text if token.special else DOT  # another byte of one character
+        text = token.text.strip() or token.name
+        if before is not None and _is_one_character(before, token):
+            text = DOT  # another byte of it
         shown = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
         yield _Word(
             f"[{shown}]" if at == marked else shown,
@@ -91,11 +91,17 @@ def apart(before: Token, token: Token) -> bool:
     """Whether there is a blank between two tokens, which some tokenizers make part of one."""
     if before.special or token.special:
         return True
-    if (before.start, before.end) == (token.start, token.end):
+    if _is_one_character(before, token):
         return False
     if token.start != before.end:  # of a second text, it may be smaller
         return True
     return before.text[-1:].isspace() or token.text[:1].isspace()
+
+
+def _is_one_character(before: Token, token: Token) -> bool:
+    """Whether two tokens are pieces of the same characters."""
+    places = (before.start, before.end), (token.start, token.end)
+    return places[0] == places[1] and token.start < token.end and not token.special
 
 
 def _lines(words: Iterator[_Word], width: int) -> Iterator[list[_Word]]:

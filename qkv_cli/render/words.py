@@ -17,10 +17,9 @@ _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 def word(token: Token, width: int | None = None) -> str:
     """A token's label; a question mark behind it says that the model does not know it."""
-    text = token.text or token.token
     if not token.unknown:
-        return label(text, width)
-    return label(text, None if width is None else max(0, width - 1)) + UNKNOWN[:width]
+        return label(token.name, width)
+    return label(token.name, None if width is None else max(0, width - 1)) + UNKNOWN[:width]
 
 
 def spelled(token: Token, length: int | None = None) -> str:
@@ -28,7 +27,7 @@ def spelled(token: Token, length: int | None = None) -> str:
 
     What acts or is invisible is shown as in `word`.
     """
-    text = token.text or token.token
+    text = token.name
     shown = "".join(
         c if c in _JOINERS or (c.isprintable() and c != " ") else label(c) for c in text
     )
@@ -45,7 +44,7 @@ def widest(tokens: Sequence[Token]) -> int:
 
 def downwards(token: Token, height: int) -> list[str]:
     """A token's signs from top to bottom, as many as `height`, standing on the map."""
-    signs = clusters(token.text or token.token) + [UNKNOWN] * token.unknown
+    signs = clusters(token.name) + [UNKNOWN] * token.unknown
     if len(signs) > height:
         signs = [*signs[: height - 1], "⋮" if height > 1 else ELLIPSIS]
     return [""] * (height - len(signs)) + signs

@@ -36,7 +36,9 @@ def check_run(loaded: LoadedModel) -> None:
 
 
 def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
-    """Refuse a tokenizer that has an id without a row of the embedding.
+    """Refuse a tokenizer whose vocabulary has an id without a row of the embedding.
+
+    Tokens that were added to it are met only where a text spells them out: `attend` refuses that.
 
     Raises:
         CheckpointError: It names the first such token.
@@ -79,6 +81,6 @@ def _vocabulary(tokenizer: Tokenizer) -> Mapping[str, int]:
     if isinstance(tokenizer, Framed):
         return _vocabulary(tokenizer.splitter)
     if isinstance(tokenizer, PieceTokenizer):
-        vocabulary: Mapping[str, int] = tokenizer.inner.get_vocab()
+        vocabulary: Mapping[str, int] = tokenizer.inner.get_vocab(with_added_tokens=False)
         return vocabulary
     return tokenizer.ids if isinstance(tokenizer, Spelled) else {}

@@ -439,12 +439,20 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     n_known = pieces.get_vocab_size()  # of 64 rows
     pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
     pieces.save(str(bert / "tokenizer.json"))
+    assert qkv("models", "check", bert).code == 0  # no text has them that does not spell them out
+    done = qkv("attend", "-m", bert, "the word65")
+    assert (done.code, "word65" in done.stderr) == (2, True)
+    stored = json.loads((bert / "tokenizer.json").read_text())
+    stored["model"]["vocab"] |= {f"word{i}": i for i in range(n_known, 66)}
+    (bert / "tokenizer.json").write_text(json.dumps(stored))
     done = qkv("models", "check", bert)
     assert (done.code, done.stdout) == (2, "")
     assert "token 'word64' with the id 64, and 1 more; the embedding has 64 rows" in done.stderr
 
 
 def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (bert / "tokenizer_config.json").write_text(json.dumps(settings))
     plain = Tokenizer(models.BPE({"[CLS]": 1, "[SEP]": 2, "я": 7}, []))
     plain.add_special_tokens(["[CLS]", "[SEP]"])
     plain.post_processor = processors.TemplateProcessing(

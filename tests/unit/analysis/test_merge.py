@@ -28,9 +28,9 @@ def cut(text: str, *pieces: str, specials: bool = True) -> list[Token]:
     return tokens
 
 
-def maps(tokens: list[Token], pattern: np.ndarray) -> HeadMaps:
+def maps(tokens: list[Token], pattern: np.ndarray, text: str = "") -> HeadMaps:
     one = HeadMap("L0H0", "self", 0, 0, pattern, scores=np.log(pattern))
-    return HeadMaps(MODEL, "softmax", False, "x", None, tokens, tokens, [one])
+    return HeadMaps(MODEL, "softmax", False, text, None, tokens, tokens, [one])
 
 
 def test_special_tokens_leave_with_their_weight_told() -> None:
@@ -62,14 +62,62 @@ def test_special_tokens_alone() -> None:
     ],
 )
 def test_which_pieces_are_one_word(text: str, pieces: list[str], expected: list[list[int]]) -> None:
-    assert words(cut(text, *pieces, specials=False)) == expected
+    assert words(cut(text, *pieces, specials=False), [text]) == expected
 
 
 def test_bytes_of_one_character_are_one_word() -> None:
     tokens = [Token(i, "🙂", f"b{i}", i, 0, 1) for i in range(3)]
-    assert words(tokens) == [[0, 1, 2]]
-    found = merge_words(maps(tokens, np.full((3, 3), 1 / 3)))
+    assert words(tokens, ["🙂"]) == [[0, 1, 2]]
+    found = merge_words(maps(tokens, np.full((3, 3), 1 / 3), "🙂"))
     assert found.queries[0].text == "🙂"
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "expected"),
+    [
+        ("ok 👍🏽", [(0, 2), (3, 4), (4, 5)], ["ok", "👍🏽"]),
+        ("👩\u200d🚀!", [(0, 1), (1, 2), (2, 3), (3, 4)], ["👩\u200d🚀", "!"]),
+        ("👩\u200d🚀!", [(0, 1), (2, 3), (3, 4)], ["👩\u200d🚀", "!"]),  # the joiner was dropped
+        ("🇩🇪🇫🇷", [(0, 1), (1, 2), (2, 3), (3, 4)], ["🇩🇪", "🇫🇷"]),
+        ("1\ufe0f\u20e3 2", [(0, 1), (1, 3), (4, 5)], ["1\ufe0f\u20e3", "2"]),
+        ("+\u0301=", [(0, 1), (1, 2), (2, 3)], ["+\u0301", "="]),
+        ("(e\u0301)", [(0, 1), (1, 2), (2, 3), (3, 4)], ["(", "e\u0301", ")"]),
+        ("క్\u200dష", [(0, 1), (1, 2), (2, 3), (3, 4)], ["క్\u200dష"]),
+        ("🙂🙂", [(0, 1), (0, 2), (1, 2)], ["🙂🙂"]),  # a piece of both
+        ("caf\u00e9 au", [(0, 3), (3, 4), (3, 4), (5, 7)], ["café", "au"]),
+        ("a\r\nb", [(0, 1), (1, 2), (2, 3), (3, 4)], ["a", "\r\n", "b"]),
+        ("a b", [(0, 1), (2, 3)], ["a", "b"]),
+    ],
+)
+def test_a_grapheme_is_never_split(
+    text: str, spans: list[tuple[int, int]], expected: list[str]
+) -> None:
+    tokens = [Token(i, text[a:b], text[a:b], i, a, b) for i, (a, b) in enumerate(spans)]
+    found = merge_words(maps(tokens, np.full((len(spans),) * 2, 1 / len(spans)), text))
+    assert [token.text for token in found.queries] == expected
+
+
+def test_a_separator_alone_is_of_the_word_behind_it() -> None:
+    tokens = [Token(0, "", "\u2581", 5, 0, 0), *cut("İs b", "İ", "s", "b", specials=False)]
+    assert words(tokens, ["İs b"]) == [[0, 1, 2], [3]]
+    special = [Token(0, "", "<s>", 1, 0, 0, special=True), *tokens]
+    assert words(special, ["İs b"]) == [[0], [1, 2, 3], [4]]
+    found = merge_words(maps(tokens, np.full((4, 4), 0.25), "İs b"))
+    assert [(t.text, t.start, t.end) for t in found.queries] == [("İs", 0, 2), ("b", 3, 4)]
+
+
+def test_words_of_a_pair_and_of_a_source() -> None:
+    tokens = [
+        *cut("ab 👍", "a", "b", "👍", specials=False),
+        Token(3, "🏽", "🏽", 9, 0, 1, segment=1),
+    ]
+    assert words(tokens, ["ab 👍", "🏽"]) == [[0, 1], [2], [3]]
+    queries, keys = cut("x y", "x", "y", specials=False), cut("👍🏽", "👍", "🏽", specials=False)
+    one = HeadMap("L0H0", "cross", 0, 0, np.array([[0.25, 0.75], [0.5, 0.5]]))
+    cross = HeadMaps(MODEL, "softmax", False, "x y", "👍🏽", queries, keys, [one])
+    found = merge_words(cross)
+    assert [token.text for token in found.keys] == ["👍🏽"]
+    np.testing.assert_allclose(found.maps[0].pattern, [[1], [1]])
 
 
 def test_keys_are_summed_and_queries_averaged() -> None:

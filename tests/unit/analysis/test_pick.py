@@ -47,3 +47,11 @@ def test_what_there_is_is_listed_by_its_own_index() -> None:
 def test_a_number_that_is_a_word_too() -> None:
     assert same_word("3", SHOWN) == [2]
     assert same_word("2", SHOWN) == [] == same_word("bank", SHOWN)
+
+
+def test_the_words_there_are_have_no_holes() -> None:
+    tokens = [*TOKENS, Token(6, "", "\u2581", 6, 6, 6), Token(7, " ", "\u0120", 7, 6, 7)]
+    with pytest.raises(UsageError, match=r"0 \[CLS\], 1 The, .* 5 \[SEP\], 6 \u2581, 7 \u0120\."):
+        pick("query", "cat", tokens)
+    with pytest.raises(UsageError, match=r"Did you mean '\[CLS\]'"):
+        pick("query", "[CLSS]", TOKENS)

@@ -67,3 +67,15 @@ def test_any_token_is_one_line_of_printable_utf8(text: str) -> None:
     header, line, end = table.split("\n")
     assert header.count(",") == 8 and end == ""
     assert line.isprintable() and line.encode()
+
+
+def test_special_tokens_and_separators_have_names() -> None:
+    maps = example()
+    tokens = [
+        replace(maps.queries[0], text="", token="[CLS]", end=0, special=True),
+        replace(maps.queries[1], text="", token="\u2581", end=4),
+        maps.queries[2],
+    ]
+    rows = _rows(replace(maps, queries=tokens, keys=tokens))
+    assert [row["key"] for row in rows[:3]] == ["[CLS]", "\u2581", "bank"]
+    assert [row["query"] for row in rows[:9:3]] == ["[CLS]", "\u2581", "bank"]

@@ -67,3 +67,55 @@ def test_another_tokenizer_is_refused_by_name() -> None:
     wrong = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken"}
     with pytest.raises(CheckpointError, match="cut as 'tekken'"):
         build_tokenizer(fields | wrong, ordered=False)
+
+
+def byte_pairs(cut: str, **fields: Any) -> dict[str, Any]:
+    """Pieces of which `abc` is one that no merge makes; llama.cpp takes it for llama-bpe."""
+    pieces = ["a", "b", "c", "bc", "abc", "\u0120", "<s>", "</s>", "1", "12", "2"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": cut,
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.token_type": [1, 1, 1, 1, 1, 1, 3, 3, 1, 1, 1],
+        "tokenizer.ggml.merges": ["b c", "1 2"],
+        "tokenizer.ggml.bos_token_id": 6,
+        "tokenizer.ggml.eos_token_id": 7,
+    } | {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("cut", "tokens"),
+    [
+        ("llama-bpe", ["<s>", "abc", "\u0120", "bc", "12"]),
+        ("llama3", ["<s>", "abc", "\u0120", "bc", "12"]),
+        ("falcon3", ["<s>", "abc", "\u0120", "bc", "12"]),
+        ("gpt-2", ["a", "bc", "\u0120", "bc", "12"]),
+        ("qwen2", ["a", "bc", "\u0120", "bc", "1", "2"]),
+        ("deepseek-r1-qwen", ["a", "bc", "\u0120", "bc", "1", "2"]),
+        ("smollm", ["a", "bc", "\u0120", "bc", "1", "2"]),
+    ],
+)
+def test_beginning_and_whole_pieces_are_llama_cpps(cut: str, tokens: list[str]) -> None:
+    assert build_tokenizer(byte_pairs(cut), ordered=False).encode("abc bc12").tokens == tokens
+
+
+@pytest.mark.parametrize("cut", ["llama-bpe", "gpt-2"])
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_the_file_says_of_beginning_and_end_counts(cut: str, begins: bool, ends: bool) -> None:
+    fields = byte_pairs(cut, add_bos_token=begins, add_eos_token=ends)
+    tokens = build_tokenizer(fields, ordered=False).encode("c").tokens
+    assert tokens == ["<s>"] * begins + ["c"] + ["</s>"] * ends
+
+
+def test_special_ids_that_are_missing_or_wrong() -> None:
+    fields = fields_of(MODELS[0])
+    usual = {name: value for name, value in fields.items() if not name.endswith("_token_id")}
+    for text, ids in MODELS[0]["texts"].items():
+        assert build_tokenizer(usual, ordered=False).encode(text).ids == ids
+    fields = byte_pairs("llama-bpe")
+    del fields["tokenizer.ggml.bos_token_id"]
+    with pytest.raises(CheckpointError, match="bos_token_id is None; it has 11 tokens"):
+        build_tokenizer(fields, ordered=False)
+    with pytest.raises(CheckpointError, match="eos_token_id is 11; it has 11 tokens"):
+        build_tokenizer(byte_pairs("gpt-2", add_eos_token=True, eos_token_id=11), ordered=False)

@@ -1,0 +1,139 @@
+"""Which of transformers' classes opens a folder's tokenizer, as `AutoTokenizer` of 5.24 chooses.
+
+The class matters: most build the tokenizer anew from the vocabulary in tokenizer.json, with rules
+of their own and the settings of tokenizer_config.json, whatever other rules the file has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qkv_cli.errors import CheckpointError
+
+BACKEND = "TokenizersBackend"  # which takes tokenizer.json as it is
+# By `model_type`; of what is not listed, the folder names the class.
+_REGISTERED = {
+    "albert": "AlbertTokenizer",
+    "bart": "RobertaTokenizer",
+    "bert": "BertTokenizer",
+    "camembert": "CamembertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "distilbert": "BertTokenizer",
+    "electra": "BertTokenizer",
+    "gemma": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer",
+    "gemma3": "GemmaTokenizer",
+    "gemma3_text": "GemmaTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "gpt_neo": "GPT2Tokenizer",
+    "gpt_neox": "GPTNeoXTokenizer",
+    "gptj": "GPT2Tokenizer",
+    "granite": BACKEND,
+    "m2m_100": "M2M100Tokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
+    "mistral": BACKEND,
+    "mixtral": BACKEND,
+    "modernbert": BACKEND,
+    "mpnet": "MPNetTokenizer",
+    "mt5": "T5Tokenizer",
+    "olmo2": BACKEND,
+    "opt": "GPT2Tokenizer",
+    "pegasus": "PegasusTokenizer",
+    "phi": "GPT2Tokenizer",
+    "phi3": BACKEND,
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3": "Qwen2Tokenizer",
+    "roberta": "RobertaTokenizer",
+    "stablelm": BACKEND,
+    "starcoder2": "GPT2Tokenizer",
+    "t5": "T5Tokenizer",
+    "umt5": BACKEND,
+    "xlm-roberta": "XLMRobertaTokenizer",
+}
+# Their folders on the hub name a wrong class, so it is not read.
+_NAMED_WRONGLY = ("modernbert", "phi3", "qwen2")
+_ALIASES = {
+    "BartTokenizer": "RobertaTokenizer",
+    "BloomTokenizer": BACKEND,
+    "DistilBertTokenizer": "BertTokenizer",
+    "ElectraTokenizer": "BertTokenizer",
+    "LEDTokenizer": "RobertaTokenizer",
+    "LayoutLMTokenizer": "BertTokenizer",
+    "LongformerTokenizer": "RobertaTokenizer",
+    "LxmertTokenizer": "BertTokenizer",
+    "MobileBertTokenizer": "BertTokenizer",
+    "MvpTokenizer": "RobertaTokenizer",
+    "PreTrainedTokenizer": BACKEND,
+    "PythonBackend": BACKEND,
+    "SqueezeBertTokenizer": "BertTokenizer",
+}
+IMPLEMENTED = {
+    *("AlbertTokenizer", "BertTokenizer", "CamembertTokenizer", "CodeGenTokenizer"),
+    *("CodeLlamaTokenizer", "DebertaV2Tokenizer", "GPT2Tokenizer", "GPTNeoXTokenizer"),
+    *("GemmaTokenizer", "HerbertTokenizer", "LlamaTokenizer", "M2M100Tokenizer"),
+    *("MBart50Tokenizer", "MBartTokenizer", "MPNetTokenizer", "MarianTokenizer"),
+    *("NllbTokenizer", "PegasusTokenizer", "Qwen2Tokenizer", "RobertaTokenizer"),
+    *("T5Tokenizer", "XLMRobertaTokenizer", BACKEND),
+}
+# Classes with rules of their own that are not implemented here. Any other name is unknown to
+# transformers, which then takes tokenizer.json as it is.
+_OTHER_NAMES = (
+    *("Barthez", "Bartpho", "Basic", "BertGeneration", "BertJapanese", "Bertweet", "BigBird"),
+    *("BioGpt", "BlenderbotSmall", "Blenderbot", "ByT5", "CLIP", "CTRL", "Canine", "Character"),
+    *("Clvp", "Cohere", "ConvBert", "CpmAnt", "Cpm", "DPRContextEncoder", "DPRQuestionEncoder"),
+    *("DPRReader", "Deberta", "Dia", "Esm", "Esmc", "FNet", "FSMT", "FastSpeech2Conformer"),
+    *("Flaubert", "Funnel", "GPTNeoXJapanese", "GPTSw3", "Lasr", "LayoutLMv2", "LayoutLMv3"),
+    *("LayoutXLM", "Luke", "MLuke", "MarkupLM", "Mecab", "Mgpstr", "MyT5", "Nougat", "OpenAIGPT"),
+    *("PLBart", "Parakeet", "Perceiver", "Phobert", "Pop2Piano", "ProphetNet", "Qwen3_5", "Rag"),
+    *("Reformer", "RemBert", "RoCBert", "RoFormer", "SeamlessM4T", "Siglip2", "Siglip"),
+    *("Speech2Text", "SpeechT5", "Splinter", "Tapas", "Tipsv2", "Udop", "VideoPrism", "Vits"),
+    *("Wav2Vec2CTC", "Wav2Vec2PhonemeCTC", "Whisper", "Wordpiece", "XGLM", "XLM", "XLNet"),
+)
+_OTHERS = frozenset(f"{name}Tokenizer" for name in _OTHER_NAMES)
+
+
+def choose_class(
+    folder: Path, kind: str, config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> str:
+    """Return the name of the class.
+
+    Args:
+        kind: `model_type` of the config.
+        settings: What tokenizer_config.json holds.
+
+    Raises:
+        CheckpointError: The class is not implemented.
+    """
+    named = settings.get("tokenizer_class")
+    declared = named or config.get("tokenizer_class")
+    plain = None if declared is None else str(declared).removesuffix("Fast")
+    registered = _REGISTERED.get(kind)
+    code = settings.get("auto_map")
+    has_own_code = isinstance(code, list) or (isinstance(code, dict) and "AutoTokenizer" in code)
+    if has_own_code or plain is None:
+        return _known(folder, plain or registered or BACKEND)
+    if plain == "LlamaTokenizer" and kind not in _NAMED_WRONGLY and _is_byte_level(folder):
+        return BACKEND
+    if registered is None or registered == plain:
+        return _known(folder, plain)
+    if registered == BACKEND:
+        return BACKEND
+    return _known(folder, registered if kind in _NAMED_WRONGLY else plain)
+
+
+def _known(folder: Path, name: str) -> str:
+    name = _ALIASES.get(name, name)
+    if name in _OTHERS:
+        raise CheckpointError(
+            f"{folder} has a {name}, which is not implemented; these are: "
+            f"{', '.join(sorted(IMPLEMENTED - {BACKEND}))}."
+        )
+    return name if name in IMPLEMENTED else BACKEND
+
+
+def _is_byte_level(folder: Path) -> bool:
+    path = folder / "tokenizer.json"
+    return path.is_file() and b'"ByteLevel"' in path.read_bytes()

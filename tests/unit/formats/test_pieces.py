@@ -1,0 +1,140 @@
+"""The text and the place of each piece, for tokenizers that spell a character in several."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.formats.pieces import PieceTokenizer
+from qkv_cli.formats.sentencepiece import SentencePieces
+from qkv_cli.formats.spelled import Spelled
+
+PIECES = Path(__file__).parents[2] / "golden" / "pieces"
+METASPACE = [
+    normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]),
+    normalizers.Replace(" ", "\u2581"),
+]
+
+
+def bytewise(normalizer: normalizers.Normalizer) -> PieceTokenizer:
+    """SentencePiece's byte fallback: pieces for a, b and their blank, else bytes."""
+    pieces = ["<unk>", "\u2581", "a", "b", "\u2581a"] + [f"<0x{i:02X}>" for i in range(256)]
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    model = models.BPE(ids, [("\u2581", "a")], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    inner = Tokenizer(model)
+    inner.normalizer = normalizer
+    return PieceTokenizer(inner, 0)
+
+
+def byte_level() -> PieceTokenizer:
+    """GPT-2's byte alphabet without a merge: every byte is a piece."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({sign: i for i, sign in enumerate(alphabet)}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    return PieceTokenizer(inner, None)
+
+
+def places(tokens: list[Token]) -> list[tuple[str, str, int, int]]:
+    return [(token.token, token.text, token.start, token.end) for token in tokens]
+
+
+def test_a_separator_before_the_text_has_no_text() -> None:
+    tokenizer = bytewise(METASPACE[0])
+    assert places(tokenizer.encode("é a")) == [
+        ("\u2581", "", 0, 0),
+        ("<0xC3>", "é", 0, 1),
+        ("<0xA9>", "é", 0, 1),
+        ("\u2581a", "a", 2, 3),
+    ]
+    assert places(tokenizer.encode(" b")) == [
+        ("\u2581", "", 0, 0),
+        ("\u2581", " ", 0, 1),
+        ("b", "b", 1, 2),
+    ]
+    assert places(tokenizer.encode("a  b"))[1:] == [
+        ("\u2581", " ", 1, 2),
+        ("\u2581", " ", 2, 3),
+        ("b", "b", 3, 4),
+    ]
+
+
+def test_a_separator_that_was_written_is_text() -> None:
+    assert places(bytewise(METASPACE[1]).encode("\u2581b")) == [
+        ("\u2581", "\u2581", 0, 1),
+        ("b", "b", 1, 2),
+    ]
+
+
+@pytest.mark.parametrize("name", ["unigram", "bpe"])
+def test_a_separator_of_sentencepiece_has_no_text(name: str) -> None:
+    pieces = SentencePieces.open(PIECES / f"{name}.model")
+    ids = {piece: i for i, piece in enumerate(pieces.pieces)}
+    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    first, second, *_ = tokenizer.encode("日本 is")
+    assert (first.token, first.text, first.start, first.end) == ("\u2581", "", 0, 0)
+    assert (second.text, second.start, second.end) == ("日本", 0, 2)
+
+
+def test_a_special_token_that_was_written_is_text() -> None:
+    pieces = SentencePieces.open(PIECES / "unigram.model")
+    ids = {piece: i for i, piece in enumerate(pieces.pieces)}
+    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    [written] = [token for token in tokenizer.encode("the </s> bank") if token.token == "</s>"]
+    assert (written.text, written.special) == ("</s>", False)
+
+
+@pytest.mark.parametrize("text", ["né 中文🙂", "👩\u200d🚀 a", " a  b", "x\ufffdy", "a"])
+def test_ids_give_the_text_and_the_places_back(text: str) -> None:
+    tokenizer = byte_level()
+    tokens = tokenizer.encode(text)
+    found, spelled = tokenizer.spelled([token.id for token in tokens])
+    assert found == text
+    assert places(spelled) == places(tokens)
+    assert all(text[token.start : token.end] == token.text for token in tokens)
+
+
+def test_a_piece_of_two_characters_covers_both() -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ids = {sign: i for i, sign in enumerate([*alphabet, "\u0137\u00d0"])}
+    inner = Tokenizer(models.BPE(ids, []))
+    inner.decoder = decoders.ByteLevel()
+    tokenizer = PieceTokenizer(inner, None)
+    spelled = [ids["\u00d0"], ids["\u0137\u00d0"], ids["\u00b6"]]  # D0 95 D0 B6
+    _, tokens = tokenizer.spelled(spelled)
+    assert [(token.start, token.end) for token in tokens] == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_what_is_not_complete_is_a_replacement_character() -> None:
+    tokenizer = byte_level()
+    ids = [token.id for token in tokenizer.encode("aé")]
+    text, tokens = tokenizer.spelled(ids[:-1])
+    assert text == "a\ufffd" and tokens[-1].text == "\ufffd"
+    assert json.dumps(text)
+
+
+def test_a_translators_bytes_are_characters() -> None:
+    pieces = SentencePieces.open(PIECES / "bytes.model")
+    ids = {piece: i for i, piece in enumerate(pieces.pieces)}
+    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    for text in ("the ☃ bank", "☃ is"):
+        tokens = tokenizer.encode(text)
+        assert any(token.token.startswith("<0x") for token in tokens)
+        found, spelled = tokenizer.spelled([*(token.id for token in tokens), ids["</s>"]])
+        assert found == text
+        assert [place[:2] for place in places(spelled)][:-1] == [t[:2] for t in places(tokens)]
+        assert spelled[-1].special
+        assert all(found[t.start : t.end] == t.text for t in spelled)
+
+
+def test_bytes_without_a_decoder_are_characters() -> None:
+    tokenizer = bytewise(METASPACE[0])
+    ids = [token.id for token in tokenizer.encode("a é b")]
+    text, tokens = tokenizer.spelled(ids)
+    assert text == "a é b"
+    assert [token.text for token in tokens] == ["a", " ", "é", "é", " ", "b"]
+    assert tokenizer.after(ids[:1], ids[1]).text == " "
