@@ -47,3 +47,11 @@ def test_what_there_is_is_listed_by_its_own_index() -> None:
 def test_a_number_that_is_a_word_too() -> None:
     assert same_word("3", SHOWN) == [2]
     assert same_word("2", SHOWN) == [] == same_word("bank", SHOWN)
+
+
+@pytest.mark.parametrize(("n", "end"), [(40, "39 w39."), (41, "39 w39 and 1 more.")])
+def test_pick_lists_forty_words_and_counts_the_others(n: int, end: str) -> None:
+    tokens = [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)]
+    with pytest.raises(UsageError) as refused:
+        pick("key", "xyz", tokens)
+    assert str(refused.value).endswith(f" 38 w38, {end}")
