@@ -22,9 +22,9 @@ from qkv_cli.core.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
-from qkv_cli.core.blocks import Attention
+from qkv_cli.core.blocks import Attention, Block
 from qkv_cli.core.layers import Embedding, Linear, Norm
-from qkv_cli.core.model import Stack
+from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import causal_bias, offset_bias
 
 INF = math.inf
@@ -289,3 +289,11 @@ def test_what_goes_wrong_on_another_core_is_not_lost(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ValueError, match="7"):
         core_arrays.parallel(run, range(50))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
+def test_model_multiplies_embeddings_by_its_scale(scale: float) -> None:
+    table = np.array([[1, -2], [3, 0.25]], np.float32)
+    model = Model(Embedding(table), {"encoder": Stack([Block()])}, embed_scale=scale)
+    [layer] = model.layers([1, 0])
+    np.testing.assert_array_equal(layer.resid_pre, scale * table[::-1])

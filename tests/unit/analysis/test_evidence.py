@@ -122,3 +122,8 @@ def test_tallies_add() -> None:
     assert both.pieces[0, first] == 5
     assert both.share[0, first] == pytest.approx(3 * 0.5 + 2 * 0.25)
     assert both.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)
+
+
+def test_weigh_finds_no_effect_where_chance_gives_all_the_weight() -> None:
+    e = weigh(total("previous", 40, 1.0, 1.0), 99)[0]["previous"]
+    assert (e.effect, e.p, e.beats_chance) == (0.0, 1.0, False)

@@ -55,3 +55,11 @@ def test_the_words_there_are_have_no_holes() -> None:
         pick("query", "cat", tokens)
     with pytest.raises(UsageError, match=r"Did you mean '\[CLS\]'"):
         pick("query", "[CLSS]", TOKENS)
+
+
+@pytest.mark.parametrize(("n", "end"), [(40, "39 w39."), (41, "39 w39 and 1 more.")])
+def test_pick_lists_forty_words_and_counts_the_others(n: int, end: str) -> None:
+    tokens = [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)]
+    with pytest.raises(UsageError) as refused:
+        pick("key", "xyz", tokens)
+    assert str(refused.value).endswith(f" 38 w38, {end}")

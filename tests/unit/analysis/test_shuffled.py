@@ -167,3 +167,22 @@ def test_a_head_of_content_goes_with_the_words(mask) -> None:
 
 def test_even_weights_say_nothing() -> None:
     assert survival(looking(lambda tokens, i, j: False)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("common", "chance", "whole", "expected"),
+    [
+        (999.75, 998.5, 1000.0, 1.25 / 1.5),  # 1.5 between chance and all
+        (997.75, 998.5, 1000.0, -0.75 / 1.5),  # less than by chance
+        (999.5, 999.0, 1000.0, None),  # 1: a thousandth of the whole, and no more
+        (999.75, 999.5, 1000.0, None),
+        (1.0, 1.0, 1.0, None),  # chance leaves everything
+        (0.0, 0.0, 0.0, None),  # nothing was there to be left
+    ],
+)
+def test_overlap_with_less_room_than_a_thousandth_of_the_whole_says_nothing(
+    common: float, chance: float, whole: float, expected: float | None
+) -> None:
+    """In so little room the answer would be a rounding error, blown up a thousandfold."""
+    amounts = (np.array([[-7.0, x], [-7.0, -7.0]]) for x in (common, chance, whole))
+    assert Overlap(*amounts).beyond_chance(0, 1) == pytest.approx(expected)

@@ -95,3 +95,10 @@ def test_a_model_without_heads_has_none_to_choose() -> None:
         choose(file, (), ("0",))
     with pytest.raises(UsageError):
         choose(file, ("1",), ())
+
+
+def test_choose_mean_of_a_file_with_heads_and_an_average_is_of_the_heads_alone() -> None:
+    file = _file((2, 3), (2, 5), (2, None))
+    [mean] = choose(file, (), (), mean=True).maps
+    assert mean.name == "L2 mean of H3 H5"
+    assert np.array_equal(mean.pattern, np.full((3, 3), 24, np.float32))  # of 23 and 25

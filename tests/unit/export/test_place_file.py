@@ -114,3 +114,13 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     place(pipe, [b"through"])
     reader.join(timeout=10)
     assert got == [b"through"] and pipe.is_fifo()
+
+
+def test_place_leaves_the_umask_of_the_process_as_it_was(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        place(tmp_path / "new", [b"x"])
+        assert os.umask(0o027) == 0o027
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

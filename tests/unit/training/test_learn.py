@@ -10,7 +10,7 @@ import pytest
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 from qkv_cli.training.adam import BETA_1, BETA_2, DECAY, EPS, Adam
-from qkv_cli.training.corpus import Corpus, build_corpus
+from qkv_cli.training.corpus import Corpus, batches, build_corpus
 from qkv_cli.training.heads import Shape, as_tensors, centred
 from qkv_cli.training.learn import Plan, State, learn, start
 from qkv_cli.training.state import read_state, shape_of, state_tensors
@@ -113,3 +113,28 @@ def test_tensors_are_named_and_laid_out_as_the_model_reads_them() -> None:
     assert np.array_equal(tensors["attn.offset_bias"], p["offset"])
     assert np.array_equal(tensors["embed.mean"], mean)
     assert all(t.flags.c_contiguous for t in tensors.values())
+
+
+def test_learn_raises_its_rate_for_two_steps_of_a_hundred_then_lowers_it_by_half_a_cosine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Warm-up over 2% of the run, from a hundredth of the rate, times (1 + cos(pi done)) / 2."""
+    corpus, _ = a_corpus()
+    n_steps = len(batches(corpus.learned, PLAN.batch, None))
+    plan = replace(PLAN, epochs=100 / n_steps, rate=0.5)
+    rates: list[float] = []
+    update = Adam.update
+
+    def recorded(adam, parameters, gradients, rate):
+        rates.append(rate)
+        return update(adam, parameters, gradients, rate)
+
+    monkeypatch.setattr(Adam, "update", recorded)
+    the_end(plan)
+    assert len(rates) == 100
+    assert rates[0] == pytest.approx(0.5 * 0.01)
+    assert rates[1] == pytest.approx(0.5 * 0.51 * 0.99975336)  # (1 + cos 1.8°) / 2
+    assert rates[2] == pytest.approx(0.5 * 0.99901336)  # (1 + cos 3.6°) / 2: no more than all
+    assert rates[25] == pytest.approx(0.5 * (2 + 2**0.5) / 4)  # 45°
+    assert rates[50] == pytest.approx(0.5 / 2)  # 90°
+    assert rates[75] == pytest.approx(0.5 * (2 - 2**0.5) / 4)  # 135°

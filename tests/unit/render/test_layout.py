@@ -1,0 +1,133 @@
+"""How a picture is laid out: cells, maps side by side, and names, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qkv_cli.render.layout import Plan, Request, plan
+
+# Five words of four letters in one map: labels take 4 + 1 of 80 columns, cells 75 / 5 = 15.
+REQUEST = Request(
+    n_maps=1,
+    n_query=5,
+    n_key=5,
+    query_width=4,
+    line_width=9,
+    key_width=4,
+    name_width=4,
+    number_width=0,
+    width=80,
+    colour=True,
+    last_index=4,
+)
+
+
+def planned(**changes: object) -> Plan:
+    return plan(replace(REQUEST, **changes))  # type: ignore[arg-type]
+
+
+def test_plan_of_a_short_text_draws_cells_of_six_columns_and_two_lines() -> None:
+    assert planned() == Plan(
+        cell=(6, 2),
+        half=False,
+        blocks=(1, 1),
+        across=1,
+        tile=30,
+        gutter=5,
+        heads="across",
+        head_lines=1,
+        last_index=4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "cell"),
+    [
+        (5 + 5 * 4, (4, 2)),  # room for four columns a key
+        (5 + 5 * 4 - 1, (3, 1)),  # one column less: three a key
+    ],
+)
+def test_plan_makes_cells_two_lines_high_from_four_columns_on(
+    width: int, cell: tuple[int, int]
+) -> None:
+    assert planned(width=width).cell == cell
+
+
+@pytest.mark.parametrize(("n_query", "lines"), [(20, 2), (21, 1)])
+def test_plan_makes_cells_two_lines_high_up_to_twenty_queries(n_query: int, lines: int) -> None:
+    assert planned(n_query=n_query).cell == (6, lines)
+
+
+@pytest.mark.parametrize(
+    ("number_width", "colour", "lines"),
+    [(3, False, 1), (3, True, 2), (0, False, 2)],
+)
+def test_plan_keeps_a_number_next_to_its_shade_on_one_line(
+    number_width: int, colour: bool, lines: int
+) -> None:
+    assert planned(number_width=number_width, colour=colour).cell == (6, lines)
+
+
+@pytest.mark.parametrize(
+    ("key_width", "heads", "head_lines", "columns"),
+    [
+        (14, "across", 1, 15),  # a word and a space fill 15 columns
+        (15, "down", 14, 6),  # 16 are more than 15, or twice 6: letters below each other
+        (11, "across", 1, 12),
+    ],
+)
+def test_plan_writes_words_across_where_the_widest_cell_holds_them(
+    key_width: int, heads: str, head_lines: int, columns: int
+) -> None:
+    layout = planned(key_width=key_width)
+    assert (layout.heads, layout.head_lines, layout.cell[0]) == (heads, head_lines, columns)
+
+
+@pytest.mark.parametrize(
+    ("key_width", "width", "heads"),
+    [
+        (11, 5 + 5 * 6, "in turn"),  # a word and a space take two cells of six columns
+        (12, 5 + 5 * 6, "down"),
+        (7, 5 + 5 * 4, "in turn"),
+        (5, 5 + 5 * 3, "down"),  # two cells would do, but three columns are too narrow
+    ],
+)
+def test_plan_writes_words_on_two_lines_in_turn_where_two_cells_hold_them(
+    key_width: int, width: int, heads: str
+) -> None:
+    assert planned(key_width=key_width, width=width).heads == heads
+
+
+def test_plan_of_eight_maps_where_seven_fit_puts_four_in_each_of_two_bands() -> None:
+    # Tiles of 10 columns, 3 between them: seven take 88 of the 95 columns next to the labels.
+    layout = planned(n_maps=8, width=100)
+    assert (layout.across, layout.tile) == (4, 5 * 4)
+
+
+@pytest.mark.parametrize(
+    ("n_query", "n_maps", "width", "half"),
+    [
+        (16, 2, 50, False),  # one whole map fits across: enough for a short text
+        (17, 2, 50, True),  # a longer one is compared side by side, small
+        (17, 2, 72, False),
+        (17, 1, 50, False),
+    ],
+)
+def test_plan_of_a_longer_text_draws_whole_cells_only_where_two_maps_fit(
+    n_query: int, n_maps: int, width: int, half: bool
+) -> None:
+    # Tiles of 16 x 2 columns; two of them and the gap take 67, labels 5.
+    assert planned(n_query=n_query, n_maps=n_maps, n_key=16, width=width).half == half
+
+
+def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
+    # Labels: 3 digits, a space and 4 letters, and a space: 9 of 80. 71 columns hold 200 keys in
+    # blocks of 3; 71 x 2 / 3 = 47 lines and one more hold 200 queries in blocks of 5, but a
+    # block is no higher than it is wide.
+    layout = planned(n_query=200, n_key=200, last_index=199)
+    assert (layout.blocks, layout.tile, layout.gutter, layout.across) == ((3, 3), 71, 9, 1)
+    # 48 queries over the same keys have a line each; of 49, two share a line.
+    assert planned(n_query=48, n_key=200, last_index=199).blocks == (1, 3)
+    assert planned(n_query=49, n_key=200, last_index=199).blocks == (2, 3)

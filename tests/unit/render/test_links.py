@@ -1,0 +1,59 @@
+"""The lines under a picture: the strongest links of each head, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.links import link_lines, strongest
+from qkv_cli.views import HeadMap, HeadMaps
+
+NAN = float("nan")
+
+
+def head_maps(*patterns: np.ndarray) -> HeadMaps:
+    tokens = [Token(i, word, word, i, i, i + 1) for i, word in enumerate("abc")]
+    maps = [
+        HeadMap(name=f"L0H{head}", block="self", layer=0, head=head, pattern=pattern)
+        for head, pattern in enumerate(patterns)
+    ]
+    info = ModelInfo("made", "made", 1, len(maps), 4, 4, 10, "made in a test")
+    return HeadMaps(info, "softmax", False, "a b c", None, tokens, tokens, maps)
+
+
+def lines(maps: HeadMaps, shown: list[np.ndarray], links: int, width: int = 80) -> list[str]:
+    return ["".join(s.text for s in line) for line in link_lines(maps, shown, links, width)]
+
+
+AMOUNTS = np.array([[-9.0, 2.0, NAN], [-4.0, 0.5, -1.0], [NAN, NAN, 3.0]])
+
+
+def test_link_lines_of_scores_rank_the_highest_score_first() -> None:
+    """The most negative score is the weakest link, however far from zero it is."""
+    maps = replace(head_maps(AMOUNTS), shown="scores")
+    assert lines(maps, [AMOUNTS], 4) == ["L0H0  c · c 3.0   a · b 2.0   b · b .50   b · c -1.0"]
+
+
+@pytest.mark.parametrize("shown", ["weights", "values", "rollout"])
+def test_link_lines_of_other_numbers_rank_what_is_furthest_from_zero_first(shown) -> None:
+    arrow = "→" if shown == "weights" else "←"
+    maps = replace(head_maps(AMOUNTS), shown=shown)
+    expected = f"L0H0  a {arrow} a -9.0   b {arrow} a -4.0   c {arrow} c 3.0   a {arrow} b 2.0"
+    assert lines(maps, [AMOUNTS], 4) == [expected]
+
+
+def test_link_lines_of_a_head_that_sees_nothing_are_left_out() -> None:
+    blind = np.full((3, 3), NAN)
+    for shown in ("weights", "scores"):
+        maps = replace(head_maps(blind, AMOUNTS), shown=shown)
+        assert [line[:4] for line in lines(maps, [blind, AMOUNTS], 2)] == ["L0H1"]
+
+
+def test_strongest_of_equal_weights_takes_the_first_and_never_a_zero() -> None:
+    weights = np.array([[0.0, 0.25], [0.25, 0.5], [0.0, 0.25]])
+    assert strongest(weights, 3) == [(1, 1), (0, 1), (1, 0)]
+    assert strongest(weights, 6) == [(1, 1), (0, 1), (1, 0), (2, 1)]
