@@ -37,6 +37,7 @@ import numpy as np
 import torch
 import transformers as tr
 from edits import Edit, edited, omissions, single_edits, spell
+from transformers.initialization import no_init_weights
 
 from qkv_cli.adapters import build
 from qkv_cli.core.checkpoint import Tensors
@@ -48,6 +49,9 @@ Numbers = dict[str, np.ndarray]
 SPARE = ("lm_head", "embed_out", "pooler", "final_logits_bias")  # not needed for the patterns
 WRONG = ("OTHER", "near", "crash", "needless", "unable", "lenient")
 NEAR = 10
+# They change which class or tensors are loaded.
+SLOW = ("model_type", "quantization_config", "tie_word_embeddings", "tie_encoder_decoder")
+SLOW += ("share_encoder_decoder_embeddings", "text_config")
 
 
 class Case:
@@ -70,17 +74,18 @@ class Case:
         self.known: dict[str, tuple[Numbers | None, str]] = {}
         if self.store and self.store.is_file():
             self.known = pickle.loads(self.store.read_bytes())
-        self.missing: set[str] = set()
-        self.unexpected: set[str] = set()
+        self.weights: dict[str, torch.Tensor] = {}
         self.plain, _ = self.theirs(self.config)
 
-    def theirs(self, config: dict[str, Any]) -> tuple[Numbers, str]:
-        """transformers' numbers, and a remark: tensors that it drops.
+    def loaded(self, config: dict[str, Any]) -> tuple[Any, str]:
+        """transformers' model, and a remark: tensors that it drops.
 
         Raises:
             LookupError: A tensor is missing, and transformers would draw it at random.
         """
         (self.folder / "config.json").write_text(json.dumps(config))
+        if (model := self.loaded_fast(config)) is not None:
+            return model, ""
         model, info = self.auto.from_pretrained(
             self.folder,
             attn_implementation="eager",
@@ -88,17 +93,38 @@ class Case:
             output_loading_info=True,
             local_files_only=True,
         )
-        first = not hasattr(self, "plain")
-        if first:
+        if not self.weights:
+            self.weights, self.model_class = model.state_dict(), type(model)
             self.missing, self.unexpected = info["missing_keys"], info["unexpected_keys"]
         missing = {n for n in info["missing_keys"] - self.missing if not n.startswith(SPARE)}
         if missing:
             raise LookupError(f"{len(missing)} tensors missing: {min(missing)}")
         dropped = info["unexpected_keys"] - self.unexpected
+        self.has_head = self.auto is not tr.AutoModel and not info["missing_keys"]
+        return model, f"drops {len(dropped)} tensors: {min(dropped)}" if dropped else ""
+
+    def loaded_fast(self, config: dict[str, Any]) -> Any | None:
+        """The same where class and tensors are those of the unedited model, else None."""
+        if not self.weights or any(config.get(key) != self.config.get(key) for key in SLOW):
+            return None
+        parsed = tr.AutoConfig.from_pretrained(self.folder)
+        parsed._attn_implementation = "eager"
+        try:
+            with no_init_weights():
+                model = self.model_class(parsed)
+            fits = model.load_state_dict(self.weights, strict=False)
+        except Exception:
+            return None  # the slow way says what is wrong
+        self.has_head = self.auto is not tr.AutoModel
+        return None if fits.missing_keys or fits.unexpected_keys else model
+
+    def theirs(self, config: dict[str, Any]) -> tuple[Numbers, str]:
+        """transformers' numbers, and what `loaded` remarks."""
+        model, remark = self.loaded(config)
         given = {key: torch.tensor(ids[None]) for key, ids in self.given.items()}
         found: Numbers = {}
         with torch.no_grad():
-            if self.auto is not tr.AutoModel and not info["missing_keys"]:
+            if self.has_head:
                 found["logits"] = model.eval()(**given).logits[0].numpy()
             base = model.base_model.eval()
             decoder = getattr(base, "decoder", None)
@@ -112,7 +138,7 @@ class Case:
             for i, pattern in enumerate(getattr(out, field, None) or ()):
                 found[f"{block}.{i}"] = pattern[0].numpy()
         found["last"] = out.last_hidden_state[0].numpy()
-        return found, f"drops {len(dropped)} tensors: {min(dropped)}" if dropped else ""
+        return found, remark
 
     def ours(self, config: dict[str, Any]) -> Numbers:
         model = build(json.loads(json.dumps(config)), Tensors(self.tensors))
