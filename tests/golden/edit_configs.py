@@ -286,7 +286,7 @@ def main() -> None:
     options = parser.parse_args()
     tasks, families = list[tuple[str, str, bool, argparse.Namespace]](), set[str]()
     for name in options.cases or sorted(path.parent.name for path in HERE.glob("*/expected.npz")):
-        for config in sorted(HERE.glob(f"{name}/config*.json")):
+        for config in sorted(HERE.glob(f"{name}/config*.json"), reverse=True):  # the old one last
             family = json.loads(config.read_text())["model_type"]
             everything = family not in families
             families.add(family)
