@@ -15,6 +15,7 @@ from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors, fitting
+from qkv_cli.core.finite import Weights
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
 from qkv_cli.core.writing import Rules
@@ -164,8 +165,9 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
+    weights = Weights(tensors)
     with fitting():
-        return build(config, Tensors(tensors))
+        return build(config, Tensors(weights)).made_of(weights)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:

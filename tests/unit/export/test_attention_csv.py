@@ -11,7 +11,7 @@ from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
 from qkv_cli.export.attention import CSV_AMOUNTS, to_csv
-from qkv_cli.views import HeadMaps, average
+from qkv_cli.views import HeadMap, HeadMaps, average
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 
@@ -62,7 +62,7 @@ def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> Non
 @given(any_text)
 def test_any_token_is_one_line_of_printable_utf8(text: str) -> None:
     token = replace(example().queries[0], text=text)
-    m = replace(example().maps[0], pattern=np.ones((1, 1), np.float32))
+    m = HeadMap("L0H3", "self", 0, 3, np.ones((1, 1), np.float32))
     table = "".join(to_csv(replace(example(), queries=[token], keys=[token], maps=[m])))
     header, line, end = table.split("\n")
     assert header.count(",") == 8 and end == ""
