@@ -49,6 +49,7 @@ class Packed:
     shape: tuple[int, ...]
     unpack: Callable[[], Array]
     rows: Callable[[Any], Array]  # the rows of these indices only
+    name: str = ""  # as the file calls them, where the adapters say it otherwise
 
     def __getitem__(self, rows: Any) -> Array:
         return self.rows(rows)

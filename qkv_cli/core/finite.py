@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Mask, Stored, float32, parts
+from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32, parts
 from qkv_cli.core.layers import Experts
 from qkv_cli.errors import CheckpointError
 
@@ -43,7 +43,7 @@ class Weights(Mapping[str, Stored]):
         return len(self.tensors)
 
     def of(self, blocks: Iterable[Block]) -> set[str]:
-        """The names that are read while layers are made."""
+        """The names that are read while layers are made: `blocks` makes them one by one."""
         before, self.read = self.read, set()
         for block in blocks:
             if isinstance(block.mlp, Experts):
@@ -122,8 +122,9 @@ class Watch:
         bias = trace.bias
         if bias is None or any(bias is known for known in self.biases):
             return True
-        visible = np.where(trace.mask, bias, np.float32(0))
-        if not np.abs(visible).max(initial=0) < _LARGE:
+        n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
+        is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
+        if not is_finite:
             return False
         self.biases.append(bias)
         return True
@@ -139,7 +140,7 @@ class Watch:
 
     def _names(self, layer: LayerTrace) -> Iterator[str]:
         """The tensors that a layer is made of; all where it was made beforehand."""
-        own = self.weights.of([self.blocks[layer.stack][layer.index]])
+        own = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
         return (name for name in self.weights if name in own or not own)
 
     def _outside(self) -> Iterator[str]:
@@ -152,7 +153,9 @@ class Watch:
         said = f"{what[0].upper()}{what[1:]} is not finite"
         bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
         if bad is not None:
-            return CheckpointError(f"{said}: the tensor {bad!r} holds NaN or infinity.")
+            tensor = self.weights.tensors[bad]
+            own = (tensor.name if isinstance(tensor, Packed) else "") or bad
+            return CheckpointError(f"{said}: the tensor {own!r} holds NaN or infinity.")
         why = ": its numbers are beyond float32, 3.4e38" if self.weights else ""
         return CheckpointError(f"{said}{why}.")
 

@@ -64,8 +64,10 @@ class Stack:
         if buckets is not None:
             table, reach = buckets.table, buckets.max_distance
             parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
-        if (mask := self.mask(n, window, causal=causal)) is not None:
-            parts.append(np.where(mask, np.float32(0), np.float32(-np.inf)))
+        parts += (
+            np.where(mask, np.float32(0), np.float32(-np.inf))
+            for mask in self._places_masks(n, window, causal=causal)
+        )
         if not parts:
             return None
         total = sum(parts[1:], start=parts[0])
@@ -77,14 +79,19 @@ class Stack:
         Args:
             window: Of one layer alone.
         """
-        parts: list[Mask] = []
+        parts = self._places_masks(n, window, causal=causal)
         if self.offsets is not None and (mask := offset_mask(self.offsets, n)) is not None:
-            parts.append(mask)
+            parts.append(mask)  # its bias has them already
+        return reduce(np.logical_and, parts) if parts else None
+
+    def _places_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
+        """What hides keys by their places alone."""
+        parts: list[Mask] = []
         if causal or self.causal:
             parts.append(causal_mask(n, window if self.causal else None))
         if window is not None and not self.causal:
             parts.append(local_mask(n, window))
-        return reduce(np.logical_and, parts) if parts else None
+        return parts
 
 
 @dataclass(frozen=True, slots=True)

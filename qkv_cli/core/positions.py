@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask
@@ -77,7 +79,7 @@ def offset_bias(table: Array, n: int) -> Array:
     query; offsets beyond the clip share the outermost row (after Shaw et al. 2018,
     arXiv 1803.02155, section 3.2, as a score bias). -inf in the table is a mask, see `offset_mask`.
     """
-    bias: Array = table.T[:, _offset_rows(table, n)]
+    bias: Array = _by_offset(table, n)
     return bias
 
 
@@ -91,13 +93,12 @@ def offset_mask(table: Array, n: int) -> Mask | None:
         return None
     if (visible == visible[:, :1]).all():
         visible = visible[:, :1]
-    mask: Mask = visible.T[:, _offset_rows(table, n)]
+    mask: Mask = _by_offset(visible, n)
     return mask
 
 
-def _offset_rows(table: Array, n: int) -> NDArray[np.intp]:
-    """[n, n]: the row of the table that each pair of query and key reads."""
+def _by_offset(table: NDArray[Any], n: int) -> NDArray[Any]:
+    """[2 * clip + 1, n_heads] -> [n_heads, n, n], a view: each query begins one offset lower."""
     clip = len(table) // 2
-    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
-    rows: NDArray[np.intp] = np.clip(offset, -clip, clip) + clip
-    return rows
+    rows = np.clip(np.arange(1 - n, n), -clip, clip) + clip
+    return sliding_window_view(table.T[:, rows], n, axis=1)[:, ::-1]
