@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qkv_cli.commands.output import note
 from qkv_cli.commands.progress import below_ctrl_c, counting, watching
 from qkv_cli.core.arrays import Array
+from qkv_cli.core.finite import unsound_row
 from qkv_cli.errors import CheckpointError, TrainingError, UsageError
 from qkv_cli.formats.words import WordTokenizer
 from qkv_cli.loading import load
@@ -67,9 +66,7 @@ def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
     unknown = loaded.info.d_vocab - 1
     corpus = build_corpus(read_lines(asked.corpus), loaded.tokenizer.ids, unknown)
     raw = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
-    with np.errstate(all="ignore"):
-        is_sound = np.isfinite(np.square(raw).sum(axis=-1)).all()
-    if not is_sound:
+    if unsound_row(raw) is not None:
         raise CheckpointError(f"The vectors of {loaded.info.name} are not finite, or too large.")
     old = loaded.model.embed.mean
     mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old

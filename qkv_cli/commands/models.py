@@ -12,7 +12,7 @@ import typer
 from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
-from qkv_cli.errors import InputError, QkvError, UsageError
+from qkv_cli.errors import CheckpointError, InputError, QkvError, UsageError
 
 app = typer.Typer(
     help=f"{COMMANDS['models']}\n\nExample: qkv models list --available",
@@ -258,6 +258,7 @@ def neighbors(
     """
     from dataclasses import replace
 
+    from qkv_cli.core.finite import unsound_row
     from qkv_cli.formats.vectors import nearest
     from qkv_cli.formats.words import WordTokenizer
     from qkv_cli.loading import load
@@ -273,6 +274,8 @@ def neighbors(
         raise InputError(f"{name} has no word {word!r}.")
     words = loaded.tokenizer.words
     rows = replace(loaded.model.embed, mean=None)(range(len(words)))
+    if (odd := unsound_row(rows)) is not None:
+        raise CheckpointError(f"{name}: the vector of {words[odd]!r} is not finite, or too large.")
     found = nearest(words, rows, tokens[0].id, min(top, len(words) - 1))
     if as_json:
         pairs = [{"word": other, "cosine": cosine} for other, cosine in found]

@@ -168,6 +168,13 @@ def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
         yield layer.cross, layer.block.cross.scale, "cross"
 
 
+def unsound_row(rows: Array) -> int | None:
+    """The first vector that is not finite, or whose length is beyond float32."""
+    with np.errstate(all="ignore"):
+        found = np.flatnonzero(~np.isfinite(np.einsum("nd,nd->n", rows, rows)))
+    return int(found[0]) if len(found) else None
+
+
 def _largest(x: Array) -> float:
     """The largest amount; nan or inf if there is one."""
     return max(float(x.max(initial=0)), -float(x.min(initial=0)))

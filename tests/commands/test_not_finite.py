@@ -401,6 +401,19 @@ def test_vectors_that_are_too_large_to_learn_from(
     assert not (tmp_path / "mine").exists()
 
 
+def test_neighbors_of_a_vector_that_is_not_finite(
+    qkv: Callable, tiny_glove: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_glove, folder)
+    vectors = load_file(folder / "vectors.safetensors")
+    vectors["embed.scale"][13] = np.inf
+    save_tensors(vectors, folder / "vectors.safetensors")
+    found = qkv("models", "neighbors", folder, "bank")
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr.endswith(": the vector of 'river' is not finite, or too large.\n")
+
+
 def test_a_marian_tensor_with_a_multiplier_of_zero() -> None:
     """Opening it says nothing of 1 / 0; the run that uses it names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)

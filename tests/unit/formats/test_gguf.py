@@ -92,7 +92,9 @@ def stretch(settings: dict[str, Any], d_head: int) -> np.ndarray:
     return np.array(factors, np.float32)
 
 
-def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> None:
+def write(
+    path: Path, case: str, *, extra: tuple[str, Any] | None = None, nan: str | None = None
+) -> None:
     config = json.loads((GOLDEN / case / "config.json").read_text())
     kind = config["model_type"].removesuffix("_text")
     writer = gguf.GGUFWriter(path, kind)
@@ -123,6 +125,7 @@ def write(path: Path, case: str, *, extra: tuple[str, Any] | None = None) -> Non
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     for name, stored in open_tensors(GOLDEN / case / "model.safetensors").items():
         new, tensor = called(name, kind), np.asarray(stored)
+        tensor = tensor * np.float32(np.nan) if name == nan else tensor
         if kind == "llama" and (part := new.split(".")[-2]) in heads:
             tensor = permuted(tensor, heads[part])
         if kind.startswith("gemma") and new.endswith("norm.weight"):
@@ -146,6 +149,13 @@ def test_the_same_numbers_as_its_safetensors(tmp_path: Path, case: str) -> None:
         np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
     assert loaded.info.name == "tiny"
     assert load(tmp_path).info.n_heads == 4  # the one such file of a folder
+
+
+def test_a_tensor_that_is_not_finite_has_the_name_that_the_file_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, CASES[0], nan="model.layers.1.self_attn.k_proj.weight")
+    with pytest.raises(CheckpointError, match=r"^L1H0 is not finite: the tensor 'blk\.1\.attn_k\."):
+        [*load(path).model.layers([1, 2, 3])]
 
 
 def test_its_tokenizer(tmp_path: Path) -> None:
