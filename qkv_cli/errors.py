@@ -26,5 +26,9 @@ class CheckpointError(QkvError):
     """A model folder lacks a file or a tensor, or holds what is not implemented."""
 
 
+class TrainingError(QkvError):
+    """Learning ended without heads that could be kept."""
+
+
 class StoreError(QkvError):
     """A model could not be found, added or stored."""

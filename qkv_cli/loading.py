@@ -15,6 +15,7 @@ from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.finite import Weights
 from qkv_cli.core.info import ModelInfo, StackInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.writing import Rules
@@ -170,13 +171,13 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model, tuple[str, ...]]:
     """A model, and what a user of it should know."""
-    kind, notes = config.get("model_type"), list[str]()
+    kind, notes, weights = config.get("model_type"), list[str](), Weights(tensors)
     if config.get("auto_map"):
         notes.append(
             "config.json names the publisher's own code (auto_map), which is not run and may "
             f"differ: these are the numbers of transformers' own class for {kind}."
         )
-    return build(config, Tensors(tensors), notes.append), tuple(notes)
+    return build(config, Tensors(weights), notes.append).made_of(weights), tuple(notes)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:

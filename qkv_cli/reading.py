@@ -15,7 +15,6 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import Weighting
 from qkv_cli.core.blocks import Attention, LayerTrace, StackName
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.core.writing import Rules, write
@@ -302,11 +301,18 @@ class Run:
         assert attn is not None
         return attn
 
-    def last_hidden(self) -> Array:
-        """[1, d_model], behind the last token, every layer and the final norm."""
+    def next_scores(self) -> Array:
+        """[d_vocab]: how well each token would come after the last one.
+
+        Raises:
+            CheckpointError: A number is not finite.
+        """
+        if self.model.unembed is None:
+            raise ValueError(f"{self.model} has no unembedding")
         for layer in self.layers:
             resid = layer.resid_post
-        return normed(self.model.stacks[self._stack].final_norm, resid[-1:])
+        scores: Array = self.model.scores(self.model.unembed, resid[-1:], self._stack)[0]
+        return scores
 
     @property
     def _stack(self) -> StackName:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.attention import AttentionTrace, Weighting
 from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
-from qkv_cli.errors import UsageError
+from qkv_cli.errors import InputError, UsageError
 
 BlockName = Literal["self", "encoder", "decoder", "cross"]
 Show = Literal["weights", "scores", "values", "rollout"]
@@ -47,11 +47,16 @@ class HeadMap:
     z: Array | None = None  # [n_query, d_head]
     norms: Array | None = None  # [n_query, n_key], see `analysis.norms`
     rollout: Array | None = None  # [n_query, n_key], see `analysis.rollout`
+    # [n_query, n_key], True where the query can see the key: everywhere, if not given
+    mask: Mask = field(default_factory=lambda: np.ones((1, 1), np.bool_))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", np.broadcast_to(self.mask, self.pattern.shape))
 
     def part(self, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> HeadMap:
         """These queries and keys; numbers are as they were."""
         cut = {
-            **dict.fromkeys(FIELDS.values(), (rows, columns)),
+            **dict.fromkeys((*FIELDS.values(), "mask"), (rows, columns)),
             **dict.fromkeys(("q", "z"), (rows, slice(None))),
             **dict.fromkeys(("k", "v"), (columns, slice(None))),
         }
@@ -90,6 +95,17 @@ class HeadMaps:
                 "writes them."
             )
         return found
+
+    def refuse_not_finite(self) -> None:
+        """Check what was made of a model's numbers: means, sums and lengths can be too large.
+
+        Raises:
+            InputError: A weight, or what is shown, is not finite where it is not masked.
+        """
+        for m in self.maps:
+            for name, amounts in (("pattern", m.pattern), (FIELDS[self.shown], self.seen(m))):
+                if not np.isfinite(np.where(m.mask, amounts, 0)).all():
+                    raise InputError(f"{m.name}.{name} is not finite: it is beyond float32.")
 
     def showing(self, show: Show) -> HeadMaps:
         """The same maps with something else of them to see."""
@@ -206,19 +222,37 @@ def traced_head(layer: LayerTrace, head: int, block: BlockName | None = None) ->
         k=trace.k[kv],
         v=trace.v[kv],
         z=trace.z[head],
+        mask=trace.mask[head % len(trace.mask)],
     )
 
 
 def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
-    """The mean of each layer's chosen heads: of their patterns, and of what is shown."""
+    """The mean of each layer's chosen heads: of their patterns, and of what is shown.
+
+    Its queries see what any of the heads sees.
+    """
     means: list[HeadMap] = []
     for layer in dict.fromkeys(m.layer for m in maps):
         same = [m for m in maps if m.layer == layer]
         fields = {"pattern", FIELDS[show]}
-        mean = {name: np.mean([getattr(m, name) for m in same], axis=0) for name in fields}
+        mean = {name: _mean(name, same) for name in fields}
         named = " ".join(f"H{m.head}" for m in same) if len(same) <= NAMED else len(same)
-        means.append(HeadMap(f"L{layer} mean of {named}", same[0].block, layer, None, **mean))
+        mask = np.any([m.mask for m in same], axis=0)
+        name, block = f"L{layer} mean of {named}", same[0].block
+        means.append(HeadMap(name, block, layer, None, **mean, mask=mask))
     return means
+
+
+def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
+    """Of a field of maps; of scores, over the heads that can see the key."""
+    arrays = np.stack([getattr(m, field) for m in maps])
+    if field != "scores":
+        mean: Array = np.mean(arrays, axis=0)
+        return mean
+    masks = np.stack([m.mask for m in maps])
+    n = masks.sum(axis=0, dtype=arrays.dtype)
+    total = np.where(masks, arrays, 0).sum(axis=0)
+    return np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(arrays.dtype)
 
 
 def windowed(maps: HeadMaps, asked: str) -> HeadMaps:

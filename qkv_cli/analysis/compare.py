@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qkv_cli.analysis.align import Pair, align, named
 from qkv_cli.analysis.merge import merge_words
@@ -109,23 +108,13 @@ def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
 def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:
     """The one map on common rows and columns; nan where it has none, or cannot look."""
     [m] = maps.maps
-    weights = np.where(_masked(maps), np.nan, float64(maps.seen(m)))
+    weights = np.where(m.mask, float64(maps.seen(m)), np.nan)
     found = np.full((len(rows), len(columns)), np.nan)
     own_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
     own_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
     to = np.ix_([at for at, _ in own_rows], [at for at, _ in own_columns])
     found[to] = weights[np.ix_([i for _, i in own_rows], [j for _, j in own_columns])]
     return found
-
-
-def _masked(maps: HeadMaps) -> NDArray[np.bool_]:
-    """Where queries cannot look. Without scores (averages, files) the weights of softmax tell:
-    only what is masked has none at all.
-    """
-    [m] = maps.maps
-    if m.scores is not None:
-        return np.isneginf(m.scores)
-    return np.asarray((maps.seen(m) == 0) & (maps.weighting == "softmax"))
 
 
 @dataclass(frozen=True, slots=True)

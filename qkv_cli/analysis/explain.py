@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, float64
+from qkv_cli.core.arrays import Array, Mask, float64
 from qkv_cli.core.attention import AttentionTrace, Weighting
 from qkv_cli.core.blocks import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
@@ -160,7 +160,7 @@ def explain(
         rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
-        masked=_reasons(trace.scores[head], query, between_texts),
+        masked=_reasons(trace.mask[head % len(trace.mask)], query, between_texts),
         exps=_exps(scores),
         pattern=pattern,
         shares=shares,
@@ -186,9 +186,10 @@ def _terms(
         terms |= {name: attn.scale * float64(part[head, query]) for name, part in parts.items()}
         added = sum(terms[name] for name in parts)
         rest = np.where(np.isclose(rest, added, rtol=1e-4, atol=1e-6), 0.0, rest - added)
-    if rest[np.isfinite(rest)].any():
+    visible = trace.mask[head % len(trace.mask), query]
+    if rest[visible].any():
         terms["position"] = rest
-    elif rest.any() or attn.relative is None:
+    elif not visible.all() or attn.relative is None:
         terms["mask"] = rest
     return terms
 
@@ -202,13 +203,13 @@ def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projectio
     )
 
 
-def _reasons(scores: Array, query: int, between_texts: bool) -> list[str | None]:
+def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
     """Why a key is masked; None where it is not.
 
     Args:
-        scores: Of the whole head, [n_query, n_key].
+        mask: Of the whole head, [n_query, n_key].
     """
-    looks_ahead = not between_texts and np.isfinite(scores[np.triu_indices(len(scores), 1)]).any()
+    looks_ahead = not between_texts and mask[np.triu_indices(len(mask), 1)].any()
 
     def reason(key: int) -> str:
         if between_texts:
@@ -217,7 +218,7 @@ def _reasons(scores: Array, query: int, between_texts: bool) -> list[str | None]
             return "a word does not attend to itself"
         return "it comes later" if key > query and not looks_ahead else "out of reach"
 
-    return [reason(j) if masked else None for j, masked in enumerate(np.isneginf(scores[query]))]
+    return [None if visible else reason(j) for j, visible in enumerate(mask[query])]
 
 
 def _exps(scores: Array) -> Array:

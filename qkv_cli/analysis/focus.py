@@ -53,9 +53,7 @@ def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
 def _line(m: HeadMap, seen: Array, side: Side, at: int) -> Array:
     where = (at, slice(None)) if side == "query" else (slice(None), at)
     weights = np.asarray(seen[where], dtype=np.float64)
-    if m.scores is None:
-        return weights
-    return np.where(np.isneginf(m.scores[where]), np.nan, weights)
+    return np.where(m.mask[where], weights, np.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,8 @@ def patterns(maps: HeadMaps) -> Array:
 
 
 def visible_keys(maps: HeadMaps) -> Mask:
-    """Which keys each query may look at, [n_heads, n_query, n_key]."""
-    shape = (len(maps.queries), len(maps.keys))
-    free = np.zeros(shape)  # scores that are not kept hide nothing
-    scores = np.stack([free if m.scores is None else m.scores for m in maps.maps])
-    return ~np.isneginf(scores)
+    """Which keys each query can see, [n_heads, n_query, n_key]."""
+    return np.stack([m.mask for m in maps.maps])
 
 
 def entropy(weights: Array) -> Array:

@@ -48,6 +48,7 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
 def merge_words(maps: HeadMaps) -> HeadMaps:
     """Words in place of pieces: what goes to a word is the sum over its pieces, what it gives is
     their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1). Norms and rollout alike.
+    A word sees another where one of its pieces sees one of the other's.
 
     Raises:
         UsageError: Scores are shown, whose sum means nothing.
@@ -77,6 +78,7 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
                 **{
                     f: by_row @ getattr(m, f) @ by_column.T for f in {"pattern", FIELDS[maps.shown]}
                 },
+                mask=by_row @ m.mask @ by_column.T > 0,
             )
             for m in maps.maps
         ],

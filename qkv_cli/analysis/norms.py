@@ -34,6 +34,7 @@ def value_norms(pattern: Array, v: Array, o: Linear, head: int) -> Array:
         o: Of all heads; the rows of W_O that are this head's are taken.
     """
     d_head = v.shape[1]
-    lengths = np.linalg.norm(v @ o.W[head * d_head : (head + 1) * d_head], axis=1)  # [n_key]
-    norms: Array = np.abs(pattern) * lengths
+    with np.errstate(over="ignore", invalid="ignore"):  # see `HeadMaps.refuse_not_finite`
+        lengths = np.linalg.norm(v @ o.W[head * d_head : (head + 1) * d_head], axis=1)  # [n_key]
+        norms: Array = np.abs(pattern) * lengths
     return norms

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.errors import UsageError
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
@@ -33,6 +33,20 @@ def rollout(patterns: Array, below: Array | None) -> Array:
     return mixed if below is None else mixed @ below
 
 
+def reached(mask: Mask, below: Mask | None) -> Mask:
+    """[n, n]: which tokens of the input can have a part in each token, itself always.
+
+    Args:
+        mask: What a layer's heads see, [n_heads, n, n].
+        below: The same of the layer below, if there is one.
+    """
+    sees: Mask = mask.any(axis=0) | np.eye(mask.shape[1], dtype=np.bool_)
+    if below is None or sees.all():
+        return sees
+    paths: Array = sees.astype(np.float32) @ below.astype(np.float32)
+    return paths > 0
+
+
 def rollouts(
     layers: Iterable[LayerTrace], wanted: Collection[int], block: BlockName
 ) -> list[HeadMap]:
@@ -42,13 +56,14 @@ def rollouts(
         UsageError: A layer looks at another text, so that nothing can be followed further down.
     """
     found: list[HeadMap] = []
-    below: Array | None = None
+    below, reach = None, None
     for layer in layers:
         if layer.cross is not None or layer.attn is None:
             raise UsageError(_TWO_TEXTS)
         below = rollout(layer.attn.pattern, below)
+        reach = reached(layer.attn.mask, reach)
         if layer.index in wanted:
-            found.append(_map(layer.attn.pattern, below, block, layer.index))
+            found.append(_map(layer.attn.pattern, below, reach, block, layer.index))
         if layer.index == max(wanted):
             break
     return found
@@ -71,13 +86,15 @@ def followed(maps: HeadMaps) -> HeadMaps:
         layer, head = missing[0]
         raise UsageError(f"Rollout needs every head from layer 0 on: there is no L{layer}H{head}.")
     found: list[HeadMap] = []
-    below: Array | None = None
+    below, reach = None, None
     for index, layer_places in enumerate(places):
         patterns = np.stack([heads[place].pattern for place in layer_places])
         below = rollout(patterns, below)
-        found.append(_map(patterns, below, heads[layer_places[0]].block, index))
+        reach = reached(np.stack([heads[place].mask for place in layer_places]), reach)
+        found.append(_map(patterns, below, reach, heads[layer_places[0]].block, index))
     return replace(maps, maps=found, shown="rollout")
 
 
-def _map(patterns: Array, rolled: Array, block: BlockName, layer: int) -> HeadMap:
-    return HeadMap(f"L{layer} rollout", block, layer, None, patterns.mean(axis=0), rollout=rolled)
+def _map(patterns: Array, rolled: Array, reach: Mask, block: BlockName, layer: int) -> HeadMap:
+    name, pattern = f"L{layer} rollout", patterns.mean(axis=0)
+    return HeadMap(name, block, layer, None, pattern, rollout=rolled, mask=reach)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
@@ -46,6 +47,8 @@ def main() -> NoReturn:
     differ, a model does not verify); 2 a usage error, or an input or a model that cannot be read;
     70 a bug of ours, with its traceback; 130 Ctrl-C.
     """
+    # What is not finite is refused by name; numpy's remarks on the way there would say it twice.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, append=True)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
     try:

@@ -55,7 +55,12 @@ def compare(
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many, with --nearest.")] = 10,
     fail_above: Annotated[
         float | None,
-        typer.Option(metavar="BITS", min=0, help="Exit with 1 if the mean divergence is larger."),
+        typer.Option(
+            metavar="BITS",
+            min=0,
+            callback=options.finite,
+            help="Exit with 1 if the mean divergence is larger.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

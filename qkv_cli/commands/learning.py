@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from qkv_cli.commands.output import note
 from qkv_cli.commands.progress import below_ctrl_c, counting, watching
 from qkv_cli.core.arrays import Array
-from qkv_cli.errors import UsageError
+from qkv_cli.core.finite import unsound_row
+from qkv_cli.errors import CheckpointError, TrainingError, UsageError
 from qkv_cli.formats.words import WordTokenizer
 from qkv_cli.loading import load
 from qkv_cli.reading import LoadedModel
@@ -64,10 +66,19 @@ def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
     unknown = loaded.info.d_vocab - 1
     corpus = build_corpus(read_lines(asked.corpus), loaded.tokenizer.ids, unknown)
     raw = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
+    if unsound_row(raw) is not None:
+        raise CheckpointError(f"The vectors of {loaded.info.name} are not finite, or too large.")
     old = loaded.model.embed.mean
     mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old
     place = Place(base, folder, _config(loaded, plan, asked, corpus), mean, seed, begun=resume)
-    return _learn(corpus, centred(raw, mean), plan, state or start(plan), place)
+    try:
+        return _learn(corpus, centred(raw, mean), plan, state or start(plan), place)
+    except TrainingError as error:
+        if place.begun:
+            raise TrainingError(f"{error} {folder} has the best heads before that.") from error
+        if base == folder:  # a file of vectors became a model, for heads that are not to be
+            shutil.rmtree(folder)
+        raise
 
 
 @dataclass

@@ -48,7 +48,9 @@ class Reading:
         """The tokens that are to be seen."""
         maps = hide_special(maps) if self.hide else maps
         maps = merge_words(maps) if self.words else maps
-        return maps if self.window is None else windowed(maps, self.window)
+        maps = maps if self.window is None else windowed(maps, self.window)
+        maps.refuse_not_finite()
+        return maps
 
 
 def open_model(name: str, *, random_heads: int | None = None) -> LoadedModel:

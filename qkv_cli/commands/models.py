@@ -12,7 +12,7 @@ import typer
 from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import OneJsonOption, model_names
 from qkv_cli.commands.output import Look, note
-from qkv_cli.errors import InputError, QkvError, UsageError
+from qkv_cli.errors import CheckpointError, InputError, QkvError, UsageError
 
 if TYPE_CHECKING:
     from qkv_cli.core.info import ModelInfo
@@ -273,6 +273,7 @@ def neighbors(
     """
     from dataclasses import replace
 
+    from qkv_cli.core.finite import unsound_row
     from qkv_cli.formats.vectors import nearest
     from qkv_cli.formats.words import WordTokenizer
     from qkv_cli.loading import load
@@ -287,6 +288,8 @@ def neighbors(
     [token] = tokens
     words = loaded.tokenizer.words
     rows = replace(loaded.model.embed, mean=None)(range(len(words)))
+    if (odd := unsound_row(rows)) is not None:
+        raise CheckpointError(f"{name}: the vector of {words[odd]!r} is not finite, or too large.")
     if not token.unknown:
         vector = rows[token.id]
     elif loaded.ngrams is None or not (vector := loaded.ngrams.row(token.text)).any():

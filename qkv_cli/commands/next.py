@@ -65,17 +65,17 @@ def _predicted(
     from qkv_cli.formats.pieces import PieceTokenizer
     from qkv_cli.views import HeadMaps
 
-    name, unembed = loaded.info.name, loaded.model.unembed
+    name = loaded.info.name
     if loaded.translates:
         raise UsageError(f"{name} is an encoder-decoder: `qkv attend` writes with it.")
-    if unembed is None or not isinstance(loaded.tokenizer, PieceTokenizer):
+    if loaded.model.unembed is None or not isinstance(loaded.tokenizer, PieceTokenizer):
         raise UsageError(
             f"{name} has no unembedding, which scores the next token; decoders such as gpt2 have."
         )
     runs = [opened(loaded, text, Reading())]
     if ablate or ablate_mean:
         runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
-    scores = unembed(np.concatenate([run.last_hidden() for run in runs]))
+    scores = np.stack([run.next_scores() for run in runs])
     whole, last = odds(scores, top), runs[-1]
     about = HeadMaps(
         last.describe(loaded.info),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,6 +51,19 @@ def _shape(ctx: typer.Context) -> tuple[int, int]:
         return 0, 0
     block = info.stacks.get(ctx.params.get("block") or "")
     return (info.n_layers, info.n_heads) if block is None else (block.n_layers, block.n_heads)
+
+
+def finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuse nan, which no range refuses, and infinity where a range has no end.
+
+    Raises:
+        BadParameter: It says which numbers are valid.
+    """
+    if value is None or isfinite(value):
+        return value
+    least, most = (getattr(param.type, end, None) for end in ("min", "max"))
+    valid = f"from {least:g} " + ("up" if most is None else f"to {most:g}")
+    raise typer.BadParameter(f"{value} is not a number {valid}.")
 
 
 def _palettes() -> list[tuple[str, str]]:

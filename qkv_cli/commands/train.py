@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qkv_cli.commands import options
 from qkv_cli.errors import UsageError
 
 EPOCHS = 12  # two minutes on a corpus of a million words
@@ -36,12 +37,22 @@ def train(
         typer.Option(
             metavar="N",
             min=0.001,
+            max=1e6,
+            callback=options.finite,
             help=f"Passes over the corpus; {EPOCHS} if not given.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(metavar="M", min=0.001, help="Or so long.", rich_help_panel=_RUN)
+        float | None,
+        typer.Option(
+            metavar="M",
+            min=0.001,
+            max=1e6,
+            callback=options.finite,
+            help="Or so long.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Words a step.", rich_help_panel=_RUN)
@@ -52,6 +63,7 @@ def train(
             metavar="RATE",
             min=1e-9,
             max=1.0,
+            callback=options.finite,
             help="Learning rate at its peak.",
             rich_help_panel=_RUN,
         ),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 Array = NDArray[np.floating]
+Mask = NDArray[np.bool_]  # True where a query can see a key
 Activation = Callable[[Array], Array]
 Item = TypeVar("Item")
 
@@ -50,6 +51,7 @@ class Packed:
     shape: tuple[int, ...]
     unpack: Callable[[], Array]
     rows: Callable[[Any], Array]  # the rows of these indices only
+    name: str = ""  # as the file calls them, where the adapters say it otherwise
 
     def __getitem__(self, rows: Any) -> Array:
         return self.rows(rows)
@@ -114,8 +116,9 @@ def parallel(run: Callable[[Item], None], items: Iterable[Item]) -> None:
     left = iter(items)
 
     def work() -> None:
-        for item in left:
-            run(item)
+        with np.errstate(all="ignore"):  # a thread has none of its caller's; see `Model.layers`
+            for item in left:
+                run(item)
 
     helpers = [_threads().submit(work) for _ in range(N_CORES - 1)]
     work()

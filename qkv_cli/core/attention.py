@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import BLOCK, N_CORES, Array, share_out, softmax
+from qkv_cli.core.arrays import BLOCK, N_CORES, Array, Mask, share_out, softmax
 
 Weighting = Literal["softmax", "hard", "linear"]
 
@@ -29,6 +29,7 @@ class AttentionTrace:
     k: Array  # [n_kv_heads, n_key, d_head]
     v: Array  # [n_kv_heads, n_key, d_head]
     bias: Array | None  # [1 or n_heads, n_query, n_key], what was added to the scaled products
+    mask: Mask  # [1 or n_heads, n_query, n_key], True where the query can see the key
     scores: Array  # [n_heads, n_query, n_key], -inf where masked
     pattern: Array  # [n_heads, n_query, n_key], what multiplies the values
     z: Array  # [n_heads, n_query, d_head], before W_O
@@ -37,13 +38,16 @@ class AttentionTrace:
 def hard(scores: Array, out: Array | None = None) -> Array:
     """Hard indexing: all the weight to the best key, the first of equals.
 
-    A row in which every key is masked stays all zeros.
+    A row in which every key is masked stays all zeros; where the best score is NaN or infinite,
+    the weight is NaN, as with softmax.
     """
     pattern = np.empty_like(scores) if out is None else out
     pattern[...] = 0
     best = scores.argmax(axis=-1)[..., None]
     top = np.take_along_axis(scores, best, axis=-1)
-    np.put_along_axis(pattern, best, np.isfinite(top).astype(scores.dtype), axis=-1)
+    with np.errstate(invalid="ignore"):
+        one = np.where(np.isneginf(top), 0, top - top + 1).astype(scores.dtype)
+    np.put_along_axis(pattern, best, one, axis=-1)
     return pattern
 
 
@@ -71,6 +75,7 @@ def scaled_dot_product_attention(
     *,
     scale: float,
     bias: Array | None = None,
+    mask: Mask | None = None,
     softcap: float | None = None,
     weighting: Weighting = "softmax",
 ) -> AttentionTrace:
@@ -86,6 +91,8 @@ def scaled_dot_product_attention(
         scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
         bias: Added to the scaled products. Carries the mask (-inf) and relative
             positions alike; broadcasts to [n_heads, n_query, n_key].
+        mask: Which keys each query can see, [1 or n_heads, n_query, n_key]: what `bias` does not
+            make -inf. All, if not given.
         softcap: Squashes the scaled products into (-softcap, softcap), before `bias`:
             softcap tanh(x / softcap), as Gemma 2 does (arXiv 2408.00118).
         weighting: How scores become weights, see `WEIGHTINGS`.
@@ -116,7 +123,9 @@ def scaled_dot_product_attention(
 
     n_parts = max(N_CORES, scores.size // BLOCK)
     share_out(attend, n_heads, n_parts, scores.size * (q.shape[-1] + v.shape[-1]))
-    return AttentionTrace(q, k, v, bias, scores, pattern, z)
+    if mask is None:
+        mask = np.broadcast_to(np.True_, (1, n_query, n_key))
+    return AttentionTrace(q=q, k=k, v=v, bias=bias, mask=mask, scores=scores, pattern=pattern, z=z)
 
 
 def _positions_last(n_heads: int, n_query: int, width: int, dtype: np.dtype[Any]) -> Array:

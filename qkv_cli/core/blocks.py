@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qkv_cli.core.ablation import Ablation
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.attention import (
     AttentionTrace,
     Weighting,
@@ -57,10 +57,12 @@ class Attention:
         weighting: Weighting,
         before: AttentionTrace | None = None,
         left: Callable[[Array], Array] | None = None,
+        mask: Mask | None = None,
     ) -> tuple[Array, AttentionTrace]:
         """Attend from x, [n_query, d_model], to memory, [n_key, d_model].
 
         Args:
+            bias, mask: See `scaled_dot_product_attention`.
             before: Whose keys and values stand before those of `memory`.
             left: What W_O is given of z, if not all.
         """
@@ -78,6 +80,7 @@ class Attention:
             v,
             scale=self.scale,
             bias=bias,
+            mask=mask,
             softcap=self.softcap,
             weighting=weighting,
         )
@@ -185,6 +188,7 @@ def run_block(
     index: int,
     resid_pre: Array,
     bias: Array | None,
+    mask: Mask | None,
     memory: Array | None,
     weighting: Weighting,
     before: LayerTrace | None = None,
@@ -193,6 +197,7 @@ def run_block(
     """One layer.
 
     Args:
+        bias, mask: Of self-attention; cross-attention sees every key.
         before: Of the tokens before these, where they were run by themselves.
     """
 
@@ -206,7 +211,7 @@ def run_block(
     attn_in = normed(norms.attn_in, resid_pre)
     if block.attn is not None:
         known = None if before is None else before.attn
-        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known, left(False))
+        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known, left(False), mask)
         resid = normed(norms.resid_mid, resid + scale * normed(norms.attn_out, attn_out))
     if block.recurrent is not None:
         resid = normed(norms.resid_mid, resid + block.recurrent(attn_in))

@@ -108,7 +108,9 @@ class Norm:
         if self.centred:
             x = x - x.mean(axis=-1, keepdims=True)
         square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
-        y: Array = x * (1 / np.sqrt(square + x.dtype.type(self.eps)))
+        root = 1 / np.sqrt(square + x.dtype.type(self.eps))
+        root[np.isinf(square)] = np.nan  # a square beyond float32 would make zeros of a token
+        y: Array = x * root
         if self.w is not None:
             y *= self.w
         if self.b is not None:

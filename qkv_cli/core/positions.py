@@ -1,29 +1,32 @@
-"""Position schemes: what is added to scores for where a query and a key stand."""
+"""Position schemes: which keys a query can see, and what is added to their scores."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 
 
-def causal_bias(n: int, window: int | None = None) -> Array:
-    """[1, n, n]: 0 where query i may see key j, -inf where it may not.
+def causal_mask(n: int, window: int | None = None) -> Mask:
+    """[1, n, n]: True where query i can see key j, which is i or before it.
 
     Args:
         window: How many keys a query sees, itself among them; None for all before it.
     """
     i, j = np.arange(n)[:, None], np.arange(n)[None, :]
-    visible = j <= i if window is None else (j <= i) & (i - j < window)
-    return np.where(visible, 0.0, -np.inf).astype(np.float32)[None]
+    visible: Mask = j <= i if window is None else (j <= i) & (i - j < window)
+    return visible[None]
 
 
-def local_bias(n: int, reach: int) -> Array:
-    """[1, n, n]: 0 up to `reach` tokens to either side, -inf beyond."""
-    distance = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
-    return np.where(distance <= reach, 0.0, -np.inf).astype(np.float32)[None]
+def local_mask(n: int, reach: int) -> Mask:
+    """[1, n, n]: True up to `reach` tokens to either side of the query."""
+    distance: Mask = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :]) <= reach
+    return distance[None]
 
 
 def alibi_bias(n_heads: int, n: int) -> Array:
@@ -74,9 +77,28 @@ def offset_bias(table: Array, n: int) -> Array:
 
     Row `clip + o` of the table is for a key that stands o places to the right of its
     query; offsets beyond the clip share the outermost row (after Shaw et al. 2018,
-    arXiv 1803.02155, section 3.2, as a score bias). A row of -inf is a mask.
+    arXiv 1803.02155, section 3.2, as a score bias). -inf in the table is a mask, see `offset_mask`.
     """
-    clip = len(table) // 2
-    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
-    bias: Array = table.T[:, np.clip(offset, -clip, clip) + clip]
+    bias: Array = _by_offset(table, n)
     return bias
+
+
+def offset_mask(table: Array, n: int) -> Mask | None:
+    """[1 or n_heads, n, n]: False where the table of `offset_bias` holds -inf; None if it has none.
+
+    [1, n, n] where the same offsets are masked in all heads, as a rule the offset 0.
+    """
+    visible = ~np.isneginf(table)
+    if visible.all():
+        return None
+    if (visible == visible[:, :1]).all():
+        visible = visible[:, :1]
+    mask: Mask = _by_offset(visible, n)
+    return mask
+
+
+def _by_offset(table: NDArray[Any], n: int) -> NDArray[Any]:
+    """[2 * clip + 1, n_heads] -> [n_heads, n, n], a view: each query begins one offset lower."""
+    clip = len(table) // 2
+    rows = np.clip(np.arange(1 - n, n), -clip, clip) + clip
+    return sliding_window_view(table.T[:, rows], n, axis=1)[:, ::-1]

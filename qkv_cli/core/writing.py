@@ -13,6 +13,7 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.blocks import LayerTrace
+from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError
 
@@ -139,22 +140,20 @@ def write(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[in
     """
     if model.unembed is None:
         raise ValueError("there is nothing to write with")
-    norms = {name: stack.final_norm for name, stack in model.stacks.items()}
     resid = None
     for layer in model.layers(ids):
         resid = layer.resid_post
     if resid is None:
         raise ValueError("there is nothing to read")
-    memory = resid if norms["encoder"] is None else norms["encoder"](resid)
+    memory = normed(model.stacks["encoder"].final_norm, resid)
     places = model.places.get("decoder")
     if places is not None and places.n_places is not None:
         n_max = min(n_max, places.n_places - 1)
     unembed, read, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
     while len(read) <= n_max:
         before = model.step(read, memory, before)
-        last = before[-1].resid_post[-1:]
-        last = last if norms["decoder"] is None else norms["decoder"](last)
-        token = rules.choose(unembed(last)[0], read)
+        scores = model.scores(unembed, before[-1].resid_post[-1:], "decoder")
+        token = rules.choose(scores[0], read)
         if token in rules.ends:
             break
         read.append(token)

@@ -58,17 +58,18 @@ def from_json(text: str) -> HeadMaps:
 def to_csv(maps: HeadMaps) -> Iterator[str]:
     """A header line, then one for each weight or what else is shown, a query's row at a time.
 
-    Masked scores leave their cells empty. Characters that do not print are escaped as in Python;
+    What is masked leaves its cell empty. Characters that do not print are escaped as in Python;
     what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
     """
     yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
     keys = [_csv_line((t.i, _printable(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
         about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
-        for query, row in zip(maps.queries, decimals(maps.seen(m)), strict=True):
+        rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
+        for query, row, sees in rows:
             start = _csv_line((*about, query.i, _printable(query.name)))[:-1]
-            amounts = zip(keys, row.replace("-inf", "").split(","), strict=True)
-            yield "".join(f"{start},{key},{amount}\n" for key, amount in amounts)
+            amounts = zip(keys, row.split(","), sees, strict=True)
+            yield "".join(f"{start},{key},{x if seen else ''}\n" for key, x, seen in amounts)
 
 
 def write(

@@ -37,7 +37,7 @@ def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array
                 raise UsageError(f"{m.name} has no {name} to include, only its pattern.")
             found[name] = array
     for name, array in found.items():
-        masked = np.isneginf(array) if name == "scores" else False
+        masked = ~m.mask & np.isneginf(array) if name == "scores" else False
         if not (np.isfinite(array) | masked).all():
             raise InputError(f"{m.name}.{name} holds numbers that are not finite.")
     return found
@@ -79,6 +79,7 @@ def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     yield dumps(head(maps))[:-1] + ',"maps":['
     for index, (m, found) in enumerate(zip(maps.maps, checked, strict=True)):
         numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in found.items())
+        numbers += "" if m.mask.all() else f',"mask":{dumps(m.mask.tolist())}'
         yield f"{',' if index else ''}{dumps(map_head(m))[:-1]},{numbers}}}"
     yield "]}"
 

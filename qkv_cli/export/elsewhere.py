@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.spelling import tokens_of
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
 
-FAR = 0.01  # from 1, for a row's sum in half precision
+FAR = 0.01  # from 1, for a row's sum in float16 or bfloat16
 
 
 def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
@@ -58,7 +58,8 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     Args:
         name: What to call whatever computed them.
         array: One map, the heads of one layer, or those of several layers, see `_by_layer`; each
-            row a softmax: not negative, with a sum of 1, or of 0 where every key was masked.
+            row a softmax: not negative, with a sum of 1; of less where a sink took the rest, which
+            becomes a note, and of 0 where every key was masked.
         tokens: A list of tokens; or an object of two, `queries` and `keys`, of two texts.
 
     Raises:
@@ -75,16 +76,24 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     text, queries = tokens_of(rows)
     source, keys = (None, queries) if columns is None else tokens_of(columns)
     block: BlockName = "self" if columns is None else "cross"
-    maps = [
-        HeadMap(f"L{layer}H{head}", block, layer, head, _weights(f"L{layer}H{head}", pattern))
+    patterns = {
+        (layer, head): _weights(f"L{layer}H{head}", pattern)
         for layer, heads in enumerate(layers)
         for head, pattern in enumerate(heads)
-    ]
+    }
     above = np.triu_indices(len(queries), 1)
-    causal = source is None and len(queries) > 1 and not any(m.pattern[above].any() for m in maps)
+    causal = source is None and len(queries) > 1
+    causal = causal and not any(pattern[above].any() for pattern in patterns.values())
+    mask = np.ones(layers.shape[2:], np.bool_)
+    mask = np.tril(mask) if causal else mask
+    maps = [
+        HeadMap(f"L{layer}H{head}", block, layer, head, pattern, mask=mask)
+        for (layer, head), pattern in patterns.items()
+    ]
     n_layers, n_heads = layers.shape[:2]
     info = ModelInfo(name, "array", n_layers, n_heads, 0, 0, 0, "computed elsewhere")
-    return HeadMaps(info, "softmax", causal, text, source, queries, keys, maps)
+    notes = _missing(patterns.values())
+    return HeadMaps(info, "softmax", causal, text, source, queries, keys, maps, notes)
 
 
 def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
@@ -107,10 +116,24 @@ def _weights(name: str, pattern: NDArray[Any]) -> Array:
     if not np.isfinite(found).all() or (found < 0).any():
         raise InputError(f"{name} holds numbers that are no weights: negative, or not finite.")
     sums = found.sum(axis=1)
-    wrong = np.flatnonzero((abs(sums - 1) > FAR) & (sums != 0))
+    wrong = np.flatnonzero(sums > 1 + FAR)
     if len(wrong):
-        raise InputError(f"{name}: row {wrong[0]} sums to {sums[wrong[0]]:.4g}, not to 1.")
+        raise InputError(f"{name}: row {wrong[0]} sums to {sums[wrong[0]]:.4g}, more than 1.")
     return found
+
+
+def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
+    """A note where rows sum to less than 1; a row without any weight is masked."""
+    sums = np.concatenate([pattern.sum(axis=1) for pattern in patterns])
+    n_less = int(((sums < 1 - FAR) & (sums != 0)).sum())
+    if not n_less:
+        return ()
+    most = f"{1 - sums[sums != 0].min():.2f}".removeprefix("0")
+    rows = "1 row sums" if n_less == 1 else f"{n_less} rows sum"
+    return (
+        f"{rows} to less than 1, {most} is missing at most: an attention sink took it, "
+        "or some keys were left out",
+    )
 
 
 def _said(data: bytes) -> tuple[list[str], list[str] | None]:

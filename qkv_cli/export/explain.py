@@ -60,8 +60,10 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     top = scores.max()
     pattern = np.zeros((len(about.queries), n_key), np.float32)
     pattern[document["query"]] = vector("pattern", n_key)
+    mask = np.ones(pattern.shape, np.bool_)
+    mask[document["query"]] = [reason is None for reason in document["masked"]]
     block, layer = document["block"], document["layer"]
-    m = HeadMap(document["name"], block, layer, document["head"], pattern)
+    m = HeadMap(document["name"], block, layer, document["head"], pattern, mask=mask)
     x = Explanation(
         weighting=about.weighting,
         head=document["head"],

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse, to_float32
@@ -25,13 +24,16 @@ _MAX_BYTES = 2**31  # of an archive unpacked: a small file must not fill the mem
 def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
     """`pattern`, [n_maps, n_query, n_key], and what is shown or included, stacked likewise.
 
-    `meta` is the JSON document without its arrays, a string. Masked scores are -inf.
+    `meta` is the JSON document without its arrays, a string. Masked scores are -inf; where
+    anything is masked, `mask` says what is not.
     """
     found = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
     members: dict[str, Any] = {
         name: np.stack([a[name] for a in found]).astype(np.float32) for name in found[0]
     }
+    masks = np.stack([m.mask for m in maps.maps])
+    members |= {} if masks.all() else {"mask": masks}
     file = io.BytesIO()
     np.savez_compressed(file, meta=np.array(meta), **members)
     return file.getvalue()
@@ -59,20 +61,21 @@ def from_npz(data: bytes) -> HeadMaps:
     return parse(document, _row_of)
 
 
-def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> Array:
+def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[Any]:
     if not isinstance(value, tuple):
         raise InputError(f"{path} is missing.")
     array, index, n_maps = value
     name, wanted = path.rpartition(".")[2], (n_maps, n_rows, n_columns)
     if array.shape != wanted:
         raise InputError(f'"{name}" has the shape {array.shape}, it must be {wanted}.')
-    return to_float32(path, array[index])
+    return array[index] if name == "mask" else to_float32(path, array[index])
 
 
 def _members(data: bytes) -> dict[str, NDArray[Any]]:
-    members = unpacked(data, ("meta", "pattern", *MATRICES))
+    members = unpacked(data, ("meta", "pattern", *MATRICES, "mask"))
+    kinds: dict[str, type[np.generic]] = {"meta": np.str_, "mask": np.bool_}
     for name, array in members.items():
-        if not np.issubdtype(array.dtype, np.str_ if name == "meta" else np.floating):
+        if not np.issubdtype(array.dtype, kinds.get(name, np.floating)):
             raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')
     return members
 

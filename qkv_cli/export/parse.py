@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.attention import WEIGHTINGS, Weighting
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
@@ -23,15 +24,15 @@ _MAX_INT = 2**53  # beyond it, readers of JSON disagree
 _MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "true or false"}
 
-# Rows [n_rows][n_columns] of a map's field, as a float32 array
-ReadArray = Callable[[str, object, int, int], Array]
+# Rows [n_rows][n_columns] of a map's field, as an array: float32, or true and false of a mask
+ReadArray = Callable[[str, object, int, int], NDArray[Any]]
 
 
 def parse(document: object, read_array: ReadArray) -> HeadMaps:
     """Head maps from what a JSON document holds.
 
     Args:
-        read_array: Turns (path, value, n_rows, n_columns) into a float32 array, or raises.
+        read_array: Turns (path, value, n_rows, n_columns) into an array, or raises.
 
     Raises:
         InputError: It says what is wrong, and where.
@@ -46,10 +47,7 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
     found = _get(document, "", "maps", list)
     if not found:
         raise InputError('"maps" is empty.')
-    maps = [
-        _map(m, f"maps[{index}]", about.model, (len(about.queries), len(about.keys)), read_array)
-        for index, m in enumerate(found)
-    ]
+    maps = [_map(m, f"maps[{index}]", about, read_array) for index, m in enumerate(found)]
     _refuse_twins(maps)
     _refuse_unseen(maps, FIELDS[about.shown])
     return replace(about, maps=maps)
@@ -109,13 +107,16 @@ def _notes(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def json_array(path: str, value: object, n_rows: int, n_columns: int) -> Array:
-    """An array from lists of rows; null is -inf, and allowed in scores alone."""
+def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[Any]:
+    """An array from lists of rows; null is -inf, and allowed in scores alone. Of a mask, bool."""
     if not isinstance(value, list):
         raise InputError(f"{path} is {_kind(value)}, an array of rows was expected.")
     if len(value) != n_rows:
         raise InputError(f"{path} has {len(value)} rows, there must be {n_rows}.")
-    allowed = {int, float, type(None)} if path.endswith(".scores") else {int, float}
+    field = path.rpartition(".")[2]
+    kinds: dict[str, set[type]] = {"scores": {int, float, type(None)}, "mask": {bool}}
+    allowed = kinds.get(field, {int, float})
+    wanted = "true or false" if field == "mask" else "a number"
     for i, row in enumerate(value):
         if not isinstance(row, list):
             raise InputError(f"{path}[{i}] is {_kind(row)}, a row of numbers was expected.")
@@ -123,7 +124,9 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> Array:
             raise InputError(f"{path}[{i}] has {len(row)} numbers, there must be {n_columns}.")
         if not set(map(type, row)) <= allowed:
             wrong = next(x for x in row if type(x) not in allowed)
-            raise InputError(f"{path}[{i}] holds {_kind(wrong)}, a number was expected.")
+            raise InputError(f"{path}[{i}] holds {_kind(wrong)}, {wanted} was expected.")
+    if field == "mask":
+        return np.array(value, dtype=np.bool_)
     try:
         read = np.array(value, dtype=np.float64)  # null becomes NaN here
     except OverflowError as error:
@@ -141,12 +144,10 @@ def to_float32(path: str, read: Array) -> Array:
     return x
 
 
-def _map(
-    m: object, path: str, model: ModelInfo, shape: tuple[int, int], read_array: ReadArray
-) -> HeadMap:
+def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMap:
     if not isinstance(m, dict):
         raise InputError(f"{path} is {_kind(m)}, an object was expected.")
-    n_query, n_key = shape
+    model, n_query, n_key = about.model, len(about.queries), len(about.keys)
     rows = {"q": n_query, "k": n_key, "v": n_key, "z": n_query}
     extra = {
         name: read_array(
@@ -159,14 +160,41 @@ def _map(
         if m.get(name) is not None
     }
     head = None if m.get("head") is None else _integer(m, path, "head", below=model.n_heads)
+    block = cast(BlockName, _one_of(m, path, "block", get_args(BlockName)))
+    pattern = read_array(f"{path}.pattern", m.get("pattern"), n_query, n_key)
+    if m.get("mask") is None:
+        mask = _mask_of_older(extra.get("scores"), about, block, (n_query, n_key))
+    else:
+        mask = read_array(f"{path}.mask", m["mask"], n_query, n_key)
+        _refuse_contradiction(path, mask, pattern, extra.get("scores"))
     return HeadMap(
         name=_get(m, path, "name", str),
-        block=cast(BlockName, _one_of(m, path, "block", get_args(BlockName))),
+        block=block,
         layer=_integer(m, path, "layer", below=model.n_layers),
         head=head,
-        pattern=read_array(f"{path}.pattern", m.get("pattern"), n_query, n_key),
+        pattern=pattern,
+        mask=mask,
         **extra,
     )
+
+
+def _mask_of_older(
+    scores: Array | None, about: HeadMaps, block: BlockName, shape: tuple[int, int]
+) -> Mask:
+    """What the queries can see, of a document that does not say it: its scores do, where it has
+    them; else it says at least whether later keys were masked.
+    """
+    if scores is not None:
+        return ~np.isneginf(scores)
+    everything = np.ones(shape, np.bool_)
+    return np.tril(everything) if about.causal and block != "cross" else everything
+
+
+def _refuse_contradiction(path: str, mask: Mask, pattern: Array, scores: Array | None) -> None:
+    if pattern[~mask].any():
+        raise InputError(f"{path}.pattern gives weight to a key that {path}.mask says is masked.")
+    if scores is not None and np.isneginf(scores[mask]).any():
+        raise InputError(f"{path}.scores has no score for a key that {path}.mask says is seen.")
 
 
 def _refuse_twins(maps: list[HeadMap]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ def check(document: object, name: str) -> None:
     if (error := best_match(_validator(name).iter_errors(document))) is not None:
         said = " ".join(error.message.split())
         raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
+    if _holds_infinity(document):
+        raise InputError("It holds a number beyond float64.")
+
+
+def _holds_infinity(value: object) -> bool:
+    """Whether a number of a document, such as 1e999, was too large to be read."""
+    if isinstance(value, dict):
+        return any(map(_holds_infinity, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_infinity, value))
+    return isinstance(value, float) and isinf(value)
 
 
 @cache

@@ -285,7 +285,7 @@ def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> 
             return found - np.float32(family.added)
         return _unpermuted(found, heads[called]) if family.permuted and called in heads else found
 
-    return Packed(tensor.shape, unpack, partial(_rows, tensor))
+    return Packed(tensor.shape, unpack, partial(_rows, tensor), tensor.name)
 
 
 def _rows(tensor: StoredTensor, rows: Any) -> Array:

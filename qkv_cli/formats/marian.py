@@ -73,7 +73,8 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
 def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -> Packed:
     n = int(np.prod(shape))
     whole = raw[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
-    step = np.float32(1) / raw[n : n + 4].view("<f4")[0]
+    with np.errstate(divide="ignore"):  # what is not finite is refused where it is used
+        step = np.float32(1) / raw[n : n + 4].view("<f4")[0]
     numbers = whole.T if transposed else whole
     return Packed(
         shape,

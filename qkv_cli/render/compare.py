@@ -27,7 +27,7 @@ from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import number
 from qkv_cli.render.words import told_apart
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.views import FIELDS, HeadMap, HeadMaps
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most
@@ -252,11 +252,9 @@ def _drawn(
     [m] = c.a.maps
     made = []
     for name, w in zip(names, weights, strict=True):
-        amounts, scores = np.nan_to_num(w), np.where(np.isnan(w), -np.inf, w)
         # The numbers stand wherever what is shown is looked for.
-        made.append(
-            HeadMap(name, m.block, m.layer, None, amounts, scores, norms=amounts, rollout=amounts)
-        )
+        amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
+        made.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
     causal = c.a.causal and c.b.causal
     return replace(
         c.a, causal=causal, queries=c.queries, keys=c.keys, maps=made, notes=tuple(notes)

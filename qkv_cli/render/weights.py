@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.views import HeadMaps
 
 Levels = NDArray[np.intp]  # [n_row, n_column], which ink; MASKED where there is none
 MASKED = -1
 
 
 def visible(maps: HeadMaps) -> list[Array]:
-    """What is shown of each map, [n_query, n_key], nan where the query cannot look.
-
-    The scores know. Where they are not kept (averages, files) a mask is taken to be there
-    only if it has its shape in every map of the layer: a diagonal or a triangle of zeros.
-    """
-    shape = (len(maps.queries), len(maps.keys))
-    by_layer = {
-        m.layer: _zeros_in_the_shape_of_a_mask(
-            [maps.seen(n) for n in maps.maps if n.layer == m.layer], shape, maps
-        )
-        for m in maps.maps
-        if m.scores is None
-    }
-    return [_without_masked(m, maps.seen(m), by_layer) for m in maps.maps]
-
-
-def _without_masked(m: HeadMap, shown: Array, by_layer: dict[int, NDArray[np.bool_]]) -> Array:
-    masked = by_layer[m.layer] if m.scores is None else np.isneginf(m.scores)
-    amounts = np.asarray(shown, dtype=np.float64)
-    return np.where(masked | ~np.isfinite(amounts), np.nan, amounts)
-
-
-def _zeros_in_the_shape_of_a_mask(
-    patterns: Sequence[Array], shape: tuple[int, int], maps: HeadMaps
-) -> NDArray[np.bool_]:
-    masked = np.zeros(shape, dtype=np.bool_)
-    if maps.source is not None or shape[0] != shape[1]:
-        return masked
-    unseen = np.all([p == 0 for p in patterns], axis=0)
-    diagonal = np.eye(len(unseen), dtype=np.bool_)
-    later = np.triu(np.ones(shape, dtype=np.bool_), 1)
-    for part in (diagonal, later) if maps.causal else (diagonal,):
-        if unseen[part].all():
-            masked |= part
-    return masked
+    """What is shown of each map, [n_query, n_key], nan where the query cannot see the key."""
+    return [np.where(m.mask, np.float64(maps.seen(m)), np.nan) for m in maps.maps]
 
 
 def largest(shown: Sequence[Array]) -> float:
@@ -69,23 +37,22 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
 
 
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
-    """`visible` and `pooled`, without a copy of every weight where the scores are kept."""
-    if maps.shown == "scores" or any(m.scores is None for m in maps.maps):
+    """`visible` and `pooled`, without a copy of every weight."""
+    if maps.shown == "scores":
         return [pooled(weights, blocks) for weights in visible(maps)]
-    seen = [(maps.seen(m), m.scores) for m in maps.maps]
-    return [_pooled_head(x, scores, blocks) for x, scores in seen if scores is not None]
+    return [_pooled_head(maps.seen(m), m.mask, blocks) for m in maps.maps]
 
 
-def _pooled_head(amounts: Array, scores: Array, blocks: tuple[int, int]) -> Array:
+def _pooled_head(amounts: Array, mask: Mask, blocks: tuple[int, int]) -> Array:
     """An amount is 0 where it is masked, so that what cannot be seen never wins a block."""
     found = _reduce(np.maximum, amounts, blocks)
     if amounts.min() < 0:
         least = _reduce(np.minimum, amounts, blocks)
         found = np.where(found >= -least, found, least)
-    return np.where(np.isneginf(_reduce(np.maximum, scores, blocks)), np.nan, found)
+    return np.where(_reduce(np.logical_or, mask, blocks), found, np.nan)
 
 
-def _reduce(ufunc: np.ufunc, weights: Array, blocks: tuple[int, int]) -> Array:
+def _reduce(ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int]) -> NDArray[Any]:
     for axis, size in enumerate(blocks):
         weights = ufunc.reduceat(weights, np.arange(0, weights.shape[axis], size), axis=axis)
     return weights

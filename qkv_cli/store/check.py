@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
@@ -28,9 +29,11 @@ def check_run(loaded: LoadedModel) -> None:
     if loaded.target is not None:
         check_ids(loaded.target, model.decoder_embed or model.embed, loaded.info.name)
     text = short_text(loaded)
-    hidden = loaded.read(text, text if loaded.translates else None).last_hidden()
+    run = loaded.read(text, text if loaded.translates else None)
     if model.unembed is not None:
-        model.unembed(hidden)
+        run.next_scores()
+    else:
+        deque(run.layers, 0)
     if loaded.rules is not None:
         loaded.rules()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.errors import TrainingError
 from qkv_cli.training.adam import Adam
 from qkv_cli.training.corpus import Buckets, Corpus, Ids, batches, with_replacements
 from qkv_cli.training.heads import Parameters, Shape, initial
@@ -72,6 +73,9 @@ def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Pr
 
     Args:
         table: Centred and scaled vectors of the corpus's types, [n_types, d_model].
+
+    Raises:
+        TrainingError: The loss or a parameter is not finite any more.
     """
     unigrams, loss = corpus.words, math.log(K + 1)
     n_steps = len(batches(corpus.learned, plan.batch, None))
@@ -84,20 +88,45 @@ def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Pr
         batch = order[state.step % n_steps]
         rng = np.random.default_rng([plan.seed, 1, state.step])
         candidates = with_replacements(batch, unigrams, K, rng)
-        total, gradients = _gradients(state.parameters, table, candidates)
+        with np.errstate(all="ignore"):  # what is not finite ends the run
+            total, gradients = _gradients(state.parameters, table, candidates)
+        if not math.isfinite(total):
+            raise _diverged(state.step, plan.rate)
         gradients = {n: g / batch.size for n, g in gradients.items() if n not in plan.frozen}
-        parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, done))
+        with np.errstate(all="ignore"):
+            parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, done))
         words, loss = words + batch.size, 0.98 * loss + 0.02 * total / batch.size
         elapsed = time.monotonic() - began
         state = State(parameters, adam, before + elapsed, state.best, state.best_accuracy)
         done, accuracy = _done(plan, state, n_steps), None
         if state.step % plan.evaluate_every == 0 or done >= 1:
+            if not _is_finite(state.parameters):
+                raise _diverged(state.step, plan.rate)
             state, accuracy = measured(corpus, table, state)
         yield Progress(state, done, loss, accuracy, words, time.monotonic() - began)
 
 
+def _diverged(step: int, rate: float) -> TrainingError:
+    return TrainingError(
+        f"The heads diverged at step {step + 1}: their numbers are not finite any more. "
+        f"Try a --rate below {rate:g}."
+    )
+
+
+def _is_finite(parameters: Mapping[str, Array]) -> bool:
+    """Whether all are, but for the offset bias of -inf that keeps a word from itself."""
+    return all(bool((p < np.inf).all()) for p in parameters.values()) and all(
+        bool((p > -np.inf).all()) for name, p in parameters.items() if name != "offset"
+    )
+
+
 def measured(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
-    """The state with its parameters as the best so far, if they are; and how good they are."""
+    """The state with its parameters as the best so far, if they are; and how good they are.
+
+    Parameters that are not finite are never the best.
+    """
+    if not _is_finite(state.parameters):
+        return state, 0.0
     accuracy = held_out_accuracy(state.parameters, table, corpus.held_out, corpus.words)
     if accuracy >= state.best_accuracy:
         state = replace(state, best=state.parameters, best_accuracy=accuracy)

@@ -38,8 +38,10 @@ def maps(text: str, head: int, *, masked: bool = True) -> HeadMaps:
     for i in range(n):
         for step, weight in ((1, 0.5), (2, 0.375), (1 + head, 0.125)):
             pattern[i, (i + step) % n] += weight
-    scores = np.where(np.eye(n) > 0, -np.inf, 0) if masked else np.zeros((n, n))
-    m = HeadMap(f"L0H{head}", "self", 0, head, np.where(scores < 0, 0, pattern), scores)
+    mask = np.eye(n) == 0 if masked else np.ones((n, n), bool)
+    scores = np.where(mask, 0, -np.inf)
+    pattern = np.where(mask, pattern, 0)
+    m = HeadMap(f"L0H{head}", "self", 0, head, pattern, scores, mask=mask)
     return HeadMaps(INFO, "softmax", False, text, None, tokens, tokens, [m])
 
 

@@ -161,7 +161,7 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         (safetensors_of_type("F8_E4M3"), TOKENS, "'a' has the type F8_E4M3, which is not impl"),
         (safetensors_of_type("BOOL"), TOKENS, "'a' has the type BOOL, which is not implemented"),
         (npz(a=WEIGHTS[:, :, :5]), TOKENS, "there are 6 tokens for its rows"),
-        (npz(a=WEIGHTS * 2), TOKENS, "L0H0: row 0 sums to 2, not to 1"),
+        (npz(a=WEIGHTS * 2), TOKENS, "L0H0: row 0 sums to 2, more than 1"),
         (npz(a=-WEIGHTS), TOKENS, "no weights"),
         (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "not finite"),
         (npz(a=np.arange(6)), TOKENS, "a holds int64, not weights"),
@@ -180,6 +180,21 @@ def test_what_does_not_fit_is_one_line(render, data: bytes, tokens: Any, said: s
     done = render(data, tokens=tokens)
     assert done.code in (1, 2) and done.stdout == "" and said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable) -> None:
+    """As GPT-OSS's patterns, whose last column is dropped after the softmax."""
+    whole = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
+    done = render(npz(a=whole[:, :, :3]), "--json", tokens=["a", "b", "c"])
+    [note] = json.loads(done.stdout)["notes"]
+    assert note.startswith("1 row sums to less than 1, .62 is missing at most: an attention sink")
+    assert json.loads(done.stdout)["maps"][0]["pattern"] == whole[0, :, :3].tolist()
+    shown = render(npz(a=whole[:, :, :3]), tokens=["a", "b", "c"]).stdout
+    assert "missing at most" in " ".join(shown.split())
+    rounded = (whole[:, :, :3] + np.float32([[0], [0.625], [0]]) * [1, 0, 0]).astype(np.float16)
+    assert "notes" not in json.loads(
+        render(npz(a=rounded), "--json", tokens=["a", "b", "c"]).stdout
+    )
 
 
 def test_an_array_by_name(render: Callable) -> None:

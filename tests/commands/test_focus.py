@@ -66,7 +66,11 @@ def test_the_mean_and_some_heads(focus, written) -> None:
     [head] = found["heads"]
     assert head["name"] == "L0 mean of H1 H2"
     rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
-    assert array(head["weights"]) == pytest.approx(np.mean(rows, axis=0), rel=1e-6)
+    expected = [None if at == 5 else x for at, x in enumerate(np.mean(rows, axis=0))]
+    assert head["weights"][5] is None  # a word does not attend to itself
+    assert array(head["weights"]) == pytest.approx(array(expected), rel=1e-6, nan_ok=True)
+    shown = focus(TEXT, "--query", "bank", "--mean", "--head", "1:3").stdout
+    assert "bank" not in shown[shown.index("L0 mean") :]
     assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
 
 

@@ -51,7 +51,7 @@ def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1)
         bare = np.eye(*weights.shape, dtype=bool) & (source is None)
         weights[bare] = 0
         scores = np.where(bare, -np.inf, 0)
-        found.append(HeadMap(f"L0H{head}", "self", 0, head, weights, scores))
+        found.append(HeadMap(f"L0H{head}", "self", 0, head, weights, scores, mask=~bare))
     weighting = "softmax" if sign > 0 else "linear"
     return HeadMaps(INFO, weighting, False, text, source, queries, keys, found)
 

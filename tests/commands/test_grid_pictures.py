@@ -56,7 +56,8 @@ def maps(
             if masked:
                 scores[np.triu_indices(n_query, 1)] = -np.inf
                 weights[np.isneginf(scores)] = 0
-            found.append(HeadMap(f"L{layer}H{head}", "self", layer, head, weights, scores))
+            name, mask = f"L{layer}H{head}", scores == 0
+            found.append(HeadMap(name, "self", layer, head, weights, scores, mask=mask))
     words = [*ODD.split(), *(f"w{i}" for i in range(600))]
     tokens = [Token(i, w, w, i, i, i + 1) for i, w in enumerate(words[: max(n_query, n_key)])]
     one = n_key == n_query
@@ -177,7 +178,7 @@ def test_pooling_of_what_can_be_seen(blocks, masked: bool, sign: float, kept: bo
             *(getattr(found, f) for f in ("model", "weighting", "causal", "text", "source")),
             found.queries,
             found.keys,
-            [HeadMap(m.name, m.block, m.layer, m.head, m.pattern) for m in found.maps],
+            [HeadMap(m.name, m.block, m.layer, m.head, m.pattern, mask=m.mask) for m in found.maps],
         )
     for one, other in zip(
         pooled_visible(found, blocks), [pooled(w, blocks) for w in visible(found)], strict=True

@@ -25,7 +25,7 @@ from qkv_cli.core.attention import (
 from qkv_cli.core.blocks import Attention, Block
 from qkv_cli.core.layers import Embedding, Linear, Norm
 from qkv_cli.core.model import Model, Stack
-from qkv_cli.core.positions import causal_bias, offset_bias
+from qkv_cli.core.positions import causal_mask, local_mask, offset_bias, offset_mask
 
 INF = math.inf
 numbers = st.floats(-80, 80, width=32)
@@ -106,9 +106,24 @@ def test_merge_heads_undoes_split_heads(n_pos: int, n_heads: int, d_head: int) -
 # Positions
 
 
-def test_causal_bias_hides_what_is_to_the_right() -> None:
-    expected = [[0, -INF, -INF], [0, 0, -INF], [0, 0, 0]]
-    np.testing.assert_array_equal(causal_bias(3), [expected])
+def test_causal_mask_hides_what_is_to_the_right() -> None:
+    np.testing.assert_array_equal(causal_mask(3), [[[1, 0, 0], [1, 1, 0], [1, 1, 1]]])
+    np.testing.assert_array_equal(causal_mask(3, 2), [[[1, 0, 0], [1, 1, 0], [0, 1, 1]]])
+
+
+def test_local_mask_reaches_to_either_side() -> None:
+    np.testing.assert_array_equal(
+        local_mask(4, 1), [[[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]]
+    )
+
+
+def test_offset_mask_hides_what_the_table_holds_minus_infinity_for() -> None:
+    table = np.array([[-1.0, 10], [-INF, -INF], [1, 30]])
+    np.testing.assert_array_equal(offset_mask(table, 2), [[[0, 1], [1, 0]]])
+    table[1, 1] = 20  # in the first head alone
+    np.testing.assert_array_equal(offset_mask(table, 2), [[[0, 1], [1, 0]], [[1, 1], [1, 1]]])
+    table[1, 0] = 0
+    assert offset_mask(table, 2) is None
 
 
 def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> None:
@@ -138,8 +153,22 @@ def test_a_stack_adds_the_mask_to_its_offsets() -> None:
     plain = Stack([], offsets=offsets)
     np.testing.assert_array_equal(plain.bias(2, causal=False), [[[2, 3], [1, 2]]])
     np.testing.assert_array_equal(plain.bias(2, causal=True), [[[2, -INF], [1, 2]]])
-    np.testing.assert_array_equal(Stack([], causal=True).bias(2, causal=False), causal_bias(2))
+    np.testing.assert_array_equal(
+        Stack([], causal=True).bias(2, causal=False), [[[0, -INF], [0, 0]]]
+    )
     assert Stack([]).bias(2, causal=False) is None
+
+
+def test_a_stack_masks_by_all_of_its_rules_at_once() -> None:
+    no_self = np.array([[1.0], [-INF], [3.0]])
+    np.testing.assert_array_equal(
+        Stack([], offsets=no_self).mask(3, causal=True), [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
+    )
+    np.testing.assert_array_equal(Stack([]).mask(3, 1, causal=False), local_mask(3, 1))
+    np.testing.assert_array_equal(
+        Stack([], causal=True).mask(3, 2, causal=False), causal_mask(3, 2)
+    )
+    assert Stack([]).mask(3, causal=False) is None
 
 
 # Attention

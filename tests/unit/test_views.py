@@ -15,7 +15,7 @@ from qkv_cli.core.blocks import Block, LayerTrace
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.views import HeadMap, HeadMaps, Selection, average, select, window
+from qkv_cli.views import HeadMap, HeadMaps, Selection, average, select, traced_head, window
 
 N_LAYERS, N_HEADS = 3, 4
 
@@ -145,6 +145,36 @@ def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:
     np.testing.assert_allclose(means[0].pattern, (first[0] + first[3]) / 2)
     np.testing.assert_allclose(means[1].pattern, trace(2).pattern[1])
     assert means[0].scores is means[0].q is means[0].z is None
+
+
+def test_an_average_sees_what_any_of_its_heads_sees() -> None:
+    """Scores are averaged over the heads that see the key; -inf is left where none does."""
+    masks = [[[True, False], [True, False]], [[True, True], [True, False]]]
+    scores = [np.where(mask, 2.0 * head + 1, -np.inf) for head, mask in enumerate(masks)]
+    pattern = np.eye(2)
+    maps = [
+        HeadMap(f"L0H{h}", "self", 0, h, pattern, scores[h], mask=np.array(masks[h]))
+        for h in (0, 1)
+    ]
+    [mean] = average(maps, "scores")
+    assert mean.mask.tolist() == [[True, True], [True, False]]
+    assert mean.scores.tolist() == [[2, 3], [2, -np.inf]]
+    assert maps[0].part([1], [0, 1]).mask.tolist() == [[True, False]]
+
+
+def test_a_map_without_a_mask_sees_everything() -> None:
+    assert HeadMap("L0H0", "self", 0, 0, np.zeros((2, 3))).mask.tolist() == [[True] * 3] * 2
+
+
+def test_a_traced_head_has_its_own_mask() -> None:
+    q = np.ones((2, 2, 1))
+    mask = np.array([[[True, False], [True, True]], [[True, True], [True, True]]])
+    bias = np.where(mask, 0.0, -np.inf)
+    made = scaled_dot_product_attention(q, q, q, scale=1, bias=bias, mask=mask)
+    resid = np.zeros((2, 2))
+    layer = LayerTrace("encoder", 0, resid, resid, resid, resid, None, None, made, None, Block())
+    one, other = (traced_head(layer, head) for head in (0, 1))
+    assert one.mask.tolist() == mask[0].tolist() and other.mask.all()
 
 
 def head_maps(source: str | None = None) -> HeadMaps:

@@ -35,7 +35,7 @@ class Words:
 def head_maps(tokens: Sequence[Token], scores: Sequence[np.ndarray], layer: int = 0) -> HeadMaps:
     """One layer's heads of given scores over one text."""
     maps = [
-        HeadMap(f"L{layer}H{head}", "self", layer, head, softmax(s), s)
+        HeadMap(f"L{layer}H{head}", "self", layer, head, softmax(s), s, mask=s > -np.inf)
         for head, s in enumerate(scores)
     ]
     return HeadMaps(INFO, "softmax", False, "text", None, tokens, tokens, maps)

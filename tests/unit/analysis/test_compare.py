@@ -26,11 +26,10 @@ def tokens(text: str) -> list[Token]:
     return found
 
 
-def maps(text: str, pattern, *, name: str = "L0H0", scores=None, **changes) -> HeadMaps:
+def maps(text: str, pattern, *, name: str = "L0H0", mask=True, **changes) -> HeadMaps:
     words = tokens(text)
     weights = np.array(pattern, dtype=np.float32)
-    scores = None if scores is None else np.array(scores, dtype=np.float32)
-    m = HeadMap(name, "self", 0, int(name[-1]), weights, scores)
+    m = HeadMap(name, "self", 0, int(name[-1]), weights, mask=np.array(mask))
     whole = HeadMaps(INFO, "softmax", False, text, None, words, words, [m])
     return replace(whole, **changes)
 
@@ -102,19 +101,16 @@ def test_pieces_of_one_model_are_left_apart() -> None:
 
 
 def test_masked_cells_are_compared_with_nothing() -> None:
-    scores = [[-np.inf, 1], [1, 1]]
-    one = maps("a b", [[0, 1], [0.5, 0.5]], scores=scores)
-    free = maps("a b", [[0.5, 0.5], [0.5, 0.5]], scores=np.zeros((2, 2)))
+    one = maps("a b", [[0, 1], [0.5, 0.5]], mask=[[False, True], [True, True]])
+    free = maps("a b", [[0.5, 0.5], [0.5, 0.5]])
     both = compare(one, one)
     assert np.isnan(both.difference[0, 0]) and not np.isnan(both.difference[1]).any()
     assert compare(one, free).difference[0, 0] == pytest.approx(0.5)
 
 
-def test_without_scores_a_softmax_weight_of_nothing_is_masked() -> None:
+def test_a_weight_of_nothing_that_is_not_masked_is_compared() -> None:
     one = maps("a b", [[0, 1], [0.5, 0.5]])
-    assert np.isnan(compare(one, one).difference[0, 0])
-    hard = replace(one, weighting="hard")
-    assert compare(hard, hard).difference[0, 0] == 0
+    assert compare(one, one).difference[0, 0] == 0
 
 
 def test_weights_that_are_no_shares_have_no_divergence() -> None:

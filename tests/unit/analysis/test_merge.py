@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,17 @@ def test_special_tokens_leave_with_their_weight_told() -> None:
     assert found.notes == (
         "special tokens are hidden: they have .50 of each row's weight on average",
     )
+
+
+def test_a_word_sees_another_where_a_piece_of_it_does() -> None:
+    """A causal text: the first piece of 'river' does not see its second."""
+    tokens = cut("the river", "the", "ri", "ver", specials=False)
+    mask = np.tril(np.ones((3, 3), bool))
+    one = HeadMap("L0H0", "self", 0, 0, mask / mask.sum(axis=1)[:, None], mask=mask)
+    whole = HeadMaps(MODEL, "softmax", True, "the river", None, tokens, tokens, [one])
+    assert merge_words(whole).maps[0].mask.tolist() == [[True, False], [True, True]]
+    no_self = replace(whole, maps=[replace(one, pattern=mask * 0, mask=~np.eye(3, dtype=bool))])
+    assert merge_words(no_self).maps[0].mask.tolist() == [[False, True], [True, True]]
 
 
 def test_special_tokens_alone() -> None:

@@ -93,6 +93,25 @@ def test_maps_of_a_file_are_followed() -> None:
     )
 
 
+def test_a_token_sees_what_it_can_be_reached_from() -> None:
+    """A window of two below a window of two reaches three back; itself is always there."""
+    window = np.tril(np.ones((4, 4), bool)) & ~np.tril(np.ones((4, 4), bool), -2)
+    heads = [
+        HeadMap(f"L{i}H0", "self", i, 0, window / window.sum(axis=1)[:, None], mask=window)
+        for i in (0, 1)
+    ]
+    info = replace(INFO, n_layers=2, n_heads=1)
+    found = followed(HeadMaps(info, "softmax", True, "a b c d", None, (), (), heads))
+    assert found.maps[0].mask.tolist() == window.tolist()
+    assert (found.maps[1].mask == (found.maps[1].rollout > 0)).all()
+    assert found.maps[1].mask.sum(axis=1).tolist() == [1, 2, 3, 3]
+    no_self = ~np.eye(2, dtype=bool)
+    one = HeadMap("L0H0", "self", 0, 0, no_self.astype(float), mask=no_self)
+    info = replace(INFO, n_layers=1, n_heads=1)
+    [alone] = followed(HeadMaps(info, "softmax", False, "a b", None, (), (), [one])).maps
+    assert alone.mask.all() and alone.rollout.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
 def test_what_cannot_be_followed() -> None:
     whole = maps()
     with pytest.raises(UsageError, match="there is no L0H1"):

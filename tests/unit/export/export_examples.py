@@ -49,7 +49,11 @@ def example() -> HeadMaps:
     z = f32([[0.83297485, 0.16702512], [1.8909031, -0.8909032], [1.9170047, -0.9170047]])
     arrays = (pattern, scores, q, k, v, z)
     turned = (x[::-1, ::-1] if x.shape == (3, 3) else x[::-1] for x in arrays)
-    maps = [HeadMap("L0H3", "self", 0, 3, *arrays), HeadMap("L0H5", "self", 0, 5, *turned)]
+    mask = ~np.eye(3, dtype=np.bool_)  # a word does not attend to itself
+    maps = [
+        HeadMap("L0H3", "self", 0, 3, *arrays, mask=mask),
+        HeadMap("L0H5", "self", 0, 5, *turned, mask=mask),
+    ]
     return HeadMaps(info, "softmax", False, "The Zzyx bank", None, tokens, tokens, maps)
 
 
@@ -58,9 +62,7 @@ def two_texts() -> HeadMaps:
     one = example()
     keys = [Token(0, "a", "a", 3, 0, 1), Token(1, "tree", "tree", 4, 2, 6)]
     m = one.maps[0]
-    cut = replace(
-        m, block="cross", pattern=m.pattern[:, :2], scores=m.scores[:, :2], k=m.k[:2], v=m.v[:2]
-    )
+    cut = replace(m.part([0, 1, 2], [0, 1]), block="cross")
     return replace(one, source="a tree", keys=keys, maps=[cut])
 
 
@@ -98,7 +100,7 @@ any_text = st.text(
 
 @st.composite
 def head_maps(draw: st.DrawFn) -> HeadMaps:
-    """Any head maps: any text, any finite float32, any masked scores."""
+    """Any head maps: any text, any finite float32, any mask."""
     n_query = draw(st.integers(1, 4))
     text, source = draw(any_text), draw(st.one_of(st.none(), any_text))
     queries = draw(_tokens(n_query, len(text)))
@@ -111,21 +113,23 @@ def head_maps(draw: st.DrawFn) -> HeadMaps:
         row = st.lists(numbers, min_size=columns, max_size=columns)
         return f32(draw(st.lists(row, min_size=rows, max_size=rows)))
 
-    maps = [
-        HeadMap(
+    def head_map(head: int) -> HeadMap:
+        mask = matrix(n_query, n_key, st.sampled_from([0.0, 1.0])) > 0
+        return HeadMap(
             f"L1H{head}",
             "self" if source is None else "cross",
             1,
             head,
-            matrix(n_query, n_key),
-            matrix(n_query, n_key, st.one_of(finite, st.just(-np.inf))),
+            np.where(mask, matrix(n_query, n_key), np.float32(0)),
+            np.where(mask, matrix(n_query, n_key), np.float32(-np.inf)),
             matrix(n_query, d_head),
             matrix(n_key, d_head),
             matrix(n_key, d_head),
             matrix(n_query, d_head),
+            mask=mask,
         )
-        for head in range(n_heads)
-    ]
+
+    maps = [head_map(head) for head in range(n_heads)]
     shown = draw(st.sampled_from(sorted(FIELDS)))
     if (field := FIELDS[shown]) not in ARRAYS:
         maps = [replace(m, **{field: matrix(n_query, n_key)}) for m in maps]

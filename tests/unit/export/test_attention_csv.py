@@ -11,7 +11,7 @@ from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
 from qkv_cli.export.attention import CSV_AMOUNTS, to_csv
-from qkv_cli.views import HeadMaps, average
+from qkv_cli.views import HeadMap, HeadMaps, average
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 
@@ -35,7 +35,8 @@ def test_every_weight_is_there_exactly_once(maps: HeadMaps) -> None:
                 assert (row["map"], row["layer"], row["head"]) == (m.name, "1", str(m.head))
                 assert (row["query_i"], row["key_i"]) == (str(query.i), str(key.i))
                 shown = row[CSV_AMOUNTS[maps.shown]]
-                assert np.float32(shown or -np.inf) == maps.seen(m)[i, j]
+                assert (shown != "") == m.mask[i, j]
+                assert not shown or np.float32(shown) == maps.seen(m)[i, j]
     assert next(rows, None) is None
 
 
@@ -51,7 +52,7 @@ def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> Non
     words = ['a "b", c', "x\x1b[31m", "\u202edcba", "=1+1", "\udc80", "naïve 😀"]
     token = example().queries[0]
     tokens = [replace(token, i=i, text=word) for i, word in enumerate(words)]
-    m = replace(example().maps[0], pattern=np.eye(len(words), dtype=np.float32))
+    m = HeadMap("L0H3", "self", 0, 3, np.eye(len(words), dtype=np.float32))
     rows = _rows(replace(example(), queries=tokens, keys=tokens, maps=[m]))
     shown = ['a "b", c', "x\\x1b[31m", "\\u202edcba", "=1+1", "\\udc80", "naïve 😀"]
     assert [row["key"] for row in rows[: len(words)]] == shown
@@ -62,7 +63,7 @@ def test_quotes_and_commas_come_back_and_control_characters_are_escaped() -> Non
 @given(any_text)
 def test_any_token_is_one_line_of_printable_utf8(text: str) -> None:
     token = replace(example().queries[0], text=text)
-    m = replace(example().maps[0], pattern=np.ones((1, 1), np.float32))
+    m = HeadMap("L0H3", "self", 0, 3, np.ones((1, 1), np.float32))
     table = "".join(to_csv(replace(example(), queries=[token], keys=[token], maps=[m])))
     header, line, end = table.split("\n")
     assert header.count(",") == 8 and end == ""

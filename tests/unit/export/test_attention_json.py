@@ -25,7 +25,7 @@ from hypothesis import given
 from qkv_cli import __version__
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.attention import from_json, read, to_json
-from qkv_cli.views import average, window
+from qkv_cli.views import HeadMap, average, window
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]
@@ -117,14 +117,45 @@ def test_no_number_of_json_is_refused(field: str, value: float) -> None:
     array = getattr(m, field).copy()
     array[1, 0] = value
     maps = replace(example(), maps=[replace(m, **{field: array})])
-    if field == "scores" and value == -np.inf:
-        assert same(from_json(to_json(maps, (field,))), only(maps, (field,)))
-    else:
-        with pytest.raises(InputError, match=f"L0H3.{field} holds numbers that are not finite"):
-            to_json(maps, ARRAYS[1:])
+    with pytest.raises(InputError, match=f"L0H3.{field} holds numbers that are not finite"):
+        to_json(maps, ARRAYS[1:])
+
+
+def test_a_mask_is_written_where_anything_is_masked() -> None:
+    [m, _] = json.loads(to_json(example()))["maps"]
+    assert m["mask"] == [[False, True, True], [True, False, True], [True, True, False]]
+    free = replace(example(), maps=[HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))])
+    assert "mask" not in to_json(free)
+    assert from_json(to_json(free)).maps[0].mask.all()
+
+
+@pytest.mark.parametrize("include", [(), ("scores",)])
+def test_an_older_document_without_a_mask_is_read_by_its_scores(include) -> None:
+    document = json.loads(to_json(example(), include))
+    for m in document["maps"]:
+        del m["mask"]
+    VALID.validate(document)
+    expected = ~np.eye(3, dtype=bool) if include else np.ones((3, 3))
+    assert np.array_equal(from_json(json.dumps(document)).maps[0].mask, expected)
+    later = from_json(json.dumps(document | {"causal": True})).maps[0].mask
+    assert np.array_equal(later, expected if include else np.tril(expected))
+
+
+def test_a_mask_is_what_pattern_and_scores_say() -> None:
+    document = json.loads(to_json(example(), ("scores",)))
+    m = document["maps"][1]
+    m["mask"][0] = [False, False, True]
+    with pytest.raises(InputError, match=r"maps\[1\].pattern gives weight to a key that"):
+        from_json(json.dumps(document))
+    m["mask"][0] = [True, True, True]
+    with pytest.raises(InputError, match=r"maps\[1\].scores has no score for a key that"):
+        from_json(json.dumps(document))
+    m["mask"][0] = [True, 1, True]
+    with pytest.raises(InputError, match=r"maps\[1\].mask\[0\] holds a number, true or false was"):
+        from_json(json.dumps(document))
 
 
 def test_a_float64_pattern_is_written_as_float32() -> None:
-    m = replace(example().maps[0], pattern=np.full((3, 3), 1 / 3))
+    m = HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))
     back = from_json(to_json(replace(example(), maps=[m])))
     assert np.array_equal(back.maps[0].pattern, f32(np.full((3, 3), 1 / 3)))

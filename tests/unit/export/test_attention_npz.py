@@ -37,10 +37,11 @@ def test_holds_one_array_a_field_and_the_document_as_a_string() -> None:
         shapes = {name: archive[name].shape for name in archive}
         meta, scores = json.loads(str(archive["meta"])), archive["scores"]
         assert archive["pattern"].dtype == np.float32
-    assert shapes == {"meta": (), "pattern": (1, 3, 2), "scores": (1, 3, 2), "k": (1, 2, 2)}
+    matrices = dict.fromkeys(("pattern", "scores", "mask"), (1, 3, 2))
+    assert shapes == {"meta": (), **matrices, "k": (1, 2, 2)}
     assert np.array_equal(scores[0], two_texts().maps[0].scores)
     without = json.loads(to_json(two_texts()))
-    del without["maps"][0]["pattern"]
+    del without["maps"][0]["pattern"], without["maps"][0]["mask"]
     assert meta == without
     VALID.validate(meta | {"maps": [m | {"pattern": [[0]]} for m in meta["maps"]]})
 

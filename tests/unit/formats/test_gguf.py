@@ -102,6 +102,7 @@ def write(
     extra: tuple[str, Any] | None = None,
     as_int8: str = "",
     part_tensors: int = 0,
+    nan: str | None = None,
     **how: Any,
 ) -> None:
     """Write a checkpoint as the library would.
@@ -110,6 +111,7 @@ def write(
         extra: A setting besides its own.
         as_int8: A tensor whose numbers are stored as whole ones.
         part_tensors: How many tensors each part holds, if the file is to be split.
+        nan: A tensor of which every number becomes NaN.
     """
     config = json.loads((GOLDEN / case / "config.json").read_text())
     kind = config["model_type"].removesuffix("_text")
@@ -141,6 +143,7 @@ def write(
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     for name, stored in open_tensors(GOLDEN / case / "model.safetensors").items():
         new, tensor = called(name, kind), np.asarray(stored)
+        tensor = tensor * np.float32(np.nan) if name == nan else tensor
         if kind == "llama" and (part := new.split(".")[-2]) in heads:
             tensor = permuted(tensor, heads[part])
         if kind.startswith("gemma") and new.endswith("norm.weight"):
@@ -168,6 +171,13 @@ def test_the_same_numbers_as_its_safetensors(tmp_path: Path, case: str) -> None:
     assert_golden(path, case)
     assert load(path).info.name == "tiny"
     assert load(tmp_path).info.n_heads == 4  # the one such file of a folder
+
+
+def test_a_tensor_that_is_not_finite_has_the_name_that_the_file_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, CASES[0], nan="layers.1.self_attn.k_proj.weight")
+    with pytest.raises(CheckpointError, match=r"^L1H0 is not finite: the tensor 'blk\.1\.attn_k\."):
+        [*load(path).model.layers([1, 2, 3])]
 
 
 def test_its_tokenizer(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_parts_stand_beside_each_other_where_they_fit() -> None:
 
 def test_a_row_of_which_nothing_can_be_seen() -> None:
     info = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
-    m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), np.full((1, 1), -np.inf))
+    m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), mask=np.zeros((1, 1), bool))
     maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
     drawing = drawn(attention_plate(maps), LIGHT, 900)
     caption = " ".join(i.text for i in drawing.items if isinstance(i, Words))

@@ -1,0 +1,198 @@
+"""Numbers that are not finite: found where they arise, and named after what they come from.
+
+NaN and infinities spread: one such weight makes every later number NaN. A run therefore checks
+each layer before anybody sees it, in O(n d): NaN or +inf among the scores of a head is in its z.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32, parts
+from qkv_cli.core.layers import Experts
+from qkv_cli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from qkv_cli.core.attention import AttentionTrace
+    from qkv_cli.core.blocks import Block, LayerTrace, StackName
+
+_LARGE = 1e37  # sums of a few such numbers stay below float32's 3.4e38
+_ROWS = 2**12  # of a tensor, looked at at once
+
+
+class Weights(Mapping[str, Stored]):
+    """A checkpoint's tensors by name, which remember the names that were read."""
+
+    def __init__(self, tensors: Mapping[str, Stored]) -> None:
+        self.tensors = tensors
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Stored:
+        self.read.add(name)
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def of(self, blocks: Iterable[Block]) -> set[str]:
+        """The names that are read while layers are made: `blocks` makes them one by one."""
+        before, self.read = self.read, set()
+        for block in blocks:
+            if isinstance(block.mlp, Experts):
+                deque(block.mlp.each(), 0)
+        names, self.read = self.read, before | self.read
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Checks the layers of one run as they are computed.
+
+    Attributes:
+        weights: The checkpoint's tensors, to name the one that is not finite.
+        blocks: The layers of each stack. Those that are made when they run are made once more
+            to see which tensors they read.
+        biases: The last biases that were found to be finite where they are not masked.
+    """
+
+    weights: Weights
+    blocks: Mapping[StackName, Sequence[Block]]
+    biases: deque[Array] = field(default_factory=lambda: deque(maxlen=2))
+
+    def attention(self, layer: LayerTrace) -> None:
+        """Refuse a layer of which a head holds a number that is not finite.
+
+        Raises:
+            CheckpointError: It names the head, and the tensor if it is one.
+        """
+        for trace, scale, block in _traces(layer):
+            if (head := self._first(trace, scale)) is not None:
+                name = self._named(f"L{layer.index}H{head}", block)
+                raise self._error(name, self._causes(layer, trace))
+
+    def output(self, layer: LayerTrace) -> None:
+        """Refuse a layer that leaves numbers that are not finite to the next.
+
+        Raises:
+            CheckpointError: It names the first head that reads them, and the tensor if it is one.
+        """
+        if not _is_finite(layer.resid_post):
+            after = layer.index + 1
+            is_last = after == len(self.blocks[layer.stack])
+            name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
+            raise self._error(self._named(name, layer.stack), self._names(layer))
+
+    def scores(self, scores: Array) -> None:
+        """Refuse scores of the next token that are NaN or infinite; one of -inf is never written.
+
+        Raises:
+            CheckpointError: It names the tensor if it is one.
+        """
+        if not (scores < np.inf).all():
+            raise self._error("the next token's score", self._outside())
+
+    def _named(self, name: str, block: str) -> str:
+        """With its block, where there are several."""
+        return f"{name} ({block})" if len(self.blocks) > 1 else name
+
+    def _first(self, trace: AttentionTrace, scale: float) -> int | None:
+        """The first head that holds a number that is not finite, masked scores aside."""
+        largest = scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
+        # Scores that overflow to -inf look masked, and leave no trace in z.
+        if largest < _LARGE and self._is_bias_finite(trace) and _is_finite(trace.z):
+            return None
+        group, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
+        for head in range(len(trace.q)):
+            kv, mask = head // group, trace.mask[head % n_masks]
+            own = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
+            if not all(map(_is_finite, own)) or not _is_finite(trace.scores[head], mask):
+                return head
+        return None
+
+    def _is_bias_finite(self, trace: AttentionTrace) -> bool:
+        """Whether a bias is finite where it is not masked; layers of one kind share theirs."""
+        bias = trace.bias
+        if bias is None or any(bias is known for known in self.biases):
+            return True
+        n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
+        is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
+        if not is_finite:
+            return False
+        self.biases.append(bias)
+        return True
+
+    def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
+        """The tensors that a head of this layer may have its numbers from."""
+        read = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
+        if all(map(_is_finite, read)):
+            yield from self._names(layer)
+            if self._is_bias_finite(trace):
+                return
+        yield from self._outside()  # embeddings, or a table of biases that all layers share
+
+    def _names(self, layer: LayerTrace) -> Iterator[str]:
+        """The tensors that a layer is made of; all where it was made beforehand."""
+        own = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
+        return (name for name in self.weights if name in own or not own)
+
+    def _outside(self) -> Iterator[str]:
+        """The tensors that no layer is made of."""
+        inside = self.weights.of(block for blocks in self.blocks.values() for block in blocks)
+        return (name for name in self.weights if name not in inside)
+
+    def _error(self, what: str, names: Iterable[str]) -> CheckpointError:
+        """Name the first of the tensors that is not finite, if one is."""
+        said = f"{what[0].upper()}{what[1:]} is not finite"
+        bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
+        if bad is not None:
+            tensor = self.weights.tensors[bad]
+            own = (tensor.name if isinstance(tensor, Packed) else "") or bad
+            return CheckpointError(f"{said}: the tensor {own!r} holds NaN or infinity.")
+        why = ": its numbers are beyond float32, 3.4e38" if self.weights else ""
+        return CheckpointError(f"{said}{why}.")
+
+
+def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
+    """What a layer computed, its scale, and what its block is called."""
+    if layer.attn is not None and layer.block.attn is not None:
+        yield layer.attn, layer.block.attn.scale, layer.stack
+    if layer.cross is not None and layer.block.cross is not None:
+        yield layer.cross, layer.block.cross.scale, "cross"
+
+
+def unsound_row(rows: Array) -> int | None:
+    """The first vector that is not finite, or whose length is beyond float32."""
+    with np.errstate(all="ignore"):
+        found = np.flatnonzero(~np.isfinite(np.einsum("nd,nd->n", rows, rows)))
+    return int(found[0]) if len(found) else None
+
+
+def _largest(x: Array) -> float:
+    """The largest amount; nan or inf if there is one."""
+    return max(float(x.max(initial=0)), -float(x.min(initial=0)))
+
+
+def _is_finite(x: Array, mask: Mask | None = None) -> bool:
+    """Whether all numbers are, or those that a mask does not hide."""
+    if mask is None:
+        return _largest(x) < np.inf
+    return bool((np.isfinite(x) | ~mask).all())
+
+
+def _is_sound(x: Stored) -> bool:
+    """Whether a tensor is finite; a row of -inf in a table of biases is a mask."""
+    if len(x.shape) != 2:
+        return bool(np.isfinite(float32(x)).all())
+    for rows in parts(len(x), -(-len(x) // _ROWS)):
+        some = float32(x[rows])
+        if not (np.isfinite(some).all(axis=1) | np.isneginf(some).all(axis=1)).all():
+            return False
+    return True
