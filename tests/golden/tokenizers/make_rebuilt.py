@@ -32,6 +32,7 @@ TEXTS = [
     "https://example.org/a?b=c#d",
     "[CLS] the [MASK] <s> </s> <mask> <|endoftext|> <extra_id_1> en_XX <new> [UNK]",
     "▁ under",
+    "river<s>bank</s>the<|endoftext|>MUD[SEP]mud",
     "",
     " ",
 ]
