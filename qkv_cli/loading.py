@@ -166,7 +166,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> Model:
     weights = Weights(tensors)
-    with fitting():
+    with fitting(), np.errstate(all="ignore"):  # what is not finite is refused when it runs
         return build(config, Tensors(weights)).made_of(weights)
 
 
