@@ -177,7 +177,9 @@ def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model
             "config.json names the publisher's own code (auto_map), which is not run and may "
             f"differ: these are the numbers of transformers' own class for {kind}."
         )
-    return build(config, Tensors(weights), notes.append).made_of(weights), tuple(notes)
+    with np.errstate(all="ignore"):  # what is not finite is refused when it runs
+        model = build(config, Tensors(weights), notes.append)
+    return model.made_of(weights), tuple(notes)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:

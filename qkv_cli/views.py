@@ -103,8 +103,9 @@ class HeadMaps:
             InputError: A weight, or what is shown, is not finite where it is not masked.
         """
         for m in self.maps:
-            for name, amounts in (("pattern", m.pattern), (FIELDS[self.shown], self.seen(m))):
-                if not np.isfinite(np.where(m.mask, amounts, 0)).all():
+            shown = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
+            for name, amounts in shown.items():
+                if not (np.isfinite(amounts).all() or np.isfinite(amounts[m.mask]).all()):
                     raise InputError(f"{m.name}.{name} is not finite: it is beyond float32.")
 
     def showing(self, show: Show) -> HeadMaps:

@@ -136,7 +136,8 @@ class Embedding:
         if self.blank:
             x = np.where((rows > last)[:, None], np.float32(0), x)
         if self.row_scale is not None:
-            x = x * float32(self.row_scale[rows])[:, None]
+            with np.errstate(over="ignore", invalid="ignore"):  # refused where it is used
+                x = x * float32(self.row_scale[rows])[:, None]
         x = x if self.mean is None else x - self.mean
         return x if self.out is None else self.out(x)
 

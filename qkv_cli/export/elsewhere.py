@@ -125,14 +125,13 @@ def _weights(name: str, pattern: NDArray[Any]) -> Array:
 def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
     """A note where rows sum to less than 1; a row without any weight is masked."""
     sums = np.concatenate([pattern.sum(axis=1) for pattern in patterns])
-    n_less = int(((sums < 1 - FAR) & (sums != 0)).sum())
-    if not n_less:
+    least = float(sums[sums != 0].min(initial=1.0))
+    if least >= 1 - FAR:
         return ()
-    most = f"{1 - sums[sums != 0].min():.2f}".removeprefix("0")
-    rows = "1 row sums" if n_less == 1 else f"{n_less} rows sum"
+    missing = f"{1 - least:.2f}".removeprefix("0")
     return (
-        f"{rows} to less than 1, {most} is missing at most: an attention sink took it, "
-        "or some keys were left out",
+        f"rows of this array sum to less than 1, {missing} is missing at most: an attention sink "
+        "took it, or keys were left out",
     )
 
 

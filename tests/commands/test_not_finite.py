@@ -198,6 +198,35 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         assert str(error.value) == said
 
 
+@pytest.mark.parametrize(
+    ("tensor", "place"),
+    [
+        ("model.encoder.layers.1.fc2.weight", "The output of layer 1 (encoder)"),
+        ("model.decoder.layers.1.self_attn.q_proj.weight", "L1H0 (decoder)"),
+        ("model.decoder.layers.2.encoder_attn.k_proj.weight", "L2H0 (cross)"),
+        ("model.decoder.layers.2.fc2.bias", "The output of layer 2 (decoder)"),
+        ("final_logits_bias", "The next token's score"),
+    ],
+)
+def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
+    """Of NaN, argmax would write the first token of all."""
+    folder = damaged("marian-writes", tmp_path, tensor, nan)
+    with pytest.raises(CheckpointError) as error:
+        load(folder).read(TEXT)
+    assert str(error.value).startswith(f"{place} is not finite: the tensor {tensor!r}")
+
+
+def test_next_refuses(qkv: Callable, tmp_path: Path) -> None:
+    for tensor, place in (
+        ("transformer.ln_f.weight", "The next token's score"),
+        ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
+    ):
+        folder = damaged("gpt2-next", tmp_path, tensor, nan)
+        said = f"qkv: {place} is not finite: the tensor {tensor!r} holds NaN or infinity.\n"
+        refused(qkv("next", "-m", folder, TEXT), said)
+        refused(qkv("next", "-m", folder, TEXT, "--json"), said)
+
+
 def test_of_two_tensors_the_one_that_was_read_first_is_named(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")

@@ -1,0 +1,108 @@
+"""Which keys a query can see: said once, by the core, and known to every output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+TEXT = "the river bank"
+NO_SELF = [[False, True, True], [True, False, True], [True, True, False]]
+CAUSAL = [[False, False, False], [True, False, False], [True, True, False]]
+
+
+@pytest.fixture
+def attend(qkv: Callable, tiny_glove: Path) -> Callable:
+    return lambda *args: qkv("attend", "-m", tiny_glove, *args)
+
+
+def maps(found: Any) -> list[dict[str, Any]]:
+    assert found.code == 0, found.stderr
+    return json.loads(found.stdout)["maps"]
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "hard", "linear"])
+@pytest.mark.parametrize("more", [(), ("--mean",), ("--show", "values"), ("--show", "scores")])
+def test_every_map_says_what_its_queries_see(attend, weighting: str, more: tuple) -> None:
+    """Whatever its weights are: under hard indexing most are 0."""
+    for m in maps(attend(TEXT, "--json", "--weighting", weighting, *more)):
+        assert m["mask"] == NO_SELF
+        assert not np.array(m["pattern"])[~np.array(NO_SELF)].any()
+    for m in maps(attend(TEXT, "--json", "--causal", "--weighting", weighting, *more)):
+        assert m["mask"] == CAUSAL
+
+
+def test_a_rollout_sees_itself(attend) -> None:
+    assert "mask" not in maps(attend(TEXT, "--json", "--show", "rollout"))[0]
+    [m] = maps(attend(TEXT, "--json", "--show", "rollout", "--causal"))
+    assert m["mask"] == np.tril(np.ones((3, 3), bool)).tolist()
+
+
+def test_two_texts_see_each_other(attend) -> None:
+    assert all("mask" not in m for m in maps(attend(TEXT, "--source", "a bank", "--json")))
+
+
+def test_a_window_and_merged_words_keep_it(attend) -> None:
+    for m in maps(attend(TEXT, "--json", "--causal", "--window", "1:3")):
+        assert m["mask"] == [[False, False], [True, False]]
+
+
+@pytest.mark.parametrize("more", [(), ("--mean",), ("--show", "scores"), ("--show", "values")])
+def test_csv_leaves_masked_cells_empty(attend, more: tuple) -> None:
+    found = attend(TEXT, "--format", "csv", *more).stdout
+    for row in csv.DictReader(io.StringIO(found)):
+        amount = [*row.values()][-1]
+        assert (amount == "") == (row["query_i"] == row["key_i"])
+
+
+def test_npz_says_it_too(attend, tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    assert attend(TEXT, "-o", file).code == 0
+    with np.load(file) as archive:
+        assert archive["mask"].dtype == np.bool_
+        assert archive["mask"].tolist() == [NO_SELF] * 4
+    assert attend(TEXT, "--source", "a bank", "-o", file).code == 0
+    with np.load(file) as archive:
+        assert "mask" not in archive
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+@pytest.mark.parametrize("more", [(), ("--causal",), ("--weighting", "hard"), ("--mean",)])
+def test_a_file_is_drawn_as_the_model_was(
+    qkv: Callable, attend, tmp_path: Path, suffix: str, more: tuple
+) -> None:
+    file = tmp_path / f"a.{suffix}"
+    assert attend("the river bank and the money", "-o", file, *more).code == 0
+    drawn = attend("the river bank and the money", *more).stdout
+    assert qkv("render", file).stdout == drawn
+    assert "the diagonal is bare" in drawn
+    assert ("the upper right is bare" in drawn) == ("--causal" in more)
+
+
+def test_a_diagonal_of_zeros_that_is_not_masked_is_not_bare(qkv: Callable, tmp_path: Path) -> None:
+    """A head that never looks at itself, from elsewhere: its zeros are weights."""
+    np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
+    (tmp_path / "t.json").write_text('["a", "b", "c"]')
+    found = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")
+    assert found.code == 0 and "bare" not in found.stdout
+
+
+def test_compare_and_focus_have_null_where_none_can_look(qkv: Callable, tiny_glove: Path) -> None:
+    found = qkv("focus", TEXT, "-m", tiny_glove, "--query", "bank", "--mean", "--json")
+    assert json.loads(found.stdout)["mean"][2] is None
+    found = qkv("focus", TEXT, "-m", tiny_glove, "--key", "the", "--mean", "--json", "--causal")
+    assert [x is None for x in json.loads(found.stdout)["heads"][0]["weights"]] == [
+        True,
+        False,
+        False,
+    ]
+    found = qkv("compare", TEXT, "L0", "L0H1", "-m", tiny_glove, "--weighting", "hard", "--json")
+    [pair] = json.loads(found.stdout)["comparisons"]
+    for name in ("pattern_a", "pattern_b", "difference"):
+        assert [[x is not None for x in row] for row in pair[name]] == NO_SELF
