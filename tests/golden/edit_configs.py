@@ -49,6 +49,7 @@ Numbers = dict[str, np.ndarray]
 SPARE = ("lm_head", "embed_out", "pooler", "final_logits_bias")  # not needed for the patterns
 WRONG = ("OTHER", "near", "crash", "needless", "unable", "lenient")
 NEAR = 10
+FAR_MORE = 20  # a model of its class's own size takes gigabytes, only to lack its tensors
 # They change which class or tensors are loaded.
 SLOW = ("model_type", "quantization_config", "tie_word_embeddings", "tie_encoder_decoder")
 SLOW += ("share_encoder_decoder_embeddings", "text_config")
@@ -84,7 +85,12 @@ class Case:
             LookupError: A tensor is missing, and transformers would draw it at random.
         """
         (self.folder / "config.json").write_text(json.dumps(config))
-        if (model := self.loaded_fast(config)) is not None:
+        parsed = tr.AutoConfig.from_pretrained(self.folder)
+        with torch.device("meta"):
+            n_needed = self.auto.from_config(parsed).num_parameters()
+        if n_needed > FAR_MORE * (n_stored := sum(t.size for t in self.tensors.values())):
+            raise LookupError(f"tensors missing: {n_stored} numbers of {n_needed}")
+        if (model := self.loaded_fast(parsed, config)) is not None:
             return model, ""
         model, info = self.auto.from_pretrained(
             self.folder,
@@ -103,11 +109,10 @@ class Case:
         self.has_head = self.auto is not tr.AutoModel and not info["missing_keys"]
         return model, f"drops {len(dropped)} tensors: {min(dropped)}" if dropped else ""
 
-    def loaded_fast(self, config: dict[str, Any]) -> Any | None:
+    def loaded_fast(self, parsed: Any, config: dict[str, Any]) -> Any | None:
         """The same where class and tensors are those of the unedited model, else None."""
         if not self.weights or any(config.get(key) != self.config.get(key) for key in SLOW):
             return None
-        parsed = tr.AutoConfig.from_pretrained(self.folder)
         parsed._attn_implementation = "eager"
         try:
             with no_init_weights():
