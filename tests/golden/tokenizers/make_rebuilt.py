@@ -100,6 +100,8 @@ def cases() -> list[Case]:
     add("bert", "bert", {}, {}, named("PreTrainedTokenizerFast"))
     add("bert", "mpnet", {"cls_token": "[CLS]", "sep_token": "[SEP]"})
     add("bert", "bert", {"split_special_tokens": True, "cls_token": "[CLS]"})
+    plain = {"4": {**NEW, "content": "[MASK]", "special": False}}
+    add("bert", "bert", {"split_special_tokens": True, "added_tokens_decoder": plain})
     add("bert", "modernbert", named("BertTokenizer"), {"normalizer": LOWER})
     for kind in ("gpt2", "gpt_neox", "llama", "bloom", "falcon", "phi", "olmo2", "smollm3"):
         add("gpt2", kind, {}, {"pre_tokenizer": DIGITS})
