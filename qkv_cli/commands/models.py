@@ -346,9 +346,9 @@ def _heads(info: ModelInfo) -> str:
 
 def _of_stacks(values: Mapping[str, object]) -> str:
     """What each stack has, once where all have the same: 8, or encoder 16, decoder 8."""
-    said = [str(value) for value in values.values()]
-    if len(set(said)) == 1:
-        return said[0]
+    texts = [str(value) for value in values.values()]
+    if len(set(texts)) == 1:
+        return texts[0]
     return ", ".join(f"{kind} {value}" for kind, value in values.items())
 
 

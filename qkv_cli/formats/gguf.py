@@ -161,19 +161,20 @@ def _read_parts(
     if count < 2:  # 0 after a merge
         return fields, tensors
     parts = every_part(path, no, count)
-    read = [(fields, tensors) if part == path else _read(part, row_bytes) for part in parts]
-    for i, (part, (said, _)) in enumerate(zip(parts, read, strict=True)):
-        if (said.get("split.no"), said.get("split.count")) != (i, count):
+    contents = [(fields, tensors) if part == path else _read(part, row_bytes) for part in parts]
+    all_tensors = [tensor for _, of_part in contents for tensor in of_part]
+    n_names = len({tensor.name for tensor in all_tensors})  # none may be in two parts
+    for i, (part, (settings, _)) in enumerate(zip(parts, contents, strict=True)):
+        if (settings.get("split.no"), settings.get("split.count")) != (i, count):
             raise CheckpointError(f"{part} does not say that it is part {i + 1} of {count}.")
-    together = [tensor for _, some in read for tensor in some]
-    names = {tensor.name for tensor in together}
-    wanted = {said.get("split.tensors.count", len(together)) for said, _ in read}
-    if wanted != {len(together)} or len(names) < len(together):
-        raise CheckpointError(
-            f"The {count} parts of {path} hold {len(names)} tensors; they say that there are "
-            f"{' or '.join(map(str, sorted(wanted)))}."
-        )
-    return read[0][0], together
+    for part, (settings, _) in zip(parts, contents, strict=True):
+        n_stated = settings.get("split.tensors.count", len(all_tensors))
+        if n_stated != len(all_tensors) or n_names < len(all_tensors):
+            raise CheckpointError(
+                f"The {count} parts of a model with {path} hold {n_names} tensors; {part.name} "
+                f"says that there are {n_stated!r:.60}."
+            )
+    return contents[0][0], all_tensors
 
 
 def _read(
@@ -208,8 +209,8 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
     except CheckpointError:
         raise
     except Exception as error:  # the tokenizers library raises no narrower one
-        said = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"The tokenizer in {path} is broken: {said}.") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"The tokenizer in {path} is broken: {reason}.") from error
     return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 
 

@@ -47,13 +47,13 @@ def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
         CheckpointError: It names the first such token.
     """
     n_rows = len(embed.table) + embed.blank
-    beyond = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
-    if beyond:
-        first = min(beyond)
-        more = f", and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+    without_row = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
+    if without_row:
+        first = min(without_row)
+        more = f", and {len(without_row) - 1} more" if len(without_row) > 1 else ""
         raise CheckpointError(
-            f"The tokenizer of {name} has the token {beyond[first]!r} with the id {first}{more}; "
-            f"the embedding has {n_rows} rows."
+            f"The tokenizer of {name} has the token {without_row[first]!r} with the id "
+            f"{first}{more}; the embedding has {n_rows} rows."
         )
 
 
