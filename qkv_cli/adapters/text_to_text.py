@@ -77,7 +77,7 @@ def text_to_text(
     # Some files keep a table of distances for cross-attention, which has no distances.
     tensors.pass_over("*.EncDecAttention.relative_attention_bias.weight", "classifi*")
     size, n_tokens = _size(config), config.size("vocab_size")
-    config.ignore("is_decoder", "is_encoder_decoder", why="transformers' class sets them itself")
+    config.ignore("is_decoder", why="transformers' class sets it for each stack")
     config.ignore("n_positions", "scalable_attention", why="transformers' class does not read them")
     config.ignore("tie_word_embeddings", why="transformers' class sets it itself")
     n_layers = config.n_layers("num_layers")
@@ -85,6 +85,7 @@ def text_to_text(
     n_decoder_layers = config.optional_size("num_decoder_layers") or n_layers
     if any(name.startswith(f"{tensors.prefix}decoder.") for name in tensors.by_name):
         depths["decoder"] = n_decoder_layers
+        config.one_of("is_encoder_decoder", (True,), True)
 
     def stack(name: StackName, n_layers: int) -> Stack:
         t = tensors / name

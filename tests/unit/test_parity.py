@@ -159,6 +159,7 @@ def test_every_family_has_a_golden() -> None:
         ("llama", {"model_type": "mamba"}, "'mamba' checkpoints are not supported"),
         ("bart", {"activation_function": "spline"}, "activation_function 'spline'"),
         ("t5", {"dense_act_fn": "silu"}, "dense_act_fn 'silu'"),
+        ("t5", {"is_encoder_decoder": False}, "is_encoder_decoder false"),
         ("t5", {"is_gated_act": True}, "is_gated_act true"),
         ("marian", {"d_model": 10**9}, r"it would be \[64, 1000000000\]"),
         ("m2m_100", {"pad_token_id": 10**9}, "pad_token_id 1000000000"),
