@@ -99,7 +99,7 @@ def post_norm_encoder(
     )
     eps, act = config.eps("layer_norm_eps"), config.activation("hidden_act")
     config.ignore("tie_word_embeddings", why="the head that guesses masked words")
-    config.one_of("position_embedding_type", ("absolute",), "absolute")
+    config.one_of("position_embedding_type", ("absolute", None), "absolute")
     config.one_of("is_decoder", (False,), False)
     config.one_of("add_cross_attention", (False,), False)
     n_layers = config.n_layers("num_hidden_layers") * n_passes

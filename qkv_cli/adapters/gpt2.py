@@ -42,13 +42,14 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
     config.ignore("reorder_and_upcast_attn", why="the same numbers, in float32 throughout")
     config.ignore("n_ctx", why="n_positions says it")
     config.one_of("add_cross_attention", (False,), False)
+    d_query = n_heads * d_head
     t.require_layer(f"h.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:
         layer = t / f"h.{i}"
-        # c_attn is query, key and value side by side, [d_model, 3 * d_model].
-        q, k, v = split_linear(layer.conv1d("attn.c_attn", d_model, 3 * d_model), [d_model] * 3)
-        o = layer.conv1d("attn.c_proj", d_model, d_model)
+        # c_attn is query, key and value side by side, [d_model, 3 * d_query].
+        q, k, v = split_linear(layer.conv1d("attn.c_attn", d_model, 3 * d_query), [d_query] * 3)
+        o = layer.conv1d("attn.c_proj", d_query, d_model)
         up = layer.conv1d("mlp.c_fc", d_model, d_mlp)
         return Block(
             attn=Attention(q, k, v, o, d_head, scale / (i + 1) if by_layer else scale),

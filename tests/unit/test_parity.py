@@ -175,6 +175,7 @@ def test_every_family_has_a_golden() -> None:
             r"partial_rotary_factor 1e\+09",
         ),
         ("gemma", {"hidden_activation": "relu"}, "hidden_activation 'relu'"),
+        ("gpt2", {"n_head": 5}, r"c_attn\.weight' has the shape \[16, 48\]; .* \[16, 45\]"),
         ("gptj", {"rotary": False}, "rotary false"),
         ("llama", {"rope_interleaved": True}, "rope_interleaved true"),
         ("falcon", {"alibi": True}, "alibi true"),
