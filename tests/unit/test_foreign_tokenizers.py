@@ -58,6 +58,26 @@ def test_an_encoder_decoder_checks_both_texts(tmp_path: Path, texts: tuple[str, 
         loaded.read(*texts)
 
 
+def test_a_decoder_with_an_embedding_of_its_own_is_asked_for_its_rows(tmp_path: Path) -> None:
+    loaded = opened(tmp_path, "marian-two-tables", {"the": 3, "last": 61, "foo": 62})
+    loaded.read("last", "foo")  # the source has 64 rows
+    with pytest.raises(CheckpointError, match=r"the id 62 \('foo'\), but the embedding has 62"):
+        loaded.read("foo", "the")
+
+
+def test_the_template_of_pairs_is_checked_too(tmp_path: Path) -> None:
+    opened(tmp_path, "bert", {"the": 3, "[BIG]": rows("bert")})
+    whole = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    whole.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A [BIG] $B", special_tokens=[("[BIG]", rows("bert"))]
+    )
+    whole.save(str(tmp_path / "tokenizer.json"))
+    loaded = load(tmp_path)
+    loaded.read("the")
+    with pytest.raises(CheckpointError, match=r"\('\[BIG\]'\)"):
+        loaded.read("the", pair="the")
+
+
 def test_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3, "foo": rows("bert")})
     with pytest.raises(CheckpointError, match=r"\('foo'\)"):

@@ -118,6 +118,9 @@ def cases() -> list[Case]:
     add("roberta", "bart", named("BartTokenizer"), {"normalizer": LOWER})
     add("qwen2", "qwen2", named("LlamaTokenizer"), {"normalizer": None, "pre_tokenizer": DIGITS})
     add("qwen2", "qwen3", {"add_prefix_space": True}, {"normalizer": None})
+    end = {"0": {**NEW, "content": "<|endoftext|>", "lstrip": True}}
+    add("qwen2", "qwen3", {"added_tokens_decoder": end})
+    add("gpt2", "gpt2", {"added_tokens_decoder": end})
     old = {"normalizer": PREPEND, "pre_tokenizer": None}
     for legacy in ({}, {"legacy": True}, {"legacy": False}):
         add("llama", "llama", legacy, old)
