@@ -110,6 +110,8 @@ def rotary_decoder(
     """
     t = tensors.inner("model", "transformer")
     tensors.pass_over("*rotary_emb.inv_freq")
+    if not is_causal:
+        config.ignore("tie_word_embeddings", why="an encoder has no unembedding")
     t.require_layer(f"layers.{size.n_layers - 1}", size.n_layers)
 
     def separate(attn: Tensors) -> list[Linear]:

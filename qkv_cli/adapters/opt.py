@@ -34,7 +34,7 @@ def opt(config: Config, tensors: Tensors) -> Model:
     d_query, n_layers = n_heads * d_head, config.n_layers("num_hidden_layers")
     # opt-350m normalises behind the sub-layers and embeds in fewer dimensions.
     is_pre_norm, has_bias = config.flag("do_layer_norm_before"), config.flag("enable_bias")
-    has_final_norm = is_pre_norm and not config.flag("_remove_final_layer_norm")
+    has_final_norm = not config.flag("_remove_final_layer_norm") and is_pre_norm
     d_embed = config.optional_size("word_embed_proj_dim") or d_model
     is_affine = config.flag("layer_norm_elementwise_affine")
     config.one_of("learned_embeddings", (True,), True)

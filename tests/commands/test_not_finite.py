@@ -21,8 +21,8 @@ from qkv_cli.core.layers import Embedding, Linear
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.marian import _int8
+from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.loading import load
-from qkv_cli.store.folder import save_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "the", "river", "bank", "was", "muddy", "after", "rain"]
@@ -311,7 +311,7 @@ def test_word_vectors_with_nan(qkv: Callable, tiny_glove: Path, tmp_path: Path, 
     shutil.copytree(tiny_glove, folder)
     tensors = load_file(folder / "model.safetensors")
     tensors[name][..., -1] = np.nan
-    save_tensors(tensors, folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", tensors)
     found = qkv("attend", "-m", folder, "the river bank")
     assert (found.code, found.stdout) == (2, "")
     assert f"is not finite: the tensor '{name}' holds NaN" in found.stderr
@@ -322,7 +322,7 @@ def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_
     shutil.copytree(tiny_glove, folder)
     vectors = load_file(folder / "vectors.safetensors")
     vectors["embed.scale"][13] = np.nan  # river
-    save_tensors(vectors, folder / "vectors.safetensors")
+    write_tensors(folder / "vectors.safetensors", vectors)
     assert qkv("attend", "-m", folder, "the fruits grow").code == 0
     said = "qkv: L0H0 is not finite: the tensor 'embed.scale' holds NaN or infinity.\n"
     refused(qkv("attend", "-m", folder, "the river grow"), said)
@@ -339,7 +339,7 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
     shutil.copytree(tiny_glove, folder)
     tensors = load_file(folder / "model.safetensors")
     tensors["attn.o.weight"] *= np.float32(1e25)
-    save_tensors(tensors, folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", tensors)
     args = ("attend", "-m", folder, "the river bank", "--show", "values")
     assert qkv("attend", "-m", folder, "the river bank").code == 0
     for form in ((), ("--json",), ("--format", "csv")):
@@ -423,7 +423,7 @@ def test_vectors_that_are_too_large_to_learn_from(
     shutil.copytree(tiny_glove, folder)
     vectors = load_file(folder / "vectors.safetensors")
     vectors["embed.scale"][:] = 1e30
-    save_tensors(vectors, folder / "vectors.safetensors")
+    write_tensors(folder / "vectors.safetensors", vectors)
     args = ("train", "-", "--vectors", folder, "--out", tmp_path / "mine")
     found = qkv(*args, stdin=sentences(["the", "river", "bank", "and", "a", "tree"]))
     assert found.code == 2 and "The vectors of tiny are not finite, or too large" in found.stderr
@@ -437,7 +437,7 @@ def test_neighbors_of_a_vector_that_is_not_finite(
     shutil.copytree(tiny_glove, folder)
     vectors = load_file(folder / "vectors.safetensors")
     vectors["embed.scale"][13] = np.inf
-    save_tensors(vectors, folder / "vectors.safetensors")
+    write_tensors(folder / "vectors.safetensors", vectors)
     found = qkv("models", "neighbors", folder, "bank")
     assert (found.code, found.stdout) == (2, "")
     assert found.stderr.endswith(": the vector of 'river' is not finite, or too large.\n")

@@ -67,6 +67,13 @@ def test_unknown_rope_settings_are_named_in_the_note() -> None:
     assert [note.split(": ")[-1] for note in notes] == ["twist."]
 
 
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_what_transformers_writes_gets_no_note(folder: Path) -> None:
+    notes: list[str] = []
+    build(config_of(folder.name), tensors_of(folder.name), notes.append)
+    assert notes == []
+
+
 def test_harmless_settings_get_no_note() -> None:
     beside = {"xla_device": True, "neftune_noise_alpha": 5, "adapters": {}, "loss_type": "x"}
     beside |= {"_flash_attn_2_enabled": True, "sentence_transformers": {"activation_fn": "x"}}
