@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qkv_cli.adapters import ADAPTERS, build
@@ -107,3 +108,20 @@ def test_harmless_settings_get_no_note() -> None:
 def test_a_wrong_value_is_refused_by_name(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
         build(config_of("bert") | changed, tensors_of("bert"))
+
+
+def test_weights_quantized_by_gptq_or_awq_are_named_without_a_quantization_config() -> None:
+    name = "encoder.layer.0.attention.self.query"
+    tensors = dict(tensors_of("bert").by_name)
+    del tensors[f"{name}.weight"]
+    tensors |= {f"{name}.qweight": np.zeros((2, 16), np.int32), f"{name}.scales": np.ones((1, 16))}
+    with pytest.raises(CheckpointError, match=rf"{name}\.qweight' in place of .* by GPTQ or AWQ"):
+        build(config_of("bert"), Tensors(tensors))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
+    tensors, name = dict(tensors_of("bert").by_name), "encoder.layer.1.output.dense.weight"
+    tensors[name] = (np.asarray(tensors[name]) * 50).astype(dtype)
+    with pytest.raises(CheckpointError, match=rf"{name}' holds {dtype} integers"):
+        build(config_of("bert"), Tensors(tensors))
