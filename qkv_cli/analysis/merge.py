@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from qkv_cli.analysis.graphemes import graphemes
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
@@ -101,6 +100,8 @@ def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:
     Args:
         texts: What the tokens are of: a text, or the two of a pair.
     """
+    from qkv_cli.analysis.graphemes import graphemes  # starts the tokenizers library
+
     clusters = [graphemes(text) for text in texts]
     groups: list[list[int]] = []
     for i, token in enumerate(tokens):

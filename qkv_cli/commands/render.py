@@ -133,7 +133,7 @@ def _read(
     """
     from qkv_cli.commands.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
-    from qkv_cli.export.elsewhere import file_type
+    from qkv_cli.export.npz import file_type
     from qkv_cli.export.parse import json_array, parse
 
     data = read_bytes(path)
@@ -166,8 +166,7 @@ def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> Hea
 
 def _arrays(data: bytes) -> Mapping[str, Stored]:
     """The arrays of a file by name, whatever the file is called."""
-    from qkv_cli.export.elsewhere import file_type
-    from qkv_cli.export.npz import from_npy, unpacked
+    from qkv_cli.export.npz import file_type, from_npy, unpacked
 
     kind = file_type(data)
     if kind == "npz":

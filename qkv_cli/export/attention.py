@@ -12,9 +12,8 @@ from typing import Any
 
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import pieces
-from qkv_cli.export.elsewhere import file_type
 from qkv_cli.export.files import place
-from qkv_cli.export.npz import from_npz, to_npz
+from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.numbers import decimals
 from qkv_cli.export.parse import json_array, parse
 from qkv_cli.views import HeadMaps, Show

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,6 @@ from qkv_cli.export.spelling import tokens_of
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
 
 FAR = 0.01  # from 1, for a row's sum in float16 or bfloat16
-
-
-def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
-    """The kind of array file that these bytes are, by how they begin; None for any other."""
-    if data.startswith(b"PK"):
-        return "npz"
-    if data.startswith(b"\x93NUMPY"):
-        return "npy"
-    # The length of a header, 64 bits of which the upper half is 0, and the header, JSON.
-    return "safetensors" if data[4:9] == b"\0\0\0\0{" else None
 
 
 def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,16 @@ from qkv_cli.export.parse import parse, to_float32
 from qkv_cli.views import HeadMaps
 
 _MAX_BYTES = 2**31  # of an archive unpacked: a small file must not fill the memory
+
+
+def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
+    """The kind of array file that these bytes are, by how they begin; None for any other."""
+    if data.startswith(b"PK"):
+        return "npz"
+    if data.startswith(b"\x93NUMPY"):
+        return "npy"
+    # The length of a header, 64 bits of which the upper half is 0, and the header, JSON.
+    return "safetensors" if data[4:9] == b"\0\0\0\0{" else None
 
 
 def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
