@@ -159,6 +159,7 @@ IGNORED: Mapping[str, tuple[str, ...]] = {
 }
 _IGNORED = frozenset(name for names in IGNORED.values() for name in names)
 _REQUIRED: Any = object()
+_MAX = 2**31  # of whole numbers without a bound of their own
 MAX_LAYERS = 10_000  # a larger number is a mistake, and would take memory before it is found
 
 
@@ -183,9 +184,6 @@ class Config:
     place: str = "config.json"
     parts: list[Config] = field(default_factory=list)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.values
-
     def over(self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Config:
         """The same settings, where those left out have these values.
 
@@ -206,13 +204,11 @@ class Config:
             raise CheckpointError(f"{self.place} has no {name!r}.")
         return value
 
-    def size(
-        self, name: str, default: int = _REQUIRED, *, least: int = 1, most: int = 2**31
-    ) -> int:
+    def size(self, name: str, default: int = _REQUIRED, *, least: int = 1, most: int = _MAX) -> int:
         """A whole number, 1 or more."""
         value = self.get(name, default)
         if type(value) is not int or not least <= value <= most:
-            raise self.wrong(name, f"a whole number from {least} to {most}")
+            raise self.wrong(name, f"a whole number{_range(least, most)}")
         return value
 
     def optional_size(self, name: str, default: int | None = None) -> int | None:
@@ -325,6 +321,13 @@ class Config:
         known = self.read | _IGNORED
         own = (n for n, v in self.values.items() if v is not None and n not in known)
         return sorted({*own, *(name for part in self.parts for name in part.unknown)})
+
+
+def _range(least: int, most: int) -> str:
+    """The bounds that are worth saying."""
+    if most < _MAX:
+        return f" from {least:,} to {most:,}"
+    return "" if least < 0 else f", {least:,} or more"
 
 
 def _shown(value: Any) -> str:
