@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from qkv_cli import __version__
 from qkv_cli.commands.group import SETTINGS, Group
 from qkv_cli.commands.output import note
+from qkv_cli.commands.process import exit_code, handle_signals, open_closed_streams
 from qkv_cli.errors import QkvError
 
 app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
@@ -45,8 +46,10 @@ def main() -> NoReturn:
 
     Exit codes: 0 success, also when the reader closed the pipe; 1 the answer "no" (two maps
     differ, a model does not verify); 2 a usage error, or an input or a model that cannot be read;
-    70 a bug of ours, with its traceback; 130 Ctrl-C.
+    70 a bug of ours, with its traceback; 129, 130, 143 SIGHUP, Ctrl-C, SIGTERM.
     """
+    open_closed_streams()
+    handle_signals()
     # What is not finite is refused by name; numpy's remarks on the way there would say it twice.
     warnings.filterwarnings("ignore", category=RuntimeWarning, append=True)
     if isinstance(sys.stdout, TextIOWrapper):
@@ -69,19 +72,24 @@ def main() -> NoReturn:
     except OSError as error:
         code = _say(f"{error.filename or 'Output'} cannot be written: {error.strerror}.")
     except Exception:
+        code = _report_bug()
+    _leave(exit_code() or code)
+
+
+def _report_bug() -> int:
+    if exit_code() is None:  # an import that a signal cut short fails in many ways
         import traceback
 
         traceback.print_exc()
         note(f"This is a bug in qkv {__version__}: please report it with the lines above.")
-        code = 70
-    _leave(code)
+    return 70
 
 
 def _say(error: Exception | str) -> int:
     """One line on stderr, and the exit code."""
     message = error.format_message() if isinstance(error, TyperException) else str(error)
     try:
-        if message:  # nothing is left to be said where the help was shown
+        if message and exit_code() is None:  # nothing is left to be said where the help was shown
             note(message)
     except OSError as broken:
         if broken.errno not in (errno.EPIPE, errno.ENOSPC):
