@@ -7,10 +7,12 @@ import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ Ids = NDArray[np.int32]
 Buckets = dict[int, Ids]  # length -> [n_sentences, length]
 
 MAX_WORDS = 48  # longer lines are cut: attention's cost grows with the square
+MAX_LINE = 2**20  # bytes
 HELD_OUT = 20  # every 20th sentence is never learned from
 _CHUNK = 4096  # lines a tokenizer gets at once
 
@@ -52,15 +55,14 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
     """The lines of text files, gzipped ones too; `-` is standard input.
 
     Raises:
-        InputError: A file is not there, or is no text.
+        InputError: A file is not there, is no text, or has a line that no sentence fills.
     """
     for source in sources:
         try:
-            with _open(source) as file:
-                for raw in file:
-                    if b"\0" in raw:
-                        raise InputError(f"{source} is binary: a corpus is text, one line a unit.")
-                    yield raw.decode("utf-8")
+            with ExitStack() as stack:
+                path = None if source == "-" else Path(source)
+                file = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
+                yield from _lines(_unzipped(file), source)
         except UnicodeDecodeError as error:
             raise InputError(f"{source} is not UTF-8 text: {error.reason}.") from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -69,10 +71,25 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
             raise InputError(f"{source} cannot be read: {error.strerror}.") from error
 
 
-def _open(source: str) -> IO[bytes]:
-    if source == "-":
-        return sys.stdin.buffer
-    return cast(IO[bytes], gzip.open(source)) if source.endswith(".gz") else Path(source).open("rb")
+def _lines(file: IO[bytes], source: str) -> Iterator[str]:
+    number = 0
+    while raw := file.readline(MAX_LINE + 1):
+        number += 1
+        if b"\0" in raw:
+            raise InputError(f"{source} is binary: a corpus is text, a sentence on each line.")
+        if len(raw) > MAX_LINE:
+            raise InputError(
+                f"{source}: line {number:,} is longer than {MAX_LINE:,} bytes; a corpus has a "
+                "sentence on each line (`fold -s` cuts long ones)."
+            )
+        yield raw.decode("utf-8")
+
+
+def _unzipped(file: BinaryIO) -> IO[bytes]:
+    """What is in a file if it begins as gzip does, else the file."""
+    if cast(BufferedReader, file).peek(2).startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    return file
 
 
 def build_corpus(

@@ -11,6 +11,7 @@ import pytest
 from qkv_cli.errors import InputError
 from qkv_cli.training.corpus import (
     HELD_OUT,
+    MAX_LINE,
     MAX_WORDS,
     Corpus,
     batches,
@@ -88,14 +89,11 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
 
 
 def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
-    plain, packed = tmp_path / "a.txt", tmp_path / "b.txt.gz"
+    plain, packed = tmp_path / "a.gz", tmp_path / "b.txt"  # their content decides
     plain.write_text("one\ntwo\n", encoding="utf-8")
     packed.write_bytes(gzip.compress(b"three\n"))
-    assert [line.strip() for line in read_lines([str(plain), str(packed)])] == [
-        "one",
-        "two",
-        "three",
-    ]
+    lines = [line.strip() for line in read_lines([str(plain), str(packed)])]
+    assert lines == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +101,13 @@ def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
     [
         ("a.txt", b"one\xfftwo", "not UTF-8"),
         ("a.txt", b"one\0two", "binary"),
-        ("a.txt.gz", b"no gzip", "gzip"),
+        ("a.txt.gz", b"\x1f\x8bno gzip", "gzip"),
+        (
+            "a.txt",
+            b"a line\n" + b"word " * (MAX_LINE // 4),
+            "line 2 is longer than 1,048,576 bytes",
+        ),
+        ("a.txt.gz", gzip.compress(b"a" * 10 * MAX_LINE), "line 1 is longer than 1,048,576 bytes"),
         ("a.txt.gz", gzip.compress(b"a line\n" * 500, mtime=0)[:-9], "cut short"),
     ],
 )
