@@ -44,8 +44,13 @@ def compare(case: str, config: dict[str, Any]) -> None:
         for trace, called in ((layer.attn, block), (layer.cross, "cross")):
             if trace is None:
                 continue
+            # A weight is off by as much as its score, and a score's rounding grows with it.
+            largest = np.abs(trace.scores[np.isfinite(trace.scores)]).max()
             np.testing.assert_allclose(
-                trace.pattern, expected[f"{called}.{layer.index}"], rtol=0, atol=CLOSE
+                trace.pattern,
+                expected[f"{called}.{layer.index}"],
+                rtol=0,
+                atol=CLOSE * max(1, largest / 8),
             )
             assert {a.dtype.name for a in (trace.q, trace.k, trace.v, trace.z)} == {"float32"}
             compared += 1
