@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,8 +28,9 @@ from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
 from qkv_cli.reading import LoadedModel
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.safetensors")
 NGRAMS = "ngrams.safetensors"  # of vectors that came from a fastText .bin
-FILES = ("config.json", "tokenizer.json", "vectors.safetensors", "model.safetensors")
+FILES = ("tokenizer.json", "vectors.safetensors")  # of vectors, and the heads' weights
 
 
 def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
@@ -101,7 +103,8 @@ def stored(folder: Path) -> Mapping[str, Stored]:
         return open_marian(path)[1]
     if not _is_vectors(folder):
         return open_checkpoint(folder)
-    found = open_arrays(folder / "vectors.safetensors") | open_arrays(folder / WEIGHTS)
+    weights = named_file(folder, _config_of(folder), "weights", WEIGHTS)
+    found = open_arrays(folder / "vectors.safetensors") | open_arrays(weights)
     return {name: tensor for name, tensor in found.items() if "words." not in name}
 
 
@@ -161,6 +164,20 @@ def _load_gguf(path: Path) -> LoadedModel:
     return LoadedModel(model, PieceTokenizer(opened.tokenizer, None), info)
 
 
+def named_file(folder: Path, config: Mapping[str, Any], key: str, default: str) -> Path:
+    """A safetensors file of a folder of vectors, called as its config says.
+
+    Raises:
+        CheckpointError: What the config says is no file name.
+    """
+    name = config.get(key, default)
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: {key} is {name!r}, not the name of a safetensors file."
+        )
+    return folder / name
+
+
 def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is {'no folder' if folder.exists() else 'not there'}.")
@@ -183,13 +200,14 @@ def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    weights = named_file(folder, config, "weights", WEIGHTS)
+    missing = [name for name in (*FILES, weights.name) if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
     vectors = open_arrays(folder / "vectors.safetensors")
     lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
     words = unpack_words(lists)
-    tensors = vectors | open_arrays(folder / "model.safetensors")
+    tensors = vectors | open_arrays(weights)
     if random_heads is not None:
         tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)

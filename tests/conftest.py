@@ -84,7 +84,7 @@ class _Input(io.TextIOWrapper):
     """A standard input of given bytes, as a pipe gives them."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="utf-8")
+        super().__init__(io.BufferedReader(io.BytesIO(data)), encoding="utf-8")
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from qkv_cli.core.finite import unsound_row
 from qkv_cli.errors import CheckpointError, TrainingError, UsageError
 from qkv_cli.formats.words import WordTokenizer
 from qkv_cli.loading import load
+from qkv_cli.placement import resolved, scratch_folder
 from qkv_cli.reading import LoadedModel
 from qkv_cli.store.catalogue import find, own
-from qkv_cli.store.heads import begin_heads, read_run, replace_heads
+from qkv_cli.store.folder import writing
+from qkv_cli.store.heads import begin_heads, read_run, remove_earlier, replace_heads
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
 from qkv_cli.training.heads import Shape, as_tensors, centred
 from qkv_cli.training.learn import Plan, State, learn, measured, start
@@ -44,14 +46,25 @@ def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
     """Learn, write the model, and say what came of it.
 
     Raises:
-        UsageError: The model is there already, or the run to go on with had other heads.
+        UsageError: The model is there already, or the run to resume had other heads.
         InputError, StoreError, CheckpointError: What is read or written is broken.
     """
     folder = own(asked.out)
-    if folder.exists() and not (resume or force):
-        raise UsageError(f"{asked.out} exists: --resume goes on with it, --force replaces it.")
+    with writing(folder), ExitStack() as stack:
+        if folder.exists() and not (resume or force):
+            raise UsageError(f"{asked.out} exists: --resume goes on with it, --force replaces it.")
+        if resume:
+            base = folder
+        elif Path(asked.vectors).is_file():
+            scratch = stack.enter_context(scratch_folder(resolved(folder).parent))
+            base = _added(Path(asked.vectors), scratch / folder.name)
+        else:
+            base = find(asked.vectors)
+        return _learn_over(base, folder, asked, resume=resume)
+
+
+def _learn_over(base: Path, folder: Path, asked: Asked, *, resume: bool) -> str:
     state, seed = read_state(read_run(folder)) if resume else (None, asked.seed or 0)
-    base = folder if resume else _vectors(asked.vectors, folder)
     loaded = load(base)
     if not isinstance(loaded.tokenizer, WordTokenizer):
         raise UsageError(
@@ -76,8 +89,6 @@ def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
     except TrainingError as error:
         if place.begun:
             raise TrainingError(f"{error} {folder} has the best heads before that.") from error
-        if base == folder:  # a file of vectors became a model, for heads that are not to be
-            shutil.rmtree(folder)
         raise
 
 
@@ -105,6 +116,11 @@ class Place:
             begin_heads(self.vectors, self.folder, config, heads, run)
             self.begun = True
 
+    def finish(self) -> None:
+        """Leave the files of the last checkpoint alone in the folder."""
+        if self.begun:
+            remove_earlier(self.folder)
+
 
 def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place) -> str:
     words, elapsed = 0, 0.0
@@ -118,8 +134,10 @@ def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place)
     except KeyboardInterrupt:
         below_ctrl_c()
         place.keep(measured(corpus, table, state)[0])
+        place.finish()
         note(f"stopped; {place.folder} has the best heads so far, and --resume goes on.")
         raise
+    place.finish()
     if not words:
         return (
             f"{place.folder} has learned as long as this already: ask for more epochs or minutes."
@@ -131,14 +149,12 @@ def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place)
     )
 
 
-def _vectors(named: str, folder: Path) -> Path:
-    """The model folder whose vectors are read; a file of vectors becomes one first."""
-    if not Path(named).is_file():
-        return find(named)
+def _added(vectors: Path, folder: Path) -> Path:
+    """A file of vectors as a model folder."""
     from qkv_cli.store.add import add_vectors
 
     with counting("reading vectors") as advance:
-        added = add_vectors(folder, Path(named), name=folder.name, advance=advance)
+        added = add_vectors(folder, vectors, name=folder.name, advance=advance)
     for message in added.notes:
         note(message)
     return folder

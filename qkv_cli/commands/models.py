@@ -205,11 +205,12 @@ def add(
     from qkv_cli.commands.progress import counting
     from qkv_cli.store.add import add_vectors
     from qkv_cli.store.catalogue import own
+    from qkv_cli.store.folder import writing
 
     folder = own(name)
-    if folder.exists() and not force:
-        raise UsageError(f"{name} exists: --force replaces it.")
-    with counting("reading vectors") as advance:
+    with writing(folder), counting("reading vectors") as advance:
+        if folder.exists() and not force:
+            raise UsageError(f"{name} exists: --force replaces it.")
         added = add_vectors(
             folder,
             vectors,

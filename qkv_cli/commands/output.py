@@ -142,11 +142,11 @@ class Target:
 
     def send(self, data: str | bytes) -> None:
         """Write what is ready."""
-        from qkv_cli.export.files import place
+        from qkv_cli.placement import place_file
 
         content = data.encode(errors="replace") if isinstance(data, str) else data
         if self.path is not None:
-            place(self.path, [content])
+            place_file(self.path, [content])
         elif isinstance(data, str):
             sys.stdout.write(data)
         else:

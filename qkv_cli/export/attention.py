@@ -12,10 +12,10 @@ from typing import Any
 
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import pieces
-from qkv_cli.export.files import place
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.numbers import decimals
 from qkv_cli.export.parse import json_array, parse
+from qkv_cli.placement import place_file
 from qkv_cli.views import HeadMaps, Show
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".npz")
@@ -87,7 +87,7 @@ def write(
         raise UsageError(f"A .{kind} file holds one text, these are {len(maps)}: write .jsonl.")
     if include and kind == "csv":
         raise UsageError("CSV holds the weights alone: --include goes with .json, .jsonl and .npz.")
-    place(path, encoded(kind, maps, include))
+    place_file(path, encoded(kind, maps, include))
 
 
 def encoded(kind: str, maps: Iterable[HeadMaps], include: Collection[str]) -> Iterator[bytes]:

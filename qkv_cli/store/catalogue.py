@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import is_gguf, present_parts
+from qkv_cli.placement import alone, remove_folder, sweep
 from qkv_cli.store.hub import cached
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
@@ -26,6 +26,7 @@ def home() -> Path:
 
 def names() -> list[str]:
     """The models that are there, the embedded ones first."""
+    sweep(home() / "models")
     rooms = (EMBEDDED, home() / "models")
     return [
         folder.name
@@ -42,6 +43,7 @@ def find(name: str) -> Path:
     Raises:
         StoreError: There is none; the message lists the names that exist.
     """
+    sweep(home() / "models")
     rooms = (EMBEDDED, home() / "models") if Path(name).name == name != ".." else ()
     for folder in (*(room / name for room in rooms), Path(name)):
         if folder.is_dir() or is_gguf(folder):
@@ -89,7 +91,8 @@ def remove(name: str) -> Path:
     """
     folder = removable(name)
     try:
-        shutil.rmtree(folder)
+        with alone(folder):
+            remove_folder(folder)
     except OSError as error:
         raise StoreError(f"{folder} cannot be deleted: {error.strerror}.") from error
     return folder

@@ -1,21 +1,30 @@
-"""Files from the network: one that was interrupted goes on where it stopped."""
+"""Files from the network: one that was interrupted goes on where it stopped.
+
+What the other side says is not trusted: it is bounded in size and time, and held to a checksum.
+"""
 
 from __future__ import annotations
 
 import http.client
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from qkv_cli.errors import StoreError
 from qkv_cli.store.checksum import check
 
 SECONDS = 20.0  # to wait for an answer, and for more of it
+MAX_SECONDS = 120.0  # that a small answer may take in all
+MAX_BYTES = 32 * 2**20  # of a small answer: the largest page of the package index has 10 MiB
+MAX_FILE = 64 * 2**30  # bytes of a file whose size nobody says
 _CHUNK = 1 << 18
+_SCHEMES = ("https", "http")
 _NETWORK = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -27,24 +36,32 @@ _NETWORK = (
 Advance = Callable[[int, int], object]  # bytes that are there, bytes in all
 
 
-def read(url: str, accept: str = "*/*") -> tuple[bytes, str]:
+def read(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, str]:
     """A small answer, and its content type.
 
     Raises:
-        StoreError: The network or the other side fails.
+        StoreError: The network or the other side fails, or the answer is larger than `limit`.
     """
     try:
         with _opened(url, {"Accept": accept}) as answer:
-            return answer.read(), answer.headers.get_content_type()
-    except (ValueError, *_NETWORK) as error:
-        raise StoreError(f"{url} cannot be had: {_why(error)}.") from error
+            return _whole(answer, url, limit), answer.headers.get_content_type()
+    except _NETWORK as error:
+        raise StoreError(f"{shown(url)} cannot be fetched: {_why(error)}.") from error
 
 
-def download(url: str, target: Path, algorithm: str, expected: str, advance: Advance) -> None:
+def download(
+    url: str,
+    target: Path,
+    algorithm: str,
+    expected: str,
+    advance: Advance,
+    n_bytes: int | None = None,
+) -> None:
     """A file, whole and with the right bytes, or not at all; what has come of it stays beside it.
 
     Args:
         algorithm: sha256 or md5, which must come out as `expected`.
+        n_bytes: How large the file is, where that is known; not more are written.
 
     Raises:
         StoreError: The network fails, the disk is full, or other bytes came.
@@ -55,7 +72,7 @@ def download(url: str, target: Path, algorithm: str, expected: str, advance: Adv
         with suppress(StoreError, FileNotFoundError):  # or it is fetched again
             check(target, expected, algorithm=algorithm)
             return
-        _fetch(url, part, advance)
+        _fetch(url, part, advance, n_bytes or MAX_FILE)
         check(part, expected, called=target.name, algorithm=algorithm)
         part.replace(target)
     except StoreError:
@@ -64,12 +81,32 @@ def download(url: str, target: Path, algorithm: str, expected: str, advance: Adv
     except _NETWORK as error:
         come = part.stat().st_size if part.is_file() else 0
         kept = f" {come / 2**20:.1f} MiB are kept: pull again to go on." if come else ""
-        raise StoreError(f"{url} cannot be had: {_why(error)}.{kept}") from error
+        raise StoreError(f"{shown(url)} cannot be fetched: {_why(error)}.{kept}") from error
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 
-def _fetch(url: str, part: Path, advance: Advance) -> None:
+def shown(url: str) -> str:
+    """A URL as errors show it: without a password, and not endless."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    whole = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    return whole if len(whole) <= 200 else f"{whole[:200]}..."
+
+
+def _whole(answer: Any, url: str, limit: int) -> bytes:
+    end, pieces, n_bytes = time.monotonic() + MAX_SECONDS, [], 0
+    while piece := answer.read1(_CHUNK):
+        pieces.append(piece)
+        n_bytes += len(piece)
+        if n_bytes > limit:
+            raise StoreError(f"{shown(url)} answers with more than {limit:,} bytes.")
+        if time.monotonic() > end:
+            raise TimeoutError(f"the answer took longer than {MAX_SECONDS:.0f} s")
+    return b"".join(pieces)
+
+
+def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
     come = part.stat().st_size if part.is_file() else 0
     try:
         answer = _opened(url, {"Range": f"bytes={come}-"} if come else {})
@@ -81,11 +118,15 @@ def _fetch(url: str, part: Path, advance: Advance) -> None:
         found = answer.headers.get("Content-Range", "")
         goes_on = answer.status == 206 and found.startswith(f"bytes {come}-")
         come = come if goes_on else 0
-        total = come + int(answer.headers.get("Content-Length") or 0)
+        total = come + (answer.length or 0)  # the Content-Length that is left, if it is a number
+        if total > limit:
+            raise StoreError(f"{shown(url)} has {total:,} bytes, more than {limit:,}.")
         with part.open("ab" if goes_on else "wb") as file:
             while piece := answer.read(_CHUNK):
-                file.write(piece)
                 come += len(piece)
+                if come > limit:
+                    raise StoreError(f"{shown(url)} answers with more than {limit:,} bytes.")
+                file.write(piece)
                 advance(come, max(come, total))
     if come < total:
         raise ConnectionError(f"the answer stopped after {come:,} of {total:,} bytes")
@@ -93,11 +134,17 @@ def _fetch(url: str, part: Path, advance: Advance) -> None:
 
 def _opened(url: str, headers: dict[str, str]) -> Any:
     # Compressed on the way, neither its length nor its bytes would be the file's.
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", **headers})
-    return urllib.request.urlopen(request, timeout=SECONDS)
+    headers = {"Accept-Encoding": "identity", **headers}
+    try:
+        if urlsplit(url).scheme not in _SCHEMES:
+            raise urllib.error.URLError("only http and https are used")
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS)
+    except ValueError as error:  # of a URL that is none, or a redirection to one
+        raise urllib.error.URLError(str(error)) from error
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"the answer is {error.code} {error.reason}"
-    return str(getattr(error, "reason", None) or error or type(error).__name__).rstrip(".")
+        return f"the answer is {error.code} {str(error.reason)[:100]}"
+    reason = getattr(error, "reason", None) or error
+    return (str(reason) or type(error).__name__)[:200].rstrip(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qkv_cli.errors import StoreError
 from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.formats.words import cut_words, pack_words, splitter
+from qkv_cli.placement import alone, placed_folder
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # one of them makes a folder a model's
@@ -28,21 +29,30 @@ def placed(folder: Path) -> Iterator[Path]:
     Raises:
         StoreError: `folder` exists and is no model, or the disk does not take it.
     """
-    if folder.exists() and not any((folder / name).is_file() for name in _MARKS):
-        raise StoreError(f"{folder} exists and is no model folder; it was left as it is.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with placed_folder(folder, _check_replaceable) as temporary:
             yield temporary
-            temporary.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keep every other qkv that would write a model folder from it while the block lasts.
+
+    Raises:
+        StoreError: Another one is writing it, or the disk does not take the lock.
+    """
+    try:
+        with alone(folder):
+            yield
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _check_replaceable(folder: Path) -> None:
+    if os.path.lexists(folder) and not any((folder / name).is_file() for name in _MARKS):
+        raise StoreError(f"{folder} exists and is no model folder; it was left as it is.")
 
 
 def sign(folder: Path, facts: Mapping[str, object]) -> None:
@@ -51,12 +61,23 @@ def sign(folder: Path, facts: Mapping[str, object]) -> None:
     (folder / PROVENANCE).write_text(text, encoding="utf-8")
 
 
-def linked(source: Path, target: Path) -> None:
-    """The same bytes at no cost where the disk can, a copy where it cannot."""
+def copy(source: Path, target: Path) -> None:
+    """Copy a file; where the disk can, both share their blocks until one is written to."""
+    with source.open("rb") as read, target.open("wb") as written:
+        if not _shares_blocks(read.fileno(), written.fileno()):
+            shutil.copyfileobj(read, written, 1 << 20)
+
+
+def _shares_blocks(source: int, target: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    from fcntl import ioctl
+
     try:
-        os.link(source, target)
+        ioctl(target, 0x40049409, source)  # FICLONE
     except OSError:
-        shutil.copyfile(source, target)
+        return False
+    return True
 
 
 def write_vectors(

@@ -13,14 +13,17 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.download import read
+from qkv_cli.store.download import MAX_FILE, read, shown
 
 PYPI = "https://pypi.org/simple"
 _JSON = "application/vnd.pypi.simple.v1+json"
-_LINK = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
+_LINK = re.compile(r"""<a\s[^<>]{0,4000}?\bhref\s*=\s*["']([^"'<>]+)["']""", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_METADATA = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,17 @@ class Wheel:
 
     @property
     def file_name(self) -> str:
+        """As the index calls it: to tell wheels apart, never to write to."""
         return unquote(self.url.rpartition("/")[2])
 
 
-def lookup(requirement: str) -> Wheel | None:
+def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
     """NAME==VERSION in the index that pip is set to; None where that is for pip to find out.
 
     A wheel for every platform, else the smallest: nothing in it is run.
+
+    Args:
+        sha256: Only the wheel with this checksum: those of one version may differ.
     """
     name, _, version = requirement.partition("==")
     index = _index()
@@ -47,23 +54,25 @@ def lookup(requirement: str) -> Wheel | None:
     try:
         body, kind = read(page, f"{_JSON}, text/html;q=0.1")
         wheels = _from_json(page, body) if kind == _JSON else _from_html(page, body)
-    except (StoreError, ValueError, KeyError, TypeError, AttributeError):
+    except StoreError:
         return None
     start = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
-    found = [w for w in wheels if w.sha256 and w.file_name.lower().startswith(start)]
+    found = [w for w in wheels if w.file_name.lower().startswith(start)]
+    found = [w for w in found if _SHA256.fullmatch(w.sha256) and sha256 in (None, w.sha256)]
     return min(found, key=_preference, default=None)
 
 
 def licence(wheel: Wheel) -> str | None:
     """What a wheel's metadata say of its licence, where the index has them beside it (PEP 658)."""
     try:
-        body, _ = read(f"{wheel.url}.metadata")
+        body, _ = read(f"{wheel.url}.metadata", limit=_MAX_METADATA)
     except StoreError:
         return None
     said = email.parser.BytesParser().parsebytes(body)
-    named = [c.rpartition(" :: ")[2] for c in said.get_all("Classifier", []) if "License ::" in c]
+    classifiers = [str(c) for c in said.get_all("Classifier", [])]
+    named = [c.rpartition(" :: ")[2] for c in classifiers if "License ::" in c]
     found = said.get("License-Expression") or ", ".join(named) or said.get("License") or ""
-    return str(found).strip().partition("\n")[0] or None
+    return str(found).strip().partition("\n")[0][:100] or None
 
 
 def _preference(wheel: Wheel) -> tuple[bool, int]:
@@ -81,17 +90,30 @@ def _index() -> str | None:
 
 
 def _from_json(page: str, body: bytes) -> list[Wheel]:
-    return [
-        Wheel(urljoin(page, file["url"]), file["hashes"].get("sha256", ""), file.get("size"))
-        for file in json.loads(body)["files"]
-        if file["filename"].endswith(".whl")
-    ]
+    """Raises a StoreError where the page is no JSON of this kind."""
+    try:
+        files = json.loads(body)["files"]
+        return [wheel for file in files if (wheel := _from_entry(page, file)) is not None]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{shown(page)} is no page of a package index.") from error
+
+
+def _from_entry(page: str, file: dict[str, Any]) -> Wheel | None:
+    if not str(file["filename"]).endswith(".whl"):
+        return None
+    size = file.get("size")
+    n_bytes = size if type(size) is int and 0 < size < MAX_FILE else None
+    return Wheel(urljoin(page, file["url"]), str(file["hashes"].get("sha256")), n_bytes)
 
 
 def _from_html(page: str, body: bytes) -> list[Wheel]:
+    """Raises a StoreError where a link is no URL."""
     found = []
     for link in _LINK.findall(body.decode(errors="replace")):
-        url, mark = urldefrag(urljoin(page, html.unescape(link)))
+        try:
+            url, mark = urldefrag(urljoin(page, html.unescape(link)))
+        except ValueError as error:
+            raise StoreError(f"{shown(page)} has a link that is no URL.") from error
         sha256 = mark.removeprefix("sha256=") if mark.startswith("sha256=") else ""
         if url.endswith(".whl"):
             found.append(Wheel(url, sha256, None))

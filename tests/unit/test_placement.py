@@ -1,0 +1,191 @@
+"""Files and folders appear whole or not at all; what killed processes left is removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qkv_cli import placement
+from qkv_cli.errors import StoreError
+from qkv_cli.placement import alone, place_file, placed_folder, remove_folder, sweep
+
+
+def anything(folder: Path) -> None:
+    """Every folder may be replaced."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
+def test_ctrl_c_or_a_full_disk_leaves_nothing(tmp_path: Path, kind: BaseException) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise kind
+
+    with pytest.raises((KeyboardInterrupt, OSError)) as error:
+        place_file(tmp_path / "a.json", pieces())
+    if isinstance(error.value, OSError):
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "a.json"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        place_file(tmp_path / "none" / "a.json", [b""])
+    assert error.value.filename == str(tmp_path / "none" / "a.json")
+    with pytest.raises(IsADirectoryError):
+        place_file(tmp_path, [b""])
+
+
+def test_modes_are_those_of_any_new_file_or_of_the_one_replaced(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    before = os.umask(0o027)
+    try:
+        place_file(new, [b"1"])
+    finally:
+        os.umask(before)
+    old.touch()
+    old.chmod(0o604)
+    place_file(old, [b"2"])
+    assert (new.stat().st_mode & 0o777, old.stat().st_mode & 0o777) == (0o640, 0o604)
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    place_file(link, [b"new"])
+    assert link.is_symlink() and target.read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    place_file(pipe, [b"through"])
+    reader.join(timeout=10)
+    assert got == [b"through"] and pipe.is_fifo()
+
+
+def test_place_leaves_the_umask_of_the_process_as_it_was(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        place_file(tmp_path / "new", [b"x"])
+        assert os.umask(0o027) == 0o027
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_circle_of_links_is_an_error_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError) as error:
+        place_file(tmp_path / "a", [b"x"])
+    assert (error.value.errno, error.value.filename) == (errno.ELOOP, str(tmp_path / "a"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(placement, "_exchanged", lambda new, target: False)
+    for content in ("first", "second"):
+        with placed_folder(tmp_path / "new" / "m", anything) as temporary:
+            (temporary / "file").write_text(content)
+        assert (tmp_path / "new" / "m" / "file").read_text() == content
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m"]
+
+
+def test_a_folder_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "m").mkdir(parents=True)
+    (tmp_path / "m").symlink_to("disk/m")
+    with placed_folder(tmp_path / "m", anything) as temporary:
+        (temporary / "file").touch()
+    assert (tmp_path / "m").is_symlink() and (tmp_path / "disk" / "m" / "file").is_file()
+    remove_folder(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_what_came_to_be_there_meanwhile_may_forbid_its_replacement(tmp_path: Path) -> None:
+    def forbid(folder: Path) -> None:
+        if folder.exists():
+            raise StoreError("not this one")
+
+    with pytest.raises(StoreError), placed_folder(tmp_path / "m", forbid) as temporary:
+        (temporary / "file").touch()
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "mine").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["m", "mine"]
+
+
+def test_sweep_removes_what_has_no_owner_and_nothing_else(tmp_path: Path) -> None:
+    names = (".qkv-abcdefgh.part", ".qkv-m.lock", ".qkv-abcdefgh.parts", "a.part", ".qkv-abc.part")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".qkv-01234567.part" / "deep").mkdir(parents=True)
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / ".qkv-link1234.part").symlink_to("target")
+    sweep(tmp_path)
+    left = [".qkv-abc.part", ".qkv-abcdefgh.parts", ".qkv-link1234.part", "a.part", "target"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    sweep(tmp_path / "nowhere")
+
+
+def test_sweep_leaves_what_is_being_written(tmp_path: Path) -> None:
+    with placed_folder(tmp_path / "m", anything) as temporary, alone(tmp_path / "other"):
+        (temporary / "file").touch()
+        sweep(tmp_path)
+        assert (temporary / "file").is_file()
+        assert (tmp_path / ".qkv-other.lock").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_sweep_puts_a_folder_back_whose_replacement_did_not_come(tmp_path: Path) -> None:
+    (tmp_path / ".qkv-old-m").mkdir()
+    (tmp_path / ".qkv-old-m" / "file").write_text("old")
+    sweep(tmp_path)
+    assert (tmp_path / "m" / "file").read_text() == "old"
+    (tmp_path / ".qkv-old-m").mkdir()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "m"
+    with alone(folder):
+        began = time.monotonic()
+        with (
+            pytest.raises(StoreError, match="Another qkv is writing to"),
+            alone(folder),
+        ):
+            pass
+        assert time.monotonic() - began < 2
+    with alone(folder):
+        pass
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_a_killed_process_locks_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from qkv_cli.placement import *\n"
+        "with alone(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "m"], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    with alone(tmp_path / "m"):
+        pass
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
