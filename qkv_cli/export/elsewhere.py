@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
 from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.spelling import tokens_of
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
@@ -127,9 +127,9 @@ def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
 
 def _said(data: bytes) -> tuple[list[str], list[str] | None]:
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError("The tokens are no JSON: a list of texts was expected.") from error
+        found = parse(data)
+    except ValueError as error:
+        raise InputError(f"The tokens are not valid JSON: {error}.") from error
     if isinstance(found, dict):
         if set(found) != {"queries", "keys"}:
             raise InputError('The tokens are a list, or an object of "queries" and "keys".')

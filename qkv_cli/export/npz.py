@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.core import strict_json
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse, to_float32
@@ -62,11 +62,11 @@ def from_npz(data: bytes) -> HeadMaps:
             "--tokens FILE names the tokens of weights that were computed elsewhere."
         )
     try:
-        document = json.loads(str(members.pop("meta")))
+        document = strict_json.parse(str(members.pop("meta")))
         n_maps = len(document["maps"])
         for index, m in enumerate(document["maps"]):
             m |= {name: (array, index, n_maps) for name, array in members.items()}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError('"meta" of this archive is no document of qkv.') from error
     return parse(document, _row_of)
 

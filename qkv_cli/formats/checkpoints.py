@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from qkv_cli.core.arrays import Stored
+from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 
@@ -24,13 +24,13 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, or is something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON: {error}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
+        raise CheckpointError(f"{path} does not hold a JSON object.")
     return found
 
 

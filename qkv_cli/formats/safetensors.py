@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import BFloat16, Stored, Unreadable
+from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import CheckpointError
 
 _DTYPES = {
@@ -72,10 +73,10 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
         raise CheckpointError(f"{path} is no safetensors file, or is cut short.")
     body = np.asarray(data)[8 + n_header :]
     try:
-        header = json.loads(data[8 : 8 + n_header].tobytes())
+        header = parse(data[8 : 8 + n_header].tobytes())
         header.pop("__metadata__", None)
         return {name: _stored(body, name, entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is no safetensors file, or is cut short: {error}."
         ) from error

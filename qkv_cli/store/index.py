@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import email.parser
 import html
-import json
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
+from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import StoreError
 from qkv_cli.store.download import MAX_FILE, read, shown
 
@@ -92,9 +92,9 @@ def _index() -> str | None:
 def _from_json(page: str, body: bytes) -> list[Wheel]:
     """Raises a StoreError where the page is no JSON of this kind."""
     try:
-        files = json.loads(body)["files"]
+        files = parse(body)["files"]
         return [wheel for file in files if (wheel := _from_entry(page, file)) is not None]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{shown(page)} is no page of a package index.") from error
 
 

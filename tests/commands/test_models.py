@@ -73,7 +73,7 @@ def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> 
     (home / "home" / "models" / "web" / "config.json").write_text("{")
     found = qkv("models", "list")
     assert "glove" in found.stdout
-    assert "no JSON" in found.stderr
+    assert "not valid JSON" in found.stderr
 
 
 def test_near_misses(home: Path, qkv: Qkv) -> None:
