@@ -33,6 +33,11 @@ _NETWORK = (
     ssl.SSLError,
 )
 
+
+class OversizedAnswerError(StoreError):
+    """A server sends more than it should."""
+
+
 Advance = Callable[[int, int], object]  # bytes that are there, bytes in all
 
 
@@ -40,7 +45,8 @@ def read(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, 
     """A small answer, and its content type.
 
     Raises:
-        StoreError: The network or the other side fails, or the answer is larger than `limit`.
+        OversizedAnswerError: The answer is larger than `limit`.
+        StoreError: The network or the server fails.
     """
     try:
         with _opened(url, {"Accept": accept}) as answer:
@@ -100,7 +106,7 @@ def _whole(answer: Any, url: str, limit: int) -> bytes:
         pieces.append(piece)
         n_bytes += len(piece)
         if n_bytes > limit:
-            raise StoreError(f"{shown(url)} answers with more than {limit:,} bytes.")
+            raise OversizedAnswerError(f"{shown(url)} answers with more than {limit:,} bytes.")
         if time.monotonic() > end:
             raise TimeoutError(f"the answer took longer than {MAX_SECONDS:.0f} s")
     return b"".join(pieces)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import StoreError
-from qkv_cli.store.download import MAX_FILE, read, shown
+from qkv_cli.store.download import MAX_FILE, OversizedAnswerError, read, shown
 
 PYPI = "https://pypi.org/simple"
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -45,6 +45,9 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
 
     Args:
         sha256: Only the wheel with this checksum: those of one version may differ.
+
+    Raises:
+        StoreError: The index answers, but not with a page of this kind.
     """
     name, _, version = requirement.partition("==")
     index = _index()
@@ -53,9 +56,11 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
     page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', name).lower()}/"
     try:
         body, kind = read(page, f"{_JSON}, text/html;q=0.1")
-        wheels = _from_json(page, body) if kind == _JSON else _from_html(page, body)
-    except StoreError:
+    except OversizedAnswerError:
+        raise
+    except StoreError:  # pip may know a password or a proxy
         return None
+    wheels = _from_json(page, body) if kind == _JSON else _from_html(page, body)
     start = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
     found = [w for w in wheels if w.file_name.lower().startswith(start)]
     found = [w for w in found if _SHA256.fullmatch(w.sha256) and sha256 in (None, w.sha256)]

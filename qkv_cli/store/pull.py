@@ -61,6 +61,8 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
     with writing(folder):
         if folder.exists() and not force:
             watch.say(f"{name} is there already: --force fetches it again.")
+            if name in VECTOR_SETS:  # a pull that was killed at its very end left the file
+                _put_away(_downloads() / f"{name}.gz")
         else:
             fetch(folder, watch)
     return folder

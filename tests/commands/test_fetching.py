@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import Result
 from local_server import Server, serving
-from test_pull import wheel
+from wheels import wheel
 
 from qkv_cli.store import download, sources
 

