@@ -26,6 +26,7 @@ from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
 from qkv_cli.formats.ngrams import unpack_ngrams
 from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.words import WordTokenizer, unpack_words
+from qkv_cli.placement import read_whole
 from qkv_cli.reading import LoadedModel
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.safetensors")
@@ -43,6 +44,10 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
         CheckpointError: A file or tensor is missing, broken or not implemented.
         UsageError: Only word-vector models can have random heads.
     """
+    return read_whole(folder, partial(_open, random_heads=random_heads))
+
+
+def _open(folder: Path, random_heads: int | None) -> LoadedModel:
     gguf, marian = gguf_of(folder), _marian(folder)
     config = {} if gguf or marian else _config_of(folder)
     if config.get("model_type") == "word-vectors":

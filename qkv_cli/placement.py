@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from qkv_cli.errors import StoreError
+from qkv_cli.errors import QkvError, StoreError
 
+T = TypeVar("T")
 _PART = (".qkv-", ".part")  # around a random name, of a file or folder that is being written
 _OLD = ".qkv-old-"  # before the name of a folder that is being replaced
 _LOCK = (".qkv-", ".lock")  # around the name of a folder that one process works on
@@ -157,6 +159,24 @@ def sweep(folder: Path) -> None:
                 _remove_left(path)
 
 
+def read_whole(folder: Path, read: Callable[[Path], T]) -> T:
+    """Return what `read` makes of a folder; read again where the folder was replaced meanwhile.
+
+    So the files of two versions of a folder never meet. A folder counts as replaced where it, or
+    the config.json in it, is another one than before.
+    """
+    while True:
+        version = _version(folder)
+        try:
+            result = read(folder)
+        except (QkvError, OSError):
+            if version == _version(folder):
+                raise
+        else:
+            if version == _version(folder):
+                return result
+
+
 def sync(path: Path) -> None:
     """Have the disk store a file or folder, before another name says that it is there."""
     if sys.platform == "win32":
@@ -178,6 +198,15 @@ def resolved(path: Path) -> Path:
         return path.resolve()
     except RuntimeError as error:  # OSError from Python 3.13 on
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
+def _version(folder: Path) -> list[tuple[int, int]]:
+    version = []
+    for path in (folder, folder / "config.json"):
+        with suppress(OSError):
+            status = path.stat()
+            version.append((status.st_ino, status.st_mtime_ns))
+    return version
 
 
 def _remove_left(path: Path) -> None:

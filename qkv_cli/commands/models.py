@@ -54,6 +54,7 @@ def list_models(
         return
 
     from qkv_cli.loading import read_info
+    from qkv_cli.placement import read_whole
     from qkv_cli.store.catalogue import find, names, size
     from qkv_cli.store.hub import cached_names
 
@@ -61,7 +62,8 @@ def list_models(
     for name in [*own, *cached_names()]:
         try:
             folder = find(name)
-            found.append((name, read_info(folder), size(folder)))
+            info, n_bytes = read_whole(folder, lambda path: (read_info(path), size(path)))
+            found.append((name, info, n_bytes))
         except QkvError as error:
             if name in own:  # of the cache, much is not for us
                 broken.append(str(error))

@@ -13,6 +13,7 @@ from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.checkpoints import read_json
 from qkv_cli.formats.gguf_parts import present_parts
 from qkv_cli.loading import NGRAMS, gguf_of, hub_name, read_model, stored
+from qkv_cli.placement import read_whole
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
@@ -57,6 +58,10 @@ def describe(name: str) -> Description:
         CheckpointError: It cannot be read whole.
     """
     folder = find(name)
+    return read_whole(folder, _describe)
+
+
+def _describe(folder: Path) -> Description:
     info, model = read_model(folder)
     tensors = stored(folder)
     n_parameters = sum(prod(t.shape) for t in tensors.values() if not is_buffer(t))

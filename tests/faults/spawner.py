@@ -36,6 +36,7 @@ class Run:
         signal_at: Send `signal` before the change of a file with this number, counted from 1.
         signal: SIGKILL, or one that can be handled.
         kill_after: Send SIGKILL this many seconds after the start.
+        delay: Begin this many seconds after the runs that are started together with it.
         exchanges: Whether two folders can be swapped in one step.
         largest_file: A limit in bytes: to write more fails, as it does on a full disk.
         vector_sets: Fields to replace in the table of word vectors, by the set's name.
@@ -47,6 +48,7 @@ class Run:
     signal_at: int = 0
     signal: int = signal.SIGKILL
     kill_after: float = 0
+    delay: float = 0
     exchanges: bool = True
     largest_file: int | None = None
     vector_sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -176,6 +178,7 @@ def _become(request: dict[str, Any], folder: str, output: Path) -> None:
         limit = (request["largest_file"], resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     _watch(folder, descriptors[2], request["signal_at"], request["signal"])
+    time.sleep(request["delay"])
     importlib.import_module("qkv_cli.__main__").main()
 
 
