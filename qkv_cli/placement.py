@@ -27,6 +27,7 @@ _LOCK = (".qkv-", ".lock")  # around the name of a folder that one process works
 _LEFT = re.compile(r"\.qkv-(?:[a-z0-9_]{8}\.part|old-.+|.+\.lock)", re.DOTALL)
 
 
+_used: set[Path] = set()  # folders in which this process has made something
 _PATIENCE = 0.2  # seconds: as long as a sweep may hold a lock that it is about to delete
 
 
@@ -177,6 +178,12 @@ def read_whole(folder: Path, read: Callable[[Path], T]) -> T:
                 return result
 
 
+def clean() -> None:
+    """Remove what this process left where a signal came between two of its steps."""
+    for folder in _used:
+        sweep(folder)
+
+
 def sync(path: Path) -> None:
     """Have the disk store a file or folder, before another name says that it is there."""
     if sys.platform == "win32":
@@ -256,16 +263,19 @@ def _locked(path: Path) -> Iterator[bool]:
 
 
 def _new_file(folder: Path) -> Path:
+    _used.add(folder)
     number, name = tempfile.mkstemp(_PART[1], _PART[0], folder)
     os.close(number)
     return Path(name)
 
 
 def _new_folder(folder: Path) -> Path:
+    _used.add(folder)
     return Path(tempfile.mkdtemp(_PART[1], _PART[0], folder))
 
 
 def _touched(path: Path) -> Path:
+    _used.add(path.parent)
     path.touch()
     return path
 

@@ -99,6 +99,10 @@ def _say(error: Exception | str) -> int:
 
 def _leave(code: int) -> NoReturn:
     """Exit without a second complaint from the interpreter about a stdout that is gone."""
+    if exit_code() is not None:
+        from qkv_cli.placement import clean
+
+        clean()
     try:
         sys.stdout.flush()
     except OSError:

@@ -101,7 +101,7 @@ def write_vectors(
     if joins_pieces:
         lists["words.cut"] = cut_words(split, words, lists["words.order"])
     write_tensors(folder / "vectors.safetensors", {**tensors, **lists})
-    split.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(split.to_str(pretty=True), encoding="utf-8")
 
 
 def write_heads(

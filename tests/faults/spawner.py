@@ -13,9 +13,10 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -69,9 +70,6 @@ class Outcome:
     changes: list[str]
 
 
-_OUTPUTS = ("stdout", "stderr", "changes")
-
-
 class Spawner:
     """A process that has imported `qkv`, and forks a run for each request."""
 
@@ -110,63 +108,56 @@ def _serve(folder: str) -> None:
             importlib.import_module(module.name)
     for name in ("huggingface_hub", "jsonschema"):
         importlib.import_module(name)
-    with tempfile.TemporaryDirectory() as scratch:
-        for line in sys.stdin:
-            requests = json.loads(line)
-            children = []
-            for number, request in enumerate(requests):
-                output = Path(scratch) / str(number)
-                output.mkdir(exist_ok=True)
-                children.append(_forked(request, folder, output))
-            for child, request in zip(children, requests, strict=True):
-                if request["kill_after"]:
-                    time.sleep(request["kill_after"])
-                    os.kill(child, signal.SIGKILL)
-            outcomes = []
-            for number, child in enumerate(children):
-                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                output = Path(scratch) / str(number)
-                stdout, stderr, changes = (
-                    (output / name).read_text(errors="replace") for name in _OUTPUTS
-                )
-                outcomes.append([code, stdout, stderr, changes.splitlines()])
-            names = ("code", "stdout", "stderr", "changes")
-            print(
-                json.dumps([dict(zip(names, outcome, strict=True)) for outcome in outcomes]),
-                flush=True,
-            )
+    for line in sys.stdin:
+        requests = json.loads(line)
+        children = [_forked(request, folder) for request in requests]
+        for (child, _), request in zip(children, requests, strict=True):
+            if request["kill_after"]:
+                time.sleep(request["kill_after"])
+                os.kill(child, signal.SIGKILL)
+        print(json.dumps([_outcome(child, pipes) for child, pipes in children]), flush=True)
 
 
-def _forked(request: dict[str, Any], folder: str, output: Path) -> int:
-    """Start a run in a process of its own; its number."""
-    if child := os.fork():
-        return child
-    try:
-        _become(request, folder, output)
-    except SystemExit as leaving:
-        _flush()
-        os._exit(leaving.code if isinstance(leaving.code, int) else leaving.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    _flush()
-    os._exit(99)
+def _forked(request: dict[str, Any], folder: str) -> tuple[int, list[int]]:
+    """Start a run in a process of its own: its number, and what to read its outputs from."""
+    pipes = [os.pipe() for _ in ("stdout", "stderr", "changes")]
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            _become(request, folder, [write for _, write in pipes])
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else leaving.code is not None
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            os._exit(code)
+    for _, write in pipes:
+        os.close(write)
+    return child, [read for read, _ in pipes]
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+def _outcome(child: int, pipes: list[int]) -> dict[str, Any]:
+    """How a run ended; its outputs fit into pipes, so nobody has to read them before."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = []
+    for pipe in pipes:
+        with os.fdopen(pipe, errors="replace") as read:
+            texts.append(read.read())
+    stdout, stderr, changes = texts
+    return asdict(Outcome(code, stdout, stderr, changes.splitlines()))
 
 
-def _become(request: dict[str, Any], folder: str, output: Path) -> None:
+def _become(request: dict[str, Any], folder: str, pipes: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
     sys.argv = ["qkv", *request["argv"]]
-    descriptors = [
-        os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in _OUTPUTS
-    ]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, descriptor in zip((1, 2), descriptors, strict=False):
-        os.dup2(descriptor, number)
+    for number, pipe in zip((1, 2), pipes, strict=False):
+        os.dup2(pipe, number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
@@ -177,7 +168,7 @@ def _become(request: dict[str, Any], folder: str, output: Path) -> None:
     if request["largest_file"] is not None:
         limit = (request["largest_file"], resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    _watch(folder, descriptors[2], request["signal_at"], request["signal"])
+    _watch(folder, pipes[2], request["signal_at"], request["signal"])
     time.sleep(request["delay"])
     importlib.import_module("qkv_cli.__main__").main()
 

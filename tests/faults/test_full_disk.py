@@ -1,0 +1,116 @@
+"""A write that fails leaves the old version whole, ends in one line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench import MORE, Bench, benches
+from test_kills import SCENARIOS
+
+WRITING = sorted(SCENARIOS.keys() - {"rm"})
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with benches(tmp_path_factory.mktemp("disk")) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("largest_file", [0, 1, 333, 1500])
+def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(
+    bench: Bench, name: str, largest_file: int
+) -> None:
+    scenario = SCENARIOS[name]
+    bench.prepare(scenario.before)
+    before = bench.contents(scenario.target)
+    outcome = bench.run(scenario.command, largest_file=largest_file)
+    if outcome.code == 0:
+        assert all(
+            path.stat().st_size <= largest_file
+            for path in (bench.folder / scenario.target).rglob("*")
+            if path.is_file()
+        )
+        return
+    assert outcome.code == 2, outcome
+    assert outcome.stderr.splitlines()[-1].endswith("cannot be written: File too large.")
+    assert outcome.stderr.count("cannot be written") == 1
+    assert "Traceback" not in outcome.stderr
+    if not scenario.has_steps:
+        assert bench.contents(scenario.target) == before
+    elif before:
+        assert bench.pattern()
+    assert [path for path in bench.leftovers() if "downloads" not in path] == []
+    again = bench.run(scenario.command)
+    assert again.code == 0 or (scenario.done is not None and scenario.done in again.stderr)
+
+
+FULL = """
+set -e
+mount -t tmpfs -o size=1m none "$1"
+many=$2; cp "$3" "$1/more.txt"; shift 3
+cd disk; export QKV_HOME=$PWD/home
+"$@" models add x --vectors more.txt > /dev/null
+"$@" attend -m x "the river" --json > before.json
+head -c 800000 /dev/zero > ballast
+"$@" models add x --force --vectors "$many" || echo "exit $?"
+"$@" attend -m x "the river" --json > after.json
+cmp before.json after.json
+"$@" attend "the river" -o page.html || echo "exit $?"
+ls -A . home/models
+"""
+
+
+def test_a_disk_that_is_full_leaves_the_old_model(tmp_path: Path) -> None:
+    program = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*program, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    many, more, disk = tmp_path / "many.txt", tmp_path / "more.txt", tmp_path / "disk"
+    disk.mkdir()
+    many.write_text("".join(f"w{i} {i} 0.25 0.5\n" for i in range(20_000)))
+    more.write_text(MORE)
+    qkv = [sys.executable, "-m", "qkv_cli"]
+    outcome = subprocess.run(
+        [*program, "bash", "-c", FULL, "bash", disk, many, more, *qkv],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines() == [
+        "exit 2",
+        ".:",
+        *("after.json", "ballast", "before.json", "home", "more.txt", "page.html", ""),
+        "home/models:",
+        "x",
+    ]
+    [line] = outcome.stderr.splitlines()
+    assert line.endswith("home/models/x cannot be written: No space left on device.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("attend", "the river"),
+        ("attend", "the river", "--json"),
+        ("attend", "the river", "-o", "/dev/full", "--format", "json"),
+        ("models", "list"),
+        ("--help",),
+    ],
+)
+def test_a_full_standard_output_ends_in_one_line(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        outcome = subprocess.run(
+            [sys.executable, "-m", "qkv_cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    where = "/dev/full" if "-o" in arguments else "Output"
+    assert outcome.returncode == 2
+    assert outcome.stderr == f"qkv: {where} cannot be written: No space left on device.\n"

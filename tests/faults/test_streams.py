@@ -1,0 +1,86 @@
+"""Standard streams that are closed, paths that lead in a circle, lines without an end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QKV = [sys.executable, "-m", "qkv_cli"]
+TEXT = "the river bank"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "message"),
+    [
+        (("attend", "-"), 0, "standard input"),
+        (("render", "-"), 0, "standard input"),
+        (("heads", "-"), 0, "standard input"),
+        (("attend", TEXT), 1, "Output cannot be written: Bad file descriptor."),
+        (("attend", TEXT, "--json"), 1, "Output cannot be written: Bad file descriptor."),
+        (("models", "list"), 1, "Output cannot be written: Bad file descriptor."),
+        (("--help",), 1, "Output cannot be written: Bad file descriptor."),
+    ],
+)
+def test_a_closed_standard_stream_is_an_error_of_one_line(
+    arguments: tuple[str, ...], closed: int, message: str
+) -> None:
+    outcome = _with_closed(closed, *arguments)
+    assert outcome.returncode == 2
+    assert outcome.stderr.count("\n") == 1
+    assert message in outcome.stderr
+
+
+def test_a_closed_standard_error_changes_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "maps.json"
+    outcome = _with_closed(2, "attend", f"{TEXT} zzqxv", "-o", str(path))
+    assert outcome.returncode == 0
+    assert path.read_text().startswith('{"schema":"qkv.attention/1"')
+    assert "unknown to" not in path.read_text().partition('"notes"')[0]
+
+
+def _with_closed(descriptor: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command without one of the standard streams."""
+    return subprocess.run(
+        ["bash", "-c", f'exec "$@" {descriptor}<&-', "bash", *QKV, *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("name", ["a.json", "a/b.json"])
+def test_a_circle_of_links_as_output_is_an_error_of_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.json").symlink_to("b.json")
+    (tmp_path / "b.json").symlink_to("a.json")
+    (tmp_path / "a").symlink_to("a")
+    outcome = subprocess.run(
+        [*QKV, "attend", TEXT, "-o", str(tmp_path / name)], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert outcome.stderr == (
+        f"qkv: {tmp_path / name} cannot be written: Too many levels of symbolic links.\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.json", "b.json"]
+
+
+def test_a_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    with corpus.open("wb") as file:
+        for _ in range(300):
+            file.write(b"a" * 2**20)
+    code = (
+        "import resource, sys; from qkv_cli.__main__ import main\n"
+        "try: main()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    arguments = ["train", str(corpus), "--out", str(tmp_path / "x")]
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+    )
+    assert outcome.returncode == 2
+    assert "line 1 is longer than 1,048,576 bytes" in outcome.stderr.splitlines()[-1]
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(outcome.stdout) * unit < 250 * 2**20
