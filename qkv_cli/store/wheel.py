@@ -80,7 +80,12 @@ def unpack(
                 path = target / member.name
                 with files.open(str(member)) as packed, path.open("wb") as plain:
                     copy_bounded(packed, plain, limit)
-                limit -= path.stat().st_size
+                n_bytes, announced = path.stat().st_size, files.getinfo(str(member)).file_size
+                if n_bytes != announced:
+                    raise zipfile.BadZipFile(
+                        f"{member.name} has {n_bytes:,} bytes, and not {announced:,}"
+                    )
+                limit -= n_bytes
     except (TooLargeError, *_BROKEN) as error:
         raise StoreError(f"{wheel.name} cannot be unpacked: {str(error)[:200]}.") from error
 
