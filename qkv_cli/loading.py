@@ -16,6 +16,7 @@ from qkv_cli.adapters import build
 from qkv_cli.adapters import random_heads as draw_random_heads
 from qkv_cli.core.arrays import Stored
 from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.core.config import Config
 from qkv_cli.core.finite import Weights
 from qkv_cli.core.info import ModelInfo, StackInfo
 from qkv_cli.core.model import Model, Stack
@@ -25,7 +26,7 @@ from qkv_cli.formats.checkpoints import WEIGHTS, open_checkpoint, read_json
 from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
 from qkv_cli.formats.ngrams import unpack_ngrams
 from qkv_cli.formats.safetensors import open_arrays
-from qkv_cli.formats.words import WordTokenizer, unpack_words
+from qkv_cli.formats.words import WordTokenizer, unpack_cut, unpack_words
 from qkv_cli.placement import read_whole
 from qkv_cli.reading import LoadedModel
 
@@ -211,17 +212,18 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
         raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
     vectors = open_arrays(folder / "vectors.safetensors")
     lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
-    words = unpack_words(lists)
+    words, cut = unpack_words(lists), unpack_cut(lists)
     tensors = vectors | open_arrays(weights)
-    if random_heads is not None:
-        tensors |= draw_random_heads(config, random_heads)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
-    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, lists.get("words.cut"))
+    model = _built(config, tensors)[0]
+    if random_heads is not None:  # of the shape that the tensors have
+        model = _built(config, tensors | draw_random_heads(config, random_heads))[0]
+    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, cut)
     ngrams = None
     if (folder / NGRAMS).is_file():
         ngrams = unpack_ngrams(open_arrays(folder / NGRAMS), info.d_model)
-    return LoadedModel(_built(config, tensors)[0], tokenizer, info, ngrams=ngrams)
+    return LoadedModel(model, tokenizer, info, ngrams=ngrams)
 
 
 def _checkpoint_info(
@@ -264,25 +266,23 @@ def hub_name(folder: Path) -> str | None:
     )
 
 
-def _info(folder: Path, config: dict[str, Any], random_heads: int | None) -> ModelInfo:
-    try:
-        return ModelInfo(
-            name=config.get("name") or folder.name,
-            type=config["model_type"],
-            n_layers=config["n_layers"],
-            n_heads=config["n_heads"],
-            d_model=config["d_model"],
-            d_head=config["d_head"],
-            d_vocab=config["d_vocab"],
-            origin=config["origin"]
-            if random_heads is None
-            else f"random (seed {random_heads}), untrained",
-            about=config.get("about", ""),
-            licence=config.get("licence", ""),
-            stacks={"encoder": StackInfo(config["n_layers"], config["n_heads"], config["d_head"])},
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{folder / 'config.json'} does not say {error}.") from error
+def _info(folder: Path, values: dict[str, Any], random_heads: int | None) -> ModelInfo:
+    config = Config(values, place=str(folder / "config.json"))
+    n_heads, d_head = config.size("n_heads"), config.size("d_head")
+    origin = config.text("origin")
+    return ModelInfo(
+        name=config.text("name", "") or folder.name,
+        type="word-vectors",
+        n_layers=config.size("n_layers", most=1),
+        n_heads=n_heads,
+        d_model=config.size("d_model"),
+        d_head=d_head,
+        d_vocab=config.size("d_vocab"),
+        origin=origin if random_heads is None else f"random (seed {random_heads}), untrained",
+        about=config.text("about", ""),
+        licence=config.text("licence", ""),
+        stacks={"encoder": StackInfo(1, n_heads, d_head)},
+    )
 
 
 def _check_vocabulary(folder: Path, n_words: int, tensors: dict[str, NDArray[Any]]) -> None:

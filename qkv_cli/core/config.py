@@ -251,6 +251,13 @@ class Config:
             None if self.get(name, default) is None else self.positive(name, default or _REQUIRED)
         )
 
+    def text(self, name: str, default: str = _REQUIRED) -> str:
+        """A string."""
+        value = self.get(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a string")
+        return value
+
     def flag(self, name: str, default: bool = _REQUIRED) -> bool:
         """True or false."""
         value = self.get(name, default)
@@ -326,7 +333,7 @@ class Config:
 def _range(least: int, most: int) -> str:
     """The bounds that are worth saying."""
     if most < _MAX:
-        return f" from {least:,} to {most:,}"
+        return f", {least:,}" if least == most else f" from {least:,} to {most:,}"
     return "" if least < 0 else f", {least:,} or more"
 
 

@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str | bytes, *, allow_surrogates: bool = False) -> Any:
     """Return the value of a JSON text.
 
     Args:
         text: A string, or UTF-8 bytes.
+        allow_surrogates: Accept strings with half of a surrogate pair, which our own documents
+            have where a text has bytes that are not UTF-8.
 
     Raises:
         ValueError: The text is not valid JSON or not valid UTF-8; an object has the same key
@@ -28,7 +30,7 @@ def parse(text: str | bytes) -> Any:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if _SURROGATE.search(text):
+    if not allow_surrogates and _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:

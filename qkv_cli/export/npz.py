@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse, to_float32
 from qkv_cli.views import HeadMaps
 
-_MAX_BYTES = 2**31  # of an archive unpacked: a small file must not fill the memory
+_RATIO, _SMALL = 200, 400 * 2**20
 
 
 def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
@@ -62,7 +63,7 @@ def from_npz(data: bytes) -> HeadMaps:
             "--tokens FILE names the tokens of weights that were computed elsewhere."
         )
     try:
-        document = strict_json.parse(str(members.pop("meta")))
+        document = strict_json.parse(str(members.pop("meta")), allow_surrogates=True)
         n_maps = len(document["maps"])
         for index, m in enumerate(document["maps"]):
             m |= {name: (array, index, n_maps) for name, array in members.items()}
@@ -94,16 +95,28 @@ def unpacked(data: bytes, wanted: Collection[str] | None = None) -> dict[str, ND
     """The arrays of an .npz archive by name, all or those wanted; nothing is unpickled.
 
     Raises:
-        InputError: It is broken, larger than 2 GiB, or holds Python objects.
+        InputError: It is broken, far larger than it should be, or holds Python objects.
     """
-    with _reading("npz archive"):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _MAX_BYTES:
-            raise InputError(f"This archive unpacks to {size:,} bytes, more than {_MAX_BYTES:,}.")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            names = archive.files if wanted is None else wanted
-            return {name: archive[name] for name in names if name in archive}
+    with _reading("npz archive"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise InputError("This archive has two members of the same name.")
+        members = {n: m for n, m in members.items() if wanted is None or n in wanted}
+        size, limit = sum(m.file_size for m in members.values()), _limit(len(data))
+        if size > limit:
+            raise InputError(f"This archive unpacks to {size:,} bytes, more than {limit:,}.")
+        return {name: _array(archive, member) for name, member in members.items()}
+
+
+def _limit(n_bytes: int) -> int:
+    """How many bytes an archive of so many may unpack to: a small file must not fill the memory."""
+    return max(_SMALL, _RATIO * n_bytes)
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"zip compression {member.compress_type} is not read")
+    return _read_array(archive.read(member))
 
 
 def from_npy(data: bytes) -> NDArray[Any]:
@@ -113,8 +126,28 @@ def from_npy(data: bytes) -> NDArray[Any]:
         InputError: It is broken, or holds Python objects.
     """
     with _reading("npy array"):
-        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-        return array
+        return _read_array(data)
+
+
+def _read_array(data: bytes) -> NDArray[Any]:
+    """The same; the shape is held to the bytes that are there before memory is taken."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"it has version {version[0]}; 1 and 2 are read")
+    shape, _, kind = readers[version](file)
+    n_bytes = len(file.getbuffer()) - file.tell()
+    if kind.hasobject:
+        raise ValueError("it holds Python objects, which are not unpickled")
+    if prod(shape) * kind.itemsize != n_bytes:
+        raise ValueError(f"it has {n_bytes:,} bytes, which are not {list(shape)} of {kind}")
+    file.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 @contextmanager
@@ -129,6 +162,4 @@ def _reading(kind: str) -> Iterator[None]:
     # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
     except Exception as error:
         reason = str(error).rstrip(".")[:100] or type(error).__name__
-        if "allow_pickle" in reason:
-            reason = "it holds Python objects, which are not unpickled"
         raise InputError(f"This is no readable .{kind}: {reason}.") from error

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from qkv_cli.errors import CheckpointError
+
 BLANK = "\u2581"  # what a blank is written as, to be a letter of its word
 
 
@@ -23,10 +25,15 @@ class Charsmap:
 
     @classmethod
     def of(cls, data: bytes) -> Charsmap:
+        """The rules in a model file.
+
+        Raises:
+            ValueError: They are cut short.
+        """
         if not data:
             return cls(memoryview(b"").cast("I"), b"")
-        size = struct.unpack_from("<I", data)[0]
-        if size % 4 or 4 + size > len(data):
+        size = int.from_bytes(data[:4], "little")
+        if size % 4 or not 0 < size <= len(data) - 4:
             raise ValueError("its rules of writing are cut short")
         units = struct.unpack_from(f"<{size // 4}I", data, 4)
         return cls(memoryview(struct.pack(f"={len(units)}I", *units)).cast("I"), data[4 + size :])
@@ -48,6 +55,19 @@ class Charsmap:
             return None
         length, start = found
         return length, self.written[start : self.written.index(0, start)].decode()
+
+
+def checked(data: bytes) -> bytes:
+    """The same rules, for the tokenizers library, which trusts the size that they state.
+
+    Raises:
+        CheckpointError: They are cut short.
+    """
+    try:
+        Charsmap.of(data)
+    except ValueError as error:
+        raise CheckpointError(f"The tokenizer's character map cannot be read: {error}.") from error
+    return data
 
 
 def _offset(unit: int) -> int:

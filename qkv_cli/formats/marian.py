@@ -8,6 +8,7 @@ transposed, but for the embeddings, with a float32 multiplier behind it.
 from __future__ import annotations
 
 import struct
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from qkv_cli.errors import CheckpointError
 FLOAT32, INT8, BYTES = 0x404, 0x4101, 0x101
 CONFIG = "special:model.yml"
 _PLAIN = "Wemb"  # not transposed
+_MAX_NAME, _MAX_RANK = 4096, 8
 
 
 def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
@@ -32,35 +34,27 @@ def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Pa
         return _read(np.asarray(np.memmap(path, mode="r")))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
+    except (struct.error, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is no Marian model, or is cut short: {error}.") from error
 
 
 def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
-    version, count = struct.unpack_from("<2Q", data, 0)
-    if version != 1 or count > 100_000:
-        raise ValueError(f"version {version}, {count} tensors")
-    at = 16 + 32 * count
-    heads = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
-    names, shapes = [], []
-    for length, *_ in heads:
-        names.append(bytes(data[at : at + length - 1]).decode())
-        at += length
-    for _, _, rank, _ in heads:
-        shapes.append(struct.unpack_from(f"<{rank}i", data, at))
-        at += 4 * rank
-    at += 8 + struct.unpack_from("<Q", data, at)[0]
+    entries, at = _entries(data)
     config: dict[str, Any] = {}
     tensors: dict[str, NDArray[Any] | Packed] = {}
-    for name, shape, (_, kind, _, n_bytes) in zip(names, shapes, heads, strict=True):
+    for name, kind, shape, n_bytes in entries:
         raw = data[at : at + n_bytes]
         at += n_bytes
+        if len(raw) < n_bytes or min(shape, default=1) < 1 or prod(shape) > n_bytes:
+            raise ValueError(
+                f"{name} has the shape {list(shape)} in {n_bytes:,} bytes, {len(raw):,} are left"
+            )
         if name == CONFIG:
             config = _settings(bytes(raw).decode())
         elif name.endswith("_QuantMultA"):
             continue  # of activations, which stay float32 here
         elif kind == FLOAT32:
-            tensors[name] = raw[: 4 * int(np.prod(shape))].view("<f4").reshape(shape)
+            tensors[name] = raw[: 4 * prod(shape)].view("<f4").reshape(shape)
         elif kind == INT8:
             tensors[name] = _int8(raw, shape, transposed=name != _PLAIN)
         else:
@@ -70,8 +64,33 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
     return config, tensors
 
 
+def _entries(data: Any) -> tuple[list[tuple[str, int, tuple[int, ...], int]], int]:
+    """The name, type, shape and bytes of each tensor, and where the data begins."""
+    version, count = struct.unpack_from("<2Q", data, 0)
+    if version != 1 or count > len(data) // 32:
+        raise ValueError(f"version {version}, {count} tensors")
+    at = 16 + 32 * count
+    heads = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
+    names, shapes = [], []
+    for length, *_ in heads:
+        if not 0 < length <= _MAX_NAME:
+            raise ValueError(f"a name has {length} bytes")
+        names.append(bytes(data[at : at + length - 1]).decode())
+        at += length
+    for _, _, rank, _ in heads:
+        if rank > _MAX_RANK:
+            raise ValueError(f"a tensor has {rank} axes")
+        shapes.append(struct.unpack_from(f"<{rank}i", data, at))
+        at += 4 * rank
+    at += 8 + struct.unpack_from("<Q", data, at)[0]
+    rows = zip(names, shapes, heads, strict=True)
+    return [(name, kind, shape, n_bytes) for name, shape, (_, kind, _, n_bytes) in rows], at
+
+
 def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -> Packed:
-    n = int(np.prod(shape))
+    n = prod(shape)
+    if len(raw) < n + 4:
+        raise ValueError("an int8 matrix has no multiplier")
     whole = raw[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
     with np.errstate(divide="ignore"):  # what is not finite is refused where it is used
         step = np.float32(1) / raw[n : n + 4].view("<f4")[0]

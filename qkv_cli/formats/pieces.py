@@ -13,8 +13,11 @@ from qkv_cli.core.characters import byte_of, characters
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.charsmap import BLANK
+from qkv_cli.formats.library import library_errors
 from qkv_cli.formats.rebuilt import open_tokenizer
 from qkv_cli.formats.vocabulary import FILE
+
+_UNREADABLE = "The model's tokenizer cannot read this text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +37,19 @@ class PieceTokenizer:
         Raises:
             CheckpointError: There is none, or it is broken.
         """
-        try:
+        with library_errors(f"{folder / FILE} cannot be read", OSError, UnicodeError):
             inner = open_tokenizer(folder, kind)
-        except Exception as error:
-            # What the library says of a file has no class of its own.
-            if type(error) is not Exception and not isinstance(error, OSError | UnicodeError):
-                raise
-            raise CheckpointError(f"{folder / FILE} cannot be read: {error}.") from error
         inner.no_padding()
         inner.no_truncation()
         spelled = getattr(inner.model, "unk_token", None)
         return cls(inner, None if spelled is None else inner.token_to_id(spelled))
 
     def encode(self, text: str) -> list[Token]:
-        return self._tokens(text, self.inner.encode(text))
+        return self._tokens(text, self._encoded(text))
 
     def encode_pair(self, first: str, second: str) -> tuple[list[Token], list[int]]:
         """Two texts in one row, and the token types that their template gives."""
-        found = self.inner.encode(first, second)
+        found = self._encoded(first, second)
         tokens = self._tokens(first, found, second)
         # What stands behind the second text's first word is of it, its separators too.
         begin = found.sequence_ids.index(1) if 1 in found.sequence_ids else len(tokens)
@@ -59,7 +57,17 @@ class PieceTokenizer:
 
     def split(self, text: str) -> list[Token]:
         """The pieces of a text, and nothing around them."""
-        return self._tokens(text, self.inner.encode(text, add_special_tokens=False))
+        return self._tokens(text, self._encoded(text, add_special_tokens=False))
+
+    def _encoded(
+        self, text: str, second: str | None = None, *, add_special_tokens: bool = True
+    ) -> Encoding:
+        with library_errors(_UNREADABLE):
+            encoding = self.inner.encode(text, second, add_special_tokens=add_special_tokens)
+        rows = (encoding.tokens, encoding.ids, encoding.offsets, encoding.sequence_ids)
+        if len({len(row) for row in (*rows, encoding.special_tokens_mask, encoding.type_ids)}) > 1:
+            raise CheckpointError(f"{_UNREADABLE}: its template does not fit together.")
+        return encoding
 
     def special(self, id: int) -> Token:
         """A token that stands for no text."""
@@ -108,7 +116,9 @@ class PieceTokenizer:
 
     def _decoded(self, ids: Sequence[int]) -> str:
         if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
-            return self.inner.decode(ids)
+            with library_errors("The model's tokenizer cannot write its tokens as text"):
+                decoded: str = self.inner.decode(ids)
+                return decoded
         pieces = (self.inner.id_to_token(id) or "" for id in ids)
         data = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
         return characters(data)[0].lstrip()
@@ -152,7 +162,7 @@ def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tupl
     it the first one of the piece after it.
     """
     found = list(spans)
-    for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans, strict=False)):
+    for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans[:-1], strict=False)):
         after = spans[i + 1]
         if piece == BLANK and after[0] == start < min(end, after[1]):
             found[i] = start, start

@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
+from qkv_cli.formats.library import open_tokenizer_file
 from qkv_cli.formats.tokenizer_class import BACKEND, choose_class
 from qkv_cli.formats.vocabulary import (
     FILE,
@@ -83,7 +84,7 @@ def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
             vocabulary = read_vocabulary(folder / FILE, name, found.model)
             if vocabulary is not None:
                 return found.build(settings, vocabulary)
-        tokenizer = Tokenizer.from_file(str(folder / FILE))
+        tokenizer = open_tokenizer_file(folder / FILE)
         return finish(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
     if found is None or found.read is None or not _has(folder, found.files):
         raise CheckpointError(

@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.charsmap import checked
 from qkv_cli.formats.rebuilt import (
     BERT,
     CLASSIC,
@@ -270,7 +271,7 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         )
     )
     legacy = settings.flag("legacy", True)
-    rules: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    rules: list[Any] = [normalizers.Precompiled(checked(model.charsmap))] if model.charsmap else []
     if model.rules.get(4, 1):
         rules += [normalizers.Replace(Regex(r"\A +| +\z"), ""), _BLANKS]
     rules.append(normalizers.Replace(" ", _SPACE))
@@ -395,7 +396,7 @@ def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str
 
 
 def _charsmap(vocabulary: Vocabulary) -> list[Any]:
-    return [normalizers.Precompiled(vocabulary.charsmap)] if vocabulary.charsmap else []
+    return [normalizers.Precompiled(checked(vocabulary.charsmap))] if vocabulary.charsmap else []
 
 
 def _words(*, spaced: bool) -> list[Any]:

@@ -16,6 +16,7 @@ from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+MAX_ID = 2**31 - 1
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # What is put around one text, and around two; a role, or the texts A and B. Types after colons.
 Template = tuple[str, str]
@@ -264,8 +265,8 @@ def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
     pieces, added = model["vocab"], document.get("added_tokens") or ()
     ids = {str(piece): int(id) for piece, id in pieces.items()} if isinstance(pieces, dict) else {}
     scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
-    if min(ids.values(), default=0) < 0:
-        raise ValueError("a piece has a negative id")
+    if min(ids.values(), default=0) < 0 or max(ids.values(), default=0) > MAX_ID:
+        raise ValueError(f"a piece has an id that is not from 0 to {MAX_ID:,}")
     return Vocabulary(
         ids=ids,
         merges=[_pair(merge) for merge in model.get("merges") or ()],
@@ -341,9 +342,12 @@ def _added_later(
 ) -> dict[int, AddedToken]:
     """The tokens of added_tokens.json, special if they have a role."""
     names = {content(token) for token in (*_roles(values).values(), *extra)}
+    added = _read(folder / "added_tokens.json")
+    if not all(type(id) is int and id >= 0 for id in added.values()):
+        raise CheckpointError(f"{folder / 'added_tokens.json'} adds a token without an id.")
     return {
         id: AddedToken(token, special=token in names, normalized=token not in names)
-        for token, id in _read(folder / "added_tokens.json").items()
+        for token, id in added.items()
     }
 
 

@@ -26,6 +26,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.library import library_errors, open_tokenizer_file
 
 # As the Penn Treebank splits (GloVe's corpora were split so), first match wins.
 _SPLIT = "|".join(
@@ -52,6 +53,7 @@ _QUOTES = {
 _BLANKS = re.compile(r"\s+")
 _STRAIGHT = str.maketrans(_QUOTES)
 _CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
+_UNREADABLE = "The model's tokenizer.json cannot split this text"
 _BATCH = 10_000  # words that are cut at once
 Span = tuple[int, int]  # of characters
 
@@ -80,10 +82,23 @@ class Words(Sequence[str]):
         return len(self.order)
 
     def __getitem__(self, i: Any) -> Any:
-        return self._bytes(i).decode()
+        if i >= len(self):
+            raise IndexError(i)
+        try:
+            return self._bytes(i).decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"Word {i} of the vectors is not UTF-8.") from error
 
     def _bytes(self, i: int) -> bytes:
-        return self.utf8[int(self.starts[i]) : int(self.starts[i + 1])].tobytes()
+        """The bytes of a word; the lists are checked here, so that opening them reads nothing."""
+        if not 0 <= i < len(self):
+            raise CheckpointError(f"The vectors list word {i} of {len(self)} words.")
+        start, end = int(self.starts[i]), int(self.starts[i + 1])
+        if not start <= end <= len(self.utf8):
+            raise CheckpointError(
+                f"Word {i} of the vectors is at bytes {start} to {end} of {len(self.utf8)}."
+            )
+        return self.utf8[start:end].tobytes()
 
     def find(self, word: str) -> int | None:
         wanted = word.encode()
@@ -116,10 +131,38 @@ def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
-    try:
-        return Words(tensors["words.utf8"], tensors["words.starts"], tensors["words.order"])
-    except KeyError as error:
-        raise CheckpointError(f"The vectors have no tensor {error}.") from error
+    """The words of a vocabulary.
+
+    Raises:
+        CheckpointError: A list is missing, or is not what `pack_words` makes.
+    """
+    utf8, starts, order = (_list_of(tensors, name) for name in ("utf8", "starts", "order"))
+    if len(starts) != len(order) + 1:
+        raise CheckpointError(
+            f"The vectors have {len(order)} words, and {len(starts)} places where words start."
+        )
+    return Words(utf8, starts, order)
+
+
+def unpack_cut(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None:
+    """The ids of the words that are cut, where they are listed.
+
+    Raises:
+        CheckpointError: They are not what `cut_words` makes.
+    """
+    return _list_of(tensors, "cut") if "words.cut" in tensors else None
+
+
+def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    kind = np.uint8 if name == "utf8" else np.uint32
+    if (array := tensors.get(f"words.{name}")) is None:
+        raise CheckpointError(f"The vectors have no tensor 'words.{name}'.")
+    if array.dtype != kind or array.ndim != 1:
+        raise CheckpointError(
+            f"The vectors' words.{name} is {array.dtype} with {array.ndim} axes; it must be "
+            f"{kind.__name__} with one."
+        )
+    return array
 
 
 def cut_words(
@@ -147,10 +190,12 @@ class WordTokenizer:
 
     @classmethod
     def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
-        return cls(Tokenizer.from_file(str(path)), words, cut)
+        return cls(open_tokenizer_file(path), words, cut)
 
     def encode(self, text: str) -> list[Token]:
-        pieces = _pieces(text, self.split.encode(text).offsets)
+        with library_errors(_UNREADABLE):
+            offsets = self.split.encode(text).offsets
+        pieces = _pieces(text, offsets)
         if self.cut is None:
             found = [(span, *self._old(text[slice(*span)])) for span in pieces]
         else:
@@ -176,20 +221,24 @@ class WordTokenizer:
             return
         search, unknown = _Search(self.words, self.cut), len(self.words)
         texts = list(texts)
-        for text, cut in zip(texts, self.split.encode_batch(texts), strict=True):
+        with library_errors(_UNREADABLE):
+            encodings = self.split.encode_batch(texts)
+        for text, cut in zip(texts, encodings, strict=True):
             found = search.read(text, _pieces(text, cut.offsets))
             yield [unknown if id is None else id for _, _, id in found]
 
     def _old(self, text: str) -> tuple[str, int | None]:
         """A piece as it is spelled and its id, as version 0.1 found them."""
-        word = self.split.normalizer.normalize_str(text)
+        with library_errors(_UNREADABLE, AttributeError):  # of a file without a normalizer
+            word = self.split.normalizer.normalize_str(text)
         return word, self.words.find(word)
 
     def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         found: dict[str, int] = {}
         for text in texts:
-            text = self.split.normalizer.normalize_str(text)
-            words = [word for word, _ in self.split.pre_tokenizer.pre_tokenize_str(text)]
+            with library_errors(_UNREADABLE, AttributeError):
+                text = self.split.normalizer.normalize_str(text)
+                words = [word for word, _ in self.split.pre_tokenizer.pre_tokenize_str(text)]
             for word in words:
                 if word not in found:
                     known = self.words.find(word)

@@ -8,12 +8,13 @@ stand above it, and what is summed up as "the rest" closes the gap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from itertools import starmap
 from math import exp, isfinite
 
 PLACES = 4
 UNIT = Decimal(1).scaleb(-PLACES)
+_ENOUGH = Context(prec=100)  # digits of the largest product of two float32
 ZERO = Decimal(0).quantize(UNIT)
 ONE = Decimal(1).quantize(UNIT)
 
@@ -21,7 +22,9 @@ ONE = Decimal(1).quantize(UNIT)
 def printed(x: float | Decimal) -> Decimal:
     """Rounded to the places that are shown; -inf stays."""
     number = Decimal(x)
-    return number.quantize(UNIT) + ZERO if number.is_finite() else number  # + 0: no "-0.0000"
+    if not number.is_finite():
+        return number
+    return number.quantize(UNIT, context=_ENOUGH) + ZERO  # + 0: no "-0.0000"
 
 
 def product(a: Decimal, b: Decimal) -> Decimal:

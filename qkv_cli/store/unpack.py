@@ -104,7 +104,7 @@ def _open_only_member(path: Path, source: Path) -> IO[bytes]:
     files = [
         member
         for member in archive.infolist()
-        if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+        if not member.filename.endswith("/") and not member.filename.startswith("__MACOSX/")
     ]
     if len(files) != 1:
         names = ", ".join(member.filename for member in files[:8]) or "none"

@@ -69,7 +69,9 @@ def unpack(
     """
     try:
         with zipfile.ZipFile(wheel) as files:
-            members = [PurePosixPath(i.filename) for i in files.infolist() if not i.is_dir()]
+            members = [
+                PurePosixPath(i.filename) for i in files.infolist() if i.filename[-1:] != "/"
+            ]
             within = within or _model_folder(wheel, members)
             wanted = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
             if not wanted:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 from qkv_cli.training.adam import Adam
-from qkv_cli.training.heads import Parameters, Shape
+from qkv_cli.training.heads import Parameters, Shape, initial
 from qkv_cli.training.learn import State
 
 _PARTS = ("now", "adam.m", "adam.v", "best")
@@ -36,12 +36,21 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
     Raises:
         CheckpointError: It is not what `state_tensors` writes.
     """
-    try:
-        now, m, v, best = (_part(tensors, part) for part in _PARTS)
-        step, seed = tensors["run"].tolist()
-        elapsed, accuracy = tensors["measured"].tolist()
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"The saved run is incomplete: {error}.") from error
+    d_inner, d_model = _stored(tensors, "now.W_O", None, None).shape
+    rows, n_heads = _stored(tensors, "now.offset", None, None).shape
+    if not n_heads or d_inner % n_heads or not rows % 2:
+        raise CheckpointError(
+            f"The saved run has W_O {[d_inner, d_model]} and offset {[rows, n_heads]}, which "
+            "no heads have."
+        )
+    shape = Shape(d_model, n_heads, d_inner // n_heads, rows // 2)
+    now, m, v, best = (_part(tensors, part, shape) for part in _PARTS)
+    step, seed = _stored(tensors, "run", 2, kind=np.integer).tolist()
+    elapsed, accuracy = _stored(tensors, "measured", 2).tolist()
+    if step < 0 or seed < 0 or not 0 <= elapsed < np.inf or not 0 <= accuracy <= 1:
+        raise CheckpointError(
+            f"The saved run has step {step}, seed {seed}, accuracy {accuracy} and {elapsed} s."
+        )
     return State(now, Adam(m, v, step), elapsed, best, accuracy), seed
 
 
@@ -52,6 +61,31 @@ def shape_of(parameters: Mapping[str, Array]) -> Shape:
     return Shape(d_model, n_heads, d_inner // n_heads, rows // 2)
 
 
-def _part(tensors: Mapping[str, NDArray[Any]], part: str) -> Parameters:
-    names = ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "c", "offset")
-    return {name: np.array(tensors[f"{part}.{name}"], np.float32) for name in names}
+def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: Shape) -> Parameters:
+    """The arrays of one part, finite but for the offset 0."""
+    arrays = {
+        name: np.array(_stored(tensors, f"{part}.{name}", *expected.shape), np.float32)
+        for name, expected in initial(shape, 0).items()
+    }
+    for name, array in arrays.items():
+        unknown = np.isnan(array) if name == "offset" else ~np.isfinite(array)
+        if unknown.any():
+            raise CheckpointError(f"The saved run's {part}.{name} has numbers that are not finite.")
+    return arrays
+
+
+def _stored(
+    tensors: Mapping[str, NDArray[Any]], name: str, *shape: int | None, kind: type = np.floating
+) -> NDArray[Any]:
+    """A tensor with this many axes, of these lengths where they are not None."""
+    if (array := tensors.get(name)) is None:
+        raise CheckpointError(f"The saved run has no {name!r}.")
+    is_fit = array.ndim == len(shape) and all(
+        expected in (None, n) for expected, n in zip(shape, array.shape, strict=True)
+    )
+    if not is_fit or not np.issubdtype(array.dtype, kind):
+        raise CheckpointError(
+            f"The saved run's {name} is {array.dtype} {list(array.shape)}; other arrays of it have "
+            "another shape, or it is another kind of number."
+        )
+    return array
