@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from qkv_cli.commands.group import COMMANDS, SETTINGS
 from qkv_cli.commands.options import OneJsonOption, model_names
-from qkv_cli.commands.output import Look, note
+from qkv_cli.commands.output import Look, note, say
 from qkv_cli.errors import CheckpointError, InputError, QkvError, UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +165,12 @@ def path(name: NameArgument) -> None:
     """
     from qkv_cli.store.catalogue import find
 
-    typer.echo(find(name).resolve())
+    path = str(find(name).resolve())
+    if sys.stdout.isatty():
+        say(path)
+    else:  # for a program, as it is
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
 
 
 @app.command()
@@ -225,7 +231,7 @@ def add(
         )
     for message in added.notes:
         note(message)
-    typer.echo(f"{folder}: {added.n_words:,} words.")
+    say(f"{folder}: {added.n_words:,} words.")
 
 
 @app.command()
@@ -256,7 +262,7 @@ def pull(
 
     for name in names:
         try:
-            typer.echo(fetch(name, Watch(note, fetching), force=force, limit=limit))
+            say(str(fetch(name, Watch(note, fetching), force=force, limit=limit)))
         except KeyboardInterrupt:
             below_ctrl_c()
             note(f"{name} is not here yet; what has come of it is kept: pull again to go on.")
@@ -379,7 +385,7 @@ def verify(
 
     worst = 0.0
     for layer, difference in differences(find(name), text, source):
-        typer.echo(f"{layer}: largest difference {difference:.1e}")
+        say(f"{layer}: largest difference {difference:.1e}")
         worst = max(worst, difference)
     if not worst <= CLOSE:
         note(f"The largest difference is {worst:.1e}, more than {CLOSE:.0e}.")
@@ -402,7 +408,7 @@ def rm(
         if not sys.stdin.isatty():
             raise UsageError(f"--yes is needed to delete {folder} without being asked.")
         typer.confirm(f"Delete {folder}?", abort=True, err=True)
-    typer.echo(f"{remove(name)} is deleted.")
+    say(f"{remove(name)} is deleted.")
 
 
 def _whole_lines() -> Look:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from qkv_cli.commands.options import BackgroundName, ColorName, FormatName
+from qkv_cli.core.visible import visible
 from qkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Data = Literal["json", "jsonl", "csv", "npz"]
 Kind = Literal["text"] | Picture | Data
 PICTURES: tuple[Picture, ...] = get_args(Picture)
 DATA: tuple[Data, ...] = get_args(Data)
+LONGEST_MESSAGE = 1000  # characters
 SHOWN = 5  # unknown words that are named
 Draw = Callable[["Theme"], "RenderableType"]
 DrawMaps = Callable[["HeadMaps", "Theme"], "RenderableType"]
@@ -45,12 +47,13 @@ class Look:
         Raises:
             UsageError: There is no such palette.
         """
+        from qkv_cli.render.safe import Safe
         from qkv_cli.render.theme import Theme
 
         console = self._console(to_file=to_file)
         theme = Theme.detect(console, palette=self.palette, background=self.background)
         with console.capture() as capture:
-            console.print(draw(theme))
+            console.print(Safe(draw(theme)))
         # Blanks at a line's end show nothing, and a pipe's reader trips over them.
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
 
@@ -196,7 +199,10 @@ def report_unknown(tokens: Iterable[Token], model: str) -> None:
 
 
 def note(message: str) -> None:
-    """One line on stderr. Control characters of what was found are shown, never sent."""
-    line = " ".join(message.split())
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print(f"qkv: {safe}", file=sys.stderr)  # noqa: T201
+    """One line on stderr, cut in its middle if it is long."""
+    print("qkv:", visible(" ".join(message.split()), LONGEST_MESSAGE), file=sys.stderr)  # noqa: T201
+
+
+def say(line: str) -> None:
+    """One line of a result on standard output."""
+    print(visible(line))  # noqa: T201

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qkv_cli.commands import options
+from qkv_cli.commands.output import say
 from qkv_cli.errors import UsageError
 
 EPOCHS = 12  # two minutes on a corpus of a million words
@@ -102,4 +103,5 @@ def train(
 
     epochs = epochs or (None if minutes else EPOCHS)
     asked = Asked(corpus, vectors, out, heads, d_head, epochs, minutes, batch, rate, seed)
-    typer.echo(learn_heads(asked, resume=resume, force=force))
+    for line in learn_heads(asked, resume=resume, force=force).splitlines():
+        say(line)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from qkv_cli.core.visible import visible
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
@@ -61,12 +62,12 @@ def to_csv(maps: HeadMaps) -> Iterator[str]:
     what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
     """
     yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
-    keys = [_csv_line((t.i, _printable(t.name)))[:-1] for t in maps.keys]
+    keys = [_csv_line((t.i, visible(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
         about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
         rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
         for query, row, sees in rows:
-            start = _csv_line((*about, query.i, _printable(query.name)))[:-1]
+            start = _csv_line((*about, query.i, visible(query.name)))[:-1]
             amounts = zip(keys, row.split(","), sees, strict=True)
             yield "".join(f"{start},{key},{x if seen else ''}\n" for key, x, seen in amounts)
 
@@ -184,7 +185,3 @@ def _csv_line(cells: Sequence[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
+from qkv_cli.core.visible import is_visible
+
 ELLIPSIS = "…"
 # Behind a right-to-left word: a terminal that reorders text may turn the word, never what follows.
 LEFT_TO_RIGHT = "\u200e"
@@ -90,7 +92,7 @@ def _signs(text: str) -> Iterator[str]:
             yield chr(0x2400 + code)
         elif code == 0x7F:
             yield "␡"
-        elif kind[0] in "CZ" or (kind[0] != "M" and not cell_len(char)):
+        elif not is_visible(char) or not (kind[0] == "M" or cell_len(char)):
             yield from char.encode("unicode_escape", "surrogatepass").decode()
         else:
             yield char

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.terminal_theme import TerminalTheme
 
+from qkv_cli.core.visible import visible
 from qkv_cli.render.colour import Rgb, from_hex
 from qkv_cli.render.inks import Background
 
@@ -56,6 +57,9 @@ class Words:
     ink: Rgb
     anchor: Literal["left", "center", "right"] = "left"
     angle: float = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", visible(self.text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from qkv_cli import __version__
+from qkv_cli.core.visible import visible
 from qkv_cli.errors import UsageError
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Pixels, Words
@@ -40,7 +41,7 @@ def encoded(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> b
     """
     if len(drawings) != 1 and kind != "pdf":
         raise UsageError(f"A .{kind} holds one picture, these are {len(drawings)}: write .pdf.")
-    buffer = io.BytesIO()
+    buffer, title = io.BytesIO(), visible(title)
     with _quiet(), matplotlib.rc_context():
         matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # whatever a matplotlibrc says
         matplotlib.rcParams.update(_SETTINGS)

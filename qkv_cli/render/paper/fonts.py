@@ -8,6 +8,7 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
+from qkv_cli.core.visible import visible
 from qkv_cli.render.paper.drawing import Font
 
 # That a foreign font has no bold cut is nothing that a reader can change.
@@ -30,7 +31,7 @@ def properties(text: str, font: Font) -> FontProperties:
 
 def text_width(text: str, font: Font) -> float:
     """Points."""
-    return _width_at_10(text, font.bold, font.mono) * font.size / 10
+    return _width_at_10(visible(text), font.bold, font.mono) * font.size / 10
 
 
 @lru_cache(maxsize=8192)

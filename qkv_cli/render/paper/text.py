@@ -14,6 +14,7 @@ from rich.style import Style
 from qkv_cli.render.cells import LEFT_TO_RIGHT
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
+from qkv_cli.render.safe import Safe
 from qkv_cli.render.theme import Theme
 
 SIZE, LINE, MARGIN = 8.0, 10.5, 12.0
@@ -51,7 +52,7 @@ def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
         highlight=False,
         no_color=False,
     )
-    lines = console.render_lines(picture, console.options, pad=False)
+    lines = console.render_lines(Safe(picture), console.options, pad=False)
     found = [[s for s in line if not s.control] for line in lines]
     for line in found:
         while line and not line[-1].text.strip() and not (line[-1].style or Style()).bgcolor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
+from qkv_cli.core.visible import visible
 from qkv_cli.render.inks import Background
 from qkv_cli.render.plate import Maps, Plate
 from qkv_cli.render.theme import Theme
@@ -57,9 +58,9 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
     }
     return filled(
         "page.html",
-        title=html.escape(plate.title),
+        title=html.escape(visible(plate.title)),
         theme=background,
-        data=_script_safe(data),
+        data=_script_safe(_visible(data)),
         weights=base64.b64encode(zlib.compress(steps, 6)).decode(),
         style=read("page.css"),
         script="\n".join(map(read, SCRIPTS)),
@@ -98,6 +99,15 @@ def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, f
     step = amount / (STEPS - zero) or 1.0
     found = np.rint(np.nan_to_num(weights) / step) + zero
     return np.where(np.isnan(weights), MASKED, found).astype(np.uint8), zero, step
+
+
+def _visible(data: Any) -> Any:
+    """The same, with every text in it visible."""
+    if isinstance(data, str):
+        return visible(data)
+    if isinstance(data, list):
+        return [_visible(value) for value in data]
+    return {k: _visible(v) for k, v in data.items()} if isinstance(data, dict) else data
 
 
 def _script_safe(data: object) -> str:

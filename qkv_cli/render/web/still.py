@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.style import Style
 
+from qkv_cli.core.visible import visible
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.inks import Background
 from qkv_cli.render.paper.drawing import INKS, Inks
@@ -40,7 +41,7 @@ def still(
     rules = [f".{name} {{ {_rule(*look)} }}" for look, name in classes.items()]
     return filled(
         "still.html",
-        title=html.escape(title),
+        title=html.escape(visible(title)),
         theme=background,
         body="\n".join(body),
         style=read("still.css") + "\n".join(rules) + "\n",

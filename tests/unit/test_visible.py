@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qkv_cli.core.visible import visible
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("naïve café — 日本語 👩‍👩‍👧 ❤️ שלום", "naïve café — 日本語 👩‍👩‍👧 ❤️ שלום"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\r\nb\tc\x07\x7f\x9b", r"a\r\nb\tc\x07\x7f\x9b"),
+        ("\u202eabc\u2066", r"\u202eabc\u2066"),
+        ("a\u2028b\u2029\u200b\ufeff", r"a\u2028b\u2029\u200b\ufeff"),
+        ("\ud800", r"\ud800"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+        ("", ""),
+    ],
+)
+def test_visible_of_a_text_escapes_what_acts_or_hides(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@given(st.text())
+def test_visible_leaves_nothing_that_acts(text: str) -> None:
+    shown = visible(text)
+    assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
+    assert not set(BIDI) & set(shown)
+    assert visible(shown) == shown
+    shown.encode()
+
+
+@given(st.text(max_size=200), st.integers(20, 50))
+def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: int) -> None:
+    whole, shown = visible(text), visible(text, limit)
+    assert len(shown) <= limit
+    if len(whole) > limit:
+        start, end = shown.split(" ... ", 1) if shown.count(" ... ") == 1 else ("", "")
+        assert whole.startswith(start) and whole.endswith(end)
+
+
+def test_visible_keeps_the_characters_that_it_is_told_to_keep() -> None:
+    assert visible("a\n\tb", keep="\n") == "a\n\\tb"
