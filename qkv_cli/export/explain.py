@@ -37,10 +37,11 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     """
     check(document, "explain")
     about = about_of(document)
+    query, key = int(document["query"]), int(document["key"])
     n_key, d_head, d_model = (len(document[name]) for name in ("pattern", "products", "e_query"))
-    if n_key != len(about.keys) or document["query"] >= len(about.queries):
+    if n_key != len(about.keys) or query >= len(about.queries):
         raise InputError("The numbers are of other words than queries and keys.")
-    if document["key"] >= n_key:
+    if key >= n_key:
         raise InputError(f"There is no key {document['key']}: there are {n_key}.")
 
     def vector(name: str, *shape: int | None, value: object = ()) -> Array:
@@ -59,17 +60,17 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
         raise InputError("masked or z_heads are not as many as keys and heads.")
     top = scores.max()
     pattern = np.zeros((len(about.queries), n_key), np.float32)
-    pattern[document["query"]] = vector("pattern", n_key)
+    pattern[query] = vector("pattern", n_key)
     mask = np.ones(pattern.shape, np.bool_)
-    mask[document["query"]] = [reason is None for reason in document["masked"]]
+    mask[query] = [reason is None for reason in document["masked"]]
     block, layer = document["block"], document["layer"]
     m = HeadMap(document["name"], block, layer, document["head"], pattern, mask=mask)
     x = Explanation(
         weighting=about.weighting,
         head=document["head"],
         n_heads=len(z_heads),
-        query=document["query"],
-        key=document["key"],
+        query=query,
+        key=key,
         between_texts=about.source is not None,
         e_query=vector("e_query", d_model),
         e_key=vector("e_key", d_model),

@@ -14,6 +14,7 @@ from tokenizers.processors import PostProcessor, TemplateProcessing
 
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.checkpoints import read_json
+from qkv_cli.formats.library import library_errors
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 MAX_ID = 2**31 - 1
@@ -323,7 +324,8 @@ def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> Templ
     ids = {name: tokenizer.token_to_id(name) for name in names.values()}
     if missing := [name for name, id in ids.items() if id is None]:
         raise CheckpointError(f"The tokenizer has no token {missing[0]!r}, which its template has.")
-    return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
+    with library_errors("The tokenizer's special tokens cannot be put around a text", ValueError):
+        return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
 
 
 def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
