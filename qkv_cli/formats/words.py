@@ -190,16 +190,18 @@ class WordTokenizer:
 
     @classmethod
     def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
-        return cls(open_tokenizer_file(path), words, cut)
+        split = open_tokenizer_file(path)
+        if cut is None and None in (split.normalizer, split.pre_tokenizer):
+            raise CheckpointError(f"{path} has no normalizer, or no pre_tokenizer.")
+        return cls(split, words, cut)
 
     def encode(self, text: str) -> list[Token]:
         with library_errors(_UNREADABLE):
-            offsets = self.split.encode(text).offsets
-        pieces = _pieces(text, offsets)
-        if self.cut is None:
-            found = [(span, *self._old(text[slice(*span)])) for span in pieces]
-        else:
-            found = list(_Search(self.words, self.cut).read(text, pieces))
+            pieces = _pieces(text, self.split.encode(text).offsets)
+            if self.cut is None:
+                found = [(span, *self._old(text[slice(*span)])) for span in pieces]
+            else:
+                found = list(_Search(self.words, self.cut).read(text, pieces))
         unknown = len(self.words)
         return [
             Token(
@@ -229,14 +231,13 @@ class WordTokenizer:
 
     def _old(self, text: str) -> tuple[str, int | None]:
         """A piece as it is spelled and its id, as version 0.1 found them."""
-        with library_errors(_UNREADABLE, AttributeError):  # of a file without a normalizer
-            word = self.split.normalizer.normalize_str(text)
+        word = self.split.normalizer.normalize_str(text)
         return word, self.words.find(word)
 
     def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         found: dict[str, int] = {}
         for text in texts:
-            with library_errors(_UNREADABLE, AttributeError):
+            with library_errors(_UNREADABLE):
                 text = self.split.normalizer.normalize_str(text)
                 words = [word for word, _ in self.split.pre_tokenizer.pre_tokenize_str(text)]
             for word in words:

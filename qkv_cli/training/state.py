@@ -47,7 +47,7 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
     now, m, v, best = (_part(tensors, part, shape) for part in _PARTS)
     step, seed = _stored(tensors, "run", 2, kind=np.integer).tolist()
     elapsed, accuracy = _stored(tensors, "measured", 2).tolist()
-    if step < 0 or seed < 0 or not 0 <= elapsed < np.inf or not 0 <= accuracy <= 1:
+    if step < 0 or seed < 0 or not 0 <= elapsed < np.inf or not -1 <= accuracy <= 1:
         raise CheckpointError(
             f"The saved run has step {step}, seed {seed}, accuracy {accuracy} and {elapsed} s."
         )

@@ -265,7 +265,7 @@ def mutate_zip(rng: random.Random, data: bytes) -> bytes:
     elif action < 0.8:
         members.append((name, inside))
     elif action < 0.85:
-        members[at] = (name, inside + bytes(10**6 if rng.random() < 0.9 else 3 * 10**7))
+        members[at] = (name, inside + bytes(10**5 if rng.random() < 0.98 else 3 * 10**7))
     else:
         members.append((rng.choice(["x.npy", "mask.npy", "scores.npy", "m/y.json"]), inside))
     buffer = io.BytesIO()

@@ -50,9 +50,10 @@ class Target:
 
 def _attend(rng: random.Random, folder: Path) -> list[str]:
     text, model = rng.choice(TEXTS), ["-m", str(folder)]
+    if rng.random() < 0.6:
+        return ["attend", text, *model, "--json"]
     return rng.choice(
         [
-            ["attend", text, *model, "--json"],
             ["attend", text, *model, "--json", "--layer", "all"],
             ["attend", text, *model, "--width", "60"],
             ["attend", text, *model, "--head", "L0H0"],
@@ -119,6 +120,8 @@ def _checkpoint(target: Path, case: str, kind: str | None = "words") -> Path:
             shutil.copy(CHECKPOINTS / case / name, target / name)
     if kind is not None:
         _tokenizer(target, kind)
+    source = {"name": case, "about": "a test", "licence": "MIT", "source": "here"}
+    (target / "source.json").write_text(json.dumps(source))
     if case.startswith("m2m_100"):
         (target / "tokenizer_config.json").write_text('{"tokenizer_class": "NllbTokenizer"}')
     return target
@@ -416,13 +419,17 @@ def _read_text(rng: random.Random, folder: Path) -> list[str]:
         "--d-head",
         "2",
     ]
-    commands = [["attend", "-f", file], ["attend", "-f", file, "--json"], ["heads", file]]
-    commands += [["explain", "-f", file], ["focus", "-f", file, "--key", "the"], train]
-    return rng.choice(commands)
+    if rng.random() < 0.1:  # these take long
+        return rng.choice([["heads", file], ["explain", "-f", file], train])
+    options = [[], ["--json"], ["--head", "L0H0"], ["--links", "3"]]
+    commands = [["attend", "-f", file, *option] for option in options]
+    return rng.choice([*commands, ["focus", "-f", file, "--key", "the"]])
 
 
 TARGETS = {
-    "config": Target(_every_family, _attend, ("/config.json", "generation_config.json")),
+    "config": Target(
+        _every_family, _attend, ("/config.json", "generation_config.json", "source.json")
+    ),
     "safetensors": Target(_some_families, _attend, ("safetensors", "index.json")),
     "tokenizer": Target(
         _tokenizers, _attend, ("tokenizer.json", "_config.json", "_map.json", "added_tokens.json")

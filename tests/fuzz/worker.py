@@ -34,7 +34,7 @@ from mutations import mutate
 from targets import TARGETS, TEXTS
 
 MEMORY = 600 * 2**20  # bytes that one input may take
-LONGEST_TEXT = 1000  # bytes
+LONGEST_TEXT = 400  # bytes
 SECONDS = 5.0  # of CPU time
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c\u2028\u2029")
 _ERROR = re.compile(r"^([\w.]*(?:Error|Exception|Warning|Interrupt)\b|Exception)", re.MULTILINE)
