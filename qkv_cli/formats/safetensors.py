@@ -9,6 +9,7 @@ Format: https://huggingface.co/docs/safetensors (u64 header length, JSON, data).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ _DTYPES = {
     "I8": "<i1",
     "U8": "<u1",
 }
+_OTHER_BITS = {  # of a number, in the types that the format has besides
+    **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8},
+    **{"I16": 16, "U16": 16, "C64": 64, "U64": 64},
+}
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
 _BLOCK = 1 << 24  # bytes that are written at once
 _MAX_HEADER = 100_000_000  # as in the library: a longer one is no header
@@ -43,7 +48,8 @@ def open_tensors(path: Path) -> dict[str, Stored]:
     type. It is refused where its numbers are used.
 
     Raises:
-        CheckpointError: The file is no safetensors file, or is cut short.
+        CheckpointError: It is not a valid safetensors file: cut short, or with tensors that
+            overlap or leave bytes over. The safetensors library refuses the same files.
     """
     try:
         data = np.memmap(path, mode="r")
@@ -70,16 +76,18 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
     """The same of a file's bytes; `path` is what errors call it."""
     n_header = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or n_header > min(len(data) - 8, _MAX_HEADER):
-        raise CheckpointError(f"{path} is no safetensors file, or is cut short.")
+        raise CheckpointError(f"{path} is not a valid safetensors file, or is cut short.")
     body = np.asarray(data)[8 + n_header :]
     try:
         header = parse(data[8 : 8 + n_header].tobytes())
-        header.pop("__metadata__", None)
-        return {name: _stored(body, name, entry) for name, entry in header.items()}
+        metadata = header.pop("__metadata__", None)
+        if metadata is not None and not all(type(value) is str for value in metadata.values()):
+            raise ValueError("a value of its metadata is not a string")
+        tensors = {name: _stored(body, name, entry) for name, entry in header.items()}
+        _check_layout(header, len(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is no safetensors file, or is cut short: {error}."
-        ) from error
+        raise CheckpointError(f"{path} is not a valid safetensors file: {error}.") from error
+    return tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -106,11 +114,29 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
 def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored:
     kind, shape = entry["dtype"], entry["shape"]
     start, end = entry["data_offsets"]
+    if type(kind) is not str:
+        raise ValueError(f"{name} has the type {kind}")
     if not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"{name} has the shape {shape}")
-    if not 0 <= start <= end <= len(body):
-        raise ValueError(f"bytes {start} to {end} of {len(body)}")
+    if not all(type(n) is int for n in (start, end)) or not 0 <= start <= end:
+        raise ValueError(f"{name} is said to be at bytes {start} to {end}")
+    if end > len(body):
+        raise ValueError(f"cut short, since {name} ends at byte {end} of {len(body)}")
     if kind not in _DTYPES:
-        return Unreadable.of(name, str(kind), tuple(shape), _DTYPES)
+        if kind in _OTHER_BITS and math.prod(shape) * _OTHER_BITS[kind] != (end - start) * 8:
+            raise ValueError(f"{name} has the shape {shape} and {end - start} bytes")
+        return Unreadable.of(name, kind, tuple(shape), _DTYPES)
     array = body[start:end].view(_DTYPES[kind]).reshape(shape)
     return array.view(BFloat16) if kind == "BF16" else array
+
+
+def _check_layout(header: dict[str, Any], n_bytes: int) -> None:
+    """Check that the tensors follow one another without a gap, up to the end of the file."""
+    places = sorted((*entry["data_offsets"], name) for name, entry in header.items())
+    expected = 0
+    for start, end, name in places:
+        if start != expected:
+            raise ValueError(f"{name} begins at byte {start} of the data, and not at {expected}")
+        expected = end
+    if expected != n_bytes:
+        raise ValueError(f"its tensors take {expected} bytes, and there are {n_bytes}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Result
+from retyped import retype
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -397,16 +398,6 @@ def test_models_describe_both_stacks(
     shown = qkv("models", "show", "bart").stdout
     assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
     assert "encoder 4 heads of 4, decoder 2 heads of 8" in qkv("models", "check", "bart").stdout
-
-
-def retype(path: Path, name: str, kind: str) -> None:
-    """Say that a tensor of a file is of another type."""
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header[name]["dtype"] = kind
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
 
 
 @pytest.mark.parametrize(
