@@ -20,6 +20,7 @@ from qkv_cli.core.rotary import Frequencies, Rotary
 from qkv_cli.errors import CheckpointError
 
 TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
+_MAX_FACTOR = 1_000_000_000
 # What some types do not read, and what only says where the settings come from.
 _SPARE = (
     "attention_factor",
@@ -109,10 +110,7 @@ def rotary_of(
     n_known = n_original or rope.size("original_max_position_embeddings", n_max)
     if kind == "longrope":
         return _longrope(rope, d, theta, n_known, n_max)
-    if kind == "yarn" and rope.get("factor", 0) is None:
-        factor = n_max / n_known
-    else:
-        factor = rope.positive("factor")
+    factor = _stretch(rope, n_max / n_known if kind == "yarn" else None)
     if kind == "linear":
         return Rotary(_always(lambda: rotary.default(d, theta) / np.float32(factor)))
     if kind == "dynamic":
@@ -132,11 +130,29 @@ def rotary_of(
         theta,
         factor,
         n_known,
-        fast=rope.optional_number("beta_fast") or 32,
-        slow=rope.optional_number("beta_slow") or 1,
+        fast=_turns(rope, "beta_fast", 32),
+        slow=_turns(rope, "beta_slow", 1),
         truncate=rope.flag("truncate", True),
     )
     return Rotary(_always(yarn), factor=_yarn_factor(rope, factor))
+
+
+def _stretch(rope: Config, usual: float | None) -> float:
+    """How much longer texts can be; `usual` if the factor is null."""
+    if usual is not None and rope.get("factor", 0) is None:
+        return usual
+    factor = rope.positive("factor")
+    if factor > _MAX_FACTOR:
+        raise rope.wrong("factor", f"at most {_MAX_FACTOR:,}")
+    return factor
+
+
+def _turns(rope: Config, name: str, usual: float) -> float:
+    """Turns within the length that a model was trained on; 0 stands for the usual ones."""
+    value = rope.optional_number(name) or usual
+    if not 1e-9 < value < 1e9:
+        raise rope.wrong(name, "a number of turns from 1e-9 to 1e9")
+    return value
 
 
 def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
@@ -148,7 +164,7 @@ def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
         part = rope.positive("partial_rotary_factor", share or 1.0)
     if share is None and part != 1:
         raise rope.wrong("partial_rotary_factor", "1: this family rotates the whole head")
-    d = int(d_head * part)
+    d = int(d_head * part) if part <= 1 else 0
     if d % 2 or not 0 < d <= d_head:
         raise CheckpointError(
             f"{rope.place} has partial_rotary_factor {part:g}, {d} of the {d_head} dimensions of a "
@@ -180,6 +196,8 @@ def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> R
     short, long = (_factors(rope, f"{which}_factor", d // 2) for which in ("short", "long"))
     factor = rope.optional_number("factor")
     factor = n_max / n_known if factor is None else factor
+    if n_known == 1:
+        raise rope.wrong("original_max_position_embeddings", "more than 1")
     scaled = rope.optional_number("attention_factor")
     if scaled is None:
         scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0

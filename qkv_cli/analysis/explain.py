@@ -96,7 +96,12 @@ class Explanation:
 def explain_layer(
     model: Model, layer: LayerTrace, head: int, query: int, key: int, weighting: Weighting
 ) -> Explanation:
-    """Take one pair of one head of a layer apart; `model` is the one that made the trace."""
+    """Take one pair of one head of a layer apart; `model` is the one that made the trace.
+
+    Raises:
+        CheckpointError: What the layer leaves is not finite, so that the pair's share in it is not.
+    """
+    model.refuse_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
     crosses = block.cross is not None and layer.cross is not None
     attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)

@@ -152,6 +152,15 @@ class Model:
                 watch.attention(layer)
             yield layer
 
+    def refuse_output(self, layer: LayerTrace) -> None:
+        """Check what a layer leaves, of which nothing may be read after it.
+
+        Raises:
+            CheckpointError: It is not finite.
+        """
+        with np.errstate(all="ignore"):
+            self._watch.output(layer)
+
     def scores(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
         """[n, d_vocab]: how well each token would come next.
 

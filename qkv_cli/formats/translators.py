@@ -100,7 +100,7 @@ def writing(folder: Path, config: Mapping[str, Any], n_tokens: int) -> Callable[
     start = said.get("bos_token_id") if start is None else start
     ends = said.get("eos_token_id", config.get("eos_token_id"))
     ends = ends if isinstance(ends, list) else [ends]
-    if type(start) is not int:
+    if type(start) is not int or not ends:
         return None
     if not all(type(id) is int and 0 <= id < n_tokens for id in (start, *ends)):
         return None

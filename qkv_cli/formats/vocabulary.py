@@ -264,7 +264,7 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
 def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
     """Take a tokenizer.json apart; whatever in it is of another form raises one of three errors."""
     pieces, added = model["vocab"], document.get("added_tokens") or ()
-    ids = {str(piece): int(id) for piece, id in pieces.items()} if isinstance(pieces, dict) else {}
+    ids = {str(p): _whole(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
     scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
     if min(ids.values(), default=0) < 0 or max(ids.values(), default=0) > MAX_ID:
         raise ValueError(f"a piece has an id that is not from 0 to {MAX_ID:,}")
@@ -273,9 +273,15 @@ def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
         merges=[_pair(merge) for merge in model.get("merges") or ()],
         scored=scored,
         charsmap=_charsmap(document.get("normalizer")),
-        added={int(token["id"]): added_token(token, special=False) for token in added},
+        added={_whole(token["id"]): added_token(token, special=False) for token in added},
         template=_template_of(document.get("post_processor")),
     )
+
+
+def _whole(id: Any) -> int:
+    if type(id) is not int:
+        raise TypeError(f"{id!r:.40} is no id")
+    return id
 
 
 def _pair(merge: Any) -> tuple[str, str]:

@@ -35,16 +35,12 @@ class Corpus:
     types: NDArray[np.int64]  # ids in the vocabulary of the words that occur, ascending
     learned: Buckets
     held_out: Buckets
+    words: Ids  # every running word that is learned from, sorted: drawing one draws a unigram
     n_unknown: int  # running words without a vector
 
     @property
     def n_sentences(self) -> int:
         return sum(len(rows) for rows in (*self.learned.values(), *self.held_out.values()))
-
-    @property
-    def words(self) -> Ids:
-        """Every running word that is learned from: drawing from it draws from the unigrams."""
-        return np.concatenate([rows.ravel() for rows in self.learned.values()])
 
     @property
     def n_words(self) -> int:
@@ -115,17 +111,19 @@ def build_corpus(
     if n_unknown == len(flat):
         raise InputError(f"The vectors know none of the corpus's {len(flat):,} words.")
     types, rows = np.unique(flat, return_inverse=True)
-    if len(sentences) < 2 or len(types) < 3:
-        raise InputError(
-            f"The corpus has {len(sentences)} sentences of {len(types)} different words: "
-            "too few to learn from one and test on another."
-        )
     ends = np.cumsum([len(s) for s in sentences])[:-1]
     split: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
     for i, sentence in enumerate(np.split(rows.astype(np.int32), ends)):
         split[i % HELD_OUT == 0][len(sentence)].append(sentence)
     learned, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in split)
-    return Corpus(types, learned, held_out, n_unknown)
+    words: Ids = np.concatenate([np.zeros(0, np.int32), *(b.ravel() for b in learned.values())])
+    words.sort()
+    if len(sentences) < 2 or len(types) < 3 or words[0] == words[-1]:
+        raise InputError(
+            f"The corpus has {len(sentences)} sentences of {len(types)} different words: "
+            "too few to learn from some and test on others."
+        )
+    return Corpus(types, learned, held_out, words, n_unknown)
 
 
 def _sentences(
@@ -158,14 +156,14 @@ def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generato
     """The true words and k others for each, [batch, n] -> [batch, 1 + k, n].
 
     Args:
-        unigrams: Every running word of a corpus; one drawn from it has its unigram
-            probability. What comes out equal to the true word is drawn again.
+        unigrams: Every running word of a corpus, sorted, with two different ones among them. One
+            that is drawn has its unigram probability among those that are not the true word.
     """
     batch, n = words.shape
     candidates = np.empty((batch, 1 + k, n), words.dtype)
     candidates[:, 0] = words
-    drawn = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
-    while len(same := np.argwhere(drawn == words[:, None])):
-        drawn[tuple(same.T)] = unigrams[rng.integers(len(unigrams), size=len(same))]
-    candidates[:, 1:] = drawn
+    before = np.searchsorted(unigrams, words, "left")[:, None]
+    same = np.searchsorted(unigrams, words, "right")[:, None] - before
+    drawn = rng.integers(len(unigrams) - same, size=(batch, k, n))
+    candidates[:, 1:] = unigrams[drawn + np.where(drawn < before, 0, same)]
     return candidates

@@ -169,8 +169,9 @@ def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
 def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert "no encoder-decoder" in qkv("attend", "-m", bert, "river", "--block", "cross").stderr
     config = json.loads((t5 / "config.json").read_text())
-    (t5 / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
-    assert "needs a --source" in qkv("attend", "-m", t5, "river", "--block", "cross").stderr
+    for ends in (None, []):
+        (t5 / "config.json").write_text(json.dumps(config | {"eos_token_id": ends}))
+        assert "needs a --source" in qkv("attend", "-m", t5, "river", "--block", "cross").stderr
     assert document(qkv("attend", "-m", t5, "river", "--json"))["maps"][0]["block"] == "encoder"
     assert qkv("attend", "-m", bert, "river", "--source", "bank").code == 2
     assert qkv("attend", "-m", bert, "river", "--random-heads", "1").code == 2

@@ -129,6 +129,15 @@ def test_every_command_refuses(qkv: Callable, bert: Path, command: tuple[str, ..
     refused(qkv(*command, "-m", bert))
 
 
+def test_explain_refuses_what_the_last_layer_leaves(qkv: Callable, tmp_path: Path) -> None:
+    tensor = "encoder.layer.1.attention.output.dense.weight"
+    model = damaged("bert", tmp_path, tensor, nan)
+    assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
+    said = f"The output of layer 1 is not finite: the tensor '{tensor}' holds NaN or infinity."
+    for form in ((), ("--json",)):
+        refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {said}\n")
+
+
 def test_a_layer_before_it_is_drawn(qkv: Callable, bert: Path) -> None:
     assert qkv("attend", "-m", bert, TEXT, "--layer", "0").code == 0
 

@@ -291,7 +291,7 @@ def _documents(folder: Path) -> None:
 
 def _render(rng: random.Random, folder: Path) -> list[str]:
     [file] = folder.glob("d.*")
-    if rng.random() < 0.03:  # pictures take long
+    if rng.random() < 0.005:  # pictures take long
         name = rng.choice(["o.svg", "o.html", "o.png"])
         return ["render", str(file), "-o", str(folder / name)]
     options = [[], ["--json"], ["--width", "50"], ["--color", "always"], ["--format", "csv"]]

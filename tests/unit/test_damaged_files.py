@@ -22,7 +22,7 @@ from qkv_cli.export.npz import from_npy, unpacked
 from qkv_cli.formats.charsmap import checked
 from qkv_cli.formats.library import library_errors, open_tokenizer_file
 from qkv_cli.formats.marian import open_marian
-from qkv_cli.formats.vocabulary import Settings
+from qkv_cli.formats.vocabulary import Settings, read_vocabulary
 from qkv_cli.loading import load
 from qkv_cli.training.heads import Shape, initial
 from qkv_cli.training.learn import Plan, start
@@ -143,6 +143,14 @@ def test_added_tokens_without_whole_ids_are_refused(tmp_path: Path, ids: str) ->
     (tmp_path / "added_tokens.json").write_text(ids)
     with pytest.raises(CheckpointError, match="adds a token without an id"):
         Settings.read(tmp_path)
+
+
+@pytest.mark.parametrize("id", ["Infinity", "1e999", "1.5", "null", '"1"', "true", "-1"])
+def test_pieces_without_whole_ids_are_refused(tmp_path: Path, id: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"type": "BPE", "vocab": {"a": @}, "merges": []}}'.replace("@", id))
+    with pytest.raises(CheckpointError):
+        read_vocabulary(path, "GPT2Tokenizer", models.BPE)
 
 
 def marian(*entries: tuple[str, int, tuple[int, ...], bytes], count: int | None = None) -> bytes:

@@ -128,3 +128,24 @@ def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
     tensors[name] = (np.asarray(tensors[name]) * 50).astype(dtype)
     with pytest.raises(CheckpointError, match=rf"{name}' holds {dtype} integers"):
         build(config_of("bert"), Tensors(tensors))
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "value", "said"),
+    [
+        ("llama-yarn", "beta_fast", -16.0, "turns"),
+        ("llama-yarn", "beta_slow", 5e-324, "turns"),
+        ("llama-yarn", "beta_slow", 1e308, "turns"),
+        ("llama-yarn", "factor", 1e300, "at most 1,000,000,000"),
+        ("phi", "partial_rotary_factor", 1e308, "dimensions of a head"),
+        ("llama-longrope", "original_max_position_embeddings", 1, "more than 1"),
+    ],
+)
+def test_rope_settings_beyond_all_reason_are_refused(
+    case: str, name: str, value: float, said: str
+) -> None:
+    config = config_of(case)
+    rope = config["rope_parameters"] | {name: value}
+    config |= {"rope_parameters": rope} | ({name: value} if name in config else {})
+    with pytest.raises(CheckpointError, match=said):
+        build(config, tensors_of(case), lambda note: None)

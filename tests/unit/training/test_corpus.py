@@ -63,6 +63,7 @@ def test_a_long_line_is_cut_into_equal_parts_and_a_lone_word_is_dropped() -> Non
         (["99 99", "99 99 99"], "none of the corpus's 5 words"),
         (["1 2 3 4"], "1 sentences"),
         (["1 2", "2 1"], "2 different words"),
+        (["1 2 3", "4 4"], "4 different words"),  # of which one is learned from
     ],
 )
 def test_what_cannot_be_learned_from_is_said(lines: list[str], said: str) -> None:
@@ -86,6 +87,15 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
     assert found.shape == (200, 5, 5)
     assert (found[:, 0] == words).all() and (found[:, 1:] != 0).all()
     assert (found[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_replacements_of_a_word_that_is_nearly_the_whole_corpus() -> None:
+    words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
+    unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
+    found = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
+    assert (found != words).all()
+    assert (found[:, 1] == 0).mean() == pytest.approx(0.5, abs=0.06)
+    assert (found[:, [0, 2, 3]] == 1).mean() > 0.99
 
 
 def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
