@@ -233,11 +233,9 @@ def _checkpoint_info(
     [*_, stack] = model.stacks.values()
     attn = stack.blocks[0].attn or stack.blocks[0].cross
     assert attn is not None
-    path = folder / "source.json"
-    source = read_json(path) if path.is_file() else {}
-    name = str(source.get("name") or folder.resolve().name)
+    source = provenance(folder)
     return ModelInfo(
-        name=hub_name(folder) or name,
+        name=hub_name(folder) or source.text("name", "") or folder.resolve().name,
         type=str(config["model_type"]),
         n_layers=len(stack.blocks),
         n_heads=attn.n_heads,
@@ -245,11 +243,17 @@ def _checkpoint_info(
         d_head=attn.d_head,
         d_vocab=len(model.embed.table),
         origin="learned, as published",
-        about=str(source.get("about", "")),
-        licence=str(source.get("licence", "")),
+        about=source.text("about", ""),
+        licence=source.text("licence", ""),
         notes=notes,
         stacks={kind: _stack_info(one) for kind, one in model.stacks.items()},
     )
+
+
+def provenance(folder: Path) -> Config:
+    """Where a checkpoint came from, if we fetched it: what its source.json holds."""
+    path = folder / "source.json"
+    return Config(read_json(path) if path.is_file() else {}, place=str(path))
 
 
 def _stack_info(stack: Stack) -> StackInfo:

@@ -207,8 +207,8 @@ def add(
     """
     _check_encoding(encoding)
     if not vectors.is_file():
-        what = "is a folder" if vectors.is_dir() else "is not there"
-        raise InputError(f"{vectors} {what}: a file of word vectors was expected.")
+        what = "is not a regular file" if vectors.exists() else "does not exist"
+        raise InputError(f"{vectors} {what}: a file of word vectors is expected.")
 
     from qkv_cli.commands.progress import counting
     from qkv_cli.store.add import add_vectors

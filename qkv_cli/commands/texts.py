@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import codecs
+import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO
 
 from qkv_cli.errors import InputError, UsageError
 
 MAX_BYTES = 2**26  # of one text; attention over it would need a thousand times as much
+MAX_STREAM = 2**28  # of a document from a pipe
+_HEAD = 2**16
 
 
 def read_texts(
@@ -58,9 +63,41 @@ def checked(text: str, name: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file or, for '-', standard input holds."""
-    with _opened(path) as (file, _):
-        return file.read()
+    """What a file or, for '-', standard input holds: JSON or arrays.
+
+    A pipe or a device may be endless. Where it begins as neither of the two, the beginning is all
+    that is read.
+
+    Raises:
+        InputError: It cannot be read, or is a pipe or a device and larger than `MAX_STREAM`.
+    """
+    with _opened(path) as (file, name):
+        if _has_size(file):
+            return file.read()
+        head = file.read(_HEAD)
+        if not _is_document(head):
+            return head
+        data = head + file.read(MAX_STREAM - len(head) + 1)
+        if len(data) > MAX_STREAM:
+            raise InputError(
+                f"{name} is larger than {MAX_STREAM:,} bytes: save it as a file first."
+            )
+        return data
+
+
+def _has_size(file: BinaryIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except UnsupportedOperation:  # it is no file of the system
+        return False
+
+
+def _is_document(head: bytes) -> bool:
+    """Whether data that begin so may be an array file, or JSON in any encoding."""
+    from qkv_cli.export.npz import file_type
+
+    text = head.lstrip(b" \t\r\n\0" + codecs.BOM_UTF8 + codecs.BOM_UTF16)
+    return file_type(head) is not None or text.startswith((b"{", b"["))
 
 
 def _streams(paths: Sequence[Path], *, lines: bool) -> Iterator[str]:

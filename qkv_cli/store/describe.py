@@ -10,9 +10,8 @@ from pathlib import Path
 from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
-from qkv_cli.formats.checkpoints import read_json
 from qkv_cli.formats.gguf_parts import present_parts
-from qkv_cli.loading import NGRAMS, gguf_of, hub_name, read_model, stored
+from qkv_cli.loading import NGRAMS, gguf_of, hub_name, provenance, read_model, stored
 from qkv_cli.placement import read_whole
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
@@ -144,7 +143,7 @@ def _memory(n_heads: int, layer_bytes: int, layers_on_disk: int) -> int:
 
 def _source(folder: Path) -> str:
     if (folder / PROVENANCE).is_file():
-        return str(read_json(folder / PROVENANCE).get("source", ""))
+        return provenance(folder).text("source", "")
     if folder.parent == EMBEDDED:
         return "ships with qkv"
     name = hub_name(folder)

@@ -54,28 +54,29 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
         InputError: A file is not there, is no text, or has a line that no sentence fills.
     """
     for source in sources:
+        name = "standard input" if source == "-" else source
         try:
             with ExitStack() as stack:
                 path = None if source == "-" else Path(source)
                 file = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
-                yield from _lines(_unzipped(file), source)
+                yield from _lines(_unzipped(file), name)
         except UnicodeDecodeError as error:
-            raise InputError(f"{source} is not UTF-8 text: {error.reason}.") from error
+            raise InputError(f"{name} is not UTF-8 text: {error.reason}.") from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{source} is no gzip file, or is cut short: {error}.") from error
+            raise InputError(f"{name} is no gzip file, or is cut short: {error}.") from error
         except OSError as error:
-            raise InputError(f"{source} cannot be read: {error.strerror}.") from error
+            raise InputError(f"{name} cannot be read: {error.strerror}.") from error
 
 
-def _lines(file: IO[bytes], source: str) -> Iterator[str]:
+def _lines(file: IO[bytes], name: str) -> Iterator[str]:
     number = 0
     while raw := file.readline(MAX_LINE + 1):
         number += 1
         if b"\0" in raw:
-            raise InputError(f"{source} is binary: a corpus is text, a sentence on each line.")
+            raise InputError(f"{name} is binary: a corpus is text, a sentence on each line.")
         if len(raw) > MAX_LINE:
             raise InputError(
-                f"{source}: line {number:,} is longer than {MAX_LINE:,} bytes; a corpus has a "
+                f"{name}: line {number:,} is longer than {MAX_LINE:,} bytes; a corpus has a "
                 "sentence on each line (`fold -s` cuts long ones)."
             )
         yield raw.decode("utf-8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 QKV = [sys.executable, "-m", "qkv_cli"]
@@ -84,3 +86,44 @@ def test_a_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) ->
     assert "line 1 is longer than 1,048,576 bytes" in outcome.stderr.splitlines()[-1]
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(outcome.stdout) * unit < 250 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("source", "command", "message"),
+    [
+        ("cat /dev/zero", "render -", "no JSON"),
+        ("cat /dev/zero", "render --tokens - {array}", "not valid JSON"),
+        ("yes '{{}}'", "render -", "standard input is larger than 268,435,456 bytes"),
+        ("yes", "attend -", "standard input is larger than 67,108,864 bytes"),
+        ("yes", "heads -", "standard input is larger than 67,108,864 bytes"),
+        ("cat /dev/zero", "train - --out {folder}", "standard input is binary"),
+    ],
+)
+def test_an_endless_pipe_is_refused_in_bounded_memory(
+    tmp_path: Path, source: str, command: str, message: str
+) -> None:
+    array = tmp_path / "w.npy"
+    np.save(array, np.eye(2))
+    limit = "ulimit -v 1500000"  # KiB
+    line = f"{source} | ({limit}; exec {sys.executable} -m qkv_cli {command})"
+    outcome = subprocess.run(
+        ["bash", "-c", line.format(array=array, folder=tmp_path / "m")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert outcome.returncode == 2
+    assert message in outcome.stderr
+    assert outcome.stderr.count("\n") <= 2
+
+
+def test_a_document_from_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    whole = _piped(f"{' '.join(QKV)} attend '{TEXT}' --json")
+    assert _piped(f"echo '{whole}' | {' '.join(QKV)} render - --json") == whole
+    assert _piped(f"echo '{whole}' | iconv -t UTF-16 | {' '.join(QKV)} render - --json") == whole
+
+
+def _piped(line: str) -> str:
+    return subprocess.run(
+        ["bash", "-c", line], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout

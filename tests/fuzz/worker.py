@@ -148,7 +148,7 @@ def _faults(
             yield f"exit code {code}"
         yield from _faults_of_messages(code, message)
         yield from _control_characters(f"stderr of {command[0]}", message)
-        if printed.startswith("{"):
+        if "--json" in command and code == 0:
             yield from _faults_of_json(printed)
         else:
             yield from _control_characters(f"stdout of {command[0]}", _COLOR.sub("", printed))

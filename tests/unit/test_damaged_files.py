@@ -28,6 +28,8 @@ from qkv_cli.training.heads import Shape, initial
 from qkv_cli.training.learn import Plan, start
 from qkv_cli.training.state import read_state, state_tensors
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
+
 
 @pytest.fixture
 def model(tiny_glove: Path, tmp_path: Path) -> Path:
@@ -72,6 +74,14 @@ def test_load_config_of_ours_with_a_wrong_value_names_it(
 ) -> None:
     edit_config(model, **{name: value})
     refuse(model, message)
+
+
+@pytest.mark.parametrize("name", ["name", "about", "licence"])
+def test_source_of_a_checkpoint_that_is_no_text_names_it(tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "bert", tmp_path / "bert"))
+    (folder / "source.json").write_text(json.dumps({name: {"a": 1}}))
+    with pytest.raises(CheckpointError, match=rf"source.json has {name} .*must be a string"):
+        load(folder)
 
 
 @pytest.mark.parametrize(
