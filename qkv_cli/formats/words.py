@@ -90,11 +90,12 @@ class Words(Sequence[str]):
             raise CheckpointError(f"Word {i} of the vectors is not UTF-8.") from error
 
     def _bytes(self, i: int) -> bytes:
-        """The bytes of a word; the lists are checked here, so that opening them reads nothing."""
-        if not 0 <= i < len(self):
-            raise CheckpointError(f"The vectors list word {i} of {len(self)} words.")
-        start, end = int(self.starts[i]), int(self.starts[i + 1])
-        if not start <= end <= len(self.utf8):
+        """The bytes of a word. The lists are checked here, so that opening them reads nothing."""
+        try:
+            start, end = int(self.starts[i]), int(self.starts[i + 1])
+        except IndexError as error:
+            raise CheckpointError(f"The vectors list word {i} of {len(self)} words.") from error
+        if not start <= end <= self.utf8.size:
             raise CheckpointError(
                 f"Word {i} of the vectors is at bytes {start} to {end} of {len(self.utf8)}."
             )
@@ -236,10 +237,11 @@ class WordTokenizer:
 
     def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         found: dict[str, int] = {}
-        for text in texts:
-            with library_errors(_UNREADABLE):
-                text = self.split.normalizer.normalize_str(text)
-                words = [word for word, _ in self.split.pre_tokenizer.pre_tokenize_str(text)]
+        with library_errors(_UNREADABLE):
+            normal = map(self.split.normalizer.normalize_str, texts)
+            split = [self.split.pre_tokenizer.pre_tokenize_str(text) for text in normal]
+        for pieces in split:
+            words = [word for word, _ in pieces]
             for word in words:
                 if word not in found:
                     known = self.words.find(word)
