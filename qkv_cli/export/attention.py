@@ -64,7 +64,7 @@ def to_csv(maps: HeadMaps) -> Iterator[str]:
     yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
     keys = [_csv_line((t.i, visible(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
-        about = (m.name, m.block, m.layer, "" if m.head is None else m.head)
+        about = (visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
         rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
         for query, row, sees in rows:
             start = _csv_line((*about, query.i, visible(query.name)))[:-1]

@@ -145,9 +145,16 @@ def _read_array(data: bytes) -> NDArray[Any]:
         raise ValueError("it holds Python objects, which are not unpickled")
     if prod(shape) * kind.itemsize != n_bytes:
         raise ValueError(f"it has {n_bytes:,} bytes, which are not {list(shape)} of {kind}")
+    if kind.kind == "U" and _largest_character(file.getbuffer()[file.tell() :], kind) > 0x10FFFF:
+        raise ValueError("its text has characters beyond U+10FFFF")
     file.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
+
+
+def _largest_character(data: memoryview, kind: np.dtype[Any]) -> int:
+    """Of the text in an array; numpy makes strings of it without a check."""
+    return int(np.frombuffer(data, np.dtype(np.uint32).newbyteorder(kind.byteorder)).max(initial=0))
 
 
 @contextmanager

@@ -27,6 +27,8 @@ def check(document: object, name: str) -> None:
 
     if (error := best_match(_validator(name).iter_errors(document))) is not None:
         said = " ".join(error.message.split())
+        if error.validator == "maxItems":  # the message would begin with all of them
+            said = f"{len(error.instance)} items, where {error.validator_value} at most are allowed"
         raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
     if _holds_infinity(document):
         raise InputError("It holds a number beyond float64.")

