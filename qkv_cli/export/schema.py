@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
-from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
 
 HERE = Path(__file__).parent
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check(document: object, name: str) -> None:
@@ -30,25 +30,32 @@ def check(document: object, name: str) -> None:
         if error.validator == "maxItems":  # the message would begin with all of them
             said = f"{len(error.instance)} items, where {error.validator_value} at most are allowed"
         raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
-    if _holds_infinity(document):
-        raise InputError("It holds a number beyond float64.")
+    if _exceeds_float32(document):
+        raise InputError("It holds a number beyond float32, 3.4e38.")
 
 
-def _holds_infinity(value: object) -> bool:
-    """Whether a number of a document, such as 1e999, was too large to be read."""
+def _exceeds_float32(value: object) -> bool:
+    """Whether a document holds a number, such as 1e999, that no run of a model gives."""
     if isinstance(value, dict):
-        return any(map(_holds_infinity, value.values()))
+        return any(map(_exceeds_float32, value.values()))
     if isinstance(value, list):
-        return any(map(_holds_infinity, value))
-    return isinstance(value, float) and isinf(value)
+        return any(map(_exceeds_float32, value))
+    return isinstance(value, float) and abs(value) > _LARGEST
+
+
+def _is_integer(_: object, value: object) -> bool:
+    """JSON Schema takes 1.0 for an integer; Python does not take it for an index."""
+    return type(value) is int
 
 
 @cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
     schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
-    return Draft202012Validator(schema)
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    return extend(Draft202012Validator, type_checker=types)(schema)
 
 
 def numbers(where: str, value: object, shape: Sequence[int | None], *, null: float) -> Array:
@@ -60,7 +67,7 @@ def numbers(where: str, value: object, shape: Sequence[int | None], *, null: flo
         null: What a null stands for: -inf where masked, nan where there is nothing.
 
     Raises:
-        InputError: Its shape is another one, or a number is beyond float64.
+        InputError: Its shape is another one, or a number is beyond float32.
     """
     try:
         found = np.array(value, dtype=np.float64)

@@ -356,9 +356,10 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
         refused(qkv(*args, "--head", "0", *form), said)
 
 
+@pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38"])
 @pytest.mark.parametrize("kind", ["explain", "focus", "compare"])
-def test_a_document_with_a_number_beyond_float64(
-    qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str
+def test_a_document_with_a_number_beyond_float32(
+    qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
 ) -> None:
     more = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
     written = qkv(kind, "the river bank", *more, "-m", tiny_glove, "--json").stdout
@@ -366,10 +367,10 @@ def test_a_document_with_a_number_beyond_float64(
     at = written.index(name) + len(name)
     file = tmp_path / "a.json"
     end = at + min(written[at:].index(sign) for sign in ",]}")
-    file.write_text(written[:at] + "1e999" + written[end:])
+    file.write_text(written[:at] + number + written[end:])
     found = qkv("render", file)
     assert (found.code, found.stdout) == (2, "")
-    assert found.stderr == f"qkv: {file}: It holds a number beyond float64.\n"
+    assert found.stderr == f"qkv: {file}: It holds a number beyond float32, 3.4e38.\n"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ def test_more_comparisons_than_letters_are_one_line(qkv: Callable, tiny_glove: P
     assert "$.comparisons: 26 items, where 25 at most are allowed" in done.stderr
 
 
+def test_an_index_that_is_no_integer_is_one_line(qkv: Callable, tiny_glove: Path) -> None:
+    document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
+    document["comparisons"][0]["rows"][0]["a"] = 0.0
+    done = qkv("render", "-", stdin=json.dumps(document).encode())
+    assert (done.code, done.stderr.count("\n")) == (2, 1)
+    assert "rows[0].a: 0.0 is not" in done.stderr
+
+
 def test_csv_of_a_map_whose_name_is_not_utf_8(qkv: Callable, tiny_glove: Path) -> None:
     document = json.loads(qkv("attend", TEXT, "-m", tiny_glove, "--head", "0", "--json").stdout)
     document["maps"][0]["name"] = "\ud800"
