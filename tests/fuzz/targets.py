@@ -420,7 +420,9 @@ def _read_text(rng: random.Random, folder: Path) -> list[str]:
         "2",
     ]
     if rng.random() < 0.1:  # these take long
-        return rng.choice([["heads", "-f", file], ["explain", "-f", file], train])
+        return rng.choice(
+            [["heads", "-f", file, "--shuffles", "2"], ["explain", "-f", file], train]
+        )
     options = [[], ["--json"], ["--head", "L0H0"], ["--links", "3"]]
     commands = [["attend", "-f", file, *option] for option in options]
     return rng.choice([*commands, ["focus", "-f", file, "--key", "the"]])
