@@ -99,7 +99,7 @@ def explain_layer(
     """Take one pair of one head of a layer apart; `model` is the one that made the trace.
 
     Raises:
-        CheckpointError: What the layer leaves is not finite, so that the pair's share in it is not.
+        CheckpointError: The output of the layer is not finite.
     """
     model.refuse_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]

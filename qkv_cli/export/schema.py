@@ -40,7 +40,7 @@ def _exceeds_float32(value: object) -> bool:
         return any(map(_exceeds_float32, value.values()))
     if isinstance(value, list):
         return any(map(_exceeds_float32, value))
-    return isinstance(value, float) and abs(value) > _LARGEST
+    return isinstance(value, int | float) and abs(value) > _LARGEST
 
 
 def _is_integer(_: object, value: object) -> bool:

@@ -163,8 +163,11 @@ def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generato
     batch, n = words.shape
     candidates = np.empty((batch, 1 + k, n), words.dtype)
     candidates[:, 0] = words
-    before = np.searchsorted(unigrams, words, "left")[:, None]
-    same = np.searchsorted(unigrams, words, "right")[:, None] - before
-    drawn = rng.integers(len(unigrams) - same, size=(batch, k, n))
-    candidates[:, 1:] = unigrams[drawn + np.where(drawn < before, 0, same)]
+    drawn = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
+    same = drawn == words[:, None]
+    # A true word is drawn again from all words but its own, which are next to each other.
+    start, end = (np.searchsorted(unigrams, drawn[same], side) for side in ("left", "right"))
+    at = rng.integers(len(unigrams) - (end - start))
+    drawn[same] = unigrams[np.where(at < start, at, at + end - start)]
+    candidates[:, 1:] = drawn
     return candidates

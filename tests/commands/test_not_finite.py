@@ -356,7 +356,7 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
         refused(qkv(*args, "--head", "0", *form), said)
 
 
-@pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38"])
+@pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38", "1" + "0" * 400])
 @pytest.mark.parametrize("kind", ["explain", "focus", "compare"])
 def test_a_document_with_a_number_beyond_float32(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
