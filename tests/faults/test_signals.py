@@ -16,6 +16,15 @@ QKV = [sys.executable, "-m", "qkv_cli"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heeded() -> Iterator[None]:
+    """Heed the signals that a shell's background job or nohup ignores: commands inherit that."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in CODES}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with benches(tmp_path_factory.mktemp("signals")) as bench:
