@@ -81,7 +81,7 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
     """The n-grams of a model folder.
 
     Raises:
-        CheckpointError: A tensor is missing, or is not of the model's size.
+        CheckpointError: A tensor is missing, is not of the model's size, or holds no lengths.
     """
     try:
         table, lengths = tensors["ngrams.weight"], tensors["ngrams.lengths"]
@@ -91,5 +91,10 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
         raise CheckpointError(
             f"ngrams.weight must be [n_buckets, {d_model}], and ngrams.lengths [2]; they are "
             f"{list(table.shape)} and {list(lengths.shape)}."
+        )
+    if lengths.dtype.kind not in "iu" or not max(1, lengths[0]) <= lengths[1]:
+        raise CheckpointError(
+            f"ngrams.lengths must be two whole numbers, the shortest and the longest n-gram, "
+            f"and not {lengths[0]} and {lengths[1]}."
         )
     return Ngrams(table, int(lengths[0]), int(lengths[1]))

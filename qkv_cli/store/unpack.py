@@ -19,7 +19,15 @@ Opener = Callable[[Path, Path], IO[bytes]]  # of a file, and of the one that err
 
 _MOST_LAYERS = 3  # there are files that are their own compressed content
 _RATIO, _SMALL = 100, 64 * 2**20
-_BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+# What the standard library raises for archives that are damaged, or that it cannot unpack.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,  # encrypted, or an unknown compression
+    ValueError,  # names and offsets that cannot be
+)
 
 
 class TooLargeError(Exception):
@@ -89,8 +97,8 @@ def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Pa
         try:
             with opener(path, source) as packed, plain.open("wb") as file:
                 copy_bounded(packed, file, unpacked_limit(path.stat().st_size))
-        except (TooLargeError, *_BROKEN) as error:
-            raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
+        except (TooLargeError, *DAMAGED) as error:
+            raise CheckpointError(f"{source} cannot be unpacked: {str(error)[:200]}.") from error
         except OSError as error:
             if error.errno is not None:  # of the disk; damaged content has none
                 raise

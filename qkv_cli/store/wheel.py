@@ -6,28 +6,23 @@ import re
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections.abc import Collection, Sequence
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.unpack import TooLargeError, check_compression, copy_bounded, unpacked_limit
+from qkv_cli.store.unpack import (
+    DAMAGED,
+    TooLargeError,
+    check_compression,
+    copy_bounded,
+    unpacked_limit,
+)
 
 # A folder with one of these is a model's.
 _WEIGHTS = (".safetensors", ".gguf")
 # Of a file that is unpacked: no path, nothing hidden, nothing that a terminal takes for a command.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
 _MAX_FILES = 1000
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    LZMAError,
-    EOFError,
-    NotImplementedError,  # an unknown compression
-    RuntimeError,  # encrypted
-    ValueError,  # names and offsets that cannot be
-)
 
 
 def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
@@ -88,7 +83,7 @@ def unpack(
                         f"{member.name} has {n_bytes:,} bytes, and not {announced:,}"
                     )
                 limit -= n_bytes
-    except (TooLargeError, *_BROKEN) as error:
+    except (TooLargeError, *DAMAGED) as error:
         raise StoreError(f"{wheel.name} cannot be unpacked: {str(error)[:200]}.") from error
 
 

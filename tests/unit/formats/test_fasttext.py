@@ -161,3 +161,10 @@ def test_ngrams_survive_their_file_and_wrong_ones_are_named() -> None:
     del tensors["ngrams.lengths"]
     with pytest.raises(CheckpointError, match=r"no tensor 'ngrams\.lengths'"):
         unpack_ngrams(tensors, 2)
+
+
+@pytest.mark.parametrize("lengths", [[3, np.inf], [3.0, 6.0], [6, 3], [0, 0], [-2, -1]])
+def test_ngram_lengths_that_cannot_be_are_refused(lengths: list[float]) -> None:
+    tensors = pack_ngrams(Ngrams(np.ones((5, 2), np.float32), 3, 6))
+    with pytest.raises(CheckpointError, match=r"ngrams\.lengths must be two whole numbers"):
+        unpack_ngrams(tensors | {"ngrams.lengths": np.array(lengths)}, 2)

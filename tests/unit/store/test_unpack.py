@@ -98,6 +98,16 @@ def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
         content(tmp_path / "v")
 
 
+def test_an_archive_with_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped(v=TEXT))
+    member = data.index(b"PK\1\2")
+    data[member + 9] |= 8  # the name is UTF-8
+    data[member + 46] = 0xAE
+    (tmp_path / "v").write_bytes(data)
+    with pytest.raises(CheckpointError, match="cannot be unpacked: 'utf-8' codec"):
+        content(tmp_path / "v")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read: No such file"):
         content(tmp_path / "none")
