@@ -143,7 +143,7 @@ class Selection:
             for layer in _indices("layer", layers or ["-1"], n_layers):
                 chosen.setdefault(layer, []).extend(wanted)
         for name in names:
-            match = re.fullmatch(r"[Ll](-?\d+)[Hh](\*|-?\d+)", name)
+            match = re.fullmatch(r"[Ll](-?[0-9]{1,18})[Hh](\*|-?[0-9]{1,18})", name)
             if not match:
                 raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
             [layer] = _indices("layer", [match[1]], n_layers)
@@ -157,12 +157,12 @@ def _indices(what: str, asked: Sequence[str], count: int) -> list[int]:
     for item in asked:
         if item == "all":
             found += range(count)
-        elif match := re.fullmatch(r"(-?\d*):(-?\d*)", item):
+        elif match := re.fullmatch(r"((?:-?[0-9]{1,18})?):((?:-?[0-9]{1,18})?)", item):
             part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
             if not part:
                 raise UsageError(f"No {what} in {item}: {_valid(what, count)}.")
             found += part
-        elif re.fullmatch(r"-?\d+", item):
+        elif re.fullmatch(r"-?[0-9]{1,18}", item):
             index = int(item)
             if not -count <= index < count:
                 raise UsageError(f"No {what} {index}: {_valid(what, count)}.")
@@ -258,7 +258,7 @@ def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
 
 def windowed(maps: HeadMaps, asked: str) -> HeadMaps:
     """What `--window` asks for: START:STOP as in a Python slice; see `window`."""
-    match = re.fullmatch(r"(\d*):(\d*)", asked)
+    match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", asked)
     if not match:
         raise UsageError(f"{asked!r} is no window: write START:STOP, such as 20:60.")
     start, stop = (int(end) if end else None for end in match.groups())

@@ -24,9 +24,9 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
     Raises:
         UsageError: There is none; the message names the near miss and lists the tokens.
     """
-    if re.fullmatch(r"-\d+", asked) and int(asked) >= -len(tokens):
+    if re.fullmatch(r"-[0-9]{1,18}", asked) and int(asked) >= -len(tokens):
         return [int(asked) % len(tokens)]
-    if asked.isdigit() and (at := [p for p, t in enumerate(tokens) if t.i == int(asked)]):
+    if _is_index(asked) and (at := [p for p, t in enumerate(tokens) if t.i == int(asked)]):
         return at
     wanted = asked.removeprefix("=") if len(asked) > 1 else asked
     if found := _called(wanted, tokens):
@@ -41,7 +41,11 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
 
 def same_word(asked: str, tokens: Sequence[Token]) -> list[int]:
     """Where a number that was read as an index also stands as a word."""
-    return _called(asked, tokens) if asked.isdigit() else []
+    return _called(asked, tokens) if _is_index(asked) else []
+
+
+def _is_index(asked: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", asked) is not None
 
 
 def _called(wanted: str, tokens: Sequence[Token]) -> list[int]:

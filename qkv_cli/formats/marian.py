@@ -7,6 +7,7 @@ transposed, but for the embeddings, with a float32 multiplier behind it.
 
 from __future__ import annotations
 
+import re
 import struct
 from math import prod
 from pathlib import Path
@@ -113,5 +114,5 @@ def _settings(text: str) -> dict[str, Any]:
         if value in ("true", "false"):
             found[name] = value == "true"
         else:
-            found[name] = int(value) if value.lstrip("-").isdigit() else value
+            found[name] = int(value) if re.fullmatch(r"-?[0-9]{1,18}", value) else value
     return found

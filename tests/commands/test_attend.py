@@ -101,6 +101,29 @@ def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "²"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--head", "{}"),
+        ("--head", "-{}"),
+        ("--head", "{}:"),
+        ("--head", "L{}H0"),
+        ("--layer", "L0H{}"),
+        ("--window", "{}:"),
+        ("--query", "{}"),
+        ("--query", "-{}"),
+    ],
+)
+def test_numbers_that_python_does_not_read_are_refused(qkv, tiny_glove, option, value, digits):
+    command = "explain" if option == "--query" else "attend"
+    found = qkv(command, TEXT, "-m", tiny_glove, option, value.format(digits))
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr.startswith("qkv: ")
+    assert found.stderr.count("\n") == 1
+    assert len(found.stderr) < 2000
+
+
 def test_source_is_cross_attention(attend, tiny_glove) -> None:
     found = document(attend("the river bank", "--source", "a fisherman sat", "--json"))
     assert [t["text"] for t in found["keys"]] == ["a", "fisherman", "sat"]

@@ -197,3 +197,9 @@ def test_what_is_not_implemented_and_what_is_broken(folder: Path) -> None:
         (folder / "cut.bin").write_bytes(data[:n])
         with pytest.raises(CheckpointError):
             open_marian(folder / "cut.bin")
+
+
+@pytest.mark.parametrize("odd", ["²", "--5", "9" * 5000])
+def test_a_setting_that_python_does_not_read_as_a_number_stays_text(folder: Path, odd: str) -> None:
+    write(folder / "model.bin", weights(), f"{CONFIG}\nbeam-size: {odd}\n")
+    load(folder)
