@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.ngrams import Ngrams
+from qkv_cli.formats.ngrams import MAX_N, Ngrams
 from qkv_cli.formats.word2vec import Advance
 
 _MAGIC = 793712314
@@ -68,6 +68,11 @@ def read_fasttext(
         settings = _Settings.read(data)
         if settings.model == _SUPERVISED:
             raise CheckpointError(f"{name} is a fastText classifier; word vectors are read.")
+        if settings.n_buckets and settings.max_n > MAX_N:
+            raise CheckpointError(
+                f"{name} has n-grams of up to {settings.max_n:,} characters; up to {MAX_N} are "
+                "read."
+            )
         words, n_entries, at = _dictionary(data, settings)
         if settings.is_new and data[at]:
             raise CheckpointError(

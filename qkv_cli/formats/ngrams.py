@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 
+MAX_N = 30  # characters of the longest n-gram that is read: the time for a word is in proportion
 _BATCH = 1024  # words whose n-grams are added up at once
 
 
@@ -92,9 +93,9 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
             f"ngrams.weight must be [n_buckets, {d_model}], and ngrams.lengths [2]; they are "
             f"{list(table.shape)} and {list(lengths.shape)}."
         )
-    if lengths.dtype.kind not in "iu" or not max(1, lengths[0]) <= lengths[1]:
+    if lengths.dtype.kind not in "iu" or not max(1, lengths[0]) <= lengths[1] <= MAX_N:
         raise CheckpointError(
-            f"ngrams.lengths must be two whole numbers, the shortest and the longest n-gram, "
-            f"and not {lengths[0]} and {lengths[1]}."
+            "ngrams.lengths must be two whole numbers, the shortest and the longest n-gram, of at "
+            f"most {MAX_N} characters; they are {lengths[0]} and {lengths[1]}."
         )
     return Ngrams(table, int(lengths[0]), int(lengths[1]))

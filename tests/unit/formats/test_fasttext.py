@@ -125,6 +125,12 @@ def test_model_3_is_a_classifier_without_labels_too(tmp_path: Path) -> None:
         read_vectors(tmp_path / "v.bin")
 
 
+def test_ngrams_of_any_length_are_refused(tmp_path: Path) -> None:
+    write_bin(tmp_path / "v.bin", lengths=(3, 31))
+    with pytest.raises(CheckpointError, match="n-grams of up to 31 characters; up to 30"):
+        read_vectors(tmp_path / "v.bin")
+
+
 def test_a_quantised_file_is_refused(tmp_path: Path) -> None:
     write_bin(tmp_path / "v.ftz", quantised=True)
     with pytest.raises(CheckpointError, match="quantised"):
@@ -163,7 +169,7 @@ def test_ngrams_survive_their_file_and_wrong_ones_are_named() -> None:
         unpack_ngrams(tensors, 2)
 
 
-@pytest.mark.parametrize("lengths", [[3, np.inf], [3.0, 6.0], [6, 3], [0, 0], [-2, -1]])
+@pytest.mark.parametrize("lengths", [[3, np.inf], [3.0, 6.0], [6, 3], [0, 0], [-2, -1], [3, 31]])
 def test_ngram_lengths_that_cannot_be_are_refused(lengths: list[float]) -> None:
     tensors = pack_ngrams(Ngrams(np.ones((5, 2), np.float32), 3, 6))
     with pytest.raises(CheckpointError, match=r"ngrams\.lengths must be two whole numbers"):
