@@ -28,6 +28,7 @@ FIELDS: Mapping[Show, str] = {
     "values": "norms",
     "rollout": "rollout",
 }
+_INT = r"-?[0-9]{1,18}"  # what int() always reads, as it does not ² and 5,000 digits
 NAMED = 3  # heads that the name of their average tells one by one
 
 
@@ -143,7 +144,7 @@ class Selection:
             for layer in _indices("layer", layers or ["-1"], n_layers):
                 chosen.setdefault(layer, []).extend(wanted)
         for name in names:
-            match = re.fullmatch(r"[Ll](-?[0-9]{1,18})[Hh](\*|-?[0-9]{1,18})", name)
+            match = re.fullmatch(rf"[Ll]({_INT})[Hh](\*|{_INT})", name)
             if not match:
                 raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
             [layer] = _indices("layer", [match[1]], n_layers)
@@ -157,12 +158,12 @@ def _indices(what: str, asked: Sequence[str], count: int) -> list[int]:
     for item in asked:
         if item == "all":
             found += range(count)
-        elif match := re.fullmatch(r"((?:-?[0-9]{1,18})?):((?:-?[0-9]{1,18})?)", item):
+        elif match := re.fullmatch(rf"({_INT})?:({_INT})?", item):
             part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
             if not part:
                 raise UsageError(f"No {what} in {item}: {_valid(what, count)}.")
             found += part
-        elif re.fullmatch(r"-?[0-9]{1,18}", item):
+        elif re.fullmatch(_INT, item):
             index = int(item)
             if not -count <= index < count:
                 raise UsageError(f"No {what} {index}: {_valid(what, count)}.")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.ngrams import MAX_N, Ngrams
+from qkv_cli.formats.ngrams import Ngrams, ngrams_of
 from qkv_cli.formats.word2vec import Advance
 
 _MAGIC = 793712314
@@ -62,17 +62,13 @@ def read_fasttext(
     """The words, their vectors, [n_words, d_model], and the n-grams, if the model has any.
 
     Raises:
-        CheckpointError: The file is a classifier, is quantised, or is cut short.
+        CheckpointError: The file is a classifier, is quantised, is cut short, or has n-grams
+            that are too long.
     """
     try:
         settings = _Settings.read(data)
         if settings.model == _SUPERVISED:
             raise CheckpointError(f"{name} is a fastText classifier; word vectors are read.")
-        if settings.n_buckets and settings.max_n > MAX_N:
-            raise CheckpointError(
-                f"{name} has n-grams of up to {settings.max_n:,} characters; up to {MAX_N} are "
-                "read."
-            )
         words, n_entries, at = _dictionary(data, settings)
         if settings.is_new and data[at]:
             raise CheckpointError(
@@ -90,23 +86,22 @@ def read_fasttext(
             f"{name} is damaged: {len(words):,} words and {settings.n_buckets:,} buckets do not "
             f"have {len(table):,} vectors."
         )
-    return _vectors(words[:limit], table, n_first, settings, encoding, advance)
+    ngrams = ngrams_of(name, table[n_first:], settings.min_n, settings.max_n)
+    return _vectors(words[:limit], table, ngrams, encoding, advance)
 
 
 def _vectors(
     spelled: list[bytes],
     table: NDArray[np.float32],
-    n_first: int,
-    settings: _Settings,
+    ngrams: Ngrams | None,
     encoding: str,
     advance: Advance,
 ) -> tuple[list[str], Array, Ngrams | None]:
     # As gensim does: fastText itself never asks what the bytes of a word mean.
     words = [word.decode(encoding, errors="backslashreplace") for word in spelled]
     rows = np.array(table[: len(words)])
-    if not settings.n_buckets or settings.max_n < max(1, settings.min_n):
+    if ngrams is None:
         return words, rows, None
-    ngrams = Ngrams(table[n_first:], settings.min_n, settings.max_n)
     for start in range(0, len(words), _STEP):
         part = slice(start, start + _STEP)
         ngrams.complete(rows[part], words[part])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 
-MAX_N = 30  # characters of the longest n-gram that is read: the time for a word is in proportion
+_MAX_N = 30  # Longer n-grams are refused: building a word takes time in proportion to this.
 _BATCH = 1024  # words whose n-grams are added up at once
 
 
@@ -72,6 +72,24 @@ class Ngrams:
             batch /= (n_ngrams + 1).astype(np.float32)[:, None]
 
 
+def ngrams_of(name: object, table: NDArray[np.float32], min_n: int, max_n: int) -> Ngrams | None:
+    """The n-grams of a file; None if it has no buckets or no n-gram has a length that it allows.
+
+    Args:
+        name: What has them, for the message.
+
+    Raises:
+        CheckpointError: They are longer than is read.
+    """
+    if not len(table) or max_n < max(1, min_n):
+        return None
+    if max_n > _MAX_N:
+        raise CheckpointError(
+            f"{name} has n-grams of up to {max_n:,} characters; up to {_MAX_N} are read."
+        )
+    return Ngrams(table, min_n, max_n)
+
+
 def pack_ngrams(ngrams: Ngrams) -> dict[str, NDArray[Any]]:
     """The tensors that `unpack_ngrams` reads."""
     lengths = np.array([ngrams.min_n, ngrams.max_n], np.int32)
@@ -82,7 +100,8 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
     """The n-grams of a model folder.
 
     Raises:
-        CheckpointError: A tensor is missing, is not of the model's size, or holds no lengths.
+        CheckpointError: A tensor is missing, is not of the model's size, or holds no lengths
+            of n-grams.
     """
     try:
         table, lengths = tensors["ngrams.weight"], tensors["ngrams.lengths"]
@@ -93,9 +112,12 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
             f"ngrams.weight must be [n_buckets, {d_model}], and ngrams.lengths [2]; they are "
             f"{list(table.shape)} and {list(lengths.shape)}."
         )
-    if lengths.dtype.kind not in "iu" or not max(1, lengths[0]) <= lengths[1] <= MAX_N:
+    found = None
+    if lengths.dtype.kind in "iu":
+        found = ngrams_of("The model", table, int(lengths[0]), int(lengths[1]))
+    if found is None:
         raise CheckpointError(
-            "ngrams.lengths must be two whole numbers, the shortest and the longest n-gram, of at "
-            f"most {MAX_N} characters; they are {lengths[0]} and {lengths[1]}."
+            "ngrams.lengths must be two whole numbers, the shortest and the longest n-gram; they "
+            f"are {lengths[0]} and {lengths[1]}."
         )
-    return Ngrams(table, int(lengths[0]), int(lengths[1]))
+    return found

@@ -21,7 +21,7 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.fasttext import is_fasttext, read_fasttext
-from qkv_cli.formats.ngrams import Ngrams
+from qkv_cli.formats.ngrams import Ngrams, ngrams_of
 from qkv_cli.formats.word2vec import Advance, read_binary, read_layout, read_text
 
 _HEAD = 1 << 16
@@ -151,7 +151,7 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
         ngrams, table = None, getattr(keyed, "vectors_ngrams", None)
         # Some old files have fewer rows than buckets: gensim cannot use those either.
         if table is not None and len(table) == keyed.bucket > 0:
-            ngrams = Ngrams(np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
+            ngrams = ngrams_of(named, np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
     except _BROKEN as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise CheckpointError(f"{named} cannot be read: {reason}.") from error
