@@ -11,6 +11,7 @@ from rich.color import Color, ColorType
 from rich.style import Style
 
 from qkv_cli.render.colour import Rgb, from_hex, oklab, ramp, text_on
+from qkv_cli.render.palettes import Arm, Palette
 
 Depth = Literal["truecolor", "256", "standard"]
 Background = Literal["dark", "light"]
@@ -48,7 +49,7 @@ class Ramp:
     zero: int
 
 
-Arm = list[Ink]  # from zero outwards
+Inks = list[Ink]  # from zero outwards
 
 
 def shades(*, signed: bool) -> Ramp:
@@ -59,20 +60,29 @@ def shades(*, signed: bool) -> Ramp:
     return Ramp([*below, *above], len(below))
 
 
-def solids(colours: Sequence[str], standard: Sequence[int], depth: Depth, on: Background) -> Arm:
+def solids(palette: Palette, depth: Depth, on: Background) -> Inks:
     """Flat colours from the ground away, each further from it in lightness than the last."""
     if depth == "standard":
-        return _sixteen(standard, on)
-    even = even_colours(colours, on, LEVELS)
+        return _sixteen(palette.standard, on)
+    even = even_colours(palette, on, LEVELS)
     if depth == "truecolor":
         return [_flat(Color.from_rgb(*rgb)) for rgb in even]
     return [_flat(Color.from_ansi(n)) for n in _in_256(even)]
 
 
-def even_colours(colours: Sequence[str], on: Background, n: int) -> list[Rgb]:
+def arm_solids(arm: Arm, depth: Depth, on: Background) -> Inks:
+    """Flat colours of one arm of a diverging palette, the ground first."""
+    if depth == "standard":
+        return _sixteen(arm.standard, on)
+    if depth == "truecolor":
+        return [_flat(Color.from_rgb(*rgb)) for rgb in arm_colours(arm, on, LEVELS)]
+    return [_flat(Color.from_ansi(n)) for n in (arm.dark_256 if on == "dark" else arm.light_256)]
+
+
+def even_colours(palette: Palette, on: Background, n: int) -> list[Rgb]:
     """n colours of a palette, the ground first."""
     ground = oklab(GROUND[on])[0]
-    anchors = [from_hex(code) for code in colours]
+    anchors = [from_hex(code) for code in palette.colours]
     # Anchors too near the ground would give the smallest weights the strongest hue.
     if on == "light":
         anchors = [a for a in reversed(anchors) if oklab(a)[0] < ground - 0.17]
@@ -81,14 +91,19 @@ def even_colours(colours: Sequence[str], on: Background, n: int) -> list[Rgb]:
     return ramp([GROUND[on], *anchors], n)
 
 
-def joined(above: Arm, below: Arm) -> Ramp:
+def arm_colours(arm: Arm, on: Background, n: int) -> list[Rgb]:
+    """n colours of one arm of a diverging palette, the ground first."""
+    return ramp([GROUND[on], *map(from_hex, arm.dark if on == "dark" else arm.light)], n)
+
+
+def joined(above: Inks, below: Inks) -> Ramp:
     """Two arms that meet at zero, in as many steps on either side."""
     n = min(len(above), len(below))
     up, down = _thinned(above, n), _thinned(below, n)
     return Ramp([*reversed(down[1:]), *up], n - 1)
 
 
-def mixed(arm: Arm) -> Arm:
+def mixed(arm: Inks) -> Inks:
     """More levels out of few colours: each shaded into the next."""
     steps = [NOTHING]
     for one, two in pairwise(arm):
@@ -107,7 +122,7 @@ def _flat(colour: Color) -> Ink:
     return Ink(" ", Style(bgcolor=colour), Style(color=text, bgcolor=colour))
 
 
-def _sixteen(standard: Sequence[int], on: Background) -> Arm:
+def _sixteen(standard: Sequence[int], on: Background) -> Inks:
     numbers = standard if on == "dark" else [*reversed(standard)]
     ground = Ink(" ", Style.null(), Style(dim=True))
     return [ground, *(_flat(Color.from_ansi(n)) for n in numbers)]
@@ -128,7 +143,7 @@ def _in_256(even: Iterable[Rgb]) -> list[int]:
     return chosen
 
 
-def _thinned(arm: Arm, n: int) -> Arm:
+def _thinned(arm: Inks, n: int) -> Inks:
     return [arm[round(i * (len(arm) - 1) / (n - 1))] for i in range(n)]
 
 

@@ -1,4 +1,4 @@
-"""The palettes there are. Only names and numbers, so that asking for them costs nothing."""
+"""The palettes: only names and numbers, so that listing them imports nothing else."""
 
 from __future__ import annotations
 
@@ -7,26 +7,62 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """One half of a diverging palette, from zero outwards to its most saturated colour.
+
+    The two arms of a palette end on colours that differ in hue, not only in lightness: at
+    least .3 apart in OKLab, on a dark and on a light background, in true colour and in 256.
+
+    Attributes:
+        dark, light: RRGGBB on either background, without the background itself.
+        dark_256, light_256: The same in the fixed colours of a 256-colour terminal, with the
+            background first; the hues of neighbours differ by less than 35 degrees.
+        standard: In the 16 colours of an old terminal, on dark.
+    """
+
+    dark: Sequence[str]
+    light: Sequence[str]
+    dark_256: Sequence[int]
+    light_256: Sequence[int]
+    standard: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Palette:
-    """A way from dark to light, and for signed weights one for those below zero.
+    """Colours of increasing lightness and, in a diverging palette, two arms for signed weights.
 
     Attributes:
         colours: From dark to light, RRGGBB; each lighter than the one before.
         standard: The same idea in the 16 colours of an old terminal, darkest first,
             without the background, which stands for zero.
-        below: The colours for negative weights; none where the palette has one arm.
+        above, below: The arms for positive and negative weights of a diverging palette.
     """
 
     about: str
     colours: Sequence[str]
     standard: Sequence[int]
-    below: Sequence[str] = ()
-    standard_below: Sequence[int] = ()
+    above: Arm | None = None
+    below: Arm | None = None
 
 
 def _codes(text: str) -> list[str]:
     return text.split()
 
+
+_ORANGE = Arm(
+    _codes("5a2a06 964609 c96714 ff8c1f"),
+    _codes("ffe0bf ffb877 ea7f2c b84400"),
+    (234, 52, 88, 130, 166, 172, 208),
+    (255, 223, 215, 208, 172, 166, 130),
+    (3, 11),
+)
+_BLUE = Arm(
+    _codes("0b3260 12509a 2a6fd2 4d94ff"),
+    _codes("dbe8ff 9cc1ff 5a8fee 1f4fd0"),
+    (234, 18, 24, 25, 26, 32, 33),
+    (255, 153, 111, 69, 33, 26, 20),
+    (4, 12),
+)
 
 # viridis and magma are by Smith and van der Walt, cividis by Nuñez, Anderton and Renslow
 # (all CC0); these are ten even samples of each.
@@ -57,19 +93,31 @@ PALETTES: Mapping[str, Palette] = {
         (8, 7, 15),
     ),
     "blue-orange": Palette(
-        "two arms: blue below zero, orange above; drawn for signed weights whatever is chosen",
+        "diverging: blue below zero, orange above; the default for signed weights",
         _codes("2a1408 5a2a06 8c3f00 bf5b00 ea7f1f ffaa55 ffd3a1 fff0dd"),
         (1, 3, 11),
-        _codes("0a1a30 0b3260 0f4f94 1f72c4 4a97e0 82baf2 b7d8fa e3f0ff"),
-        (4, 12, 14),
+        above=_ORANGE,
+        below=_BLUE,
     ),
     "green-purple": Palette(
-        "two arms: purple below zero, green above",
+        "diverging: purple below zero, green above",
         _codes("04200f 0a3d1f 125a31 237a45 46995f 7cba87 b1d8b2 e2f3df"),
         (2, 10, 15),
-        _codes("22082e 41155a 5e2a7e 7d4a9b 9d71b6 bd9bcf d9c4e4 f2e8f5"),
-        (5, 13, 15),
+        above=Arm(
+            _codes("0a3d1f 1a6b34 2f9e4c 4fd264"),
+            _codes("d2efd2 93d69a 4fae5e 147a2c"),
+            (234, 22, 28, 35, 71, 77),
+            (255, 151, 114, 77, 71, 28, 22),
+            (2, 10),
+        ),
+        below=Arm(
+            _codes("41155a 6d2a94 9447c9 b96cff"),
+            _codes("eadcf7 c9a2ee 9c5cd6 6f1fb5"),
+            (234, 54, 91, 97, 134, 141),
+            (255, 183, 177, 141, 134, 91, 54),
+            (5, 13),
+        ),
     ),
 }
 DEFAULT = "viridis"
-SIGNED = "blue-orange"
+SIGNED = (_ORANGE, _BLUE)  # for signed weights in any palette without arms

@@ -15,13 +15,15 @@ from qkv_cli.render.inks import (
     Background,
     Depth,
     Ramp,
+    arm_colours,
+    arm_solids,
     even_colours,
     joined,
     mixed,
     shades,
     solids,
 )
-from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED, Palette
+from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED, Arm
 
 __all__ = ["PALETTES", "Theme"]
 
@@ -73,12 +75,10 @@ class Theme:
 
     def colours(self, *, signed: bool, n: int) -> list[Rgb]:
         """n colours for weights from 0 to the largest; signed, from below zero to above."""
-        palette = _two_armed(PALETTES[self.palette]) if signed else PALETTES[self.palette]
         if not signed:
-            return even_colours(palette.colours, self.background, n)
-        arm = n // 2 + 1
-        below = even_colours(palette.below, self.background, arm)
-        return [*reversed(below[1:]), *even_colours(palette.colours, self.background, arm)]
+            return even_colours(PALETTES[self.palette], self.background, n)
+        above, below = (arm_colours(arm, self.background, n // 2 + 1) for arm in self.arms())
+        return [*reversed(below[1:]), *above]
 
     def ramp(self, *, signed: bool = False) -> Ramp:
         """Inks for whole cells. Signed weights have two arms that meet at zero."""
@@ -88,23 +88,23 @@ class Theme:
         """Inks of one flat colour each, as half blocks and written numbers need them."""
         return _ramp(self, signed, flat=True)
 
+    def arms(self) -> tuple[Arm, Arm]:
+        """The arms for weights above and below zero."""
+        palette = PALETTES[self.palette]
+        if palette.above is None or palette.below is None:
+            return SIGNED
+        return palette.above, palette.below
+
 
 @lru_cache(maxsize=16)
 def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if theme.depth is None:
         return shades(signed=signed)
-    palette = PALETTES[theme.palette]
-    palette = _two_armed(palette) if signed else palette
     more = mixed if theme.depth == "standard" and not flat else list
-    above = more(solids(palette.colours, palette.standard, theme.depth, theme.background))
     if not signed:
-        return Ramp(above, 0)
-    below = solids(palette.below, palette.standard_below, theme.depth, theme.background)
-    return joined(above, more(below))
-
-
-def _two_armed(palette: Palette) -> Palette:
-    return palette if palette.below else PALETTES[SIGNED]
+        return Ramp(more(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
+    above, below = (arm_solids(arm, theme.depth, theme.background) for arm in theme.arms())
+    return joined(more(above), more(below))
 
 
 def _check(palette: str) -> None:
