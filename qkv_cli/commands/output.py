@@ -51,9 +51,15 @@ class Look:
         from qkv_cli.render.theme import Theme
 
         console = self._console(to_file=to_file)
-        theme = Theme.detect(console, palette=self.palette, background=self.background)
+        theme = Theme.detect(
+            console,
+            palette=self.palette,
+            background=self.background,
+            encoding="utf-8" if to_file else None,
+        )
         with console.capture() as capture:
-            console.print(Safe(draw(theme)))
+            # "sqrt" in place of a root makes a line longer; better folded than cut.
+            console.print(Safe(draw(theme), theme.charset), crop=theme.charset.has("√"))
         # Blanks at a line's end show nothing, and a pipe's reader trips over them.
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
 

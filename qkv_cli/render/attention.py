@@ -101,12 +101,13 @@ class AttentionPicture:
             n_query=len(maps.queries),
             n_key=len(maps.keys),
             query_width=widest(maps.queries),
-            line_width=widest_line(maps.queries, 2 if colour else 1),
+            line_width=widest_line(maps.queries),
             key_width=widest(maps.keys),
             name_width=max(cell_len(m.name) for m in maps.maps),
             number_width=_number_width(weights, colour) if self.values else 0,
             width=width,
             colour=colour,
+            half_blocks=self.theme.half_blocks,
             last_index=max(maps.queries[-1].i, maps.keys[-1].i),
         )
         layout = plan(request)

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.render.inks import DOT, Ink, Ramp
+from qkv_cli.render.inks import ASCII_DOT, DOT, Ink, Ramp
 from qkv_cli.render.layout import GAP
 from qkv_cli.render.weights import MASKED, Levels, cell_number
 
@@ -30,7 +30,8 @@ def whole_cells(levels: Levels, ramp: Ramp, width: int) -> list[Line]:
 
 def below(line: Line) -> Line:
     """The second line of a cell that is two lines high: its dot stands in the first alone."""
-    return [Segment(segment.text.replace(DOT, " "), segment.style) for segment in line]
+    blank = str.maketrans({DOT: " ", ASCII_DOT: " "})
+    return [Segment(segment.text.translate(blank), segment.style) for segment in line]
 
 
 def half_blocks(levels: Levels, ramp: Ramp) -> list[Line]:

@@ -23,6 +23,8 @@ LEVELS = 48
 DOT = "·"
 SHADES = "░▒▓█"
 STROKES = "-=≡▤"  # below zero
+# The same in ASCII. Where there is no minus to tell apart, more steps.
+ASCII_DOT, ASCII_SHADES, ASCII_ABOVE, ASCII_BELOW = ".", ":-=+*#%@", ":+*@", "-~=#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Ink:
 
     def cell(self, width: int) -> str:
         """The glyph over a cell's width; the dot of nothing stands alone in it."""
-        return DOT.center(width) if self.glyph == DOT else self.glyph * width
+        is_dot = self.glyph in (DOT, ASCII_DOT)
+        return self.glyph.center(width) if is_dot else self.glyph * width
 
 
 NOTHING = Ink(DOT, Style(dim=True), Style(dim=True))  # a weight of about 0
@@ -52,11 +55,15 @@ class Ramp:
 Inks = list[Ink]  # from zero outwards
 
 
-def shades(*, signed: bool) -> Ramp:
+def shades(*, signed: bool, ascii_only: bool = False) -> Ramp:
     """Without colour: the amount of ink on the cell is the weight."""
-    none = Style.null()
-    above = [NOTHING, *(Ink(glyph, none, none) for glyph in SHADES)]
-    below = [Ink(glyph, none, none) for glyph in reversed(STROKES)] if signed else []
+    dot, light_to_dark, strokes = DOT, SHADES, STROKES
+    if ascii_only:
+        dot, strokes = ASCII_DOT, ASCII_BELOW
+        light_to_dark = ASCII_ABOVE if signed else ASCII_SHADES
+    none, dim = Style.null(), Style(dim=True)
+    above = [Ink(dot, dim, dim), *(Ink(glyph, none, none) for glyph in light_to_dark)]
+    below = [Ink(glyph, none, none) for glyph in reversed(strokes)] if signed else []
     return Ramp([*below, *above], len(below))
 
 

@@ -53,12 +53,13 @@ class Request:
     n_query: int
     n_key: int
     query_width: int  # of the widest label
-    line_width: int  # of the widest label where lines are shared
+    line_width: int  # of the widest label where two rows share a line
     key_width: int
     name_width: int  # of the longest map name
     number_width: int  # 0: no values are written into the cells
     width: int
     colour: bool
+    half_blocks: bool  # two rows can share a line
     last_index: int
 
     @property
@@ -97,9 +98,14 @@ def _whole_cells(r: Request) -> Plan | None:
 
 def _small_cells(r: Request) -> Plan:
     digits = len(str(r.last_index))
-    gutter = min(digits + 1 + r.line_width, r.width // 3) + 1
-    fitting = _fitting(r.width - gutter, max(r.n_key, r.name_width))
-    whole = Plan((1, 1), r.colour, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
+    label = r.line_width if r.half_blocks else min(r.query_width, MAX_WORD)
+    gutter = min(digits + 1 + label, r.width // 3) + 1
+    # Without half blocks several maps are an overview where they would be one with them: a
+    # line for each row, and one map above the other, is more than anyone scrolls through.
+    widest_label = r.line_width if r.n_maps > 1 else label
+    taken = min(digits + 1 + widest_label, r.width // 3) + 1
+    fitting = _fitting(r.width - max(gutter, taken), max(r.n_key, r.name_width))
+    whole = Plan((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
     if fitting:
         across = _balanced(r.n_maps, fitting)
         return replace(whole, across=across, tile=max(r.n_key, r.name_width))

@@ -116,9 +116,9 @@ def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
     return lines
 
 
-def widest_line(queries: Sequence[Token], sharing: int) -> int:
-    """The widest label of a line, where so many queries share one."""
-    lines = (queries[at : at + sharing] for at in range(0, len(queries), sharing))
+def widest_line(queries: Sequence[Token]) -> int:
+    """The widest label of a line that two queries share."""
+    lines = (queries[at : at + 2] for at in range(0, len(queries), 2))
     return max(cell_len(_sharing(line, 2 * MAX_WORD + 1)) for line in lines)
 
 

@@ -10,8 +10,11 @@ from typing import Literal
 from rich.console import Console
 
 from qkv_cli.errors import UsageError
+from qkv_cli.render.charset import UTF_8, Charset
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.inks import (
+    SHADES,
+    STROKES,
     Background,
     Depth,
     Ramp,
@@ -35,6 +38,7 @@ class Theme:
     depth: Depth | None = None  # None: no colour, shades carry the order
     background: Background = "dark"
     palette: str = DEFAULT
+    charset: Charset = UTF_8
 
     @classmethod
     def detect(
@@ -43,8 +47,12 @@ class Theme:
         *,
         palette: str = DEFAULT,
         background: Literal["auto", "dark", "light"] = "auto",
+        encoding: str | None = None,
     ) -> Theme:
         """The theme for a console: without colour where it takes none (NO_COLOR, dumb, a pipe).
+
+        Args:
+            encoding: Of what is written, if not the console's.
 
         Raises:
             UsageError: There is no such palette; the message names those there are.
@@ -61,7 +69,12 @@ class Theme:
             case _:
                 depth = "standard"
         on = _terminal_background() if background == "auto" else background
-        return cls(depth, on, palette)
+        return cls(depth, on, palette, Charset(encoding or console.encoding))
+
+    @property
+    def half_blocks(self) -> bool:
+        """Whether two rows of a map can share a line: one colour over another in each cell."""
+        return self.depth is not None and self.charset.has("▀▄")
 
     @classmethod
     def paper(cls, palette: str, background: Background) -> Theme:
@@ -99,8 +112,9 @@ class Theme:
 @lru_cache(maxsize=16)
 def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if theme.depth is None:
-        return shades(signed=signed)
-    more = mixed if theme.depth == "standard" and not flat else list
+        return shades(signed=signed, ascii_only=not theme.charset.has(SHADES + STROKES))
+    is_mixed = theme.depth == "standard" and not flat and theme.charset.has(SHADES)
+    more = mixed if is_mixed else list
     if not signed:
         return Ramp(more(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
     above, below = (arm_solids(arm, theme.depth, theme.background) for arm in theme.arms())

@@ -61,7 +61,7 @@ class Thumbnails:
         signed = maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
         ramp = self.theme.pixels(signed=signed)
         drawn = {
-            (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.depth is not None)
+            (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.half_blocks)
             for m, w in zip(maps.maps, weights, strict=True)
         }
         yield from header(maps, width)

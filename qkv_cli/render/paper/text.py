@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from qkv_cli.render.cells import LEFT_TO_RIGHT
+from qkv_cli.render.charset import UTF_8
 from qkv_cli.render.colour import Rgb
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
 from qkv_cli.render.safe import Safe
@@ -52,7 +53,7 @@ def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
         highlight=False,
         no_color=False,
     )
-    lines = console.render_lines(Safe(picture), console.options, pad=False)
+    lines = console.render_lines(Safe(picture, UTF_8), console.options, pad=False)
     found = [[s for s in line if not s.control] for line in lines]
     for line in found:
         while line and not line[-1].text.strip() and not (line[-1].style or Style()).bgcolor:

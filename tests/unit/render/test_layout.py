@@ -20,6 +20,7 @@ REQUEST = Request(
     number_width=0,
     width=80,
     colour=True,
+    half_blocks=True,
     last_index=4,
 )
 

@@ -1,0 +1,61 @@
+"""Stand-ins for what an encoding lacks: readable, and as wide as what they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from qkv_cli.render.charset import UTF_8, Charset
+from qkv_cli.render.theme import Theme
+
+ASCII = Charset("ascii")
+
+
+def written(charset: Charset, *parts: str) -> str:
+    return "".join(charset.written(parts))
+
+
+def test_charset_with_every_character_changes_nothing() -> None:
+    assert written(UTF_8, "é → 犬", "  -∞\n") == "é → 犬  -∞\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("bank → river", "bank > river"),
+        ("the₄", "the4"),
+        ("Q Kᵀ", "Q KT"),
+        ("café e\u0301", "cafe e"),
+        ("犬 [", "?? ["),  # two columns stay two columns
+        ("▁▂▃▄▅▆▇█", "_.,-~+*#"),
+    ],
+)
+def test_charset_ascii_writes_what_is_nearest(text: str, plain: str) -> None:
+    assert written(ASCII, text) == plain
+
+
+def test_charset_wider_stand_in_takes_columns_from_the_blanks_after_it() -> None:
+    assert written(ASCII, "√d      = 4\n", "a       = 4\n") == "sqrt d  = 4\na       = 4\n"
+    assert written(ASCII, "√d", "      ", "= 4") == "sqrt d  = 4"
+
+
+def test_charset_infinity_takes_columns_from_the_blanks_before_it() -> None:
+    assert written(ASCII, "a     -∞   -0.5") == "a   -inf   -0.5"
+
+
+def test_charset_that_has_some_characters_keeps_them() -> None:
+    assert written(Charset("cp1252"), "é · → …") == "é · > …"
+
+
+def test_theme_shades_of_ascii_are_told_apart_by_sign() -> None:
+    ramp = Theme(charset=ASCII).ramp(signed=True)
+    glyphs = [ink.glyph for ink in ramp.inks]
+    assert "".join(glyphs).isascii()
+    assert len(set(glyphs)) == len(glyphs)
+    assert glyphs[ramp.zero] == "."
+
+
+@pytest.mark.parametrize("depth", ["truecolor", "256", "standard"])
+def test_theme_colours_of_ascii_need_no_block_characters(depth) -> None:
+    theme = Theme(depth, charset=ASCII)
+    assert not theme.half_blocks
+    assert all(ink.glyph in " ." for ink in theme.ramp().inks)
