@@ -78,5 +78,8 @@ def attend(
         for one in texts
     )
     target.send_maps(
-        results, look, lambda maps, theme: attention(maps, theme, values=values, links=links)
+        results,
+        look,
+        lambda maps, theme: attention(maps, theme, values=values, links=links),
+        several=lines,
     )

@@ -107,4 +107,4 @@ def grid(
         return Thumbnails(maps, theme, found, n_shuffles)
 
     results = (head_maps(loaded, one, reading, layers=layers, heads=heads) for one in texts)
-    target.send_maps(results, look, draw)
+    target.send_maps(results, look, draw, several=lines)

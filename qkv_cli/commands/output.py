@@ -180,17 +180,23 @@ class Target:
             self.send("\n" * bool(index) + picture)
             sys.stdout.flush()
 
-    def send_maps(self, results: Iterable[HeadMaps], look: Look, draw: DrawMaps) -> None:
-        """Write each text's head maps, to standard output as soon as they are there."""
+    def send_maps(
+        self, results: Iterable[HeadMaps], look: Look, draw: DrawMaps, *, several: bool = False
+    ) -> None:
+        """Write each text's head maps, to standard output as soon as they are there.
+
+        Args:
+            several: There may be more than one text, so a CSV numbers them.
+        """
         from qkv_cli.export.attention import encoded, write
 
         if self.kind not in DATA:
             self.draw((partial(draw, maps) for maps in results), look)
         elif self.path is not None:
-            write(self.path, list(results), self.include, kind=self.kind)
+            write(self.path, list(results), self.include, kind=self.kind, several=several)
         else:
             sys.stdout.flush()
-            for piece in encoded(self.kind, results, self.include):
+            for piece in encoded(self.kind, results, self.include, several=several):
                 sys.stdout.buffer.write(piece)
 
 

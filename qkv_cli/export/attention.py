@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +56,36 @@ def from_json(text: str) -> HeadMaps:
     return found[0]
 
 
-def to_csv(maps: HeadMaps) -> Iterator[str]:
+def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
     """A header line, then one for each weight or what else is shown, a query's row at a time.
 
     What is masked leaves its cell empty. Characters that do not print are escaped as in Python;
     what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
+
+    Args:
+        text: Which of several texts this is, for a column `text` before the others; only text 0
+            has the header line.
     """
-    yield _csv_line((*CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
+    start = () if text is None else (text,)
+    if not text:
+        yield _csv_line((*["text"][: len(start)], *CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
     keys = [_csv_line((t.i, visible(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
-        about = (visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
+        about = (*start, visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
         rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
         for query, row, sees in rows:
-            start = _csv_line((*about, query.i, visible(query.name)))[:-1]
+            left = _csv_line((*about, query.i, visible(query.name)))[:-1]
             amounts = zip(keys, row.split(","), sees, strict=True)
-            yield "".join(f"{start},{key},{x if seen else ''}\n" for key, x, seen in amounts)
+            yield "".join(f"{left},{key},{x if seen else ''}\n" for key, x, seen in amounts)
 
 
 def write(
-    path: Path, maps: Sequence[HeadMaps], include: Collection[str] = (), *, kind: str | None = None
+    path: Path,
+    maps: Sequence[HeadMaps],
+    include: Collection[str] = (),
+    *,
+    kind: str | None = None,
+    several: bool = False,
 ) -> None:
     """Write a file of a kind, by default that of its suffix: all of it, or nothing.
 
@@ -83,30 +95,49 @@ def write(
     """
     kind = kind or path.suffix.lower().removeprefix(".")
     if f".{kind}" not in SUFFIXES:
-        raise UsageError(f"{str(path)!r} has no suffix that is known: {', '.join(SUFFIXES)}.")
-    if len(maps) != 1 and kind != "jsonl":
-        raise UsageError(f"A .{kind} file holds one text, these are {len(maps)}: write .jsonl.")
+        raise UsageError(f"Unknown file type of {path}: use {', '.join(SUFFIXES)}.")
+    if len(maps) != 1 and kind not in ("jsonl", "csv"):
+        raise UsageError(f"A .{kind} file holds one text, not {len(maps)}: use .jsonl or .csv.")
     if include and kind == "csv":
         raise UsageError("CSV holds the weights alone: --include goes with .json, .jsonl and .npz.")
-    place_file(path, encoded(kind, maps, include))
+    place_file(path, encoded(kind, maps, include, several=several))
 
 
-def encoded(kind: str, maps: Iterable[HeadMaps], include: Collection[str]) -> Iterator[bytes]:
+def encoded(
+    kind: str, maps: Iterable[HeadMaps], include: Collection[str], *, several: bool = False
+) -> Iterator[bytes]:
     """A file's bytes in pieces; of several texts, one after the other.
 
+    Args:
+        several: Number the texts of a CSV even if there turns out to be only one.
+
     Raises:
-        UsageError: A second text for CSV, in which texts cannot be told apart.
+        UsageError: The texts of a CSV do not show the same kind of number.
     """
-    for index, one in enumerate(maps):
+    if kind == "csv":
+        yield from (piece.encode() for piece in _csv_of(iter(maps), several=several))
+        return
+    for one in maps:
         if kind == "npz":
             yield to_npz(one, include)
-        elif kind == "csv":
-            if index:
-                raise UsageError("CSV holds one text: choose --format jsonl for several.")
-            yield from (piece.encode() for piece in to_csv(one))
         else:
             yield from (piece.encode() for piece in pieces(one, include))
             yield b"\n"
+
+
+def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
+    first = next(maps, None)
+    second = None if first is None or several else next(maps, None)
+    if first is not None and not several and second is None:
+        yield from to_csv(first)
+        return
+    found = (one for one in chain((first, second), maps) if one is not None)
+    for index, one in enumerate(found):
+        if first is not None and one.shown != first.shown:
+            raise UsageError(
+                f"One CSV cannot hold {first.shown} and {one.shown}: its last column is either."
+            )
+        yield from to_csv(one, text=index)
 
 
 def read(data: bytes) -> list[HeadMaps]:
@@ -136,7 +167,7 @@ def documents(data: bytes) -> list[object]:
     except UnicodeDecodeError as error:
         where = f"{error.reason} at byte {error.start}"
         raise InputError(f"This is neither JSON nor an .npz archive: {where}.") from error
-    if text.startswith(",".join(CSV_COLUMNS)):
+    if text.removeprefix("text,").startswith(",".join(CSV_COLUMNS)):
         raise InputError("CSV keeps neither the text nor the model: read .json, .jsonl or .npz.")
     return _stream(text)
 

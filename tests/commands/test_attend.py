@@ -184,9 +184,26 @@ def test_lines_are_answered_while_the_pipe_is_open(tiny_glove) -> None:
 def test_csv(attend) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("the river", "--format", "csv").stdout)))
     assert len(rows) == 4 * 2 * 2
-    two = attend("the river\na tree", "--lines", "--format", "csv")
-    assert two.code == 2
-    assert "--format jsonl for several" in two.stderr
+
+
+def test_csv_of_lines_numbers_the_texts(attend, qkv, tmp_path: Path) -> None:
+    found = attend("the river\na tree on", "--lines", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(found.stdout)))
+    assert [row["text"] for row in rows] == ["0"] * 4 * 2 * 2 + ["1"] * 4 * 3 * 3
+    assert {row["query"] for row in rows if row["text"] == "1"} == {"a", "tree", "on"}
+    one = attend("the river", "--lines", "--format", "csv").stdout
+    assert one.startswith("text,map,block,")
+    attend("the river\na tree on", "--lines", "-o", tmp_path / "two.csv")
+    assert (tmp_path / "two.csv").read_text() == found.stdout
+    lines = attend("the river\na tree on", "--lines", "--format", "jsonl").stdout
+    assert qkv("render", "-", "--format", "csv", stdin=lines).stdout == found.stdout
+
+
+def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> None:
+    both = "".join(attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores")))
+    found = qkv("render", "-", "--format", "csv", stdin=both)
+    assert found.code == 2
+    assert "One CSV cannot hold weights and scores" in found.stderr
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])

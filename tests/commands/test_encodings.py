@@ -27,7 +27,9 @@ def run(encoding: str, args: list[str]) -> str:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_output_of_a_small_encoding_has_stand_ins_and_no_rows_of_question_marks(encoding, name) -> None:
+def test_output_of_a_small_encoding_has_stand_ins_and_no_rows_of_question_marks(
+    encoding, name
+) -> None:
     found = run(encoding, COMMANDS[name])
     assert "??" not in found
     assert "L0H" in found or "L0" in found
