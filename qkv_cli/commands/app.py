@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 from qkv_cli import __version__
 from qkv_cli.commands.group import SETTINGS, Group
 from qkv_cli.commands.output import note
-from qkv_cli.commands.process import exit_code, handle_signals, open_closed_streams
+from qkv_cli.commands.process import check_columns, exit_code, handle_signals, open_closed_streams
 from qkv_cli.errors import QkvError
 
 app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
@@ -50,6 +50,7 @@ def main() -> NoReturn:
     """
     open_closed_streams()
     handle_signals()
+    check_columns()
     # What is not finite is refused by name; numpy's remarks on the way there would say it twice.
     warnings.filterwarnings("ignore", category=RuntimeWarning, append=True)
     if isinstance(sys.stdout, TextIOWrapper):

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from qkv_cli.commands.process import NARROWEST, WIDEST
+
 _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"
 
@@ -233,8 +235,8 @@ WidthOption = Annotated[
     int | None,
     typer.Option(
         metavar="COLUMNS",
-        min=20,
-        max=10_000,
+        min=NARROWEST,
+        max=WIDEST,
         help="As wide as this, not as the terminal.",
         rich_help_panel=_PICTURE,
     ),

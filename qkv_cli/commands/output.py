@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from qkv_cli.commands.options import BackgroundName, ColorName, FormatName
+from qkv_cli.commands.process import NARROWEST
 from qkv_cli.core.visible import visible
 from qkv_cli.errors import UsageError
 
@@ -80,20 +81,18 @@ class Look:
 
         always = self.color == "always"
         shown = always or not (to_file or self.color == "never")
-        console = Console(
+        make = partial(
+            Console,
             force_terminal=True if always else None if shown else False,
             no_color=False if always else None if shown else True,
             width=self.width,
             highlight=False,
         )
+        console = make()
         if always and console.color_system is None:  # a dumb terminal, or no TERM at all
-            return Console(
-                force_terminal=True,
-                no_color=False,
-                width=self.width,
-                highlight=False,
-                color_system="standard",
-            )
+            console = make(color_system="standard")
+        if console.width < NARROWEST:
+            console.width = NARROWEST
         return console
 
 

@@ -1,4 +1,4 @@
-"""The process around a command: its signals, and standard streams that may be closed."""
+"""The process around a command: signals, closed standard streams, the environment's COLUMNS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import IO
 
+NARROWEST, WIDEST = 20, 10_000  # columns that output is laid out for
 _received: list[int] = []  # signals that asked this process to end
 
 
@@ -39,6 +40,21 @@ def open_closed_streams() -> None:
         sys.stdout = _unusable(1, os.O_RDONLY, "w")
     if sys.stderr is None:
         sys.stderr = _unusable(2, os.O_WRONLY, "w")
+
+
+def check_columns() -> None:
+    """Make COLUMNS a usable width for everything that reads it; ignore it where it is not a number.
+
+    0, as some multiplexers and build servers export it, means unknown.
+    """
+    text = os.environ.get("COLUMNS")
+    if text is None:
+        return
+    if text.isascii() and text.isdigit() and text.strip("0"):
+        n = int(text[:9])
+        os.environ["COLUMNS"] = str(min(max(n, NARROWEST), WIDEST))
+    else:
+        del os.environ["COLUMNS"]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
