@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -119,9 +121,17 @@ class HeadMaps:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which heads of which layers, in the order they were asked for."""
+    """Heads, in the order they were asked for."""
 
-    heads: Mapping[int, Sequence[int]]  # layer -> heads
+    places: Sequence[tuple[int, int]]  # (layer, head)
+
+    @property
+    def heads(self) -> dict[int, list[int]]:
+        """The same by layer: the layers in the order they first appear, and the heads of each."""
+        found: dict[int, list[int]] = {}
+        for layer, head in self.places:
+            found.setdefault(layer, []).append(head)
+        return found
 
     @classmethod
     def parse(
@@ -136,24 +146,42 @@ class Selection:
         Raises:
             UsageError: It says what was asked for and what exists.
         """
-        chosen: dict[int, list[int]] = {}
-        names = [head for head in heads if head.startswith(("L", "l"))]
-        plain = [head for head in heads if head not in names]
-        if plain or layers or not names:
-            wanted = _indices("head", plain or ["all"], n_heads)
-            for layer in _indices("layer", layers or ["-1"], n_layers):
-                chosen.setdefault(layer, []).extend(wanted)
-        for name in names:
-            match = re.fullmatch(rf"[Ll]({_INT})[Hh](\*|{_INT})", name)
-            if not match:
-                raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
-            [layer] = _indices("layer", [match[1]], n_layers)
-            head = "all" if match[2] == "*" else match[2]
-            chosen.setdefault(layer, []).extend(_indices("head", [head], n_heads))
-        return cls({layer: list(dict.fromkeys(which)) for layer, which in chosen.items()})
+        is_name = [head.startswith(("L", "l")) for head in heads]
+        places: list[tuple[int, int]] = []
+
+        def add_to_layers(asked: Sequence[str]) -> None:
+            wanted = indices("head", asked, n_heads)
+            for layer in indices("layer", layers or ["-1"], n_layers):
+                places.extend((layer, head) for head in wanted)
+
+        if all(is_name) and (layers or not heads):
+            add_to_layers(["all"])
+        for named, group in groupby(zip(is_name, heads, strict=True), key=itemgetter(0)):
+            asked = [head for _, head in group]
+            if not named:
+                add_to_layers(asked)
+                continue
+            for name in asked:
+                layer, which = _named(name, n_layers, n_heads)
+                places.extend((layer, head) for head in which)
+        return cls(list(dict.fromkeys(places)))
 
 
-def _indices(what: str, asked: Sequence[str], count: int) -> list[int]:
+def _named(name: str, n_layers: int, n_heads: int) -> tuple[int, list[int]]:
+    """The layer of `L0H3` or `L0H*`, and its heads."""
+    match = re.fullmatch(rf"[Ll]({_INT})[Hh](\*|{_INT})", name)
+    if not match:
+        raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
+    [layer] = indices("layer", [match[1]], n_layers)
+    return layer, indices("head", ["all" if match[2] == "*" else match[2]], n_heads)
+
+
+def indices(what: str, asked: Sequence[str], count: int) -> list[int]:
+    """Which of `count` layers or heads are asked for: 3, -1, 0:4 or all.
+
+    Raises:
+        UsageError: There is no such layer or head.
+    """
     found: list[int] = []
     for item in asked:
         if item == "all":
@@ -185,20 +213,20 @@ def select(
     block: BlockName | None = None,
     made: Callable[[LayerTrace, int, BlockName | None], HeadMap] | None = None,
 ) -> list[HeadMap]:
-    """The chosen heads' maps, layer by layer; layers behind the last chosen are not computed.
+    """The chosen heads' maps, in their order; layers after the last chosen are not computed.
 
     Args:
         made: How a head's map is made, if not by `traced_head`.
     """
     made = made or traced_head
-    found: list[HeadMap] = []
-    last = max(selection.heads)
+    found: dict[tuple[int, int], HeadMap] = {}
+    chosen = selection.heads
     for layer in layers:
-        if layer.index in selection.heads:
-            found += [made(layer, head, block) for head in selection.heads[layer.index]]
-        if layer.index == last:
+        for head in chosen.get(layer.index, ()):
+            found[layer.index, head] = made(layer, head, block)
+        if layer.index == max(chosen):
             break
-    return found
+    return [found[place] for place in selection.places]
 
 
 def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:

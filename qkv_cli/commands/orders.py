@@ -71,7 +71,7 @@ class Reader:
         read = replace(self.about, text=text, queries=run.queries, keys=run.keys)
         for layer in run.layers:
             if heads := chosen.heads.get(layer.index):
-                only = Selection({layer.index: heads})
+                only = Selection([(layer.index, head) for head in heads])
                 yield replace(read, maps=select([layer], only, run.block))
             if layer.index == max(chosen.heads):
                 break

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qkv_cli.errors import UsageError
-from qkv_cli.views import HeadMap, HeadMaps, Selection, average
+from qkv_cli.views import HeadMap, HeadMaps, Selection, average, indices
 
 
 def choose(
@@ -29,12 +29,13 @@ def choose(
 def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> list[HeadMap]:
     if not layers and any(head[:1] not in "Ll" for head in heads):
         layers = list(dict.fromkeys(str(m.layer) for m in maps.maps))
-    wanted = Selection.parse(
-        layers, heads, n_layers=maps.model.n_layers, n_heads=maps.model.n_heads
-    ).heads
-    # An average belongs to its layer, and to no head of it.
-    mean = () if heads else (None,)
-    places = [(layer, head) for layer, which in wanted.items() for head in (*which, *mean)]
+    n_layers, n_heads = maps.model.n_layers, maps.model.n_heads
+    places: list[tuple[int, int | None]]
+    if heads:
+        places = [*Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads).places]
+    else:  # an average belongs to its layer, and to no head of it
+        chosen = indices("layer", layers, n_layers)
+        places = [(at, head) for at in chosen for head in (*range(n_heads), None)]
     found = [m for place in places for m in maps.maps if (m.layer, m.head) == place]
     missing = set(places) - {(m.layer, m.head) for m in found}
     loose = not heads or any(x == "all" or ":" in x or "*" in x for x in (*layers, *heads))

@@ -143,7 +143,7 @@ def test_what_cannot_be_is_one_line(heads, args, said) -> None:
 
 def test_chooses_heads(heads) -> None:
     found = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
-    assert [h["name"] for h in found] == ["L0H0", "L0H2"]
+    assert [h["name"] for h in found] == ["L0H2", "L0H0"]
 
 
 def test_no_shuffles_no_labels(heads) -> None:

@@ -53,7 +53,7 @@ def made(n_layers: int) -> tuple[Model, list[str]]:
 def peak(n_layers: int) -> int:
     """Bytes at most while the last layer's maps are computed, beyond what the file takes."""
     model, _ = made(n_layers)
-    only = Selection({n_layers - 1: [0]})
+    only = Selection([(n_layers - 1, 0)])
     select(model.layers(IDS), only)  # what is imported or kept for good
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -74,6 +74,6 @@ def test_memory_grows_with_the_layer_and_not_with_the_depth() -> None:
 def test_layers_behind_the_last_that_is_looked_at_are_not_read(layer: int) -> None:
     model, used = made(5)
     used.clear()
-    select(model.layers(IDS), Selection({layer: [0]}))
+    select(model.layers(IDS), Selection([(layer, 0)]))
     assert {int(name.split(".")[1]) for name in used if "layers" in name} == set(range(layer + 1))
     assert not [name for name in used if "embed" in name]  # its rows only

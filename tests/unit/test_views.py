@@ -40,7 +40,7 @@ def chosen(layers: list[str], heads: list[str]) -> dict[int, list[int]]:
         ([], ["L0H3"], {0: [3]}),
         ([], ["l1h-1", "L0H2", "L1H0"], {1: [3, 0], 0: [2]}),
         ([], ["L-1H*"], {2: [0, 1, 2, 3]}),
-        ([], ["L0H3", "1"], {2: [1], 0: [3]}),
+        ([], ["L0H3", "1"], {0: [3], 2: [1]}),
         (["1"], ["L0H3"], {1: [0, 1, 2, 3], 0: [3]}),
         (["0"], ["2", "L0H2", "L0H1"], {0: [2, 1]}),
     ],
@@ -51,6 +51,12 @@ def test_what_is_asked_for_is_chosen(
     got = chosen(layers, heads)
     assert got == expected
     assert list(got) == list(expected)
+
+
+def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
+    asked = ["L0H1", "2:", "0", "L2H1", "L0H0"]
+    selection = Selection.parse([], asked, n_layers=N_LAYERS, n_heads=N_HEADS)
+    assert selection.places == [(0, 1), (2, 2), (2, 3), (2, 0), (2, 1), (0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -118,10 +124,10 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
 
 def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None:
     pulled: list[int] = []
-    maps = select(layers(pulled), Selection({1: [3, 0], 0: [2]}))
+    maps = select(layers(pulled), Selection([(1, 3), (0, 2), (1, 0)]))
     assert pulled == [0, 1]
-    assert [m.name for m in maps] == ["L0H2", "L1H3", "L1H0"]
-    third, whole = maps[1], trace(1)
+    assert [m.name for m in maps] == ["L1H3", "L0H2", "L1H0"]
+    third, whole = maps[0], trace(1)
     assert (third.block, third.layer, third.head) == ("self", 1, 3)
     for name in ("pattern", "scores", "q", "z"):
         np.testing.assert_array_equal(getattr(third, name), getattr(whole, name)[3])
@@ -130,13 +136,13 @@ def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None
 
 
 def test_select_prefers_the_other_text_where_a_layer_reads_one() -> None:
-    [found] = select(layers([], cross=True), Selection({0: [1]}))
+    [found] = select(layers([], cross=True), Selection([(0, 1)]))
     assert found.block == "cross"
     np.testing.assert_array_equal(found.pattern, trace(0).pattern[1])
 
 
 def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:
-    means = average(select(layers([]), Selection({0: [0, 3], 2: [1]})))
+    means = average(select(layers([]), Selection([(0, 0), (0, 3), (2, 1)])))
     assert [(m.name, m.layer, m.head) for m in means] == [
         ("L0 mean of H0 H3", 0, None),
         ("L2 mean of H1", 2, None),
