@@ -17,6 +17,7 @@ from qkv_cli.formats.words import WordTokenizer
 from qkv_cli.loading import load
 from qkv_cli.placement import resolved, scratch_folder
 from qkv_cli.reading import LoadedModel
+from qkv_cli.render.weights import thousandths
 from qkv_cli.store.catalogue import find, own
 from qkv_cli.store.folder import writing
 from qkv_cli.store.heads import begin_heads, read_run, remove_earlier, replace_heads
@@ -105,9 +106,8 @@ class Place:
 
     def keep(self, state: State) -> None:
         """The best heads so far as a model, and what the run needs to be gone on with."""
-        about = (
-            f"Held-out accuracy {state.best_accuracy:.3f} among six words. {self.config['about']}"
-        )
+        accuracy = thousandths(state.best_accuracy)
+        about = f"Held-out accuracy {accuracy} among six words. {self.config['about']}"
         config = self.config | {"about": about}
         heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
         if self.begun:
@@ -145,7 +145,7 @@ def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place)
     return (
         f"{place.folder}: {plan.shape.n_heads} heads of {plan.shape.d_head}, "
         f"{words:,} words in {elapsed:,.0f} s ({words / elapsed:,.0f} words/s).\n"
-        f"Held-out accuracy among six words: {state.best_accuracy:.3f} (by chance .167)."
+        f"Held-out accuracy among six words: {thousandths(state.best_accuracy)} (by chance .167)."
     )
 
 

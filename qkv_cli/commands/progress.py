@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from qkv_cli.commands.output import note
+from qkv_cli.render.weights import thousandths
 from qkv_cli.training.learn import Progress as Step
 
 
@@ -72,8 +73,10 @@ def watching() -> Iterator[Callable[[Step], None]]:
         def show(step: Step) -> None:
             nonlocal accuracy
             if step.accuracy is not None:
-                accuracy = f"  held-out {step.accuracy:.3f}"
-            figures = f"loss {step.loss:.3f}{accuracy}  {step.words / step.elapsed:,.0f} words/s"
+                accuracy = f"  held-out {thousandths(step.accuracy)}"
+            figures = (
+                f"loss {thousandths(step.loss)}{accuracy}  {step.words / step.elapsed:,.0f} words/s"
+            )
             bars.update(task, completed=step.done, figures=figures)
 
         yield show
@@ -84,6 +87,6 @@ def _say(step: Step) -> None:
         return
     left = step.elapsed * (1 - step.done) / step.done
     note(
-        f"{step.done:4.0%}  loss {step.loss:.3f}  held-out {step.accuracy:.3f}  "
+        f"{step.done:4.0%}  loss {thousandths(step.loss)}  held-out {thousandths(step.accuracy)}  "
         f"{step.words / step.elapsed:,.0f} words/s  {left:,.0f} s left"
     )

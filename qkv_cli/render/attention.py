@@ -31,7 +31,7 @@ from qkv_cli.render.plate import Plate, attention_plate
 from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import cell_number, largest, levels, pooled, visible
-from qkv_cli.render.words import widest
+from qkv_cli.render.words import widest, word
 from qkv_cli.views import HeadMaps
 
 _NAME, _PLAIN = Style(bold=True), Style.null()
@@ -103,6 +103,7 @@ class AttentionPicture:
             query_width=widest(maps.queries),
             line_width=widest_line(maps.queries),
             key_width=widest(maps.keys),
+            last_key_width=cell_len(word(maps.keys[-1])),
             name_width=max(cell_len(m.name) for m in maps.maps),
             number_width=_number_width(weights, colour) if self.values else 0,
             width=width,

@@ -22,6 +22,7 @@ from qkv_cli.render.columns import (
 from qkv_cli.render.figures import KeyRow, totals
 from qkv_cli.render.lesson import Lesson, Step
 from qkv_cli.render.sums import printed
+from qkv_cli.render.weights import number
 
 LONGEST_BAR = 40
 Cells = list[tuple[str, list[str], Decimal | None, bool]]  # name, numbers, bar, is it the pair
@@ -130,7 +131,7 @@ def blend_step(s: Lesson) -> Step:
         "z = Σ_j weight_j V_j",
         lines,
         f"{s.b} gets no single value but a mixture. {s.a} has {figure(pair.weight)} of the weight, "
-        f"and its share is {float(pair.along):.1%} of the blend (measured along z)."
+        f"and its share is {number(float(pair.along))} of the blend (measured along z)."
         if any(k.weight for k in r.keys)
         else f"{s.b} gets nothing.",
     )
@@ -213,8 +214,8 @@ def _table(
 
     def line(mark: str, name: str, numbers: list[str]) -> Text:
         text = mark.ljust(len(INDENT)) + aligned(name, wide)
-        for number, cell in zip(numbers, cells, strict=True):
-            text += "  " + number.rjust(cell)
+        for text_of, cell in zip(numbers, cells, strict=True):
+            text += "  " + text_of.rjust(cell)
         return Text(text)
 
     lines = [line("", "", heads)]

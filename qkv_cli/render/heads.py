@@ -64,11 +64,11 @@ class HeadsTable:
         width = options.max_width
         measured = [c for c in COLUMNS if any(h.figure(c.name) is not None for h in self.heads)]
         name = max(len(h.name) for h in self.heads)
-        shown = _fitting(measured, width - name - LABEL)
+        shown = self._fitting(measured, width - name - LABEL)
         yield from header(replace(self.about, source=None), width)
         yield from flowing(self._read(), width, _DIM)
         yield Text()
-        yield _titles(name, shown)
+        yield self._titles(name, shown)
         for h in self.heads:
             yield self._line(h, name, shown, width)
         yield Text()
@@ -88,9 +88,25 @@ class HeadsTable:
         line = Text(no_wrap=True, overflow="crop").append(h.name.ljust(name), _NAME)
         for column in shown:
             line.append(" ")
-            cell = aligned(_figure(h, column), len(column.title), right=True)
+            cell = aligned(_figure(h, column), self._columns(column), right=True)
             line.append(cell, self._ink(h, column))
         return line.append("  " + _labels(h, width - line.cell_len - 2))
+
+    def _columns(self, column: Column) -> int:
+        """How wide a column is: a figure may be wider than its title (-.05)."""
+        return max(len(column.title), *(len(_figure(h, column)) for h in self.heads))
+
+    def _fitting(self, columns: Sequence[Column], room: int) -> Sequence[Column]:
+        """As many columns as there is room for, from the left."""
+        for n, column in enumerate(columns):
+            room -= self._columns(column) + 1
+            if room < 0:
+                return columns[:n]
+        return columns
+
+    def _titles(self, name: int, shown: Sequence[Column]) -> Text:
+        titles = "".join(" " + c.title.rjust(self._columns(c)) for c in shown)
+        return Text(" " * name + titles, _DIM, no_wrap=True, overflow="crop")
 
     def _ink(self, h: HeadStatistics, column: Column) -> Style:
         amount = h.figure(column.name)
@@ -111,25 +127,11 @@ class HeadsTable:
             )
 
 
-def _fitting(columns: Sequence[Column], room: int) -> Sequence[Column]:
-    """As many columns as there is room for, from the left."""
-    for n, column in enumerate(columns):
-        room -= len(column.title) + 1
-        if room < 0:
-            return columns[:n]
-    return columns
-
-
-def _titles(name: int, shown: Sequence[Column]) -> Text:
-    titles = " ".join(column.title for column in shown)
-    return Text(" " * (name + 1) + titles, _DIM, no_wrap=True, overflow="crop")
-
-
 def _figure(h: HeadStatistics, column: Column) -> str:
     amount = h.figure(column.name)
     if amount is None:
         return "-"
-    return f"{amount:.1f}" if column.name == "distance" else cell_number(amount)
+    return cell_number(amount)
 
 
 def _labels(h: HeadStatistics, room: int) -> str:

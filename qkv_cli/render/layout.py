@@ -55,6 +55,7 @@ class Request:
     query_width: int  # of the widest label
     line_width: int  # of the widest label where two rows share a line
     key_width: int
+    last_key_width: int
     name_width: int  # of the longest map name
     number_width: int  # 0: no values are written into the cells
     width: int
@@ -92,6 +93,9 @@ def _whole_cells(r: Request) -> Plan | None:
         heads, head_lines = "in turn", 2
     lines = 2 if columns >= 4 and r.n_query <= LARGE + 4 and not shaded else 1
     tile = max(columns * r.n_key, r.name_width)
+    if heads == "in turn":  # every name has the room of two columns, the last too if it can
+        wider = max(tile, columns * (r.n_key - 1) + r.last_key_width)
+        tile = wider if wider * across + GAP * (across - 1) <= room else tile
     cell = (columns, lines)
     return Plan(cell, False, (1, 1), across, tile, gutter, heads, head_lines, r.last_index)
 

@@ -40,7 +40,7 @@ def _names(maps: HeadMaps, layout: Plan) -> list[Line]:
         names = (word(key, columns - 1) for key in maps.keys)
         return [[Segment(" ".join(aligned(name, columns - 1) for name in names))]]
     if layout.heads == "in turn":
-        return [_in_turn(maps.keys, columns, first) for first in (0, 1)]
+        return [_in_turn(maps.keys, columns, first, layout.tile) for first in (0, 1)]
     if layout.heads == "down":
         height = layout.head_lines
         signs = [downwards(key, height) for key in maps.keys]
@@ -50,12 +50,14 @@ def _names(maps: HeadMaps, layout: Plan) -> list[Line]:
     return [[Segment(_ruler(maps.keys, layout.blocks[1]), _DIM)]]
 
 
-def _in_turn(keys: Sequence[Token], columns: int, first: int) -> Line:
-    """Every second key, which so has the room of two."""
+def _in_turn(keys: Sequence[Token], columns: int, first: int, tile: int) -> Line:
+    """Every second key, which so has the room of two; the last what the map leaves."""
     line = [Segment(" " * columns * first)]
     for at in range(first, len(keys), 2):
-        room = columns * min(2, len(keys) - at)
-        line.append(Segment(aligned(word(keys[at], room - 1), room)))
+        if at == len(keys) - 1:
+            line.append(Segment(word(keys[at], tile - columns * at)))
+        else:
+            line.append(Segment(aligned(word(keys[at], 2 * columns - 1), 2 * columns)))
     return line
 
 

@@ -15,6 +15,7 @@ from qkv_cli.render.cells import aligned, label
 from qkv_cli.render.columns import BOLD, DIM, INDENT, bar
 from qkv_cli.render.header import label_line
 from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number
 
 _LONGEST_BAR = 30
 _LONGEST_WORD = 40
@@ -76,7 +77,7 @@ def bars(found: Sequence[tuple[str, float]], theme: Theme) -> Group:
     wide = max(map(cell_len, words), default=0)
     lines = []
     for word, (_, cosine) in zip(words, found, strict=True):
-        line = Text(f"{INDENT}{aligned(word, wide)}  {cosine:6.3f}  ")
+        line = Text(f"{INDENT}{aligned(word, wide)}  {number(cosine):>4}  ")
         lines.append(line + bar(Decimal(str(round(cosine, 3))), Decimal(1), _LONGEST_BAR, theme))
     return Group(*lines)
 

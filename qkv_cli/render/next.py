@@ -18,11 +18,13 @@ from qkv_cli.render.columns import bar
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import header, text_line
 from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number, probability
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 LONGEST_WORD = 16
 BAR = 32  # columns at most
 GAP = 2
+NUMBER = 5  # columns of a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class NextPicture:
         word = max(map(cell_len, [*names, others[:longest]]))
         ranks = [[f"#{rank:,}" for rank in row] for row in found.rank.tolist()]
         place = max(len(rank) for row in ranks for rank in row)
-        each = 5 + 1 + place  # a number, its rank
+        each = NUMBER + 1 + place  # a number, its rank
         n = len(found.probability)
         room = max(0, min(BAR, (width - word) // n - GAP - each - 1))
         if n == 2:
@@ -64,20 +66,22 @@ class NextPicture:
             line = Text(aligned(name, word), no_wrap=True, overflow="crop")
             for p, rank in zip(found.probability[:, i], ranks, strict=True):
                 drawn = bar(Decimal(str(round(float(p), 6))), most, room, self.theme)
-                line.append(f"{' ' * GAP}{told(p)} ").append(f"{rank[i]:>{place}} ", _DIM)
+                line.append(f"{' ' * GAP}{probability(p):>{NUMBER}} ").append(
+                    f"{rank[i]:>{place}} ", _DIM
+                )
                 line.append_text(drawn).append(" " * (room - drawn.cell_len))
             line.rstrip()
             yield line
         rest = aligned(others[:word], word)
         for p in found.rest:
-            rest += f"{' ' * GAP}{told(p)}".ljust(GAP + each + 1 + room)
+            rest += f"{' ' * GAP}{probability(p):>{NUMBER}}".ljust(GAP + each + 1 + room)
         yield Text(rest.rstrip(), _DIM, no_wrap=True, overflow="crop")
 
     def _notes(self) -> list[str]:
         found = self.next.odds
         said = [f"probability of the next token, and its rank among {found.n_tokens:,}"]
         if found.divergence is not None:
-            said.insert(0, f"KL(before || after) = {found.divergence:.4g} bits")
+            said.insert(0, f"KL(before || after) = {number(found.divergence)} bits")
         if any(" " in token.text for token in self.next.tokens):
             said.append("a · is a space")
         if self.next.about.queries[-1].special:
@@ -89,8 +93,3 @@ def shown(token: Token) -> str:
     """A token's text; its name where it stands for none or for part of a character; else its id."""
     whole = token.text if "\ufffd" not in token.text else ""
     return whole or token.token or f"id:{token.id}"
-
-
-def told(p: float) -> str:
-    """Three digits behind the point, in five columns."""
-    return "<.001" if 0 < p < 0.0005 else f"{p:.3f}"

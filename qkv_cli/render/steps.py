@@ -25,6 +25,7 @@ from qkv_cli.render.columns import (
 from qkv_cli.render.figures import Projected
 from qkv_cli.render.lesson import Lesson, Step
 from qkv_cli.render.sums import ZERO, printed
+from qkv_cli.render.weights import number
 
 LONGEST_BAR = 40
 _MET = {"c2p": "Q meets the key of that distance (c2p)", "p2c": "K meets its query (p2c)"}
@@ -65,8 +66,9 @@ def embedding_step(s: Lesson) -> Step:
         f"Two words, as layer {layer} reads them" if layer else "Two words become two vectors",
         f"e_B = vector of {s.b}     e_A = vector of {s.a}",
         lines,
-        f"Words that are used alike have like vectors: these two have a cosine of {cosine:.2f}. "
-        f"Their lengths are {lengths[0]:.2f} and {lengths[1]:.2f}. "
+        "Words that are used alike have similar vectors: "
+        f"these two have a cosine of {number(cosine)}. "
+        f"Their lengths are {number(lengths[0])} and {number(lengths[1])}. "
         "They are all that this attention knows of the words.",
     )
 

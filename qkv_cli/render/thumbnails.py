@@ -55,6 +55,8 @@ class Thumbnails:
             name=max(len(_called(m)) for m in maps.maps) + 2 * bool(self.marks),
             gutter=max(len(f"L{m.layer}") for m in maps.maps) + 1,
             width=width,
+            n_layers=len({m.layer for m in maps.maps}),
+            half_blocks=self.theme.half_blocks,
         )
         weights = pooled_visible(maps, layout.blocks)
         top = largest(weights)

@@ -71,11 +71,24 @@ def number(weight: float) -> str:
 
 
 def cell_number(weight: float) -> str:
-    """The same in two decimals at most, for a cell of a map."""
+    """The same in two decimals at most, for a cell of a map; above 999 as 1e3."""
     amount = abs(weight)
+    if amount >= 999.5:
+        digit, exponent = f"{weight:.0e}".split("e")
+        return f"{digit}e{int(exponent)}"
     if amount >= 0.995:
         return f"{weight:.1f}" if amount < 9.95 else f"{weight:.0f}"
     return _bare(f"{weight:.2f}")
+
+
+def probability(p: float) -> str:
+    """A probability as `number` writes it; <.001 where that would be 0."""
+    return "<.001" if 0 < p < 0.0005 else number(p)
+
+
+def thousandths(share: float) -> str:
+    """An accuracy or a loss, in which the third decimal counts: .728."""
+    return _bare(f"{share:.3f}")
 
 
 def _bare(decimal: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,8 @@ def test_picture(qkv, llama: Path, width: int, more: list[str]) -> None:
     drawn = qkv("next", *args, "--width", width)
     assert (drawn.code, drawn.stderr) == (0, "")
     golden = GOLDEN / "next" / f"{'ablated' if more else 'whole'}-{width}.txt"
+    if os.environ.get("QKV_RECORD"):
+        golden.write_text(drawn.stdout, encoding="utf-8", newline="\n")
     assert drawn.stdout == golden.read_text(encoding="utf-8")
     assert max(map(len, drawn.stdout.splitlines())) <= width
     written = qkv("next", *args, "--json").stdout

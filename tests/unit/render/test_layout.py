@@ -16,6 +16,7 @@ REQUEST = Request(
     query_width=4,
     line_width=9,
     key_width=4,
+    last_key_width=4,
     name_width=4,
     number_width=0,
     width=80,
@@ -132,3 +133,20 @@ def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
     # 48 queries over the same keys have a line each; of 49, two share a line.
     assert planned(n_query=48, n_key=200, last_index=199).blocks == (1, 3)
     assert planned(n_query=49, n_key=200, last_index=199).blocks == (2, 3)
+
+
+def test_plan_gives_the_last_of_the_names_in_turn_room_beyond_its_column() -> None:
+    # Four columns a key, of 45: nine-letter names take turns, and the last begins in column 35.
+    some = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
+    assert planned(**some).heads == "in turn"
+    assert planned(**some).tile == 4 * 8 + 7
+    assert planned(**{**some, "width": 42}).tile == 4 * 9  # no room: it is cut there
+
+
+@pytest.mark.parametrize(("n_maps", "n_key"), [(8, 60), (12, 90), (2, 70)])
+def test_plan_of_several_maps_without_colour_pools_where_colour_does(n_maps, n_key) -> None:
+    some = {"n_maps": n_maps, "n_query": n_key, "n_key": n_key, "last_index": n_key - 1}
+    wide = {"query_width": 8, "line_width": 17, **some}
+    coloured = planned(**wide)
+    plain = planned(**wide, colour=False, half_blocks=False)
+    assert (plain.across, plain.blocks) == (coloured.across, coloured.blocks)
