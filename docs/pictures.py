@@ -26,7 +26,7 @@ BANK = "The fisherman sat on the bank of the river"
 MONEY = "She deposited the money in the bank"
 IN_TERMINAL = {"attend": (124, ["attend", FRUITS])}
 WRITTEN = {
-    "head": ["attend", BANK, "--head", "7", "--values"],
+    "head": ["attend", BANK, "--head", "7", "--numbers"],
     "grid": ["grid", FRUITS],
     "focus": ["focus", BANK, "--query", "bank"],
     "heads": ["heads", FRUITS, "--sort", "previous", "--width", "110"],

@@ -22,12 +22,12 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
 
 BlockName = Literal["self", "encoder", "decoder", "cross"]
-Show = Literal["weights", "scores", "values", "rollout"]
+Show = Literal["weights", "scores", "contributions", "rollout"]
 # What can be shown of a map, and the field that holds it.
 FIELDS: Mapping[Show, str] = {
     "weights": "pattern",
     "scores": "scores",
-    "values": "norms",
+    "contributions": "norms",
     "rollout": "rollout",
 }
 _INT = r"-?[0-9]{1,18}"  # what int() always reads, as it does not ² and 5,000 digits

@@ -14,7 +14,11 @@ from qkv_cli.errors import UsageError
 from qkv_cli.views import FIELDS, HeadMap, HeadMaps, Show
 
 _INSIDE = "'\u2019"  # an apostrophe between letters is part of a word
-_AMOUNTS: Mapping[Show, str] = {"weights": "weight", "values": "length", "rollout": "rollout"}
+_AMOUNTS: Mapping[Show, str] = {
+    "weights": "weight",
+    "contributions": "length",
+    "rollout": "rollout",
+}
 
 
 def hide_special(maps: HeadMaps) -> HeadMaps:

@@ -27,7 +27,7 @@ def attend(
     ablate: options.AblateOption = None,
     ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
-    values: options.ValuesOption = False,
+    numbers: options.NumbersOption = False,
     links: options.LinksOption = 5,
     as_json: options.JsonOption = False,
     form: options.FormatOption = None,
@@ -48,7 +48,7 @@ def attend(
 
     Example: qkv attend "the river bank" -o bank.html
 
-    Example: qkv attend "the river bank" --show values
+    Example: qkv attend "the river bank" --show contributions
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
@@ -80,6 +80,6 @@ def attend(
     target.send_maps(
         results,
         look,
-        lambda maps, theme: attention(maps, theme, values=values, links=links),
+        lambda maps, theme: attention(maps, theme, numbers=numbers, links=links),
         several=lines,
     )

@@ -89,7 +89,7 @@ def compare(
     words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
-    values: options.ValuesOption = False,
+    numbers: options.NumbersOption = False,
     links: Annotated[
         int,
         typer.Option(
@@ -167,7 +167,7 @@ def compare(
     else:
         from qkv_cli.render.compare import pictures
 
-        target.draw(pictures(pairs, values=values, links=links), look)
+        target.draw(pictures(pairs, numbers=numbers, links=links), look)
     largest = max(c.mean_divergence for c in pairs)
     if fail_above is not None and largest > fail_above:
         note(f"The mean divergence is {largest:.6g} bits, more than {fail_above:g}.")

@@ -6,11 +6,14 @@ and `qkv --help` needs no more than a name and a line of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from qkv_cli.commands.output import note
 
 # Modules of this room, and the first line of what they say of themselves.
 COMMANDS = {
@@ -25,6 +28,7 @@ COMMANDS = {
     "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
     "models": "Your models: pull, list, show, add, judge, remove.",
 }
+DRAWING = ("attend", "compare", "focus", "grid", "render")
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": "rich",
     "pretty_exceptions_enable": False,
@@ -41,7 +45,27 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return (name, built(name), rest) if name in COMMANDS else (name, command, rest)
+        if name not in COMMANDS:
+            return name, command, rest
+        return name, built(name), renamed(rest) if name in DRAWING else rest
+
+
+def renamed(args: Sequence[str]) -> list[str]:
+    """The arguments with the options of 0.1 under their present names, and a note for each."""
+    found: list[str] = []
+    for arg in args:
+        old, new = arg, arg
+        if arg == "--values":
+            new = "--numbers"
+        elif arg == "--show=values":
+            new = "--show=contributions"
+        elif arg == "values" and found[-1:] == ["--show"]:
+            old, new = "--show values", "contributions"
+        if new != arg:
+            name = f"--show {new}" if arg == "values" else new.replace("=", " ")
+            note(f"{old.replace('=', ' ')} is now called {name}; the old name works in 0.2 only.")
+        found.append(new)
+    return found
 
 
 def built(name: str) -> Any:

@@ -180,7 +180,7 @@ def _shown(run: Run, chosen: Selection, reading: Reading) -> list[HeadMap]:
         if reading.weighting == "linear":
             raise UsageError(NOT_LINEAR)
         return rollouts(run.layers, chosen.heads.keys(), run.block)
-    if reading.show == "values":
+    if reading.show == "contributions":
         from qkv_cli.analysis.norms import normed_head
 
         return select(run.layers, chosen, run.block, normed_head)

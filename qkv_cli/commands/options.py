@@ -180,7 +180,7 @@ AblateMeanOption = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-ShowName = Literal["weights", "scores", "values", "rollout"]
+ShowName = Literal["weights", "scores", "contributions", "rollout"]
 ShowOption = Annotated[
     ShowName | None,
     typer.Option(
@@ -204,8 +204,9 @@ WordsOption = Annotated[
     bool, typer.Option("--words", help="Words in place of pieces.", rich_help_panel=_MAPS)
 ]
 
-ValuesOption = Annotated[
-    bool, typer.Option("--values", help="Weights as numbers.", rich_help_panel=_PICTURE)
+NumbersOption = Annotated[
+    bool,
+    typer.Option("--numbers", help="Write the numbers into the cells.", rich_help_panel=_PICTURE),
 ]
 LinksOption = Annotated[
     int,

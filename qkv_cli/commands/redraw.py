@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from qkv_cli.commands.output import Draw
 
 
-def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
+def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
     """What draws a document that holds no head maps; None for one that does, or for any other.
 
     Raises:
@@ -17,7 +17,7 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
     if not isinstance(document, dict):
         return None
     of = {
-        "qkv.compare/1": lambda: _compare(document, values, links),
+        "qkv.compare/1": lambda: _compare(document, numbers, links),
         "qkv.explain/1": lambda: _explain(document),
         "qkv.focus/1": lambda: _focus(document),
         "qkv.heads/1": lambda: _heads(document),
@@ -30,14 +30,14 @@ def redraw(document: object, *, values: bool, links: int) -> list[Draw] | None:
 
 def own_options(document: Any) -> tuple[str, ...]:
     """The options of head maps that what `redraw` drew has too."""
-    return ("--values",) if document["schema"] == "qkv.compare/1" else ()
+    return ("--numbers",) if document["schema"] == "qkv.compare/1" else ()
 
 
-def _compare(document: Any, values: bool, links: int) -> list[Draw]:
+def _compare(document: Any, numbers: bool, links: int) -> list[Draw]:
     from qkv_cli.export.compare import read_compare
     from qkv_cli.render.compare import pictures
 
-    return [*pictures(read_compare(document), values=values, links=links)]
+    return [*pictures(read_compare(document), numbers=numbers, links=links)]
 
 
 def _explain(document: Any) -> list[Draw]:

@@ -52,7 +52,7 @@ def render(
             "--grid", help="Thumbnails, as `qkv grid`; no marks.", rich_help_panel="Picture"
         ),
     ] = False,
-    values: options.ValuesOption = False,
+    numbers: options.NumbersOption = False,
     links: options.LinksOption = 5,
     as_json: options.JsonOption = False,
     form: options.FormatOption = None,
@@ -85,8 +85,8 @@ def render(
     if array is not None and tokens is None:
         raise UsageError("--array goes with --tokens, which names the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
-    if grid and values:
-        raise UsageError("--grid has no room for --values: one of them.")
+    if grid and numbers:
+        raise UsageError("--grid has no room for --numbers: one of them.")
     reading = Reading(hide=hide, words=words, window=window)
     of_maps = {
         "--layer": layer,
@@ -97,7 +97,7 @@ def render(
         "--window": window,
         "--show": show,
         "--grid": grid,
-        "--values": values,
+        "--numbers": numbers,
     }
     asked = [option for option, given in of_maps.items() if given]
 
@@ -114,7 +114,9 @@ def render(
 
     def picture(maps: HeadMaps, theme: Theme) -> RenderableType:
         return (
-            Thumbnails(maps, theme) if grid else attention(maps, theme, values=values, links=links)
+            Thumbnails(maps, theme)
+            if grid
+            else attention(maps, theme, numbers=numbers, links=links)
         )
 
     def draw(one: HeadMaps | Draw, theme: Theme) -> RenderableType:
@@ -144,7 +146,7 @@ def _read(
             return [from_npz(data)]
         found: list[HeadMaps | Draw] = []
         for document in documents(data):
-            drawn = redraw(document, values="--values" in asked, links=links)
+            drawn = redraw(document, numbers="--numbers" in asked, links=links)
             if drawn is None:
                 found.append(parse(document, json_array))
                 continue

@@ -25,7 +25,7 @@ CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "ke
 CSV_AMOUNTS: dict[Show, str] = {  # what the last column is called
     "weights": "weight",
     "scores": "score",
-    "values": "norm",
+    "contributions": "norm",
     "rollout": "rollout",
 }
 

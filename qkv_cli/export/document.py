@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from qkv_cli.views import FIELDS, HeadMap, HeadMaps, Show
 
 SCHEMA = "qkv.attention/1"
 INCLUDABLE = ("scores", "q", "k", "v", "z")
+# How a document calls what is shown; 0.1 and its scripts say "values" for contributions.
+SHOWN: Mapping[Show, str] = {show: show for show in FIELDS} | {"contributions": "values"}
 MATRICES = (*INCLUDABLE, "norms", "rollout")  # whatever a map may hold beside its pattern
 
 
@@ -53,7 +55,7 @@ def head(maps: HeadMaps) -> dict[str, Any]:
         "model": _model(maps.model),
         "weighting": maps.weighting,
         "causal": maps.causal,
-        "shown": maps.shown,
+        "shown": SHOWN[maps.shown],
         **({"ablated": maps.ablated} if maps.ablated else {}),
         "text": maps.text,
         **source,

@@ -17,7 +17,7 @@ from qkv_cli.core.attention import WEIGHTINGS, Weighting
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import MATRICES, SCHEMA
+from qkv_cli.export.document import MATRICES, SCHEMA, SHOWN
 from qkv_cli.views import FIELDS, BlockName, HeadMap, HeadMaps, Show
 
 _MAX_INT = 2**53  # beyond it, readers of JSON disagree
@@ -62,7 +62,8 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    text, source, pair, shown = "", None, None, "weights"
+    text, source, pair = "", None, None
+    shown: Show = "weights"
     queries: list[Token] = []
     keys: list[Token] = []
     if document.get("source") is not None:
@@ -70,7 +71,9 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
     if document.get("pair") is not None:
         pair = _get(document, "", "pair", str)
     if "shown" in document:
-        shown = _one_of(document, "", "shown", tuple(FIELDS))
+        shown = {name: show for show, name in SHOWN.items()}[
+            _one_of(document, "", "shown", tuple(SHOWN.values()))
+        ]
     if not of_texts or "text" in document:
         text = _get(document, "", "text", str)
         queries = _tokens(document, "queries", text, pair)
@@ -90,7 +93,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
         maps=(),
         notes=_notes(document.get("notes", [])),
         pair=pair,
-        shown=cast(Show, shown),
+        shown=shown,
         ablated=_get(document, "", "ablated", str) if "ablated" in document else "",
     )
 

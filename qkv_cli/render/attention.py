@@ -41,7 +41,7 @@ def attention(
     maps: HeadMaps,
     theme: Theme,
     *,
-    values: bool = False,
+    numbers: bool = False,
     links: int = 5,
     like: int = 1,
     what: Quantity | None = None,
@@ -49,12 +49,12 @@ def attention(
     """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
 
     Args:
-        values: Write the weights into the cells, where the width has room for them.
+        numbers: Write the weights into the cells, where the width has room for them.
         links: How many of a head's strongest links are told; 0 for none.
         like: Lay them out as if there were so many maps at least.
         what: The kind of number, if not what the maps show.
     """
-    return AttentionPicture(maps, theme, what or QUANTITIES[maps.shown], values, links, like)
+    return AttentionPicture(maps, theme, what or QUANTITIES[maps.shown], numbers, links, like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +64,23 @@ class AttentionPicture:
     maps: HeadMaps
     theme: Theme
     what: Quantity
-    values: bool = False
+    numbers: bool = False
     links: int = 5
     like: int = 1
 
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
-        return attention_plate(self.maps, values=self.values)
+        return attention_plate(self.maps, numbers=self.numbers)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         weights = visible(self.maps)
         top = largest(weights)
         signed = self.maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
-        layout, values = self._layout(weights, width)
-        flat = self.theme.depth is not None and (values or layout.half)
+        layout, numbers = self._layout(weights, width)
+        flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        shown = Shown(top, signed, self.values, values, layout, ramp, width, self.what)
+        shown = Shown(top, signed, self.numbers, numbers, layout, ramp, width, self.what)
         yield from header(self.maps, width)
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
@@ -94,7 +94,7 @@ class AttentionPicture:
             yield from trimmed(told)
 
     def _layout(self, weights: Sequence[Array], width: int) -> tuple[Plan, bool]:
-        """The plan, and whether there is room for the values that were asked for."""
+        """The plan, and whether there is room for the numbers that were asked for."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
             n_maps=max(len(weights), self.like),
@@ -105,14 +105,14 @@ class AttentionPicture:
             key_width=widest(maps.keys),
             last_key_width=cell_len(word(maps.keys[-1])),
             name_width=max(cell_len(m.name) for m in maps.maps),
-            number_width=_number_width(weights, colour) if self.values else 0,
+            number_width=_number_width(weights, colour) if self.numbers else 0,
             width=width,
             colour=colour,
             half_blocks=self.theme.half_blocks,
             last_index=max(maps.queries[-1].i, maps.keys[-1].i),
         )
         layout = plan(request)
-        return layout, self.values and layout.heads != "ruler"
+        return layout, self.numbers and layout.heads != "ruler"
 
     def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
         """Maps beside each other: they share the row labels, for they share the queries."""
@@ -138,7 +138,7 @@ class AttentionPicture:
             return half_blocks(level, ramp)
         columns, height = layout.cell
         lines = first = whole_cells(level, ramp, columns)
-        if shown.values:
+        if shown.numbers:
             first = numbered_cells(level, weights, ramp, columns)
         second = [below(line) for line in lines]
         return [line for pair in zip(first, second, strict=True) for line in pair[:height]]

@@ -36,7 +36,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
 
 
 def pictures(
-    pairs: Sequence[Comparison], *, values: bool = False, links: int = 5
+    pairs: Sequence[Comparison], *, numbers: bool = False, links: int = 5
 ) -> list[Callable[[Theme], ComparePicture]]:
     """What draws one side beside each of the others: all of them at one scale where they have the
     same rows and columns.
@@ -50,7 +50,7 @@ def pictures(
 
     def draw(group: Sequence[int], theme: Theme) -> ComparePicture:
         names = [LETTERS[0], *(LETTERS[at + 1] for at in group)]
-        return ComparePicture([pairs[at] for at in group], names, theme, values, links)
+        return ComparePicture([pairs[at] for at in group], names, theme, numbers, links)
 
     return [partial(draw, group) for group in groups]
 
@@ -62,14 +62,14 @@ class ComparePicture:
     Attributes:
         pairs: One side with others, on the same rows and columns.
         names: What they are called: A, and B and so on.
-        values: Write the weights into the cells, where the width has room for them.
+        numbers: Write the weights into the cells, where the width has room for them.
         links: How many of the cells that moved most are told.
     """
 
     pairs: Sequence[Comparison]
     names: Sequence[str]
     theme: Theme
-    values: bool = False
+    numbers: bool = False
     links: int = 5
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -87,9 +87,9 @@ class ComparePicture:
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
         maps, differences = self._all(), self._differences()
-        parts: list[Part] = [maps_part(maps, values=self.values)]
+        parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
         if differences is not None:
-            parts.append(maps_part(differences, values=self.values, what=self._change()))
+            parts.append(maps_part(differences, numbers=self.numbers, what=self._change()))
         said = [line.plain for line in self._sides(10_000)]
         for c, name in zip(self.pairs, self.names[1:], strict=True):
             what, rows = _divergences(c)
@@ -152,7 +152,7 @@ class ComparePicture:
         differences in cells of the size that the maps have.
         """
         like = len(self.names)
-        picture = attention(maps, self.theme, values=self.values, links=0, like=like, what=what)
+        picture = attention(maps, self.theme, numbers=self.numbers, links=0, like=like, what=what)
         parts = picture.__rich_console__(console, options)
         yield from dropwhile(lambda part: isinstance(part, Text), parts)
 

@@ -57,7 +57,7 @@ class Request:
     key_width: int
     last_key_width: int
     name_width: int  # of the longest map name
-    number_width: int  # 0: no values are written into the cells
+    number_width: int  # 0: no numbers are written into the cells
     width: int
     colour: bool
     half_blocks: bool  # two rows can share a line

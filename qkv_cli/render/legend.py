@@ -29,14 +29,14 @@ class Shown:
 
     Attributes:
         top: The weight that the last ink stands for: the largest that is shown.
-        values_asked, values: Whether numbers were asked for, and whether they had room.
+        numbers_asked, numbers: Whether numbers were asked for, and whether they had room.
         what: The kind of number that is drawn.
     """
 
     top: float
     signed: bool
-    values_asked: bool
-    values: bool
+    numbers_asked: bool
+    numbers: bool
     layout: Plan
     ramp: Ramp
     width: int
@@ -120,15 +120,15 @@ def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
     if layout.blocks != (1, 1):
         furthest = "the one furthest from 0" if shown.signed else "the largest"
         yield f"each cell is {furthest} of {queries}x{keys} {shown.what.one}s (queries x keys)"
-    if shown.values_asked and not shown.values:
+    if shown.numbers_asked and not shown.numbers:
         yield "the numbers do not fit this width"
-    if layout.blocks != (1, 1) or (shown.values_asked and not shown.values):
+    if layout.blocks != (1, 1) or (shown.numbers_asked and not shown.numbers):
         yield _detail(maps, shown)
 
 
 def _detail(maps: HeadMaps, shown: Shown) -> str:
     """What to ask for to see every weight."""
-    room = (shown.width - shown.layout.gutter) // (5 if shown.values_asked else 2)
+    room = (shown.width - shown.layout.gutter) // (5 if shown.numbers_asked else 2)
     first, last = maps.queries[0].i, maps.queries[-1].i
     if maps.source is not None or room < 2:
         return "a wider terminal shows more"

@@ -37,7 +37,7 @@ class Maps:
 
     Attributes:
         notes: What a reader must know to read them.
-        values: Write the weights into the cells.
+        numbers: Write the weights into the cells.
         small: As thumbnails, layers down and heads across.
         what: The kind of number that is drawn.
     """
@@ -46,7 +46,7 @@ class Maps:
     keys: Sequence[Token]
     panels: Sequence[Panel]
     notes: Sequence[str] = ()
-    values: bool = False
+    numbers: bool = False
     small: bool = False
     what: Quantity = QUANTITIES["weights"]
 
@@ -125,9 +125,9 @@ class HasPlate(Protocol):
     def plate(self) -> Plate: ...
 
 
-def attention_plate(maps: HeadMaps, *, values: bool = False) -> Plate:
+def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
     """The head maps of one text."""
-    part = maps_part(maps, values=values)
+    part = maps_part(maps, numbers=numbers)
     texts = label_line(maps.text)
     if (other := maps.source or maps.pair) is not None:
         texts = f"{texts} | {label_line(other)}"
@@ -159,7 +159,7 @@ def _without_gaps(maps: HeadMaps) -> bool:
     return places == list(range(places[0], places[0] + len(places)))
 
 
-def maps_part(maps: HeadMaps, *, values: bool = False, what: Quantity | None = None) -> Maps:
+def maps_part(maps: HeadMaps, *, numbers: bool = False, what: Quantity | None = None) -> Maps:
     """Head maps, and what the legend says of them.
 
     Args:
@@ -168,7 +168,7 @@ def maps_part(maps: HeadMaps, *, values: bool = False, what: Quantity | None = N
     weights = visible(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
     what = what or QUANTITIES[maps.shown]
-    drawn = Maps(maps.queries, maps.keys, panels, values=values, what=what)
+    drawn = Maps(maps.queries, maps.keys, panels, numbers=numbers, what=what)
     notes = [
         *scale_notes(maps, drawn.top, what, signed=drawn.signed),
         *mask_notes(maps, weights),

@@ -49,11 +49,11 @@ QUANTITIES: Mapping[Show, Quantity] = {
         "query",
         "key",
     ),
-    "values": Quantity(
+    "contributions": Quantity(
         "length",
         "the greater length",
         "rows (queries) take from columns (keys)",
-        "values: what really flows, ‖weight x value x W_O‖",
+        "contributions: ‖weight x value x W_O‖",
         "lengths are of what the key hands to the query",
         "←",
         "takes from",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import qkv_cli.export
+from qkv_cli.export.document import SHOWN
 from qkv_cli.store.folder import placed
 
 TEXT = "the mango and the apple are fruits that grow on a tree"
@@ -327,25 +328,25 @@ def test_writes_a_file(compare, tmp_path) -> None:
     assert "B - A" in (tmp_path / "c.txt").read_text()
 
 
-@pytest.mark.parametrize("show", ["scores", "values", "rollout"])
+@pytest.mark.parametrize("show", ["scores", "contributions", "rollout"])
 def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
     heads = ("L0", "L0") if show == "rollout" else ("L0H1", "L0H3")
     args = ("compare", "-m", tiny_glove, "she sat on the bank", *heads, "--show", show)
-    field = {"scores": "scores", "values": "norms", "rollout": "rollout"}[show]
+    field = {"scores": "scores", "contributions": "norms", "rollout": "rollout"}[show]
     drawn, found = qkv(*args), qkv(*args, "--json")
     assert (drawn.code, found.code) == (0, 0), drawn.stderr
-    assert f"  {show}: " in drawn.stdout
+    assert f" {show}: " in drawn.stdout
     document = json.loads(found.stdout)
     VALID["compare"].validate(document)
     [c] = document["comparisons"]
-    assert c["a"]["shown"] == c["b"]["shown"] == show
+    assert c["a"]["shown"] == c["b"]["shown"] == SHOWN[show]
     own = qkv("attend", "-m", tiny_glove, "she sat on the bank", "--show", show, "--json")
     m = json.loads(own.stdout)["maps"][0 if show == "rollout" else 1]
     one = [[x or 0 for x in row] for row in m[field]]
     assert np.allclose([[x or 0 for x in row] for row in c[f"{field}_a"]], one, rtol=1e-6, atol=0)
     assert (c["divergence"] is None) == (show == "scores")
     assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
-    other = found.stdout.replace(f'"shown":"{show}"', '"shown":"weights"')
+    other = found.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
     refused = qkv("render", "-", stdin=other)
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "no pattern_a is compared" in refused.stderr
@@ -353,10 +354,10 @@ def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
 
 def test_what_is_shown_must_be_the_same(qkv, tiny_glove, tmp_path) -> None:
     text = "she sat on the bank"
-    for show in ("weights", "values"):
+    for show in ("weights", "contributions"):
         qkv("attend", "-m", tiny_glove, text, "--show", show, "-o", tmp_path / f"{show}.json")
-    files = (tmp_path / "weights.json", tmp_path / "values.json")
+    files = (tmp_path / "weights.json", tmp_path / "contributions.json")
     found = qkv("compare", *files, "L0H1")
     assert (found.code, found.stdout) == (2, "")
-    assert "One shows weights, the other values: --show makes them alike." in found.stderr
+    assert "One shows weights, the other contributions: --show makes them alike." in found.stderr
     assert qkv("compare", *files, "L0H1", "--show", "weights", "--fail-above", "0").code == 0

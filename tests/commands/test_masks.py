@@ -28,7 +28,9 @@ def maps(found: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "hard", "linear"])
-@pytest.mark.parametrize("more", [(), ("--mean",), ("--show", "values"), ("--show", "scores")])
+@pytest.mark.parametrize(
+    "more", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
+)
 def test_every_map_says_what_its_queries_see(attend, weighting: str, more: tuple) -> None:
     """Whatever its weights are: under hard indexing most are 0."""
     for m in maps(attend(TEXT, "--json", "--weighting", weighting, *more)):
@@ -53,7 +55,9 @@ def test_a_window_and_merged_words_keep_it(attend) -> None:
         assert m["mask"] == [[False, False], [True, False]]
 
 
-@pytest.mark.parametrize("more", [(), ("--mean",), ("--show", "scores"), ("--show", "values")])
+@pytest.mark.parametrize(
+    "more", [(), ("--mean",), ("--show", "scores"), ("--show", "contributions")]
+)
 def test_csv_leaves_masked_cells_empty(attend, more: tuple) -> None:
     found = attend(TEXT, "--format", "csv", *more).stdout
     for row in csv.DictReader(io.StringIO(found)):

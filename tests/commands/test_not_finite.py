@@ -85,7 +85,7 @@ def refused(found: Result, said: str = SAID) -> None:
         ("--format", "html"),
         ("--mean",),
         ("--show", "scores"),
-        ("--show", "values"),
+        ("--show", "contributions"),
         ("--show", "rollout"),
         ("--weighting", "hard"),
         ("--weighting", "linear"),
@@ -349,7 +349,7 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
     tensors = load_file(folder / "model.safetensors")
     tensors["attn.o.weight"] *= np.float32(1e25)
     write_tensors(folder / "model.safetensors", tensors)
-    args = ("attend", "-m", folder, "the river bank", "--show", "values")
+    args = ("attend", "-m", folder, "the river bank", "--show", "contributions")
     assert qkv("attend", "-m", folder, "the river bank").code == 0
     for form in ((), ("--json",), ("--format", "csv")):
         said = "qkv: L0H0.norms is not finite: it is beyond float32.\n"

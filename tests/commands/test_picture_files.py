@@ -65,7 +65,7 @@ def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
     maps = from_json(qkv("attend", TEXT, "-m", tiny_glove, "--head", "2", "--json").stdout)
     pattern = maps.maps[0].pattern
     wanted = [cell_number(w) for i, r in enumerate(pattern) for j, w in enumerate(r) if i != j]
-    said = texts(draw("a.svg", "--head", "2", "--values"))
+    said = texts(draw("a.svg", "--head", "2", "--numbers"))
     numbers = [t for t in said if re.fullmatch(r"-?\d*\.?\d+", t)]
     assert numbers[: len(wanted)] == wanted
 

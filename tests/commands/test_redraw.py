@@ -109,9 +109,9 @@ def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:
 def test_what_cannot_apply_to_it_is_refused(qkv, tiny_glove: Path, name: str) -> None:
     written = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout
     given = ["--head", "0", "--layer", "0", "--window", "0:2"]
-    flags = ["--mean", "--words", "--hide-special"] + ["--values"] * (name != "compare")
+    flags = ["--mean", "--words", "--hide-special"] + ["--numbers"] * (name != "compare")
     for option in (given[:2], given[2:4], given[4:], *([flag] for flag in flags)):
         found = qkv("render", "-", *option, stdin=written)
         said = f"qkv: - holds no head maps: leave out {option[0]}.\n"
         assert found == (2, "", said)
-    assert name != "compare" or qkv("render", "-", "--values", stdin=written).code == 0
+    assert name != "compare" or qkv("render", "-", "--numbers", stdin=written).code == 0

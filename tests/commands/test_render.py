@@ -25,7 +25,7 @@ def written(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz"])
 @pytest.mark.parametrize(
-    "args", [[], ["--head", "L0H2", "--values"], ["--window", "3:8", "--mean"]]
+    "args", [[], ["--head", "L0H2", "--numbers"], ["--window", "3:8", "--mean"]]
 )
 def test_draws_what_attend_draws(qkv, tiny_glove, written, name, args) -> None:
     drawn = qkv("attend", TEXT, "-m", tiny_glove, *args)
@@ -83,12 +83,12 @@ def test_a_head_that_the_file_lacks(qkv, written) -> None:
 def test_thumbnails_of_a_file_are_the_grid_s_without_marks(qkv, tiny_glove, written) -> None:
     drawn = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
     assert qkv("render", written("a.json"), "--grid") == drawn
-    assert qkv("render", written("a.json"), "--grid", "--values").code == 2
+    assert qkv("render", written("a.json"), "--grid", "--numbers").code == 2
 
 
 def test_a_minus_never_touches_a_shade(qkv, tiny_glove) -> None:
     asked = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
-    drawn = qkv(*asked, "--head", "0", "--values").stdout
+    drawn = qkv(*asked, "--head", "0", "--numbers").stdout
     rows = [line for line in drawn.splitlines() if line.strip().split(" ")[0] in TEXT.split()]
     assert re.search(r"[^\w\s] +-\d*\.\d", "".join(rows))
     assert not re.search(r"[^\s\w]-\d*\.\d", "".join(rows))

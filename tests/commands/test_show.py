@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from conftest import Result
 
+from qkv_cli.export.document import SHOWN
 from qkv_cli.loading import load
 
 TEXT = "she deposited money in the bank"
-FIELD = {"weights": "pattern", "scores": "scores", "values": "norms", "rollout": "rollout"}
+FIELD = {"weights": "pattern", "scores": "scores", "contributions": "norms", "rollout": "rollout"}
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_gl
     [layer] = load(tiny_glove).read(TEXT).layers
     for show, field in FIELD.items():
         found = document(attend("--show", show, "--json"))
-        assert found["shown"] == show
+        assert found["shown"] == SHOWN[show]
         assert all(("pattern" in m, field in m) == (True, True) for m in found["maps"])
         assert not ({"scores", "norms", "rollout"} - {field}) & set(found["maps"][0])
     assert document(attend("--json"))["shown"] == "weights"
-    values = document(attend("--show", "values", "--json"))["maps"]
+    values = document(attend("--show", "contributions", "--json"))["maps"]
     for head, m in enumerate(values):
         np.testing.assert_array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
         assert not np.allclose(m["norms"], m["pattern"], atol=0.1)
@@ -50,7 +51,10 @@ def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_gl
     ("show", "said"),
     [
         ("scores", ["scores: before softmax", "meet columns", "furthest from 0", " · "]),
-        ("values", ["values: what really flows", "lengths are of what the key hands", " ← "]),
+        (
+            "contributions",
+            ["contributions: ‖weight x value x W_O‖", "lengths are of what the key hands", " ← "],
+        ),
         ("rollout", ["L0 rollout", "weights followed down", "share shown", " ← "]),
     ],
 )
@@ -75,26 +79,29 @@ def test_a_file_is_drawn_again_as_it_was(attend, qkv, tmp_path, show: str, suffi
 
 def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) -> None:
     path = tmp_path / "x.json"
-    attend("--show", "values", "--include", "scores", "-o", path)
+    attend("--show", "contributions", "--include", "scores", "-o", path)
     assert qkv("render", path, "--show", "weights").stdout == attend().stdout
     assert qkv("render", path, "--show", "scores").stdout == attend("--show", "scores").stdout
     assert qkv("render", path, "--show", "rollout").stdout == attend("--show", "rollout").stdout
     attend("-o", path)
-    found = qkv("render", path, "--show", "values")
+    found = qkv("render", path, "--show", "contributions")
     assert (found.code, found.stdout) == (2, "")
-    assert "L0H0 has no norms: `qkv attend ... --show values --json` writes them." in found.stderr
+    assert (
+        "L0H0 has no norms: `qkv attend ... --show contributions --json` writes them."
+        in found.stderr
+    )
 
 
 def test_the_mean_of_norms(attend) -> None:
-    heads = document(attend("--show", "values", "--json"))["maps"]
-    [mean] = document(attend("--show", "values", "--json", "--mean"))["maps"]
+    heads = document(attend("--show", "contributions", "--json"))["maps"]
+    [mean] = document(attend("--show", "contributions", "--json", "--mean"))["maps"]
     for field in ("pattern", "norms"):
         np.testing.assert_allclose(mean[field], np.mean([m[field] for m in heads], axis=0), 1e-5)
 
 
 @pytest.mark.parametrize(
     ("show", "last"),
-    [("weights", "weight"), ("scores", "score"), ("values", "norm"), ("rollout", "rollout")],
+    [("weights", "weight"), ("scores", "score"), ("contributions", "norm"), ("rollout", "rollout")],
 )
 def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("--show", show, "--format", "csv").stdout)))
@@ -107,8 +114,10 @@ def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -
 
 
 def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
-    whole = document(attend("--show", "values", "--json"))["maps"][1]["norms"]
-    part = document(attend("--show", "values", "--json", "--window", "1:4"))["maps"][1]["norms"]
+    whole = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
+    part = document(attend("--show", "contributions", "--json", "--window", "1:4"))["maps"][1][
+        "norms"
+    ]
     assert part == [row[1:4] for row in whole[1:4]]
 
 
@@ -137,13 +146,15 @@ def test_rollout_of_all_heads_by_any_name(attend) -> None:
 def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
     args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
     found = qkv(*args, "--width", "60")
-    one = {"weights": "weight", "scores": "score", "values": "length", "rollout": "share"}[show]
+    one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
+        show
+    ]
     last = "furthest from 0" if show == "scores" else "shown"
     assert f"{one} {last}" in found.stdout and found.code == 0
     assert ("H0" in found.stdout) == (show != "rollout")
     again = "" if show == "weights" else f" --show {show}"
     assert f"{again} draws one large" in found.stdout
-    assert document(qkv(*args, "--json"))["shown"] == show
+    assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 
 def test_pooled_thumbnails_hold_the_scores_furthest_from_0(qkv, tiny_glove) -> None:
@@ -164,7 +175,11 @@ def test_pooled_thumbnails_hold_the_scores_furthest_from_0(qkv, tiny_glove) -> N
 
 @pytest.mark.parametrize(
     ("show", "said"),
-    [("scores", "bank scores"), ("values", "bank takes from"), ("rollout", "bank is made of")],
+    [
+        ("scores", "bank scores"),
+        ("contributions", "bank takes from"),
+        ("rollout", "bank is made of"),
+    ],
 )
 def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
@@ -172,8 +187,26 @@ def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str)
     assert (found.code, found.stderr) == (0, "")
     assert said in found.stdout and "looks at" not in found.stdout
     focused = document(qkv(*args, "--json"))
-    assert focused["shown"] == show
+    assert focused["shown"] == SHOWN[show]
     for one, m in zip(
         focused["heads"], document(attend("--show", show, "--json"))["maps"], strict=True
     ):
         assert [x or 0 for x in one["weights"]] == [x or 0 for x in m[FIELD[show]][-1]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (["--values"], ["--numbers"], "--values is now called --numbers"),
+        (["--show", "values"], ["--show", "contributions"], "--show values is now called --show c"),
+        (["--show=values"], ["--show=contributions"], "--show values is now called --show contrib"),
+    ],
+)
+def test_old_names_of_options_work_with_a_note(attend, old, new, said: str) -> None:
+    found = attend(*old)
+    assert (found.code, found.stdout) == (0, attend(*new).stdout)
+    assert said in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_documents_say_values_for_contributions_as_in_0_1(attend) -> None:
+    assert document(attend("--show", "contributions", "--json"))["shown"] == "values"

@@ -35,7 +35,7 @@ class Measures:
     head: float  # and of the keys'
     tile: float  # of a map with what stands over it
     across: int
-    values: bool
+    numbers: bool
 
 
 def draw_maps(
@@ -56,7 +56,7 @@ def draw_maps(
         colour_bar(drawing, part, colours, theme, m.left)
     if m.every > 1:
         yield f"every {_ordinal(m.every)} token is named, with its number"
-    if part.values and not m.values:
+    if part.numbers and not m.numbers:
         yield "the numbers do not fit into so many cells"
 
 
@@ -67,7 +67,7 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     label = Font(8 if large else 7)
     least = label.size * 1.2
     side, limit, most = (430.0, 1150.0, 30.0) if large else (200.0, 400.0, 17.0)
-    if part.values:
+    if part.numbers:
         least, most = 17.0, max(most, 20.0)
     cell = min(most, max(side / n, min(least, limit / n)))
     every = ceil(label.size * 1.05 / cell)
@@ -83,7 +83,7 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     fitting = max(min(2, len(part.panels)), int((room - left + GAP) // (tile + GAP)))
     bands = ceil(len(part.panels) / fitting)
     across = ceil(len(part.panels) / bands)
-    return Measures(cell, label, every, left, head, tile, across, part.values and cell >= 14)
+    return Measures(cell, label, every, left, head, tile, across, part.numbers and cell >= 14)
 
 
 def _widest(tokens: Sequence[Token], font: Font, every: int) -> float:
@@ -120,7 +120,7 @@ class Tiles:
             level = in_levels(part.panels[at].weights, part)
             drawing.items += cells(level, colours, m.cell, x, top, shapes=shapes)
             drawing.items += self._borders(x, top)
-            if m.values:
+            if m.numbers:
                 drawing.items += self._numbers(at, level, colours, x, top)
         drawing.height = top + m.cell * len(part.queries) + BAND
         drawing.width = max(drawing.width, m.left + len(which) * (m.tile + GAP) - GAP)

@@ -38,7 +38,7 @@ def test_link_lines_of_scores_rank_the_highest_score_first() -> None:
     assert lines(maps, [AMOUNTS], 4) == ["L0H0  c · c 3.0   a · b 2.0   b · b .50   b · c -1.0"]
 
 
-@pytest.mark.parametrize("shown", ["weights", "values", "rollout"])
+@pytest.mark.parametrize("shown", ["weights", "contributions", "rollout"])
 def test_link_lines_of_other_numbers_rank_what_is_furthest_from_zero_first(shown) -> None:
     arrow = "→" if shown == "weights" else "←"
     maps = replace(head_maps(AMOUNTS), shown=shown)

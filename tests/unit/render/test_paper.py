@@ -105,11 +105,11 @@ def test_everything_is_on_the_page(n: int) -> None:
 def test_values_are_written_where_there_is_room() -> None:
     drawing = Drawing(0)
     notes = list(
-        draw_maps(drawing, part(np.full((2, 2), 0.5), values=True), LIGHT, 900, alone=True)
+        draw_maps(drawing, part(np.full((2, 2), 0.5), numbers=True), LIGHT, 900, alone=True)
     )
     assert [i.text for i in drawing.items if isinstance(i, Words)].count(".50") == 4 + 1  # the bar
     assert notes == []
-    long = part(np.full((2, 99), 0.5), values=True)
+    long = part(np.full((2, 99), 0.5), numbers=True)
     notes = list(draw_maps(Drawing(0), long, LIGHT, 900, alone=True))
     assert "the numbers do not fit into so many cells" in notes
 
