@@ -33,11 +33,8 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
         return maps
     if not rows or not columns:
         raise UsageError("There are special tokens only: leave out --hide-special.")
-    hidden = np.setdiff1d(np.arange(len(maps.keys)), columns)
-    seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
-    mass = np.mean([_share(seen.seen(m)[rows], hidden, seen.shown) for m in maps.maps])
-    what = _AMOUNTS[seen.shown]
-    part = f"{mass:.2f}".removeprefix("0")
+    share, what = special_share(maps)
+    part = f"{share:.2f}".removeprefix("0")
     note = f"special tokens are hidden: they have {part} of each row's {what} on average"
     return replace(
         maps,
@@ -46,6 +43,21 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
         maps=[m.part(rows, columns) for m in maps.maps],
         notes=(*maps.notes, note),
     )
+
+
+def special_share(maps: HeadMaps) -> tuple[float, str]:
+    """What part of each row the special tokens have, and of what; the mean over rows and heads.
+
+    Rows are those of other tokens. Scores have no sum, so it is the weights' share.
+    """
+    rows = [i for i, token in enumerate(maps.queries) if not token.special]
+    special = [j for j, token in enumerate(maps.keys) if token.special]
+    seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
+    what = _AMOUNTS[seen.shown]
+    if not rows or not special:
+        return 0.0, what
+    shares = [_share(seen.seen(m)[rows], special, seen.shown) for m in maps.maps]
+    return float(np.mean(shares)), what
 
 
 def merge_words(maps: HeadMaps) -> HeadMaps:
@@ -89,7 +101,7 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
     )
 
 
-def _share(amounts: Array, columns: Array, show: Show) -> float:
+def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
     """What part of its rows some columns have on average; weights are parts already."""
     part = amounts[:, columns].sum(axis=1)
     if show != "weights":

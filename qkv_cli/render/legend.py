@@ -9,7 +9,9 @@ import numpy as np
 from rich.style import Style
 from rich.text import Text
 
+from qkv_cli.analysis.merge import special_share
 from qkv_cli.core.arrays import Array
+from qkv_cli.render.cells import label
 from qkv_cli.render.flow import flowing
 from qkv_cli.render.header import label_line
 from qkv_cli.render.inks import Ramp
@@ -21,6 +23,7 @@ from qkv_cli.views import HeadMaps
 
 _DIM = Style(dim=True)
 BAR = 24  # columns of the colour bar
+LEAST_SPECIAL = 0.05  # of a row; less goes unmentioned
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
         *scale_notes(maps, shown.top, shown.what, signed=shown.signed),
         *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
         *_drawing(maps, shown),
+        *special_notes(maps),
         *word_notes(maps),
     ]
     notes += [label_line(note) for note in maps.notes]
@@ -133,6 +137,15 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
     if maps.source is not None or room < 2:
         return "a wider terminal shows more"
     return f"--window {first}:{min(first + room, last + 1)} shows a part in detail"
+
+
+def special_notes(maps: HeadMaps) -> Iterator[str]:
+    """How much goes to [CLS] and the like, which can hide everything else."""
+    share, what = special_share(maps)
+    if share >= LEAST_SPECIAL:
+        names = list(dict.fromkeys(label(token.name, 12) for token in maps.keys if token.special))
+        told = " and ".join(names) if len(names) <= 2 else "special tokens"
+        yield f"{number(share)} of the {what} goes to {told}; --hide-special leaves them out"
 
 
 def word_notes(maps: HeadMaps) -> Iterator[str]:

@@ -18,7 +18,7 @@ from qkv_cli.render.flow import flowing
 from qkv_cli.render.grid import Line, beside, half_blocks, trimmed, whole_cells
 from qkv_cli.render.header import header, label_line
 from qkv_cli.render.inks import Ramp
-from qkv_cli.render.legend import bar, extent
+from qkv_cli.render.legend import bar, extent, special_notes
 from qkv_cli.render.plate import Maps, Plate, attention_plate
 from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.sheet import Sheet, sheet
@@ -150,6 +150,7 @@ class Thumbnails:
             yield "bare: what cannot be looked at"
         if (n_heads := len(self._heads())) > layout.across:
             yield f"{layout.across} of {n_heads} heads fit beside each other, the next stand below"
+        yield from special_notes(self.maps)
         yield from (label_line(note) for note in self.maps.notes)
         strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
         one = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"

@@ -1,0 +1,49 @@
+"""The notes under a map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.legend import special_notes
+from qkv_cli.views import HeadMap, HeadMaps
+
+NAMES = ("[CLS]", "bank", "river", "[SEP]")
+PATTERN = np.array([[1, 0, 0, 0], [0.5, 0.1, 0.1, 0.3], [0.2, 0.4, 0.2, 0.2], [0, 0, 0, 1]])
+
+
+def maps(pattern: np.ndarray = PATTERN) -> HeadMaps:
+    tokens = [
+        Token(i, "" if name[0] == "[" else name, name, i, 0, 0, special=name[0] == "[")
+        for i, name in enumerate(NAMES)
+    ]
+    m = HeadMap(name="L0H0", block="self", layer=0, head=0, pattern=pattern)
+    info = ModelInfo("made", "made", 1, 1, 4, 4, 10, "made in a test")
+    return HeadMaps(info, "softmax", False, "bank river", None, tokens, tokens, [m])
+
+
+def test_special_notes_give_the_share_of_the_words_rows() -> None:
+    # bank gives .5 and .3, river .2 and .2: .6 on average. The rows of [CLS] and [SEP] do not count.
+    assert list(special_notes(maps())) == [
+        ".60 of the weight goes to [CLS] and [SEP]; --hide-special leaves them out"
+    ]
+
+
+def test_special_notes_of_scores_are_about_the_weights() -> None:
+    shown = replace(maps(), shown="scores")
+    assert list(special_notes(shown)) == list(special_notes(maps()))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04])
+def test_special_notes_of_a_small_share_say_nothing(share: float) -> None:
+    row = [share, 1 - share, 0, 0]
+    assert list(special_notes(maps(np.array([row] * 4)))) == []
+
+
+def test_special_notes_without_special_tokens_say_nothing() -> None:
+    words = [replace(t, special=False) for t in maps().keys]
+    assert list(special_notes(replace(maps(), queries=words, keys=words))) == []
