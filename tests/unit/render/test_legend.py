@@ -27,7 +27,7 @@ def maps(pattern: np.ndarray = PATTERN) -> HeadMaps:
 
 
 def test_special_notes_give_the_share_of_the_words_rows() -> None:
-    # bank gives .5 and .3, river .2 and .2: .6 on average. The rows of [CLS] and [SEP] do not count.
+    # bank gives .5 and .3, river .2 and .2: .6 on average; special tokens have no rows here.
     assert list(special_notes(maps())) == [
         ".60 of the weight goes to [CLS] and [SEP]; --hide-special leaves them out"
     ]
