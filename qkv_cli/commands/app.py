@@ -16,6 +16,7 @@ from qkv_cli import __version__
 from qkv_cli.commands.group import SETTINGS, Group
 from qkv_cli.commands.output import note
 from qkv_cli.commands.process import check_columns, exit_code, handle_signals, open_closed_streams
+from qkv_cli.commands.waiting import finish
 from qkv_cli.errors import QkvError
 
 app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
@@ -74,6 +75,7 @@ def main() -> NoReturn:
         code = _say(f"{error.filename or 'Output'} cannot be written: {error.strerror}.")
     except Exception:
         code = _report_bug()
+    finish()
     _leave(exit_code() or code)
 
 

@@ -10,6 +10,7 @@ import typer
 from qkv_cli.commands import options
 from qkv_cli.commands.output import Look, Target, note, report_unknown
 from qkv_cli.commands.texts import checked, read_text
+from qkv_cli.commands.waiting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +120,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         causal=asked.causal,
     )
     n_layers, n_heads = run.shape
+    layers_of = counted(run.layers, n_layers, loaded.info.name)
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     report_unknown((*run.queries, *run.keys), loaded.info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
@@ -126,7 +128,7 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         queries = pick("query", asked.query, run.queries)
     if asked.key is not None:
         keys = pick("key", asked.key, run.keys)
-    link = strongest(run.layers, selection.heads, queries, keys)
+    link = strongest(layers_of, selection.heads, queries, keys)
     x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
     m = traced_head(link.layer, link.head, run.block)
     if x.pattern.any():

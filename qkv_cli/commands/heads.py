@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -10,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.commands import options
-from qkv_cli.commands.output import Look, Target, note, report_unknown
+from qkv_cli.commands.output import Look, Target, report_unknown
 from qkv_cli.commands.texts import checked, read_texts
+from qkv_cli.commands.waiting import finish, so_far
 from qkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qkv_cli.analysis.study import Study
-
-ON_TERMINAL, IN_LOG = 0.2, 10.0  # seconds between two words on how far it is
 
 
 def heads(
@@ -125,18 +123,10 @@ def heads(
 
 def _watched(steps: Iterator[Study]) -> Study:
     """The last step; on the way, stderr says how far it is."""
-    terminal = sys.stderr.isatty()
-    started = said = monotonic()
+    started = monotonic()
     for step in steps:
-        now = monotonic()
-        if now - said > (ON_TERMINAL if terminal else IN_LOG):
-            said = now
-            texts = "1 text" if step.n_texts == 1 else f"{step.n_texts:,} texts"
-            far = f"{texts}, {step.n_tokens / (now - started):,.0f} tokens/s"
-            if terminal:
-                print(f"\r{far}\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
-            else:
-                note(far)
-    if terminal and said > started:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
+        texts = "1 text" if step.n_texts == 1 else f"{step.n_texts:,} texts"
+        rate = step.n_tokens / max(monotonic() - started, 1e-3)
+        so_far(f"{texts} read, {rate:,.0f} tokens/s")
+    finish()
     return step

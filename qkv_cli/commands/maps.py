@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qkv_cli.analysis.merge import hide_special, merge_words
 from qkv_cli.commands.output import note, report_unknown
+from qkv_cli.commands.waiting import counted, working_on
 from qkv_cli.errors import UsageError
 from qkv_cli.views import HeadMaps, Selection, average, select, windowed
 
@@ -62,6 +63,7 @@ def open_model(name: str, *, random_heads: int | None = None) -> LoadedModel:
     from qkv_cli.loading import load
     from qkv_cli.store.catalogue import find
 
+    working_on(f"opening {name}")
     loaded = load(find(name), random_heads=random_heads)
     note_about(loaded.info)
     return loaded
@@ -120,7 +122,8 @@ def opened(loaded: LoadedModel, text: str, reading: Reading) -> Run:
     """
 
     def read(model: LoadedModel) -> Run:
-        return model.read(
+        working_on(f"{model.info.name}: reading the text")
+        run = model.read(
             text,
             reading.source,
             pair=reading.pair,
@@ -128,6 +131,7 @@ def opened(loaded: LoadedModel, text: str, reading: Reading) -> Run:
             weighting=reading.weighting,
             causal=reading.causal,
         )
+        return replace(run, layers=counted(run.layers, run.shape[0], model.info.name))
 
     names = [name.strip() for item in reading.ablate for name in item.split(",")]
     if not names:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from qkv_cli.commands.options import BackgroundName, ColorName, FormatName
 from qkv_cli.commands.process import NARROWEST
+from qkv_cli.commands.waiting import finish, working_on
 from qkv_cli.core.visible import visible
 from qkv_cli.errors import UsageError
 
@@ -72,6 +73,7 @@ class Look:
         """
         from qkv_cli.render.picture import COLUMNS, Looks, file_of
 
+        working_on(f"drawing the .{kind}")
         looks = Looks(self.palette, self.background, self.width or COLUMNS)
         return file_of(kind, draws, looks)
 
@@ -152,6 +154,7 @@ class Target:
         """Write what is ready."""
         from qkv_cli.placement import place_file
 
+        finish()
         content = data.encode(errors="replace") if isinstance(data, str) else data
         if self.path is not None:
             place_file(self.path, [content])
@@ -195,6 +198,7 @@ class Target:
             write(self.path, list(results), self.include, kind=self.kind, several=several)
         else:
             sys.stdout.flush()
+            finish()
             for piece in encoded(self.kind, results, self.include, several=several):
                 sys.stdout.buffer.write(piece)
 
@@ -211,9 +215,11 @@ def report_unknown(tokens: Iterable[Token], model: str) -> None:
 
 def note(message: str) -> None:
     """One line on stderr, cut in its middle if it is long."""
+    finish()
     print("qkv:", visible(" ".join(message.split()), LONGEST_MESSAGE), file=sys.stderr)  # noqa: T201
 
 
 def say(line: str) -> None:
     """One line of a result on standard output."""
+    finish()
     print(visible(line))  # noqa: T201
