@@ -111,14 +111,15 @@ def heads(
     report_unknown(reader.unknown.values(), loaded.info.name)
     table, about = statistics(found), reader.about
     table = table if by is None else ranked(table, by)
+    holds = "1 head" if len(table) == 1 else f"{len(table)} heads"
     if target.kind == "json":
-        target.send(heads_json(about, found.extent, table) + "\n")
+        target.send(heads_json(about, found.extent, table) + "\n", holds)
     elif target.kind == "csv":
-        target.send(heads_csv(table))
+        target.send(heads_csv(table), holds)
     else:
         if found.n_tokens == found.n_texts and not any(any(h.shares.values()) for h in table):
             note_no_links()
-        target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look)
+        target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look, holds)
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -150,33 +150,41 @@ class Target:
             raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")
         return cls(kind or "text", path, parts)
 
-    def send(self, data: str | bytes) -> None:
-        """Write what is ready."""
+    def send(self, data: str | bytes, holds: str = "") -> None:
+        """Write a result; of a file, say on stderr that it is there.
+
+        Args:
+            holds: What the result is of, such as "8 heads, 13 words".
+        """
         from qkv_cli.placement import place_file
 
         finish()
         content = data.encode(errors="replace") if isinstance(data, str) else data
         if self.path is not None:
             place_file(self.path, [content])
+            self._note_written(holds)
         elif isinstance(data, str):
             sys.stdout.write(data)
         else:
             sys.stdout.flush()
             sys.stdout.buffer.write(content)
 
-    def draw(self, draws: Iterable[Draw], look: Look) -> None:
+    def draw(self, draws: Iterable[Draw], look: Look, holds: str = "") -> None:
         """Write pictures, one after the other: as text, or as a file of pictures.
+
+        Args:
+            holds: See `send`.
 
         Raises:
             UsageError: There is no such palette, or the file holds one picture only.
         """
         if self.kind != "text":
-            self.send(look.picture(self.kind, list(draws)))
+            self.send(look.picture(self.kind, list(draws)), holds)
             return
         to_file = self.path is not None
         pictures = (look.text(draw, to_file=to_file) for draw in draws)
         if to_file:
-            self.send("\n".join(pictures))
+            self.send("\n".join(pictures), holds)
             return
         for index, picture in enumerate(pictures):
             self.send("\n" * bool(index) + picture)
@@ -192,15 +200,39 @@ class Target:
         """
         from qkv_cli.export.attention import encoded, write
 
+        if self.path is not None:
+            results = list(results)
+            holds = extent(results)
+        else:
+            holds = ""
         if self.kind not in DATA:
-            self.draw((partial(draw, maps) for maps in results), look)
+            self.draw((partial(draw, maps) for maps in results), look, holds)
         elif self.path is not None:
             write(self.path, list(results), self.include, kind=self.kind, several=several)
+            self._note_written(holds)
         else:
             sys.stdout.flush()
             finish()
             for piece in encoded(self.kind, results, self.include, several=several):
                 sys.stdout.buffer.write(piece)
+
+    def _note_written(self, holds: str) -> None:
+        note(f"Wrote {self.path}" + f" ({holds})" * bool(holds))
+
+
+def extent(results: Sequence[object]) -> str:
+    """How many heads and tokens a result has, or how many texts."""
+    from qkv_cli.views import HeadMaps
+
+    if len(results) != 1:
+        return f"{len(results)} texts"
+    [maps] = results
+    if not isinstance(maps, HeadMaps):
+        return ""
+    what = "word" if maps.model.type == "word-vectors" else "token"
+    kind = "head" if all(m.head is not None for m in maps.maps) else "map"
+    n_maps, n_tokens = len(maps.maps), len(maps.queries)
+    return f"{n_maps} {kind}{'s' * (n_maps != 1)}, {n_tokens} {what}{'s' * (n_tokens != 1)}"
 
 
 def report_unknown(tokens: Iterable[Token], model: str) -> None:

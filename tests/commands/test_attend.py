@@ -208,7 +208,8 @@ def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> Non
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
 def test_writes_files(attend, tmp_path, name) -> None:
-    assert attend(TEXT, "-o", tmp_path / name) == (0, "", "")
+    said = f"qkv: Wrote {tmp_path / name} (4 heads, 12 words)\n"
+    assert attend(TEXT, "-o", tmp_path / name) == (0, "", said)
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_size] == [name]
 
 

@@ -169,10 +169,10 @@ def test_unknown_words_are_told_once(heads) -> None:
 
 
 def test_says_how_far_it_is(heads, monkeypatch) -> None:
-    monkeypatch.setattr(command, "IN_LOG", -1.0)
+    said: list[str] = []
+    monkeypatch.setattr(command, "so_far", said.append)
     found = heads("--lines", stdin="the river\nthe bank\nthe money\n")
-    said = found.stderr.splitlines()
-    assert [line.split(",")[0] for line in said] == ["qkv: 1 text", "qkv: 2 texts", "qkv: 3 texts"]
+    assert [line.split(",")[0] for line in said] == ["1 text read", "2 texts read", "3 texts read"]
     assert all(line.endswith(" tokens/s") for line in said)
     assert "3 texts" in found.stdout
 
