@@ -88,7 +88,8 @@ def test_a_disk_that_is_full_leaves_the_old_model(tmp_path: Path) -> None:
         "home/models:",
         "x",
     ]
-    [line] = outcome.stderr.splitlines()
+    line, *written = outcome.stderr.splitlines()
+    assert [note.split(" (")[0] for note in written] == ["qkv: Wrote page.html"]
     assert line.endswith("home/models/x cannot be written: No space left on device.")
 
 
