@@ -220,8 +220,10 @@ def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
         if between_texts:
             return "masked"
         if key == query:
-            return "a word does not attend to itself"
-        return "it comes later" if key > query and not looks_ahead else "out of reach"
+            return "a word cannot attend to itself"
+        return (
+            "it comes later" if key > query and not looks_ahead else "outside the attention window"
+        )
 
     return [None if visible else reason(j) for j, visible in enumerate(mask[query])]
 

@@ -46,11 +46,11 @@ def scores_step(s: Lesson) -> Step:
     content = s.content.replace("K", "K_j")
     formula = " + ".join([f"score_j = {content}", *(f"{name}_j" for name, _ in s.match.terms)])
     return Step(
-        f"{s.b} asks every word",
+        f"{s.b} is compared with every word",
         formula,
         lines,
-        f"The one question of {s.b}, held against every key."
-        + (f" -∞: not to be looked at ({because})." if because else ""),
+        f"The query of {s.b}, compared with every key."
+        + (f" -∞: masked ({because})." if because else ""),
     )
 
 
@@ -68,14 +68,14 @@ def weights_step(s: Lesson) -> Step:
             "Hard indexing: one key takes all",
             "weight = 1 for the best key, 0 for the others",
             lines,
-            "A dictionary does this: one key matches, and its value is the answer. It is the "
-            "special case of soft indexing where one score towers over the others.",
+            "This is what a dictionary does: one key matches, and its value is the answer. It is "
+            "the special case of soft indexing in which one score is far above the others.",
         )
     return Step(
         "No softmax: scores are weights",
         "weight = score",
         lines,
-        "Q Kᵀ / √d as it is: weights may be negative and sum to anything.",
+        "Q Kᵀ / √d without softmax: weights may be negative and need not sum to 1.",
     )
 
 
@@ -103,10 +103,10 @@ def _softmax_step(s: Lesson) -> Step:
         "Softmax: scores become weights",
         "weight_j = exp(score_j - largest) / Σ exp(score - largest)",
         lines,
-        "Every weight is positive and together they are 1: the query matches keys softly. "
-        "If one score towered over the others it would take all: hard indexing."
+        "Every weight is positive and they sum to 1: the query matches keys softly. If one "
+        "score were far above the others, its weight would be almost 1: hard indexing."
         if r.exp_total
-        else f"{s.b} may look at nothing, so every weight is 0.",
+        else f"{s.b} cannot attend to any word, so every weight is 0.",
     )
 
 
@@ -125,13 +125,13 @@ def blend_step(s: Lesson) -> Step:
     body.append(Row("= z", [r.z[d] for d in order], total=True, strong=True))
     lines = number_rows([f"d{d}" for d in order], body, s.theme)
     more = s.x.d_head - n
-    lines.append(Text(f"{INDENT}and {more} more, of {s.x.d_head}" if more else INDENT, DIM))
+    lines.append(Text(f"{INDENT}and {more} more of {s.x.d_head}" if more else INDENT, DIM))
     return Step(
         "The blend: a little of every value",
         "z = Σ_j weight_j V_j",
         lines,
-        f"{s.b} gets no single value but a mixture. {s.a} has {figure(pair.weight)} of the weight, "
-        f"and its share is {number(float(pair.along))} of the blend (measured along z)."
+        f"{s.b} gets a mixture of values, not a single one. {s.a} has {figure(pair.weight)} of the "
+        f"weight and makes up {number(float(pair.along))} of the blend (measured along z)."
         if any(k.weight for k in r.keys)
         else f"{s.b} gets nothing.",
     )
@@ -159,15 +159,15 @@ def output_step(s: Lesson) -> Step:
     rows.append(Row("= output", [whole[m] for m in order], total=True, strong=True))
     more = len(whole) - n
     lines = [_concatenated(s), *number_rows([f"e{m}" for m in order], rows, s.theme)]
-    lines.append(Text(f"{INDENT}and {more} more, of {len(whole)}" if more else INDENT, DIM))
+    lines.append(Text(f"{INDENT}and {more} more of {len(whole)}" if more else INDENT, DIM))
     d = s.x.d_head
     return Step(
         "All heads together",
         f"output = W_O concat(z of {s.x.n_heads} heads){'' if out.bias is None else ' + b_O'}"
         f"     [{len(whole)}] = [{len(whole)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]",
         lines,
-        f"The {s.x.n_heads} blends are laid side by side and W_O mixes them into one vector: "
-        f"what {s.b} learned from the other words. The numbers where {s.a} matters most stand "
+        f"The {s.x.n_heads} blends are concatenated, and W_O mixes them into one vector: what "
+        f"{s.b} learned from the other words. The dimensions in which {s.a} matters most come "
         "first.",
     )
 

@@ -172,7 +172,7 @@ class ComparePicture:
         found = moved(c, self.links)
         if not found:
             return
-        yield Text(f"what differs most, from {self.names[0]} to {name}", _DIM)
+        yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
         queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
         left = max(cell_len(queries[m.row]) for m in found)
         right = max(cell_len(keys[m.column]) for m in found)
@@ -194,15 +194,15 @@ def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> I
     named = weighting or maps.weighting != "softmax"
     said += [f"weighting {maps.weighting}"] if named else []
     said += ["causal"] if maps.causal else []
-    said += [f"without {label_line(maps.ablated)}"] if maps.ablated else []
+    said += [f"ablated: {label_line(maps.ablated)}"] if maps.ablated else []
     said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
     yield from flowing(said, width, _DIM, first)
 
 
 def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
     """The text that one side has read, on a line."""
-    source = "" if maps.source is None else f" from {label_line(maps.source)}"
-    pair = "" if maps.pair is None else f" with {label_line(maps.pair)}"
+    source = "" if maps.source is None else f" (keys and values: {label_line(maps.source)})"
+    pair = "" if maps.pair is None else f" (second sentence: {label_line(maps.pair)})"
     line = Text(f"{name}: ", _DIM, no_wrap=True).append(
         label_line(maps.text) + source + pair, Style(dim=False)
     )
@@ -224,17 +224,17 @@ def _why_none(c: Comparison) -> str:
     if not isnan(c.mean_divergence):
         return ""
     if "linear" in (c.a.weighting, c.b.weighting):
-        return " (linear weights do not add up to 1)"
-    return " (scores do not add up to 1)" if c.a.shown == "scores" else ""
+        return " (linear weights do not sum to 1)"
+    return " (scores do not sum to 1)" if c.a.shown == "scores" else ""
 
 
 def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
     """What they are, and that of each query, in the order of the text."""
     known = np.flatnonzero(~np.isnan(c.divergence))
-    title = "divergence of each query, bits"
+    title = "divergence by query, bits"
     if len(known) > ROWS:
         known = np.sort(known[np.argsort(-c.divergence[known], kind="stable")[:ROWS]])
-        title = f"the {ROWS} queries that differ most, bits"
+        title = f"the {ROWS} queries that diverge most, bits"
     names = told_apart(c.queries, LONGEST_WORD)
     return title, [(names[row], float(c.divergence[row])) for row in known]
 
@@ -264,7 +264,7 @@ def _drawn(
 def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:
     for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
         if any(getattr(pair, alone) is None for pair in c.columns):
-            yield f"{sign} marks a word that only {name} has: no row, and {what} on one side alone"
+            yield f"{sign} marks a word that only {name} has; it has no row, and {what} on one side"
 
 
 def _told(figure: float, unit: str = "") -> str:

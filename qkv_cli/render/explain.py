@@ -84,8 +84,8 @@ class ExplainPage:
             marks = {self.x.key: "A", self.x.query: "A and B" if same else "B"}
             yield _marked("", queries, marks)
         yield Text(
-            "B is the word that looks, A the word that is looked at. Every sum is the sum of the "
-            "numbers as they are printed, so its last place may differ from --json.",
+            "B is the query (the word that attends), A the key (the word attended to). Totals are "
+            "sums of the printed numbers, so the last digit may differ from --json.",
             DIM,
         )
         yield from (Text(label_line(note), DIM) for note in self.maps.notes)

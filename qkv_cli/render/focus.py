@@ -90,9 +90,9 @@ class FocusPicture:
     def _title(self, width: int) -> Text:
         f = self.f
         name = told_apart(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[f.at]
-        does = QUANTITIES[f.maps.shown].does
-        title = Text("" if f.side == "query" else f"who {does} ", no_wrap=True)
-        title.append(name, _NAME).append(f" {does}" if f.side == "query" else "")
+        what = QUANTITIES[f.maps.shown]
+        does = what.does if f.side == "query" else what.done
+        title = Text(no_wrap=True).append(name, _NAME).append(f" {does}")
         title.truncate(width, overflow="ellipsis")
         return title
 
@@ -134,14 +134,14 @@ class FocusPicture:
         if what.note:
             yield what.note
         if not most:
-            yield f"there is no {what.one} to show"
+            yield f"no {what.one} to show"
         elif several:
-            yield f"words are shaded by the mean of the {len(f.maps.maps)}: {number(most)} at most"
-            yield "bars have one scale"
+            yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(most)}"
+            yield "all bars have one scale"
         if f.side == "key" and f.maps.shown in ("weights", "rollout"):
-            yield "each word has a whole of its own to give: these weights need not sum to 1"
+            yield "each bar is from another query's row, so the bars need not sum to 1"
         if any(token.unknown for token in (*f.maps.queries, *f.maps.keys)):
-            yield "a ? marks a word that the model does not know"
+            yield "? marks a word unknown to the model"
         yield from (label_line(note) for note in f.maps.notes)
 
 

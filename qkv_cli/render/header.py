@@ -15,7 +15,7 @@ from qkv_cli.views import HeadMaps
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 _LOUD = Style(bold=True, reverse=True)
 _WEIGHTINGS = {
-    "hard": "hard: all the weight to the best key",
+    "hard": "hard: all weight on the best key",
     "linear": "linear: Q Kᵀ / √d, no softmax",
 }
 
@@ -49,7 +49,7 @@ def about(maps: HeadMaps) -> list[str]:
     if maps.causal:
         said.append("causal")
     if maps.ablated:
-        said.append(f"without {label_line(maps.ablated)}")
+        said.append(f"ablated: {label_line(maps.ablated)}")
     if shown := QUANTITIES[maps.shown].header:
         said.append(shown if maps.weighting == "softmax" else shown.replace("softmax", "weighting"))
     return said

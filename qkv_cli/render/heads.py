@@ -36,18 +36,18 @@ class Column:
 
 COLUMNS = (
     Column("entropy", "bits", "bits: entropy", shaded=False),
-    Column("entropy_share", "max", "max: which part that is of the most it could be"),
-    Column("distance", "dist", "dist: tokens from query to key", shaded=False),
-    Column("self", "self", "self: weight on the word itself"),
-    Column("previous", "prev", "prev: on the token before"),
-    Column("next", "next", "next: on the token behind"),
+    Column("entropy_share", "max", "max: entropy as a share of its maximum"),
+    Column("distance", "dist", "dist: distance from query to key in tokens", shaded=False),
+    Column("self", "self", "self: weight on the token itself"),
+    Column("previous", "prev", "prev: on the previous token"),
+    Column("next", "next", "next: on the next token"),
     Column("first", "1st", "1st: on the first token"),
     Column("separators", "sep", "sep: on other special tokens"),
     Column("punctuation", "punc", "punc: on punctuation"),
-    Column("duplicate", "dup", "dup: on the same token elsewhere, in words read twice"),
-    Column("induction", "ind", "ind: on what stood behind it there"),
-    Column("position", "pos", "pos: what stays with the places when words are shuffled"),
-    Column("content", "cont", "cont: what goes with the words"),
+    Column("duplicate", "dup", "dup: on other copies of the token, in shuffled words read twice"),
+    Column("induction", "ind", "ind (induction): on the token that followed the earlier copy"),
+    Column("position", "pos", "pos: part that keeps its position when words are shuffled"),
+    Column("content", "cont", "cont: part that moves with the words"),
 )
 
 
@@ -78,7 +78,7 @@ class HeadsTable:
         yield _count(self.extent.n_texts, "text")
         yield _count(self.extent.n_tokens, "token")
         if self.extent.n_shuffled:
-            yield f"{_count(self.extent.n_shuffled, 'reading')} with the words shuffled"
+            yield f"{_count(self.extent.n_shuffled, 'reading')} in shuffled order"
         if (block := self.heads[0].block) != "self":
             yield f"block {block}"
         if self.about.source is not None:
@@ -118,12 +118,12 @@ class HeadsTable:
     def _notes(self, measured: Sequence[Column], shown: Sequence[Column]) -> Iterator[str]:
         yield from (column.about for column in shown)
         if missing := [column.title for column in measured[len(shown) :]]:
-            yield f"no room for {', '.join(missing)}"
+            yield f"no room for the columns {', '.join(missing)}"
         if self.extent.n_shuffled:
             p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)
             yield (
-                f"a label stands where shuffled readings beat chance (p < {p} for all heads "
-                f"together) by {effect} of what is possible or more; its number is that effect"
+                f"labels: above chance in shuffled readings (p < {p}, corrected for all heads), "
+                f"with an effect size of {effect} or more, which is the number"
             )
 
 

@@ -82,18 +82,18 @@ def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
 def extent(what: Quantity, top: float, *, signed: bool) -> str:
     """What the ends of the bar stand for."""
     if signed:
-        return f"±{number(top)} is the {what.one} furthest from 0"
-    return f"{number(top)} is the largest {what.one} shown"
+        return f"±{number(top)}, the largest {what.one} in magnitude"
+    return f"0 to {number(top)}, the largest {what.one} shown"
 
 
 def scale_notes(maps: HeadMaps, top: float, what: Quantity, *, signed: bool) -> Iterator[str]:
     if not top:
-        yield f"there is no {what.one} to show"
+        yield f"no {what.one} to show"
         return
     if what.note and (maps.shown != "scores" or maps.weighting == "softmax"):
         yield what.note
     several = len(maps.maps) > 1
-    scale = "one scale for all maps" if several else "the scale"
+    scale = "one scale for all maps" if several else "scale"
     yield f"{scale}: {extent(what, top, signed=signed)}"
     if signed:
         yield "0 is in the middle of the bar"
@@ -103,29 +103,29 @@ def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False
     masked = np.isnan(weights[0])
     own = maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all()
     if own and not pooled:  # a pooled cell has its neighbours' weights
-        yield "the diagonal is bare: a word does not attend to itself"
+        yield "blank diagonal: in this model a word cannot attend to itself"
     if maps.causal and masked.size > 1:
-        yield "the upper right is bare: a word does not see what comes after it"
+        yield "blank upper right: a word cannot attend to later words"
     empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
         alone = word(maps.queries[empty[0]], 12)
-        yield f"the row of '{alone}' is empty: it has no key to look at"
+        yield f"the row of '{alone}' is empty: it has no key to attend to"
     elif empty:
-        yield f"{len(empty)} rows are empty: they have no key to look at"
+        yield f"{len(empty)} rows are empty: they have no key to attend to"
 
 
 def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
     layout = shown.layout
     queries, keys = layout.blocks
     if layout.heads == "ruler":
-        yield "numbers count words from 0"
+        yield "words are numbered from 0"
     if layout.half:
-        yield "two rows share a line"
+        yield "each line shows two rows"
     if layout.blocks != (1, 1):
-        furthest = "the one furthest from 0" if shown.signed else "the largest"
+        furthest = "the largest in magnitude" if shown.signed else "the largest"
         yield f"each cell is {furthest} of {queries}x{keys} {shown.what.one}s (queries x keys)"
     if shown.numbers_asked and not shown.numbers:
-        yield "the numbers do not fit this width"
+        yield "this width is too narrow for the numbers"
     if layout.blocks != (1, 1) or (shown.numbers_asked and not shown.numbers):
         yield _detail(maps, shown)
 
@@ -135,7 +135,7 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
     room = (shown.width - shown.layout.gutter) // (5 if shown.numbers_asked else 2)
     first, last = maps.queries[0].i, maps.queries[-1].i
     if maps.source is not None or room < 2:
-        return "a wider terminal shows more"
+        return "a wider terminal shows more detail"
     return f"--window {first}:{min(first + room, last + 1)} shows a part in detail"
 
 
@@ -152,4 +152,4 @@ def word_notes(maps: HeadMaps) -> Iterator[str]:
     if any(token.segment for token in maps.queries):
         yield "lines mark the rows and columns of the second text"
     if any(token.unknown for token in (*maps.queries, *maps.keys)):
-        yield "a ? marks a word that the model does not know"
+        yield "? marks a word unknown to the model"

@@ -35,14 +35,14 @@ class NearestTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        yield from side("of", self.own, width)
+        yield from side("nearest to", self.own, width)
         said = [f"among the heads of {label_line(self.others.model.name)}"]
         if (self.own.text, self.own.source) != (self.others.text, self.others.source):
             said.append(f"on: {label_line(self.others.text)}")
         yield from flowing(said, width, _DIM)
         yield Text()
         if not self.near:
-            yield Text("there is no other head")
+            yield Text("no other head to compare with")
             return
         name = max(len(n.map.name) for n in self.near)
         title = f"{'':{name}}  bits  cosine  Pearson"

@@ -78,17 +78,17 @@ PALETTES: Mapping[str, Palette] = {
         (4, 8, 7, 11),
     ),
     "magma": Palette(
-        "black, plum, coral, cream",
+        "black, purple, coral, cream",
         _codes("000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf"),
         (5, 9, 11, 15),
     ),
     "blues": Palette(
-        "one hue",
+        "shades of blue",
         _codes("08172e 08306b 08519c 2171b5 4292c6 6baed6 9ecae1 c6dbef eaf3fb"),
         (4, 12, 14, 15),
     ),
     "greys": Palette(
-        "no hue at all",
+        "shades of grey",
         _codes("101010 f4f4f4"),
         (8, 7, 15),
     ),

@@ -74,5 +74,5 @@ def _web(draws: Sequence[Draw], looks: Looks) -> bytes:
     if not isinstance(first, HasPlate):
         return still(pictures, looks.columns, looks.background, TITLE)
     if others:
-        raise UsageError(f"A .html of maps holds one picture, these are {len(draws)}: write .pdf.")
+        raise UsageError(f"An .html file of maps holds one picture, not {len(draws)}: use .pdf.")
     return page(first.plate(), themes, looks.background)

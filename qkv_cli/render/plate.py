@@ -145,7 +145,7 @@ def _named(maps: HeadMaps) -> str:
     if len(names) > 2 and _without_gaps(maps):
         return f"{names[0]} to {names[-1]}{block}"
     if len(names) > FEW:
-        return f"{len(names)} heads, {names[0]} the first{block}"
+        return f"{len(names)} heads, starting with {names[0]}{block}"
     *first, last = names
     return (f"{', '.join(first)} and {last}" if first else last) + block
 

@@ -29,20 +29,20 @@ class Quantity:
     header: str = ""
     note: str = ""
     link: str = "→"
-    does: str = "looks at"
-    done: str = "is looked at by"
-    query: str = "query (who looks)"
-    key: str = "key (who is looked at)"
+    does: str = "attends to"
+    done: str = "is attended to by"
+    query: str = "query (attends)"
+    key: str = "key (attended to)"
 
 
 QUANTITIES: Mapping[Show, Quantity] = {
-    "weights": Quantity("weight", "more weight", "rows (queries) look at columns (keys)"),
+    "weights": Quantity("weight", "more weight", "rows (queries) attend to columns (keys)"),
     "scores": Quantity(
         "score",
         "the higher score",
-        "rows (queries) meet columns (keys)",
-        "scores: before softmax, scaled and biased",
-        "softmax sees only how far the scores of a row lie apart",
+        "rows are queries, columns are keys",
+        "scores: before softmax, scaled, with any position bias",
+        "softmax depends only on the differences within a row",
         "·",
         "scores",
         "is scored by",
@@ -52,25 +52,25 @@ QUANTITIES: Mapping[Show, Quantity] = {
     "contributions": Quantity(
         "length",
         "the greater length",
-        "rows (queries) take from columns (keys)",
+        "rows (queries) receive from columns (keys)",
         "contributions: ‖weight x value x W_O‖",
-        "lengths are of what the key hands to the query",
+        "each length is that of the vector which the key adds to the query's output",
         "←",
-        "takes from",
-        "gives to",
-        "query (who takes)",
-        "key (who gives)",
+        "receives from",
+        "contributes to",
+        "query (receives)",
+        "key (contributes)",
     ),
     "rollout": Quantity(
         "share",
         "the larger share",
-        "rows (queries) are made of columns (keys)",
-        "rollout: weights followed down through the layers",
-        "shares are what comes from the column's token in the input",
+        "rows (positions in this layer) draw on columns (input tokens)",
+        "rollout: weights traced through all layers to the input",
+        "each share is the part of a position that comes from an input token",
         "←",
-        "is made of",
+        "draws on",
         "goes into",
-        "place in this layer",
-        "token of the input",
+        "position in this layer",
+        "input token",
     ),
 }

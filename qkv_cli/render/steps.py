@@ -28,7 +28,10 @@ from qkv_cli.render.sums import ZERO, printed
 from qkv_cli.render.weights import number
 
 LONGEST_BAR = 40
-_MET = {"c2p": "Q meets the key of that distance (c2p)", "p2c": "K meets its query (p2c)"}
+_MET = {
+    "c2p": "the query with a key for the distance (c2p)",
+    "p2c": "the key with a query for the distance (p2c)",
+}
 
 
 def all_steps(lesson: Lesson) -> Iterator[Step]:
@@ -63,43 +66,43 @@ def embedding_step(s: Lesson) -> Step:
     cosine = float(float64(s.x.e_query) @ float64(s.x.e_key)) / max(lengths[0] * lengths[1], 1e-12)
     layer = s.maps.maps[0].layer
     return Step(
-        f"Two words, as layer {layer} reads them" if layer else "Two words become two vectors",
+        f"Two words, as layer {layer} receives them" if layer else "Two words become two vectors",
         f"e_B = vector of {s.b}     e_A = vector of {s.a}",
         lines,
-        "Words that are used alike have similar vectors: "
-        f"these two have a cosine of {number(cosine)}. "
+        "Words used in similar contexts have similar vectors: "
+        f"the cosine of these two is {number(cosine)}. "
         f"Their lengths are {number(lengths[0])} and {number(lengths[1])}. "
-        "They are all that this attention knows of the words.",
+        "The vectors are all that attention knows about the words.",
     )
 
 
 def query_step(s: Lesson) -> Step:
     return Step(
-        f"The query: what {s.b} asks",
+        f"The query: what {s.b} looks for",
         _formula(s, "Q = W_Q e_B", s.q),
         _projection(s, s.q, "W_Q e_B", "b_Q", "Q", s.match.order),
-        f"W_Q turns the vector of {s.b} into a question. The numbers with the largest share in "
-        "the match to come stand first; their names, d0 and on, are only places in a list.",
+        f"W_Q turns the vector of {s.b} into a query: a question to the other words. The "
+        "dimensions that count most in the match below come first; d0, d1, ... only number them.",
     )
 
 
 def key_step(s: Lesson) -> Step:
     return Step(
-        f"The key: what {s.a} is found by",
+        f"The key: how {s.a} can be found",
         _formula(s, "K = W_K e_A", s.k),
         _projection(s, s.k, "W_K e_A", "b_K", "K", s.match.order),
-        f"W_K turns the vector of {s.a} into a label that questions are held against. "
+        f"W_K turns the vector of {s.a} into a key: a label that queries are compared with. "
         "Every word has one.",
     )
 
 
 def value_step(s: Lesson) -> Step:
     return Step(
-        f"The value: what {s.a} gives",
+        f"The value: what {s.a} passes on",
         _formula(s, "V = W_V e_A", s.v),
         _projection(s, s.v, "W_V e_A", "b_V", "V", s.v_order),
-        f"W_V makes what {s.a} hands over where its key is matched. "
-        "The key is for being found, the value is what one gets.",
+        f"W_V turns the vector of {s.a} into a value: what it passes on to a query that matches "
+        "its key. The key is used to find a word, the value is what the query receives.",
     )
 
 
@@ -129,8 +132,8 @@ def product_step(s: Lesson) -> Step:
         "Do they match? Multiply and add",
         "Q · K = Σ_d q_d k_d",
         lines,
-        "Where both numbers are large and have the same sign, the question meets its answer "
-        "and the sum grows; opposite signs take away from it.",
+        "Where both numbers are large and have the same sign, the match becomes stronger; "
+        "opposite signs make it weaker.",
     )
 
 
@@ -139,21 +142,21 @@ def scale_step(s: Lesson) -> Step:
     if s.x.divides_by_root:
         formula, sign = f"Q · K / √d     d = {d}, √d = {m.factor:f}", "/"
         meaning = (
-            f"A sum of {d} products grows with √{d}; dividing keeps scores of heads of any size "
-            "in the range where softmax is soft."
+            f"A sum of {d} products grows with √{d}. Dividing by it keeps the scores in the range "
+            "where softmax is soft, whatever the size of the head."
         )
     else:
         formula, sign = f"scale × Q · K     scale = {m.factor:f}", "×"
-        meaning = f"This model multiplies by {m.factor:f} where others divide by √{d}."
+        meaning = f"This model multiplies by {m.factor:f}; others divide by √{d}."
     line = Text(f"{INDENT}{figure(m.dot)} {sign} {m.factor:f} = ")
-    return Step("Keep it moderate", formula, [line.append(figure(m.content), BOLD)], meaning)
+    return Step("Scale the score", formula, [line.append(figure(m.content), BOLD)], meaning)
 
 
 def position_step(s: Lesson) -> Step:
-    m, title = s.match, "Where they stand"
+    m, title = s.match, "Add the effect of position"
     if reason := s.x.masked[s.x.key]:
         line = Text(f"{INDENT}score = -∞", BOLD)
-        meaning = f"{s.b} may not look at {s.a}: {reason}. Its weight will be 0."
+        meaning = f"{s.b} cannot attend to {s.a}: {reason}. The weight will be 0."
         return Step(title, "score = -∞ where masked", [line], meaning)
     added = "".join(f" {'-' if value < 0 else '+'} {abs(value):f}" for _, value in m.terms)
     line = Text(f"{INDENT}{figure(m.content)}{added} = " if added else f"{INDENT}score = ")
@@ -164,27 +167,27 @@ def position_step(s: Lesson) -> Step:
 
 def _what_the_place_does(s: Lesson) -> str:
     terms = dict(s.match.terms)
-    capped = "The soft cap keeps the score from growing without end. " * ("soft cap" in terms)
+    capped = "The soft cap keeps the score from growing without bound. " * ("soft cap" in terms)
     met = [said for name, said in _MET.items() if name in terms]
     if met:
         where = (
-            f"{_place(s)} Distances have keys and queries of their own here: "
-            f"{' and '.join(met)}. That {_liking(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} "
-            "the score of these two words."
+            f"{_place(s)} This model also has keys and queries for distances, and compares "
+            f"{' and '.join(met)}. "
+            f"That {_liking(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} the score."
         )
     elif "position" in terms:
         where = (
-            f"{_place(s)} For that distance this head {_liking(terms['position'])} the score, "
+            f"{_place(s)} At that distance this head {_liking(terms['position'])} the score, "
             "whatever the words are."
         )
     elif s.x.between_texts:
-        where = "Between two texts there is no before and after: words meet by content alone."
+        where = "Between two texts there is no distance: only the content of the words counts."
     else:
         where = (
-            "Q and K were turned by their places before they met: that is how this head knows "
-            "how far apart they are."
+            "Q and K were rotated by their positions before they were compared: this is how the "
+            "head knows how far apart the words are."
             if s.x.rotates
-            else "This head adds nothing for where the two words stand."
+            else "This head adds nothing for the positions of the two words."
         )
     return capped + where
 
@@ -192,13 +195,13 @@ def _what_the_place_does(s: Lesson) -> str:
 def _place(s: Lesson) -> str:
     offset = s.x.key - s.x.query
     if not offset:
-        return f"{s.a} stands where it asks."
+        return f"{s.a} is compared with itself."
     n, side = abs(offset), "right" if offset > 0 else "left"
-    return f"{s.a} stands {n} place{'s' * (n != 1)} to the {side} of {s.b}."
+    return f"{s.a} is {n} place{'s' * (n != 1)} to the {side} of {s.b}."
 
 
 def _liking(helped: Decimal) -> str:
-    return "adds to" if helped > 0 else "takes from" if helped < 0 else "does nothing to"
+    return "adds to" if helped > 0 else "subtracts from" if helped < 0 else "does not change"
 
 
 def _projection(
@@ -207,14 +210,14 @@ def _projection(
     parts: list[tuple[str, Sequence[Decimal]]] = [(f"  {product}", p.product)]
     if p.bias is not None:
         parts.append((f"+ {bias}", p.bias))
-    n = fitting([f"= {result}, then turned"], [p.product, p.result], s.width)
+    n = fitting([f"= {result}, then rotated"], [p.product, p.result], s.width)
     rows = [Row(said, [numbers[d] for d in order[:n]]) for said, numbers in parts]
     said = f"= {result}" if p.is_plain else f"→ {result}"
     total = p.is_plain and p.bias is not None
     last = Row(said, [p.result[d] for d in order[:n]], total=total, strong=True)
     lines = number_rows([f"d{d}" for d in order[:n]], [*rows, last], s.theme)
     if not p.is_plain:
-        how = ["normed"] * s.x.norms + ["turned by where the word stands"] * s.x.rotates
+        how = ["normed"] * s.x.norms + ["rotated by the word's position"] * s.x.rotates
         lines.append(Text(f"{INDENT}→ {' and '.join(how)}", DIM))
     return [*lines, _more(s.x.d_head - n, f"of {s.x.d_head}")]
 
@@ -225,7 +228,7 @@ def _sum_line(s: Lesson, text: str, number: Decimal, cell: int, top: Decimal, ro
 
 
 def _more(n: int, of: str) -> Text:
-    return Text(f"{INDENT}and {n} more, {of}" if n else f"{INDENT}all {of[3:]}", DIM)
+    return Text(f"{INDENT}and {n} more {of}" if n else f"{INDENT}all {of[3:]}", DIM)
 
 
 def _formula(s: Lesson, product: str, p: Projected) -> str:

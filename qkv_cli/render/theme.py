@@ -123,7 +123,7 @@ def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
 
 def _check(palette: str) -> None:
     if palette not in PALETTES:
-        raise UsageError(f"No palette {palette!r}: there are {', '.join(PALETTES)}.")
+        raise UsageError(f"Unknown palette {palette!r}: use {', '.join(PALETTES)}.")
 
 
 def _terminal_background() -> Background:

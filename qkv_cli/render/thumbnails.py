@@ -76,7 +76,7 @@ class Thumbnails:
         yield from flowing(self._notes(weights, top, layout, signed=signed), width, _DIM)
         yield from self._legend_of_marks(width)
         if self.n_shuffles:
-            yield from flowing([self._readings(), "qkv heads reads more"], width, _DIM)
+            yield from flowing([self._readings(), "qkv heads uses more readings"], width, _DIM)
 
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
@@ -141,21 +141,21 @@ class Thumbnails:
             yield from [what.note] if what.note else []
             yield f"one scale for all heads: {extent(what, top, signed=signed)}"
         else:
-            yield f"there is no {what.one} to show"
+            yield f"no {what.one} to show"
         if layout.blocks != (1, 1):
-            furthest = "the one furthest from 0" if signed else "the largest"
+            furthest = "the largest in magnitude" if signed else "the largest"
             queries, keys = layout.blocks
             yield f"each cell is {furthest} of {queries}x{keys} {what.one}s (queries x keys)"
         if any(np.isnan(w).any() for w in weights):
-            yield "bare: what cannot be looked at"
+            yield "blank: masked"
         if (n_heads := len(self._heads())) > layout.across:
-            yield f"{layout.across} of {n_heads} heads fit beside each other, the next stand below"
+            yield f"{layout.across} of {n_heads} heads fit side by side; the others follow below"
         yield from special_notes(self.maps)
         yield from (label_line(note) for note in self.maps.notes)
         strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
         one = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
         show = "" if self.maps.shown == "weights" else f" --show {self.maps.shown}"
-        yield f"qkv attend --{one}{show} draws one large"
+        yield f"qkv attend --{one}{show} draws it large"
 
     def _legend_of_marks(self, width: int) -> Iterator[Text]:
         """Each sign, what it stands for, and which heads bear it."""
@@ -171,8 +171,8 @@ class Thumbnails:
     def _readings(self) -> str:
         readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
         if self.marks:
-            return f"a mark stands where {readings} beat chance, with its effect"
-        return f"no head beats chance in {readings}"
+            return f"marked: above chance in {readings}; the number is the effect size"
+        return f"no head is above chance in {readings}"
 
 
 def _called(m: HeadMap) -> str:

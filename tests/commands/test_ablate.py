@@ -47,7 +47,7 @@ def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama:
         assert np.array_equal(before[name], after[name]) == (not name.startswith("L2")), name
     assert found.stderr == ""
     drawn = qkv(*args, "--ablate", "L1H0", "--ablate", "L1H3")
-    assert "without L1H0 L1H3" in drawn.stdout
+    assert "ablated: L1H0 L1H3" in drawn.stdout
     assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
     mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
     assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 but for their mean"
@@ -64,7 +64,7 @@ def test_every_command_reads_without_them(qkv: Qkv, llama: Path) -> None:
     }
     for command, given in runs.items():
         found = qkv(command, *given)
-        assert (found.code, "without L0H*" in found.stdout) == (0, True), (command, found)
+        assert (found.code, "ablated: L0H*" in found.stdout) == (0, True), (command, found)
         written = qkv(command, *given, "--json").stdout
         assert '"ablated":"L0H*"' in written
         assert written != qkv(command, *given[:3], *given[5:], "--json").stdout

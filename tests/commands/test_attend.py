@@ -81,7 +81,7 @@ def test_mean_is_the_mean(attend) -> None:
         (["--head", "L0X"], "'L0X' is no head's name"),
         (["--window", "3"], "'3' is no window"),
         (["--window", "3:99"], "No window 3:99: the text has tokens 0 to 11."),
-        (["--palette", "rainbow"], "No palette 'rainbow': there are viridis,"),
+        (["--palette", "rainbow"], "Unknown palette 'rainbow': use viridis,"),
         (["--json", "--format", "csv"], "--json or --format csv: one of them."),
         (["--include", "q"], "--include q goes with --json"),
         (["--json", "--include", "w"], "Nothing called 'w' to include"),

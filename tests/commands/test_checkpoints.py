@@ -138,7 +138,11 @@ def test_explain_shows_what_is_added_for_a_place(
 def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:
     shutil.copytree(GOLDEN / "modernbert-biased", bert, dirs_exist_ok=True)
     args = ["explain", "-m", bert, "the river bank was muddy after the rain", "--query", "muddy"]
-    for key, reason in (("rain", "out of reach"), ("river", "out of reach"), ("the", None)):
+    for key, reason in (
+        ("rain", "outside the attention window"),
+        ("river", "outside the attention window"),
+        ("the", None),
+    ):
         found = document(qkv(*args, "--key", key, "--head", "L0H1" if reason else "L1H1", "--json"))
         assert found["masked"][found["key"]] == reason
     causal = document(qkv(*args, "--key", "rain", "--head", "L1H1", "--causal", "--json"))

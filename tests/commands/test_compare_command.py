@@ -105,7 +105,7 @@ def test_figures_are_those_of_the_patterns(compare, qkv, tiny_glove) -> None:
     bits = [divergence(p, q) for p, q in zip(a, b, strict=True)]
     assert [row["divergence"] for row in found["rows"]] == pytest.approx(bits, abs=1e-6)
     assert found["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
-    off = ~np.eye(len(a), dtype=bool)  # a word does not attend to itself
+    off = ~np.eye(len(a), dtype=bool)  # a word cannot attend to itself
     x, y = a[off], b[off]
     assert found["cosine"] == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), abs=1e-6)
     assert found["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
@@ -123,7 +123,7 @@ def test_a_head_and_itself(compare) -> None:
     assert {row["divergence"] for row in found["rows"]} == {0}
     assert {x for row in found["difference"] for x in row} == {0, None}
     shown = compare(TEXT, "L0H2", "L0H2").stdout
-    assert "B - A" not in shown and "what differs most" not in shown
+    assert "B - A" not in shown and "largest differences" not in shown
 
 
 def test_fail_above_is_a_check_for_a_script(compare) -> None:
@@ -282,7 +282,7 @@ def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove
     assert found["nearest"][0]["divergence"] == pytest.approx(0, abs=1e-9)
     assert len(found["nearest"]) == 4
     shown = compare(*args).stdout
-    assert "of  L0H0" in shown and "among the heads of other" in shown
+    assert "nearest to  L0H0" in shown and "among the heads of other" in shown
 
 
 @pytest.mark.parametrize(

@@ -95,16 +95,16 @@ def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
     look = Look(color="never", width=80)
     found = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
     top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
-    assert f"one scale for all maps: .{round(100 * top)} is the largest" in found
+    assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in found
     most = np.nanmax(np.abs(c.difference))
-    assert f"the scale: ±.{round(100 * most)} is the difference furthest from 0" in found
+    assert f"the scale: ±.{round(100 * most)} the largest difference in magnitude" in found
     assert "0 is in the middle of the bar" in found
 
 
 def test_of_a_long_text_the_rows_that_differ_most() -> None:
     found = draw("long", Look(color="never", width=80))
-    part = found.partition(f"the {ROWS} queries that differ most")[2]
-    told = re.findall(r"^  w(\d+) ", part.partition("what differs most")[0], flags=re.M)
+    part = found.partition(f"the {ROWS} queries that diverge most")[2]
+    told = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
     assert len(told) == ROWS
     assert list(map(int, told)) == sorted(map(int, told))
 
@@ -125,7 +125,9 @@ def test_no_other_head() -> None:
     own = maps(SHORT, 0)
     look = Look(color="never", width=80)
     assert nearest(own, own) == []
-    assert "there is no other head" in look.text(lambda theme: NearestTable(own, own, [], theme))
+    assert "no other head to compare with" in look.text(
+        lambda theme: NearestTable(own, own, [], theme)
+    )
 
 
 def test_several_stand_beside_each_other_at_one_scale() -> None:
@@ -140,9 +142,9 @@ def test_several_stand_beside_each_other_at_one_scale() -> None:
     [changes] = [line for line in lines if "B - A" in line and "C - A" in line]
     assert "C L0H2" in names
     assert names.index("B L0H3") == changes.index("C - A")
-    assert "is the difference furthest from 0" in " ".join(found.split())
+    assert "the largest difference in magnitude" in " ".join(found.split())
     assert "A and B: Jensen-Shannon" in found and "A and C: Jensen-Shannon" in found
-    assert "what differs most, from A to C" in found
+    assert "largest differences, A → C" in found
 
 
 def test_what_has_other_rows_has_a_picture_of_its_own() -> None:

@@ -52,7 +52,7 @@ def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
             expected = pattern[at] if side == "query" else pattern[:, at]
             assert head["name"] == m["name"]
             weights = array(head["weights"])
-            assert np.isnan(weights[at])  # a word does not attend to itself
+            assert np.isnan(weights[at])  # a word cannot attend to itself
             assert np.array_equal(np.nan_to_num(weights), expected)
             top = np.argsort(-expected, kind="stable")[:5]
             assert [told["i"] for told in head["top"]] == top.tolist()
@@ -67,7 +67,7 @@ def test_the_mean_and_some_heads(focus, written) -> None:
     assert head["name"] == "L0 mean of H1 H2"
     rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
     expected = [None if at == 5 else x for at, x in enumerate(np.mean(rows, axis=0))]
-    assert head["weights"][5] is None  # a word does not attend to itself
+    assert head["weights"][5] is None  # a word cannot attend to itself
     assert array(head["weights"]) == pytest.approx(array(expected), rel=1e-6, nan_ok=True)
     shown = focus(TEXT, "--query", "bank", "--mean", "--head", "1:3").stdout
     assert "bank" not in shown[shown.index("L0 mean") :]
@@ -82,7 +82,7 @@ def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
     assert (document(found)["i"], found.stderr) == (7, "")
     assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7
     shown = focus(TEXT, "--query", 4, "--head", 0).stdout
-    assert "the₄ looks at" in shown and "on [the] bank" in shown
+    assert "the₄ attends to" in shown and "on [the] bank" in shown
     assert "the₇" in shown
 
 
@@ -99,9 +99,16 @@ def test_between_two_texts(focus, written) -> None:
 def test_in_words_it_says_what_it_draws(focus) -> None:
     found = focus(TEXT, "--query", "bank")
     assert (found.code, found.stderr) == (0, "")
-    for what in ("bank looks at", "[bank]", "L0H3", "more", "mean of the 4", "bars have one scale"):
+    for what in (
+        "bank attends to",
+        "[bank]",
+        "L0H3",
+        "more",
+        "mean of 4",
+        "all bars have one scale",
+    ):
         assert what in found.stdout
-    assert "who looks at bank" in focus(TEXT, "--key", "bank").stdout
+    assert "who attends to bank" in focus(TEXT, "--key", "bank").stdout
     assert "need not sum to 1" in focus(TEXT, "--key", "bank").stdout
 
 
@@ -116,7 +123,7 @@ def test_in_words_it_says_what_it_draws(focus) -> None:
     ],
 )
 def test_any_text(focus, args) -> None:
-    assert "looks at" in focus(*args).stdout
+    assert "attends to" in focus(*args).stdout
     document(focus(*args, "--json"))
 
 

@@ -28,7 +28,7 @@ def test_every_head_has_its_thumbnail(grid) -> None:
 
 
 def test_the_marks_are_those_of_the_shipped_heads(qkv) -> None:
-    """L0H6 of glove looks at the word before, L0H4 at the one behind."""
+    """L0H6 of glove attends to the word before, L0H4 at the one behind."""
     found = qkv("grid", TEXT).stdout
     assert "H6 <" in found and "H4 >" in found
     [previous] = [line for line in found.splitlines() if line.startswith("< previous  ")]

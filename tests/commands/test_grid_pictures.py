@@ -127,7 +127,7 @@ def test_every_head_is_named_and_every_mark_told() -> None:
         assert "H1 <i" in found and "H2 ^" in found and "H11 ^" in found
         assert re.search(rf"^{re.escape(SIGNS['first'])} first  L1H2 .80 · ", found, re.M)
         assert "and 2 more" in found
-        assert "of 40 heads fit beside each other" in " ".join(found.split())
+        assert "of 40 heads fit side by side" in " ".join(found.split())
 
 
 def test_each_kind_has_a_sign_of_its_own() -> None:

@@ -54,7 +54,7 @@ def test_a_line_for_each_head(heads) -> None:
     assert (found.code, found.stderr) == (0, "")
     for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
         assert what in found.stdout
-    assert "self" not in found.stdout  # a word does not attend to itself: nothing to tell
+    assert "self" not in found.stdout  # a word cannot attend to itself: nothing to tell
     assert "\x1b" not in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 80
 

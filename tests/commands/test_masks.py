@@ -85,12 +85,12 @@ def test_a_file_is_drawn_as_the_model_was(
     assert attend("the river bank and the money", "-o", file, *more).code == 0
     drawn = attend("the river bank and the money", *more).stdout
     assert qkv("render", file).stdout == drawn
-    assert "the diagonal is bare" in drawn
-    assert ("the upper right is bare" in drawn) == ("--causal" in more)
+    assert "blank diagonal" in drawn
+    assert ("blank upper right" in drawn) == ("--causal" in more)
 
 
 def test_a_diagonal_of_zeros_that_is_not_masked_is_not_bare(qkv: Callable, tmp_path: Path) -> None:
-    """A head that never looks at itself, from elsewhere: its zeros are weights."""
+    """A head that never attends to itself, from elsewhere: its zeros are weights."""
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
     found = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")

@@ -85,12 +85,12 @@ def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) 
     assert [m["name"] for m in data["maps"]] == [m.name for m in maps]
     for m, found, described in zip(maps, shown, data["maps"], strict=True):
         off = ~np.eye(len(found), dtype=bool)
-        assert np.isnan(found[~off]).all()  # a word does not attend to itself
+        assert np.isnan(found[~off]).all()  # a word cannot attend to itself
         furthest = np.abs(m.pattern[off]).max()
         steps = 127 if weighting == "linear" else 254
         assert described["step"] == pytest.approx(furthest / steps, rel=1e-5)
         assert np.abs(found - m.pattern)[off].max() <= described["step"] * 0.5001
-        assert f"1/{steps} of each map's largest" in data["notes"]
+        assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
 def test_only_its_own_style_and_script_may_run(write) -> None:
@@ -143,7 +143,7 @@ def test_one_text_a_page(qkv, tiny_glove, tmp_path) -> None:
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove, "-o", tmp_path / "a.html"]
     found = qkv(*args)
     assert (found.code, found.stderr.count("\n")) == (2, 1)
-    assert "A .html of maps holds one picture, these are 2" in found.stderr
+    assert "An .html file of maps holds one picture, not 2" in found.stderr
 
 
 @in_chromium
@@ -181,7 +181,7 @@ def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
     order = np.argsort(-np.nan_to_num(shown[1]), kind="stable")[:5]
     expected = [(words[at], told(shown[1, at], step)) for at in order]
     links = [f"\u2068{word}\u2069 {figure}" for word, figure in expected if figure != "0"]
-    assert window.text("said") == f"L0H1. \u2068mango\u2069 looks at {', '.join(links)}."
+    assert window.text("said") == f"L0H1. \u2068mango\u2069 attends to {', '.join(links)}."
     exact = qkv("attend", TEXT, "-m", tiny_glove, "--head", "1", "--json").stdout
     row = from_json(exact).maps[0].pattern[1]
     for at, (_, figure) in zip(order, expected, strict=True):
@@ -199,10 +199,10 @@ def test_a_click_pins_and_escape_lets_go(write, window) -> None:
     window.open(write())
     window.click("query-1")
     window.hover("query-3")
-    assert "\u2068mango\u2069 looks at" in window.text("said")
+    assert "\u2068mango\u2069 attends to" in window.text("said")
     assert window.run("return document.getElementById('query-1').classList.contains('pinned')")
     window.press("Right")
-    assert window.text("said").startswith("L0H1. \u2068mango\u2069 looks at")
+    assert window.text("said").startswith("L0H1. \u2068mango\u2069 attends to")
     window.press("Escape")
     assert "Choose a word" in window.text("said")
 

@@ -39,11 +39,11 @@ def test_an_svg_names_both_axes_the_model_and_how_its_heads_came_to_be(draw) -> 
     said = texts(draw("a.svg", "--head", "2"))
     words = TEXT.split()
     assert [t for t in said if t in words] == words * 2  # queries, then keys
-    assert {"L0H2", "query (who looks)", "key (who is looked at)", "tiny"} <= set(said)
+    assert {"L0H2", "query (attends)", "key (attended to)", "tiny"} <= set(said)
     caption = " ".join(said[said.index("tiny") + 1 :])
     assert "L0H2. Word vectors. 1 layer x 4 heads. Heads learned in a test." in caption
     assert "Softmax weights." in caption
-    assert "The diagonal is bare" in caption
+    assert "Blank diagonal" in caption
 
 
 def test_the_weighting_is_named(draw) -> None:
@@ -95,7 +95,7 @@ def test_a_long_text_is_thinned_and_says_so(draw) -> None:
     data = draw("a.svg", text=words)
     said = texts(data)
     caption = " ".join(said[said.index("tiny") :])
-    assert re.search(r"Every (\w+) token is named, with its number", caption)
+    assert re.search(r"Every (\w+) token is labelled, with its number", caption)
     assert "0 the" in said
     assert len(data) < 1_000_000
     assert data.count(b"<image ") == 4  # pixels: shapes would be 130,000
@@ -127,7 +127,7 @@ def test_focus_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
     bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", said, re.MULTILINE)
     assert len(bars) == 4 * 5
     shown = texts(draw("a.svg", *args, command="focus"))
-    assert shown[0] == "apple looks at"
+    assert shown[0] == "apple attends to"
     assert shown[1:13] == TEXT.split()
     start = shown.index("L0H0")
     drawn = [t for t in shown[start : shown.index("tiny")] if not re.fullmatch(r"L0H\d", t)]
@@ -141,7 +141,7 @@ def test_compare_says_how_much_it_differs(draw, qkv, tiny_glove) -> None:
     [figures] = re.findall(r"Jensen-Shannon.*Pearson \S+", said)
     for figure in figures.split(" · "):
         assert f"{figure[0].upper()}{figure[1:]}." in caption
-    title = "divergence of each query, bits"
+    title = "divergence by query, bits"
     rows = re.findall(r"^  (\S+) +(\S+)", said.partition(title)[2], re.MULTILINE)
     drawn = shown[shown.index(title) + 1 : shown.index("tiny")]
     assert list(zip(drawn[::2], drawn[1::2], strict=True)) == rows
@@ -176,7 +176,7 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
     found = qkv(*args, "-o", tmp_path / "a.svg")
     assert (found.code, found.stderr) == (
         2,
-        "qkv: A .svg holds one picture, these are 2: write .pdf.\n",
+        "qkv: A .svg file holds one picture, not 2: use .pdf.\n",
     )
     assert not (tmp_path / "a.svg").exists()
 
@@ -216,7 +216,7 @@ def test_a_full_disk(qkv, tiny_glove) -> None:
 def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
     found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
     assert found.code == 2
-    assert "No palette 'jet': there are viridis" in found.stderr
+    assert "Unknown palette 'jet': use viridis" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,24 @@ def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_gl
 @pytest.mark.parametrize(
     ("show", "said"),
     [
-        ("scores", ["scores: before softmax", "meet columns", "furthest from 0", " · "]),
+        (
+            "scores",
+            [
+                "scores: before softmax",
+                "rows are queries, columns are keys",
+                "in magnitude",
+                " · ",
+            ],
+        ),
         (
             "contributions",
-            ["contributions: ‖weight x value x W_O‖", "lengths are of what the key hands", " ← "],
+            [
+                "contributions: ‖weight x value x W_O‖",
+                "each length is that of the vector which the key adds",
+                " ← ",
+            ],
         ),
-        ("rollout", ["L0 rollout", "weights followed down", "share shown", " ← "]),
+        ("rollout", ["L0 rollout", "weights traced through all layers", "share shown", " ← "]),
     ],
 )
 def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> None:
@@ -149,15 +161,15 @@ def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
     one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
         show
     ]
-    last = "furthest from 0" if show == "scores" else "shown"
+    last = "in magnitude" if show == "scores" else "shown"
     assert f"{one} {last}" in found.stdout and found.code == 0
     assert ("H0" in found.stdout) == (show != "rollout")
     again = "" if show == "weights" else f" --show {show}"
-    assert f"{again} draws one large" in found.stdout
+    assert f"{again} draws it large" in found.stdout
     assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 
-def test_pooled_thumbnails_hold_the_scores_furthest_from_0(qkv, tiny_glove) -> None:
+def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove) -> None:
     """Masked scores are minus infinity: they must not win a block."""
     text = " ".join([TEXT] * 30)
     args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
@@ -170,22 +182,22 @@ def test_pooled_thumbnails_hold_the_scores_furthest_from_0(qkv, tiny_glove) -> N
     )
     found = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
     assert "scores (queries x keys)" in found
-    assert f"±{most:.1f} is the score furthest" in found or f"±{most:.0f} is the" in found
+    assert f"±{most:.1f}, the largest score" in found or f"±{most:.0f}, the" in found
 
 
 @pytest.mark.parametrize(
     ("show", "said"),
     [
         ("scores", "bank scores"),
-        ("contributions", "bank takes from"),
-        ("rollout", "bank is made of"),
+        ("contributions", "bank receives from"),
+        ("rollout", "bank draws on"),
     ],
 )
 def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
     found = qkv(*args)
     assert (found.code, found.stderr) == (0, "")
-    assert said in found.stdout and "looks at" not in found.stdout
+    assert said in found.stdout and "attends to" not in found.stdout
     focused = document(qkv(*args, "--json"))
     assert focused["shown"] == SHOWN[show]
     for one, m in zip(

@@ -40,7 +40,7 @@ def encoded(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> b
         UsageError: Several drawings for a file that holds one.
     """
     if len(drawings) != 1 and kind != "pdf":
-        raise UsageError(f"A .{kind} holds one picture, these are {len(drawings)}: write .pdf.")
+        raise UsageError(f"A .{kind} file holds one picture, not {len(drawings)}: use .pdf.")
     buffer, title = io.BytesIO(), visible(title)
     with _quiet(), matplotlib.rc_context():
         matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # whatever a matplotlibrc says

@@ -55,9 +55,9 @@ def draw_maps(
         colours = theme.colours(signed=part.signed, n=COLOURS)
         colour_bar(drawing, part, colours, theme, m.left)
     if m.every > 1:
-        yield f"every {_ordinal(m.every)} token is named, with its number"
+        yield f"every {_ordinal(m.every)} token is labelled, with its number"
     if part.numbers and not m.numbers:
-        yield "the numbers do not fit into so many cells"
+        yield "too many cells for the numbers"
 
 
 def measures(part: Maps, room: float, *, large: bool) -> Measures:

@@ -44,7 +44,7 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
     drawing.width = max(drawing.width, LEFT + len(heads) * (tile + GAP) - GAP)
     if part.top:
         colour_bar(drawing, part, colours, theme, LEFT)
-    yield "layers down, heads across; rows (queries) look at columns (keys)"
+    yield "layers down, heads across; rows (queries) attend to columns (keys)"
     if block > 1:
-        furthest = "the one furthest from 0" if part.signed else "the largest"
+        furthest = "the largest in magnitude" if part.signed else "the largest"
         yield f"each cell is {furthest} of {block}x{block} weights"

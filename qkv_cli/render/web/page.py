@@ -133,7 +133,5 @@ def _notes(parts: Sequence[Maps]) -> str:
     """What the parts say of themselves, and how exact the numbers are, as sentences."""
     steps = STEPS // 2 if any(part.signed for part in parts) else STEPS
     found = [note for part in parts for note in part.notes]
-    found.append(
-        f"numbers are kept to 1/{steps} of each map's largest: their last place may be off"
-    )
+    found.append(f"numbers are stored in steps of 1/{steps} of each map's maximum")
     return " ".join(f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(found))

@@ -14,12 +14,12 @@ async function start() {
   document.body.className = Math.max(nQuery, nKey) <= LABELLED ? "lines" : "flow";
   one = data.same && document.body.className === "flow";
   if (one) {
-    byId("who-looks").textContent = "who looks, and who is looked at";
+    byId("who-looks").textContent = "queries and keys";
     byId("keys").parentElement.hidden = true;
   }
   if (!window.DecompressionStream) {
     byId("said").textContent =
-      "This browser cannot unpack the weights: Chrome 80, Firefox 113, Safari 16.4 or newer can.";
+      "This browser cannot decompress the weights: use Chrome 80, Firefox 113, Safari 16.4 or later.";
     return;
   }
   bytes = await unpacked(byId("weights").textContent);

@@ -60,7 +60,7 @@ def reader(layers: Sequence[Sequence[Rule]], seed: int = 0) -> Callable[..., Ite
 
 
 def looking(choose: Callable[[Sequence[Token], int, int], bool], strength: float = 5.0) -> Rule:
-    """A head that looks at the keys j that `choose(tokens, i, j)` names, and else evenly."""
+    """A head that attends to the keys j that `choose(tokens, i, j)` names, and else evenly."""
 
     def rule(tokens: Sequence[Token]) -> np.ndarray:
         n = len(tokens)
@@ -72,7 +72,7 @@ def looking(choose: Callable[[Sequence[Token], int, int], bool], strength: float
 
 
 def of_kind(name: str) -> Rule:
-    """A head that looks at the keys of a kind: the definition, once more and slowly."""
+    """A head that attends to the keys of a kind: the definition, once more and slowly."""
     repeated = {"duplicate": 0, "induction": 1}
     if name in repeated:
         back = repeated[name]

@@ -127,7 +127,12 @@ def test_explain_says_why_a_key_is_masked() -> None:
     # Offsets -1 to 1; a word does not see itself, nor a neighbour to its left.
     offsets = np.array([[-np.inf], [-np.inf], [0.5]], np.float32)
     ahead, _ = explained(query=1, key=2, offsets=offsets)
-    assert ahead.masked == ["out of reach", "a word does not attend to itself", None, None]
+    assert ahead.masked == [
+        "outside the attention window",
+        "a word cannot attend to itself",
+        None,
+        None,
+    ]
     assert list(ahead.terms) == ["content", "position"]
     close(ahead.scores[2:], ahead.terms["content"][2:] + 0.5)
 

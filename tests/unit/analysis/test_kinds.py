@@ -1,4 +1,4 @@
-"""Which keys each kind of head looks at, told by hand."""
+"""Which keys each kind of head attends to, told by hand."""
 
 from __future__ import annotations
 

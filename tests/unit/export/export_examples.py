@@ -49,7 +49,7 @@ def example() -> HeadMaps:
     z = f32([[0.83297485, 0.16702512], [1.8909031, -0.8909032], [1.9170047, -0.9170047]])
     arrays = (pattern, scores, q, k, v, z)
     turned = (x[::-1, ::-1] if x.shape == (3, 3) else x[::-1] for x in arrays)
-    mask = ~np.eye(3, dtype=np.bool_)  # a word does not attend to itself
+    mask = ~np.eye(3, dtype=np.bool_)  # a word cannot attend to itself
     maps = [
         HeadMap("L0H3", "self", 0, 3, *arrays, mask=mask),
         HeadMap("L0H5", "self", 0, 5, *turned, mask=mask),

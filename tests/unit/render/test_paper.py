@@ -111,7 +111,7 @@ def test_values_are_written_where_there_is_room() -> None:
     assert notes == []
     long = part(np.full((2, 99), 0.5), numbers=True)
     notes = list(draw_maps(Drawing(0), long, LIGHT, 900, alone=True))
-    assert "the numbers do not fit into so many cells" in notes
+    assert "too many cells for the numbers" in notes
 
 
 @pytest.mark.parametrize(("n", "every"), [(40, 1), (120, 1), (512, 4)])
@@ -154,7 +154,7 @@ def test_a_row_of_which_nothing_can_be_seen() -> None:
     maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
     drawing = drawn(attention_plate(maps), LIGHT, 900)
     caption = " ".join(i.text for i in drawing.items if isinstance(i, Words))
-    assert "There is no weight to show." in caption
+    assert "No weight to show." in caption
 
 
 @pytest.mark.parametrize(
