@@ -97,7 +97,7 @@ def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
     top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
     assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in found
     most = np.nanmax(np.abs(c.difference))
-    assert f"the scale: ±.{round(100 * most)} the largest difference in magnitude" in found
+    assert f"scale: ±.{round(100 * most)}, the largest difference in magnitude" in found
     assert "0 is in the middle of the bar" in found
 
 

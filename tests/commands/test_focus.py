@@ -108,7 +108,7 @@ def test_in_words_it_says_what_it_draws(focus) -> None:
         "all bars have one scale",
     ):
         assert what in found.stdout
-    assert "who attends to bank" in focus(TEXT, "--key", "bank").stdout
+    assert "bank is attended to by" in focus(TEXT, "--key", "bank").stdout
     assert "need not sum to 1" in focus(TEXT, "--key", "bank").stdout
 
 
