@@ -200,7 +200,7 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
     kind = fields.get("general.architecture")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(
-            f"{path} sets general.architecture to {kind!r:.40}, which is not implemented; "
+            f"{path}: general.architecture is {kind!r:.40}, which is not implemented; "
             f"implemented: {', '.join(FAMILIES)}."
         )
     family = FAMILIES[kind]

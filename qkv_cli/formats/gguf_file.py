@@ -131,7 +131,7 @@ class _Header:
         [length] = self.unpack("Q")
         start, self.at = self.at, self.at + length
         if self.at > len(self.data):
-            raise ValueError("it is truncated: a string exceeds the file size")
+            raise ValueError("a string exceeds the file size")
         return str(self.data[start : self.at], "utf-8")
 
     def value(self, kind: int) -> Any:

@@ -71,7 +71,7 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
         found, starts = _sentence_pieces(fields, ordered=ordered), True
     else:
         raise CheckpointError(
-            f"The GGUF file sets tokenizer.ggml.model to {kind!r}, which is not implemented; "
+            f"The GGUF file's tokenizer.ggml.model is {kind!r}, which is not implemented; "
             "implemented: gpt2, llama."
         )
     pieces = fields["tokenizer.ggml.tokens"]
@@ -123,7 +123,7 @@ def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
     cut = fields.get("tokenizer.ggml.pre")
     if cut not in _CUTS:
         raise CheckpointError(
-            f"The GGUF file sets tokenizer.ggml.pre to {cut!r}, which is not implemented; "
+            f"The GGUF file's tokenizer.ggml.pre is {cut!r}, which is not implemented; "
             f"implemented: {', '.join(_CUTS)}."
         )
     pieces = fields["tokenizer.ggml.tokens"]

@@ -58,7 +58,7 @@ class SentencePieces:
         try:
             return cls.read(path.read_bytes(), str(path))
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+            raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
 
     @classmethod
     def read(cls, data: bytes, called: str) -> SentencePieces:
@@ -130,7 +130,7 @@ class Contents:
         try:
             return _contents(path.read_bytes())
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+            raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
         except (LookupError, ValueError, struct.error) as error:
             raise CheckpointError(
                 f"Could not read {path} as a SentencePiece model: {error}."

@@ -160,7 +160,7 @@ def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
 
 def _m2m(folder: Path, settings: Mapping[str, Any]) -> Spelled:
     kind = settings.get("language_codes", "m2m100")
-    if kind not in _M2M:
+    if kind not in [*_M2M]:  # it may be an array, which has no hash
         raise CheckpointError(
             f"{SETTINGS} sets language_codes to {kind!r}, which is not implemented; implemented: "
             f"{', '.join(_M2M)}."

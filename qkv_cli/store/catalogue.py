@@ -58,7 +58,7 @@ def find(name: str) -> Path:
     known = names()
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise StoreError(f"Unknown model {name!r}: use {', '.join(known)}.{hint}")
+    raise StoreError(f"Unknown model {name!r}; available: {', '.join(known)}.{hint}")
 
 
 def removable(name: str) -> Path:
