@@ -50,7 +50,8 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
         at += n_bytes
         if len(raw) < n_bytes or min(shape, default=1) < 1 or prod(shape) > n_bytes:
             raise ValueError(
-                f"{name} has shape {list(shape)} and {n_bytes:,} bytes; {len(raw):,} are left"
+                f"tensor {name!r} has shape {list(shape)} and {n_bytes:,} bytes; the file has "
+                f"{len(raw):,} left"
             )
         if name == CONFIG:
             config = _settings(bytes(raw).decode())
@@ -61,7 +62,7 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
         elif kind == INT8:
             tensors[name] = _int8(raw, shape, transposed=name != _PLAIN)
         else:
-            raise ValueError(f"{name} has unknown type {kind:#x}")
+            raise ValueError(f"tensor {name!r} has unknown type {kind:#x}")
     if not config:
         raise ValueError(f"it has no {CONFIG!r}")
     return config, tensors

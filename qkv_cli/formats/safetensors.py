@@ -115,18 +115,21 @@ def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored
     kind, shape = entry["dtype"], entry["shape"]
     start, end = entry["data_offsets"]
     if type(kind) is not str:
-        raise ValueError(f"{name} has dtype {kind!r:.40}; expected a string")
+        raise ValueError(f"tensor {name!r} has dtype {kind!r:.40}; expected a string")
     if not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{name} has shape {shape}; expected whole numbers, 0 or more")
+        raise ValueError(f"tensor {name!r} has shape {shape}; expected whole numbers, 0 or more")
     if not all(type(n) is int for n in (start, end)) or not 0 <= start <= end:
-        raise ValueError(f"{name} has invalid data_offsets [{start}, {end}]")
+        raise ValueError(f"tensor {name!r} has invalid data_offsets [{start}, {end}]")
     if end > len(body):
         raise ValueError(
-            f"it is truncated: {name} ends at byte {end} of the data, which has {len(body)} bytes"
+            f"it is truncated: tensor {name!r} ends at byte {end} of the data, which has {len(body)} "
+            "bytes"
         )
     if kind not in _DTYPES:
         if kind in _OTHER_BITS and math.prod(shape) * _OTHER_BITS[kind] != (end - start) * 8:
-            raise ValueError(f"{name} has {end - start} bytes, which do not match shape {shape}")
+            raise ValueError(
+                f"tensor {name!r} has {end - start} bytes, which do not match shape {shape}"
+            )
         return Unreadable.of(name, kind, tuple(shape), _DTYPES)
     array = body[start:end].view(_DTYPES[kind]).reshape(shape)
     return array.view(BFloat16) if kind == "BF16" else array
@@ -138,7 +141,9 @@ def _check_layout(header: dict[str, Any], n_bytes: int) -> None:
     expected = 0
     for start, end, name in places:
         if start != expected:
-            raise ValueError(f"{name} begins at byte {start} of the data; expected {expected}")
+            raise ValueError(
+                f"tensor {name!r} begins at byte {start} of the data; expected {expected}"
+            )
         expected = end
     if expected != n_bytes:
         raise ValueError(f"its tensors take {expected} bytes, but the data has {n_bytes}")
