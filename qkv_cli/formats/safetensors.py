@@ -122,8 +122,8 @@ def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored
         raise ValueError(f"tensor {name!r} has invalid data_offsets [{start}, {end}]")
     if end > len(body):
         raise ValueError(
-            f"it is truncated: tensor {name!r} ends at byte {end} of the data, which has {len(body)} "
-            "bytes"
+            f"it is truncated: tensor {name!r} ends at byte {end} of the data, which has "
+            f"{len(body)} bytes"
         )
     if kind not in _DTYPES:
         if kind in _OTHER_BITS and math.prod(shape) * _OTHER_BITS[kind] != (end - start) * 8:
