@@ -34,7 +34,7 @@ class Charsmap:
             return cls(memoryview(b"").cast("I"), b"")
         size = int.from_bytes(data[:4], "little")
         if size % 4 or not 0 < size <= len(data) - 4:
-            raise ValueError("its rules of writing are cut short")
+            raise ValueError("precompiled_charsmap is truncated")
         units = struct.unpack_from(f"<{size // 4}I", data, 4)
         return cls(memoryview(struct.pack(f"={len(units)}I", *units)).cast("I"), data[4 + size :])
 
@@ -66,7 +66,7 @@ def checked(data: bytes) -> bytes:
     try:
         Charsmap.of(data)
     except ValueError as error:
-        raise CheckpointError(f"The tokenizer's character map cannot be read: {error}.") from error
+        raise CheckpointError(f"The tokenizer is corrupt: {error}.") from error
     return data
 
 

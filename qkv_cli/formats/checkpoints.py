@@ -26,11 +26,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = parse(path.read_bytes())
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object.")
+        raise CheckpointError(f"{path} is not a JSON object.")
     return found
 
 
@@ -46,26 +46,35 @@ def open_checkpoint(folder: Path) -> dict[str, Stored]:
         found = _open_shards(folder)
     elif pickles := sorted(folder.glob(_PICKLED)):
         raise CheckpointError(
-            f"{pickles[0]} is a pickle, and loading one runs whatever is in it; where you trust "
-            f'it: cd {shlex.quote(str(folder))} && python -c "from transformers import AutoModel; '
-            "AutoModel.from_pretrained('.').save_pretrained('.')\" writes model.safetensors there."
+            f"{pickles[0]} is a pickle, and loading a pickle can run any code; if you trust its "
+            f"author, convert it to safetensors: cd {shlex.quote(str(folder))} && python -c "
+            '"from transformers import AutoModel; '
+            "AutoModel.from_pretrained('.').save_pretrained('.')\""
         )
     else:
-        raise CheckpointError(f"{folder} is no model folder: no {WEIGHTS} and no {INDEX}.")
+        raise CheckpointError(
+            f"{folder} is not a model folder: it has neither {WEIGHTS} nor {INDEX}."
+        )
     return {_renamed(name): tensor for name, tensor in found.items()}
 
 
 def _open_shards(folder: Path) -> dict[str, Stored]:
     places = read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
-        raise CheckpointError(f"{folder / INDEX} has no weight_map from tensors to files.")
+        raise CheckpointError(
+            f"{folder / INDEX}: weight_map must be an object that maps tensor names to file names."
+        )
     found: dict[str, Stored] = {}
     for name in sorted(set(places.values())):
         if Path(name).name != name:
-            raise CheckpointError(f"{folder / INDEX} names {name!r}, which is not in its folder.")
+            raise CheckpointError(
+                f"{folder / INDEX}: weight_map names {name!r}; expected a file in the same folder."
+            )
         found |= open_tensors(folder / name)
     if missing := sorted(set(places) - set(found)):
-        raise CheckpointError(f"{folder} lacks the tensor {missing[0]} that its index names.")
+        raise CheckpointError(
+            f"{folder / INDEX} lists tensor {missing[0]!r}, which its files do not contain."
+        )
     return found
 
 

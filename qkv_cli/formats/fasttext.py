@@ -68,23 +68,23 @@ def read_fasttext(
     try:
         settings = _Settings.read(data)
         if settings.model == _SUPERVISED:
-            raise CheckpointError(f"{name} is a fastText classifier; word vectors are read.")
+            raise CheckpointError(f"{name} is a fastText classifier; expected word vectors.")
         words, n_entries, at = _dictionary(data, settings)
         if settings.is_new and data[at]:
             raise CheckpointError(
-                f"{name} is quantised (.ftz): the .bin it was made from can be read."
+                f"{name} is quantized (.ftz), which is not implemented; use the original .bin."
             )
         shape, start, end = _matrix(data, at + settings.is_new)
         _matrix(data, end + settings.is_new)  # what predicts words: it must be there
     except (ValueError, IndexError, struct.error) as error:
-        raise CheckpointError(f"{name} is a fastText file that is cut short: {error}.") from error
+        raise CheckpointError(f"{name} is a truncated fastText file: {error}.") from error
     table = np.asarray(np.memmap(path, "<f4", "r", start, shape))
     n_first = len(table) - settings.n_buckets
     # fastText counts rows for the words only; gensim writes one for each entry.
     if settings.n_buckets < 0 or n_first not in (len(words), n_entries):
         raise CheckpointError(
-            f"{name} is damaged: {len(words):,} words and {settings.n_buckets:,} buckets do not "
-            f"have {len(table):,} vectors."
+            f"{name} is corrupt: it has {len(words):,} words and {settings.n_buckets:,} buckets, "
+            f"but {len(table):,} vectors."
         )
     ngrams = ngrams_of(name, table[n_first:], settings.min_n, settings.max_n)
     return _vectors(words[:limit], table, ngrams, encoding, advance)
@@ -118,10 +118,10 @@ def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]
     words = []
     for i in range(n_entries):
         if (end := data.find(b"\0", at)) < 0:
-            raise ValueError("its list of words has no end")
+            raise ValueError("its word list is incomplete")
         if i < n_words:
             if data[end + 9] != _WORD:
-                raise ValueError("its words are mixed with labels")
+                raise ValueError("its words and labels are mixed")
             words.append(data[at:end])
         at = end + 10
     return words, n_entries, at + 8 * max(n_pruned, 0)
@@ -132,5 +132,5 @@ def _matrix(data: mmap, at: int) -> tuple[tuple[int, int], int, int]:
     n_rows, d_model = struct.unpack_from("<2q", data, at)
     start, end = at + 16, at + 16 + 4 * n_rows * d_model
     if n_rows < 1 or d_model < 1 or end > len(data):
-        raise ValueError(f"{n_rows} x {d_model} numbers do not fit into it")
+        raise ValueError(f"a matrix of {n_rows} x {d_model} numbers exceeds the file size")
     return (n_rows, d_model), start, end

@@ -131,16 +131,16 @@ def open_gguf(path: Path) -> Opened:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     except ImportError as error:
         raise StoreError(
-            f"{path.name} is read by the gguf library: pip install 'qkv-cli[gguf]', "
-            "or '.[gguf]' in a clone."
+            f"Reading {path.name} needs the gguf library: pip install 'qkv-cli[gguf]' (in a "
+            "clone: pip install '.[gguf]')."
         ) from error
 
     def row_bytes(kind: int, n: int) -> int:
         if kind not in (known.value for known in GGMLQuantizationType):
-            raise ValueError(f"has the type {kind}, which the gguf library does not know")
+            raise ValueError(f"has type {kind}, which the gguf library does not know")
         numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if n % numbers:
-            raise ValueError(f"has rows of {n} numbers, in blocks of {numbers}")
+            raise ValueError(f"has rows of {n} numbers; expected a multiple of {numbers}")
         return int(n // numbers * size)
 
     return _opened(path, *_read_parts(path, row_bytes))
@@ -157,7 +157,9 @@ def _read_parts(
     fields, tensors = _read(path, row_bytes)
     no, count = (fields.get(f"split.{name}", 0) for name in ("no", "count"))
     if not all(type(n) is int for n in (no, count)):
-        raise CheckpointError(f"{path} says that it is part {no!r} of {count!r}.")
+        raise CheckpointError(
+            f"{path} has split.no {no!r:.40} and split.count {count!r:.40}; expected whole numbers."
+        )
     if count < 2:  # 0 after a merge
         return fields, tensors
     parts = every_part(path, no, count)
@@ -166,13 +168,16 @@ def _read_parts(
     n_names = len({tensor.name for tensor in all_tensors})  # none may be in two parts
     for i, (part, (settings, _)) in enumerate(zip(parts, contents, strict=True)):
         if (settings.get("split.no"), settings.get("split.count")) != (i, count):
-            raise CheckpointError(f"{part} does not say that it is part {i + 1} of {count}.")
+            raise CheckpointError(
+                f"{part} has split.no {settings.get('split.no')!r:.40} and split.count "
+                f"{settings.get('split.count')!r:.40}; expected {i} and {count}."
+            )
     for part, (settings, _) in zip(parts, contents, strict=True):
         n_stated = settings.get("split.tensors.count", len(all_tensors))
         if n_stated != len(all_tensors) or n_names < len(all_tensors):
             raise CheckpointError(
-                f"The {count} parts of a model with {path} hold {n_names} tensors; {part.name} "
-                f"says that there are {n_stated!r:.60}."
+                f"The {count} parts of the model of {path} contain {n_names} different tensors; "
+                f"split.tensors.count of {part.name} is {n_stated!r:.60}."
             )
     return contents[0][0], all_tensors
 
@@ -182,16 +187,21 @@ def _read(
 ) -> tuple[dict[str, Any], list[StoredTensor]]:
     try:
         return read_gguf(path, row_bytes)
-    except (OSError, OverflowError, ValueError, struct.error) as error:
+    except OSError as error:
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
+    except (OverflowError, ValueError, struct.error) as error:
         said = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"{path} is no GGUF file, or is broken: {said}.") from error
+        raise CheckpointError(
+            f"{path} is not a GGUF file, or it is truncated or corrupt: {said}."
+        ) from error
 
 
 def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) -> Opened:
     kind = fields.get("general.architecture")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(
-            f"{path} holds a {kind!r}; of GGUF files {', '.join(FAMILIES)} are read."
+            f"{path}: general.architecture is {kind!r:.40}, which is not implemented; "
+            f"implemented: {', '.join(FAMILIES)}."
         )
     family = FAMILIES[kind]
     config = settings_of(fields, kind, family)
@@ -210,7 +220,9 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         raise
     except Exception as error:  # the tokenizers library raises no narrower one
         reason = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"The tokenizer in {path} is broken: {reason}.") from error
+        raise CheckpointError(
+            f"The tokenizer in {path} is incomplete or corrupt: {reason}."
+        ) from error
     return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
 
 
@@ -227,7 +239,7 @@ def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[st
         elif setting in _SCALING:
             scaling[_SCALING[setting]] = value
         elif setting not in _SPARE:
-            raise CheckpointError(f"The GGUF file has a setting that nothing reads: {name}.")
+            raise CheckpointError(f"The GGUF file sets {name}, which is not implemented.")
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
     n_heads = _count(config.get("num_attention_heads"), f"{kind}.attention.head_count")
     _count(config["num_key_value_heads"], f"{kind}.attention.head_count_kv")
@@ -244,9 +256,11 @@ def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[st
 def _count(value: object, key: str) -> int:
     """A setting that must be one number: some files have a list, a number for each layer."""
     if value is None:
-        raise CheckpointError(f"The GGUF file does not say {key}.")
+        raise CheckpointError(f"The GGUF file has no {key}.")
     if type(value) is not int or value < 1:
-        raise CheckpointError(f"The GGUF file has {key} {value!r:.60}: one number was expected.")
+        raise CheckpointError(
+            f"The GGUF file sets {key} to {value!r:.60}; expected a single positive whole number."
+        )
     return value
 
 
@@ -276,8 +290,8 @@ def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> 
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     if family.permuted and called in heads and tensor.shape[0] % (2 * heads[called]):
         raise CheckpointError(
-            f"The tensor {tensor.name!r} has {tensor.shape[0]} rows, which are not pairs for "
-            f"{heads[called]} heads."
+            f"Tensor {tensor.name!r} has {tensor.shape[0]} rows; expected a multiple of "
+            f"{2 * heads[called]}, for pairs of rows in {heads[called]} heads."
         )
 
     def unpack() -> Array:
@@ -298,7 +312,7 @@ def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
     try:
         return unpacked(data, tensor.kind)
     except NotImplementedError as error:
-        raise CheckpointError(f"The tensor {tensor.name!r} cannot be unpacked: {error}.") from error
+        raise CheckpointError(f"Could not dequantize tensor {tensor.name!r}: {error}.") from error
 
 
 def unpacked(data: NDArray[np.uint8], number: int) -> Array:

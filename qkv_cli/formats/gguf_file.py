@@ -53,7 +53,7 @@ def read_gguf(
     header = _Header(memoryview(data))
     [magic] = header.unpack("4s")
     if magic != MAGIC:
-        raise ValueError(f"it begins with {magic!r}")
+        raise ValueError(f"it begins with {magic!r}; expected {MAGIC!r}")
     [version] = header.unpack("I")
     _check_version(path, version)
     n_tensors, n_settings = header.unpack("QQ")
@@ -61,7 +61,7 @@ def read_gguf(
     for _ in range(n_settings):
         name = header.text()
         if name in settings:
-            raise ValueError(f"{name} stands in it twice")
+            raise ValueError(f"duplicate key {name!r}")
         [kind] = header.unpack("I")
         settings[name] = header.value(kind)
     heads = []
@@ -71,17 +71,17 @@ def read_gguf(
         shape = header.unpack(f"{rank}Q")[::-1]  # fastest first in the file
         heads.append((name, shape, *header.unpack("IQ")))
     if len({name for name, *_ in heads}) < len(heads):
-        raise ValueError("two tensors have one name")
+        raise ValueError("two tensors have the same name")
     step = settings.get(_ALIGNMENT, 32)
     if type(step) is not int or step < 1:
-        raise ValueError(f"{_ALIGNMENT} is {step!r}")
+        raise ValueError(f"{_ALIGNMENT} is {step!r}; expected a positive whole number")
     body = data[-(-header.at // step) * step :]
     tensors = []
     for name, shape, kind, offset in heads:
         try:
             rows = _rows(body, shape, offset, row_bytes(kind, shape[-1]) if shape else 0)
         except ValueError as error:
-            raise ValueError(f"the tensor {name} {error}") from error
+            raise ValueError(f"tensor {name!r} {error}") from error
         tensors.append(StoredTensor(name, shape, kind, rows))
     return settings, tensors
 
@@ -91,12 +91,12 @@ def _check_version(path: Path, version: int) -> None:
         return
     if int.from_bytes(version.to_bytes(4, "little"), "big") in (1, *_VERSIONS):
         raise CheckpointError(
-            f"{path} is a big-endian GGUF file, which is not implemented; gguf-convert-endian, "
-            "which comes with the gguf library, makes it little-endian."
+            f"{path} is a big-endian GGUF file, which is not implemented; convert it to "
+            "little-endian with gguf-convert-endian, which comes with the gguf library."
         )
     raise CheckpointError(
-        f"{path} is a GGUF file of version {version}, which is not implemented; versions "
-        f"{' and '.join(map(str, _VERSIONS))} are."
+        f"{path} is a GGUF file of version {version}, which is not implemented; implemented: "
+        f"{', '.join(map(str, _VERSIONS))}."
     )
 
 
@@ -105,10 +105,13 @@ def _rows(
 ) -> NDArray[np.uint8]:
     """A tensor's bytes, [..., bytes of a row]."""
     if not shape or 0 in shape:
-        raise ValueError(f"has the shape {list(shape)}")
+        raise ValueError(f"has shape {list(shape)}, which is empty")
     size = width * prod(shape[:-1])
     if offset + size > len(body):
-        raise ValueError(f"ends at byte {offset + size} of {len(body)}: the file is cut short")
+        raise ValueError(
+            f"ends at byte {offset + size} of the data, which has {len(body)} bytes: the file is "
+            "truncated"
+        )
     return body[offset : offset + size].reshape(*shape[:-1], width)
 
 
@@ -128,7 +131,7 @@ class _Header:
         [length] = self.unpack("Q")
         start, self.at = self.at, self.at + length
         if self.at > len(self.data):
-            raise ValueError("a text in it is longer than the file")
+            raise ValueError("a string exceeds the file size")
         return str(self.data[start : self.at], "utf-8")
 
     def value(self, kind: int) -> Any:
@@ -137,10 +140,10 @@ class _Header:
         if kind in _NUMBERS:
             return self.unpack(_NUMBERS[kind])[0]
         if kind != _LIST:
-            raise ValueError(f"a setting of type {kind}")
+            raise ValueError(f"a setting has unknown type {kind}")
         inner, length = self.unpack("IQ")
         if inner in _NUMBERS:
             return list(self.unpack(f"{length}{_NUMBERS[inner]}"))
         if inner == _LIST:
-            raise ValueError("a setting is a list of lists")
+            raise ValueError("a setting is a list of lists, which is not implemented")
         return [self.value(inner) for _ in range(length)]

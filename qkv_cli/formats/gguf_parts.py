@@ -68,7 +68,8 @@ def every_part(path: Path, no: int, count: int) -> list[Path]:
     if match is None or (int(match[2]), int(match[3])) != (no + 1, count):
         raise CheckpointError(
             f"{path} is part {no + 1} of {count} of a split model, so its name must end in "
-            f"-{no + 1:05}-of-{count:05}.gguf; or merge the parts: llama-gguf-split --merge."
+            f"-{no + 1:05}-of-{count:05}.gguf: rename it, or merge the parts with llama-gguf-split "
+            "--merge."
         )
     parts = [path.with_name(f"{match[1]}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
     for i, part in enumerate(parts):

@@ -71,7 +71,8 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
         found, starts = _sentence_pieces(fields, ordered=ordered), True
     else:
         raise CheckpointError(
-            f"The GGUF file's tokenizer is {kind!r}; gpt2 and llama are implemented."
+            f"The GGUF file's tokenizer.ggml.model is {kind!r}, which is not implemented; "
+            "implemented: gpt2, llama."
         )
     pieces = fields["tokenizer.ggml.tokens"]
     pieces = _respelled(pieces) if kind == "llama" else pieces
@@ -112,7 +113,8 @@ def _id(fields: Mapping[str, Any], name: str, n_pieces: int) -> int:
     id = fields.get(f"tokenizer.ggml.{name}_token_id", usual)
     if type(id) is not int or not 0 <= id < n_pieces:
         raise CheckpointError(
-            f"The GGUF file's tokenizer.ggml.{name}_token_id is {id}; it has {n_pieces} tokens."
+            f"The GGUF file's tokenizer.ggml.{name}_token_id is {id}; expected a token id from 0 "
+            f"to {n_pieces - 1}."
         )
     return id
 
@@ -121,8 +123,8 @@ def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
     cut = fields.get("tokenizer.ggml.pre")
     if cut not in _CUTS:
         raise CheckpointError(
-            f"The GGUF file's tokenizer is 'gpt2', cut as {cut!r}; cut as "
-            f"{', '.join(_CUTS)} is implemented."
+            f"The GGUF file's tokenizer.ggml.pre is {cut!r}, which is not implemented; "
+            f"implemented: {', '.join(_CUTS)}."
         )
     pieces = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]

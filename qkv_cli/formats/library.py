@@ -26,7 +26,7 @@ def library_errors(what: str, *others: type[Exception]) -> Iterator[None]:
     block lasts is dropped.
 
     Args:
-        what: What cannot be done, such as "m/tokenizer.json cannot be read".
+        what: What failed, such as "Could not read m/tokenizer.json".
         others: Classes of exceptions that the library raises here, besides its own.
     """
     try:
@@ -49,13 +49,13 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     for encoded in _CHARSMAP.findall(data):
         try:
             checked(b64decode(encoded))
         except ValueError as error:
-            raise CheckpointError(f"{path} has a character map that is not base64.") from error
-    with library_errors(f"{path} cannot be read", ValueError):
+            raise CheckpointError(f"{path}: precompiled_charsmap is not base64.") from error
+    with library_errors(f"Could not read {path}", ValueError):
         tokenizer: Tokenizer = Tokenizer.from_buffer(data)
     tokenizer.no_padding()
     tokenizer.no_truncation()

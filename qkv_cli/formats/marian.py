@@ -34,9 +34,11 @@ def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Pa
     try:
         return _read(np.asarray(np.memmap(path, mode="r")))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except (struct.error, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is no Marian model, or is cut short: {error}.") from error
+        raise CheckpointError(
+            f"{path} is not a Marian model, or it is truncated: {error}."
+        ) from error
 
 
 def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
@@ -48,7 +50,8 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
         at += n_bytes
         if len(raw) < n_bytes or min(shape, default=1) < 1 or prod(shape) > n_bytes:
             raise ValueError(
-                f"{name} has the shape {list(shape)} in {n_bytes:,} bytes, {len(raw):,} are left"
+                f"tensor {name!r} has shape {list(shape)} and {n_bytes:,} bytes; the file has "
+                f"{len(raw):,} left"
             )
         if name == CONFIG:
             config = _settings(bytes(raw).decode())
@@ -59,9 +62,9 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
         elif kind == INT8:
             tensors[name] = _int8(raw, shape, transposed=name != _PLAIN)
         else:
-            raise ValueError(f"{name} has the type {kind:#x}")
+            raise ValueError(f"tensor {name!r} has unknown type {kind:#x}")
     if not config:
-        raise KeyError(CONFIG)
+        raise ValueError(f"it has no {CONFIG!r}")
     return config, tensors
 
 
@@ -69,18 +72,18 @@ def _entries(data: Any) -> tuple[list[tuple[str, int, tuple[int, ...], int]], in
     """The name, type, shape and bytes of each tensor, and where the data begins."""
     version, count = struct.unpack_from("<2Q", data, 0)
     if version != 1 or count > len(data) // 32:
-        raise ValueError(f"version {version}, {count} tensors")
+        raise ValueError(f"its header has version {version} and {count:,} tensors")
     at = 16 + 32 * count
     heads = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
     names, shapes = [], []
     for length, *_ in heads:
         if not 0 < length <= _MAX_NAME:
-            raise ValueError(f"a name has {length} bytes")
+            raise ValueError(f"a tensor name has {length:,} bytes; expected 1 to {_MAX_NAME:,}")
         names.append(bytes(data[at : at + length - 1]).decode())
         at += length
     for _, _, rank, _ in heads:
         if rank > _MAX_RANK:
-            raise ValueError(f"a tensor has {rank} axes")
+            raise ValueError(f"a tensor has {rank:,} axes; expected at most {_MAX_RANK}")
         shapes.append(struct.unpack_from(f"<{rank}i", data, at))
         at += 4 * rank
     at += 8 + struct.unpack_from("<Q", data, at)[0]

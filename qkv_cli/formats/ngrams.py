@@ -85,7 +85,7 @@ def ngrams_of(name: object, table: NDArray[np.float32], min_n: int, max_n: int) 
         return None
     if max_n > _MAX_N:
         raise CheckpointError(
-            f"{name} has n-grams of up to {max_n:,} characters; up to {_MAX_N} are read."
+            f"{name} has n-grams of up to {max_n:,} characters; the maximum is {_MAX_N}."
         )
     return Ngrams(table, min_n, max_n)
 
@@ -106,18 +106,18 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
     try:
         table, lengths = tensors["ngrams.weight"], tensors["ngrams.lengths"]
     except KeyError as error:
-        raise CheckpointError(f"The n-grams have no tensor {error}.") from error
+        raise CheckpointError(f"ngrams.safetensors has no tensor {error}.") from error
     if table.ndim != 2 or not len(table) or table.shape[1] != d_model or lengths.shape != (2,):
         raise CheckpointError(
-            f"ngrams.weight must be [n_buckets, {d_model}], and ngrams.lengths [2]; they are "
-            f"{list(table.shape)} and {list(lengths.shape)}."
+            f"ngrams.weight has shape {list(table.shape)} and ngrams.lengths "
+            f"{list(lengths.shape)}; expected [n_buckets, {d_model}] and [2]."
         )
     found = None
     if lengths.dtype.kind in "iu":
         found = ngrams_of("The model", table, int(lengths[0]), int(lengths[1]))
     if found is None:
         raise CheckpointError(
-            "ngrams.lengths must be two whole numbers, the shortest and the longest n-gram; they "
-            f"are {lengths[0]} and {lengths[1]}."
+            f"ngrams.lengths is [{lengths[0]}, {lengths[1]}]; expected two whole numbers, the "
+            "lengths of the shortest and the longest n-gram."
         )
     return found

@@ -17,7 +17,7 @@ from qkv_cli.formats.library import library_errors
 from qkv_cli.formats.rebuilt import open_tokenizer
 from qkv_cli.formats.vocabulary import FILE
 
-_UNREADABLE = "The model's tokenizer cannot read this text"
+_UNREADABLE = "Could not tokenize this text with the model's tokenizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PieceTokenizer:
         Raises:
             CheckpointError: There is none, or it is broken.
         """
-        with library_errors(f"{folder / FILE} cannot be read", OSError, UnicodeError):
+        with library_errors(f"Could not read {folder / FILE}", OSError, UnicodeError):
             inner = open_tokenizer(folder, kind)
         inner.no_padding()
         inner.no_truncation()
@@ -66,7 +66,7 @@ class PieceTokenizer:
             encoding = self.inner.encode(text, second, add_special_tokens=add_special_tokens)
         rows = (encoding.tokens, encoding.ids, encoding.offsets, encoding.sequence_ids)
         if len({len(row) for row in (*rows, encoding.special_tokens_mask, encoding.type_ids)}) > 1:
-            raise CheckpointError(f"{_UNREADABLE}: its template does not fit together.")
+            raise CheckpointError(f"{_UNREADABLE}: its template is inconsistent.")
         return encoding
 
     def special(self, id: int) -> Token:
@@ -116,7 +116,7 @@ class PieceTokenizer:
 
     def _decoded(self, ids: Sequence[int]) -> str:
         if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
-            with library_errors("The model's tokenizer cannot write its tokens as text"):
+            with library_errors("Could not decode tokens with the model's tokenizer"):
                 decoded: str = self.inner.decode(ids)
                 return decoded
         pieces = (self.inner.id_to_token(id) or "" for id in ids)

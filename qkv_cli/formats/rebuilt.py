@@ -88,8 +88,9 @@ def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
         return finish(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
     if found is None or found.read is None or not _has(folder, found.files):
         raise CheckpointError(
-            f"{folder} has no {FILE}, and for {kind} none can be built from what is there: "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one."
+            f"{folder} has no {FILE}, and for model_type {kind!r} qkv cannot build it from the "
+            "other files; write it with transformers: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     return found.build(settings, found.read(settings))
 
@@ -111,12 +112,12 @@ def _refuse_other_rules(settings: Settings, kind: str) -> None:
     """Refuse settings that change the tokens and are not implemented."""
     if settings.values.get("fix_mistral_regex") and kind in _MENDED:
         raise CheckpointError(
-            f"{settings.folder / SETTINGS}: fix_mistral_regex is not implemented."
+            f"{settings.folder / SETTINGS} sets fix_mistral_regex, which is not implemented."
         )
     names = settings.values.get("fast_tokenizer_files") or ()
     if any(name != FILE for name in names):
         raise CheckpointError(
-            f"{settings.folder / SETTINGS}: fast_tokenizer_files names other files than {FILE}, "
+            f"{settings.folder / SETTINGS}: fast_tokenizer_files names files other than {FILE}, "
             "which is not implemented."
         )
 

@@ -56,7 +56,7 @@ def open_tensors(path: Path) -> dict[str, Stored]:
     except ValueError as error:  # an empty file cannot be mapped
         raise CheckpointError(f"{path} is empty.") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     return read_tensors(data, str(path))
 
 
@@ -76,13 +76,13 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
     """The same of a file's bytes; `path` is what errors call it."""
     n_header = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or n_header > min(len(data) - 8, _MAX_HEADER):
-        raise CheckpointError(f"{path} is not a valid safetensors file, or is cut short.")
+        raise CheckpointError(f"{path} is not a valid safetensors file, or it is truncated.")
     body = np.asarray(data)[8 + n_header :]
     try:
         header = parse(data[8 : 8 + n_header].tobytes())
         metadata = header.pop("__metadata__", None)
         if metadata is not None and not all(type(value) is str for value in metadata.values()):
-            raise ValueError("a value of its metadata is not a string")
+            raise ValueError("a value of __metadata__ is not a string")
         tensors = {name: _stored(body, name, entry) for name, entry in header.items()}
         _check_layout(header, len(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -115,16 +115,21 @@ def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored
     kind, shape = entry["dtype"], entry["shape"]
     start, end = entry["data_offsets"]
     if type(kind) is not str:
-        raise ValueError(f"{name} has the type {kind}")
+        raise ValueError(f"tensor {name!r} has dtype {kind!r:.40}; expected a string")
     if not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{name} has the shape {shape}")
+        raise ValueError(f"tensor {name!r} has shape {shape}; expected whole numbers, 0 or more")
     if not all(type(n) is int for n in (start, end)) or not 0 <= start <= end:
-        raise ValueError(f"{name} is said to be at bytes {start} to {end}")
+        raise ValueError(f"tensor {name!r} has invalid data_offsets [{start}, {end}]")
     if end > len(body):
-        raise ValueError(f"cut short, since {name} ends at byte {end} of {len(body)}")
+        raise ValueError(
+            f"it is truncated: tensor {name!r} ends at byte {end} of the data, which has "
+            f"{len(body)} bytes"
+        )
     if kind not in _DTYPES:
         if kind in _OTHER_BITS and math.prod(shape) * _OTHER_BITS[kind] != (end - start) * 8:
-            raise ValueError(f"{name} has the shape {shape} and {end - start} bytes")
+            raise ValueError(
+                f"tensor {name!r} has {end - start} bytes, which do not match shape {shape}"
+            )
         return Unreadable.of(name, kind, tuple(shape), _DTYPES)
     array = body[start:end].view(_DTYPES[kind]).reshape(shape)
     return array.view(BFloat16) if kind == "BF16" else array
@@ -136,7 +141,9 @@ def _check_layout(header: dict[str, Any], n_bytes: int) -> None:
     expected = 0
     for start, end, name in places:
         if start != expected:
-            raise ValueError(f"{name} begins at byte {start} of the data, and not at {expected}")
+            raise ValueError(
+                f"tensor {name!r} begins at byte {start} of the data; expected {expected}"
+            )
         expected = end
     if expected != n_bytes:
-        raise ValueError(f"its tensors take {expected} bytes, and there are {n_bytes}")
+        raise ValueError(f"its tensors take {expected} bytes, but the data has {n_bytes}")

@@ -17,7 +17,7 @@ from qkv_cli.formats.segment import Lexicon, likeliest, merged
 
 NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)
 _SPLITS: dict[int, Callable[[str, Lexicon], list[str]]] = {1: likeliest, 2: merged}
-_KINDS = {3: "words", 4: "characters"}
+_KINDS = {3: "word", 4: "char"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class SentencePieces:
         try:
             return cls.read(path.read_bytes(), str(path))
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+            raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
 
     @classmethod
     def read(cls, data: bytes, called: str) -> SentencePieces:
@@ -67,7 +67,7 @@ class SentencePieces:
             return _read(data)
         except (LookupError, ValueError, struct.error) as error:
             raise CheckpointError(
-                f"{called} is no SentencePiece model, or is cut short: {error}."
+                f"Could not read {called} as a SentencePiece model: {error}."
             ) from error
 
     def split(self, text: str) -> list[Piece]:
@@ -79,7 +79,7 @@ class SentencePieces:
         try:
             return self._split(text)
         except (LookupError, ValueError) as error:
-            raise CheckpointError(f"A SentencePiece model is broken: {error}.") from error
+            raise CheckpointError(f"The SentencePiece model is corrupt: {error}.") from error
 
     def _split(self, text: str) -> list[Piece]:
         written = self.normaliser(text)
@@ -130,10 +130,10 @@ class Contents:
         try:
             return _contents(path.read_bytes())
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+            raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
         except (LookupError, ValueError, struct.error) as error:
             raise CheckpointError(
-                f"{path} is no SentencePiece model, or is cut short: {error}."
+                f"Could not read {path} as a SentencePiece model: {error}."
             ) from error
 
 
@@ -151,10 +151,12 @@ def _contents(data: bytes) -> Contents:
         elif field == 3:
             rules = dict(_fields(_bytes(value)))
     if UNKNOWN not in kinds:
-        raise ValueError("it has no piece for what is unknown")
+        raise ValueError("it has no unknown token")
     kind = _int(trainer.get(3, 1))
     if kind not in _SPLITS:
-        raise ValueError(f"it splits by {_KINDS.get(kind, kind)}, which is not implemented")
+        raise ValueError(
+            f"its model type {_KINDS.get(kind, kind)} is not implemented; implemented: unigram, bpe"
+        )
     return Contents(pieces, scores, kinds, trainer, rules)
 
 
@@ -219,9 +221,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise ValueError(f"a field of type {wire}")
+            raise ValueError(f"it has a field of unknown wire type {wire}")
         if at + size > len(data):
-            raise ValueError(f"a field of {size} bytes, {len(data) - at} are left")
+            raise ValueError(
+                f"it is truncated: a field has {size} bytes, {len(data) - at} are left"
+            )
         yield key >> 3, data[at : at + size]
         at += size
 
@@ -229,6 +233,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
+        if at == len(data):
+            raise ValueError("it is truncated: the last field is incomplete")
         byte = data[at]
         number |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
@@ -238,11 +244,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _bytes(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise ValueError("a number where there should be text")
+        raise ValueError("expected a string, found a number")
     return value
 
 
 def _int(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise ValueError("text where there should be a number")
+        raise ValueError("expected a number, found a string")
     return value

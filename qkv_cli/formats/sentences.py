@@ -152,7 +152,9 @@ def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     """mBART with more languages, and the file's rules."""
     codes = [*MBART, *_MORE_IN_50.split()]
     if not {piece for piece, _ in vocabulary.scored} & {*codes}:
-        raise CheckpointError(f"{settings.folder}: the vocabulary has no language of mBART 50.")
+        raise CheckpointError(
+            f"{settings.folder}: the vocabulary has no mBART-50 language code, such as en_XX."
+        )
     more = [_special(code) for code in codes]
     tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
     rules = [*_charsmap(vocabulary), _BLANKS]
@@ -254,7 +256,10 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     del vocabulary  # what the classes read is not enough
     model = _model(settings, "tokenizer.model", merges=True)
     if OWN in model.kinds:
-        raise CheckpointError("A tokenizer.model with pieces of a user's own is not implemented.")
+        raise CheckpointError(
+            f"{settings.folder / 'tokenizer.model'} has user-defined pieces, which are not "
+            "implemented."
+        )
     ids = {piece: i for i, piece in enumerate(model.pieces)}
     normal = {p for p, kind in zip(model.pieces, model.kinds, strict=True) if kind == NORMAL}
     ranked = [
@@ -376,8 +381,10 @@ def _model(settings: Settings, name: str, *, merges: bool) -> Contents:
     path: Path = settings.folder / name
     found = Contents.open(path)
     if found.merges != merges:
-        kind = "byte pairs" if merges else "unigrams"
-        raise CheckpointError(f"{path} should hold {kind}, as this family's tokenizers do.")
+        kinds = "a unigram", "a BPE"
+        raise CheckpointError(
+            f"{path} is {kinds[found.merges]} model; this tokenizer needs {kinds[merges]} model."
+        )
     return found
 
 
@@ -409,13 +416,16 @@ def _place(vocabulary: Vocabulary, unknown: str, usual: int | None) -> int:
     if (unknown, 0.0) in vocabulary.scored:
         return vocabulary.scored.index((unknown, 0.0))
     if usual is None:
-        raise CheckpointError(f"The vocabulary has no {unknown!r} with the score 0.")
+        raise CheckpointError(f"The vocabulary has no unknown token {unknown!r} with score 0.")
     return usual
 
 
 def _unigram(vocabulary: Vocabulary, unknown: int, rules: list[Any], cuts: list[Any]) -> Tokenizer:
     if unknown >= len(vocabulary.scored):
-        raise CheckpointError(f"A vocabulary of {len(vocabulary.scored)} has no piece {unknown}.")
+        raise CheckpointError(
+            f"The unknown token has id {unknown}, but the vocabulary has {len(vocabulary.scored)} "
+            "tokens."
+        )
     found = Tokenizer(models.Unigram(vocabulary.scored, unknown, False))
     if rules:
         found.normalizer = normalizers.Sequence(rules)

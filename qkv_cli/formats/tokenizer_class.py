@@ -128,7 +128,7 @@ def _known(folder: Path, name: str) -> str:
     name = _ALIASES.get(name, name)
     if name in _OTHERS:
         raise CheckpointError(
-            f"{folder} has a {name}, which is not implemented; these are: "
+            f"{folder} uses {name}, which is not implemented; implemented: "
             f"{', '.join(sorted(IMPLEMENTED - {BACKEND}))}."
         )
     return name if name in IMPLEMENTED else BACKEND

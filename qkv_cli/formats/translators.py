@@ -88,7 +88,10 @@ def first_read(config: Mapping[str, Any], n_tokens: int) -> int | None:
         return None
     start = config.get("decoder_start_token_id", config.get("pad_token_id"))
     if type(start) is not int or not 0 <= start < n_tokens:
-        raise CheckpointError(f"config.json has decoder_start_token_id {start!r}: no token's id.")
+        raise CheckpointError(
+            f"config.json: decoder_start_token_id (by default pad_token_id) is {start!r:.40}; "
+            f"expected a token id from 0 to {n_tokens - 1}."
+        )
     return start
 
 
@@ -137,7 +140,9 @@ def _codes(splitter: Spelled | PieceTokenizer) -> dict[str, int]:
 def _id(splitter: Spelled | PieceTokenizer, token: str) -> int:
     ids = splitter.ids if isinstance(splitter, Spelled) else splitter.inner.get_vocab()
     if token not in ids:
-        raise CheckpointError(f"The tokenizer has no token {token!r}, which its settings name.")
+        raise CheckpointError(
+            f"The tokenizer needs the token {token!r}, which its vocabulary lacks."
+        )
     return int(ids[token])
 
 
@@ -155,8 +160,11 @@ def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
 
 def _m2m(folder: Path, settings: Mapping[str, Any]) -> Spelled:
     kind = settings.get("language_codes", "m2m100")
-    if kind not in _M2M:
-        raise CheckpointError(f"{SETTINGS} has language_codes {kind!r}: {', '.join(_M2M)} are.")
+    if kind not in [*_M2M]:  # it may be an array, which has no hash
+        raise CheckpointError(
+            f"{SETTINGS} sets language_codes to {kind!r}, which is not implemented; implemented: "
+            f"{', '.join(_M2M)}."
+        )
     codes = [f"__{code}__" for code in _M2M[kind].split()]
     return _spelled(folder, "sentencepiece.bpe.model", "vocab.json", settings, languages=codes)
 
@@ -172,10 +180,10 @@ def _spelled(
 ) -> Spelled:
     ids = {str(piece): id for piece, id in read_json(folder / vocabulary).items()}
     if not all(type(id) is int for id in ids.values()):
-        raise CheckpointError(f"{folder / vocabulary} does not give each piece an id.")
+        raise CheckpointError(f"{folder / vocabulary}: every value must be a token id.")
     unknown = content(settings.get("unk_token", "<unk>"))
     if unknown not in ids:
-        raise CheckpointError(f"{folder / vocabulary} has no {unknown!r}.")
+        raise CheckpointError(f"{folder / vocabulary} has no {unknown!r}, the unknown token.")
     specials = {
         content(value)
         for name, value in {"eos_token": "</s>", "pad_token": "<pad>", **settings}.items()

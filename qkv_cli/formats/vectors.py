@@ -81,15 +81,18 @@ def read_vectors(
             vectors = _opened(path, named, encoding, limit, allow_pickle, advance)
     except MemoryError as error:
         raise CheckpointError(
-            f"{named} needs more memory than there is: --limit N reads the first N words."
+            f"{named} does not fit into memory; use --limit N to read only the first N words."
         ) from error
     words, rows = vectors.words, vectors.rows
     if not words or rows.ndim != 2 or len(rows) != len(words) or not rows.shape[1]:
-        raise CheckpointError(f"{named} does not hold any word with a vector.")
+        raise CheckpointError(f"{named} contains no words with vectors.")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         word = words[int(finite.argmin())]
-        raise CheckpointError(f"{named}: the vector of {word!r} has a number that is not finite.")
+        raise CheckpointError(
+            f"{named}: the vector of {word!r} contains NaN, infinity or a number that exceeds the "
+            "range of float32 (3.4e38)."
+        )
     return _different(vectors)
 
 
@@ -126,8 +129,8 @@ def _opened(
         if _PICKLE.match(head):
             if not allow_pickle:
                 raise CheckpointError(
-                    f"{named} is a pickle, and loading one runs whatever is in it: "
-                    "--allow-pickle if you trust whoever made it."
+                    f"{named} is a pickle, and loading a pickle can run any code: use "
+                    "--allow-pickle if you trust its author."
                 )
             return _unpickled(path, named, limit)
         if is_fasttext(head):
@@ -145,7 +148,7 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
         model = type(unpickle(str(path))).load(str(path))
         keyed = getattr(model, "wv", model)
         if not hasattr(keyed, "index_to_key"):
-            raise ValueError(f"a {type(model).__name__} has no word vectors")
+            raise ValueError(f"it contains a {type(model).__name__}, which has no word vectors")
         words = [str(word) for word in keyed.index_to_key[:limit]]
         rows = np.asarray(keyed.vectors, dtype=np.float32)[:limit]
         ngrams, table = None, getattr(keyed, "vectors_ngrams", None)
@@ -154,7 +157,7 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
             ngrams = ngrams_of(named, np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
     except _BROKEN as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise CheckpointError(f"{named} cannot be read: {reason}.") from error
+        raise CheckpointError(f"Could not read {named}: {reason}.") from error
     return Vectors(words, rows, ngrams)
 
 
@@ -163,8 +166,8 @@ def _models() -> Any:
         from gensim import models
     except ImportError as error:
         raise StoreError(
-            "gensim is not installed, and opens its own files and finds neighbors: "
-            "`pip install gensim` (there is no wheel for Python 3.14 yet)."
+            "gensim, which is needed for its own files and for neighbors, is not installed: "
+            "`pip install gensim` (no wheel for Python 3.14 yet)."
         ) from error
     # Its own reports of a broken file go nowhere: the error says it.
     logging.getLogger("gensim").addHandler(logging.NullHandler())
@@ -177,7 +180,7 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except ValueError as error:
         if path.stat().st_size:
             raise

@@ -80,11 +80,16 @@ class Settings:
             extra = None
         described = values.get("added_tokens_decoder") or {}
         if not isinstance(described, dict) or not isinstance(extra, list | None):
-            raise CheckpointError(f"{folder / SETTINGS} lists its added tokens in an unknown form.")
+            raise CheckpointError(
+                f"{folder / SETTINGS}: added_tokens_decoder must be an object and "
+                "extra_special_tokens an array or an object."
+            )
         try:
             added = {int(i): added_token(token, special=False) for i, token in described.items()}
         except ValueError as error:
-            raise CheckpointError(f"{folder / SETTINGS} adds a token without an id.") from error
+            raise CheckpointError(
+                f"{folder / SETTINGS}: every key of added_tokens_decoder must be a token id."
+            ) from error
         if not lists_added:
             added |= _added_later(folder, values, extra or ())
         tokens = None if extra is None else [added_token(token) for token in extra]
@@ -95,14 +100,19 @@ class Settings:
         """A setting that is true or false; null is the default."""
         value = self.values.get(name)
         if not isinstance(value, bool | None):
-            raise CheckpointError(f"{self.folder / SETTINGS}: {name} is not true or false.")
+            raise CheckpointError(
+                f"{self.folder / SETTINGS}: {name} is {value!r:.40}; expected true or false."
+            )
         return default if value is None else value
 
     def number(self, name: str, default: int) -> int:
         """A setting that is a small whole number."""
         value = self.values.get(name, default)
         if type(value) is not int or not 0 <= value < 2**16:
-            raise CheckpointError(f"{self.folder / SETTINGS}: {name} is not a small number.")
+            raise CheckpointError(
+                f"{self.folder / SETTINGS}: {name} is {value!r:.40}; expected a whole number from "
+                f"0 to {2**16 - 1:,}."
+            )
         return value
 
     @property
@@ -160,7 +170,7 @@ class Tokens:
         if name == "language" and self.language is not None:
             return self.language
         if name not in self.by_role:
-            raise CheckpointError(f"{SETTINGS} names no {name}_token, which this tokenizer needs.")
+            raise CheckpointError(f"{SETTINGS} has no {name}_token, which this tokenizer needs.")
         return str(self.by_role[name].content)
 
 
@@ -198,8 +208,8 @@ def finish(
     for id, text in contents.items():
         if text not in before and tokenizer.token_to_id(text) != id:
             raise CheckpointError(
-                f"{settings.folder} gives {text!r} the id {id}, and its vocabulary "
-                f"{tokenizer.token_to_id(text)}."
+                f"{settings.folder}: the added token {text!r} must have id {id}, but the "
+                f"vocabulary gives it {tokenizer.token_to_id(text)}."
             )
     if template is not None:
         tokenizer.post_processor = _template(tokenizer, template, tokens)
@@ -252,13 +262,13 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
         return None
     if kind != model.__name__:
         raise CheckpointError(
-            f"{path} holds {kind} pieces, of which {name} builds no tokenizer: name another "
+            f"{path} has a {kind} vocabulary, but {name} needs {model.__name__}: set another "
             f"tokenizer_class in {SETTINGS}, such as PreTrainedTokenizerFast."
         )
     try:
         return _vocabulary(document, held)
     except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no tokenizer: {error}.") from error
+        raise CheckpointError(f"{path} is not a valid tokenizer: {error}.") from error
 
 
 def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
@@ -267,7 +277,7 @@ def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
     ids = {str(p): _whole(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
     scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
     if min(ids.values(), default=0) < 0 or max(ids.values(), default=0) > MAX_ID:
-        raise ValueError(f"a piece has an id that is not from 0 to {MAX_ID:,}")
+        raise ValueError(f"a token id is out of range (0 to {MAX_ID:,})")
     return Vocabulary(
         ids=ids,
         merges=[_pair(merge) for merge in model.get("merges") or ()],
@@ -280,7 +290,7 @@ def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
 
 def _whole(id: Any) -> int:
     if type(id) is not int:
-        raise TypeError(f"{id!r:.40} is no id")
+        raise TypeError(f"{id!r:.40} is not a token id")
     return id
 
 
@@ -329,8 +339,10 @@ def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> Templ
     )
     ids = {name: tokenizer.token_to_id(name) for name in names.values()}
     if missing := [name for name, id in ids.items() if id is None]:
-        raise CheckpointError(f"The tokenizer has no token {missing[0]!r}, which its template has.")
-    with library_errors("The tokenizer's special tokens cannot be put around a text", ValueError):
+        raise CheckpointError(
+            f"The tokenizer's template needs the token {missing[0]!r}, which its vocabulary lacks."
+        )
+    with library_errors("Could not build the tokenizer's template of special tokens", ValueError):
         return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
 
 
@@ -352,7 +364,7 @@ def _added_later(
     names = {content(token) for token in (*_roles(values).values(), *extra)}
     added = _read(folder / "added_tokens.json")
     if not all(type(id) is int and id >= 0 for id in added.values()):
-        raise CheckpointError(f"{folder / 'added_tokens.json'} adds a token without an id.")
+        raise CheckpointError(f"{folder / 'added_tokens.json'}: every value must be a token id.")
     return {
         id: AddedToken(token, special=token in names, normalized=token not in names)
         for token, id in added.items()
@@ -368,5 +380,5 @@ def content(token: Any) -> str:
     if isinstance(token, AddedToken):
         return str(token.content)
     if isinstance(token, dict) and not isinstance(token.get("content"), str):
-        raise CheckpointError(f"A special token is described without its content: {token!r:.80}.")
+        raise CheckpointError(f"A special token has no string 'content': {token!r:.80}.")
     return str(token["content"] if isinstance(token, dict) else token)

@@ -60,20 +60,26 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
     start = len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0
     first = next(_sample(data, start), b"")
     if b"\r" in first.strip():
-        raise CheckpointError(f"{name} ends lines with a carriage return: convert them first.")
+        raise CheckpointError(
+            f"{name} ends its lines with carriage returns: convert them to line feeds first."
+        )
     header = first.split() if len(first) < _LONGEST_HEADER else []
     if len(header) != 2 or not all(part.isdigit() for part in header):
         return Layout(name, encoding, _headless_size(data, name, start), None, False, start)
     n_words, d_model = map(int, header)
     if not n_words or not d_model:
-        raise CheckpointError(f"{name} says that it holds {n_words} words of {d_model} numbers.")
+        raise CheckpointError(
+            f"The header of {name} states {n_words} words of {d_model} numbers; both must be at "
+            "least 1."
+        )
     start = min(len(data), data.find(first, start) + len(first) + 1)
     lines = list(_sample(data, start))
     is_binary = not _is_text(lines, d_model, encoding)
     counts = [_n_numbers(line) for line in lines]
     if not is_binary and counts and (max(counts) < d_model or min(counts) > d_model):
         raise CheckpointError(
-            f"{name} says {d_model:,} numbers for each word; its first vector has {counts[0]:,}."
+            f"The header of {name} states {d_model:,} numbers per word; the first word has "
+            f"{counts[0]:,}."
         )
     return Layout(name, encoding, d_model, n_words, is_binary, start)
 
@@ -103,7 +109,9 @@ def read_text(
     if n_words is not None and len(words) != limit:
         n_lines = len(words) + sum(1 for _ in lines)
         if n_lines != n_words:
-            raise CheckpointError(f"{layout.name} says {n_words:,} words, and holds {n_lines:,}.")
+            raise CheckpointError(
+                f"The header of {layout.name} states {n_words:,} words; found {n_lines:,}."
+            )
     rows.resize((len(words), d_model), refcheck=False)
     return words, rows
 
@@ -123,8 +131,8 @@ def read_binary(
     # A count beyond what the file can hold would reserve memory for it.
     if (n_left := len(data) - at) < n_words * (n_bytes + 1):
         raise CheckpointError(
-            f"{name} is cut short, or is not a file of word vectors: {n_words:,} words of "
-            f"{d_model:,} numbers do not fit into {n_left:,} bytes."
+            f"{name} is truncated, or is not a file of word vectors: {n_words:,} words of "
+            f"{d_model:,} numbers exceed the {n_left:,} bytes after the header."
         )
     words: list[str] = []
     rows = np.empty((n_words, d_model), np.float32)
@@ -132,7 +140,7 @@ def read_binary(
         blank = data.find(b" ", at, at + _LONGEST_WORD)
         if blank < 0 or blank + 1 + n_bytes > len(data):
             raise CheckpointError(
-                f"{name} is cut short: it says {layout.n_words:,} words, and holds {i:,}."
+                f"{name} is truncated: its header states {layout.n_words:,} words, found {i:,}."
             )
         # The original tool ends each vector with a line feed, others do not.
         words.append(_decode(data[at:blank].lstrip(b"\n"), layout))
@@ -142,8 +150,8 @@ def read_binary(
             advance(at, len(data))
     if n_words == layout.n_words and (len(data) - at > 2 or data[at:].strip()):
         raise CheckpointError(
-            f"{name} says that it holds {n_words:,} words; after them come "
-            f"{len(data) - at:,} more bytes."
+            f"The header of {name} states {n_words:,} words; {len(data) - at:,} more bytes "
+            "follow them."
         )
     return words, rows
 
@@ -185,10 +193,10 @@ def _headless_size(data: mmap, name: Path, start: int) -> int:
     # Of two that are equally frequent the larger: shorter lines are refused later.
     d_model = max(counts, key=lambda n: (counts[n], n), default=0)
     if d_model == 0:
-        raise CheckpointError(f"{name} is not a file of word vectors: {KINDS} are read.")
+        raise CheckpointError(f"{name} is not a file of word vectors; implemented: {KINDS}.")
     if d_model == 1:
         raise CheckpointError(
-            f"{name} has one number on each line. Vectors of size 1 are read after a header: the "
+            f"{name} has one number on each line; vectors of size 1 need a header line: the "
             "number of words, and 1."
         )
     words = [line.split()[0] for line in lines]
@@ -196,7 +204,7 @@ def _headless_size(data: mmap, name: Path, start: int) -> int:
         all(map(bytes.isdigit, words)) and len(set(words)) == len(words)
     ):
         raise CheckpointError(
-            f"{name} is a table of numbers: each line of a file of word vectors starts with a word."
+            f"{name} is a table of numbers; each line of a file of word vectors starts with a word."
         )
     return d_model
 
@@ -240,8 +248,8 @@ def _parse(line: bytes, number: int, layout: Layout) -> tuple[str, list[float]]:
         n_found = _n_numbers(line)
         before = line.split()[-1 - n_found][:40].decode(errors="replace")
         raise CheckpointError(
-            f"{layout.name}, line {number:,}: {layout.d_model:,} numbers should end it; there are "
-            f"{n_found:,} after {before!r}."
+            f"{layout.name}, line {number:,}: expected {layout.d_model:,} numbers at its end, "
+            f"found {n_found:,} after {before!r}."
         )
     return _decode(fields[0].lstrip(), layout), numbers
 
@@ -251,6 +259,6 @@ def _decode(word: bytes, layout: Layout) -> str:
         return word.decode(layout.encoding)
     except UnicodeDecodeError as error:
         raise CheckpointError(
-            f"The words of {layout.name} are not in {layout.encoding} ({error.reason}): "
-            "see --encoding."
+            f"The words of {layout.name} are not valid {layout.encoding} ({error.reason}); use "
+            "--encoding NAME for another encoding."
         ) from error

@@ -53,7 +53,7 @@ _QUOTES = {
 _BLANKS = re.compile(r"\s+")
 _STRAIGHT = str.maketrans(_QUOTES)
 _CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
-_UNREADABLE = "The model's tokenizer.json cannot split this text"
+_UNREADABLE = "Could not tokenize this text with the model's tokenizer.json"
 _BATCH = 10_000  # words that are cut at once
 Span = tuple[int, int]  # of characters
 
@@ -87,17 +87,20 @@ class Words(Sequence[str]):
         try:
             return self._bytes(i).decode()
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"Word {i} of the vectors is not UTF-8.") from error
+            raise CheckpointError(f"Word {i} of the vocabulary is not valid UTF-8.") from error
 
     def _bytes(self, i: int) -> bytes:
         """The bytes of a word. The lists are checked here, so that opening them reads nothing."""
         try:
             start, end = int(self.starts[i]), int(self.starts[i + 1])
         except IndexError as error:
-            raise CheckpointError(f"The vectors list word {i} of {len(self)} words.") from error
+            raise CheckpointError(
+                f"The vocabulary lists the word id {i}, out of range (0 to {len(self) - 1})."
+            ) from error
         if not start <= end <= self.utf8.size:
             raise CheckpointError(
-                f"Word {i} of the vectors is at bytes {start} to {end} of {len(self.utf8)}."
+                f"Word {i} of the vocabulary is at bytes {start} to {end}, out of range "
+                f"(0 to {len(self.utf8)})."
             )
         return self.utf8[start:end].tobytes()
 
@@ -140,7 +143,8 @@ def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
     utf8, starts, order = (_list_of(tensors, name) for name in ("utf8", "starts", "order"))
     if len(starts) != len(order) + 1:
         raise CheckpointError(
-            f"The vectors have {len(order)} words, and {len(starts)} places where words start."
+            f"words.order has {len(order)} entries, so words.starts must have {len(order) + 1}; "
+            f"found {len(starts)}."
         )
     return Words(utf8, starts, order)
 
@@ -157,11 +161,11 @@ def unpack_cut(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None
 def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     kind = np.uint8 if name == "utf8" else np.uint32
     if (array := tensors.get(f"words.{name}")) is None:
-        raise CheckpointError(f"The vectors have no tensor 'words.{name}'.")
+        raise CheckpointError(f"vectors.safetensors has no tensor 'words.{name}'.")
     if array.dtype != kind or array.ndim != 1:
         raise CheckpointError(
-            f"The vectors' words.{name} is {array.dtype} with {array.ndim} axes; it must be "
-            f"{kind.__name__} with one."
+            f"Tensor 'words.{name}' has dtype {array.dtype} and shape {list(array.shape)}; "
+            f"expected {kind.__name__} and a single axis."
         )
     return array
 
@@ -193,7 +197,7 @@ class WordTokenizer:
     def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
         split = open_tokenizer_file(path)
         if cut is None and None in (split.normalizer, split.pre_tokenizer):
-            raise CheckpointError(f"{path} has no normalizer, or no pre_tokenizer.")
+            raise CheckpointError(f"{path} must have a normalizer and a pre_tokenizer.")
         return cls(split, words, cut)
 
     def encode(self, text: str) -> list[Token]:

@@ -86,9 +86,9 @@ def add_vectors(
 
 def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
     n_words, d_model = vectors.rows.shape
-    about = f"{n_words:,} vectors of {source.name}."
+    about = f"{n_words:,} word vectors from {source.name}."
     if vectors.ngrams is not None:
-        about += f" Other words are built from n-grams of {_lengths(vectors.ngrams)} characters."
+        about += f" Unknown words are built from n-grams of {_lengths(vectors.ngrams)} characters."
     return {
         "model_type": "word-vectors",
         "name": name,
@@ -97,7 +97,7 @@ def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
         "d_model": d_model,
         "d_head": d_model,
         "d_vocab": n_words + 1,
-        "origin": "identity: Q = K = V = e, nothing learned",
+        "origin": "identity: Q = K = V = e (the word vectors), untrained",
         "about": about,
     }
 
@@ -107,13 +107,13 @@ def _notes(vectors: Vectors, source: Path) -> list[str]:
     if vectors.n_repeated:
         n = vectors.n_repeated
         words = "1 word appears" if n == 1 else f"{n:,} words appear"
-        notes.append(f"{words} more than once in {source}: the first vector of each was taken.")
+        notes.append(f"{words} more than once in {source}: only the first vector of each is used.")
     if vectors.ngrams is not None:
         table = vectors.ngrams.table
         notes.append(
-            f"kept n-grams of {_lengths(vectors.ngrams)} characters in {len(table):,} buckets, "
-            f"{4 * table.size / 2**20:,.1f} MiB: words that the file does not have are built from "
-            "them (--no-ngrams leaves them out)."
+            f"Kept n-grams of {_lengths(vectors.ngrams)} characters in {len(table):,} buckets, "
+            f"{4 * table.size / 2**20:,.1f} MiB: they give vectors to words that are not in the "
+            "file (use --no-ngrams to leave them out)."
         )
     return notes
 
@@ -127,7 +127,7 @@ def _check_finite(ngrams: Ngrams, source: Path) -> None:
     step = max(1, _BLOCK // ngrams.table.shape[1])
     for start in range(0, len(ngrams.table), step):
         if not np.isfinite(ngrams.table[start : start + step]).all():
-            raise CheckpointError(f"{source}: its n-grams have a number that is not finite.")
+            raise CheckpointError(f"{source}: an n-gram vector contains NaN or infinity.")
 
 
 def unknown_row(rows: Array) -> Array:

@@ -54,11 +54,11 @@ def find(name: str) -> Path:
         if (snapshot := cached(hub_id, revision)) is not None:
             return snapshot
     if source or name in VECTOR_SETS:
-        raise StoreError(f"{name} is not here yet: `qkv models pull {name}` fetches it.")
+        raise StoreError(f"{name} is not downloaded yet; run: qkv models pull {name}")
     known = names()
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise StoreError(f"There is no model {name!r}; there are: {', '.join(known)}.{hint}")
+    raise StoreError(f"Unknown model {name!r}; available: {', '.join(known)}.{hint}")
 
 
 def removable(name: str) -> Path:
@@ -70,16 +70,19 @@ def removable(name: str) -> Path:
     """
     folder = home() / "models" / name
     if name in ("", ".", ".."):
-        raise UsageError(f"{name!r} is no model's name; `qkv models list` has them.")
+        raise UsageError(f"{name!r} is not a model name; to list the models, run: qkv models list")
     if "/" not in name and (EMBEDDED / name).is_dir():
-        raise UsageError(f"{name} is the embedded model: it stays.")
+        raise UsageError(f"{name} is the embedded model and cannot be removed.")
     if folder.parent != home() / "models" or name not in names():
         where = find(name)
         if cached(name) == where:
             raise UsageError(
-                f"{name} is in the Hugging Face cache ({where}): `hf cache` cleans it."
+                f"{name} is in the Hugging Face cache ({where}): use `hf cache` to remove it."
             )
-        raise UsageError(f"{name} is no model of the store ({home() / 'models'}).")
+        raise UsageError(
+            f"{name} is not in the model store ({home() / 'models'}); only models in it can be "
+            "removed."
+        )
     return folder
 
 
@@ -94,7 +97,7 @@ def remove(name: str) -> Path:
         with alone(folder):
             remove_folder(folder)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be deleted: {error.strerror}.") from error
+        raise StoreError(f"Could not delete {folder}: {error.strerror}.") from error
     return folder
 
 
@@ -113,7 +116,9 @@ def own(name: str) -> Path:
     if "/" in name or os.sep in name:
         return Path(name)
     if not name.strip() or name.startswith(".") or not name.isprintable():
-        raise UsageError(f"{name!r} is no name for a model: letters, digits, - and _, or a path.")
+        raise UsageError(
+            f"{name!r} is not a valid model name: use letters, digits, - and _, or a path."
+        )
     if (EMBEDDED / name).is_dir():
-        raise UsageError(f"{name} is the embedded model: choose another name.")
+        raise UsageError(f"{name} is the name of the embedded model: choose another name.")
     return home() / "models" / name

@@ -50,10 +50,10 @@ def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
     without_row = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
     if without_row:
         first = min(without_row)
-        more = f", and {len(without_row) - 1} more" if len(without_row) > 1 else ""
+        more = f" (and {len(without_row) - 1} more)" if len(without_row) > 1 else ""
         raise CheckpointError(
-            f"The tokenizer of {name} has the token {without_row[first]!r} with the id "
-            f"{first}{more}; the embedding has {n_rows} rows."
+            f"The tokenizer of {name} has token {without_row[first]!r} with id {first}{more}, but "
+            f"the embedding has {n_rows} rows."
         )
 
 
@@ -68,8 +68,8 @@ def short_text(loaded: LoadedModel) -> str:
         if all(any(not t.special for t in tokenizer.encode(text)) for tokenizer in tokenizers):
             return text
     raise CheckpointError(
-        f"The tokenizer of {loaded.info.name} makes no token of {_USUAL!r}, nor of the texts of "
-        f"its first {_TRIED} ids."
+        f"The tokenizer of {loaded.info.name} produces no tokens for {_USUAL!r} or for the "
+        f"texts of its first {_TRIED} ids."
     )
 
 

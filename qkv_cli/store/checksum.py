@@ -19,7 +19,7 @@ def check(
     found = _digest(path, algorithm)
     if found != expected:
         raise StoreError(
-            f"{called or path.name} has the {algorithm} {found}, not {expected}: it was not taken."
+            f"{called or path.name} has {algorithm} {found}; expected {expected}. It is not used."
         )
 
 

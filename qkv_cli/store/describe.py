@@ -100,7 +100,7 @@ def _describe(folder: Path) -> Description:
 def positions(model: Model) -> str:
     """How a token's place enters: what is added to its vector, to scores, or turns q and k."""
     said = [
-        f"a table of {len(places.positions):,} places"
+        f"a table of {len(places.positions):,} positions"
         for places in model.places.values()
         if places.positions is not None
     ]
@@ -116,12 +116,12 @@ def _of_stack(stack: Stack) -> list[str]:
     if rotary:
         said.append("rotary" if rotary == len(blocks) else f"rotary in {rotary} layers")
     if any(block.attn is not None and block.attn.relative is not None for block in blocks):
-        said.append("terms of q and k with relative places")
+        said.append("terms of q and k with relative positions")
     if stack.alibi is not None:
-        said.append("ALiBi, falling with distance")
+        said.append("ALiBi, a bias that decreases with distance")
     tables = [b for b in (stack.buckets, *(block.buckets for block in blocks)) if b is not None]
     if tables:
-        said.append(f"{len(tables[0].table)} buckets of distances")
+        said.append(f"a bias for each of {len(tables[0].table)} buckets of distances")
     if stack.offsets is not None:
         said.append(f"a bias for each offset up to {len(stack.offsets) // 2}")
     if any(block.recurrent is not None for block in blocks):
@@ -129,7 +129,7 @@ def _of_stack(stack: Stack) -> list[str]:
     windows = [block.window for block in blocks if block.window is not None]
     if windows:
         where = "every layer" if len(windows) == len(blocks) else f"{len(windows)} layers"
-        said.append(f"{where} within {min(windows):,} tokens")
+        said.append(f"a window of {min(windows):,} tokens in {where}")
     return said
 
 

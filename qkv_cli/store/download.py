@@ -52,7 +52,7 @@ def read(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, 
         with _opened(url, {"Accept": accept}) as answer:
             return _whole(answer, url, limit), answer.headers.get_content_type()
     except _NETWORK as error:
-        raise StoreError(f"{shown(url)} cannot be fetched: {_why(error)}.") from error
+        raise StoreError(f"Could not download {shown(url)}: {_why(error)}.") from error
 
 
 def download(
@@ -86,10 +86,10 @@ def download(
         raise
     except _NETWORK as error:
         come = part.stat().st_size if part.is_file() else 0
-        kept = f" {come / 2**20:.1f} MiB are kept: pull again to go on." if come else ""
-        raise StoreError(f"{shown(url)} cannot be fetched: {_why(error)}.{kept}") from error
+        kept = f" {come / 2**20:.1f} MiB were kept: pull again to resume." if come else ""
+        raise StoreError(f"Could not download {shown(url)}: {_why(error)}.{kept}") from error
     except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"Could not write {target}: {error.strerror or error}.") from error
 
 
 def shown(url: str) -> str:
@@ -106,9 +106,11 @@ def _whole(answer: Any, url: str, limit: int) -> bytes:
         pieces.append(piece)
         n_bytes += len(piece)
         if n_bytes > limit:
-            raise OversizedAnswerError(f"{shown(url)} answers with more than {limit:,} bytes.")
+            raise OversizedAnswerError(
+                f"{shown(url)} sent more than the maximum of {limit:,} bytes."
+            )
         if time.monotonic() > end:
-            raise TimeoutError(f"the answer took longer than {MAX_SECONDS:.0f} s")
+            raise TimeoutError(f"the response took longer than {MAX_SECONDS:.0f} s")
     return b"".join(pieces)
 
 
@@ -126,16 +128,16 @@ def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
         come = come if goes_on else 0
         total = come + (answer.length or 0)  # the Content-Length that is left, if it is a number
         if total > limit:
-            raise StoreError(f"{shown(url)} has {total:,} bytes, more than {limit:,}.")
+            raise StoreError(f"{shown(url)} has {total:,} bytes; the maximum is {limit:,}.")
         with part.open("ab" if goes_on else "wb") as file:
             while piece := answer.read(_CHUNK):
                 come += len(piece)
                 if come > limit:
-                    raise StoreError(f"{shown(url)} answers with more than {limit:,} bytes.")
+                    raise StoreError(f"{shown(url)} sent more than the maximum of {limit:,} bytes.")
                 file.write(piece)
                 advance(come, max(come, total))
     if come < total:
-        raise ConnectionError(f"the answer stopped after {come:,} of {total:,} bytes")
+        raise ConnectionError(f"the connection closed after {come:,} of {total:,} bytes")
 
 
 def _opened(url: str, headers: dict[str, str]) -> Any:
@@ -143,7 +145,7 @@ def _opened(url: str, headers: dict[str, str]) -> Any:
     headers = {"Accept-Encoding": "identity", **headers}
     try:
         if urlsplit(url).scheme not in _SCHEMES:
-            raise urllib.error.URLError("only http and https are used")
+            raise urllib.error.URLError("only http and https URLs are supported")
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS)
     except ValueError as error:  # of a URL that is none, or a redirection to one
         raise urllib.error.URLError(str(error)) from error
@@ -151,6 +153,6 @@ def _opened(url: str, headers: dict[str, str]) -> Any:
 
 def _why(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"the answer is {error.code} {str(error.reason)[:100]}"
+        return f"HTTP {error.code} {str(error.reason)[:100]}"
     reason = getattr(error, "reason", None) or error
     return (str(reason) or type(error).__name__)[:200].rstrip(".")

@@ -33,7 +33,7 @@ def placed(folder: Path) -> Iterator[Path]:
         with placed_folder(folder, _check_replaceable) as temporary:
             yield temporary
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -47,12 +47,12 @@ def writing(folder: Path) -> Iterator[None]:
         with alone(folder):
             yield
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
 def _check_replaceable(folder: Path) -> None:
     if os.path.lexists(folder) and not any((folder / name).is_file() for name in _MARKS):
-        raise StoreError(f"{folder} exists and is no model folder; it was left as it is.")
+        raise StoreError(f"{folder} already exists and is not a model folder; it was not replaced.")
 
 
 def sign(folder: Path, facts: Mapping[str, object]) -> None:

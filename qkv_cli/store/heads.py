@@ -74,7 +74,7 @@ def replace_heads(
         place_file(folder / "config.json", [text.encode()])
         _remove_others(folder, {*before, *names.values()})
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
 def remove_earlier(folder: Path) -> None:
@@ -86,7 +86,7 @@ def remove_earlier(folder: Path) -> None:
     try:
         _remove_others(folder, _files(folder))
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
 def read_run(folder: Path) -> dict[str, NDArray[Any]]:
@@ -99,7 +99,7 @@ def read_run(folder: Path) -> dict[str, NDArray[Any]]:
     if (folder / "config.json").is_file():
         path = named_file(folder, read_json(folder / "config.json"), "training", RUN)
     if not path.is_file():
-        raise CheckpointError(f"{folder} has no {path.name}: there is no run to resume.")
+        raise CheckpointError(f"{folder} has no {path.name}, so no run can be resumed.")
     return {name: np.array(tensor) for name, tensor in open_arrays(path).items()}
 
 

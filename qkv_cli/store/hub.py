@@ -78,7 +78,10 @@ def ask(name: str, revision: str | None = None) -> Offer:
     from huggingface_hub import HfApi
 
     if offline():
-        raise StoreError(f"{name} is not in the Hugging Face cache, and HF_HUB_OFFLINE is set.")
+        raise StoreError(
+            f"{name} is not in the Hugging Face cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
+            "is set."
+        )
     try:
         found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
     except Exception as error:  # which, is up to the network library of the hub's version
@@ -90,8 +93,8 @@ def ask(name: str, revision: str | None = None) -> Offer:
     }
     if not any(file.endswith(".safetensors") for file in sizes):
         raise StoreError(
-            f"{name} has no safetensors on the hub; a pickle is not fetched. Where you trust it, "
-            "save_pretrained(...) of transformers writes a folder that qkv reads."
+            f"{name} has no safetensors file on the hub, and qkv does not download pickles. If you "
+            "trust its author, convert it with save_pretrained(...) of transformers."
         )
     card = found.card_data
     return Offer(str((card and card.get("license")) or "not stated"), sum(sizes.values()))
@@ -144,4 +147,4 @@ def _revision(repository: Path) -> str:
 def _refused(name: str, error: Exception) -> StoreError:
     # Behind a network's own words the library explains its cache at length.
     said = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
-    return StoreError(f"{name} cannot be had from the hub: {said or type(error).__name__}.")
+    return StoreError(f"Could not download {name} from the hub: {said or type(error).__name__}.")

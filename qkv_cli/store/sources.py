@@ -139,7 +139,7 @@ SOURCES = {
         ),
         Source(
             name="bert-base-uncased",
-            about="bert-base-uncased, masked words of English",
+            about="bert-base-uncased, masked language model for English",
             shape="BERT, 12 x 12 heads",
             licence="Apache-2.0",
             hub="google-bert/bert-base-uncased",
@@ -183,7 +183,7 @@ SOURCES = {
         ),
         Source(
             name="gpt2",
-            about="the smallest GPT-2",
+            about="GPT-2, the smallest size",
             shape="GPT-2, 12 x 12 heads",
             licence="MIT",
             hub="openai-community/gpt2",
@@ -209,7 +209,7 @@ SOURCES = {
         ),
         Source(
             name="t5-small",
-            about="the smallest T5",
+            about="T5, the smallest size",
             shape="T5, 6 + 6 x 8 heads",
             licence="Apache-2.0",
             hub="google-t5/t5-small",
@@ -257,8 +257,8 @@ SOURCES = {
     )
 }
 
-_WIKI = ("GloVe, of Wikipedia 2014 and Gigaword 5", "400,000 words x {}")
-_TWITTER = ("GloVe, of 2 billion tweets", "1,193,514 words x {}")
+_WIKI = ("GloVe, trained on Wikipedia 2014 and Gigaword 5", "400,000 words x {}")
+_TWITTER = ("GloVe, trained on 2 billion tweets", "1,193,514 words x {}")
 _PDDL = "PDDL-1.0"
 
 
@@ -291,15 +291,15 @@ VECTOR_SETS = {
         ),
         VectorSet(
             "word2vec-google-news-300",
-            "word2vec, of Google News",
+            "word2vec, trained on Google News",
             "3,000,000 words x 300",
-            "none stated",
+            "not stated",
             1_743_563_840,
             "a5e5354d40acb95f9ec66d5977d140ef",
         ),
         VectorSet(
             "fasttext-wiki-news-subwords-300",
-            "fastText, of Wikipedia 2017 and news",
+            "fastText, trained on Wikipedia 2017 and news",
             "999,999 words x 300",
             "CC-BY-SA-3.0",
             1_005_007_116,

@@ -49,7 +49,7 @@ def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
     while piece := source.read(1 << 20):
         n_bytes += len(piece)
         if n_bytes > limit:
-            raise TooLargeError(f"it holds more than {limit / 2**20:,.0f} MiB")
+            raise TooLargeError(f"its content exceeds {limit / 2**20:,.0f} MiB")
         target.write(piece)
 
 
@@ -80,7 +80,7 @@ def _opener(path: Path, source: Path) -> Opener | None:
         with path.open("rb") as file:
             head = file.read(10)
     except OSError as error:
-        raise CheckpointError(f"{source} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"Could not read {source}: {error.strerror}.") from error
     if head.startswith(b"\x1f\x8b"):
         return lambda path, source: cast(IO[bytes], gzip.open(path))
     # BZh and a digit alone could be a word.
@@ -98,11 +98,11 @@ def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Pa
             with opener(path, source) as packed, plain.open("wb") as file:
                 copy_bounded(packed, file, unpacked_limit(path.stat().st_size))
         except (TooLargeError, *DAMAGED) as error:
-            raise CheckpointError(f"{source} cannot be unpacked: {str(error)[:200]}.") from error
+            raise CheckpointError(f"Could not unpack {source}: {str(error)[:200]}.") from error
         except OSError as error:
             if error.errno is not None:  # of the disk; damaged content has none
                 raise
-            raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
+            raise CheckpointError(f"Could not unpack {source}: {error}.") from error
         yield plain
 
 
@@ -117,7 +117,7 @@ def _open_only_member(path: Path, source: Path) -> IO[bytes]:
     if len(files) != 1:
         names = ", ".join(member.filename for member in files[:8]) or "none"
         raise CheckpointError(
-            f"{source} has {len(files)} files: {names}. Unpack it, and name the file to read."
+            f"{source} contains {len(files)} files: {names}. Unpack it and choose the file to read."
         )
     if files[0].flag_bits & 1:
         raise CheckpointError(f"{source} is encrypted: unpack it first.")
@@ -132,4 +132,6 @@ def check_compression(member: zipfile.ZipInfo) -> None:
         NotImplementedError: It is compressed, and not by deflate.
     """
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError(f"zip compression {member.compress_type} is not read")
+        raise NotImplementedError(
+            f"zip compression method {member.compress_type} is not implemented"
+        )

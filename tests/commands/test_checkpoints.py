@@ -260,7 +260,7 @@ def test_list_and_show(bert: Path, qkv: Qkv) -> None:
     assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
     assert shown["type"] == "bert"
     assert shown["blocks"] == {"encoder": 2}
-    assert shown["positions"] == "a table of 40 places"
+    assert shown["positions"] == "a table of 40 positions"
     weights = (bert / "model.safetensors").read_bytes()
     assert shown["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
     assert shown["n_parameters"] == sum(
@@ -443,7 +443,7 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     (bert / "tokenizer.json").write_text(json.dumps(stored))
     done = qkv("models", "check", bert)
     assert (done.code, done.stdout) == (2, "")
-    assert "token 'word64' with the id 64, and 1 more; the embedding has 64 rows" in done.stderr
+    assert "token 'word64' with id 64 (and 1 more), but the embedding has 64 rows" in done.stderr
 
 
 def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
@@ -459,7 +459,7 @@ def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, b
     plain = Tokenizer(models.BPE({"[CLS]": 1}, []))
     plain.add_special_tokens(["[CLS]"])
     plain.save(str(bert / "tokenizer.json"))
-    assert "makes no token of 'the'" in qkv("models", "check", bert).stderr
+    assert "produces no tokens for 'the'" in qkv("models", "check", bert).stderr
 
 
 OPENING = ["attend", "grid", "heads", "explain", "focus", "compare", "next"]

@@ -170,7 +170,7 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         (npz(a=WEIGHTS), {"a": 1}, '"queries" and "keys"'),
         (npz(a=WEIGHTS), [1, 2], "a list of texts was expected"),
         (npz(a=WEIGHTS)[:99], TOKENS, "no readable .npz archive"),
-        (save({"a": WEIGHTS})[:99], TOKENS, "cut short"),
+        (save({"a": WEIGHTS})[:99], TOKENS, "it is truncated"),
         (b"text", TOKENS, "not an .npz archive, a .npy array or a safetensors file"),
         (b"", TOKENS, "not an .npz archive"),
     ],

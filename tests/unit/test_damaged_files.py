@@ -88,12 +88,12 @@ def test_source_of_a_checkpoint_that_is_no_text_names_it(tmp_path: Path, name: s
     ("edit", "message"),
     [
         (lambda t: t.pop("words.order"), "no tensor 'words.order'"),
-        (lambda t: t.update({"words.starts": t["words.starts"][:-1]}), "places where words start"),
-        (lambda t: t.update({"words.utf8": t["words.utf8"][:3]}), "of 3"),
-        (lambda t: t.update({"words.order": t["words.order"] + 7000}), "list word 70"),
+        (lambda t: t.update({"words.starts": t["words.starts"][:-1]}), "so words.starts must have"),
+        (lambda t: t.update({"words.utf8": t["words.utf8"][:3]}), r"range \(0 to 3\)"),
+        (lambda t: t.update({"words.order": t["words.order"] + 7000}), "lists the word id 70"),
         (lambda t: t.update({"words.starts": t["words.starts"][::-1].copy()}), "is at bytes"),
         (lambda t: t.update({"words.order": t["words.order"].astype(np.float32)}), "float32"),
-        (lambda t: t.update({"words.order": t["words.order"][None]}), "with 2 axes"),
+        (lambda t: t.update({"words.order": t["words.order"][None]}), "a single axis"),
     ],
 )
 def test_load_word_list_that_is_damaged_is_refused(
@@ -108,7 +108,7 @@ def test_load_tokenizer_that_the_library_refuses_is_an_error_of_one_line(
     model: Path, data: bytes
 ) -> None:
     (model / "tokenizer.json").write_bytes(data)
-    refuse(model, r"tokenizer\.json cannot be read")
+    refuse(model, r"Could not read .*tokenizer\.json: ")
 
 
 def test_library_panic_is_an_error_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -134,14 +134,14 @@ def test_library_errors_lets_other_exceptions_pass() -> None:
 def test_character_map_that_is_cut_short_is_refused_before_the_library_reads_it(
     tmp_path: Path, data: bytes
 ) -> None:
-    with pytest.raises(CheckpointError, match="character map"):
+    with pytest.raises(CheckpointError, match="precompiled_charsmap is truncated"):
         checked(data)
 
 
 def test_character_map_inside_a_tokenizer_file_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////fw=="}}')
-    with pytest.raises(CheckpointError, match="character map"):
+    with pytest.raises(CheckpointError, match="precompiled_charsmap is truncated"):
         open_tokenizer_file(path)
     path.write_text('{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "x"}}')
     with pytest.raises(CheckpointError, match="not base64"):
@@ -151,7 +151,7 @@ def test_character_map_inside_a_tokenizer_file_is_checked_too(tmp_path: Path) ->
 @pytest.mark.parametrize("ids", ['{"x": "a"}', '{"x": -1}', '{"x": null}', '{"x": 1.5}'])
 def test_added_tokens_without_whole_ids_are_refused(tmp_path: Path, ids: str) -> None:
     (tmp_path / "added_tokens.json").write_text(ids)
-    with pytest.raises(CheckpointError, match="adds a token without an id"):
+    with pytest.raises(CheckpointError, match="every value must be a token id"):
         Settings.read(tmp_path)
 
 
@@ -187,7 +187,7 @@ def marian(*entries: tuple[str, int, tuple[int, ...], bytes], count: int | None 
 )
 def test_marian_file_that_is_damaged_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.bin").write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"model\.bin (is no Marian model|cannot be read)"):
+    with pytest.raises(CheckpointError, match=r"model\.bin is not a Marian model"):
         open_marian(tmp_path / "model.bin")
 
 
@@ -279,5 +279,5 @@ def test_archive_with_members_that_are_not_arrays_is_refused() -> None:
 
 def test_word_that_is_not_utf_8_is_refused(model: Path) -> None:
     edit_tensors(model, lambda t: t["words.utf8"].__setitem__(slice(0, 3), 0xFF))
-    with pytest.raises(QkvError, match="is not UTF-8"):
+    with pytest.raises(QkvError, match="is not valid UTF-8"):
         list(load(model).tokenizer.words)  # type: ignore[union-attr]

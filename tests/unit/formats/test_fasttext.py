@@ -135,13 +135,13 @@ def test_ngrams_of_more_than_30_characters_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=f"{name} has n-grams of up to 31 characters"):
             read_vectors(tmp_path / name, allow_pickle=True)
     tensors = pack_ngrams(Ngrams(np.ones((5, 2), np.float32), 3, 31))
-    with pytest.raises(CheckpointError, match="up to 31 characters; up to 30 are read"):
+    with pytest.raises(CheckpointError, match="up to 31 characters; the maximum is 30"):
         unpack_ngrams(tensors, 2)
 
 
 def test_a_quantised_file_is_refused(tmp_path: Path) -> None:
     write_bin(tmp_path / "v.ftz", quantised=True)
-    with pytest.raises(CheckpointError, match="quantised"):
+    with pytest.raises(CheckpointError, match="quantized"):
         read_vectors(tmp_path / "v.ftz")
 
 
@@ -170,7 +170,7 @@ def test_ngrams_survive_their_file_and_wrong_ones_are_named() -> None:
     ngrams = Ngrams(np.ones((5, 2), np.float32), 3, 6)
     tensors = pack_ngrams(ngrams)
     assert unpack_ngrams(tensors, 2).buckets("bank") == ngrams.buckets("bank")
-    with pytest.raises(CheckpointError, match=r"must be \[n_buckets, 3\]"):
+    with pytest.raises(CheckpointError, match=r"expected \[n_buckets, 3\] and \[2\]"):
         unpack_ngrams(tensors, 3)
     del tensors["ngrams.lengths"]
     with pytest.raises(CheckpointError, match=r"no tensor 'ngrams\.lengths'"):
@@ -180,5 +180,5 @@ def test_ngrams_survive_their_file_and_wrong_ones_are_named() -> None:
 @pytest.mark.parametrize("lengths", [[3, np.inf], [3.0, 6.0], [6, 3], [0, 0], [-2, -1]])
 def test_ngram_lengths_that_cannot_be_are_refused(lengths: list[float]) -> None:
     tensors = pack_ngrams(Ngrams(np.ones((5, 2), np.float32), 3, 6))
-    with pytest.raises(CheckpointError, match=r"ngrams\.lengths must be two whole numbers"):
+    with pytest.raises(CheckpointError, match=r"ngrams\.lengths is .* expected two whole numbers"):
         unpack_ngrams(tensors | {"ngrams.lengths": np.array(lengths)}, 2)

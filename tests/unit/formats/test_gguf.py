@@ -188,7 +188,7 @@ def test_its_tokenizer(tmp_path: Path) -> None:
 
 def test_a_setting_that_nothing_reads(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", extra=("qwen3.attention.clamp_kqv", 2.0))
-    with pytest.raises(CheckpointError, match=r"nothing reads: qwen3\.attention\.clamp_kqv"):
+    with pytest.raises(CheckpointError, match=r"sets qwen3\.attention\.clamp_kqv, which is not"):
         load(tmp_path)
 
 
@@ -264,7 +264,7 @@ def test_a_file_that_is_cut_short_anywhere(tmp_path: Path) -> None:
     whole = (tmp_path / "tiny.gguf").read_bytes()
     for length in range(0, len(whole) - 32, 97):
         (tmp_path / "cut.gguf").write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match="is broken"):
+        with pytest.raises(CheckpointError, match="is truncated or corrupt"):
             load(tmp_path / "cut.gguf")
 
 
@@ -273,7 +273,7 @@ def test_load_file_cut_in_its_last_tensor_names_the_tensor(tmp_path: Path) -> No
     write(path, "qwen3")
     *_, last = gguf.GGUFReader(path).tensors
     path.write_bytes(path.read_bytes()[: last.data_offset + 4])
-    with pytest.raises(CheckpointError, match=rf"tensor {last.name} ends at byte .* cut short"):
+    with pytest.raises(CheckpointError, match=rf"tensor '{last.name}' ends at byte .* truncated"):
         load(path)
 
 
@@ -315,13 +315,17 @@ def test_load_parts_of_different_models_are_refused(tmp_path: Path) -> None:
     first, second, *_ = sorted(tmp_path.iterdir())
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes())
-    with pytest.raises(CheckpointError, match=r"00002-of-00004\.gguf does not say .* part 2 of 4"):
+    with pytest.raises(
+        CheckpointError, match=r"00002-of-00004\.gguf has split.no .*expected 1 and 4"
+    ):
         load(first)
     # The number of all tensors stands after its key and type, 4 bytes each; also of one name.
     key = b"split.tensors.count"
     at = whole.index(key) + len(key) + 4
     second.write_bytes(whole[:at] + (99).to_bytes(4, "little") + whole[at + 4 :])
-    with pytest.raises(CheckpointError, match=r"hold 35 tensors; tiny-00002.* there are 99"):
+    with pytest.raises(
+        CheckpointError, match=r"contain 35 different tensors; .*tiny-00002.* is 99"
+    ):
         load(first)
 
 
@@ -363,7 +367,7 @@ def test_load_big_endian_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_load_weight_of_other_type_names_it(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", as_int8="blk.1.attn_v.weight")
-    with pytest.raises(CheckpointError, match=r"'blk\.1\.attn_v\.weight' cannot be unpacked.*I8"):
+    with pytest.raises(CheckpointError, match=r"dequantize tensor 'blk\.1\.attn_v\.weight'.*I8"):
         deque(load(tmp_path).read("the").layers, 0)
 
 

@@ -62,10 +62,12 @@ def test_begin_end_control_and_the_pieces_of_users() -> None:
 
 def test_another_tokenizer_is_refused_by_name() -> None:
     fields = fields_of(MODELS[0])
-    with pytest.raises(CheckpointError, match="'bert'; gpt2 and llama are"):
+    with pytest.raises(
+        CheckpointError, match="'bert', which is not implemented; implemented: gpt2, llama"
+    ):
         build_tokenizer(fields | {"tokenizer.ggml.model": "bert"}, ordered=False)
     wrong = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken"}
-    with pytest.raises(CheckpointError, match="cut as 'tekken'"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.ggml\.pre is 'tekken'"):
         build_tokenizer(fields | wrong, ordered=False)
 
 
@@ -115,7 +117,11 @@ def test_special_ids_that_are_missing_or_wrong() -> None:
         assert build_tokenizer(usual, ordered=False).encode(text).ids == ids
     fields = byte_pairs("llama-bpe")
     del fields["tokenizer.ggml.bos_token_id"]
-    with pytest.raises(CheckpointError, match="bos_token_id is None; it has 11 tokens"):
+    with pytest.raises(
+        CheckpointError, match="bos_token_id is None; expected a token id from 0 to 10"
+    ):
         build_tokenizer(fields, ordered=False)
-    with pytest.raises(CheckpointError, match="eos_token_id is 11; it has 11 tokens"):
+    with pytest.raises(
+        CheckpointError, match="eos_token_id is 11; expected a token id from 0 to 10"
+    ):
         build_tokenizer(byte_pairs("gpt-2", add_eos_token=True, eos_token_id=11), ordered=False)

@@ -82,30 +82,38 @@ def refused(folder: Path, base: str, kind: str, settings: dict[str, Any]) -> str
 
 def test_a_class_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> None:
     said = refused(tmp_path, "bert", "bert", {"tokenizer_class": "BertJapaneseTokenizer"})
-    assert "has a BertJapaneseTokenizer, which is not implemented" in said
+    assert "uses BertJapaneseTokenizer, which is not implemented" in said
     said = refused(tmp_path, "gpt2", "llama", {"tokenizer_class": "CohereTokenizerFast"})
     assert "CohereTokenizer" in said
 
 
 def test_a_vocabulary_of_another_kind_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, "bert", "roberta", {})
-    assert "holds WordPiece pieces, of which RobertaTokenizer builds no tokenizer" in said
+    assert "has a WordPiece vocabulary, but RobertaTokenizer needs BPE" in said
     said = refused(tmp_path, "mt5", "llama", {"tokenizer_class": "LlamaTokenizer"})
-    assert "holds Unigram pieces, of which LlamaTokenizer" in said
+    assert "has a Unigram vocabulary, but LlamaTokenizer needs BPE" in said
     said = refused(tmp_path, "xlm-roberta", "mbart", {"tokenizer_class": "MBart50Tokenizer"})
-    assert "the vocabulary has no language of mBART 50" in said
+    assert "the vocabulary has no mBART-50 language code" in said
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [
-        ("mistral", {"fix_mistral_regex": True}, "fix_mistral_regex is not implemented"),
+        (
+            "mistral",
+            {"fix_mistral_regex": True},
+            "sets fix_mistral_regex, which is not implemented",
+        ),
         ("gpt2", {"fast_tokenizer_files": ["tokenizer.4.0.json"]}, "fast_tokenizer_files"),
-        ("gpt2", {"added_tokens_decoder": {"7000": {"content": "<x>"}}}, "'<x>' the id 7000"),
-        ("gpt2", {"added_tokens_decoder": {"x": {"content": "<x>"}}}, "a token without an id"),
-        ("gpt2", {"added_tokens_decoder": [1]}, "in an unknown form"),
-        ("gpt2", {"extra_special_tokens": "<x>"}, "in an unknown form"),
-        ("bert", {"unk_token": None}, "names no unk_token"),
+        ("gpt2", {"added_tokens_decoder": {"7000": {"content": "<x>"}}}, "'<x>' must have id 7000"),
+        (
+            "gpt2",
+            {"added_tokens_decoder": {"x": {"content": "<x>"}}},
+            "added_tokens_decoder must be a token id",
+        ),
+        ("gpt2", {"added_tokens_decoder": [1]}, "added_tokens_decoder must be"),
+        ("gpt2", {"extra_special_tokens": "<x>"}, "extra_special_tokens an array"),
+        ("bert", {"unk_token": None}, "has no unk_token"),
     ],
     ids=range(7),
 )

@@ -43,9 +43,9 @@ READ = {*FASTTEXT, *WITH_COUNT, "test_glove.txt"}
 # What gensim cannot read either, or reads into nothing of use, and what is said of it.
 REFUSED = {
     "pang_lee_polarity_fasttext.bin": "classifier",
-    "pang_lee_polarity_fasttext.vec": "not in utf-8",
-    "pretrained.vec": "says 3 words, and holds 1",
-    "w2v_keyedvectors_load_test.modeldata": "not in utf-8",
+    "pang_lee_polarity_fasttext.vec": "not valid utf-8",
+    "pretrained.vec": "states 3 words; found 1",
+    "w2v_keyedvectors_load_test.modeldata": "not valid utf-8",
     "word2vec_3.3": "pickle",
     "word2vec_pre_kv_py2": "pickle",
     "word2vec_pre_kv_py3": "pickle",
@@ -114,20 +114,20 @@ def test_a_pickle_is_read_when_asked(name: str, loader: type) -> None:
 
 
 def test_a_pickle_of_something_else() -> None:
-    with pytest.raises(CheckpointError, match="a Dictionary has no word vectors"):
+    with pytest.raises(CheckpointError, match="a Dictionary, which has no word vectors"):
         read_vectors(DATA / "dtm_test.dict", allow_pickle=True)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("3 2\na 1 0\nb 0 1\n", "says 3 words, and holds 2"),
-        ("1 2\na 1 0\nb 0 1\n", "says 1 words, and holds 2"),
-        ("999999999 2\na 1 0\n", "says 999,999,999 words"),
-        ("2 2\na 1 0\nb 0\n", "line 3: 2 numbers should end it; there are 1 after 'b'"),
-        ("2 2\na 1 0\nb 0 x\n", "line 3: 2 numbers should end it; there are 0 after 'x'"),
-        ("2 2\na 1 0\nb 0 nan\n", "'b' has a number that is not finite"),
-        ("0 2\n", "holds 0 words"),
+        ("3 2\na 1 0\nb 0 1\n", "states 3 words; found 2"),
+        ("1 2\na 1 0\nb 0 1\n", "states 1 words; found 2"),
+        ("999999999 2\na 1 0\n", "states 999,999,999 words"),
+        ("2 2\na 1 0\nb 0\n", "line 3: expected 2 numbers at its end, found 1 after 'b'"),
+        ("2 2\na 1 0\nb 0 x\n", "line 3: expected 2 numbers at its end, found 0 after 'x'"),
+        ("2 2\na 1 0\nb 0 nan\n", "'b' contains NaN, infinity or a number"),
+        ("0 2\n", "states 0 words"),
         ("hello world\n", "not a file of word vectors"),
         ("", "is empty"),
     ],
@@ -168,16 +168,16 @@ def test_text_is_read_whatever_is_between_its_numbers(tmp_path: Path, line: str)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("2 4\nthe 1 2 3 x\nb 1 2 3 4\n", "line 2: 4 numbers should end it; there are 0"),
-        ("2 4\nété 1 2 3\nœuf 1 2 3\n", "says 4 numbers for each word; its first vector has 3"),
-        ("2 2\nété 1 2 3\nœuf 1 2 3\n", "says 2 numbers for each word; its first vector has 3"),
-        ("2 2\nété à ç\nœuf ü ö\n", "its first vector has 0"),
-        ("2 2\nthe 1,5 2,5\nb 1,5 2,5\n", "its first vector has 0"),
-        ("2 2\nthe 1_0 2\nb 1 2\n", "there are 1 after '1_0'"),
-        ("10 300\nthe 5\nb 7\n", "its first vector has 1"),
+        ("2 4\nthe 1 2 3 x\nb 1 2 3 4\n", "line 2: expected 4 numbers at its end, found 0"),
+        ("2 4\nété 1 2 3\nœuf 1 2 3\n", "states 4 numbers per word; the first word has 3"),
+        ("2 2\nété 1 2 3\nœuf 1 2 3\n", "states 2 numbers per word; the first word has 3"),
+        ("2 2\nété à ç\nœuf ü ö\n", "the first word has 0"),
+        ("2 2\nthe 1,5 2,5\nb 1,5 2,5\n", "the first word has 0"),
+        ("2 2\nthe 1_0 2\nb 1 2\n", "found 1 after '1_0'"),
+        ("10 300\nthe 5\nb 7\n", "the first word has 1"),
         ("the 5\nb 7\n", "has one number on each line"),
         ("2 2\rthe 1 2\rb 3 4\r", "carriage return"),
-        ("2 2", "says 2 words, and holds 0"),
+        ("2 2", "states 2 words; found 0"),
     ],
 )
 def test_broken_text_is_not_read_as_binary(tmp_path: Path, text: str, said: str) -> None:
@@ -246,7 +246,7 @@ def test_a_binary_file_with_a_wrong_count(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="76 more bytes"):
         read_vectors(path)
     path.write_bytes(b"9 4\n" + rows[:-3])
-    with pytest.raises(CheckpointError, match="says 9 words, and holds 8"):
+    with pytest.raises(CheckpointError, match="states 9 words, found 8"):
         read_vectors(path)
 
 
