@@ -173,7 +173,7 @@ class LoadedModel:
             )
         if causal and block == "cross":
             raise UsageError(
-                "--causal does not apply to cross-attention; use --block encoder for self-attention."
+                "--causal does not apply to cross-attention: use --block encoder or decoder."
             )
         if source is None and block != "encoder" and not writes:
             raise UsageError(f"--block {block} needs --source TEXT, the input of the encoder.")

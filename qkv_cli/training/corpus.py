@@ -78,7 +78,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
             raise InputError(f"{name} is a binary file; expected text with one sentence per line.")
         if len(raw) > MAX_LINE:
             raise InputError(
-                f"Line {number:,} of {name} is longer than {MAX_LINE:,} bytes; expected one "
+                f"{name}: line {number:,} is longer than {MAX_LINE:,} bytes; expected one "
                 "sentence per line (`fold -s` breaks long lines)."
             )
         yield raw.decode("utf-8")
@@ -123,8 +123,8 @@ def build_corpus(
     words.sort()
     if len(sentences) < 2 or len(types) < 3 or words[0] == words[-1]:
         raise InputError(
-            f"The corpus is too small: it has {len(sentences)} sentences of {len(types)} different "
-            "words, too few to train on some and hold out others."
+            "The corpus is too small to train on one part and hold out another (sentences: "
+            f"{len(sentences)}, different words: {len(types)})."
         )
     return Corpus(types, learned, held_out, words, n_unknown)
 

@@ -82,7 +82,10 @@ def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) ->
     attend("-o", path)
     found = qkv("render", path, "--show", "values")
     assert (found.code, found.stdout) == (2, "")
-    assert "L0H0 has no norms: `qkv attend ... --show values --json` writes them." in found.stderr
+    assert (
+        "L0H0 has no norms: write the file with `qkv attend ... --show values --json`."
+        in found.stderr
+    )
 
 
 def test_the_mean_of_norms(attend) -> None:

@@ -137,7 +137,7 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     found = train(corpus, "--epochs", 1, "--force")
-    assert found.code == 2 and "no model folder" in found.stderr
+    assert found.code == 2 and "not a model folder" in found.stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
