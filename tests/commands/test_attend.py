@@ -91,7 +91,7 @@ def test_mean_is_the_mean(attend) -> None:
         (["--json", "--mean", "--include", "q"], "L0 mean of 4 has no q to include"),
         (["-o", "map.doc"], "map.doc does not say what it is: .txt,"),
         (["-o", "map.csv", "--json"], "map.csv or json: the suffix says csv."),
-        (["--source", "a tree", "--causal"], "--causal or --source."),
+        (["--source", "a tree", "--causal"], "Use either --causal or --source, not both"),
         (["--weighting", "soft"], "'soft' is not one of"),
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],

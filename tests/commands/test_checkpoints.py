@@ -297,7 +297,7 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     )
     (bert / "config.json").write_text(plain + ', "pruned_heads": {"0": [1]}}')
     refused = qkv("models", "check", bert)
-    assert (refused.code, "pruned_heads {'0': [1]}" in refused.stderr) == (2, True)
+    assert (refused.code, "pruned_heads to {'0': [1]}" in refused.stderr) == (2, True)
 
 
 def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:

@@ -198,7 +198,7 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         ("t5", "encoder.final_layer_norm.weight"): "L0H0 (cross)",
         ("t5", "decoder.block.1.layer.1.EncDecAttention.q.weight"): "L1H0 (cross)",
         ("t5", "decoder.block.1.layer.0.SelfAttention.q.weight"): "L1H0 (decoder)",
-        ("gpt2-next", "transformer.ln_f.weight"): "The next token's score",
+        ("gpt2-next", "transformer.ln_f.weight"): "The output of the unembedding",
     }
     for (case, tensor), place in named.items():
         with pytest.raises(CheckpointError) as error:
@@ -214,7 +214,7 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         ("model.decoder.layers.1.self_attn.q_proj.weight", "L1H0 (decoder)"),
         ("model.decoder.layers.2.encoder_attn.k_proj.weight", "L2H0 (cross)"),
         ("model.decoder.layers.2.fc2.bias", "The output of layer 2 (decoder)"),
-        ("final_logits_bias", "The next token's score"),
+        ("final_logits_bias", "The output of the unembedding"),
     ],
 )
 def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
@@ -229,7 +229,7 @@ def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, p
 
 def test_next_refuses(qkv: Callable, tmp_path: Path) -> None:
     for tensor, place in (
-        ("transformer.ln_f.weight", "The next token's score"),
+        ("transformer.ln_f.weight", "The output of the unembedding"),
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
     ):
         folder = damaged("gpt2-next", tmp_path, tensor, nan)
