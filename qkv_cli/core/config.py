@@ -318,9 +318,10 @@ class Config:
         Args:
             valid: What could be.
         """
-        return CheckpointError(
-            f"{self.place} sets {name} to {_shown(self.get(name))}; expected {valid}."
-        )
+        value = self.get(name)
+        is_missing = value is None and name not in self.values
+        found = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
+        return CheckpointError(f"{self.place} {found}; expected {valid}.")
 
     @property
     def unknown(self) -> list[str]:
