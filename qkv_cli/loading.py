@@ -54,7 +54,7 @@ def _open(folder: Path, random_heads: int | None) -> LoadedModel:
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
     if random_heads is not None:
-        raise UsageError("--random-heads is for word-vector models only.")
+        raise UsageError("--random-heads needs a word-vector model.")
     if gguf is not None:
         return _load_gguf(gguf)
     if marian is not None:
@@ -126,7 +126,8 @@ def gguf_of(path: Path) -> Path | None:
     found = without_later_parts(file for file in path.iterdir() if is_gguf(file))
     if len(found) > 1:
         raise CheckpointError(
-            f"{path} has {len(found)} GGUF files: name one of {', '.join(p.name for p in found)}."
+            f"{path} contains {len(found)} GGUF files: give the path of one of them, "
+            f"{', '.join(p.name for p in found)}."
         )
     return found[0] if found else None
 
@@ -179,16 +180,19 @@ def named_file(folder: Path, config: Mapping[str, Any], key: str, default: str) 
     name = config.get(key, default)
     if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
         raise CheckpointError(
-            f"{folder / 'config.json'}: {key} is {name!r}, not the name of a safetensors file."
+            f"{folder / 'config.json'} sets {key} to {name!r}; expected the name of a safetensors "
+            "file."
         )
     return folder / name
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is {'no folder' if folder.exists() else 'not there'}.")
+        raise CheckpointError(
+            f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}."
+        )
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} is no model folder: no config.json.")
+        raise CheckpointError(f"{folder} is not a model folder: it has no config.json.")
     return read_json(folder / "config.json")
 
 
@@ -197,8 +201,8 @@ def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model
     kind, notes, weights = config.get("model_type"), list[str](), Weights(tensors)
     if config.get("auto_map"):
         notes.append(
-            "config.json names the publisher's own code (auto_map), which is not run and may "
-            f"differ: these are the numbers of transformers' own class for {kind}."
+            "config.json refers to custom code (auto_map), which qkv does not run; the results are "
+            f"those of transformers' own class for {kind}, and the custom code may differ."
         )
     with np.errstate(all="ignore"):  # what is not finite is refused when it runs
         model = build(config, Tensors(weights), notes.append)
@@ -209,7 +213,9 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
     weights = named_file(folder, config, "weights", WEIGHTS)
     missing = [name for name in (*FILES, weights.name) if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder} is no model folder: no {' and no '.join(missing)}.")
+        raise CheckpointError(
+            f"{folder} is not a model folder: it has no {' and no '.join(missing)}."
+        )
     vectors = open_arrays(folder / "vectors.safetensors")
     lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
     words, cut = unpack_words(lists), unpack_cut(lists)
@@ -294,6 +300,6 @@ def _check_vocabulary(folder: Path, n_words: int, tensors: dict[str, NDArray[Any
     rows = np.shape(tensors.get("embed.weight", ()))
     if rows[:1] != (n_words + 1,):
         raise CheckpointError(
-            f"{folder} names {n_words} words, so embed.weight must have {n_words + 1} rows; "
-            f"its shape is {rows}."
+            f"embed.weight in {folder} has shape {list(rows)}; expected {n_words + 1} rows: one "
+            f"for each of its {n_words} words, and one for unknown words."
         )

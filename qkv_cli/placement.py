@@ -138,7 +138,9 @@ def alone(folder: Path) -> Iterator[None]:
             return
         except _LockedError as error:
             if time.monotonic() > end:
-                raise StoreError(f"Another qkv is writing to {folder}: wait for it.") from error
+                raise StoreError(
+                    f"Another qkv process is writing to {folder}: wait until it has finished."
+                ) from error
             time.sleep(_PATIENCE / 10)
 
 

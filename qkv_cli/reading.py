@@ -25,10 +25,10 @@ from qkv_cli.formats.ngrams import Ngrams
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
 BlockName = Literal["self", "encoder", "decoder", "cross"]
-_BEING_WRITTEN = "each row is the token that is being written; the decoder has read those before it"
-_HAS_BEEN_READ = "each row is the token that the decoder has read last; it looks for the next one"
+_BEING_WRITTEN = "each row is the token being generated; the decoder has read the tokens before it"
+_HAS_BEEN_READ = "each row is the last token that the decoder has read; it predicts the next token"
 _NAMED = 5  # words that are named of those built from n-grams
-_OWN = "the text is the model's own: the likeliest token at each step"
+_OWN = "the model generated this text: the most likely token at each step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,18 @@ class LoadedModel:
         if self.translates:
             return self._translate(text, source, block, weighting, causal=causal)
         if block not in (None, "self"):
-            raise UsageError(f"{self.info.name} is no encoder-decoder: leave out --block {block}.")
+            raise UsageError(
+                f"--block {block} does not apply to {self.info.name}: it is not an encoder-decoder."
+            )
         model, inputs = self.model, [self._tokens("text", text)]
         if source is not None:
             if model.between_texts is None:
-                raise UsageError(f"{self.info.name} has no cross-attention: leave out --source.")
+                raise UsageError(
+                    f"--source does not apply to {self.info.name}: it has no cross-attention."
+                )
             if causal:
                 raise UsageError(
-                    "Between two texts there is no before and after: --causal or --source."
+                    "Use either --causal or --source, not both: cross-attention cannot be causal."
                 )
             model, inputs = model.between_texts, [self._tokens("source", source), *inputs]
         model, inputs, notes = self._with_ngrams(model, inputs)
@@ -129,11 +133,14 @@ class LoadedModel:
         model, tokenizer = self.model, self.tokenizer
         if list(model.stacks) != ["encoder"] or not isinstance(tokenizer, PieceTokenizer):
             raise UsageError(
-                f"{self.info.name} reads no pairs of sentences, encoders such as BERT do: "
-                "leave out --pair."
+                f"--pair does not apply to {self.info.name}: only encoders such as BERT read "
+                "sentence pairs."
             )
         if source is not None or block not in (None, "self"):
-            raise UsageError("A pair is one row of two texts: leave out --source and --block.")
+            raise UsageError(
+                "--pair cannot be combined with --source or --block: both sentences are read as "
+                "one sequence, with self-attention."
+            )
         for what, one in (("text", text), ("second sentence", pair)):
             self._tokens(what, one)
         tokens, types = tokenizer.encode_pair(text, pair)
@@ -160,15 +167,21 @@ class LoadedModel:
         writes = untaught and block != "encoder" and self.rules is not None
         block = block or ("encoder" if source is None and not writes else "cross")
         if block == "self":
-            raise UsageError(f"{self.info.name} has the blocks encoder, decoder and cross.")
+            raise UsageError(
+                f"--block self does not apply to {self.info.name}, an encoder-decoder: use "
+                "encoder, decoder or cross."
+            )
         if causal and block == "cross":
             raise UsageError(
-                "Between two texts there is no before and after: --causal or --block cross."
+                "--causal does not apply to cross-attention: use --block encoder or decoder."
             )
         if source is None and block != "encoder" and not writes:
-            raise UsageError(f"--block {block} needs a --source, which the encoder reads.")
+            raise UsageError(f"--block {block} needs --source TEXT, the input of the encoder.")
         if block == "decoder" and all(b.attn is None for b in model.stacks["decoder"].blocks):
-            raise UsageError(f"{self.info.name}'s decoder has no self-attention: encoder or cross.")
+            raise UsageError(
+                f"--block decoder does not apply to {self.info.name}: its decoder has no "
+                "self-attention. Use encoder or cross."
+            )
         read = self._tokens("text" if source is None else "source", source or text)
         said, written, fed = text, list[Token](), list[int]()
         if block != "encoder":
@@ -245,7 +258,7 @@ class LoadedModel:
         if cells > MAX_CELLS:
             raise InputError(
                 f"{len(queries):,} x {len(keys):,} tokens in {n_heads} heads make "
-                f"{cells:,} weights a layer; at most {MAX_CELLS:,} are drawn, "
+                f"{cells:,} weights per layer; the maximum is {MAX_CELLS:,}, or "
                 f"{int((MAX_CELLS / n_heads) ** 0.5):,} tokens of one text."
             )
         return run
@@ -253,7 +266,7 @@ class LoadedModel:
     def _tokens(self, what: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
         tokens = (tokenizer or self.tokenizer).encode(text)
         if all(token.special for token in tokens):
-            raise InputError(f"The {what} is empty: there is no word in it to look at.")
+            raise InputError(f"The {what} is empty: it has no tokens other than special tokens.")
         is_target = tokenizer is not None
         own = self.model.decoder_embed if is_target else None
         _check_ids(tokens, len((own or self.model.embed).table))
@@ -308,7 +321,7 @@ class Run:
             CheckpointError: A number is not finite.
         """
         if self.model.unembed is None:
-            raise ValueError(f"{self.model} has no unembedding")
+            raise ValueError("the model has no unembedding")
         for layer in self.layers:
             resid = layer.resid_post
         scores: Array = self.model.scores(self.model.unembed, resid[-1:], self._stack)[0]
@@ -329,9 +342,8 @@ def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:
     for token in tokens:
         if not 0 <= token.id < n_rows:
             raise CheckpointError(
-                f"The tokenizer gives the id {token.id} ({token.token!r}), but the embedding "
-                f"has {n_rows} rows (0 to {n_rows - 1}): the tokenizer does not belong to these "
-                "weights."
+                f"The tokenizer returns token id {token.id} ({token.token!r}), but the embedding "
+                f"has {n_rows} rows (0 to {n_rows - 1}): the tokenizer does not match the weights."
             )
 
 
@@ -341,8 +353,8 @@ def _check_types(types: Sequence[int], model: Model) -> None:
     table = None if places is None else places.types
     if table is not None and max(types) >= len(table):
         raise CheckpointError(
-            f"The tokenizer gives the token type {max(types)}, but the model has {len(table)} "
-            f"(0 to {len(table) - 1}): the tokenizer does not belong to these weights."
+            f"The tokenizer returns token type {max(types)}, but the model has {len(table)} types "
+            f"(0 to {len(table) - 1}): the tokenizer does not match the weights."
         )
 
 

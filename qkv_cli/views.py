@@ -94,8 +94,8 @@ class HeadMaps:
         if found is None:
             written = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
             raise UsageError(
-                f"{m.name} has no {FIELDS[self.shown]}: `qkv attend ... {written} --json` "
-                "writes them."
+                f"{m.name} has no {FIELDS[self.shown]}: write the file with "
+                f"`qkv attend ... {written} --json`."
             )
         return found
 
@@ -109,7 +109,10 @@ class HeadMaps:
             shown = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
             for name, amounts in shown.items():
                 if not (np.isfinite(amounts).all() or np.isfinite(amounts[m.mask]).all()):
-                    raise InputError(f"{m.name}.{name} is not finite: it is beyond float32.")
+                    raise InputError(
+                        f"{m.name}.{name} contains NaN or infinity: a value exceeds the range of "
+                        "float32 (3.4e38)."
+                    )
 
     def showing(self, show: Show) -> HeadMaps:
         """The same maps with something else of them to see."""
@@ -171,7 +174,9 @@ def _named(name: str, n_layers: int, n_heads: int) -> tuple[int, list[int]]:
     """The layer of `L0H3` or `L0H*`, and its heads."""
     match = re.fullmatch(rf"[Ll]({_INT})[Hh](\*|{_INT})", name)
     if not match:
-        raise UsageError(f"{name!r} is no head's name: write L0H3, or L0H* for all of L0.")
+        raise UsageError(
+            f"{name!r} is not a head name; write L0H3, or L0H* for all heads of layer 0."
+        )
     [layer] = indices("layer", [match[1]], n_layers)
     return layer, indices("head", ["all" if match[2] == "*" else match[2]], n_heads)
 
@@ -189,22 +194,26 @@ def indices(what: str, asked: Sequence[str], count: int) -> list[int]:
         elif match := re.fullmatch(rf"({_INT})?:({_INT})?", item):
             part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
             if not part:
-                raise UsageError(f"No {what} in {item}: {_valid(what, count)}.")
+                raise UsageError(
+                    f"{what.capitalize()} range {item} is empty: {_valid(what, count)}."
+                )
             found += part
         elif re.fullmatch(_INT, item):
             index = int(item)
             if not -count <= index < count:
-                raise UsageError(f"No {what} {index}: {_valid(what, count)}.")
+                raise UsageError(
+                    f"{what.capitalize()} {index} does not exist: {_valid(what, count)}."
+                )
             found.append(index % count)
         else:
             raise UsageError(
-                f"{item!r} is no {what}: write 3, -1, 0:4 or all; {_valid(what, count)}."
+                f"{item!r} is not a {what}; write 3, -1, 0:4 or all: {_valid(what, count)}."
             )
     return list(dict.fromkeys(found))
 
 
 def _valid(what: str, count: int) -> str:
-    return f"this model has {what} 0 only" if count == 1 else f"this model has 0 to {count - 1}"
+    return f"this model has {f'{what}s 0 to {count - 1}' if count > 1 else f'only {what} 0'}"
 
 
 def select(
@@ -289,7 +298,7 @@ def windowed(maps: HeadMaps, asked: str) -> HeadMaps:
     """What `--window` asks for: START:STOP as in a Python slice; see `window`."""
     match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", asked)
     if not match:
-        raise UsageError(f"{asked!r} is no window: write START:STOP, such as 20:60.")
+        raise UsageError(f"{asked!r} is not a window; write START:STOP, such as 20:60.")
     start, stop = (int(end) if end else None for end in match.groups())
     return window(maps, start or 0, len(maps.queries) if stop is None else stop)
 
@@ -301,7 +310,9 @@ def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
     """
     n = len(maps.queries)
     if not 0 <= start < stop <= n:
-        raise UsageError(f"No window {start}:{stop}: the text has tokens 0 to {n - 1}.")
+        raise UsageError(
+            f"Window {start}:{stop} is empty or out of range: the text has tokens 0 to {n - 1}."
+        )
     q = slice(start, stop)
     k = q if maps.source is None else slice(None)
     return replace(

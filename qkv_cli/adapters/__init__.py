@@ -88,8 +88,11 @@ def build(
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in ADAPTERS:
+        if kind is None:
+            raise CheckpointError("config.json has no 'model_type'.")
         raise CheckpointError(
-            f"{kind!r} checkpoints are not supported. Supported: {', '.join(sorted(ADAPTERS))}."
+            f"config.json sets model_type to {kind!r:.60}, which is not implemented; implemented: "
+            f"{', '.join(sorted(ADAPTERS))}."
         )
     module = ADAPTERS[kind]
     adapter = getattr(import_module(f"qkv_cli.adapters.{module}"), module)
@@ -108,8 +111,8 @@ def build(
     names.refuse_unread()
     if config.unknown:
         note(
-            f"config.json has settings that transformers' class of {kind!r} does not know; they "
-            f"change nothing here: {', '.join(config.unknown)}."
+            f"config.json has settings that transformers' class for {kind!r} does not use; they "
+            f"are ignored: {', '.join(config.unknown)}."
         )
     model: Model = adapter(Config(values), tensors)
     return model
@@ -118,20 +121,20 @@ def build(
 def _refuse_rewritten_weights(config: Config) -> None:
     """Settings of any family by which the tensors are not what their names say."""
     if any(config.mapping("pruned_heads").values()):
-        config.refuse("pruned_heads", "layers with fewer heads than others are not implemented")
-    config.refuse("per_layer_config", "layers of different sizes are not implemented")
+        config.refuse("pruned_heads", "pruning heads is not implemented")
+    config.refuse("per_layer_config", "layers with different settings are not implemented")
     if quantization := config.mapping("quantization_config"):
-        method = quantization.get("quant_method", "an unnamed method")
+        method = quantization.get("quant_method", "an unknown method")
         raise CheckpointError(
             f"config.json has a quantization_config: the weights are quantized by {method}, which "
-            "is not implemented; use the model it was made from, or a GGUF file of it."
+            "is not implemented; use the original model, or a GGUF file of it."
         )
 
 
 def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
     """Untrained heads in place of a checkpoint's own, where its family has such a thing."""
     if config.get("model_type") != "word-vectors":
-        raise UsageError("--random-heads is for word-vector models only.")
+        raise UsageError("--random-heads needs a word-vector model.")
     from qkv_cli.adapters import word_vectors
 
     return word_vectors.random_heads(config, seed)

@@ -65,10 +65,13 @@ def _kinds(config: Config) -> set[str]:
     said = config.get("pos_att_type")
     names = said.lower().split("|") if isinstance(said, str) else said or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise config.wrong("pos_att_type", "c2p, p2c, or both")
+        raise config.wrong("pos_att_type", "'c2p', 'p2c' or 'c2p|p2c'")
     kinds = {name.strip() for name in names} - {"none", ""}
     if unknown := sorted(kinds - {"c2p", "p2c"}):
-        raise CheckpointError(f"config.json has pos_att_type {unknown[0]!r}: not implemented.")
+        raise CheckpointError(
+            f"config.json has the pos_att_type {unknown[0]!r}, which is not implemented; "
+            "implemented: 'c2p', 'p2c'."
+        )
     return kinds
 
 
@@ -99,7 +102,8 @@ def _reach(config: Config) -> tuple[int | None, int]:
     reach = reach if reach > 0 else config.size("max_position_embeddings")
     if n_buckets > 0 and (n_buckets < 4 or reach - 1 <= n_buckets // 2):
         raise CheckpointError(
-            f"config.json has {n_buckets} position_buckets for {reach} relative positions."
+            f"config.json sets position_buckets to {n_buckets} for {reach} relative positions; "
+            f"expected 4 or more, and fewer than {2 * reach - 2}."
         )
     return n_buckets if n_buckets > 0 else None, reach
 
@@ -129,7 +133,7 @@ def _convolved(config: Config, t: Tensors, first: Block) -> Block:
     if n_taps <= 0:
         return first
     if n_taps % 2 == 0:
-        raise CheckpointError(f"config.json has conv_kernel_size {n_taps}: only odd ones work.")
+        raise config.wrong("conv_kernel_size", "an odd number")
     d_model = config.size("hidden_size")
     W = t.array("conv.weight", d_model, d_model, n_taps).transpose(2, 1, 0)
     norm = t.layer_norm("LayerNorm", d_model, config.eps("layer_norm_eps"))

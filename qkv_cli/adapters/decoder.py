@@ -42,7 +42,7 @@ def read_size(config: Config) -> Size:
     n_heads, d_model = config.size("num_attention_heads"), config.size("hidden_size")
     n_kv_heads = config.optional_size("num_key_value_heads") or n_heads
     if n_heads % n_kv_heads:
-        raise config.wrong("num_key_value_heads", f"a divisor of the {n_heads} heads")
+        raise config.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({n_heads})")
     return Size(
         n_layers=config.n_layers("num_hidden_layers"),
         d_model=d_model,
@@ -57,7 +57,10 @@ def read_size(config: Config) -> Size:
 def head_width(config: Config, d_model: int, n_heads: int) -> int:
     """d_head of a model whose heads share d_model among them."""
     if n_heads > d_model:
-        raise CheckpointError(f"{config.place} has {n_heads} heads for a d_model of {d_model}.")
+        raise CheckpointError(
+            f"{config.place} sets {n_heads} attention heads, more than the width of the model "
+            f"({d_model})."
+        )
     return d_model // n_heads
 
 
@@ -176,10 +179,14 @@ def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
     kinds = list(default) if kinds is None else [_OLD_KINDS.get(str(k), k) for k in kinds]
     known = ("full_attention", "sliding_attention")
     if unknown := [kind for kind in kinds if kind not in known]:
-        raise CheckpointError(f"config.json has a layer of {unknown[0]!r}: not implemented.")
+        raise CheckpointError(
+            f"layer_types in config.json contains {unknown[0]!r}, which is not implemented; "
+            f"implemented: {', '.join(map(repr, known))}."
+        )
     if len(kinds) != len(default):
         raise CheckpointError(
-            f"config.json has layer_types for {len(kinds)} layers, and {len(default)} layers."
+            f"layer_types in config.json has {len(kinds)} items; expected one for each of the "
+            f"{len(default)} layers."
         )
     return kinds
 
@@ -187,7 +194,10 @@ def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
 def layer_windows(config: Config, kinds: Sequence[str], window: int | None) -> list[int | None]:
     """Each layer's window, by its kind."""
     if window is None and "sliding_attention" in kinds:
-        raise CheckpointError("config.json has layers of sliding attention, and no window.")
+        raise CheckpointError(
+            "config.json has layers of type 'sliding_attention', but no sliding_window, or "
+            "use_sliding_window is false."
+        )
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 

@@ -96,5 +96,5 @@ def _n_kv_heads(config: Config, n_heads: int, *, is_new: bool) -> int:
     if not is_new:
         return 1 if has_one_key else n_heads
     if n_heads % n:
-        raise config.wrong("num_kv_heads", f"a divisor of the {n_heads} heads")
+        raise config.wrong("num_kv_heads", f"a divisor of the number of heads ({n_heads})")
     return n

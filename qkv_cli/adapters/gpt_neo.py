@@ -78,10 +78,14 @@ def _windows(config: Config, n_layers: int) -> list[int | None]:
         kinds = _expanded(config)
     config.ignore("attention_types", why="attention_layers, where it is there, comes first")
     if unknown := [kind for kind in kinds if kind not in ("global", "local")]:
-        raise CheckpointError(f"config.json has a layer of {unknown[0]!r}: not implemented.")
+        raise CheckpointError(
+            f"config.json has a layer with attention {unknown[0]!r}, which is not implemented; "
+            "implemented: 'global', 'local'."
+        )
     if len(kinds) != n_layers:
         raise CheckpointError(
-            f"config.json has kinds of attention for {len(kinds)} layers, and {n_layers} layers."
+            f"config.json sets the type of attention for {len(kinds)} layers; expected "
+            f"{n_layers} layers."
         )
     return [reach[kind] for kind in kinds]
 
@@ -89,7 +93,7 @@ def _windows(config: Config, n_layers: int) -> list[int | None]:
 def _expanded(config: Config) -> list[str]:
     pairs = config.optional_list("attention_types")
     pairs = [[["global", "local"], 12]] if pairs is None else pairs
-    valid = "pairs of a pattern and how often it repeats, for every layer"
+    valid = f'pairs such as [["global", "local"], 12], for at most {MAX_LAYERS:,} layers'
     kinds: list[str] = []
     for pair in pairs:
         match pair:

@@ -33,7 +33,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
     d_mlp, eps = d_mlp or 4 * d_model, config.eps("layer_norm_epsilon")
     d_rotary = config.size("rotary_dim", most=d_head)
     if d_rotary % 2:
-        raise config.wrong("rotary_dim", "even")
+        raise config.wrong("rotary_dim", "an even number")
     frequencies = default(d_rotary, 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)
     act, n_layers = config.activation("activation_function"), config.n_layers("n_layer")

@@ -107,4 +107,6 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
 
 def _require_layer(t: Tensors, prefix: str, depth: int) -> None:
     if not any(name.startswith(prefix) for name in t.by_name):
-        raise CheckpointError(f"The model counts {depth:,} layers, and has no tensor {prefix}*.")
+        raise CheckpointError(
+            f"The model's settings imply {depth:,} layers, but it has no tensor {prefix}*."
+        )

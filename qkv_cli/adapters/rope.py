@@ -115,15 +115,18 @@ def rotary_of(
         return Rotary(_always(lambda: rotary.default(d, theta) / np.float32(factor)))
     if kind == "dynamic":
         if d <= 2:
-            raise CheckpointError(f"config.json has the rope_type 'dynamic' for heads of {d}.")
+            raise CheckpointError(
+                f"{rope.place} sets rope_type to 'dynamic', which needs 4 or more rotated "
+                f"dimensions in a head; found {d}."
+            )
         return Rotary(lambda n: rotary.dynamic(d, theta, factor, n, n_max))
     if kind == "llama3":
         low, high = rope.positive("low_freq_factor"), rope.positive("high_freq_factor")
         if low >= high:
-            raise rope.wrong("high_freq_factor", f"more than low_freq_factor, {low}")
+            raise rope.wrong("high_freq_factor", f"a number above low_freq_factor ({low:g})")
         return Rotary(_always(lambda: rotary.llama3(d, theta, factor, n_known, low=low, high=high)))
     if theta == 1:
-        raise rope.wrong("rope_theta", "another number than 1")
+        raise rope.wrong("rope_theta", "a number other than 1")
     yarn = partial(
         rotary.yarn,
         d,
@@ -143,7 +146,7 @@ def _stretch(rope: Config, usual: float | None) -> float:
         return usual
     factor = rope.positive("factor")
     if factor > _MAX_FACTOR:
-        raise rope.wrong("factor", f"at most {_MAX_FACTOR:,}")
+        raise rope.wrong("factor", f"a number of at most {_MAX_FACTOR:,}")
     return factor
 
 
@@ -151,7 +154,7 @@ def _turns(rope: Config, name: str, usual: float) -> float:
     """Turns within the length that a model was trained on; 0 stands for the usual ones."""
     value = rope.optional_number(name) or usual
     if not 1e-9 < value < 1e9:
-        raise rope.wrong(name, "a number of turns from 1e-9 to 1e9")
+        raise rope.wrong(name, "a number between 1e-9 and 1e9")
     return value
 
 
@@ -163,12 +166,12 @@ def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
     else:
         part = rope.positive("partial_rotary_factor", share or 1.0)
     if share is None and part != 1:
-        raise rope.wrong("partial_rotary_factor", "1: this family rotates the whole head")
+        raise rope.wrong("partial_rotary_factor", "1: this architecture rotates whole heads")
     d = int(d_head * part) if part <= 1 else 0
     if d % 2 or not 0 < d <= d_head:
         raise CheckpointError(
-            f"{rope.place} has partial_rotary_factor {part:g}, {d} of the {d_head} dimensions of a "
-            "head; an even number of them can be rotated."
+            f"{rope.place} sets partial_rotary_factor to {part:g}; it must select an even number "
+            f"of the {d_head} dimensions of a head, at least 2."
         )
     return d
 
@@ -197,7 +200,7 @@ def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> R
     factor = rope.optional_number("factor")
     factor = n_max / n_known if factor is None else factor
     if n_known == 1:
-        raise rope.wrong("original_max_position_embeddings", "more than 1")
+        raise rope.wrong("original_max_position_embeddings", "2 or more")
     scaled = rope.optional_number("attention_factor")
     if scaled is None:
         scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
@@ -210,5 +213,5 @@ def _factors(rope: Config, name: str, n: int) -> Array:
     """A stretch for each frequency, [d_rotary / 2]."""
     values = rope.optional_list(name)
     if values is None or len(values) != n or not all(type(v) in (int, float) for v in values):
-        raise rope.wrong(name, f"a list of {n} numbers")
+        raise rope.wrong(name, f"an array of {n} numbers")
     return np.array(values, np.float32)

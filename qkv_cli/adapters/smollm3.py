@@ -66,6 +66,7 @@ def _is_rotated(config: Config, n_layers: int) -> list[bool]:
         return [(i + 1) % every != 0 for i in range(n_layers)]
     if len(said) != n_layers or not all(type(flag) in (int, bool) for flag in said):
         raise CheckpointError(
-            f"config.json has no_rope_layers for {len(said)} layers, and {n_layers} layers."
+            f"no_rope_layers in config.json has {len(said)} items; expected a number, 0 or 1, for "
+            f"each of the {n_layers} layers."
         )
     return [bool(flag) for flag in said]

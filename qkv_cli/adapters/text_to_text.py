@@ -120,7 +120,8 @@ def _size(config: Config) -> _Size:
     n_buckets = config.size("relative_attention_num_buckets", least=4)
     max_distance = config.size("relative_attention_max_distance")
     if max_distance <= n_buckets // 2:
-        raise config.wrong("relative_attention_max_distance", f"more than {n_buckets // 2}")
+        valid = f"more than {n_buckets // 2}, half of relative_attention_num_buckets"
+        raise config.wrong("relative_attention_max_distance", valid)
     return _Size(
         d_model=config.size("d_model"),
         d_head=config.size("d_kv"),
@@ -163,11 +164,14 @@ def _activation(config: Config) -> tuple[Activation, bool]:
     """Of the MLP, and whether it is gated: "relu", "gated-silu"."""
     said = config.get("feed_forward_proj")
     if not isinstance(said, str):
-        raise config.wrong("feed_forward_proj", "a name such as relu or gated-gelu")
+        raise config.wrong("feed_forward_proj", "a string, such as 'relu' or 'gated-gelu'")
     # "gated-gelu" means the tanh approximation, for historical reasons.
     name = "gelu_new" if said == "gated-gelu" else said.removeprefix("gated-")
     if name not in ACTIVATIONS:
-        raise CheckpointError(f"config.json has feed_forward_proj {said!r}: not implemented.")
+        raise CheckpointError(
+            f"config.json sets feed_forward_proj to {said!r:.60}, which is not implemented; "
+            f"implemented: {', '.join(ACTIVATIONS)}, each also with the prefix 'gated-'."
+        )
     config.one_of("dense_act_fn", (name,), name)
     is_gated = said.startswith("gated-")
     config.one_of("is_gated_act", (is_gated,), is_gated)

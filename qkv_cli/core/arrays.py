@@ -76,8 +76,8 @@ class Unreadable(Packed):
 
         def refuse(rows: Any = None) -> Array:
             raise CheckpointError(
-                f"The tensor {name!r} has the type {kind}, which is not implemented; "
-                f"{', '.join(kinds)} are."
+                f"Tensor {name!r} has type {kind}, which is not implemented; implemented: "
+                f"{', '.join(kinds)}."
             )
 
         return cls(shape, refuse, refuse)

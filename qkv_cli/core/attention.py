@@ -99,7 +99,9 @@ def scaled_dot_product_attention(
     """
     n_heads, n_kv_heads = len(q), len(k)
     if n_heads % n_kv_heads:
-        raise ValueError(f"{n_heads} query heads cannot share {n_kv_heads} key/value heads")
+        raise ValueError(
+            f"{n_heads} query heads are not a multiple of {n_kv_heads} key/value heads"
+        )
     # Grouped-query attention: query head h reads key/value head h // group.
     group = n_heads // n_kv_heads
     k_per_q, v_per_q = (x if group == 1 else x.repeat(group, axis=0) for x in (k, v))

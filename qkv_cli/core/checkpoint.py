@@ -62,8 +62,8 @@ class Tensors:
         found = self.any_type(name, *shape)
         if (dtype := _integer_type(found)) is not None:
             raise CheckpointError(
-                f"The checkpoint's tensor {self.prefix + name!r} holds {dtype} integers: "
-                "quantized weights without their scales are not implemented."
+                f"Tensor {self.prefix + name!r} has dtype {dtype}; quantized weights without "
+                "scales are not implemented."
             )
         return found
 
@@ -78,8 +78,8 @@ class Tensors:
             wanted not in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
         ):
             raise CheckpointError(
-                f"The checkpoint's tensor {full!r} has the shape {_shape(found.shape)}; by "
-                f"config.json it would be {_shape(shape)}."
+                f"Tensor {full!r} has shape {_shape(found.shape)}; config.json implies "
+                f"{_shape(shape)}."
             )
         return found
 
@@ -87,9 +87,9 @@ class Tensors:
         stem = full.removesuffix(".weight")
         if any(stem + end in self.by_name for end in _GPTQ):
             return CheckpointError(
-                f"The checkpoint has {stem + _GPTQ[0]!r} in place of {full!r}: it is quantized by "
-                "GPTQ or AWQ, which are not implemented; use the model it was made from, or a "
-                "GGUF file of it."
+                f"The checkpoint has {stem + _GPTQ[0]!r} instead of {full!r}: it is quantized by "
+                "GPTQ or AWQ, which is not implemented; use the original model, or a GGUF file of "
+                "it."
             )
         near = difflib.get_close_matches(full, self.by_name, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -139,7 +139,8 @@ class Tensors:
         full = f"{self.prefix}{name}."
         if not any(tensor.startswith(full) for tensor in self.by_name):
             raise CheckpointError(
-                f"config.json counts {n_layers:,} layers; the checkpoint has no tensor {full}*."
+                f"config.json implies {n_layers:,} layers, but the checkpoint has no tensor "
+                f"{full}*."
             )
 
     def pass_over(self, *patterns: str) -> None:
@@ -156,7 +157,8 @@ class Tensors:
         if unread:
             more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
             raise CheckpointError(
-                f"Nothing reads the checkpoint's tensor {', '.join(unread[:3])}{more}."
+                "The checkpoint has tensors that the model does not use: "
+                f"{', '.join(unread[:3])}{more}."
             )
 
 

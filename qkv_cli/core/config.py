@@ -208,7 +208,7 @@ class Config:
         """A whole number, 1 or more."""
         value = self.get(name, default)
         if type(value) is not int or not least <= value <= most:
-            raise self.wrong(name, f"a whole number{_range(least, most)}")
+            raise self.wrong(name, _whole_number(least, most))
         return value
 
     def optional_size(self, name: str, default: int | None = None) -> int | None:
@@ -237,7 +237,7 @@ class Config:
         """What a norm adds to the variance: 0 or more."""
         value = self.number(name, default)
         if value < 0:
-            raise self.wrong(name, "0 or more")
+            raise self.wrong(name, "a number, 0 or more")
         return value
 
     def positive(self, name: str, default: float = _REQUIRED) -> float:
@@ -276,14 +276,14 @@ class Config:
 
     def part(self, name: str, values: Mapping[str, Any]) -> Config:
         """The settings of an object inside, perhaps completed."""
-        found = Config(values, place=f"{self.place}, {name},")
+        found = Config(values, place=f"{name} in {self.place}")
         self.parts.append(found)
         return found
 
     def optional_list(self, name: str) -> list[Any] | None:
         value = self.get(name)
         if value is not None and not isinstance(value, list):
-            raise self.wrong(name, "a list")
+            raise self.wrong(name, "an array")
         return value
 
     def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
@@ -291,8 +291,8 @@ class Config:
         value = self.get(name, default)
         if not any(value == known and type(value) is type(known) for known in implemented):
             raise CheckpointError(
-                f"{self.place} has {name} {_shown(value)}, which is not implemented; implemented: "
-                f"{', '.join(map(_shown, implemented))}."
+                f"{self.place} sets {name} to {_shown(value)}, which is not implemented; "
+                f"implemented: {', '.join(map(_shown, implemented))}."
             )
         return value
 
@@ -310,7 +310,7 @@ class Config:
     def refuse(self, name: str, why: str) -> None:
         """Refuse a setting that is neither absent, null nor empty."""
         if value := self.get(name):
-            raise CheckpointError(f"{self.place} has {name} {_shown(value)}: {why}.")
+            raise CheckpointError(f"{self.place} sets {name} to {_shown(value)}: {why}.")
 
     def wrong(self, name: str, valid: str) -> CheckpointError:
         """The error for a value that cannot be.
@@ -318,9 +318,10 @@ class Config:
         Args:
             valid: What could be.
         """
-        return CheckpointError(
-            f"{self.place} has {name} {_shown(self.values.get(name))}; it must be {valid}."
-        )
+        value = self.get(name)
+        is_missing = value is None and name not in self.values
+        found = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
+        return CheckpointError(f"{self.place} {found}; expected {valid}.")
 
     @property
     def unknown(self) -> list[str]:
@@ -330,11 +331,11 @@ class Config:
         return sorted({*own, *(name for part in self.parts for name in part.unknown)})
 
 
-def _range(least: int, most: int) -> str:
-    """The bounds that are worth saying."""
+def _whole_number(least: int, most: int) -> str:
+    """The valid numbers; a bound is left out where it only prevents an overflow."""
     if most < _MAX:
-        return f", {least:,}" if least == most else f" from {least:,} to {most:,}"
-    return "" if least < 0 else f", {least:,} or more"
+        return f"{least:,}" if least == most else f"a whole number from {least:,} to {most:,}"
+    return "a whole number" if least < 0 else f"a whole number, {least:,} or more"
 
 
 def _shown(value: Any) -> str:

@@ -97,7 +97,7 @@ class Watch:
             CheckpointError: It names the tensor if it is one.
         """
         if not (scores < np.inf).all():
-            raise self._error("the next token's score", self._outside())
+            raise self._error("the output of the unembedding", self._outside())
 
     def _named(self, name: str, block: str) -> str:
         """With its block, where there are several."""
@@ -150,13 +150,13 @@ class Watch:
 
     def _error(self, what: str, names: Iterable[str]) -> CheckpointError:
         """Name the first of the tensors that is not finite, if one is."""
-        said = f"{what[0].upper()}{what[1:]} is not finite"
+        said = f"{what[0].upper()}{what[1:]} contains NaN or infinity"
         bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
         if bad is not None:
             tensor = self.weights.tensors[bad]
             own = (tensor.name if isinstance(tensor, Packed) else "") or bad
-            return CheckpointError(f"{said}: the tensor {own!r} holds NaN or infinity.")
-        why = ": its numbers are beyond float32, 3.4e38" if self.weights else ""
+            return CheckpointError(f"{said} because tensor {own!r} does.")
+        why = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
         return CheckpointError(f"{said}{why}.")
 
 

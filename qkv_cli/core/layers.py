@@ -201,8 +201,8 @@ class Places:
     def _rows(self, ids: Sequence[int]) -> NDArray[np.intp]:
         if self.n_places is not None and len(ids) > self.n_places:
             raise InputError(
-                f"The text has {len(ids):,} tokens; this model has {self.n_places:,} places: "
-                "give a shorter text, or --lines for a text a line."
+                f"The text has {len(ids):,} tokens, but this model has {self.n_places:,} "
+                "positions: use a shorter text, or --lines to read each line as a separate text."
             )
         if self.padding is None:
             return np.arange(len(ids))

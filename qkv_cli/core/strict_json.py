@@ -29,12 +29,12 @@ def parse(text: str | bytes, *, allow_surrogates: bool = False) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("nested too deeply") from None
     if not allow_surrogates and _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            raise ValueError("a string holds half of a surrogate pair") from None
+            raise ValueError("a string contains an unpaired surrogate") from None
     return value
 
 
@@ -42,7 +42,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {key[:40]!r} is there twice")
+        raise ValueError(f"duplicate key {key[:40]!r}")
     return members
 
 

@@ -56,15 +56,17 @@ class Rules:
             named += [id for row in found.never_in_a_row for id in row]
             named += [] if found.first is None else [found.first]
             if wrong := [id for id in named if type(id) is not int or not 0 <= id < n_tokens]:
-                raise ValueError(f"no token has the id {wrong[0]!r}")
+                raise ValueError(f"{wrong[0]!r} is not a token id (0 to {n_tokens - 1})")
             counts = found.no_repeat, found.min_length, found.max_length or 0
             if wrong := [n for n in counts if type(n) is not int or n < 0]:
-                raise ValueError(f"{wrong[0]!r} is no number of tokens")
+                raise ValueError(f"{wrong[0]!r} is not a number of tokens")
             if not found.repetition_penalty > 0:
-                raise ValueError(f"repetition_penalty {found.repetition_penalty!r}")
+                raise ValueError(
+                    f"repetition_penalty is {found.repetition_penalty!r}; expected a number above 0"
+                )
         except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"The checkpoint's rules of writing are wrong: {error}."
+                f"The checkpoint's generation settings are invalid: {error}."
             ) from error
         return found
 
@@ -74,8 +76,8 @@ class Rules:
         for name, neutral in _NOT_IMPLEMENTED.items():
             if said.get(name, neutral) != neutral:
                 raise CheckpointError(
-                    f"The checkpoint writes with {name} {said[name]!r}, which is not implemented: "
-                    "give it what to write, and a --source."
+                    f"The checkpoint's generation settings set {name} to {said[name]!r}, which is "
+                    "not implemented: give the target text yourself, and its source with --source."
                 )
         first = said.get("forced_bos_token_id")
         if first is None and said.get("force_bos_token_to_be_generated"):
@@ -139,12 +141,12 @@ def write(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[in
         what ends them.
     """
     if model.unembed is None:
-        raise ValueError("there is nothing to write with")
+        raise ValueError("the model has no unembedding")
     resid = None
     for layer in model.layers(ids):
         resid = layer.resid_post
     if resid is None:
-        raise ValueError("there is nothing to read")
+        raise ValueError("the source has no tokens")
     memory = normed(model.stacks["encoder"].final_norm, resid)
     places = model.places.get("decoder")
     if places is not None and places.n_places is not None:

@@ -61,11 +61,13 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
                 file = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
                 yield from _lines(_unzipped(file), name)
         except UnicodeDecodeError as error:
-            raise InputError(f"{name} is not UTF-8 text: {error.reason}.") from error
+            raise InputError(f"{name} is not valid UTF-8: {error.reason}.") from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{name} is no gzip file, or is cut short: {error}.") from error
+            raise InputError(
+                f"{name} is not a gzip file, or it is truncated or corrupt: {error}."
+            ) from error
         except OSError as error:
-            raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+            raise InputError(f"Could not read {name}: {error.strerror}.") from error
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[str]:
@@ -73,11 +75,11 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
     while raw := file.readline(MAX_LINE + 1):
         number += 1
         if b"\0" in raw:
-            raise InputError(f"{name} is binary: a corpus is text, a sentence on each line.")
+            raise InputError(f"{name} is a binary file; expected text with one sentence per line.")
         if len(raw) > MAX_LINE:
             raise InputError(
-                f"{name}: line {number:,} is longer than {MAX_LINE:,} bytes; a corpus has a "
-                "sentence on each line (`fold -s` cuts long ones)."
+                f"{name}: line {number:,} is longer than {MAX_LINE:,} bytes; expected one "
+                "sentence per line (`fold -s` breaks long lines)."
             )
         yield raw.decode("utf-8")
 
@@ -106,11 +108,11 @@ def build_corpus(
     """
     sentences = list(dict.fromkeys(_sentences(lines, encode)))
     if not sentences:
-        raise InputError("The corpus is empty: it has no line of two words or more.")
+        raise InputError("The corpus is empty: it has no line of two or more words.")
     flat = np.fromiter((id for s in sentences for id in s), np.int64)
     n_unknown = int((flat == unknown).sum())
     if n_unknown == len(flat):
-        raise InputError(f"The vectors know none of the corpus's {len(flat):,} words.")
+        raise InputError(f"None of the corpus's {len(flat):,} words has a vector.")
     types, rows = np.unique(flat, return_inverse=True)
     ends = np.cumsum([len(s) for s in sentences])[:-1]
     split: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
@@ -121,8 +123,8 @@ def build_corpus(
     words.sort()
     if len(sentences) < 2 or len(types) < 3 or words[0] == words[-1]:
         raise InputError(
-            f"The corpus has {len(sentences)} sentences of {len(types)} different words: "
-            "too few to learn from some and test on others."
+            "The corpus is too small to train on one part and hold out another (sentences: "
+            f"{len(sentences)}, different words: {len(types)})."
         )
     return Corpus(types, learned, held_out, words, n_unknown)
 

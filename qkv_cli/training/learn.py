@@ -108,7 +108,7 @@ def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Pr
 
 def _diverged(step: int, rate: float) -> TrainingError:
     return TrainingError(
-        f"The heads diverged at step {step + 1}: their numbers are not finite any more. "
+        f"Training diverged at step {step + 1}: the loss or a parameter is NaN or infinite. "
         f"Try a --rate below {rate:g}."
     )
 

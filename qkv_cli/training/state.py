@@ -40,8 +40,9 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
     rows, n_heads = _stored(tensors, "now.offset", None, None).shape
     if not n_heads or d_inner % n_heads or not rows % 2:
         raise CheckpointError(
-            f"The saved run has W_O {[d_inner, d_model]} and offset {[rows, n_heads]}, which "
-            "no heads have."
+            f"The saved run has W_O of shape {[d_inner, d_model]} and offset of shape "
+            f"{[rows, n_heads]}; expected W_O with a multiple of {n_heads} rows, and offset with "
+            "an odd number of rows."
         )
     shape = Shape(d_model, n_heads, d_inner // n_heads, rows // 2)
     now, m, v, best = (_part(tensors, part, shape) for part in _PARTS)
@@ -49,7 +50,8 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
     elapsed, accuracy = _stored(tensors, "measured", 2).tolist()
     if step < 0 or seed < 0 or not 0 <= elapsed < np.inf or not -1 <= accuracy <= 1:
         raise CheckpointError(
-            f"The saved run has step {step}, seed {seed}, accuracy {accuracy} and {elapsed} s."
+            f"The saved run is corrupt: step {step}, seed {seed}, accuracy {accuracy}, "
+            f"{elapsed} seconds."
         )
     return State(now, Adam(m, v, step), elapsed, best, accuracy), seed
 
@@ -70,7 +72,7 @@ def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: Shape) -> Param
     for name, array in arrays.items():
         unknown = np.isnan(array) if name == "offset" else ~np.isfinite(array)
         if unknown.any():
-            raise CheckpointError(f"The saved run's {part}.{name} has numbers that are not finite.")
+            raise CheckpointError(f"The saved run's {part}.{name} contains NaN or infinity.")
     return arrays
 
 
@@ -84,8 +86,10 @@ def _stored(
         expected in (None, n) for expected, n in zip(shape, array.shape, strict=True)
     )
     if not is_fit or not np.issubdtype(array.dtype, kind):
+        numbers = "integers" if kind is np.integer else "floats"
+        expected_shape = ", ".join("*" if n is None else str(n) for n in shape)
         raise CheckpointError(
-            f"The saved run's {name} is {array.dtype} {list(array.shape)}; other arrays of it have "
-            "another shape, or it is another kind of number."
+            f"The saved run's {name} has dtype {array.dtype} and shape {list(array.shape)}; "
+            f"expected {numbers} of shape [{expected_shape}]."
         )
     return array

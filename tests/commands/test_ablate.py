@@ -101,8 +101,8 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--ablate", "L0H9"], "No head 9: this model has 0 to 3."),
-        (["--ablate", "L4H0"], "No layer 4: this model has layer 0 only."),
+        (["--ablate", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
+        (["--ablate", "L4H0"], "Layer 4 does not exist: this model has only layer 0."),
         (["--ablate", "3"], "'3' is no head's name: write L0H3"),
         (["--ablate", "L0H1,"], "'' is no head's name"),
         (["--ablate-mean"], "--ablate-mean says how, --ablate HEADS says which."),

@@ -76,11 +76,14 @@ def test_mean_is_the_mean(attend) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--head", "4"], "No head 4: this model has 0 to 3."),
-        (["--layer", "1"], "No layer 1: this model has layer 0 only."),
-        (["--head", "L0X"], "'L0X' is no head's name"),
-        (["--window", "3"], "'3' is no window"),
-        (["--window", "3:99"], "No window 3:99: the text has tokens 0 to 11."),
+        (["--head", "4"], "Head 4 does not exist: this model has heads 0 to 3."),
+        (["--layer", "1"], "Layer 1 does not exist: this model has only layer 0."),
+        (["--head", "L0X"], "'L0X' is not a head name"),
+        (["--window", "3"], "'3' is not a window"),
+        (
+            ["--window", "3:99"],
+            "Window 3:99 is empty or out of range: the text has tokens 0 to 11.",
+        ),
         (["--palette", "rainbow"], "Unknown palette 'rainbow': use viridis,"),
         (["--json", "--format", "csv"], "--json or --format csv: one of them."),
         (["--include", "q"], "--include q goes with --json"),
@@ -88,7 +91,7 @@ def test_mean_is_the_mean(attend) -> None:
         (["--json", "--mean", "--include", "q"], "L0 mean of 4 has no q to include"),
         (["-o", "map.doc"], "map.doc does not say what it is: .txt,"),
         (["-o", "map.csv", "--json"], "map.csv or json: the suffix says csv."),
-        (["--source", "a tree", "--causal"], "--causal or --source."),
+        (["--source", "a tree", "--causal"], "Use either --causal or --source, not both"),
         (["--weighting", "soft"], "'soft' is not one of"),
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],

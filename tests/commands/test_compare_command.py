@@ -290,8 +290,8 @@ def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove
     [
         ([TEXT, "L0H1"], "There is one thing only"),
         ([TEXT, "more text", "L0H1"], "a second goes with --with"),
-        ([TEXT, "L0H1", "L0H9"], "No head 9: this model has 0 to 3."),
-        ([TEXT, "L0H1", "L3"], "No layer 3"),
+        ([TEXT, "L0H1", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
+        ([TEXT, "L0H1", "L3"], "Layer 3 does not exist"),
         ([TEXT, "L0H1", "L0H2", "--with", "a", "--with", "b"], "3 texts do not pair up"),
         ([TEXT, "L0H1", "--weighting", "soft"], "No weighting 'soft': softmax, hard, linear."),
         (["the bank", "--with", "a mango tree", "L0H1"], "no word in common"),

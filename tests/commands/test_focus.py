@@ -134,7 +134,7 @@ def test_any_text(focus, args) -> None:
         ((TEXT, "--query", "bank", "--key", "river"), "one"),
         ((TEXT, "--query", "rivers"), "Did you mean 'river'?"),
         ((TEXT, "--query", "bank", "-o", "x.csv"), "cannot be written"),
-        ((TEXT, "--query", "bank", "--head", "9"), "No head 9"),
+        ((TEXT, "--query", "bank", "--head", "9"), "Head 9 does not exist"),
         ((TEXT, "--query", ""), "No word ''"),
     ],
 )

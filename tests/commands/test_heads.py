@@ -130,8 +130,8 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
             "table.npz cannot be written: .txt, .svg, .pdf, .png, .html, .json, .csv here.",
         ),
         (["--format", "jsonl"], "jsonl cannot be written"),
-        (["--layer", "1"], "No layer 1: this model has layer 0 only."),
-        (["--head", "L0H9"], "No head 9"),
+        (["--layer", "1"], "Layer 1 does not exist: this model has only layer 0."),
+        (["--head", "L0H9"], "Head 9 does not exist"),
     ],
 )
 def test_what_cannot_be_is_one_line(heads, args, said) -> None:

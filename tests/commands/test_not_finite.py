@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "the", "river", "bank", "was", "muddy", "after", "rain"]
 TEXT = "the river bank was muddy"
 QUERY = "encoder.layer.1.attention.self.query.weight"
-SAID = f"qkv: L1H1 is not finite: the tensor '{QUERY}' holds NaN or infinity.\n"
+SAID = f"qkv: L1H1 contains NaN or infinity because tensor '{QUERY}' does.\n"
 Edit = Callable[[np.ndarray], None]
 _ONE = Linear(np.eye(2, dtype=np.float32), None)
 ONE = Block(Attention(_ONE, _ONE, _ONE, _ONE, d_head=1, scale=1.0))  # two heads, Q = K = V = e
@@ -133,7 +133,7 @@ def test_explain_refuses_what_the_last_layer_leaves(qkv: Callable, tmp_path: Pat
     tensor = "encoder.layer.1.attention.output.dense.weight"
     model = damaged("bert", tmp_path, tensor, nan)
     assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
-    said = f"The output of layer 1 is not finite: the tensor '{tensor}' holds NaN or infinity."
+    said = f"The output of layer 1 contains NaN or infinity because tensor '{tensor}' does."
     for form in ((), ("--json",)):
         refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {said}\n")
 
@@ -145,7 +145,7 @@ def test_a_layer_before_it_is_drawn(qkv: Callable, bert: Path) -> None:
 def test_a_layer_that_only_feeds_what_is_shown_is_refused(qkv: Callable, tmp_path: Path) -> None:
     name = "encoder.layer.0.attention.self.value.bias"
     folder = damaged("bert", tmp_path, name, nan)
-    said = f"qkv: L0H0 is not finite: the tensor '{name}' holds NaN or infinity.\n"
+    said = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
     refused(qkv("attend", "-m", folder, TEXT, "--layer", "1", "--head", "1"), said)
 
 
@@ -184,7 +184,7 @@ def test_whichever_tensor_it_is_is_named(
             every_layer(folder)
             passed.append(name)
         except CheckpointError as error:
-            assert f"is not finite: the tensor {name!r} holds NaN" in str(error), name
+            assert f"contains NaN or infinity because tensor {name!r} does" in str(error), name
     assert sorted(set(passed) - {"encoder.conv.conv.bias"}) == spared  # tanh of infinity is 1
 
 
@@ -198,12 +198,12 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         ("t5", "encoder.final_layer_norm.weight"): "L0H0 (cross)",
         ("t5", "decoder.block.1.layer.1.EncDecAttention.q.weight"): "L1H0 (cross)",
         ("t5", "decoder.block.1.layer.0.SelfAttention.q.weight"): "L1H0 (decoder)",
-        ("gpt2-next", "transformer.ln_f.weight"): "The next token's score",
+        ("gpt2-next", "transformer.ln_f.weight"): "The output of the unembedding",
     }
     for (case, tensor), place in named.items():
         with pytest.raises(CheckpointError) as error:
             every_layer(damaged(case, tmp_path, tensor, nan))
-        said = f"{place} is not finite: the tensor {tensor!r} holds NaN or infinity."
+        said = f"{place} contains NaN or infinity because tensor {tensor!r} does."
         assert str(error.value) == said
 
 
@@ -214,7 +214,7 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         ("model.decoder.layers.1.self_attn.q_proj.weight", "L1H0 (decoder)"),
         ("model.decoder.layers.2.encoder_attn.k_proj.weight", "L2H0 (cross)"),
         ("model.decoder.layers.2.fc2.bias", "The output of layer 2 (decoder)"),
-        ("final_logits_bias", "The next token's score"),
+        ("final_logits_bias", "The output of the unembedding"),
     ],
 )
 def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
@@ -222,16 +222,18 @@ def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, p
     folder = damaged("marian-writes", tmp_path, tensor, nan)
     with pytest.raises(CheckpointError) as error:
         load(folder).read(TEXT)
-    assert str(error.value).startswith(f"{place} is not finite: the tensor {tensor!r}")
+    assert str(error.value).startswith(
+        f"{place} contains NaN or infinity because tensor {tensor!r}"
+    )
 
 
 def test_next_refuses(qkv: Callable, tmp_path: Path) -> None:
     for tensor, place in (
-        ("transformer.ln_f.weight", "The next token's score"),
+        ("transformer.ln_f.weight", "The output of the unembedding"),
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
     ):
         folder = damaged("gpt2-next", tmp_path, tensor, nan)
-        said = f"qkv: {place} is not finite: the tensor {tensor!r} holds NaN or infinity.\n"
+        said = f"qkv: {place} contains NaN or infinity because tensor {tensor!r} does.\n"
         refused(qkv("next", "-m", folder, TEXT), said)
         refused(qkv("next", "-m", folder, TEXT, "--json"), said)
 
@@ -248,7 +250,7 @@ def test_of_two_tensors_the_one_that_was_read_first_is_named(tmp_path: Path) -> 
 
 def test_finite_weights_beyond_what_float32_holds(qkv: Callable, tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path, QUERY, in_head_1(3e38))
-    said = "qkv: L1H1 is not finite: its numbers are beyond float32, 3.4e38.\n"
+    said = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
     for weighting in ("softmax", "hard", "linear"):
         refused(qkv("attend", "-m", folder, TEXT, "--weighting", weighting), said)
 
@@ -258,7 +260,9 @@ def test_a_norm_of_huge_numbers_is_no_zero(sign: int, tmp_path: Path) -> None:
     """The square of 1e30 is beyond float32, and 1e30 over its root 0."""
     name = "embeddings.word_embeddings.weight"
     folder = damaged("bert", tmp_path, name, lambda x: x.fill(sign * 1e30) or x[:, 0].fill(0))
-    with pytest.raises(CheckpointError, match="L0H0 is not finite: its numbers are beyond float32"):
+    with pytest.raises(
+        CheckpointError, match="L0H0 contains NaN or infinity: a value exceeds the range"
+    ):
         every_layer(folder)
 
 
@@ -271,7 +275,7 @@ def run(x: list[list[float]], *, offsets: np.ndarray | None = None) -> list[Laye
 
 def test_a_score_that_overflows_to_minus_infinity_is_not_masked() -> None:
     """Of head 1, 1e20 x -1e20; softmax makes 0 of it, and its z is finite."""
-    with pytest.raises(CheckpointError, match=r"^L0H1 is not finite\.$"):
+    with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
     [layer] = run([[1, 1e18], [2, -1e18]])
     assert np.isfinite(layer.attn.scores).all()
@@ -296,7 +300,7 @@ def test_a_bias_of_minus_infinity_that_is_no_mask(value: float) -> None:
     watch = Watch(Weights({}), {"encoder": [ONE]})
     layer = replace(layer, attn=trace)
     if value == -np.inf:
-        with pytest.raises(CheckpointError, match="L0H1 is not finite"):
+        with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
             watch.attention(layer)
     else:
         watch.attention(layer)  # as some models spell a mask
@@ -310,7 +314,9 @@ def test_half_precision_and_float64(tmp_path: Path) -> None:
         }
         tensors[QUERY][5, 2] = value
         save_file(tensors, folder / "model.safetensors")
-        with pytest.raises(CheckpointError, match=f"L1H1 is not finite: the tensor '{QUERY}'"):
+        with pytest.raises(
+            CheckpointError, match=f"L1H1 contains NaN or infinity because tensor '{QUERY}'"
+        ):
             every_layer(folder)
 
 
@@ -323,7 +329,7 @@ def test_word_vectors_with_nan(qkv: Callable, tiny_glove: Path, tmp_path: Path, 
     write_tensors(folder / "model.safetensors", tensors)
     found = qkv("attend", "-m", folder, "the river bank")
     assert (found.code, found.stdout) == (2, "")
-    assert f"is not finite: the tensor '{name}' holds NaN" in found.stderr
+    assert f"contains NaN or infinity because tensor '{name}' does" in found.stderr
 
 
 def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> None:
@@ -333,7 +339,7 @@ def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_
     vectors["embed.scale"][13] = np.nan  # river
     write_tensors(folder / "vectors.safetensors", vectors)
     assert qkv("attend", "-m", folder, "the fruits grow").code == 0
-    said = "qkv: L0H0 is not finite: the tensor 'embed.scale' holds NaN or infinity.\n"
+    said = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
     refused(qkv("attend", "-m", folder, "the river grow"), said)
     # Between two texts the same heads read it, as the decoder's or the encoder's.
     found = qkv("attend", "-m", folder, "the river", "--source", "a bank")
@@ -352,7 +358,8 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
     args = ("attend", "-m", folder, "the river bank", "--show", "contributions")
     assert qkv("attend", "-m", folder, "the river bank").code == 0
     for form in ((), ("--json",), ("--format", "csv")):
-        said = "qkv: L0H0.norms is not finite: it is beyond float32.\n"
+        said = "qkv: L0H0.norms contains NaN or infinity: a value exceeds the range of float32"
+        said += " (3.4e38).\n"
         refused(qkv(*args, "--head", "0", *form), said)
 
 
@@ -421,7 +428,7 @@ def test_heads_that_diverge_end_in_a_line_and_are_not_written(
     found = qkv(*args, stdin=sentences(words))
     assert (found.code, found.stdout) == (2, "")
     last = found.stderr.splitlines()[-1]
-    assert last.startswith("qkv: The heads diverged at step") and "--rate below 0.003" in last
+    assert last.startswith("qkv: Training diverged at step") and "--rate below 0.003" in last
     assert "Traceback" not in found.stderr and "Warning" not in found.stderr
     assert not out.exists()
 
@@ -457,7 +464,9 @@ def test_a_marian_tensor_with_a_multiplier_of_zero() -> None:
     """Opening it says nothing of 1 / 0; the run that uses it names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
     packed = _int8(raw, (2, 2), transposed=True)
-    with pytest.raises(CheckpointError, match="L0H0 is not finite: the tensor 'Wemb' holds NaN"):
+    with pytest.raises(
+        CheckpointError, match="L0H0 contains NaN or infinity because tensor 'Wemb' does"
+    ):
         [
             *Model(Embedding(packed), {"encoder": Stack([ONE])})
             .made_of(Weights({"Wemb": packed}))

@@ -99,7 +99,7 @@ def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
 
 def test_who_reads_no_pairs(bert: Path, qkv: Qkv) -> None:
     refused = qkv("attend", "the river", "--pair", "bank")
-    assert (refused.code, "glove reads no pairs" in refused.stderr) == (2, True)
+    assert (refused.code, "--pair does not apply to glove" in refused.stderr) == (2, True)
     refused = qkv("attend", "-m", bert, "the river", "--pair", "bank", "--source", "money")
     assert refused.code == 2
     empty = qkv("attend", "-m", bert, "the river", "--pair", "")

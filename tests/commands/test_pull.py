@@ -98,7 +98,7 @@ def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
     with alone(folder):
         found = qkv("models", "pull", "tiny")
     assert found.code == 2
-    assert f"Another qkv is writing to {folder}" in found.stderr
+    assert f"Another qkv process is writing to {folder}" in found.stderr
 
 
 def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:

@@ -99,7 +99,7 @@ def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) ->
     found = qkv("render", path, "--show", "contributions")
     assert (found.code, found.stdout) == (2, "")
     assert (
-        "L0H0 has no norms: `qkv attend ... --show contributions --json` writes them."
+        "L0H0 has no norms: write the file with `qkv attend ... --show contributions --json`."
         in found.stderr
     )
 

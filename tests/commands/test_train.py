@@ -145,9 +145,9 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
     ("data", "said"),
     [
         (b"", "empty"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "not valid UTF-8"),
         (b"a\0b", "binary"),
-        (b"xyzzy plugh\n" * 3, "none of"),
+        (b"xyzzy plugh\n" * 3, "None of"),
     ],
 )
 def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, said: str) -> None:

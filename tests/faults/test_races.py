@@ -66,7 +66,7 @@ def check_races(bench: Bench, race: Race, rng: random.Random, n_races: int) -> N
             )
         )
         for command, outcome in zip((race.first, race.second), outcomes, strict=True):
-            if outcome.code == 2 and "Another qkv is writing to" in outcome.stderr:
+            if outcome.code == 2 and "Another qkv process is writing to" in outcome.stderr:
                 assert outcome.stderr.count("\n") == 1
             else:
                 assert (outcome.code, _lasting(command, outcome.stdout)) in outputs, outcome

@@ -98,7 +98,7 @@ def test_a_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) ->
         ("yes '{{}}'", "render -", "standard input is larger than 268,435,456 bytes"),
         ("yes", "attend -", "standard input is larger than 67,108,864 bytes"),
         ("yes", "heads -", "standard input is larger than 67,108,864 bytes"),
-        ("cat /dev/zero", "train - --out {folder}", "standard input is binary"),
+        ("cat /dev/zero", "train - --out {folder}", "standard input is a binary file"),
     ],
 )
 def test_an_endless_pipe_is_refused_in_bounded_memory(

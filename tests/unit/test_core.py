@@ -237,7 +237,7 @@ def test_attention_keeps_what_it_was_given() -> None:
 
 def test_heads_that_cannot_be_shared_are_refused() -> None:
     q, kv = np.zeros((3, 1, 2)), np.zeros((2, 1, 2))
-    with pytest.raises(ValueError, match="3 query heads cannot share 2"):
+    with pytest.raises(ValueError, match="3 query heads are not a multiple of 2"):
         scaled_dot_product_attention(q, kv, kv, scale=1)
 
 

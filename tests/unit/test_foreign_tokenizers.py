@@ -45,8 +45,8 @@ def test_the_first_id_without_a_row_is_named(tmp_path: Path, case: str) -> None:
     with pytest.raises(CheckpointError) as refusal:
         loaded.read("last foo bar")
     assert str(refusal.value) == (
-        f"The tokenizer gives the id {n} ('foo'), but the embedding has {n} rows "
-        f"(0 to {n - 1}): the tokenizer does not belong to these weights."
+        f"The tokenizer returns token id {n} ('foo'), but the embedding has {n} rows "
+        f"(0 to {n - 1}): the tokenizer does not match the weights."
     )
 
 
@@ -61,7 +61,7 @@ def test_an_encoder_decoder_checks_both_texts(tmp_path: Path, texts: tuple[str, 
 def test_a_decoder_with_an_embedding_of_its_own_is_asked_for_its_rows(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "marian-two-tables", {"the": 3, "last": 61, "foo": 62})
     loaded.read("last", "foo")  # the source has 64 rows
-    with pytest.raises(CheckpointError, match=r"the id 62 \('foo'\), but the embedding has 62"):
+    with pytest.raises(CheckpointError, match=r"token id 62 \('foo'\), but the embedding has 62"):
         loaded.read("foo", "the")
 
 
@@ -82,7 +82,9 @@ def test_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3, "foo": rows("bert")})
     with pytest.raises(CheckpointError, match=r"\('foo'\)"):
         loaded.read("the", pair="foo")
-    with pytest.raises(CheckpointError, match=r"the token type 7, but the model has 2 \(0 to 1\)"):
+    with pytest.raises(
+        CheckpointError, match=r"token type 7, but the model has 2 types \(0 to 1\)"
+    ):
         loaded.read("the", pair="the")
 
 
@@ -93,5 +95,5 @@ def test_a_negative_id_is_no_row_from_the_end(tmp_path: Path) -> None:
     pieces = SentencePieces(("a",), {"a": 0}, normaliser, lexicon, merged, 0, False)
     tokenizer = Spelled(pieces, {"a": -2, "<unk>": 0}, 0, frozenset())
     broken = LoadedModel(loaded.model, tokenizer, loaded.info)
-    with pytest.raises(CheckpointError, match=r"the id -2 \('a'\)"):
+    with pytest.raises(CheckpointError, match=r"token id -2 \('a'\)"):
         broken.read("a")

@@ -167,7 +167,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with alone(folder):
         began = time.monotonic()
         with (
-            pytest.raises(StoreError, match="Another qkv is writing to"),
+            pytest.raises(StoreError, match="Another qkv process is writing to"),
             alone(folder),
         ):
             pass

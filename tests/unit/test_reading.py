@@ -25,7 +25,9 @@ def test_read_refuses_a_text_whose_weights_are_more_than_the_most_that_are_drawn
     monkeypatch.setattr(reading, "MAX_CELLS", cells)
     assert len(loaded.read(text, source).queries) == len(text.split())
     monkeypatch.setattr(reading, "MAX_CELLS", cells - 1)
-    with pytest.raises(InputError, match=rf"make {cells} weights a layer; at most {cells - 1} "):
+    with pytest.raises(
+        InputError, match=rf"make {cells} weights per layer; the maximum is {cells - 1}, "
+    ):
         loaded.read(text, source)
 
 
@@ -33,5 +35,5 @@ def test_read_of_too_long_a_text_tells_the_longest_that_is_drawn(
     tiny_glove: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MAX_CELLS", 4 * 3 * 3 - 1)
-    with pytest.raises(InputError, match=r"are drawn, 2 tokens of one text\.$"):
+    with pytest.raises(InputError, match=r"or 2 tokens of one text\.$"):
         load(tiny_glove).read("mango apple tree")

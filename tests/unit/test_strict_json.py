@@ -29,13 +29,13 @@ def test_parse_of_what_json_writes_is_the_same_value(value: object, ascii_only: 
         ("{", "line 1"),
         (b"\xff", "utf-8"),
         (b'{"a": "\xc3"}', "utf-8"),
-        ('{"a": 1, "b": {"c": 1, "c": 1}}', "the key 'c' is there twice"),
+        ('{"a": 1, "b": {"c": 1, "c": 1}}', "duplicate key 'c'"),
         ("NaN", "NaN is not a JSON number"),
         ("[-Infinity]", "-Infinity is not a JSON number"),
         ("1" * 5000, "digits"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
-        (r'"\ud800"', "half of a surrogate pair"),
+        (r'"\ud800"', "unpaired surrogate"),
     ],
 )
 def test_parse_of_text_that_is_not_strict_json_raises_one_line(

@@ -62,18 +62,26 @@ def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
 @pytest.mark.parametrize(
     ("layers", "heads", "said"),
     [
-        (["3"], [], "No layer 3: this model has 0 to 2."),
-        (["-4"], [], "No layer -4: this model has 0 to 2."),
-        ([], ["4"], "No head 4: this model has 0 to 3."),
-        ([], ["2:2"], "No head in 2:2: this model has 0 to 3."),
-        ([], ["9:"], "No head in 9:: this model has 0 to 3."),
-        ([], ["one"], "'one' is no head: write 3, -1, 0:4 or all; this model has 0 to 3."),
-        (["1.5"], [], "'1.5' is no layer: write 3, -1, 0:4 or all; this model has 0 to 2."),
-        ([], ["L0"], "'L0' is no head's name: write L0H3, or L0H* for all of L0."),
-        ([], ["L0H3x"], "'L0H3x' is no head's name: write L0H3, or L0H* for all of L0."),
-        ([], ["L7H0"], "No layer 7: this model has 0 to 2."),
-        ([], ["L0H7"], "No head 7: this model has 0 to 3."),
-        ([], [""], "'' is no head: write 3, -1, 0:4 or all; this model has 0 to 3."),
+        (["3"], [], "Layer 3 does not exist: this model has layers 0 to 2."),
+        (["-4"], [], "Layer -4 does not exist: this model has layers 0 to 2."),
+        ([], ["4"], "Head 4 does not exist: this model has heads 0 to 3."),
+        ([], ["2:2"], "Head range 2:2 is empty: this model has heads 0 to 3."),
+        ([], ["9:"], "Head range 9: is empty: this model has heads 0 to 3."),
+        ([], ["one"], "'one' is not a head; write 3, -1, 0:4 or all: this model has heads 0 to 3."),
+        (
+            ["1.5"],
+            [],
+            "'1.5' is not a layer; write 3, -1, 0:4 or all: this model has layers 0 to 2.",
+        ),
+        ([], ["L0"], "'L0' is not a head name; write L0H3, or L0H* for all heads of layer 0."),
+        (
+            [],
+            ["L0H3x"],
+            "'L0H3x' is not a head name; write L0H3, or L0H* for all heads of layer 0.",
+        ),
+        ([], ["L7H0"], "Layer 7 does not exist: this model has layers 0 to 2."),
+        ([], ["L0H7"], "Head 7 does not exist: this model has heads 0 to 3."),
+        ([], [""], "'' is not a head; write 3, -1, 0:4 or all: this model has heads 0 to 3."),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(
@@ -86,7 +94,9 @@ def test_what_does_not_exist_is_refused_with_what_does(
 
 
 def test_a_single_layer_is_named_alone() -> None:
-    with pytest.raises(UsageError, match=r"^No layer 1: this model has layer 0 only\.$"):
+    with pytest.raises(
+        UsageError, match=r"^Layer 1 does not exist: this model has only layer 0\.$"
+    ):
         Selection.parse(["1"], [], n_layers=1, n_heads=8)
 
 
@@ -223,5 +233,8 @@ def test_a_window_of_an_average_has_a_pattern_only() -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 6), (2, 2), (3, 1), (-1, 2)])
 def test_a_window_outside_the_text_is_refused(start: int, stop: int) -> None:
-    with pytest.raises(UsageError, match=rf"^No window {start}:{stop}: the text has tokens 0 to 4"):
+    with pytest.raises(
+        UsageError,
+        match=rf"^Window {start}:{stop} is empty or out of range: the text has tokens 0 to 4",
+    ):
         window(head_maps(), start, stop)

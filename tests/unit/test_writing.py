@@ -54,22 +54,22 @@ def test_rules_as_a_config_says_them() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
     found = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
     assert found == Rules(2, (4,), first=7, never_in_a_row=((5,),))
-    with pytest.raises(CheckpointError, match=r"guidance_scale 3.0, which is not implemented"):
+    with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
         Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
 
 
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"bad_words_ids": 5}, "rules of writing are wrong"),
-        ({"bad_words_ids": [[3, 9]]}, "no token has the id 9"),
-        ({"suppress_tokens": ["a"]}, "no token has the id 'a'"),
-        ({"forced_bos_token_id": -1}, "no token has the id -1"),
-        ({"no_repeat_ngram_size": "many"}, "'many' is no number"),
-        ({"no_repeat_ngram_size": 2.5}, "2.5 is no number of tokens"),
-        ({"repetition_penalty": 0}, "repetition_penalty 0"),
-        ({"no_repeat_ngram_size": -2}, "-2 is no number of tokens"),
-        ({"repetition_penalty": [1]}, "rules of writing are wrong"),
+        ({"bad_words_ids": 5}, "generation settings are invalid"),
+        ({"bad_words_ids": [[3, 9]]}, "9 is not a token id"),
+        ({"suppress_tokens": ["a"]}, "'a' is not a token id"),
+        ({"forced_bos_token_id": -1}, "-1 is not a token id"),
+        ({"no_repeat_ngram_size": "many"}, "'many' is not a number"),
+        ({"no_repeat_ngram_size": 2.5}, "2.5 is not a number of tokens"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0"),
+        ({"no_repeat_ngram_size": -2}, "-2 is not a number of tokens"),
+        ({"repetition_penalty": [1]}, "generation settings are invalid"),
     ],
 )
 def test_rules_that_are_none(said: dict[str, object], error: str) -> None:

@@ -58,9 +58,9 @@ def test_keeps_the_order_that_was_asked_for() -> None:
         (("2",), ("3", "6"), "The file has no L2H6: it has"),
         (("1",), (), "The file has no layer 1: it has L2H3"),
         ((), ("0:2",), "The file has no L2H0: it has"),
-        ((), ("8",), "No head 8: this model has 0 to 7."),
-        (("6",), (), "No layer 6: this model has 0 to 5."),
-        ((), ("x",), "'x' is no head"),
+        ((), ("8",), "Head 8 does not exist: this model has heads 0 to 7."),
+        (("6",), (), "Layer 6 does not exist: this model has layers 0 to 5."),
+        ((), ("x",), "'x' is not a head"),
     ],
 )
 def test_says_what_the_file_has(layers, heads, said) -> None:

@@ -97,13 +97,13 @@ def test_load_weight_of_other_type_names_tensor_and_type(
     retype(bert / "model.safetensors", WEIGHT, kind)
     if in_shards:
         into_shards(bert)
-    with pytest.raises(CheckpointError, match=rf"{WEIGHT}' has the type {kind}, which is not"):
+    with pytest.raises(CheckpointError, match=rf"{WEIGHT}' has type {kind}, which is not"):
         load(bert)
 
 
 def test_read_embedding_of_other_type_names_tensor_and_type(bert: Path) -> None:
     retype(bert / "model.safetensors", "embeddings.word_embeddings.weight", "F8_E4M3")
-    with pytest.raises(CheckpointError, match=r"word_embeddings\.weight' has the type F8_E4M3"):
+    with pytest.raises(CheckpointError, match=r"word_embeddings\.weight' has type F8_E4M3"):
         next(load(bert).read("the").layers)
 
 
