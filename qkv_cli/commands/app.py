@@ -110,4 +110,8 @@ def _leave(code: int) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if exit_code() is not None:
+        # A KeyboardInterrupt that passed through exec(), as dataclasses use it, makes Python end
+        # itself with SIGINT even though it was caught here.
+        os._exit(code)
     raise SystemExit(code)
