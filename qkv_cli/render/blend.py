@@ -92,7 +92,9 @@ def _softmax_step(s: Lesson) -> Step:
     r = s.row
     ends = [(_others(s), ["", figure(r.exp_rest), figure(r.weight_rest)])] if r.hidden else []
     ends.append(("sum", ["", figure(r.exp_total), figure(r.weight_total)]))
-    below = f"score {'+' if r.top < 0 else '-'} {abs(r.top):f}" if r.top.is_finite() else "score"
+    below = (
+        f"score {'+' if r.top < 0 else '-'} {figure(abs(r.top))}" if r.top.is_finite() else "score"
+    )
     lines = _table(s, [below, "exp", "weight"], rows, ends)
     pair = _pair(s)
     if r.exp_total:

@@ -29,8 +29,8 @@ class Row:
 
 
 def figure(number: Decimal) -> str:
-    """A printed number; a masked one as minus infinity."""
-    return f"{number:f}" if number.is_finite() else "-∞"
+    """A printed number, without a zero before the point; a masked one as minus infinity."""
+    return f"{number:f}".replace("0.", ".", number.copy_abs() < 1) if number.is_finite() else "-∞"
 
 
 def fitting(labels: Sequence[str], rows: Sequence[Sequence[Decimal]], width: int) -> int:

@@ -140,15 +140,15 @@ def product_step(s: Lesson) -> Step:
 def scale_step(s: Lesson) -> Step:
     m, d = s.match, s.x.d_head
     if s.x.divides_by_root:
-        formula, sign = f"Q · K / √d     d = {d}, √d = {m.factor:f}", "/"
+        formula, sign = f"Q · K / √d     d = {d}, √d = {figure(m.factor)}", "/"
         meaning = (
             f"A sum of {d} products grows with √{d}. Dividing by it keeps the scores in the range "
             "where softmax is soft, whatever the size of the head."
         )
     else:
-        formula, sign = f"scale × Q · K     scale = {m.factor:f}", "×"
-        meaning = f"This model multiplies by {m.factor:f}; others divide by √{d}."
-    line = Text(f"{INDENT}{figure(m.dot)} {sign} {m.factor:f} = ")
+        formula, sign = f"scale × Q · K     scale = {figure(m.factor)}", "×"
+        meaning = f"This model multiplies by {figure(m.factor)}; others divide by √{d}."
+    line = Text(f"{INDENT}{figure(m.dot)} {sign} {figure(m.factor)} = ")
     return Step("Scale the score", formula, [line.append(figure(m.content), BOLD)], meaning)
 
 
@@ -158,7 +158,7 @@ def position_step(s: Lesson) -> Step:
         line = Text(f"{INDENT}score = -∞", BOLD)
         meaning = f"{s.b} cannot attend to {s.a}: {reason}. The weight will be 0."
         return Step(title, "score = -∞ where masked", [line], meaning)
-    added = "".join(f" {'-' if value < 0 else '+'} {abs(value):f}" for _, value in m.terms)
+    added = "".join(f" {'-' if value < 0 else '+'} {figure(abs(value))}" for _, value in m.terms)
     line = Text(f"{INDENT}{figure(m.content)}{added} = " if added else f"{INDENT}score = ")
     line.append(figure(m.score), BOLD)
     formula = " + ".join([f"score = {s.content}", *(f"{name} term" for name, _ in m.terms)])
