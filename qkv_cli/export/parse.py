@@ -113,7 +113,7 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
     if not isinstance(value, list):
         raise InputError(f"{path} is {_kind(value)}; expected an array of rows.")
     if len(value) != n_rows:
-        raise InputError(f"{path} has {len(value)} rows; expected {n_rows}.")
+        raise InputError(f"{path}: expected {n_rows} rows, found {len(value)}.")
     field = path.rpartition(".")[2]
     kinds: dict[str, set[type]] = {"scores": {int, float, type(None)}, "mask": {bool}}
     allowed = kinds.get(field, {int, float})
@@ -122,10 +122,10 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
         if not isinstance(row, list):
             raise InputError(f"{path}[{i}] is {_kind(row)}; expected an array of numbers.")
         if len(row) != n_columns:
-            raise InputError(f"{path}[{i}] has {len(row)} numbers; expected {n_columns}.")
+            raise InputError(f"{path}[{i}]: expected {n_columns} numbers, found {len(row)}.")
         if not set(map(type, row)) <= allowed:
             wrong = next(x for x in row if type(x) not in allowed)
-            raise InputError(f"{path}[{i}] contains {_kind(wrong)}; expected {wanted}.")
+            raise InputError(f"{path}[{i}] contains {_kind(wrong, 'null')}; expected {wanted}.")
     if field == "mask":
         return np.array(value, dtype=np.bool_)
     try:
@@ -288,7 +288,7 @@ def _integer(of: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> 
     return found
 
 
-def _kind(value: object) -> str:
+def _kind(value: object, none: str = "missing or null") -> str:
     if value is None:
-        return "missing or null"
+        return none
     return _KINDS.get(type(value), "a number")

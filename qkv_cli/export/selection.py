@@ -42,7 +42,7 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
     if not found or (missing and not loose):
         layer, head = next(place for place in places if place in missing)
         what = f"layer {layer}" if head is None or not heads else f"L{layer}H{head}"
-        raise UsageError(f"The file has no {what}; it has {_names(maps.maps)}.")
+        raise UsageError(f"The file has no {what}: it has {_names(maps.maps)}.")
     return found
 
 
