@@ -64,7 +64,9 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         UsageError: They have no word in common, or show different things.
     """
     if a.shown != b.shown:
-        raise UsageError(f"One shows {a.shown}, the other {b.shown}: --show makes them alike.")
+        raise UsageError(
+            f"Cannot compare {a.shown} with {b.shown}: choose one of them with --show."
+        )
     if not _same_tokens(a, b):
         a, b = merge_words(a), merge_words(b)
     # Offsets tell the words of one text apart, but not those of a pair.
@@ -74,7 +76,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     names = named(queries, a.queries, b.queries)
     shared = [at for at, pair in enumerate(queries) if None not in (pair.a, pair.b)]
     if not shared:
-        raise UsageError("The two texts have no word in common: there is nothing to compare.")
+        raise UsageError("Nothing to compare: the two texts have no word in common.")
     rows = [queries[at] for at in shared]
     sides = [
         _placed(a, [pair.a for pair in rows], [pair.a for pair in keys]),

@@ -39,13 +39,13 @@ class Kind:
 
 KINDS = (
     Kind("self", "the word itself", "row"),
-    Kind("previous", "the token before", "row"),
-    Kind("next", "the token behind", "row"),
+    Kind("previous", "the previous token", "row"),
+    Kind("next", "the next token", "row"),
     Kind("first", "the first token of the text", "reading"),
     Kind("separators", "special tokens that are not the first", "reading"),
     Kind("punctuation", "punctuation marks", "reading"),
     Kind("duplicate", "the same token elsewhere", "word", repeated=True),
-    Kind("induction", "what stands behind the same token elsewhere", "word", repeated=True),
+    Kind("induction", "the token after an earlier copy", "word", repeated=True),
 )
 NAMES = tuple(kind.name for kind in KINDS)
 

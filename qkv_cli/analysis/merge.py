@@ -32,10 +32,10 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
     if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
         return maps
     if not rows or not columns:
-        raise UsageError("There are special tokens only: leave out --hide-special.")
+        raise UsageError("--hide-special would hide everything: all tokens are special tokens.")
     share, what = special_share(maps)
     part = f"{share:.2f}".removeprefix("0")
-    note = f"special tokens are hidden: they have {part} of each row's {what} on average"
+    note = f"special tokens are hidden; on average they have {part} of each row's {what}"
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],
@@ -69,7 +69,9 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
         UsageError: Scores are shown, whose sum means nothing.
     """
     if maps.shown == "scores":
-        raise UsageError("Scores of pieces do not add up to a word's: leave out --words.")
+        raise UsageError(
+            "Scores of sub-words cannot be merged into words: their sum has no meaning."
+        )
     texts = (maps.text, maps.pair or "")
     # A decoder's own attention has a source, which its keys are not of.
     one_text = maps.source is None or maps.keys == maps.queries
@@ -79,7 +81,7 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
         return maps
     by_row = np.stack([_indicator(group, len(maps.queries)) / len(group) for group in rows])
     by_column = np.stack([_indicator(group, len(maps.keys)) for group in columns])
-    note = "pieces are merged into words: keys are summed, queries averaged"
+    note = "sub-words are merged into words: keys are summed, queries averaged"
     return replace(
         maps,
         queries=[_word(maps.queries, group, i, texts) for i, group in enumerate(rows)],

@@ -36,7 +36,9 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
     hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""
     listed = ", ".join(f"{t.i} {t.word}" for t in tokens[:MAX_LISTED])
     more = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
-    raise UsageError(f"No word {wanted!r} for --{what}.{hint} There are: {listed}{more}.")
+    raise UsageError(
+        f"--{what} {wanted!r} is neither a word nor an index here.{hint} Words: {listed}{more}."
+    )
 
 
 def same_word(asked: str, tokens: Sequence[Token]) -> list[int]:

@@ -17,8 +17,8 @@ from qkv_cli.core.blocks import LayerTrace
 from qkv_cli.errors import UsageError
 from qkv_cli.views import BlockName, HeadMap, HeadMaps
 
-NOT_LINEAR = "Rollout needs weights that add up to 1: not linear ones."
-_TWO_TEXTS = "Rollout follows a text through its own layers: there is none between two texts."
+NOT_LINEAR = "Rollout does not apply to linear weights: it needs weights that sum to 1."
+_TWO_TEXTS = "Rollout does not apply to cross-attention: it follows one text through its layers."
 
 
 def rollout(patterns: Array, below: Array | None) -> Array:
@@ -84,7 +84,7 @@ def followed(maps: HeadMaps) -> HeadMaps:
     places = [[(layer, head) for head in range(n_heads)] for layer in range(n_layers)]
     if missing := [place for layer in places for place in layer if place not in heads]:
         layer, head = missing[0]
-        raise UsageError(f"Rollout needs every head from layer 0 on: there is no L{layer}H{head}.")
+        raise UsageError(f"Rollout needs every head from layer 0 on; L{layer}H{head} is missing.")
     found: list[HeadMap] = []
     below, reach = None, None
     for index, layer_places in enumerate(places):

@@ -31,12 +31,19 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def qkv(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Look inside attention from the terminal.
 
-    A query matches keys softly and returns a blend of their values.
+    In an attention head, every token has a query, a key and a value. A token's
+    query is compared with all keys, softmax turns these scores into weights, and
+    the head returns the weighted sum of the values. qkv shows the weights.
+
+    Without -m, commands use glove, a small word-vector model included in qkv.
 
     Example: qkv attend "The mango and the apple are fruits that grow on a tree"
     """
@@ -70,9 +77,9 @@ def main() -> NoReturn:
         broken = isinstance(leaving.__context__, BrokenPipeError)
         code = 0 if broken else int(leaving.code or 0)
     except MemoryError:
-        code = _say("There is not enough memory for this text.")
+        code = _say("Out of memory: use a shorter text or a smaller model.")
     except OSError as error:
-        code = _say(f"{error.filename or 'Output'} cannot be written: {error.strerror}.")
+        code = _say(f"Could not write {error.filename or 'the output'}: {error.strerror}.")
     except Exception:
         code = _report_bug()
     finish()
@@ -84,7 +91,7 @@ def _report_bug() -> int:
         import traceback
 
         traceback.print_exc()
-        note(f"This is a bug in qkv {__version__}: please report it with the lines above.")
+        note(f"This is a bug in qkv {__version__}: please report it with the traceback above.")
     return 70
 
 

@@ -38,9 +38,10 @@ def attend(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Show how strongly each word attends to every other: a heatmap for each head.
+    """Show how strongly each word attends to every other word: a heatmap for each head.
 
-    Rows are queries (who looks), columns are keys (who is looked at).
+    Rows are queries (the word that attends), columns are keys (the word attended
+    to). Without --layer and --head, all heads of the last layer are drawn.
 
     Example: qkv attend "The mango and the apple are fruits that grow on a tree"
 
@@ -58,8 +59,8 @@ def attend(
     from qkv_cli.render.attention import attention
 
     loaded = open_model(model, random_heads=random_heads)
-    second = None if source is None else checked(source, "The source")
-    other = None if pair is None else checked(pair, "The second sentence")
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
     reading = Reading(
         second,
         weighting,

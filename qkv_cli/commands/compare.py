@@ -34,13 +34,14 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="TEXT|FILE... HEAD...",
-            help="A text in quotes, '-', or files that qkv wrote; L0H3, or L0 for a layer's mean.",
+            help="A text in quotes, '-' for standard input, or files that qkv wrote; "
+            "heads such as L0H3, or L0 for the mean of layer 0.",
             show_default=False,
         ),
     ] = None,
     other: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="TEXT", help="Another text to compare. Repeatable."),
+        typer.Option("--with", metavar="TEXT", help="Another text to compare with. Repeatable."),
     ] = None,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
@@ -48,11 +49,13 @@ def compare(
         str | None,
         typer.Option(
             metavar="HEAD",
-            help="Which heads are most like this one?",
+            help="List the heads that are most similar to this one.",
             autocompletion=options.head_names,
         ),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many, with --nearest.")] = 10,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many heads --nearest lists.")
+    ] = 10,
     fail_above: Annotated[
         float | None,
         typer.Option(
@@ -68,7 +71,7 @@ def compare(
             "--model",
             "-m",
             metavar="NAME",
-            help="A model's name or folder. Repeatable.",
+            help="A model's name or path. Repeatable.",
             autocompletion=_models,
             rich_help_panel="Model",
         ),
@@ -77,7 +80,7 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="softmax, hard or linear. Repeatable; softmax if not given.",
+            help="softmax, hard or linear. Repeatable. Default: softmax.",
             rich_help_panel="Model",
         ),
     ] = None,
@@ -93,7 +96,10 @@ def compare(
     links: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Largest differences told in words.", rich_help_panel="Picture"
+            metavar="N",
+            min=0,
+            help="How many of the largest differences to list.",
+            rich_help_panel="Picture",
         ),
     ] = 5,
     as_json: options.OneJsonOption = False,
@@ -105,11 +111,12 @@ def compare(
 ) -> None:
     """Compare heads, layers, models, texts or files: two maps and their difference.
 
-    What is given several times is compared, the first with each of the others;
-    what is given once holds for all. Without a head it is the mean of the last
-    layer. Texts and models are aligned by their words.
+    Give two or more heads, texts, models, weightings or files: the first is
+    compared with each of the others. What is given once applies to all. Without
+    a head, the mean of the last layer is compared. Texts and models with
+    different tokens are aligned by their words.
 
-    Jensen-Shannon divergence is in bits, 0 to 1 (Lin 1991).
+    The Jensen-Shannon divergence is in bits, from 0 (equal) to 1 (Lin 1991).
 
     Example: qkv compare "She deposited the money in the bank" L0H1 L0H3
 
@@ -124,8 +131,8 @@ def compare(
 
     from qkv_cli.commands.maps import Reading
 
-    second = None if source is None else checked(source, "The source")
-    behind = None if pair is None else checked(pair, "The second sentence")
+    second = None if source is None else checked(source, "--source")
+    behind = None if pair is None else checked(pair, "--pair")
     reading = Reading(
         second,
         "softmax",
@@ -143,7 +150,7 @@ def compare(
     found = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:
         if fail_above is not None:
-            raise UsageError("--fail-above goes with a comparison, not with --nearest.")
+            raise UsageError("Use either --fail-above or --nearest, not both.")
         _nearest(found, nearest, reading, top, target, look)
         return
 
@@ -151,14 +158,14 @@ def compare(
 
     if not 1 < len(found) <= len(LETTERS):
         raise UsageError(
-            "There is one thing only: name a second head, --with, -m, --weighting or file."
+            "Nothing to compare with: add a head, --with TEXT, a second -m, or a file."
             if len(found) == 1
-            else f"{len(found)} things are too many: {len(LETTERS)} at most."
+            else f"Cannot compare {len(found)} maps: the maximum is {len(LETTERS)}."
         )
     pairs = _pairs(found, reading)
     if fail_above is not None and any(isnan(c.mean_divergence) for c in pairs):
         raise UsageError(
-            "--fail-above needs a divergence: linear weights, scores and empty maps have none."
+            "--fail-above needs a divergence, which linear weights, scores and empty maps lack."
         )
     if target.kind == "json":
         from qkv_cli.export.compare import compare_json
@@ -191,9 +198,12 @@ def _nearest(
     from qkv_cli.render.nearest import NearestTable
 
     if not HEAD.fullmatch(head):
-        raise UsageError(f"--nearest {head}: write L0H3, or L0 for a layer's mean.")
+        raise UsageError(f"{head!r} is not a head name; write L0H3, or L0 for the mean of layer 0.")
     if len(found) > 2 or any(side.head is not None for side in found):
-        raise UsageError("--nearest takes its own head, and one other text, model or file at most.")
+        raise UsageError(
+            "--nearest compares one head with at most one other text, model or file: leave out "
+            "the rest."
+        )
     [own] = read([replace(found[0], head=head)], reading)
     models: dict[str, LoadedModel] = {}
     others = maps_of(found[-1], reading, models, layers=["all"])

@@ -28,13 +28,13 @@ def explain(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="The word that looks, or its index; =3 is the word 3. "
-            "That of the strongest link if not given.",
+            help="The word that attends, or its index; =3 is the word 3. "
+            "Default: that of the largest weight.",
         ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(metavar="WORD", help="The word that is looked at, or its index; likewise."),
+        typer.Option(metavar="WORD", help="The word attended to. Same form and default."),
     ] = None,
     file: options.FileOption = None,
     source: options.SourceOption = None,
@@ -46,7 +46,7 @@ def explain(
             "--head",
             "-H",
             metavar="HEAD",
-            help="L0H3, or 3 of the last layer. The head with the largest weight if not given.",
+            help="L0H3, or 3 for a head of the last layer. Default: the largest weight.",
             autocompletion=options.head_names,
         ),
     ] = None,
@@ -56,7 +56,9 @@ def explain(
     random_heads: options.RandomHeadsOption = None,
     top: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Lines of products and of words: 6 and 12."),
+        typer.Option(
+            metavar="N", min=1, help="How many products and words to list. Default: 6 and 12."
+        ),
     ] = None,
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
@@ -65,13 +67,16 @@ def explain(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Take one link apart: from two vectors to the output, with every number.
+    """Explain one attention weight: every step from two word vectors to the output.
+
+    For one query, one key and one head: the projections q, k and v, the score,
+    softmax, the weighted values, and the output through W_O, with all numbers.
 
     Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
-    second = None if source is None else checked(source, "The source")
-    other = None if pair is None else checked(pair, "The second sentence")
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
     whole = read_text(text, file)
     asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
 
@@ -136,9 +141,12 @@ def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation
         _note_choice("key", asked.key, keys, link.key, run.keys)
     else:
         alone = run.queries[link.query].word
-        note(f"{alone!r} has no word to look at: no link of it has a weight.")
+        note(f"{alone!r} has no other word to attend to: all its weights are 0.")
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
-        note(f"{m.name} has the largest weight for this pair among {n_heads} heads; see --head.")
+        note(
+            f"Using {m.name}: it has the largest weight for this pair among {n_heads} heads. "
+            "Choose another with --head."
+        )
     texts = (run.text, run.source, run.queries, run.keys)
     maps = HeadMaps(
         run.describe(loaded.info), asked.weighting, run.causal, *texts, [m], pair=run.pair
@@ -154,9 +162,9 @@ def _note_choice(
 
     text = tokens[taken].word
     if asked is None:
-        note(f"--{what} {taken} ({text}) was taken: it makes the strongest link.")
+        note(f"Using --{what} {taken} ({text}): it has the largest weight.")
     elif len(found) > 1:
         places = ", ".join(map(str, found))
-        note(f"{text!r} is at {places}; --{what} {taken} was taken: it makes the strongest link.")
+        note(f"{text!r} occurs at {places}: using --{what} {taken}, which has the largest weight.")
     elif (others := same_word(asked, tokens)) and others != found:
-        note(f"--{what} {asked} is an index here; for the word write --{what} ={asked}.")
+        note(f"--{what} {asked} is read as an index; for the word, write --{what} ={asked}.")

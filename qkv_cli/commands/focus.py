@@ -21,11 +21,13 @@ def focus(
     query: Annotated[
         str | None,
         typer.Option(
-            metavar="WORD", help="Where does it look? A word, or an index; =3 is the word 3."
+            metavar="WORD",
+            help="Show what this word attends to. A word or its index; =3 is the word 3.",
         ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Who looks at it? Likewise.")
+        str | None,
+        typer.Option(metavar="WORD", help="Show which words attend to this word. Same form."),
     ] = None,
     file: options.FileOption = None,
     source: options.SourceOption = None,
@@ -43,7 +45,9 @@ def focus(
     ablate: options.AblateOption = None,
     ablate_mean: options.AblateMeanOption = False,
     random_heads: options.RandomHeadsOption = None,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="The strongest of each head.")] = 5,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many weights to list per head.")
+    ] = 5,
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
@@ -51,9 +55,11 @@ def focus(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Follow one word: where it looks, or who looks at it, in bars and in the sentence.
+    """Show what one word attends to, or which words attend to it.
 
-    Words are shaded by their weight, by the mean where there are several heads.
+    Choose the word with --query or --key. Bars show the strongest weights of each
+    head. In the text, words are shaded by their weight: by the mean weight if
+    several heads are shown.
 
     Example: qkv focus "The fisherman sat on the bank of the river" --query bank
 
@@ -61,10 +67,12 @@ def focus(
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
     if (query is None) == (key is None):
-        raise UsageError("--query WORD (where it looks) or --key WORD (who looks at it): one.")
+        raise UsageError(
+            "Use either --query WORD (what it attends to) or --key WORD (what attends to it)."
+        )
     look = Look(color, palette, background, width)
-    second = None if source is None else checked(source, "The source")
-    other = None if pair is None else checked(pair, "The second sentence")
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
     one = read_text(text, file)
 
     from qkv_cli.commands.maps import Reading, head_maps, open_model
@@ -102,7 +110,7 @@ def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
     taken = tokens[found[0]]
     if len(found) > 1:
         places = ", ".join(str(tokens[at].i) for at in found)
-        note(f"{taken.word!r} is at {places}; --{side} {taken.i}, the first, was taken.")
+        note(f"{taken.word!r} occurs at {places}: using --{side} {taken.i}, the first.")
     elif (others := same_word(asked, tokens)) and others != found:
-        note(f"--{side} {asked} is an index here; for the word write --{side} ={asked}.")
+        note(f"--{side} {asked} is read as an index; for the word, write --{side} ={asked}.")
     return focus(maps, side, found[0])

@@ -41,7 +41,7 @@ def grid(
         typer.Option(
             metavar="N",
             min=0,
-            help="Shuffled readings, from which heads are marked; 0: and no marks.",
+            help="How many shuffled readings the marks are based on; 0: no marks.",
             rich_help_panel="Picture",
         ),
     ] = 4,
@@ -54,16 +54,17 @@ def grid(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Draw every head of every layer as a thumbnail, and mark the remarkable ones.
+    """Draw every head of every layer as a thumbnail, and mark heads with a known role.
 
-    Layers down, heads across; in each, rows are queries and columns are keys.
-    Where a thumbnail is smaller than the text, a cell is the largest of several
-    weights, and the legend says of how many.
+    The grid has a row for each layer and a column for each head. In a thumbnail,
+    rows are queries and columns are keys. If a thumbnail is smaller than the
+    text, each cell shows the largest of several weights; the legend says of how
+    many.
 
     Marks are the labels of `qkv heads`: = self, < previous token, > next token,
     ^ first token, | separators, ',' punctuation, d duplicate, i induction. They
-    come from a few readings of 32 words at most, 0.1 s for 72 heads; `qkv heads`
-    reads more and finds more.
+    are measured on a few readings of at most 32 words (0.1 s for 72 heads);
+    `qkv heads` reads more and finds more.
 
     Example: qkv grid "The mango and the apple are fruits that grow on a tree"
 
@@ -79,8 +80,8 @@ def grid(
     from qkv_cli.render.thumbnails import Thumbnails
 
     loaded = open_model(model, random_heads=random_heads)
-    second = None if source is None else checked(source, "The source")
-    other = None if pair is None else checked(pair, "The second sentence")
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
     reading = Reading(
         second,
         weighting,

@@ -17,16 +17,16 @@ from qkv_cli.commands.output import note
 
 # Modules of this room, and the first line of what they say of themselves.
 COMMANDS = {
-    "attend": "Show how strongly each word attends to every other: a heatmap for each head.",
-    "explain": "Take one link apart: from two vectors to the output, with every number.",
-    "focus": "Follow one word: where it looks, or who looks at it, in bars and in the sentence.",
-    "next": "Predict the next token: the likeliest, with and without some heads.",
-    "grid": "Draw every head of every layer as a thumbnail, and mark the remarkable ones.",
-    "heads": "Tell what each head does: a table of figures, and a label where it beats chance.",
+    "attend": "Show how strongly each word attends to every other word: a heatmap for each head.",
+    "explain": "Explain one attention weight: every step from two word vectors to the output.",
+    "focus": "Show what one word attends to, or which words attend to it.",
+    "next": "Predict the next token, with all heads or with some heads ablated.",
+    "grid": "Draw every head of every layer as a thumbnail, and mark heads with a known role.",
+    "heads": "Measure what each head does: a table of statistics, and a label if it beats chance.",
     "compare": "Compare heads, layers, models, texts or files: two maps and their difference.",
-    "render": "Draw what a qkv command wrote, without the model; or turn it into another format.",
-    "train": "Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.",
-    "models": "Your models: pull, list, show, add, judge, remove.",
+    "render": "Draw a file that qkv wrote, without running the model, or convert it.",
+    "train": "Train attention heads on a text corpus, with fixed word vectors.",
+    "models": "Manage models: list, show, path, add, pull, neighbors, check, verify, rm.",
 }
 DRAWING = ("attend", "compare", "focus", "grid", "render")
 SETTINGS: dict[str, Any] = {

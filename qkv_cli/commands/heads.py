@@ -30,11 +30,13 @@ def heads(
     head: options.HeadOption = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="FIGURE", help="The largest first: label, entropy, previous, ..."),
+        typer.Option(
+            metavar="FIGURE", help="Sort by label, entropy, previous, ...: largest first."
+        ),
     ] = None,
     shuffles: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Readings in another order; 0: and no labels."),
+        typer.Option(metavar="N", min=0, help="How many shuffled readings; 0: no labels."),
     ] = 24,
     block: options.BlockOption = None,
     ablate: options.AblateOption = None,
@@ -58,27 +60,27 @@ def heads(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Tell what each head does: a table of figures, and a label where it beats chance.
+    """Measure what each head does: a table of statistics, and a label if it beats chance.
 
     Means over the words of all texts:
 
-    bits, max    entropy, and its share of what even weights would have
-    dist         mean distance from query to key, in tokens
+    bits, max    entropy, and its share of the entropy of uniform weights
+    dist         distance from query to key, in tokens
     self prev next 1st sep punc
-                 weight on the word itself, the token before, the one behind,
-                 the first, separators (special tokens), punctuation
-                 (Clark et al. 2019, What Does BERT Look At?)
-    dup          weight on the same token elsewhere, in words read twice
+                 weight on the word itself, the previous token, the next token,
+                 the first token, separators (other special tokens) and
+                 punctuation (Clark et al. 2019, What Does BERT Look At?)
+    dup          weight on the same token elsewhere, in a text repeated once
                  (Elhage et al. 2021, A Mathematical Framework for
                  Transformer Circuits)
-    ind          induction: weight on what stood behind it there (Olsson et
-                 al. 2022, In-context Learning and Induction Heads)
-    pos, cont    how much of the pattern stays with the places, and goes
+    ind          induction: weight on the token that followed the earlier copy
+                 (Olsson et al. 2022, In-context Learning and Induction Heads)
+    pos, cont    share of the pattern that stays with the positions, or moves
                  with the words, when the words are shuffled; 0 is chance
 
-    A head has a label only if its score in shuffled readings beats that of
+    A head gets a label only if its score in shuffled readings beats that of
     random patterns of equal entropy (p < .01 for all heads together) by a
-    quarter of what is possible. Random projections get none.
+    quarter of the possible margin. Heads with random weights get no label.
 
     Example: qkv heads "The mango and the apple are fruits that grow on a tree" --sort previous
 
@@ -86,7 +88,10 @@ def heads(
     """
     target = Target.of(output, form, as_json=as_json, data=("json", "csv"))
     if weighting == "linear":
-        raise UsageError("--weighting linear: shares need weights that add up to 1.")
+        raise UsageError(
+            "--weighting linear does not apply to qkv heads: its statistics need weights that "
+            "sum to 1."
+        )
     look = Look(color, palette, background, width)
     texts = read_texts(text, file, lines=lines)
 
@@ -98,7 +103,7 @@ def heads(
     from qkv_cli.render.heads import HeadsTable
 
     by = None if sort is None else figure_called(sort)
-    second = None if source is None else checked(source, "The source")
+    second = None if source is None else checked(source, "--source")
     layers = layer or ([] if head else ["all"])
     loaded = open_model(model, random_heads=random_heads)
     reader = Reader(

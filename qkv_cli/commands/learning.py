@@ -53,7 +53,10 @@ def learn_heads(asked: Asked, *, resume: bool, force: bool) -> str:
     folder = own(asked.out)
     with writing(folder), ExitStack() as stack:
         if folder.exists() and not (resume or force):
-            raise UsageError(f"{asked.out} exists: --resume goes on with it, --force replaces it.")
+            raise UsageError(
+                f"{asked.out} already exists: use --resume to continue its run, or --force to "
+                "replace it."
+            )
         if resume:
             base = folder
         elif Path(asked.vectors).is_file():
@@ -69,10 +72,10 @@ def _learn_over(base: Path, folder: Path, asked: Asked, *, resume: bool) -> str:
     loaded = load(base)
     if not isinstance(loaded.tokenizer, WordTokenizer):
         raise UsageError(
-            f"{asked.vectors} holds no word vectors: its heads cannot be learned here."
+            f"{asked.vectors} has no word vectors: `qkv train` needs a word-vector model or file."
         )
     if resume and asked.seed not in (None, seed):
-        raise UsageError(f"The run has seed {seed}: leave out --seed {asked.seed}.")
+        raise UsageError(f"The run to resume has seed {seed}: leave out --seed {asked.seed}.")
     shape = _shape(asked, loaded.info.d_model, state)
     seconds = asked.minutes and 60 * asked.minutes
     plan = Plan(shape, asked.epochs, seconds, asked.batch, asked.rate, seed)
@@ -81,7 +84,10 @@ def _learn_over(base: Path, folder: Path, asked: Asked, *, resume: bool) -> str:
     corpus = build_corpus(read_lines(asked.corpus), loaded.tokenizer.ids, unknown)
     raw = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
     if unsound_row(raw) is not None:
-        raise CheckpointError(f"The vectors of {loaded.info.name} are not finite, or too large.")
+        raise CheckpointError(
+            f"The vectors of {loaded.info.name} contain NaN or infinity, or values too large for "
+            "float32."
+        )
     old = loaded.model.embed.mean
     mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old
     place = Place(base, folder, _config(loaded, plan, asked, corpus), mean, seed, begun=resume)
@@ -89,7 +95,7 @@ def _learn_over(base: Path, folder: Path, asked: Asked, *, resume: bool) -> str:
         return _learn(corpus, centred(raw, mean), plan, state or start(plan), place)
     except TrainingError as error:
         if place.begun:
-            raise TrainingError(f"{error} {folder} has the best heads before that.") from error
+            raise TrainingError(f"{error} {folder} contains the best heads before this.") from error
         raise
 
 
@@ -107,7 +113,7 @@ class Place:
     def keep(self, state: State) -> None:
         """The best heads so far as a model, and what the run needs to be gone on with."""
         accuracy = thousandths(state.best_accuracy)
-        about = f"Held-out accuracy {accuracy} among six words. {self.config['about']}"
+        about = f"Held-out accuracy {accuracy} (one word of six). {self.config['about']}"
         config = self.config | {"about": about}
         heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
         if self.begun:
@@ -135,17 +141,17 @@ def _learn(corpus: Corpus, table: Array, plan: Plan, state: State, place: Place)
         below_ctrl_c()
         place.keep(measured(corpus, table, state)[0])
         place.finish()
-        note(f"stopped; {place.folder} has the best heads so far, and --resume goes on.")
+        note(f"Stopped. {place.folder} contains the best heads so far; --resume continues the run.")
         raise
     place.finish()
     if not words:
         return (
-            f"{place.folder} has learned as long as this already: ask for more epochs or minutes."
+            f"{place.folder} has already been trained this long: give more --epochs or --minutes."
         )
     return (
-        f"{place.folder}: {plan.shape.n_heads} heads of {plan.shape.d_head}, "
+        f"{place.folder}: {plan.shape.n_heads} heads of size {plan.shape.d_head}, "
         f"{words:,} words in {elapsed:,.0f} s ({words / elapsed:,.0f} words/s).\n"
-        f"Held-out accuracy among six words: {thousandths(state.best_accuracy)} (by chance .167)."
+        f"Held-out accuracy, one word of six: {thousandths(state.best_accuracy)} (chance: .167)."
     )
 
 
@@ -167,8 +173,8 @@ def _shape(asked: Asked, d_model: int, state: State | None) -> Shape:
     wanted = (asked.heads or shape.n_heads, asked.d_head or shape.d_head)
     if wanted != (shape.n_heads, shape.d_head):
         raise UsageError(
-            f"The run has {shape.n_heads} heads of {shape.d_head}: "
-            "leave out --heads and --d-head, or start anew with --force."
+            f"The run to resume has {shape.n_heads} heads of size {shape.d_head}: "
+            "leave out --heads and --d-head, or use --force to start again."
         )
     return shape
 

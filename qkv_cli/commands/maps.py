@@ -136,10 +136,12 @@ def opened(loaded: LoadedModel, text: str, reading: Reading) -> Run:
     names = [name.strip() for item in reading.ablate for name in item.split(",")]
     if not names:
         if reading.ablate_mean:
-            raise UsageError("--ablate-mean says how, --ablate HEADS says which.")
+            raise UsageError("--ablate-mean needs --ablate HEADS.")
         return read(loaded)
     if plain := [name for name in names if not name.startswith(("L", "l"))]:
-        raise UsageError(f"{plain[0]!r} is no head's name: write L0H3, or L0H* for all of L0.")
+        raise UsageError(
+            f"{plain[0]!r} is not a head name; write L0H3, or L0H* for all heads of layer 0."
+        )
     whole = read(loaded)  # says how many heads there are, and of which block
     n_layers, n_heads = whole.shape
     gone = Selection.parse((), names, n_layers=n_layers, n_heads=n_heads).heads
@@ -150,19 +152,19 @@ def opened(loaded: LoadedModel, text: str, reading: Reading) -> Run:
         for head in (["*"] if len(heads) == n_heads else sorted(heads))
     )
     if reading.ablate_mean:
-        said += " but for their mean"
+        said += " (replaced by their mean)"
     return replace(read(loaded.without(ablation)), ablated=said)
 
 
 def note_idle(run: Run, chosen: Selection) -> None:
     """Say where an ablation cannot be seen: in its own layer, heads look where they looked."""
     if (ablation := run.model.ablation) and max(chosen.heads) <= (first := min(ablation.heads)):
-        note(f"Nothing that is shown lies behind layer {first}: --ablate changes no map here.")
+        note(f"--ablate changes nothing here: only layers after layer {first} are recomputed.")
 
 
 def note_no_links() -> None:
     """Said where there is nothing to be seen, and no legend to say so."""
-    note("A text of one word has no links in this model: no head has a word to look at.")
+    note("Nothing to show: in this model, a text of one word has no other word to attend to.")
 
 
 def reshown(maps: HeadMaps, show: Show | None) -> HeadMaps:
@@ -180,7 +182,7 @@ def _shown(run: Run, chosen: Selection, reading: Reading) -> list[HeadMap]:
         from qkv_cli.analysis.rollout import NOT_LINEAR, rollouts
 
         if any(set(heads) != set(range(run.shape[1])) for heads in chosen.heads.values()):
-            raise UsageError("Rollout is of all heads of a layer together: leave out --head.")
+            raise UsageError("Rollout combines all heads of a layer: leave out --head.")
         if reading.weighting == "linear":
             raise UsageError(NOT_LINEAR)
         return rollouts(run.layers, chosen.heads.keys(), run.block)

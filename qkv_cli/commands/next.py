@@ -22,7 +22,7 @@ def next(
     text: options.TextArgument = None,
     file: options.FileOption = None,
     model: options.ModelOption = "glove",
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="The likeliest.")] = 10,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens to list.")] = 10,
     ablate: options.AblateOption = None,
     ablate_mean: options.AblateMeanOption = False,
     as_json: options.OneJsonOption = False,
@@ -32,9 +32,10 @@ def next(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Predict the next token: the likeliest, with and without some heads.
+    """Predict the next token, with all heads or with some heads ablated.
 
-    Of decoders such as gpt2 and smollm2, which the embedded model is not.
+    Needs a decoder such as gpt2 or smollm2; get one with `qkv models pull smollm2`.
+    With --ablate, the probabilities before and after are shown.
 
     Example: qkv next -m smollm2 "The capital of France is" --top 5
 
@@ -67,10 +68,13 @@ def _predicted(
 
     name = loaded.info.name
     if loaded.translates:
-        raise UsageError(f"{name} is an encoder-decoder: `qkv attend` writes with it.")
+        raise UsageError(
+            f"`qkv next` does not apply to {name}, an encoder-decoder: `qkv attend` shows what it "
+            "generates."
+        )
     if loaded.model.unembed is None or not isinstance(loaded.tokenizer, PieceTokenizer):
         raise UsageError(
-            f"{name} has no unembedding, which scores the next token; decoders such as gpt2 have."
+            f"{name} cannot predict tokens: it has no unembedding. Use a decoder such as smollm2."
         )
     runs = [opened(loaded, text, Reading())]
     if ablate or ablate_mean:

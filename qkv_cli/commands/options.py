@@ -16,7 +16,7 @@ _PICTURE, _RESULT = "Picture", "Result"
 
 def suffixes(data: str) -> str:
     """What -o says of itself, where a command can write such data."""
-    return f"Its suffix chooses: .svg .pdf .png .html .txt {data}"
+    return f"Write to FILE, of a type given by its suffix: .svg .pdf .png .html .txt {data}"
 
 
 def model_names() -> list[str]:
@@ -65,7 +65,7 @@ def finite(param: typer.CallbackParam, value: float | None) -> float | None:
         return value
     least, most = (getattr(param.type, end, None) for end in ("min", "max"))
     valid = f"from {least:g} " + ("up" if most is None else f"to {most:g}")
-    raise typer.BadParameter(f"{value} is not a number {valid}.")
+    raise typer.BadParameter(f"expected a number {valid}, found {value}.")
 
 
 def _palettes() -> list[tuple[str, str]]:
@@ -82,16 +82,16 @@ TextArgument = Annotated[
 ]
 FileOption = Annotated[
     list[Path] | None,
-    typer.Option("--file", "-f", metavar="FILE", help="Read the text from a file. Repeatable."),
+    typer.Option("--file", "-f", metavar="FILE", help="Read the text from FILE. Repeatable."),
 ]
-LinesOption = Annotated[bool, typer.Option("--lines", help="Each line is a text of its own.")]
+LinesOption = Annotated[bool, typer.Option("--lines", help="Read each line as a separate text.")]
 SourceOption = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Cross-attention: keys and values from this text."),
+    typer.Option(metavar="TEXT", help="Cross-attention: take keys and values from this text."),
 ]
 PairOption = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="A second sentence behind the text, where a model has such."),
+    typer.Option(metavar="TEXT", help="Second sentence of a pair (encoders such as BERT)."),
 ]
 
 ModelOption = Annotated[
@@ -101,7 +101,7 @@ ModelOption = Annotated[
         "-m",
         metavar="NAME",
         envvar="QKV_MODEL",
-        help="A model's name or folder.",
+        help="A model's name or path; see `qkv models list`.",
         autocompletion=model_names,
         rich_help_panel=_MODEL,
     ),
@@ -110,21 +110,29 @@ WeightingName = Literal["softmax", "hard", "linear"]
 WeightingOption = Annotated[
     WeightingName,
     typer.Option(
-        help="A soft blend of values, the best key's value, or no normalisation.",
+        help="Softmax of the scores, all weight on the best key, or the scores themselves.",
         rich_help_panel=_MODEL,
     ),
 ]
 CausalOption = Annotated[
-    bool, typer.Option("--causal", help="Mask what stands to the right.", rich_help_panel=_MODEL)
+    bool, typer.Option("--causal", help="Mask later tokens.", rich_help_panel=_MODEL)
 ]
 BlockChoice = Literal["encoder", "decoder", "cross"]
 BlockOption = Annotated[
     BlockChoice | None,
-    typer.Option(help="Of an encoder-decoder; cross if there is a target.", rich_help_panel=_MODEL),
+    typer.Option(
+        help="Which attention of an encoder-decoder. Default: cross, if it has a target text.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 RandomHeadsOption = Annotated[
     int | None,
-    typer.Option(metavar="SEED", min=0, help="Untrained heads instead.", rich_help_panel=_MODEL),
+    typer.Option(
+        metavar="SEED",
+        min=0,
+        help="Use random instead of trained heads (word-vector models).",
+        rich_help_panel=_MODEL,
+    ),
 ]
 
 LayerOption = Annotated[
@@ -133,7 +141,7 @@ LayerOption = Annotated[
         "--layer",
         "-l",
         metavar="LAYER",
-        help="3, -1, 0:4 or all. Repeatable. The last if not given.",
+        help="3, -1, 0:4 or all. Repeatable. Default: the last layer.",
         autocompletion=layer_names,
         rich_help_panel=_MAPS,
     ),
@@ -144,7 +152,18 @@ AllLayersOption = Annotated[
         "--layer",
         "-l",
         metavar="LAYER",
-        help="3, -1, 0:4 or all. Repeatable. All if not given.",
+        help="3, -1, 0:4 or all. Repeatable. Default: all layers.",
+        autocompletion=layer_names,
+        rich_help_panel=_MAPS,
+    ),
+]
+FileLayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="LAYER",
+        help="3, -1, 0:4 or all. Repeatable. Default: all layers in the file.",
         autocompletion=layer_names,
         rich_help_panel=_MAPS,
     ),
@@ -155,20 +174,20 @@ HeadOption = Annotated[
         "--head",
         "-H",
         metavar="HEAD",
-        help="3, -1, 0:4, L0H3 or L0H*. Repeatable. L0H3 comes beside those of --layer.",
+        help="3, -1, 0:4, L0H3 or L0H*. Repeatable. L0H3 is added to the heads of --layer.",
         autocompletion=head_names,
         rich_help_panel=_MAPS,
     ),
 ]
 MeanOption = Annotated[
-    bool, typer.Option("--mean", help="The average of these heads.", rich_help_panel=_MAPS)
+    bool,
+    typer.Option("--mean", help="Average the selected heads of each layer.", rich_help_panel=_MAPS),
 ]
 AblateOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="HEADS",
-        help="Heads that hand nothing on, L0H3,L2H*, of the block that is looked at; "
-        "what comes behind them is computed anew.",
+        help="Ablate these heads (L0H3,L2H*) and recompute later layers.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -176,7 +195,7 @@ AblateMeanOption = Annotated[
     bool,
     typer.Option(
         "--ablate-mean",
-        help="They leave their mean over this text's tokens, not zeros.",
+        help="With --ablate: replace a head's output by its mean over the text, not by zeros.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -192,16 +211,18 @@ ShowOption = Annotated[
 WindowOption = Annotated[
     str | None,
     typer.Option(
-        metavar="START:STOP", help="Only these tokens, such as 20:60.", rich_help_panel=_MAPS
+        metavar="START:STOP", help="Show only these tokens, such as 20:60.", rich_help_panel=_MAPS
     ),
 ]
 
 HideSpecialOption = Annotated[
     bool,
-    typer.Option("--hide-special", help="Leave out [CLS] and the like.", rich_help_panel=_MAPS),
+    typer.Option(
+        "--hide-special", help="Leave out special tokens such as [CLS].", rich_help_panel=_MAPS
+    ),
 ]
 WordsOption = Annotated[
-    bool, typer.Option("--words", help="Words in place of pieces.", rich_help_panel=_MAPS)
+    bool, typer.Option("--words", help="Merge sub-words into words.", rich_help_panel=_MAPS)
 ]
 
 NumbersOption = Annotated[
@@ -211,26 +232,30 @@ NumbersOption = Annotated[
 LinksOption = Annotated[
     int,
     typer.Option(
-        metavar="N", min=0, help="Strongest links told in words.", rich_help_panel=_PICTURE
+        metavar="N",
+        min=0,
+        help="How many of the strongest links to list.",
+        rich_help_panel=_PICTURE,
     ),
 ]
 ColorName = Literal["auto", "always", "never"]
 ColorOption = Annotated[
     ColorName,
-    typer.Option(help="auto: as the terminal and NO_COLOR say.", rich_help_panel=_PICTURE),
+    typer.Option(help="auto: follow the terminal and NO_COLOR.", rich_help_panel=_PICTURE),
 ]
 PaletteOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="viridis, cividis, magma, blues, greys, ...",
+        help="Colours: viridis, cividis, magma, blues, greys, ...",
         autocompletion=_palettes,
         rich_help_panel=_PICTURE,
     ),
 ]
 BackgroundName = Literal["auto", "dark", "light"]
 BackgroundOption = Annotated[
-    BackgroundName, typer.Option(help="Of the terminal, or of the file.", rich_help_panel=_PICTURE)
+    BackgroundName,
+    typer.Option(help="Background of the terminal or of the file.", rich_help_panel=_PICTURE),
 ]
 WidthOption = Annotated[
     int | None,
@@ -238,27 +263,31 @@ WidthOption = Annotated[
         metavar="COLUMNS",
         min=NARROWEST,
         max=WIDEST,
-        help="As wide as this, not as the terminal.",
+        help="Width of the output. Default: that of the terminal.",
         rich_help_panel=_PICTURE,
     ),
 ]
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="The same as --format json.", rich_help_panel=_RESULT)
+    bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=_RESULT)
 ]
 OneJsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object.", rich_help_panel=_RESULT)
+    bool, typer.Option("--json", help="Write one JSON object.", rich_help_panel=_RESULT)
 ]
 FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png", "html"]
 FormatOption = Annotated[
     FormatName | None,
-    typer.Option("--format", help="text if not given.", rich_help_panel=_RESULT),
+    typer.Option(
+        "--format",
+        help="Output format. Default: that of the -o FILE, or text.",
+        rich_help_panel=_RESULT,
+    ),
 ]
 IncludeOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAMES",
-        help="Write scores,q,k,v,z beside the pattern.",
+        help="Also write some of scores,q,k,v,z to .json, .jsonl or .npz.",
         rich_help_panel=_RESULT,
     ),
 ]

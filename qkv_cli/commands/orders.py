@@ -41,8 +41,8 @@ class Reader:
         if loaded.translates and reading.source is None:
             if reading.block not in (None, "encoder"):
                 raise UsageError(
-                    "What a model writes changes with the order of what it reads: give a --source "
-                    f"beside --block {reading.block}."
+                    f"--block {reading.block} needs --source TEXT here: without it, shuffling the "
+                    "input would change the generated text."
                 )
             reading = replace(reading, block="encoder")
         self.reading, self.layers, self.heads = reading, layers, heads

@@ -126,28 +126,38 @@ class Target:
                 has no such thing to write.
         """
         if as_json and asked not in (None, "json", "jsonl"):
-            raise UsageError(f"--json or --format {asked}: one of them.")
+            raise UsageError(f"Use either --json or --format {asked}, not both.")
         kind: Kind | None = asked or ("json" if as_json else None)
         suffixes: dict[str, Kind] = {".txt": "text"}
         suffixes |= {f".{name}": name for name in (*PICTURES, *data)}
         if path is not None:
             suffix = suffixes.get(path.suffix.lower())
             if suffix is None and path.suffix[1:].lower() in DATA:
-                raise UsageError(f"{path} cannot be written: {', '.join(suffixes)} here.")
+                raise UsageError(
+                    f"This command cannot write {path.suffix} files: use {_listed(suffixes)}."
+                )
             if suffix is None and kind is None:
-                raise UsageError(f"{path} does not say what it is: {', '.join(suffixes)}.")
+                unknown = (
+                    f"Unknown file type {path.suffix}"
+                    if path.suffix
+                    else f"{path} has no file type"
+                )
+                raise UsageError(f"{unknown}: use {_listed(suffixes)}.")
             if kind and suffix and suffix not in (kind, kind + "l"):
-                raise UsageError(f"{path} or {kind}: the suffix says {suffix}.")
+                option = f"--format {asked}" if asked else "--json"
+                raise UsageError(f"Use either {option} or -o {path}, not both.")
             kind = suffix or kind
         if kind is not None and kind not in suffixes.values():
             raise UsageError(
-                f"--format {kind} cannot be written: {', '.join(suffixes.values())} here."
+                f"--format {kind} does not apply to this command: use {_listed(suffixes.values())}."
             )
         if kind in ("png", "pdf") and path is None and sys.stdout.isatty():
-            raise UsageError(f"A terminal shows no {kind}: -o FILE, or a pipe.")
+            raise UsageError(f"A terminal cannot show a {kind}: write it with -o FILE, or pipe it.")
         parts = [part.strip() for item in include for part in item.split(",")]
         if parts and kind not in ("json", "jsonl", "npz"):
-            raise UsageError(f"--include {parts[0]} goes with --json, .json, .jsonl and .npz.")
+            raise UsageError(
+                "--include needs --json or an output file of type .json, .jsonl or .npz."
+            )
         return cls(kind or "text", path, parts)
 
     def send(self, data: str | bytes, holds: str = "") -> None:
@@ -233,6 +243,12 @@ def extent(results: Sequence[object]) -> str:
     kind = "head" if all(m.head is not None for m in maps.maps) else "map"
     n_maps, n_tokens = len(maps.maps), len(maps.queries)
     return f"{n_maps} {kind}{'s' * (n_maps != 1)}, {n_tokens} {what}{'s' * (n_tokens != 1)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as alternatives: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def report_unknown(tokens: Iterable[Token], model: str) -> None:

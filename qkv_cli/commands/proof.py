@@ -27,15 +27,18 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
     loaded = load(folder)
     path = gguf_of(folder)
     if path is None and not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} has no config.json: transformers reads no such models.")
+        raise UsageError(f"transformers cannot read {folder}: it has no config.json.")
     if path is not None and len(present_parts(path)) > 1:
         raise UsageError(
-            "transformers reads no split GGUF files: merge the parts with llama-gguf-split --merge."
+            "transformers cannot read split GGUF files: merge them with `llama-gguf-split --merge`."
         )
     if loaded.info.type == "word-vectors":
-        raise UsageError("Word vectors with learned heads are our own: nothing to hold them to.")
+        raise UsageError(
+            f"`qkv models verify` does not apply to {loaded.info.name}: transformers has no "
+            "word-vector models."
+        )
     if loaded.translates and source is None:
-        raise UsageError("An encoder-decoder needs a --source beside the text.")
+        raise UsageError(f"{loaded.info.name} is an encoder-decoder: add --source TEXT.")
     blocks: tuple[BlockName | None, ...] = (None,)
     if loaded.translates:
         blocks = ("encoder", "decoder", "cross")
@@ -59,7 +62,7 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
         from transformers import AutoModel
     except ImportError as error:
         raise StoreError(
-            f"{error.name} is not installed here: pip install torch transformers."
+            f"{error.name} is not installed: run `pip install torch transformers`."
         ) from error
     place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     named = "dtype" if _version(transformers.__version__) >= (4, 56) else "torch_dtype"
@@ -68,7 +71,7 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
         model: Any = AutoModel.from_pretrained(str(place[0]), **settings).eval()
     except Exception as error:  # of dozens of kinds
         said = " ".join(str(error).split()).rstrip(".")
-        raise StoreError(f"transformers does not read {path}: {said}.") from error
+        raise StoreError(f"transformers could not read {path}: {said}.") from error
     given = {"input_ids": torch.tensor([ids])}
     if written is not None:
         given["decoder_input_ids"] = torch.tensor([written])

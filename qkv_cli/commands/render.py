@@ -26,20 +26,25 @@ if TYPE_CHECKING:
 def render(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="A .json, .jsonl or .npz that qkv wrote, or '-'."),
+        typer.Argument(
+            metavar="FILE",
+            help="A .json, .jsonl or .npz file that qkv wrote; '-' is standard input.",
+        ),
     ],
     tokens: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON list of tokens: FILE is .npy, .npz or .safetensors from elsewhere, "
-            r"\[queries, keys], \[heads, ...], \[layers, heads, ...] or \[layers, 1, heads, ...].",
+            help="A JSON list of tokens, for attention computed elsewhere: a .npy, .npz or "
+            r".safetensors file of shape \[queries, keys], \[heads, ...], \[layers, heads, ...] or "
+            r"\[layers, 1, heads, ...].",
         ),
     ] = None,
     array: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which array, where there are several.")
+        str | None,
+        typer.Option(metavar="NAME", help="Which array to draw, if the file has several."),
     ] = None,
-    layer: options.LayerOption = None,
+    layer: options.FileLayersOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
     hide: options.HideSpecialOption = False,
@@ -49,7 +54,9 @@ def render(
     grid: Annotated[
         bool,
         typer.Option(
-            "--grid", help="Thumbnails, as `qkv grid`; no marks.", rich_help_panel="Picture"
+            "--grid",
+            help="Draw thumbnails like `qkv grid`, without marks.",
+            rich_help_panel="Picture",
         ),
     ] = False,
     numbers: options.NumbersOption = False,
@@ -63,7 +70,11 @@ def render(
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
-    """Draw what a qkv command wrote, without the model; or turn it into another format.
+    """Draw a file that qkv wrote, without running the model, or convert it.
+
+    All maps in the file are drawn, unless --layer or --head selects some. The
+    files of `qkv attend` and `qkv grid` can also be converted to .json, .jsonl,
+    .csv or .npz.
 
     Example: qkv attend "the river bank" --json | qkv render - --head L0H3
 
@@ -83,7 +94,7 @@ def render(
     from qkv_cli.views import HeadMaps
 
     if array is not None and tokens is None:
-        raise UsageError("--array goes with --tokens, which names the tokens of that array.")
+        raise UsageError("--array needs --tokens FILE, the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
     if grid and numbers:
         raise UsageError("--grid has no room for --numbers: one of them.")
@@ -108,7 +119,10 @@ def render(
                     seen = reshown(one, show)
                     yield reading.of(choose(seen, layer or (), head or (), mean=mean))
                 elif target.kind in DATA:
-                    raise UsageError(f"{path} holds no head maps: it is drawn, not converted.")
+                    raise UsageError(
+                        f"{path} contains no head maps: it can be drawn, but not converted to "
+                        f"{target.kind}."
+                    )
                 else:
                     yield one
 
@@ -151,7 +165,7 @@ def _read(
                 found.append(parse(document, json_array))
                 continue
             if idle := [option for option in asked if option not in own_options(document)]:
-                raise UsageError(f"{path} holds no head maps: leave out {', '.join(idle)}.")
+                raise UsageError(f"{path} contains no head maps: leave out {', '.join(idle)}.")
             found += drawn
         return found
     except (InputError, CheckpointError) as error:
@@ -181,4 +195,4 @@ def _arrays(data: bytes) -> Mapping[str, Stored]:
         from qkv_cli.formats.safetensors import read_tensors
 
         return read_tensors(np.frombuffer(data, np.uint8), "it")
-    raise InputError("it is not an .npz archive, a .npy array or a safetensors file.")
+    raise InputError("not an .npz archive, a .npy array or a safetensors file.")

@@ -50,11 +50,13 @@ def sides(
         UsageError: They do not pair up, or a weighting does not exist.
     """
     if wrong := [name for name in weightings if name not in get_args(WeightingName)]:
-        raise UsageError(f"No weighting {wrong[0]!r}: {', '.join(get_args(WeightingName))}.")
+        raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
     heads = [item for item in items if HEAD.fullmatch(item)]
     texts = _texts([item for item in items if item not in heads], others)
     if all(isinstance(text, Path) for text in texts) and (models or weightings):
-        raise UsageError("A file has its model and weighting: leave out -m and --weighting.")
+        raise UsageError(
+            "-m and --weighting do not apply to files: their model and weighting are fixed."
+        )
     several: dict[str, Sequence[Any]] = {
         "texts": texts,
         "heads": heads or [None],
@@ -64,7 +66,7 @@ def sides(
     n = max(map(len, several.values()))
     if odd := [f"{len(found)} {what}" for what, found in several.items() if 1 < len(found) != n]:
         most = next(f"{n} {what}" for what, found in several.items() if len(found) == n)
-        raise UsageError(f"{odd[0]} and {most} do not pair up: give one, or as many of each.")
+        raise UsageError(f"Cannot pair {odd[0]} with {most}: give one, or the same number of each.")
     columns = [found if len(found) == n else [*found] * n for found in several.values()]
     return [Side(*row) for row in zip(*columns, strict=True)]
 
@@ -74,11 +76,14 @@ def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
     found: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
     given = [item for item in found if isinstance(item, str)]
     if len(given) > 1:
-        raise UsageError(f"{len(given)} texts were given: quote yours; a second goes with --with.")
+        raise UsageError(
+            f"Expected one text, found {len(given)}: put quotes around it, and give a second one "
+            "with --with TEXT."
+        )
     if given or not found:
         text = read_text(given, None)
         found = [item if isinstance(item, Path) else text for item in found or [text]]
-    return [*found, *(checked(other, "The text of --with") for other in others)]
+    return [*found, *(checked(other, "--with") for other in others)]
 
 
 def _saved(item: str) -> bool:
@@ -131,7 +136,7 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     if len(found) != 1:
-        raise InputError(f"{path} holds {len(found)} texts; one is compared.")
+        raise InputError(f"{path} contains {len(found)} texts; expected one.")
     return reading.of(reshown(found[0], reading.show))
 
 

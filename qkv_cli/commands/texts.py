@@ -33,12 +33,12 @@ def read_texts(
     """
     given, paths = list(text or ()), list(files or ())
     if given and paths:
-        raise UsageError("A text or --file: one of them.")
+        raise UsageError("Use either TEXT or --file, not both.")
     if len(given) > 1:
-        raise UsageError(f"{len(given)} texts were given: put quotes around yours.")
+        raise UsageError(f"Expected one text, found {len(given)}: put quotes around it.")
     if not given and not paths:
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("There is no text: give one in quotes, '-' for a pipe, or --file.")
+            raise UsageError("No text: give one in quotes, use --file FILE, or pipe it in.")
         given = ["-"]
     if given and given[0] != "-":
         whole = checked(given[0], "The text")
@@ -50,7 +50,7 @@ def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
     """The one text to be looked at; see `read_texts`."""
     found = list(read_texts(text, files))
     if len(found) != 1:
-        raise UsageError(f"One text was expected, {len(found)} files were given.")
+        raise UsageError(f"Expected one text, found {len(found)} files.")
     return found[0]
 
 
@@ -58,7 +58,7 @@ def checked(text: str, name: str) -> str:
     """A text from the command line, in which bytes that are no UTF-8 are lone surrogates."""
     for at, character in enumerate(text):
         if "\ud800" <= character <= "\udfff":
-            raise InputError(f"{name} is no UTF-8: see its character {at + 1}.")
+            raise InputError(f"{name} is not valid UTF-8 at character {at + 1}.")
     return text
 
 
@@ -80,7 +80,7 @@ def read_bytes(path: Path) -> bytes:
         data = head + file.read(MAX_STREAM - len(head) + 1)
         if len(data) > MAX_STREAM:
             raise InputError(
-                f"{name} is larger than {MAX_STREAM:,} bytes: save it as a file first."
+                f"{name} is larger than {MAX_STREAM:,} bytes: save it to a file first."
             )
         return data
 
@@ -121,7 +121,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
             with path.open("rb") as file:
                 yield file, name
     except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+        raise InputError(f"Could not read {name}: {error.strerror}.") from error
 
 
 def _lines(lines: Iterable[str], name: str) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _lines(lines: Iterable[str], name: str) -> Iterator[str]:
             empty = False
             yield line.strip()
     if empty:
-        raise InputError(f"{name} has no line with a word in it.")
+        raise InputError(f"{name} contains no words.")
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -141,9 +141,11 @@ def _decoded(data: bytes, name: str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{name} is UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`.")
     if (at := data.find(b"\0")) >= 0:
-        raise InputError(f"{name} is binary, no text: byte {at + 1} is 0.")
+        raise InputError(f"{name} is binary, not text: byte {at + 1} is 0.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte = data[error.start]
-        raise InputError(f"{name} is no UTF-8: byte {error.start + 1} is 0x{byte:02x}.") from error
+        raise InputError(
+            f"{name} is not valid UTF-8: byte {error.start + 1} is 0x{byte:02x}."
+        ) from error

@@ -17,21 +17,33 @@ _HEADS, _RUN = "Heads", "Run"
 def train(
     corpus: Annotated[
         list[str],
-        typer.Argument(metavar="CORPUS", help="Text files, a sentence a line, .gz too; or '-'."),
+        typer.Argument(
+            metavar="CORPUS",
+            help="Text files (or .gz) with one sentence per line; '-' is standard input.",
+        ),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="NAME", help="The new model's name or folder.")
+        str, typer.Option("--out", "-o", metavar="NAME", help="Name or folder of the new model.")
     ],
     vectors: Annotated[
-        str, typer.Option(metavar="NAME", help="A model's name or folder, or a file of vectors.")
+        str,
+        typer.Option(metavar="NAME", help="A model's name or folder, or a file of word vectors."),
     ] = "glove",
     heads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=256, help="8 if not given.", rich_help_panel=_HEADS),
+        typer.Option(
+            metavar="N", min=1, max=256, help="Number of heads. Default: 8.", rich_help_panel=_HEADS
+        ),
     ] = None,
     d_head: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=1024, help="16 if not given.", rich_help_panel=_HEADS),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1024,
+            help="Size of each head. Default: 16.",
+            rich_help_panel=_HEADS,
+        ),
     ] = None,
     epochs: Annotated[
         float | None,
@@ -40,7 +52,7 @@ def train(
             min=0.001,
             max=1e6,
             callback=options.finite,
-            help=f"Passes over the corpus; {EPOCHS} if not given.",
+            help=f"Passes over the corpus. Default: {EPOCHS}.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -51,12 +63,12 @@ def train(
             min=0.001,
             max=1e6,
             callback=options.finite,
-            help="Or so long.",
+            help="Stop after this many minutes.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Words a step.", rich_help_panel=_RUN)
+        int, typer.Option(metavar="N", min=1, help="Words per training step.", rich_help_panel=_RUN)
     ] = 1536,
     rate: Annotated[
         float,
@@ -65,7 +77,7 @@ def train(
             min=1e-9,
             max=1.0,
             callback=options.finite,
-            help="Learning rate at its peak.",
+            help="Peak learning rate.",
             rich_help_panel=_RUN,
         ),
     ] = 3e-3,
@@ -74,30 +86,33 @@ def train(
         typer.Option(
             metavar="N",
             min=0,
-            help="0 if not given. The same seed and epochs: the same heads.",
+            help="Random seed. Default: 0. The same seed and epochs give the same heads.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel=_RUN)
+        bool,
+        typer.Option("--resume", help="Continue the training run in --out.", rich_help_panel=_RUN),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the model in --out.", rich_help_panel=_RUN)
     ] = False,
 ) -> None:
-    """Learn heads: W_Q, W_K, W_V, W_O, their biases, and a bias for each offset.
+    """Train attention heads on a text corpus, with fixed word vectors.
 
-    From the other words of its sentence, each word is to be told from five drawn
-    at random. The vectors stay as they are. Ctrl-C keeps the best heads so far.
+    Learns W_Q, W_K, W_V, W_O, their biases, and a bias for each distance between
+    query and key. The task: given the other words of a sentence, choose the
+    missing word among six, five of them random. Ctrl-C stops and keeps the best
+    heads so far.
 
     Example: qkv train corpus.txt.gz --minutes 5 --out mine && qkv attend -m mine "the river bank"
 
     Example: zcat *.gz | qkv train - --vectors vectors.vec --heads 4 --out mine
     """
     if epochs and minutes:
-        raise UsageError("--epochs or --minutes: one of them.")
+        raise UsageError("Use either --epochs or --minutes, not both.")
     if resume and force:
-        raise UsageError("--resume or --force: one of them.")
+        raise UsageError("Use either --resume or --force, not both.")
 
     from qkv_cli.commands.learning import Asked, learn_heads
 

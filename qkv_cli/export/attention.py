@@ -52,7 +52,7 @@ def from_json(text: str) -> HeadMaps:
     """
     found = [parse(document, json_array) for document in _stream(text)]
     if len(found) != 1:
-        raise InputError(f"One JSON object was expected, there are {len(found)}.")
+        raise InputError(f"Expected one JSON object, found {len(found)}.")
     return found[0]
 
 
@@ -99,7 +99,7 @@ def write(
     if len(maps) != 1 and kind not in ("jsonl", "csv"):
         raise UsageError(f"A .{kind} file holds one text, not {len(maps)}: use .jsonl or .csv.")
     if include and kind == "csv":
-        raise UsageError("CSV holds the weights alone: --include goes with .json, .jsonl and .npz.")
+        raise UsageError("--include needs an output file of type .json, .jsonl or .npz.")
     place_file(path, encoded(kind, maps, include, several=several))
 
 
@@ -135,7 +135,7 @@ def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
     for index, one in enumerate(found):
         if first is not None and one.shown != first.shown:
             raise UsageError(
-                f"One CSV cannot hold {first.shown} and {one.shown}: its last column is either."
+                f"A .csv file cannot contain both {first.shown} and {one.shown}: use .jsonl."
             )
         yield from to_csv(one, text=index)
 
@@ -159,16 +159,16 @@ def documents(data: bytes) -> list[object]:
     """
     if (kind := file_type(data)) is not None:
         raise InputError(
-            f"This is an array (.{kind}): `qkv render FILE --tokens TOKENS` draws it, where TOKENS "
-            "is a JSON list of its tokens."
+            f"this is an array (.{kind}): draw it with `qkv render FILE --tokens TOKENS`, where "
+            "TOKENS is a file with a JSON list of its tokens."
         )
     try:
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         where = f"{error.reason} at byte {error.start}"
-        raise InputError(f"This is neither JSON nor an .npz archive: {where}.") from error
+        raise InputError(f"neither JSON nor an .npz archive: {where}.") from error
     if text.removeprefix("text,").startswith(",".join(CSV_COLUMNS)):
-        raise InputError("CSV keeps neither the text nor the model: read .json, .jsonl or .npz.")
+        raise InputError("a .csv file contains neither text nor model: use .json, .jsonl or .npz.")
     return _stream(text)
 
 
@@ -182,15 +182,15 @@ def _stream(text: str) -> list[object]:
             document, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
-            raise InputError(f"This is no JSON: {error.msg} at {where}.") from error
+            raise InputError(f"not valid JSON: {error.msg} at {where}.") from error
         except RecursionError as error:
-            raise InputError("This JSON is nested too deeply to be qkv's.") from error
+            raise InputError("the JSON is nested too deeply.") from error
         except ValueError as error:
-            raise InputError("This JSON holds a number of thousands of digits.") from error
+            raise InputError("the JSON contains a number with too many digits.") from error
         found.append(document)
         at = _skip_space(text, at)
     if not found:
-        raise InputError("This is empty.")
+        raise InputError("the file is empty.")
     return found
 
 
@@ -204,12 +204,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise InputError(f"An object has {name!r:.60} twice.")
+        raise InputError(f"duplicate key {name!r:.60}.")
     return found
 
 
 def _no_number(name: str) -> float:
-    raise InputError(f"{name} is no number in JSON.")
+    raise InputError(f"{name} is not valid JSON.")
 
 
 def _csv_line(cells: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from qkv_cli.analysis.nearest import Near
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import dumps, head, map_head
+from qkv_cli.export.document import SHOWN, dumps, head, map_head
 from qkv_cli.export.parse import about_of, bare_map
 from qkv_cli.export.schema import check, numbers
 from qkv_cli.views import FIELDS, HeadMaps
@@ -92,7 +92,10 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
     shape, shown = (len(c["rows"]), len(c["columns"])), FIELDS[a.shown]
     rows, columns = (_pairs(c[name], a, b, name) for name in ("rows", "columns"))
     if b.shown != a.shown or f"{shown}_a" not in c:
-        raise InputError(f'"shown" is {a.shown!r} and {b.shown!r}: no {shown}_a is compared.')
+        raise InputError(
+            f'"shown" is {SHOWN[a.shown]!r} in "a" and {SHOWN[b.shown]!r} in "b"; expected the '
+            f'same, and "{shown}_a".'
+        )
     one, other, difference = (
         numbers(name, c[name], shape, null=np.nan)
         for name in (f"{shown}_a", f"{shown}_b", "difference")
@@ -118,7 +121,9 @@ def _pairs(found: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str)
     sides = (a.queries, b.queries) if name == "rows" else (a.keys, b.keys)
     for of, tokens in zip("ab", sides, strict=True):
         if any(word[of] is not None and word[of] >= len(tokens) for word in found):
-            raise InputError(f"{name}: {of} has {len(tokens)} tokens, and no more.")
+            raise InputError(
+                f'"{name}" has an index into "{of}" that is out of range (0 to {len(tokens) - 1}).'
+            )
     return [Pair(word["a"], word["b"]) for word in found]
 
 

@@ -31,17 +31,17 @@ def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array
         InputError: A number is infinite or none, other than a masked score.
     """
     if unknown := [name for name in include if name not in INCLUDABLE]:
-        raise UsageError(f"Nothing called {unknown[0]!r} to include: {', '.join(INCLUDABLE)}.")
+        raise UsageError(f"Unknown array {unknown[0]!r}: --include takes {', '.join(INCLUDABLE)}.")
     found = {"pattern": m.pattern}
     for name in MATRICES:
         if name in include or name == FIELDS[shown]:
             if (array := getattr(m, name)) is None:
-                raise UsageError(f"{m.name} has no {name} to include, only its pattern.")
+                raise UsageError(f"{m.name} has no {name}: --include {name} does not apply to it.")
             found[name] = array
     for name, array in found.items():
         masked = ~m.mask & np.isneginf(array) if name == "scores" else False
         if not (np.isfinite(array) | masked).all():
-            raise InputError(f"{m.name}.{name} holds numbers that are not finite.")
+            raise InputError(f"{m.name}.{name} contains NaN or infinity.")
     return found
 
 

@@ -32,13 +32,15 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
     wanted = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
     if len(wanted) != 1 or wanted[0] not in arrays:
         found = ", ".join(list(arrays)[:12]) or "none"
-        missing = "" if name is None else f"No array {name!r}. "
-        raise UsageError(f"{missing}--array names the attention; the file has: {found}.")
+        missing = "" if name is None else f"The file has no array {name!r}. "
+        raise UsageError(f"{missing}Choose an array with --array NAME: {found}.")
     array = arrays[wanted[0]]
     if isinstance(array, Packed):
         return array.unpack()
     if not (isinstance(array, BFloat16) or np.issubdtype(array.dtype, np.floating)):
-        raise InputError(f"{wanted[0]} holds {array.dtype}, not weights.")
+        raise InputError(
+            f"array {wanted[0]!r} has dtype {array.dtype}; expected floating-point weights."
+        )
     return array
 
 
@@ -60,8 +62,8 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     n_key = len(rows if columns is None else columns)
     if 0 in layers.shape or layers.shape[2:] != (len(rows), n_key):
         raise InputError(
-            f"The array has the shape {list(array.shape)}, and there are {len(rows)} tokens for "
-            f"its rows and {n_key} for its columns."
+            f"the array has shape {list(array.shape)}; --tokens implies {len(rows)} rows and "
+            f"{n_key} columns."
         )
     text, queries = tokens_of(rows)
     source, keys = (None, queries) if columns is None else tokens_of(columns)
@@ -94,9 +96,8 @@ def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
         return array[:, 0]
     if array.ndim not in (2, 3, 4):
         raise InputError(
-            f"The array has the shape {list(array.shape)}: [queries, keys], [heads, queries, "
-            "keys], [layers, heads, queries, keys] or, of one text, [layers, 1, heads, queries, "
-            "keys] was expected."
+            f"the array has shape {list(array.shape)}; expected [queries, keys], [heads, queries, "
+            "keys], [layers, heads, queries, keys] or [layers, 1, heads, queries, keys]."
         )
     return array[(None,) * (4 - array.ndim)]
 
@@ -104,11 +105,11 @@ def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
 def _weights(name: str, pattern: NDArray[Any]) -> Array:
     found = float32(pattern)
     if not np.isfinite(found).all() or (found < 0).any():
-        raise InputError(f"{name} holds numbers that are no weights: negative, or not finite.")
+        raise InputError(f"{name} contains NaN, infinity or negative numbers; expected weights.")
     sums = found.sum(axis=1)
     wrong = np.flatnonzero(sums > 1 + FAR)
     if len(wrong):
-        raise InputError(f"{name}: row {wrong[0]} sums to {sums[wrong[0]]:.4g}, more than 1.")
+        raise InputError(f"row {wrong[0]} of {name} sums to {sums[wrong[0]]:.4g}, more than 1.")
     return found
 
 
@@ -120,8 +121,8 @@ def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
         return ()
     missing = f"{1 - least:.2f}".removeprefix("0")
     return (
-        f"rows of this array sum to less than 1, {missing} is missing at most: an attention sink "
-        "took it, or keys were left out",
+        f"rows of this array sum to less than 1, by at most {missing}: an attention sink has the "
+        "rest, or keys were left out",
     )
 
 
@@ -129,15 +130,18 @@ def _said(data: bytes) -> tuple[list[str], list[str] | None]:
     try:
         found = parse(data)
     except ValueError as error:
-        raise InputError(f"The tokens are not valid JSON: {error}.") from error
+        raise InputError(f"--tokens is not valid JSON: {error}.") from error
     if isinstance(found, dict):
         if set(found) != {"queries", "keys"}:
-            raise InputError('The tokens are a list, or an object of "queries" and "keys".')
+            raise InputError(
+                '--tokens has other keys than "queries" and "keys"; expected an array of strings, '
+                "or an object with these two."
+            )
         return _texts(found["queries"], "queries"), _texts(found["keys"], "keys")
-    return _texts(found, "The tokens"), None
+    return _texts(found, "--tokens"), None
 
 
 def _texts(found: object, what: str) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
-        raise InputError(f"{what}: a list of texts was expected.")
+        raise InputError(f"{what} is not a list of tokens; expected an array of strings.")
     return found

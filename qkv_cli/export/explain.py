@@ -40,9 +40,12 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     query, key = int(document["query"]), int(document["key"])
     n_key, d_head, d_model = (len(document[name]) for name in ("pattern", "products", "e_query"))
     if n_key != len(about.keys) or query >= len(about.queries):
-        raise InputError("The numbers are of other words than queries and keys.")
+        raise InputError(
+            f'"pattern" or "query" does not match the {len(about.queries)} queries and '
+            f"{len(about.keys)} keys."
+        )
     if key >= n_key:
-        raise InputError(f"There is no key {document['key']}: there are {n_key}.")
+        raise InputError(f'"key" is {key}, out of range (0 to {n_key - 1}).')
 
     def vector(name: str, *shape: int | None, value: object = ()) -> Array:
         return numbers(name, document[name] if value == () else value, shape, null=-np.inf)
@@ -57,7 +60,7 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
 
     scores, z_heads = vector("scores", n_key), vector("z_heads", None, d_head)
     if len(document["masked"]) != n_key or document["head"] >= len(z_heads):
-        raise InputError("masked or z_heads are not as many as keys and heads.")
+        raise InputError('"masked" or "z_heads" does not match the number of keys or of heads.')
     top = scores.max()
     pattern = np.zeros((len(about.queries), n_key), np.float32)
     pattern[query] = vector("pattern", n_key)

@@ -48,7 +48,7 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
     tokens = about.queries if side == "query" else about.keys
     found = [at for at, token in enumerate(tokens) if token.i == document["i"]]
     if not found:
-        raise InputError(f"There is no token {document['i']} among the {side} tokens.")
+        raise InputError(f'"i" is {document["i"]}, which is not the index of a {side}.')
     n = len(about.keys if side == "query" else about.queries)
     maps = [bare_map(m, about) for m in heads]
     weights = [numbers(f"{m['name']:.60}.weights", m["weights"], [n], null=np.nan) for m in heads]

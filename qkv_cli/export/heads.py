@@ -74,7 +74,9 @@ def _head(h: HeadStatistics) -> dict[str, Any]:
 def _read_head(h: dict[str, Any]) -> HeadStatistics:
     evidence = {kind: Evidence(**found) for kind, found in h["evidence"].items()}
     if missing := set(h["labels"]) - set(evidence):
-        raise InputError(f"{h['name']!r:.60} is labelled {missing.pop()} without evidence.")
+        raise InputError(
+            f"{h['name']!r:.60} has the label {missing.pop()!r}, but no evidence for it."
+        )
     own = {name: h[name] for name in FIGURES if name not in NAMES}
     return HeadStatistics(
         name=h["name"],

@@ -53,9 +53,9 @@ def read_next(document: dict[str, Any]) -> Next:
     readings = [name for name in READINGS if name in document["rest"]]
     found = document["next"]
     if any([name for name in READINGS if name in item] != readings for item in found):
-        raise InputError("next: a token has other readings than rest.")
+        raise InputError('a token of "next" and "rest" differ in having "before" and "after".')
     if (document["divergence"] is None) == (len(readings) == 2):
-        raise InputError("divergence: it is of before and after.")
+        raise InputError('"divergence" needs both "before" and "after", and is null without.')
     tokens = [
         Token(0, item["text"], item["token"], item["id"], 0, 0, special=item["special"])
         for item in found

@@ -59,8 +59,8 @@ def from_npz(data: bytes) -> HeadMaps:
     members = _members(data)
     if "meta" not in members or "pattern" not in members:
         raise InputError(
-            'This archive was not written by qkv: it has no "meta" or no "pattern". '
-            "--tokens FILE names the tokens of weights that were computed elsewhere."
+            'the archive was not written by qkv: it has no "meta" or no "pattern". To draw '
+            "weights computed elsewhere, add --tokens FILE."
         )
     try:
         document = strict_json.parse(str(members.pop("meta")), allow_surrogates=True)
@@ -68,7 +68,7 @@ def from_npz(data: bytes) -> HeadMaps:
         for index, m in enumerate(document["maps"]):
             m |= {name: (array, index, n_maps) for name, array in members.items()}
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError('"meta" of this archive is no document of qkv.') from error
+        raise InputError('"meta" in the archive is not a qkv document.') from error
     return parse(document, _row_of)
 
 
@@ -78,7 +78,7 @@ def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[An
     array, index, n_maps = value
     name, wanted = path.rpartition(".")[2], (n_maps, n_rows, n_columns)
     if array.shape != wanted:
-        raise InputError(f'"{name}" has the shape {array.shape}, it must be {wanted}.')
+        raise InputError(f'"{name}" has shape {list(array.shape)}; expected {list(wanted)}.')
     return array[index] if name == "mask" else to_float32(path, array[index])
 
 
@@ -87,7 +87,8 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
     kinds: dict[str, type[np.generic]] = {"meta": np.str_, "mask": np.bool_}
     for name, array in members.items():
         if not np.issubdtype(array.dtype, kinds.get(name, np.floating)):
-            raise InputError(f'"{name}" of this archive holds {array.dtype}, not what qkv writes.')
+            expected = {"meta": "a string", "mask": "bool"}.get(name, "a float")
+            raise InputError(f'"{name}" has dtype {array.dtype}; expected {expected}.')
     return members
 
 
@@ -100,11 +101,11 @@ def unpacked(data: bytes, wanted: Collection[str] | None = None) -> dict[str, ND
     with _reading("npz archive"), zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         if len(members) < len(archive.infolist()):
-            raise InputError("This archive has two members of the same name.")
+            raise InputError("the archive has two members of the same name.")
         members = {n: m for n, m in members.items() if wanted is None or n in wanted}
         size, limit = sum(m.file_size for m in members.values()), _limit(len(data))
         if size > limit:
-            raise InputError(f"This archive unpacks to {size:,} bytes, more than {limit:,}.")
+            raise InputError(f"the archive unpacks to {size:,} bytes; the maximum is {limit:,}.")
         return {name: _array(archive, member) for name, member in members.items()}
 
 
@@ -115,7 +116,7 @@ def _limit(n_bytes: int) -> int:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"zip compression {member.compress_type} is not read")
+        raise ValueError(f"zip compression {member.compress_type} is not implemented")
     return _read_array(archive.read(member))
 
 
@@ -138,15 +139,16 @@ def _read_array(data: bytes) -> NDArray[Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:
-        raise ValueError(f"it has version {version[0]}; 1 and 2 are read")
+        raise ValueError(f"format version {version[0]} is not implemented; implemented: 1, 2")
     shape, _, kind = readers[version](file)
     n_bytes = len(file.getbuffer()) - file.tell()
     if kind.hasobject:
-        raise ValueError("it holds Python objects, which are not unpickled")
+        raise ValueError("it contains Python objects, which qkv does not unpickle")
     if prod(shape) * kind.itemsize != n_bytes:
-        raise ValueError(f"it has {n_bytes:,} bytes, which are not {list(shape)} of {kind}")
+        needed = prod(shape) * kind.itemsize
+        raise ValueError(f"shape {list(shape)} of {kind} needs {needed:,} bytes, not {n_bytes:,}")
     if kind.kind == "U" and _largest_character(file.getbuffer()[file.tell() :], kind) > 0x10FFFF:
-        raise ValueError("its text has characters beyond U+10FFFF")
+        raise ValueError("its text contains characters beyond U+10FFFF")
     file.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
@@ -169,4 +171,4 @@ def _reading(kind: str) -> Iterator[None]:
     # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
     except Exception as error:
         reason = str(error).rstrip(".")[:100] or type(error).__name__
-        raise InputError(f"This is no readable .{kind}: {reason}.") from error
+        raise InputError(f"not a readable .{kind}: {reason}.") from error

@@ -38,11 +38,11 @@ def parse(document: object, read_array: ReadArray) -> HeadMaps:
         InputError: It says what is wrong, and where.
     """
     if not isinstance(document, dict):
-        raise InputError(f"An object was expected, this is {_kind(document)}.")
+        raise InputError(f"the document is {_kind(document)}; expected an object.")
     schema = document.get("schema")
     if schema != SCHEMA:
         said = f"is {schema!r:.60}" if "schema" in document else "is missing"
-        raise InputError(f'"schema" {said}; this qkv reads {SCHEMA!r}.')
+        raise InputError(f'"schema" {said}; this version of qkv reads {SCHEMA!r}.')
     about = about_of(document)
     found = _get(document, "", "maps", list)
     if not found:
@@ -79,9 +79,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
         queries = _tokens(document, "queries", text, pair)
         keys = _tokens(document, "keys", text if source is None else source, pair)
         if source is None and keys != queries:
-            raise InputError(
-                '"keys" differ from "queries", and there is no "source" they could be of.'
-            )
+            raise InputError('"keys" differ from "queries", but the document has no "source".')
     return HeadMaps(
         model=_model(_get(document, "", "model", dict)),
         weighting=cast(Weighting, _one_of(document, "", "weighting", tuple(WEIGHTINGS))),
@@ -106,34 +104,34 @@ def bare_map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
 
 def _notes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(note, str) for note in value):
-        raise InputError('"notes" is no list of texts.')
+        raise InputError('"notes" is not an array of strings.')
     return tuple(value)
 
 
 def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[Any]:
     """An array from lists of rows; null is -inf, and allowed in scores alone. Of a mask, bool."""
     if not isinstance(value, list):
-        raise InputError(f"{path} is {_kind(value)}, an array of rows was expected.")
+        raise InputError(f"{path} is {_kind(value)}; expected an array of rows.")
     if len(value) != n_rows:
-        raise InputError(f"{path} has {len(value)} rows, there must be {n_rows}.")
+        raise InputError(f"{path}: expected {n_rows} rows, found {len(value)}.")
     field = path.rpartition(".")[2]
     kinds: dict[str, set[type]] = {"scores": {int, float, type(None)}, "mask": {bool}}
     allowed = kinds.get(field, {int, float})
     wanted = "true or false" if field == "mask" else "a number"
     for i, row in enumerate(value):
         if not isinstance(row, list):
-            raise InputError(f"{path}[{i}] is {_kind(row)}, a row of numbers was expected.")
+            raise InputError(f"{path}[{i}] is {_kind(row)}; expected an array of numbers.")
         if len(row) != n_columns:
-            raise InputError(f"{path}[{i}] has {len(row)} numbers, there must be {n_columns}.")
+            raise InputError(f"{path}[{i}]: expected {n_columns} numbers, found {len(row)}.")
         if not set(map(type, row)) <= allowed:
             wrong = next(x for x in row if type(x) not in allowed)
-            raise InputError(f"{path}[{i}] holds {_kind(wrong)}, {wanted} was expected.")
+            raise InputError(f"{path}[{i}] contains {_kind(wrong, 'null')}; expected {wanted}.")
     if field == "mask":
         return np.array(value, dtype=np.bool_)
     try:
         read = np.array(value, dtype=np.float64)  # null becomes NaN here
     except OverflowError as error:
-        raise InputError(f"{path} holds a number beyond float32.") from error
+        raise InputError(f"a number in {path} exceeds the range of float32 (3.4e38).") from error
     return to_float32(path, np.where(np.isnan(read), -np.inf, read))
 
 
@@ -143,13 +141,13 @@ def to_float32(path: str, read: Array) -> Array:
         x = read.astype(np.float32)
     masked = np.isneginf(read) if path.endswith(".scores") else False
     if not (np.isfinite(x) | masked).all():
-        raise InputError(f"{path} holds a number beyond float32.")
+        raise InputError(f"{path} contains NaN, or exceeds the range of float32 (3.4e38).")
     return x
 
 
 def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMap:
     if not isinstance(m, dict):
-        raise InputError(f"{path} is {_kind(m)}, an object was expected.")
+        raise InputError(f"{path} is {_kind(m)}; expected an object.")
     model, n_query, n_key = about.model, len(about.queries), len(about.keys)
     rows = {"q": n_query, "k": n_key, "v": n_key, "z": n_query}
     extra = {
@@ -195,9 +193,9 @@ def _mask_of_older(
 
 def _refuse_contradiction(path: str, mask: Mask, pattern: Array, scores: Array | None) -> None:
     if pattern[~mask].any():
-        raise InputError(f"{path}.pattern gives weight to a key that {path}.mask says is masked.")
+        raise InputError(f"{path}.pattern is not 0 where {path}.mask is false (masked).")
     if scores is not None and np.isneginf(scores[mask]).any():
-        raise InputError(f"{path}.scores has no score for a key that {path}.mask says is seen.")
+        raise InputError(f"{path}.scores is null where {path}.mask is true (visible).")
 
 
 def _refuse_twins(maps: list[HeadMap]) -> None:
@@ -205,13 +203,15 @@ def _refuse_twins(maps: list[HeadMap]) -> None:
     for index, m in enumerate(maps):
         first = seen.setdefault((m.block, m.name), index)
         if first != index:
-            raise InputError(f"maps[{index}] is called {m.name!r:.60}, as maps[{first}] is.")
+            raise InputError(
+                f"maps[{first}] and maps[{index}] have the same name and block: {m.name!r:.60}."
+            )
 
 
 def _refuse_unseen(maps: list[HeadMap], field: str) -> None:
     for index, m in enumerate(maps):
         if getattr(m, field) is None:
-            raise InputError(f'maps[{index}] has no "{field}", which is what is shown.')
+            raise InputError(f'maps[{index}] has no "{field}", which "shown" selects.')
 
 
 def _model(m: dict[str, Any]) -> ModelInfo:
@@ -239,7 +239,7 @@ def _tokens(document: dict[str, Any], name: str, text: str, pair: str | None) ->
 
 def _token(t: object, path: str, texts: list[str]) -> Token:
     if not isinstance(t, dict):
-        raise InputError(f"{path} is {_kind(t)}, an object was expected.")
+        raise InputError(f"{path} is {_kind(t)}; expected an object.")
     segment = _integer(t, path, "segment", below=len(texts)) if "segment" in t else 0
     end = _integer(t, path, "end", below=len(texts[segment]) + 1)
     return Token(
@@ -257,10 +257,10 @@ def _token(t: object, path: str, texts: list[str]) -> Token:
 
 def _get(of: dict[str, Any], path: str, key: str, kind: type[Any]) -> Any:
     if key not in of:
-        raise InputError(f'{path or "The document"} has no "{key}".')
+        raise InputError(f'{path or "the document"} has no "{key}".')
     if type(of[key]) is not kind:
         where = f"{path}.{key}" if path else f'"{key}"'
-        raise InputError(f"{where} is {_kind(of[key])}, {_KINDS[kind]} was expected.")
+        raise InputError(f"{where} is {_kind(of[key])}; expected {_KINDS[kind]}.")
     return of[key]
 
 
@@ -272,7 +272,7 @@ def _one_of(of: dict[str, Any], path: str, key: str, valid: tuple[str, ...]) -> 
     found: str = _get(of, path, key, str)
     if found not in valid:
         where = f"{path}.{key}" if path else f'"{key}"'
-        raise InputError(f"{where} is {found!r:.60}; valid are {', '.join(valid)}.")
+        raise InputError(f"{where} is {found!r:.60}; valid: {', '.join(valid)}.")
     return found
 
 
@@ -281,14 +281,14 @@ def _integer(of: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> 
         raise InputError(f'{path} has no "{key}".')
     found = of[key]
     if type(found) is not int:
-        raise InputError(f"{path}.{key} is {_kind(found)}, a whole number was expected.")
+        raise InputError(f"{path}.{key} is {_kind(found)}; expected an integer.")
     if not 0 <= found < below:
         said = found if abs(found) < _MAX_INT else "a huge number"
-        raise InputError(f"{path}.{key} is {said}; it must be from 0 to {below - 1}.")
+        raise InputError(f"{path}.{key} is {said}, out of range (0 to {below - 1}).")
     return found
 
 
-def _kind(value: object) -> str:
+def _kind(value: object, none: str = "missing or null") -> str:
     if value is None:
-        return "missing or null"
+        return none
     return _KINDS.get(type(value), "a number")

@@ -28,10 +28,10 @@ def check(document: object, name: str) -> None:
     if (error := best_match(_validator(name).iter_errors(document))) is not None:
         said = " ".join(error.message.split())
         if error.validator == "maxItems":  # the message would begin with all of them
-            said = f"{len(error.instance)} items, where {error.validator_value} at most are allowed"
+            said = f"{len(error.instance)} items; the maximum is {error.validator_value}"
         raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
     if _exceeds_float32(document):
-        raise InputError("It holds a number beyond float32, 3.4e38.")
+        raise InputError("a number exceeds the range of float32 (3.4e38).")
 
 
 def _exceeds_float32(value: object) -> bool:
@@ -72,11 +72,11 @@ def numbers(where: str, value: object, shape: Sequence[int | None], *, null: flo
     try:
         found = np.array(value, dtype=np.float64)
     except (ValueError, OverflowError, TypeError) as error:
-        raise InputError(f"{where} is no array of numbers.") from error
+        raise InputError(f"{where} is not an array of numbers.") from error
     fits = len(shape) == found.ndim and all(
         n in (None, m) for n, m in zip(shape, found.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{where} has the shape {list(found.shape)}, it must be [{wanted}].")
+        raise InputError(f"{where} has shape {list(found.shape)}; expected [{wanted}].")
     return np.where(np.isnan(found), null, found)

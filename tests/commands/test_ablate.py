@@ -50,7 +50,7 @@ def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama:
     assert "ablated: L1H0 L1H3" in drawn.stdout
     assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
     mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
-    assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 but for their mean"
+    assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 (replaced by their mean)"
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
 
 
@@ -91,7 +91,7 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
     found = qkv(*args, "--ablate", "L0H1")
     assert found.code == 0
     assert found.stderr == (
-        "qkv: Nothing that is shown lies behind layer 0: --ablate changes no map here.\n"
+        "qkv: --ablate changes nothing here: only layers after layer 0 are recomputed.\n"
     )
     for name, pattern in maps(qkv(*args)).items():
         assert np.array_equal(pattern, maps(found)[name])
@@ -105,7 +105,7 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
         (["--ablate", "L4H0"], "Layer 4 does not exist: this model has only layer 0."),
         (["--ablate", "3"], "'3' is no head's name: write L0H3"),
         (["--ablate", "L0H1,"], "'' is no head's name"),
-        (["--ablate-mean"], "--ablate-mean says how, --ablate HEADS says which."),
+        (["--ablate-mean"], "--ablate-mean needs --ablate HEADS."),
     ],
 )
 def test_what_cannot_be_taken_away(qkv: Qkv, tiny_glove: Path, args, said: str) -> None:

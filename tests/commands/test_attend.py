@@ -85,12 +85,15 @@ def test_mean_is_the_mean(attend) -> None:
             "Window 3:99 is empty or out of range: the text has tokens 0 to 11.",
         ),
         (["--palette", "rainbow"], "Unknown palette 'rainbow': use viridis,"),
-        (["--json", "--format", "csv"], "--json or --format csv: one of them."),
+        (["--json", "--format", "csv"], "Use either --json or --format csv, not both."),
         (["--include", "q"], "--include q goes with --json"),
-        (["--json", "--include", "w"], "Nothing called 'w' to include"),
-        (["--json", "--mean", "--include", "q"], "L0 mean of 4 has no q to include"),
-        (["-o", "map.doc"], "map.doc does not say what it is: .txt,"),
-        (["-o", "map.csv", "--json"], "map.csv or json: the suffix says csv."),
+        (["--json", "--include", "w"], "Unknown array 'w': --include takes scores, q, k, v, z."),
+        (
+            ["--json", "--mean", "--include", "q"],
+            "L0 mean of 4 has no q: --include q does not apply to it.",
+        ),
+        (["-o", "map.doc"], "Unknown file type .doc: use .txt,"),
+        (["-o", "map.csv", "--json"], "Use either --json or -o map.csv, not both."),
         (["--source", "a tree", "--causal"], "Use either --causal or --source, not both"),
         (["--weighting", "soft"], "'soft' is not one of"),
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
@@ -206,7 +209,7 @@ def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> Non
     both = "".join(attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores")))
     found = qkv("render", "-", "--format", "csv", stdin=both)
     assert found.code == 2
-    assert "One CSV cannot hold weights and scores" in found.stderr
+    assert "A .csv file cannot contain both weights and scores" in found.stderr
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
@@ -240,8 +243,8 @@ def test_only_unknown_words_still_have_weights(attend) -> None:
     [
         (b"", 2, "The text is empty"),
         (b" \n\t", 2, "The text is empty"),
-        (b"\x7fELF\x02\x00\x00", 2, "standard input is binary, no text: byte 6 is 0."),
-        (b"caf\xe9", 2, "standard input is no UTF-8: byte 4 is 0xe9."),
+        (b"\x7fELF\x02\x00\x00", 2, "standard input is binary, not text: byte 6 is 0."),
+        (b"caf\xe9", 2, "standard input is not valid UTF-8: byte 4 is 0xe9."),
         (b"\xff\xfet\x00", 2, "standard input is UTF-16"),
         (b"\xed\xb2\x80", 2, "no UTF-8: byte 1 is 0xed."),
         (b"the " * 100_000, 2, "100,000 x 100,000 tokens"),
@@ -255,7 +258,7 @@ def test_input_that_is_no_text(attend, data, code, said) -> None:
 
 
 def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
-    assert "2 texts were given: put quotes around yours." in attend("the", "river").stderr
+    assert "Expected one text, found 2: put quotes around it." in attend("the", "river").stderr
     assert attend("the river", "--file", tmp_path / "x").code == 2
     missing = attend("--file", tmp_path / "missing")
     assert (missing.code, missing.stdout) == (2, "")

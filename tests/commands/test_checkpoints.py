@@ -288,7 +288,7 @@ def test_hidden_specials_and_notes_go_into_the_file_and_back(
 def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     found = qkv("models", "check", bert)
     assert found.code == 0
-    assert "bert, layers: encoder 2; 4 heads of 4, d_model 16" in found.stdout
+    assert "bert, layers: encoder 2; 4 heads of size 4, d_model 16" in found.stdout
     per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
     assert f"{per_layer / 1024:.1f} KiB while it runs" in found.stdout
     assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
@@ -402,7 +402,10 @@ def test_models_describe_both_stacks(
     assert " bart 2 x 4 + 3 x 2 16 " in text and " t5 2 + 3 x 4 16 " in text
     shown = qkv("models", "show", "bart").stdout
     assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
-    assert "encoder 4 heads of 4, decoder 2 heads of 8" in qkv("models", "check", "bart").stdout
+    assert (
+        "encoder 4 heads of size 4, decoder 2 heads of size 8"
+        in qkv("models", "check", "bart").stdout
+    )
 
 
 @pytest.mark.parametrize(

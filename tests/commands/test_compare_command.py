@@ -293,14 +293,17 @@ def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove
         ([TEXT, "L0H1", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
         ([TEXT, "L0H1", "L3"], "Layer 3 does not exist"),
         ([TEXT, "L0H1", "L0H2", "--with", "a", "--with", "b"], "3 texts do not pair up"),
-        ([TEXT, "L0H1", "--weighting", "soft"], "No weighting 'soft': softmax, hard, linear."),
+        (
+            [TEXT, "L0H1", "--weighting", "soft"],
+            "Unknown weighting 'soft': use softmax, hard or linear.",
+        ),
         (["the bank", "--with", "a mango tree", "L0H1"], "no word in common"),
-        ([TEXT, "L0H1", "L0H2", "-o", "x.csv"], "x.csv cannot be written"),
+        ([TEXT, "L0H1", "L0H2", "-o", "x.csv"], "This command cannot write .csv files"),
         ([TEXT, "--nearest", "3"], "--nearest 3: write L0H3"),
         ([TEXT, "L0H2", "--nearest", "L0H1"], "--nearest takes its own head"),
         ([TEXT, "--nearest", "L0H1", "--fail-above", "1"], "not with --nearest"),
         (["a.json", "b.json", "-m", "glove"], "leave out -m"),
-        ([TEXT, *["L0H0"] * 27], "27 things are too many"),
+        ([TEXT, *["L0H0"] * 27], "Cannot compare 27 maps: the maximum is"),
     ],
 )
 def test_what_cannot_be_is_one_line(compare, args, said) -> None:
@@ -313,9 +316,9 @@ def test_what_cannot_be_is_one_line(compare, args, said) -> None:
 def test_files_that_cannot_be_read(compare, qkv, tiny_glove, tmp_path) -> None:
     found = compare("no.json", "L0H1", "L0H2")
     assert (found.code, found.stdout) == (2, "")
-    assert found.stderr == "qkv: no.json cannot be read: No such file or directory.\n"
+    assert found.stderr == "qkv: Could not read no.json: No such file or directory.\n"
     (tmp_path / "broken.json").write_text("{")
-    assert "broken.json: This is no JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
+    assert "broken.json: not valid JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
     lines = tmp_path / "two.jsonl"
     qkv("attend", "-m", tiny_glove, "--lines", "-o", lines, stdin="the bank\nthe tree\n")
     assert "two.jsonl holds 2 texts" in compare(lines, "L0H1", "L0H2").stderr
@@ -349,7 +352,7 @@ def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
     other = found.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
     refused = qkv("render", "-", stdin=other)
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
-    assert "no pattern_a is compared" in refused.stderr
+    assert 'and "pattern_a".' in refused.stderr
 
 
 def test_what_is_shown_must_be_the_same(qkv, tiny_glove, tmp_path) -> None:
@@ -359,5 +362,7 @@ def test_what_is_shown_must_be_the_same(qkv, tiny_glove, tmp_path) -> None:
     files = (tmp_path / "weights.json", tmp_path / "contributions.json")
     found = qkv("compare", *files, "L0H1")
     assert (found.code, found.stdout) == (2, "")
-    assert "One shows weights, the other contributions: --show makes them alike." in found.stderr
+    assert (
+        "Cannot compare weights with contributions: choose one of them with --show." in found.stderr
+    )
     assert qkv("compare", *files, "L0H1", "--show", "weights", "--fail-above", "0").code == 0

@@ -146,9 +146,13 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         (npz(a=WEIGHTS[None]), TOKENS, "the shape [1, 2, 3, 6, 6]"),
         (npy(WEIGHTS[:, None].repeat(2, axis=1)), TOKENS, "the shape [2, 2, 3, 6, 6]"),
         (npy(WEIGHTS[0, 0, 0]), TOKENS, "the shape [6]"),
-        (npy(np.array([{}], object)), TOKENS, "it holds Python objects, which are not unpickled"),
-        (npy(np.arange(36).reshape(6, 6)), TOKENS, "array holds int64, not weights"),
-        (npy(WEIGHTS.astype([("a", "<f4")])), TOKENS, "not weights"),
+        (
+            npy(np.array([{}], object)),
+            TOKENS,
+            "it contains Python objects, which qkv does not unpickle",
+        ),
+        (npy(np.arange(36).reshape(6, 6)), TOKENS, "array 'array' has dtype int64"),
+        (npy(WEIGHTS.astype([("a", "<f4")])), TOKENS, "expected floating-point weights"),
         (npy(WEIGHTS)[:99], TOKENS, "no readable .npy array"),
         (npy(WEIGHTS)[:-1], TOKENS, "no readable .npy array"),
         (npy(WEIGHTS).replace(b"(2, 3, 6", b"(2, 3,9**9"), TOKENS, "no readable .npy array"),
@@ -160,15 +164,15 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         (b"\x93NUMPY\x09\x00", TOKENS, "no readable .npy array"),
         (safetensors_of_type("F8_E4M3"), TOKENS, "'a' has type F8_E4M3, which is not impl"),
         (safetensors_of_type("BOOL"), TOKENS, "'a' has type BOOL, which is not implemented"),
-        (npz(a=WEIGHTS[:, :, :5]), TOKENS, "there are 6 tokens for its rows"),
-        (npz(a=WEIGHTS * 2), TOKENS, "L0H0: row 0 sums to 2, more than 1"),
+        (npz(a=WEIGHTS[:, :, :5]), TOKENS, "--tokens implies 6 rows and 6 columns"),
+        (npz(a=WEIGHTS * 2), TOKENS, "row 0 of L0H0 sums to 2, more than 1"),
         (npz(a=-WEIGHTS), TOKENS, "no weights"),
         (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "not finite"),
-        (npz(a=np.arange(6)), TOKENS, "a holds int64, not weights"),
-        (npz(a=WEIGHTS, b=WEIGHTS), TOKENS, "--array names the attention; the file has: a, b"),
+        (npz(a=np.arange(6)), TOKENS, "array 'a' has dtype int64"),
+        (npz(a=WEIGHTS, b=WEIGHTS), TOKENS, "Choose an array with --array NAME: a, b"),
         (npz(a=np.array([{}], object)), TOKENS, "no readable .npz archive: it holds Python"),
         (npz(a=WEIGHTS), {"a": 1}, '"queries" and "keys"'),
-        (npz(a=WEIGHTS), [1, 2], "a list of texts was expected"),
+        (npz(a=WEIGHTS), [1, 2], "expected an array of strings"),
         (npz(a=WEIGHTS)[:99], TOKENS, "no readable .npz archive"),
         (save({"a": WEIGHTS})[:99], TOKENS, "it is truncated"),
         (b"text", TOKENS, "not an .npz archive, a .npy array or a safetensors file"),
@@ -187,7 +191,7 @@ def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable)
     whole = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
     done = render(npz(a=whole[:, :, :3]), "--json", tokens=["a", "b", "c"])
     [note] = json.loads(done.stdout)["notes"]
-    assert "sum to less than 1, .62 is missing at most: an attention sink took it" in note
+    assert "sum to less than 1, by at most .62: an attention sink has the rest" in note
     assert json.loads(done.stdout)["maps"][0]["pattern"] == whole[0, :, :3].tolist()
     shown = render(npz(a=whole[:, :, :3]), tokens=["a", "b", "c"]).stdout
     assert "missing at most" in " ".join(shown.split())
@@ -199,4 +203,4 @@ def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable)
 
 def test_an_array_by_name(render: Callable) -> None:
     assert render(npz(a=WEIGHTS, b=WEIGHTS[::-1]), "--array", "b").code == 0
-    assert "No array 'c'" in render(npz(a=WEIGHTS), "--array", "c").stderr
+    assert "The file has no array 'c'" in render(npz(a=WEIGHTS), "--array", "c").stderr

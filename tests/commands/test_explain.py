@@ -171,7 +171,7 @@ def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> N
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--query", "rivr"], "Did you mean 'river'? There are: 0 the, 1 fisherman"),
+        (["--query", "rivr"], "Did you mean 'river'? Words: 0 the, 1 fisherman"),
         (["--query", "bank", "--head", "9"], "0 to 3"),
         (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html, .json here"),
     ],
@@ -198,7 +198,7 @@ def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
 def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
     found = qkv("explain", "bank", "-m", tiny_glove)
     assert found.code == 0
-    assert found.stderr == "qkv: 'bank' has no word to look at: no link of it has a weight.\n"
+    assert found.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
 
 
 @pytest.mark.parametrize("command", ["grid", "heads"])

@@ -77,7 +77,7 @@ def test_the_mean_and_some_heads(focus, written) -> None:
 def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
     found = focus(TEXT, "--query", "the", "--json")
     assert document(found)["i"] == 0
-    assert "'the' is at 0, 4, 7; --query 0, the first, was taken." in found.stderr
+    assert "'the' occurs at 0, 4, 7: using --query 0, the first." in found.stderr
     found = focus(TEXT, "--query", 7, "--json")
     assert (document(found)["i"], found.stderr) == (7, "")
     assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7
@@ -133,7 +133,7 @@ def test_any_text(focus, args) -> None:
         ((TEXT,), "--query WORD"),
         ((TEXT, "--query", "bank", "--key", "river"), "one"),
         ((TEXT, "--query", "rivers"), "Did you mean 'river'?"),
-        ((TEXT, "--query", "bank", "-o", "x.csv"), "cannot be written"),
+        ((TEXT, "--query", "bank", "-o", "x.csv"), "cannot write .csv files"),
         ((TEXT, "--query", "bank", "--head", "9"), "Head 9 does not exist"),
         ((TEXT, "--query", ""), "No word ''"),
     ],

@@ -123,13 +123,14 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--sort", "prevous"], "No figure 'prevous'. Did you mean previous?"),
+        (["--sort", "prevous"], "Unknown figure 'prevous'. Did you mean previous?"),
         (["--weighting", "linear"], "shares need weights that add up to 1"),
         (
             ["-o", "table.npz"],
-            "table.npz cannot be written: .txt, .svg, .pdf, .png, .html, .json, .csv here.",
+            "This command cannot write .npz files: use .txt, .svg, .pdf, .png, .html, .json or "
+            ".csv.",
         ),
-        (["--format", "jsonl"], "jsonl cannot be written"),
+        (["--format", "jsonl"], "--format jsonl does not apply to this command"),
         (["--layer", "1"], "Layer 1 does not exist: this model has only layer 0."),
         (["--head", "L0H9"], "Head 9 does not exist"),
     ],
@@ -250,6 +251,6 @@ def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None
     found = json.loads(qkv("heads", "-m", folder, "a b c d e f g", "--json").stdout)
     assert {row["block"] for row in found["heads"]} == {"encoder"}
     refused = qkv("heads", "-m", folder, "a b c d", "--block", "cross")
-    assert (refused.code, "give a --source beside --block cross" in refused.stderr) == (2, True)
+    assert (refused.code, "--block cross needs --source TEXT here" in refused.stderr) == (2, True)
     drawn = qkv("grid", "-m", folder, "a b c d e f g")
     assert "keys and values: a b c d e f g" in drawn.stdout

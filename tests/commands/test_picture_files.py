@@ -187,10 +187,10 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
         (
             "a.tiff",
             2,
-            "does not say what it is: .txt, .svg, .pdf, .png, .html, .json, .jsonl, .csv, .npz.",
+            "use .txt, .svg, .pdf, .png, .html, .json, .jsonl, .csv or .npz.",
         ),
-        ("missing/a.svg", 2, "missing/a.svg cannot be written: No such file or directory."),
-        ("folder.svg", 2, "folder.svg cannot be written: Is a directory."),
+        ("missing/a.svg", 2, "Could not write missing/a.svg: No such file or directory."),
+        ("folder.svg", 2, "Could not write folder.svg: Is a directory."),
     ],
 )
 def test_what_cannot_be_written_is_said_in_one_line(
@@ -242,5 +242,5 @@ def test_a_font_without_a_bold_cut_is_no_news(qkv, tiny_glove, tmp_path) -> None
 
 def test_a_terminal_is_sent_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    with pytest.raises(UsageError, match="A terminal shows no png"):
+    with pytest.raises(UsageError, match="A terminal cannot show a png"):
         Target.of(None, "png", as_json=False)

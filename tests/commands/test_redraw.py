@@ -80,7 +80,7 @@ def test_more_comparisons_than_letters_are_one_line(qkv: Callable, tiny_glove: P
     document["comparisons"] = [one] * 26
     done = qkv("render", "-", stdin=json.dumps(document).encode())
     assert (done.code, done.stderr.count("\n")) == (2, 1)
-    assert "$.comparisons: 26 items, where 25 at most are allowed" in done.stderr
+    assert "$.comparisons: 26 items; the maximum is 25" in done.stderr
 
 
 def test_an_index_that_is_no_integer_is_one_line(qkv: Callable, tiny_glove: Path) -> None:
@@ -112,6 +112,6 @@ def test_what_cannot_apply_to_it_is_refused(qkv, tiny_glove: Path, name: str) ->
     flags = ["--mean", "--words", "--hide-special"] + ["--numbers"] * (name != "compare")
     for option in (given[:2], given[2:4], given[4:], *([flag] for flag in flags)):
         found = qkv("render", "-", *option, stdin=written)
-        said = f"qkv: - holds no head maps: leave out {option[0]}.\n"
+        said = f"qkv: - contains no head maps: leave out {option[0]}.\n"
         assert found == (2, "", said)
     assert name != "compare" or qkv("render", "-", "--numbers", stdin=written).code == 0

@@ -56,11 +56,11 @@ def test_writes_other_formats(qkv, written, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "This is empty."),
-        (b"{", "This is no JSON:"),
+        (b"", "the file is empty."),
+        (b"{", "not valid JSON:"),
         (b"\x7fELF\x02", "This is no"),
         (b'{"schema":"qkv.attention/2"}', "qkv.attention/2"),
-        (b"PK\x03\x04", "This is no readable .npz archive"),
+        (b"PK\x03\x04", "not a readable .npz archive"),
     ],
 )
 def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> None:

@@ -136,7 +136,7 @@ def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--show", "rollout", "--head", "1"], "of all heads of a layer together"),
+        (["--show", "rollout", "--head", "1"], "Rollout combines all heads of a layer"),
         (["--show", "rollout", "--source", "a tree"], "none between two texts"),
         (["--show", "rollout", "--weighting", "linear"], "not linear ones"),
         (["--show", "scores", "--words"], "do not add up to a word's: leave out --words"),

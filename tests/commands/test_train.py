@@ -49,7 +49,7 @@ def test_it_writes_a_model_that_attend_reads(
 ) -> None:
     found = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
     assert found.code == 0, found.stderr
-    assert "3 heads of 5" in found.stdout and "words/s" in found.stdout
+    assert "3 heads of size 5" in found.stdout and "words/s" in found.stdout
     assert "Held-out accuracy" in found.stdout
     loaded = load(tmp_path / "mine")
     assert (loaded.info.n_heads, loaded.info.d_head) == (3, 5)
@@ -123,7 +123,7 @@ def test_a_model_that_is_there_is_left_as_it_is(
     found = train(corpus, "--epochs", 1, "--seed", 9)
     assert found.code == 2 and "--force" in found.stderr
     for args, said in (
-        (["--heads", 2], "8 heads of 16"),
+        (["--heads", 2], "8 heads of size 16"),
         (["--seed", 9], "seed 0"),
     ):
         found = train(corpus, "--epochs", 2, "--resume", *args)

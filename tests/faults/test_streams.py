@@ -21,10 +21,10 @@ TEXT = "the river bank"
         (("attend", "-"), 0, "standard input"),
         (("render", "-"), 0, "standard input"),
         (("heads", "-"), 0, "standard input"),
-        (("attend", TEXT), 1, "Output cannot be written: Bad file descriptor."),
-        (("attend", TEXT, "--json"), 1, "Output cannot be written: Bad file descriptor."),
-        (("models", "list"), 1, "Output cannot be written: Bad file descriptor."),
-        (("--help",), 1, "Output cannot be written: Bad file descriptor."),
+        (("attend", TEXT), 1, "Could not write the output: Bad file descriptor."),
+        (("attend", TEXT, "--json"), 1, "Could not write the output: Bad file descriptor."),
+        (("models", "list"), 1, "Could not write the output: Bad file descriptor."),
+        (("--help",), 1, "Could not write the output: Bad file descriptor."),
     ],
 )
 def test_a_closed_standard_stream_is_an_error_of_one_line(

@@ -42,7 +42,7 @@ def test_special_tokens_leave_with_their_weight_told() -> None:
     assert [t.text for t in found.queries] == ["a", "b"]
     np.testing.assert_allclose(found.maps[0].pattern, [[0.2, 0.2], [0.3, 0.3]])
     assert found.notes == (
-        "special tokens are hidden: they have .50 of each row's weight on average",
+        "special tokens are hidden; on average they have .50 of each row's weight",
     )
 
 

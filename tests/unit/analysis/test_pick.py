@@ -33,14 +33,14 @@ SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
 def test_places(asked: str, whole: list[int] | None, shown: list[int] | None) -> None:
     for tokens, places in ((TOKENS, whole), (SHOWN, shown)):
         if places is None:
-            with pytest.raises(UsageError, match="No word"):
+            with pytest.raises(UsageError, match="neither a word nor an index"):
                 pick("query", asked, tokens)
         else:
             assert pick("query", asked, tokens) == places
 
 
 def test_what_there_is_is_listed_by_its_own_index() -> None:
-    with pytest.raises(UsageError, match=r"Did you mean 'bank'\? There are: 1 The, 2 bank, 3 3"):
+    with pytest.raises(UsageError, match=r"Did you mean 'bank'\? Words: 1 The, 2 bank, 3 3"):
         pick("key", "banc", SHOWN)
 
 

@@ -114,9 +114,9 @@ def test_a_token_sees_what_it_can_be_reached_from() -> None:
 
 def test_what_cannot_be_followed() -> None:
     whole = maps()
-    with pytest.raises(UsageError, match="there is no L0H1"):
+    with pytest.raises(UsageError, match="L0H1 is missing"):
         followed(replace(whole, maps=[whole.maps[0], *whole.maps[2:]]))
-    with pytest.raises(UsageError, match="between two texts"):
+    with pytest.raises(UsageError, match="not apply to cross-attention"):
         followed(replace(whole, source="x"))
-    with pytest.raises(UsageError, match="not linear"):
+    with pytest.raises(UsageError, match="not apply to linear weights"):
         followed(replace(whole, weighting="linear"))

@@ -47,7 +47,7 @@ def test_maps_of_an_array_count_layers_and_heads_and_name_them() -> None:
 
 def test_maps_of_rows_beyond_a_hundredth_of_one_are_refused() -> None:
     assert len(maps_from([[[0.5, 0.509], [0, 1]]], ["a", "b"]).maps) == 1  # 1.009
-    with pytest.raises(InputError, match=r"^L0H1: row 1 sums to 1\.011, more than 1"):
+    with pytest.raises(InputError, match=r"^row 1 of L0H1 sums to 1\.011, more than 1"):
         maps_from([[[1, 0], [0, 1]], [[1, 0], [0.5, 0.511]]], ["a", "b"])
 
 
@@ -96,5 +96,5 @@ def test_one_of_several_arrays_is_the_named_one_or_the_one_called_attention() ->
     for name in ("attention", "attentions", "pattern"):
         assert one_of({"ids": ids, name: b}, None) is b
     for arrays in ({"a": a, "b": b}, {"attention": a, "pattern": b}, {}):
-        with pytest.raises(UsageError, match="--array names the attention"):
+        with pytest.raises(UsageError, match="Choose an array with --array NAME"):
             one_of(arrays, None)

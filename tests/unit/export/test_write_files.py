@@ -46,7 +46,7 @@ def test_several_texts_are_refused_where_a_file_holds_one(tmp_path: Path, suffix
 
 
 def test_csv_holds_weights_alone(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--include goes with "):
+    with pytest.raises(UsageError, match="--include needs an output file of type "):
         write(tmp_path / "a.csv", [example()], ("scores",))
 
 
