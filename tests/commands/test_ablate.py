@@ -95,7 +95,7 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
     )
     for name, pattern in maps(qkv(*args)).items():
         assert np.array_equal(pattern, maps(found)[name])
-    assert "lies behind layer 0" in qkv("heads", *args[1:], "--ablate", "L0H1").stderr
+    assert "only layers after layer 0" in qkv("heads", *args[1:], "--ablate", "L0H1").stderr
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
     [
         (["--ablate", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
         (["--ablate", "L4H0"], "Layer 4 does not exist: this model has only layer 0."),
-        (["--ablate", "3"], "'3' is no head's name: write L0H3"),
-        (["--ablate", "L0H1,"], "'' is no head's name"),
+        (["--ablate", "3"], "'3' is not a head name; write L0H3"),
+        (["--ablate", "L0H1,"], "'' is not a head name"),
         (["--ablate-mean"], "--ablate-mean needs --ablate HEADS."),
     ],
 )

@@ -290,7 +290,7 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert found.code == 0
     assert "bert, layers: encoder 2; 4 heads of size 4, d_model 16" in found.stdout
     per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
-    assert f"{per_layer / 1024:.1f} KiB while it runs" in found.stdout
+    assert f"{per_layer / 1024:.1f} KiB for the weights" in found.stdout
     assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
     plain = (bert / "config.json").read_text()[:-3]
     (bert / "config.json").write_text(plain + ', "twist": 1}')

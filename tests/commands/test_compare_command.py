@@ -288,21 +288,21 @@ def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([TEXT, "L0H1"], "There is one thing only"),
-        ([TEXT, "more text", "L0H1"], "a second goes with --with"),
+        ([TEXT, "L0H1"], "Nothing to compare with: add a head"),
+        ([TEXT, "more text", "L0H1"], "give a second one with --with TEXT"),
         ([TEXT, "L0H1", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
         ([TEXT, "L0H1", "L3"], "Layer 3 does not exist"),
-        ([TEXT, "L0H1", "L0H2", "--with", "a", "--with", "b"], "3 texts do not pair up"),
+        ([TEXT, "L0H1", "L0H2", "--with", "a", "--with", "b"], "Cannot pair 2 heads with 3 texts"),
         (
             [TEXT, "L0H1", "--weighting", "soft"],
             "Unknown weighting 'soft': use softmax, hard or linear.",
         ),
         (["the bank", "--with", "a mango tree", "L0H1"], "no word in common"),
         ([TEXT, "L0H1", "L0H2", "-o", "x.csv"], "This command cannot write .csv files"),
-        ([TEXT, "--nearest", "3"], "--nearest 3: write L0H3"),
-        ([TEXT, "L0H2", "--nearest", "L0H1"], "--nearest takes its own head"),
-        ([TEXT, "--nearest", "L0H1", "--fail-above", "1"], "not with --nearest"),
-        (["a.json", "b.json", "-m", "glove"], "leave out -m"),
+        ([TEXT, "--nearest", "3"], "'3' is not a head name; write L0H3"),
+        ([TEXT, "L0H2", "--nearest", "L0H1"], "--nearest compares one head"),
+        ([TEXT, "--nearest", "L0H1", "--fail-above", "1"], "Use either --fail-above or --nearest"),
+        (["a.json", "b.json", "-m", "glove"], "-m and --weighting do not apply"),
         ([TEXT, *["L0H0"] * 27], "Cannot compare 27 maps: the maximum is"),
     ],
 )
@@ -321,7 +321,7 @@ def test_files_that_cannot_be_read(compare, qkv, tiny_glove, tmp_path) -> None:
     assert "broken.json: not valid JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
     lines = tmp_path / "two.jsonl"
     qkv("attend", "-m", tiny_glove, "--lines", "-o", lines, stdin="the bank\nthe tree\n")
-    assert "two.jsonl holds 2 texts" in compare(lines, "L0H1", "L0H2").stderr
+    assert "two.jsonl contains 2 texts" in compare(lines, "L0H1", "L0H2").stderr
 
 
 def test_writes_a_file(compare, tmp_path) -> None:

@@ -143,9 +143,9 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
 @pytest.mark.parametrize(
     ("data", "tokens", "said"),
     [
-        (npz(a=WEIGHTS[None]), TOKENS, "the shape [1, 2, 3, 6, 6]"),
-        (npy(WEIGHTS[:, None].repeat(2, axis=1)), TOKENS, "the shape [2, 2, 3, 6, 6]"),
-        (npy(WEIGHTS[0, 0, 0]), TOKENS, "the shape [6]"),
+        (npz(a=WEIGHTS[None]), TOKENS, "has shape [1, 2, 3, 6, 6]"),
+        (npy(WEIGHTS[:, None].repeat(2, axis=1)), TOKENS, "has shape [2, 2, 3, 6, 6]"),
+        (npy(WEIGHTS[0, 0, 0]), TOKENS, "has shape [6]"),
         (
             npy(np.array([{}], object)),
             TOKENS,
@@ -153,27 +153,27 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
         ),
         (npy(np.arange(36).reshape(6, 6)), TOKENS, "array 'array' has dtype int64"),
         (npy(WEIGHTS.astype([("a", "<f4")])), TOKENS, "expected floating-point weights"),
-        (npy(WEIGHTS)[:99], TOKENS, "no readable .npy array"),
-        (npy(WEIGHTS)[:-1], TOKENS, "no readable .npy array"),
-        (npy(WEIGHTS).replace(b"(2, 3, 6", b"(2, 3,9**9"), TOKENS, "no readable .npy array"),
+        (npy(WEIGHTS)[:99], TOKENS, "not a readable .npy array"),
+        (npy(WEIGHTS)[:-1], TOKENS, "not a readable .npy array"),
+        (npy(WEIGHTS).replace(b"(2, 3, 6", b"(2, 3,9**9"), TOKENS, "not a readable .npy array"),
         (
             npy(WEIGHTS).replace(b"(2, 3, 6, 6), }  ", b"(2, 3, 6, 10**15),"),
             TOKENS,
             "readable .npy",
         ),
-        (b"\x93NUMPY\x09\x00", TOKENS, "no readable .npy array"),
+        (b"\x93NUMPY\x09\x00", TOKENS, "not a readable .npy array"),
         (safetensors_of_type("F8_E4M3"), TOKENS, "'a' has type F8_E4M3, which is not impl"),
         (safetensors_of_type("BOOL"), TOKENS, "'a' has type BOOL, which is not implemented"),
         (npz(a=WEIGHTS[:, :, :5]), TOKENS, "--tokens implies 6 rows and 6 columns"),
         (npz(a=WEIGHTS * 2), TOKENS, "row 0 of L0H0 sums to 2, more than 1"),
-        (npz(a=-WEIGHTS), TOKENS, "no weights"),
-        (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "not finite"),
+        (npz(a=-WEIGHTS), TOKENS, "expected weights"),
+        (npz(a=WEIGHTS + np.float32("nan")), TOKENS, "contains NaN, infinity"),
         (npz(a=np.arange(6)), TOKENS, "array 'a' has dtype int64"),
         (npz(a=WEIGHTS, b=WEIGHTS), TOKENS, "Choose an array with --array NAME: a, b"),
-        (npz(a=np.array([{}], object)), TOKENS, "no readable .npz archive: it holds Python"),
+        (npz(a=np.array([{}], object)), TOKENS, "not a readable .npz archive: it contains Python"),
         (npz(a=WEIGHTS), {"a": 1}, '"queries" and "keys"'),
         (npz(a=WEIGHTS), [1, 2], "expected an array of strings"),
-        (npz(a=WEIGHTS)[:99], TOKENS, "no readable .npz archive"),
+        (npz(a=WEIGHTS)[:99], TOKENS, "not a readable .npz archive"),
         (save({"a": WEIGHTS})[:99], TOKENS, "it is truncated"),
         (b"text", TOKENS, "not an .npz archive, a .npy array or a safetensors file"),
         (b"", TOKENS, "not an .npz archive"),
@@ -194,7 +194,7 @@ def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable)
     assert "sum to less than 1, by at most .62: an attention sink has the rest" in note
     assert json.loads(done.stdout)["maps"][0]["pattern"] == whole[0, :, :3].tolist()
     shown = render(npz(a=whole[:, :, :3]), tokens=["a", "b", "c"]).stdout
-    assert "missing at most" in " ".join(shown.split())
+    assert "by at most" in " ".join(shown.split())
     rounded = (whole[:, :, :3] + np.float32([[0], [0.625], [0]]) * [1, 0, 0]).astype(np.float16)
     assert "notes" not in json.loads(
         render(npz(a=rounded), "--json", tokens=["a", "b", "c"]).stdout

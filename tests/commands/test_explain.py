@@ -164,7 +164,7 @@ def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> Non
 
 def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> None:
     found = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
-    assert "'the' is at 0, 4, 7; --query" in found.stderr
+    assert "'the' occurs at 0, 4, 7: using --query" in found.stderr
     assert "has the largest weight for this pair among 4 heads" in found.stderr
 
 
@@ -173,7 +173,7 @@ def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> N
     [
         (["--query", "rivr"], "Did you mean 'river'? Words: 0 the, 1 fisherman"),
         (["--query", "bank", "--head", "9"], "0 to 3"),
-        (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html, .json here"),
+        (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html or .json."),
     ],
 )
 def test_impossible_requests(tiny_glove: Path, qkv: Qkv, args: list[str], said: str) -> None:
@@ -203,7 +203,7 @@ def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
 
 @pytest.mark.parametrize("command", ["grid", "heads"])
 def test_other_commands_say_that_it_has_no_links(qkv, tiny_glove, command) -> None:
-    said = "qkv: A text of one word has no links in this model"
+    said = "qkv: Nothing to show: in this model, a text of one word"
     assert said in qkv(command, "bank", "-m", tiny_glove).stderr
     assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
 

@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_has_come(
     monkeypatch.setattr(download, "_fetch", stop)
     found = qkv("models", "pull", SET)
     assert (found.code, found.stdout) == (130, "")
-    assert "pull again to go on" in found.stderr
+    assert "pull again to continue" in found.stderr
     assert left(tmp_path / "home") == []
 
 

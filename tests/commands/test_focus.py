@@ -131,11 +131,11 @@ def test_any_text(focus, args) -> None:
     ("args", "said"),
     [
         ((TEXT,), "--query WORD"),
-        ((TEXT, "--query", "bank", "--key", "river"), "one"),
+        ((TEXT, "--query", "bank", "--key", "river"), "Use either --query WORD"),
         ((TEXT, "--query", "rivers"), "Did you mean 'river'?"),
         ((TEXT, "--query", "bank", "-o", "x.csv"), "cannot write .csv files"),
         ((TEXT, "--query", "bank", "--head", "9"), "Head 9 does not exist"),
-        ((TEXT, "--query", ""), "No word ''"),
+        ((TEXT, "--query", ""), "--query '' is neither a word nor an index"),
     ],
 )
 def test_what_cannot_be_is_refused(focus, args, said: str) -> None:

@@ -124,7 +124,7 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
     ("args", "said"),
     [
         (["--sort", "prevous"], "Unknown figure 'prevous'. Did you mean previous?"),
-        (["--weighting", "linear"], "shares need weights that add up to 1"),
+        (["--weighting", "linear"], "its statistics need weights that sum to 1"),
         (
             ["-o", "table.npz"],
             "This command cannot write .npz files: use .txt, .svg, .pdf, .png, .html, .json or "

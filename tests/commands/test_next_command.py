@@ -94,17 +94,17 @@ def test_into_a_file(qkv, llama: Path, tmp_path: Path, name: str) -> None:
 def test_models_without_an_unembedding_are_named(qkv, tmp_path: Path, case: str) -> None:
     done = qkv("next", "-m", folder(tmp_path, case), TEXT)
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert f"{case} has no unembedding" in done.stderr
+    assert f"{case} cannot predict tokens: it has no unembedding" in done.stderr
 
 
 def test_word_vectors_and_encoder_decoders_are_named(qkv, tiny_glove: Path, tmp_path: Path) -> None:
     done = qkv("next", "-m", tiny_glove, "the bank")
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "tiny has no unembedding" in done.stderr
+    assert "tiny cannot predict tokens: it has no unembedding" in done.stderr
     done = qkv("next", "-m", folder(tmp_path, "t5"), TEXT)
-    assert done.code == 2 and "t5 is an encoder-decoder" in done.stderr
+    assert done.code == 2 and "does not apply to t5, an encoder-decoder" in done.stderr
 
 
 def test_ablate_mean_alone(qkv, llama: Path) -> None:
     done = qkv("next", "-m", llama, TEXT, "--ablate-mean")
-    assert done.code == 2 and "--ablate HEADS says which" in done.stderr
+    assert done.code == 2 and "--ablate-mean needs --ablate HEADS" in done.stderr

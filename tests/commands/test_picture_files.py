@@ -189,8 +189,8 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
             2,
             "use .txt, .svg, .pdf, .png, .html, .json, .jsonl, .csv or .npz.",
         ),
-        ("missing/a.svg", 2, "Could not write missing/a.svg: No such file or directory."),
-        ("folder.svg", 2, "Could not write folder.svg: Is a directory."),
+        ("missing/a.svg", 2, "missing/a.svg: No such file or directory."),
+        ("folder.svg", 2, "folder.svg: Is a directory."),
     ],
 )
 def test_what_cannot_be_written_is_said_in_one_line(

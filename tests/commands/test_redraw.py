@@ -102,7 +102,7 @@ def test_csv_of_a_map_whose_name_is_not_utf_8(qkv: Callable, tiny_glove: Path) -
 def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:
     written = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
     done = qkv("render", "-", "--format", "csv", stdin=written.encode())
-    assert done.code == 2 and "drawn, not converted" in done.stderr
+    assert done.code == 2 and "can be drawn, but not converted to" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["explain", "focus", "heads", "compare", "nearest"])

@@ -58,7 +58,7 @@ def test_writes_other_formats(qkv, written, tmp_path) -> None:
     [
         (b"", "the file is empty."),
         (b"{", "not valid JSON:"),
-        (b"\x7fELF\x02", "This is no"),
+        (b"\x7fELF\x02", "not valid JSON"),
         (b'{"schema":"qkv.attention/2"}', "qkv.attention/2"),
         (b"PK\x03\x04", "not a readable .npz archive"),
     ],

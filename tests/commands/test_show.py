@@ -137,9 +137,12 @@ def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
     ("args", "said"),
     [
         (["--show", "rollout", "--head", "1"], "Rollout combines all heads of a layer"),
-        (["--show", "rollout", "--source", "a tree"], "none between two texts"),
-        (["--show", "rollout", "--weighting", "linear"], "not linear ones"),
-        (["--show", "scores", "--words"], "do not add up to a word's: leave out --words"),
+        (["--show", "rollout", "--source", "a tree"], "Rollout does not apply to cross-attention"),
+        (
+            ["--show", "rollout", "--weighting", "linear"],
+            "Rollout does not apply to linear weights",
+        ),
+        (["--show", "scores", "--words"], "Scores of sub-words cannot be merged into words"),
         (["--show", "flow"], "'flow' is not one of"),
     ],
 )
