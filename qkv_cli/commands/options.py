@@ -203,8 +203,8 @@ ShowName = Literal["weights", "scores", "contributions", "rollout"]
 ShowOption = Annotated[
     ShowName | None,
     typer.Option(
-        help="Weights if not given; scores before softmax; lengths of weighted values, "
-        "what really flows; or rollout, weights followed down through the layers.",
+        help="Weights (default); scores before softmax; contributions, the norms of the "
+        "weighted values; or rollout, weights traced through all layers.",
         rich_help_panel=_MAPS,
     ),
 ]
