@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import pytest
 
 from qkv_cli.adapters.word_vectors import no_self
 from qkv_cli.commands.app import main
+from qkv_cli.commands.waiting import finish
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 
 WORDS = [
@@ -72,6 +73,13 @@ def tiny_glove(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_vectors(temporary, WORDS, vectors, lowercase=True)
         write_heads(temporary, config, {n: t.astype(np.float32) for n, t in heads.items()})
     return folder
+
+
+@pytest.fixture(autouse=True)
+def at_rest() -> Iterator[None]:
+    """End what a test that calls a command's functions directly was said to be working on."""
+    yield
+    finish()
 
 
 class Result(NamedTuple):
