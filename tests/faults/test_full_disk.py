@@ -113,6 +113,6 @@ def test_a_full_standard_output_ends_in_one_line(arguments: tuple[str, ...]) -> 
             stderr=subprocess.PIPE,
             text=True,
         )
-    where = "/dev/full" if "-o" in arguments else "Output"
+    where = "/dev/full" if "-o" in arguments else "the output"
     assert outcome.returncode == 2
-    assert outcome.stderr == f"qkv: {where} cannot be written: No space left on device.\n"
+    assert outcome.stderr == f"qkv: Could not write {where}: No space left on device.\n"

@@ -64,7 +64,7 @@ def test_a_circle_of_links_as_output_is_an_error_of_one_line(tmp_path: Path, nam
     )
     assert outcome.returncode == 2
     assert outcome.stderr == (
-        f"qkv: {tmp_path / name} cannot be written: Too many levels of symbolic links.\n"
+        f"qkv: Could not write {tmp_path / name}: Too many levels of symbolic links.\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.json", "b.json"]
 
@@ -93,7 +93,7 @@ def test_a_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("source", "command", "message"),
     [
-        ("cat /dev/zero", "render -", "no JSON"),
+        ("cat /dev/zero", "render -", "not valid JSON"),
         ("cat /dev/zero", "render --tokens - {array}", "not valid JSON"),
         ("yes '{{}}'", "render -", "standard input is larger than 268,435,456 bytes"),
         ("yes", "attend -", "standard input is larger than 67,108,864 bytes"),

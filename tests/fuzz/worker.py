@@ -169,7 +169,7 @@ def _faults_of_messages(code: int, message: str) -> Iterator[str]:
         yield "no message"
     if any(len(line) > 2000 for line in lines):
         yield "a message of more than 2,000 characters"
-    if "not enough memory" in message:
+    if "Out of memory" in message:
         yield "memory"
 
 
