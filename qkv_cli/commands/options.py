@@ -121,7 +121,8 @@ BlockChoice = Literal["encoder", "decoder", "cross"]
 BlockOption = Annotated[
     BlockChoice | None,
     typer.Option(
-        help="Which attention of an encoder-decoder. Default: cross, if it has a target text.",
+        help="Which attention of an encoder-decoder. Default: cross if there is a target text, "
+        "given or generated; otherwise encoder.",
         rich_help_panel=_MODEL,
     ),
 ]
