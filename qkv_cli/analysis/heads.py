@@ -62,7 +62,7 @@ def figure_called(name: str) -> str:
     if name not in (LABEL, *FIGURES):
         near = difflib.get_close_matches(name, FIGURES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"Unknown figure {name!r}.{hint} Use {LABEL}, {', '.join(FIGURES)}.")
+        raise UsageError(f"Unknown column {name!r}.{hint} Use {LABEL}, {', '.join(FIGURES)}.")
     return name
 
 

@@ -31,7 +31,8 @@ def heads(
     sort: Annotated[
         str | None,
         typer.Option(
-            metavar="FIGURE", help="Sort by label, entropy, previous, ...: largest first."
+            metavar="COLUMN",
+            help="Sort by this column (label, entropy, previous, ...), largest first.",
         ),
     ] = None,
     shuffles: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from qkv_cli.commands import options
 from qkv_cli.commands.output import DATA, Look, Target
-from qkv_cli.commands.texts import read_bytes
+from qkv_cli.commands.texts import read_bytes, source_name
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def render(
         raise UsageError("--array needs --tokens FILE, the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
     if grid and numbers:
-        raise UsageError("--grid has no room for --numbers: one of them.")
+        raise UsageError("--grid and --numbers cannot be combined: a grid has no room for numbers.")
     reading = Reading(hide=hide, words=words, window=window)
     of_maps = {
         "--layer": layer,
@@ -120,7 +120,7 @@ def render(
                     yield reading.of(choose(seen, layer or (), head or (), mean=mean))
                 elif target.kind in DATA:
                     raise UsageError(
-                        f"{path} contains no head maps: it can be drawn, but not converted to "
+                        f"{source_name(path)} contains no head maps: it can be drawn, but not converted to "
                         f"{target.kind}."
                     )
                 else:
@@ -165,11 +165,11 @@ def _read(
                 found.append(parse(document, json_array))
                 continue
             if idle := [option for option in asked if option not in own_options(document)]:
-                raise UsageError(f"{path} contains no head maps: leave out {', '.join(idle)}.")
+                raise UsageError(f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}.")
             found += drawn
         return found
     except (InputError, CheckpointError) as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{source_name(path)}: {error}") from error
 
 
 def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from qkv_cli.commands.options import WeightingName
-from qkv_cli.commands.texts import checked, read_bytes, read_text
+from qkv_cli.commands.texts import checked, read_bytes, read_text, source_name
 from qkv_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
     try:
         found = read_maps(data)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{source_name(path)}: {error}") from error
     if len(found) != 1:
-        raise InputError(f"{path} contains {len(found)} texts; expected one.")
+        raise InputError(f"{source_name(path)} contains {len(found)} texts; expected one.")
     return reading.of(reshown(found[0], reading.show))
 
 

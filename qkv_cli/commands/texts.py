@@ -110,10 +110,15 @@ def _streams(paths: Sequence[Path], *, lines: bool) -> Iterator[str]:
                 yield _decoded(file.read(MAX_BYTES + 1), name)
 
 
+def source_name(path: Path) -> str:
+    """The name of a file in an error message; '-' is standard input."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     """A file or, for '-', standard input, and what to call it in an error."""
-    name = "standard input" if str(path) == "-" else str(path)
+    name = source_name(path)
     try:
         if str(path) == "-":
             yield sys.stdin.buffer, name

@@ -78,7 +78,7 @@ class HeadsTable:
         yield _count(self.extent.n_texts, "text")
         yield _count(self.extent.n_tokens, "token")
         if self.extent.n_shuffled:
-            yield f"{_count(self.extent.n_shuffled, 'reading')} in shuffled order"
+            yield f"{_count(self.extent.n_shuffled, 'shuffled reading')}"
         if (block := self.heads[0].block) != "self":
             yield f"block {block}"
         if self.about.source is not None:
@@ -123,7 +123,7 @@ class HeadsTable:
             p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)
             yield (
                 f"labels: above chance in shuffled readings (p < {p}, corrected for all heads), "
-                f"with an effect size of {effect} or more, which is the number"
+                f"the number is the effect size, {effect} or more"
             )
 
 

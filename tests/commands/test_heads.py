@@ -123,7 +123,7 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--sort", "prevous"], "Unknown figure 'prevous'. Did you mean previous?"),
+        (["--sort", "prevous"], "Unknown column 'prevous'. Did you mean previous?"),
         (["--weighting", "linear"], "its statistics need weights that sum to 1"),
         (
             ["-o", "table.npz"],
