@@ -112,7 +112,7 @@ def compare(
     """Compare heads, layers, models, texts or files: two maps and their difference.
 
     Give two or more heads, texts, models, weightings or files: the first is
-    compared with each of the others. What is given once applies to all. Without
+    compared with each of the others. An option given once applies to all. Without
     a head, the mean of the last layer is compared. Texts and models with
     different tokens are aligned by their words.
 

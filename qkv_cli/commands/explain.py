@@ -28,7 +28,7 @@ def explain(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="The word that attends, or its index; =3 is the word 3. "
+            help='The word that attends, or its index; =3 for the word "3". '
             "Default: that of the largest weight.",
         ),
     ] = None,

@@ -22,7 +22,7 @@ def focus(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="Show what this word attends to. A word or its index; =3 is the word 3.",
+            help='Show what this word attends to. A word or its index; =3 for the word "3".',
         ),
     ] = None,
     key: Annotated[

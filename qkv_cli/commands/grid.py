@@ -58,12 +58,11 @@ def grid(
 
     The grid has a row for each layer and a column for each head. In a thumbnail,
     rows are queries and columns are keys. If a thumbnail is smaller than the
-    text, each cell shows the largest of several weights; the legend says of how
-    many.
+    text, each cell shows the largest of several weights; the legend says how many.
 
     Marks are the labels of `qkv heads`: = self, < previous token, > next token,
     ^ first token, | separators, ',' punctuation, d duplicate, i induction. They
-    are measured on a few readings of at most 32 words (0.1 s for 72 heads);
+    are measured in a few shuffled readings of at most 32 words (0.1 s for 72 heads);
     `qkv heads` reads more and finds more.
 
     Example: qkv grid "The mango and the apple are fruits that grow on a tree"

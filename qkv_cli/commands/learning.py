@@ -95,7 +95,7 @@ def _learn_over(base: Path, folder: Path, asked: Asked, *, resume: bool) -> str:
         return _learn(corpus, centred(raw, mean), plan, state or start(plan), place)
     except TrainingError as error:
         if place.begun:
-            raise TrainingError(f"{error} {folder} contains the best heads before this.") from error
+            raise TrainingError(f"{error} {folder} contains the best heads up to then.") from error
         raise
 
 

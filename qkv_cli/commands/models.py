@@ -393,7 +393,7 @@ def verify(
     """Compare a checkpoint's attention with that of transformers, layer by layer.
 
     Needs torch and transformers, and accelerate for GGUF files. Exit code 1
-    where a weight differs by more than 1e-4.
+    if a weight differs by more than 1e-4.
 
     Example: qkv models verify ./my-checkpoint
     """

@@ -120,8 +120,8 @@ def render(
                     yield reading.of(choose(seen, layer or (), head or (), mean=mean))
                 elif target.kind in DATA:
                     raise UsageError(
-                        f"{source_name(path)} contains no head maps: it can be drawn, but not converted to "
-                        f"{target.kind}."
+                        f"{source_name(path)} contains no head maps: it can be drawn, but not "
+                        f"converted to {target.kind}."
                     )
                 else:
                     yield one
@@ -165,7 +165,9 @@ def _read(
                 found.append(parse(document, json_array))
                 continue
             if idle := [option for option in asked if option not in own_options(document)]:
-                raise UsageError(f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}.")
+                raise UsageError(
+                    f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}."
+                )
             found += drawn
         return found
     except (InputError, CheckpointError) as error:

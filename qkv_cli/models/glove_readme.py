@@ -44,8 +44,8 @@ frequent words of GloVe. Written by `models/build_glove.py`; do not edit it by h
   vector. This folder contains none of that text.
 
 The corpus is taken from the text after `|` in every line of WordNet 3.0's `data.noun`, `data.verb`,
-`data.adj` and `data.adv`: the quoted examples of at least 15 characters and the definition if it has
-more than 25, one per line, in file order.
+`data.adj` and `data.adv`: the quoted examples of at least 15 characters and the definition if it
+has more than 25, one per line, in file order.
 
 ## Held-out accuracy
 
@@ -59,16 +59,16 @@ The share of words for which the model scores the true word above five randomly 
 
 ## Does a head find the related word?
 
-`models/probes.tsv` has {f.n_probes} sentences, each with one of its words and the related word in the
-same sentence. They were written before the heads were trained. The share of sentences in which the
-related word is the strongest key, not counting the word itself and its direct neighbours:
+`models/probes.tsv` has {f.n_probes} sentences, each with one of its words and the related word in
+the same sentence. They were written before the heads were trained. The share of sentences in which
+the related word is the strongest key, not counting the word itself and its direct neighbours:
 
 | {names} |
 | {rule} |
 | {hits} |
 
-With random projections the mean is {f.chance.mean():.0%}; the best head of {len(f.chance)} seeds reaches
-{f.chance.max():.0%}.
+With random projections the mean is {f.chance.mean():.0%}; the
+best head of {len(f.chance)} seeds reaches {f.chance.max():.0%}.
 
 ## What was tried
 

@@ -105,8 +105,9 @@ def _softmax_step(s: Lesson) -> Step:
         "Softmax: scores become weights",
         "weight_j = exp(score_j - largest) / Σ exp(score - largest)",
         lines,
-        "Every weight is positive and they sum to 1: the query matches keys softly. If one "
-        "score were far above the others, its weight would be almost 1: hard indexing."
+        "Every weight is positive and they sum to 1: the query matches keys softly. The "
+        "further one score is above the others, the closer its weight is to 1; in the limit, that is "
+        "hard indexing."
         if r.exp_total
         else f"{s.b} cannot attend to any word, so every weight is 0.",
     )
@@ -132,7 +133,7 @@ def blend_step(s: Lesson) -> Step:
         "The blend: a little of every value",
         "z = Σ_j weight_j V_j",
         lines,
-        f"{s.b} gets a mixture of values, not a single one. {s.a} has {figure(pair.weight)} of the "
+        f"{s.b} gets a weighted mixture of all values. {s.a} has {figure(pair.weight)} of the "
         f"weight and makes up {number(float(pair.along))} of the blend (measured along z)."
         if any(k.weight for k in r.keys)
         else f"{s.b} gets nothing.",
