@@ -75,8 +75,8 @@ best head of {len(f.chance)} seeds reaches {f.chance.max():.0%}.
 {TRIED}"""
 
 
-TRIED = """Each variant was trained for 12 epochs with one seed and evaluated on the same held-out sentences.
-The shipped heads, 8 of 24 dimensions, were then trained for 24 epochs.
+TRIED = """Each variant was trained for 12 epochs with one seed and evaluated on the same held-out
+sentences. The shipped heads, 8 of 24 dimensions, were then trained for 24 epochs.
 
 | heads | d_head | mean subtracted | accuracy | best head on the probes |
 |---|---|---|---|---|
