@@ -106,8 +106,8 @@ def _softmax_step(s: Lesson) -> Step:
         "weight_j = exp(score_j - largest) / Σ exp(score - largest)",
         lines,
         "Every weight is positive and they sum to 1: the query matches keys softly. The "
-        "further one score is above the others, the closer its weight is to 1; in the limit, that is "
-        "hard indexing."
+        "further one score is above the others, the closer its weight is to 1; in the limit, "
+        "that is hard indexing."
         if r.exp_total
         else f"{s.b} cannot attend to any word, so every weight is 0.",
     )
