@@ -70,8 +70,9 @@ def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
     assert numbers[: len(wanted)] == wanted
 
 
-@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "background"), [("a.svg", "light"), ("a.pdf", "dark"), ("a.png", "light")]
+)
 def test_the_same_bytes_every_time(draw, name, background) -> None:
     one = draw(name, "--background", background)
     assert one == draw(name, "--background", background)
