@@ -16,7 +16,7 @@ SENTENCE = "the fisherman sat on the bank of the river and the boat lay at the s
 TEXT = " ".join((SENTENCE * 31).split()[:512])
 UNDRAWN = f"""
 import typer, rich.console
-from qkv_cli.loading import load
+from qkv_cli.session.load import load
 from qkv_cli.store.catalogue import find
 [layer] = load(find("glove")).read({TEXT!r}).layers
 layer.attn.pattern.max()

@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 from qkv_cli.core.arrays import float32
 from qkv_cli.core.model import Model
 from qkv_cli.formats.gguf import open_gguf
-from qkv_cli.loading import gguf_of, load, read_model
+from qkv_cli.session.load import gguf_of, load, read_model
 from qkv_cli.store.catalogue import find
 
 LENGTHS = "32,128,512,650,1024,2048"

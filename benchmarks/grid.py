@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import time
 
-from qkv_cli.analysis.marks import marks
-from qkv_cli.commands.maps import Reading, head_maps
-from qkv_cli.commands.orders import Reader
-from qkv_cli.commands.output import Look
-from qkv_cli.loading import LoadedModel, load
-from qkv_cli.render.thumbnails import Thumbnails
+from qkv_cli.analysis.study import marks
+from qkv_cli.cli.maps import Reading, head_maps
+from qkv_cli.cli.orders import Reader
+from qkv_cli.cli.output import Look
+from qkv_cli.render.terminal.grid import Thumbnails
+from qkv_cli.session.load import LoadedModel, load
 from qkv_cli.store.catalogue import find
 
 TEXTS = (

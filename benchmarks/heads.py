@@ -22,7 +22,7 @@ WORDS = 25  # of a sentence
 FORWARD = """
 import sys
 from pathlib import Path
-from qkv_cli.loading import load
+from qkv_cli.session.load import load
 model = load(Path(sys.argv[1]))
 for sentence in open(sys.argv[2], encoding="utf-8"):
     for layer in model.read(sentence.strip()).layers:

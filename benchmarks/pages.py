@@ -21,9 +21,9 @@ import numpy as np
 
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.attention import attention
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.picture import Looks, file_of
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.render.terminal.attend import attention
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "commands"))

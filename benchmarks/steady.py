@@ -25,7 +25,7 @@ AT_LEAST = 1.0  # times torch's tokens a second
 OURS = """
 import sys, time
 from pathlib import Path
-from qkv_cli.loading import load
+from qkv_cli.session.load import load
 model = load(Path(sys.argv[1])).model
 def patterns(texts):
     return [[layer.attn.pattern for layer in model.layers(ids)] for ids in texts]

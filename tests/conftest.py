@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from qkv_cli.adapters.word_vectors import no_self
-from qkv_cli.commands.app import main
-from qkv_cli.commands.waiting import finish
+from qkv_cli.checkpoints.adapters.word_vectors import no_self
+from qkv_cli.cli.app import main
+from qkv_cli.cli.waiting import finish
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 
 WORDS = [

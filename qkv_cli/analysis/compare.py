@@ -1,19 +1,116 @@
-"""Two maps beside each other, word by word: where they differ, and how much."""
+"""Comparison of two head maps, word by word, and the heads most similar to a given one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from math import isnan
 
 import numpy as np
 
-from qkv_cli.analysis.align import Pair, align, named
-from qkv_cli.analysis.merge import merge_words
-from qkv_cli.analysis.similarity import cosine, jensen_shannon, pearson
 from qkv_cli.core.arrays import Array, float64
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.merge import merge_words
+
+ONLY_A, ONLY_B, OR = "-", "+", "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A word of both texts, or of one: its index among the tokens of either."""
+
+    a: int | None
+    b: int | None
+
+
+def align(a: Sequence[Token], b: Sequence[Token], *, one_text: bool) -> list[Pair]:
+    """Words that are the same, in order; of the others, as many for as many are taken as pairs.
+
+    So *tired* pairs with *wide* where nothing else differs, and a word that was put in has no
+    partner.
+
+    Args:
+        one_text: Both are of the same text, so that a word is known by its place in it.
+    """
+    pairs: list[Pair] = []
+    matcher = SequenceMatcher(
+        None, [_key(t, one_text) for t in a], [_key(t, one_text) for t in b], autojunk=False
+    )
+    for _, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+        left, right = range(start_a, end_a), range(start_b, end_b)
+        if len(left) == len(right):
+            pairs += [Pair(i, j) for i, j in zip(left, right, strict=True)]
+        else:
+            pairs += [Pair(i, None) for i in left]
+            pairs += [Pair(None, j) for j in right]
+    return pairs
+
+
+def named(pairs: Sequence[Pair], a: Sequence[Token], b: Sequence[Token]) -> list[Token]:
+    """A token for each pair, counted from 0: `tired/wide`, `+very` where only b has it."""
+    return [replace(_called(pair, a, b), i=i) for i, pair in enumerate(pairs)]
+
+
+def _called(pair: Pair, a: Sequence[Token], b: Sequence[Token]) -> Token:
+    if pair.a is None or pair.b is None:
+        token, sign = (b[pair.b], ONLY_B) if pair.b is not None else (a[pair.a or 0], ONLY_A)
+        return replace(token, text=sign + _written(token))
+    one, other = a[pair.a], b[pair.b]
+    if _key(one, False) == _key(other, False):
+        return one
+    text = f"{_written(one)}{OR}{_written(other)}"
+    return replace(one, text=text, unknown=one.unknown or other.unknown)
+
+
+def _written(token: Token) -> str:
+    return token.word
+
+
+def _key(token: Token, one_text: bool) -> object:
+    """What makes two tokens the same word: its place in one text, else its letters."""
+    if token.special:
+        return token.token
+    if not one_text:
+        return token.text.strip().casefold()
+    start = token.start + len(token.text) - len(token.text.lstrip())
+    return start, start + len(token.text.strip())
+
+
+def jensen_shannon(a: Array, b: Array) -> Array:
+    """Divergence of each row of a from that of b, in bits: 0 for the same, 1 for nothing shared.
+
+    (KL(a || m) + KL(b || m)) / 2 with m = (a + b) / 2, rows scaled to sum to 1 (Lin 1991,
+    "Divergence Measures Based on the Shannon Entropy"); nan for a row without weight.
+    """
+    total_a, total_b = a.sum(axis=-1), b.sum(axis=-1)
+    empty = (total_a <= 0) | (total_b <= 0)
+    a, b = (x / np.where(empty, 1.0, x.sum(axis=-1))[..., None] for x in (a, b))
+    middle = (a + b) / 2
+    found: Array = (_kl(a, middle) + _kl(b, middle)) / 2
+    return np.where(empty, np.nan, found)
+
+
+def _kl(a: Array, b: Array) -> Array:
+    """Kullback-Leibler divergence of each row in bits; 0 log 0 is 0."""
+    ratio = np.divide(a, b, out=np.ones_like(a), where=a > 0)
+    found: Array = (a * np.log2(ratio)).sum(axis=-1)
+    return found
+
+
+def cosine(a: Array, b: Array) -> float:
+    """Of two lists of numbers; nan if one is all zeros."""
+    length = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / length) if length else float("nan")
+
+
+def pearson(a: Array, b: Array) -> float:
+    """Correlation of two lists of numbers; nan if one is flat."""
+    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return cosine(a - a.mean(), b - b.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +237,33 @@ def moved(c: Comparison, n: int) -> list[Moved]:
             a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
             found.append(Moved(row, column, a, b, float(c.difference[row, column])))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A head, and how near it is to the one it was compared with."""
+
+    map: HeadMap
+    divergence: float
+    cosine: float
+    pearson: float
+
+
+def nearest(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
+    """Each map of the candidates beside a's one, the smallest mean divergence first.
+
+    The very same head of the same reading is left out.
+    """
+    [own] = a.maps
+    same = _reading(a) == _reading(candidates)
+    found = []
+    for m in candidates.maps:
+        if same and (m.block, m.name) == (own.block, own.name):
+            continue
+        c = compare(a, replace(candidates, maps=[m]))
+        found.append(Near(m, c.mean_divergence, c.cosine, c.pearson))
+    return sorted(found, key=lambda near: (isnan(near.divergence), near.divergence))
+
+
+def _reading(maps: HeadMaps) -> tuple[object, ...]:
+    return maps.model, maps.weighting, maps.causal, maps.text, maps.source, maps.pair

@@ -1,20 +1,15 @@
-"""One query, one key, one head: every number from two vectors to the output, in order.
-
-The article's arithmetic: Q = W_Q e_B + b_Q, K = W_K e_A + b_K, V = W_V e_A + b_V,
-softmax(Q K^T / sqrt(d)) V, concat(z) W_O + b_O. B is the word that looks, A the word
-that is looked at. Sums are taken anew in float64 from what the model computed.
-"""
+"""One attention weight with every number behind it, and the strongest weight of a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask, float64
 from qkv_cli.core.attention import AttentionTrace, Weighting
-from qkv_cli.core.blocks import Attention, LayerTrace
+from qkv_cli.core.block import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.core.model import Model
 
@@ -252,3 +247,47 @@ def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Ou
     bias = None if o.b is None else float64(o.b)
     total = pair + words + heads
     return Output(pair, words, heads, bias, total if bias is None else total + bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A query that looks at a key in a head, and the layer it does so in."""
+
+    layer: LayerTrace
+    head: int
+    query: int
+    key: int
+
+
+def strongest(
+    layers: Iterable[LayerTrace],
+    heads: Mapping[int, Sequence[int]],
+    queries: Sequence[int],
+    keys: Sequence[int],
+) -> Link:
+    """The link with the largest weight; the better score decides between equal weights
+    (under hard indexing most are 0), then the order: first layer, head, query, key.
+
+    Args:
+        heads: Which heads of which layers may be chosen; layers behind the last are not computed.
+        queries: Which tokens may look.
+        keys: Which may be looked at.
+    """
+    best, found = (-np.inf, -np.inf), None
+    last = max(heads)
+    for layer in layers:
+        trace = layer.cross if layer.cross is not None else layer.attn
+        if trace is not None:
+            for head in heads.get(layer.index, ()):
+                pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
+                scores = trace.scores[head][np.ix_(queries, keys)].ravel()
+                at = int(np.lexsort((-scores, -pattern))[0])  # sorts by its last key first
+                here = (float(pattern[at]), float(scores[at]))
+                if found is None or here > best:
+                    i, j = divmod(at, len(keys))
+                    best, found = here, Link(layer, head, queries[i], keys[j])
+        if layer.index == last:
+            break
+    if found is None:
+        raise ValueError(f"no attention in layers up to {last}")
+    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
 
 
 @dataclass(frozen=True, slots=True)

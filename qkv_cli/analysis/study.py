@@ -1,21 +1,43 @@
-"""Every head over many texts: sums over readings, one text in memory at a time."""
+"""Every head over many texts: statistics and labels, with one text in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain, islice
+from math import inf, isnan
 from operator import add
 from typing import Literal
 
 import numpy as np
 
-from qkv_cli.analysis.evidence import Tally, tally, whole
-from qkv_cli.analysis.kinds import Mask, targets
-from qkv_cli.analysis.measure import Sums, joined, measure, one_text
-from qkv_cli.analysis.shuffled import Overlap, overlap
-from qkv_cli.views import BlockName, HeadMaps
+from qkv_cli.analysis.labels import (
+    Evidence,
+    Tally,
+    labels,
+    of_repeated,
+    of_shuffled,
+    tally,
+    weigh,
+    whole,
+)
+from qkv_cli.analysis.measure import (
+    KINDS,
+    NAMES,
+    Mask,
+    Overlap,
+    Sums,
+    joined,
+    measure,
+    one_text,
+    overlap,
+    targets,
+)
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import UsageError
+from qkv_cli.maps.head_maps import BlockName, HeadMaps
 
 Order = Literal["as written", "shuffled", "twice", "sampled"]
 # A text in an order, as the head maps of one layer after the other.
@@ -135,3 +157,149 @@ def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
         if wanted is None:
             wanted = targets(maps.queries, maps.keys, one_text=one_text(maps))
         yield maps, wanted
+
+
+FIGURES = ("entropy", "entropy_share", "distance", *NAMES, "position", "content")
+LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStatistics:
+    """One head. Means over rows; None where there was nothing to measure.
+
+    Attributes:
+        entropy: In bits.
+        entropy_share: Which part it is of the entropy of even weights.
+        distance: Tokens from query to key.
+        shares: Weight on the keys of each kind.
+        position, content: How much of the pattern stays with the places, and how much goes
+            with the words, when these are shuffled: 0 is chance, 1 all of it.
+        evidence: On each kind that could show.
+        labels: The kinds whose evidence beats chance, the largest effect first.
+    """
+
+    name: str
+    block: BlockName
+    layer: int
+    head: int
+    entropy: float | None
+    entropy_share: float | None
+    distance: float | None
+    shares: Mapping[str, float | None]
+    position: float | None
+    content: float | None
+    evidence: Mapping[str, Evidence]
+    labels: Sequence[str]
+
+    def figure(self, name: str) -> float | None:
+        """One of `FIGURES`."""
+        found: float | None = self.shares[name] if name in self.shares else getattr(self, name)
+        return found
+
+
+def figure_called(name: str) -> str:
+    """What heads can be ranked by.
+
+    Raises:
+        UsageError: There is no such figure; the message names those there are.
+    """
+    if name not in (LABEL, *FIGURES):
+        near = difflib.get_close_matches(name, FIGURES, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"Unknown column {name!r}.{hint} Use {LABEL}, {', '.join(FIGURES)}.")
+    return name
+
+
+def ranked(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
+    """The largest first, those without the figure last; `label` ranks by its effect."""
+
+    def amount(h: HeadStatistics) -> float:
+        if by == LABEL:
+            return h.evidence[h.labels[0]].effect if h.labels else -inf
+        figure = h.figure(by)
+        return -inf if figure is None else figure
+
+    return sorted(heads, key=lambda h: -amount(h))
+
+
+def statistics(study: Study) -> list[HeadStatistics]:
+    """A line of the table for each head, in the order of the model."""
+    written, probes = study.written, study.probes
+    weighed: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
+    if probes is not None:
+        weighed = weigh(study.tally + probes.tally, len(probes.words))
+    return [
+        HeadStatistics(
+            *head,
+            entropy=_ratio(written.bits[i], written.rows[i]),
+            entropy_share=_ratio(written.bits[i], written.most_bits[i]),
+            distance=_ratio(written.distance[i], written.rows[i]),
+            shares=_shares(i, written, None if probes is None else probes.repeated),
+            position=None if probes is None else probes.overlap.beyond_chance(i, 0),
+            content=None if probes is None else probes.overlap.beyond_chance(i, 1),
+            evidence=evidence,
+            labels=labels(evidence),
+        )
+        for i, (head, evidence) in enumerate(zip(study.heads, weighed, strict=True))
+    ]
+
+
+def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:
+    """Kinds that need repetition are measured where it is made, the others in the texts."""
+    found: dict[str, float | None] = {}
+    for kind, about in enumerate(KINDS):
+        sums = repeated if about.repeated else written
+        found[about.name] = (
+            None if sums is None else _ratio(sums.share[head, kind], sums.targeted[head, kind])
+        )
+    return found
+
+
+def _ratio(total: Array, count: Array) -> float | None:
+    ratio = float(total) / float(count) if count else float("nan")
+    return None if isnan(ratio) else ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A kind that a head is of, and by how much it beats chance."""
+
+    kind: str  # one of `kinds.NAMES`
+    layer: int
+    head: int
+    effect: float
+
+    @property
+    def name(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
+    """The labels that some shuffled readings of a sample and one of words read twice bear out.
+
+    A reading is one piece of evidence for kinds whose rows share a key (first, separators,
+    punctuation), so that of these only the strongest are found.
+    """
+    if not n_shuffles:
+        return []
+    heads, words, repeated = _measured(text, read, "twice")
+    total = of_repeated(repeated)
+    for _ in range(n_shuffles):
+        total += of_shuffled(_measured(text, read, "sampled")[2])
+    return [
+        Mark(kind, layer, head, evidence[kind].effect)
+        for (layer, head), evidence in zip(heads, weigh(total, len(words)), strict=True)
+        for kind in labels(evidence)
+    ]
+
+
+def _measured(text: str, read: Read, order: Order) -> tuple[list[tuple[int, int]], set[int], Sums]:
+    """Which heads were read, the ids of the words that were, and what was measured."""
+    heads: list[tuple[int, int]] = []
+    sums: list[Sums] = []
+    words = set[int]()
+    for maps, wanted in with_targets(read(text, order)):
+        heads += [(m.layer, m.head or 0) for m in maps.maps]
+        words = {token.id for token in maps.queries if not token.special}
+        sums.append(measure(maps, wanted))
+    return heads, words, joined(sums)

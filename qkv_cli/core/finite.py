@@ -19,7 +19,7 @@ from qkv_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
     from qkv_cli.core.attention import AttentionTrace
-    from qkv_cli.core.blocks import Block, LayerTrace, StackName
+    from qkv_cli.core.block import Block, LayerTrace, StackName
 
 _LARGE = 1e37  # sums of a few such numbers stay below float32's 3.4e38
 _ROWS = 2**12  # of a tensor, looked at at once

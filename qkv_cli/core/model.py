@@ -12,10 +12,9 @@ from functools import lru_cache, partial, reduce
 
 import numpy as np
 
-from qkv_cli.core.ablation import Ablation
 from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.attention import Weighting
-from qkv_cli.core.blocks import Block, LayerTrace, StackName, run_block
+from qkv_cli.core.block import Ablation, Block, LayerTrace, StackName, run_block
 from qkv_cli.core.finite import Watch, Weights
 from qkv_cli.core.layers import (
     Buckets,

@@ -1,15 +1,21 @@
-"""Position schemes: which keys a query can see, and what is added to their scores."""
+"""Position schemes: masks, biases, rotary embeddings and disentangled attention."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.attention import split_heads
+
+if TYPE_CHECKING:
+    from qkv_cli.core.layers import Linear
 
 
 def causal_mask(n: int, window: int | None = None) -> Mask:
@@ -102,3 +108,136 @@ def _by_offset(table: NDArray[Any], n: int) -> NDArray[Any]:
     clip = len(table) // 2
     rows = np.clip(np.arange(1 - n, n), -clip, clip) + clip
     return sliding_window_view(table.T[:, rows], n, axis=1)[:, ::-1]
+
+
+# Radians per position for each pair of dimensions, [d_rotary / 2], of a text of n tokens.
+Frequencies = Callable[[int], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    frequencies: Frequencies
+    interleaved: bool = False  # pairs are (2i, 2i + 1), not (i, i + half)
+    factor: float = 1.0  # of what was turned (YaRN's attention factor)
+
+    def __call__(self, x: Array) -> Array:
+        """Turn x, [n_heads, n_pos, d_head]; dimensions beyond the pairs stay."""
+        n_pos = x.shape[1]
+        inv_freq = self.frequencies(n_pos)
+        half = len(inv_freq)
+        angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, half]
+        cos, sin = self.factor * np.cos(angle), self.factor * np.sin(angle)
+        first = np.s_[..., 0 : 2 * half : 2] if self.interleaved else np.s_[..., :half]
+        second = np.s_[..., 1 : 2 * half : 2] if self.interleaved else np.s_[..., half : 2 * half]
+        out = x.copy()
+        out[first] = x[first] * cos - x[second] * sin
+        out[second] = x[second] * cos + x[first] * sin
+        return out
+
+
+def default(d_rotary: int, theta: float) -> Array:
+    """[d_rotary / 2]: fastest first."""
+    exponents = np.arange(0, d_rotary, 2, dtype=np.float32) / np.float32(d_rotary)
+    return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
+
+
+def dynamic(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
+    """A larger base for texts longer than those it was trained on (NTK-aware scaling)."""
+    n = max(n, n_known)
+    grown = (factor * n / n_known - (factor - 1)) ** (d_rotary / (d_rotary - 2))
+    return default(d_rotary, theta * grown)
+
+
+def yarn(
+    d_rotary: int,
+    theta: float,
+    factor: float,
+    n_known: int,
+    *,
+    fast: float = 32.0,
+    slow: float = 1.0,
+    truncate: bool = True,
+) -> Array:
+    """Slow turns are stretched, fast ones stay, a ramp between (Peng et al. 2023, 2309.00071)."""
+
+    def dimension(turns: float) -> float:
+        return d_rotary * math.log(n_known / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = dimension(fast), dimension(slow)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, d_rotary - 1)
+    ramp = (np.arange(d_rotary // 2) - low) / (high - low or 0.001)
+    stretched = np.clip(ramp, 0, 1)
+    plain = default(d_rotary, theta)
+    found: Array = plain / factor * stretched + plain * (1 - stretched)
+    return found.astype(np.float32)
+
+
+def llama3(
+    d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
+) -> Array:
+    """Llama 3.1: wavelengths beyond n_known / low are stretched, below n_known / high stay."""
+    plain = default(d_rotary, theta)
+    turns = n_known * plain / (2 * math.pi)  # within the length it was trained on
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    found: Array = (1 - smooth) * plain / factor + smooth * plain
+    return found.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Disentangled:
+    """Keys and queries of relative positions, beside those of the words.
+
+    He et al. 2021 (DeBERTa, arXiv 2006.03654), section 3.1: a query meets the key of its distance
+    to each word (content to position), and a key the query of that distance (position to content).
+    """
+
+    table: Array  # [2 * span, d_model], a vector for each distance from -span to span - 1
+    k: Linear | None  # makes keys of the table; None without content to position
+    q: Linear | None  # makes queries of it; None without position to content
+    n_buckets: int | None = None  # distances beyond half of it share rows, see `log_buckets`
+    max_distance: int = 0
+
+    def __call__(self, q: Array, k: Array) -> Array:
+        """What to add to q @ k.T, [n_heads, n_query, n_key], before it is scaled."""
+        none = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
+        return sum(self.terms(q, k).values(), start=none)
+
+    def terms(self, q: Array, k: Array) -> dict[str, Array]:
+        """The same in its parts: c2p, content to position, and p2c, position to content.
+
+        Args:
+            q: Queries, [n_heads, n_query, d_head].
+            k: Keys, [n_heads, n_key, d_head].
+        """
+        rows = self._rows(q.shape[1], k.shape[1])[None]
+        first = rows.min()  # a short text has few distances
+        table, rows = self.table[first : rows.max() + 1], rows - first
+        found: dict[str, Array] = {}
+        if self.k is not None:
+            keys = split_heads(self.k(table), q.shape[-1])  # [n_heads, n_distances, d_head]
+            found["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
+        if self.q is not None:
+            queries = split_heads(self.q(table), q.shape[-1])
+            found["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
+        return found
+
+    def _rows(self, n_query: int, n_key: int) -> NDArray[np.intp]:
+        """[n_query, n_key]: the table's row for the distance from key to query."""
+        distance = np.arange(n_query)[:, None] - np.arange(n_key)[None, :]
+        if self.n_buckets is not None:
+            distance = log_buckets(distance, self.n_buckets, self.max_distance)
+        span = len(self.table) // 2
+        rows: NDArray[np.intp] = np.clip(distance + span, 0, 2 * span - 1)
+        return rows
+
+
+def log_buckets(distance: NDArray[np.intp], n_buckets: int, max_distance: int) -> NDArray[np.intp]:
+    """Distances as they are up to half of the buckets, further ones ever more to a bucket."""
+    exact = n_buckets // 2
+    # In float32, as the models were trained: a distance on a bucket's edge must not change sides.
+    far = np.maximum(np.abs(distance), exact).astype(np.float32)
+    ratio = np.log(far / np.float32(exact)) / np.log(np.float32((max_distance - 1) / exact))
+    beyond = (np.ceil(ratio * np.float32(exact - 1)) + exact).astype(np.intp)
+    return np.where(np.abs(distance) <= exact, distance, np.sign(distance) * beyond)

@@ -11,14 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from qkv_cli.core.visible import visible
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.document import pieces
+from qkv_cli.export.document import decimals, pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
-from qkv_cli.export.numbers import decimals
 from qkv_cli.export.parse import json_array, parse
+from qkv_cli.maps.head_maps import HeadMaps, Show
 from qkv_cli.placement import place_file
-from qkv_cli.views import HeadMaps, Show
+from qkv_cli.visible import visible
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".npz")
 CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "key")

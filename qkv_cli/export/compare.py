@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from qkv_cli import __version__
-from qkv_cli.analysis.align import Pair, named
-from qkv_cli.analysis.compare import Comparison, moved
-from qkv_cli.analysis.nearest import Near
+from qkv_cli.analysis.compare import Comparison, Near, Pair, moved, named
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import SHOWN, dumps, head, map_head
 from qkv_cli.export.parse import about_of, bare_map
 from qkv_cli.export.schema import check, numbers
-from qkv_cli.views import FIELDS, HeadMaps
+from qkv_cli.maps.head_maps import FIELDS, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
 MOVED = 20  # cells that are told

@@ -13,7 +13,7 @@ from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
 from qkv_cli.export.parse import about_of
 from qkv_cli.export.schema import check, numbers
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 
 SCHEMA = "qkv.explain/1"
 

@@ -10,11 +10,10 @@ import numpy as np
 from qkv_cli.analysis.focus import Focus, strongest
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import dumps, head, map_head
-from qkv_cli.export.numbers import shortest
+from qkv_cli.export.document import dumps, head, map_head, shortest
 from qkv_cli.export.parse import about_of, bare_map
 from qkv_cli.export.schema import check, numbers
-from qkv_cli.views import HeadMap
+from qkv_cli.maps.head_maps import HeadMap
 
 SCHEMA = "qkv.focus/1"
 

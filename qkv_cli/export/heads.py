@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from qkv_cli.analysis.evidence import Evidence
-from qkv_cli.analysis.heads import FIGURES, HeadStatistics
-from qkv_cli.analysis.kinds import NAMES
-from qkv_cli.analysis.study import Extent
+from qkv_cli.analysis.labels import Evidence
+from qkv_cli.analysis.measure import NAMES
+from qkv_cli.analysis.study import FIGURES, Extent, HeadStatistics
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
 from qkv_cli.export.parse import about_of
 from qkv_cli.export.schema import check
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
 
 SCHEMA = "qkv.heads/1"
 CSV_COLUMNS = ("name", "block", "layer", "head", *FIGURES, "labels")

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core import strict_json
+from qkv_cli import strict_json
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse, to_float32
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
 
 _RATIO, _SMALL = 200, 400 * 2**20
 

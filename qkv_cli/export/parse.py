@@ -18,7 +18,7 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, SCHEMA, SHOWN
-from qkv_cli.views import FIELDS, BlockName, HeadMap, HeadMaps, Show
+from qkv_cli.maps.head_maps import FIELDS, BlockName, HeadMap, HeadMaps, Show
 
 _MAX_INT = 2**53  # beyond it, readers of JSON disagree
 _MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 
+NGRAMS = "ngrams.safetensors"  # the file of a model folder whose vectors are from a fastText .bin
 _MAX_N = 30  # Longer n-grams are refused: building a word takes time in proportion to this.
 _BATCH = 1024  # words whose n-grams are added up at once
 

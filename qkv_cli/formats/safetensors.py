@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import BFloat16, Stored, Unreadable
-from qkv_cli.core.strict_json import parse
 from qkv_cli.errors import CheckpointError
+from qkv_cli.strict_json import parse
 
 _DTYPES = {
     "F64": "<f8",

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.formats.words import WordTokenizer
-from qkv_cli.loading import load
+from qkv_cli.formats.tokenizers.words import WordTokenizer
 from qkv_cli.models.glove_readme import Figures, readme
-from qkv_cli.reading import LoadedModel
+from qkv_cli.session.load import load
+from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.add import unknown_row
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines

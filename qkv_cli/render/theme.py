@@ -10,14 +10,13 @@ from typing import Literal
 from rich.console import Console
 
 from qkv_cli.errors import UsageError
-from qkv_cli.render.charset import UTF_8, Charset
-from qkv_cli.render.colour import Rgb
-from qkv_cli.render.inks import (
+from qkv_cli.render.colours import (
     SHADES,
     STROKES,
     Background,
     Depth,
     Ramp,
+    Rgb,
     arm_colours,
     arm_solids,
     even_colours,
@@ -26,6 +25,7 @@ from qkv_cli.render.inks import (
     shades,
     solids,
 )
+from qkv_cli.render.encoding import UTF_8, Charset
 from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED, Arm
 
 __all__ = ["PALETTES", "Theme"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
 
 Levels = NDArray[np.intp]  # [n_row, n_column], which ink; MASKED where there is none
 MASKED = -1

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from qkv_cli.adapters.word_vectors import identity_heads
+from qkv_cli.checkpoints.adapters.word_vectors import identity_heads
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.ngrams import Ngrams, pack_ngrams
+from qkv_cli.formats.ngrams import NGRAMS, Ngrams, pack_ngrams
 from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.formats.vectors import Vectors, read_vectors
 from qkv_cli.formats.word2vec import Advance
-from qkv_cli.loading import NGRAMS
 from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
 from qkv_cli.store.unpack import unpacked
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.placement import scratch_folder
-from qkv_cli.store import hub, index, wheel
+from qkv_cli.store import hub, index
+from qkv_cli.store import index as wheel
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
 from qkv_cli.store.checksum import check, sha256

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.training.adam import Adam
 from qkv_cli.training.heads import Parameters, Shape, initial
-from qkv_cli.training.learn import State
+from qkv_cli.training.learn import Adam, State
 
 _PARTS = ("now", "adam.m", "adam.v", "best")
 

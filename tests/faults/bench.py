@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spawner import Outcome, Run, Spawner
 
-sys.path.append(str(Path(__file__).parents[1] / "commands"))
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from local_server import Server, serving
 from wheels import wheel
 

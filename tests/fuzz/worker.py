@@ -238,7 +238,7 @@ def _with_commands_built_once() -> None:
 
     typer.main.get_command = functools.cache(typer.main.get_command)  # type: ignore[assignment]
     with contextlib.suppress(ImportError, AttributeError):
-        from qkv_cli.commands import group
+        from qkv_cli.cli import group
 
         group.built = functools.cache(group.built)  # type: ignore[assignment]
 
@@ -246,7 +246,7 @@ def _with_commands_built_once() -> None:
 def _without_pip() -> None:
     """Let no input start pip, which takes a second."""
     from qkv_cli.errors import StoreError
-    from qkv_cli.store import wheel
+    from qkv_cli.store import index as wheel
 
     def refuse(requirement: str, *arguments: object, **settings: object) -> Path:
         raise StoreError(f"pip cannot download {requirement}.")

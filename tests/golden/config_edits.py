@@ -3,7 +3,7 @@ read otherwise.
 
 Run by hand where torch and transformers are installed: `python tests/golden/config_edits.py` writes
 config_edits.npz, the last hidden state under each edit, against which
-tests/unit/test_config_edits.py holds ours.
+tests/unit/checkpoints/test_config_edits.py holds ours.
 """
 
 from __future__ import annotations

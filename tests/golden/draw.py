@@ -23,8 +23,8 @@ import numpy as np
 import torch
 import transformers as tr
 
-from qkv_cli.adapters import build
-from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.checkpoints.adapters import build
+from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 

@@ -39,8 +39,8 @@ import transformers as tr
 from edits import Edit, edited, omissions, single_edits, spell
 from transformers.initialization import no_init_weights
 
-from qkv_cli.adapters import build
-from qkv_cli.core.checkpoint import Tensors
+from qkv_cli.checkpoints.adapters import build
+from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.errors import QkvError
 from qkv_cli.formats.safetensors import open_tensors
 

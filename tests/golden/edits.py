@@ -13,7 +13,7 @@ from typing import Any
 
 import transformers as tr
 
-from qkv_cli.core.config import IGNORED
+from qkv_cli.checkpoints.config import IGNORED
 
 Edit = dict[tuple[str, ...], Any]  # values by the path of their key
 ABSENT = object()

@@ -1,7 +1,7 @@
 """Every setting that transformers' class of each family declares, or that its model's code reads.
 
 Run by hand where transformers is installed: `python tests/golden/settings.py` writes settings.json,
-against which tests/unit/test_settings.py holds the adapters.
+against which tests/unit/checkpoints/test_settings.py holds the adapters.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from qkv_cli.store.catalogue import DEFAULT, find
 
 _RUN = """
 import json, sys
-from qkv_cli.commands.app import main
+from qkv_cli.cli.app import main
 sys.argv = ["qkv", *sys.argv[1:]]
 try:
     main()
@@ -64,7 +64,7 @@ def test_the_embedded_model_is_in_the_package() -> None:
 
 
 def test_numpy_starts_no_threads_of_its_own_unless_it_is_told_to() -> None:
-    code = "import qkv_cli.loading, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    code = "import qkv_cli.session.load, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
     for told, kept in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
         around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
         found = subprocess.check_output([sys.executable, "-c", code], env=around | told, text=True)

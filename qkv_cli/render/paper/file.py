@@ -17,11 +17,11 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from qkv_cli import __version__
-from qkv_cli.core.visible import visible
 from qkv_cli.errors import UsageError
-from qkv_cli.render.colour import Rgb
+from qkv_cli.render.colours import Rgb
 from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Pixels, Words
 from qkv_cli.render.paper.fonts import MONO, properties
+from qkv_cli.visible import visible
 
 DPI = 200  # of a PNG
 LARGEST = 30_000  # pixels along a side

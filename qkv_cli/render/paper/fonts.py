@@ -8,8 +8,8 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
-from qkv_cli.core.visible import visible
 from qkv_cli.render.paper.drawing import Font
+from qkv_cli.visible import visible
 
 # That a foreign font has no bold cut is nothing that a reader can change.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Maps on paper: tiles that share their rows, with words on both axes."""
+"""Head maps on paper: tiles with axis labels, thumbnails and colour bars."""
 
 from __future__ import annotations
 
@@ -8,15 +8,62 @@ from math import ceil
 
 import numpy as np
 
+from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.colour import Rgb, text_on
-from qkv_cli.render.paper.cells import COLOURS, FEW, cells, colour_bar, in_levels
-from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Words
+from qkv_cli.render.colours import Rgb, text_on
+from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Pixels, Words
 from qkv_cli.render.paper.fonts import text_width
-from qkv_cli.render.plate import Maps
+from qkv_cli.render.plate import Maps, Sentence
+from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import MASKED, Levels, cell_number
-from qkv_cli.render.words import spelled
+from qkv_cli.render.weights import MASKED, Levels, cell_number, levels, number, pooled
+
+COLOURS = 255  # an odd number: zero is in the middle of signed weights
+FEW = 20_000  # cells of a picture that are drawn as shapes; more would make the file huge
+
+
+def in_levels(weights: Array, part: Maps) -> Levels:
+    return levels(weights, part.top, COLOURS, COLOURS // 2 if part.signed else 0)
+
+
+def cells(
+    level: Levels, colours: Sequence[Rgb], side: float, x: float, top: float, *, shapes: bool
+) -> Iterator[Boxes | Pixels]:
+    """A map whose upper left is at x, top; its cells are `side` wide and high."""
+    if not shapes:
+        table = np.array([(*colour, 255) for colour in colours] + [(0, 0, 0, 0)], dtype=np.uint8)
+        n_query, n_key = level.shape
+        yield Pixels((x, top, side * n_key, side * n_query), table[level])  # MASKED is the last
+        return
+    gap = 0.5 if side >= 8 else 0.0
+    for value in np.unique(level[level != MASKED]).tolist():
+        boxes: list[Box] = [
+            (x + column * side + gap / 2, top + row * side + gap / 2, side - gap, side - gap)
+            for row, column in np.argwhere(level == value).tolist()
+        ]
+        yield Boxes(boxes, colours[value])
+
+
+def colour_bar(
+    drawing: Drawing, part: Maps | Sentence, colours: Sequence[Rgb], theme: Theme, x: float
+) -> None:
+    """The colours from least to most, with the weights they stand for."""
+    inks, font = INKS[theme.background], Font(7)
+    width, height, steps = 150.0, 7.0, 75
+    y = drawing.height + 6
+    low = number(-part.top) if part.signed else "0"
+    drawing.add(Words(x - 4, y + 6, low, font, inks.dim, "right"))
+    for step in range(steps):
+        colour = colours[round(step * (len(colours) - 1) / (steps - 1))]
+        done = step * width / steps  # each reaches to the end, so that no seam shows
+        drawing.add(Boxes([(x + done, y, width - done, height)], colour))
+    drawing.add(Words(x + width + 4, y + 6, number(part.top), font, inks.dim))
+    said = part.what.one
+    unit, at = Font(7, italic=True), x + width + 26
+    drawing.add(Words(at, y + 6, said, unit, inks.dim))
+    drawing.width = max(drawing.width, at + text_width(said, unit))
+    drawing.height = y + height + 8
+
 
 NAME, AXIS = Font(9, bold=True), Font(6.5, italic=True)
 GAP, BAND = 18.0, 20.0  # points between maps beside and above each other
@@ -178,3 +225,42 @@ class Tiles:
 
 def _ordinal(n: int) -> str:
     return {2: "second", 3: "third"}.get(n, f"{n}th")
+
+
+THUMBNAIL_NAME, LAYER, SIGNS = Font(6.5), Font(7.5, bold=True), Font(7, bold=True)
+LEFT, THUMBNAIL_GAP, HEAD = 36.0, 7.0, 10.0
+SMALLEST, LARGEST = 34.0, 90.0  # points of a thumbnail's side
+MOST = 64  # cells along a side; more could not be told apart
+SHAPES = 40_000  # small as they are, shapes stay sharp where pixels blur
+
+
+def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> Iterator[str]:
+    """Append a thumbnail for each map; what their notes must say besides comes back."""
+    inks = INKS[theme.background]
+    colours = theme.colours(signed=part.signed, n=COLOURS)
+    heads = sorted({-1 if p.head is None else p.head for p in part.panels})
+    layers = list(dict.fromkeys(p.layer for p in part.panels))
+    n = max(len(part.queries), len(part.keys))
+    block = ceil(n / MOST)
+    tile = min(LARGEST, max(SMALLEST, (room - LEFT) / len(heads) - THUMBNAIL_GAP))
+    side = tile / ceil(n / block)
+    shapes = len(part.panels) * ceil(n / block) ** 2 <= SHAPES
+    for panel in part.panels:
+        x = LEFT + heads.index(-1 if panel.head is None else panel.head) * (tile + THUMBNAIL_GAP)
+        y = drawing.height + layers.index(panel.layer) * (tile + HEAD + 4) + HEAD
+        name = "mean" if panel.head is None else f"H{panel.head}"
+        drawing.add(Words(x, y - 2.5, name, THUMBNAIL_NAME, inks.dim))
+        drawing.add(Words(x + tile, y - 2.5, panel.signs, SIGNS, inks.text, "right"))
+        level = in_levels(pooled(panel.weights, (block, block)), part)
+        drawing.items += cells(level, colours, side, x, y, shapes=shapes)
+    for row, layer in enumerate(layers):
+        y = drawing.height + row * (tile + HEAD + 4) + HEAD + tile / 2 + 3
+        drawing.add(Words(LEFT - 8, y, f"L{layer}", LAYER, inks.text, "right"))
+    drawing.height += len(layers) * (tile + HEAD + 4) + 2
+    drawing.width = max(drawing.width, LEFT + len(heads) * (tile + THUMBNAIL_GAP) - THUMBNAIL_GAP)
+    if part.top:
+        colour_bar(drawing, part, colours, theme, LEFT)
+    yield "layers down, heads across; rows (queries) attend to columns (keys)"
+    if block > 1:
+        furthest = "the largest in magnitude" if part.signed else "the largest"
+        yield f"each cell is {furthest} of {block}x{block} weights"

@@ -1,17 +1,99 @@
-"""A whole picture on paper: its parts, and the caption under them."""
+"""A whole picture on paper: maps, bars, sentences and the caption."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qkv_cli.render.paper.bars import draw_bars, widest_name
-from qkv_cli.render.paper.drawing import INKS, Drawing, Font, Words
+from qkv_cli.render.colours import text_on
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Words
 from qkv_cli.render.paper.fonts import text_width
-from qkv_cli.render.paper.maps import draw_maps
-from qkv_cli.render.paper.sentence import draw_sentence
-from qkv_cli.render.paper.thumbnails import draw_thumbnails
+from qkv_cli.render.paper.maps import COLOURS, colour_bar, draw_maps, draw_thumbnails
 from qkv_cli.render.plate import Bars, Maps, Plate, Sentence
+from qkv_cli.render.terminal.sentence import apart
+from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import MASKED, levels, number
+
+LINE, LONGEST = 12.0, 150.0
+LABEL, FIGURE, TITLE = Font(8), Font(7), Font(7.5, bold=True)
+LEFT = 12.0
+
+
+def widest_name(parts: Sequence[object]) -> float:
+    """Points of the longest name in any of the bars among the parts."""
+    found = [part for part in parts if isinstance(part, Bars)]
+    names = [name for part in found for name, _ in lines(part)]
+    return max((text_width(name, LABEL) for name in names), default=0.0)
+
+
+def lines(part: Bars) -> list[tuple[str, float]]:
+    return [*part.rows, *([part.rest] if part.rest else [])]
+
+
+def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
+    """Append a line for each figure; names are `wide` points wide."""
+    inks = INKS[theme.background]
+    signed = any(amount < 0 for _, amount in part.rows)
+    colours = theme.colours(signed=signed, n=5)
+    drawing.add(Words(LEFT, drawing.height + 10, part.title, TITLE, inks.text))
+    y = drawing.height + 14
+    start = LEFT + wide + 34
+    for nth, (name, amount) in enumerate(lines(part)):
+        base = y + LINE / 2 + LABEL.size * 0.36
+        rest = nth == len(part.rows)
+        ink = inks.dim if rest else inks.text
+        drawing.add(Words(LEFT + wide, base, name, LABEL, ink, "right"))
+        drawing.add(Words(start - 6, base, number(amount), FIGURE, inks.dim, "right"))
+        if not rest:
+            long = LONGEST * abs(amount) / part.top if part.top else 0.0
+            shown = colours[1 if amount < 0 else 3]
+            drawing.add(Boxes([(start, y + 2, LONGEST, LINE - 4)], colours[2 if signed else 0]))
+            drawing.add(Boxes([(start, y + 2, long, LINE - 4)], shown))
+        y += LINE
+    drawing.height = y + 10
+    drawing.width = max(drawing.width, start + LONGEST)
+
+
+SENTENCE_TITLE, WORD, MARKED = Font(9, bold=True), Font(10), Font(10, bold=True)
+LEFT, SENTENCE_LINE, HIGH = 12.0, 20.0, 15.0
+PAD, GAP = 2.5, 3.0
+LONGEST_WORD = 60
+WIDEST = 520.0  # a longer line is hard to read
+
+
+def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -> None:
+    """Append the words, in as many lines as they need."""
+    inks = INKS[theme.background]
+    colours = theme.colours(signed=part.signed, n=COLOURS)
+    zero = COLOURS // 2 if part.signed else 0
+    found = levels(part.weights[None], part.top, COLOURS, zero)[0].tolist()
+    drawing.add(Words(LEFT, drawing.height + 9, part.title, SENTENCE_TITLE, inks.text))
+    x, y = LEFT, drawing.height + 20
+    before = None
+    for at, (token, level) in enumerate(zip(part.tokens, found, strict=True)):
+        text = spelled(token, LONGEST_WORD)
+        font = MARKED if at == part.marked else WORD
+        wide = text_width(text, font) + 2 * PAD
+        gap = GAP if before is not None and apart(before, token) else 0.4
+        if x > LEFT and x + gap + wide > LEFT + min(room, WIDEST):
+            x, y = LEFT, y + SENTENCE_LINE
+        else:
+            x += gap if before is not None else 0
+        ink = inks.dim if token.special else inks.text
+        if at == part.marked:
+            drawing.add(Boxes([(x, y, wide, HIGH)], inks.text))
+            drawing.add(Boxes([(x + 0.8, y + 0.8, wide - 1.6, HIGH - 1.6)], inks.ground))
+        elif level != MASKED:
+            drawing.add(Boxes([(x, y, wide, HIGH)], colours[level]))
+            ink = text_on(colours[level])
+        drawing.add(Words(x + PAD, y + HIGH / 2 + WORD.size * 0.36, text, font, ink))
+        x += wide
+        drawing.width = max(drawing.width, x)
+        before = token
+    drawing.height = y + HIGH + 4
+    if part.top:
+        colour_bar(drawing, part, colours, theme, LEFT + 2 * GAP)
+
 
 MARGIN = 12.0
 BETWEEN = 10.0  # points between two parts, beside each other where both fit

@@ -11,11 +11,10 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.style import Style
 
-from qkv_cli.render.cells import LEFT_TO_RIGHT
-from qkv_cli.render.charset import UTF_8
-from qkv_cli.render.colour import Rgb
+from qkv_cli.render.colours import Rgb
+from qkv_cli.render.encoding import UTF_8, Safe
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
-from qkv_cli.render.safe import Safe
+from qkv_cli.render.text import LEFT_TO_RIGHT
 from qkv_cli.render.theme import Theme
 
 SIZE, LINE, MARGIN = 8.0, 10.5, 12.0

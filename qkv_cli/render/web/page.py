@@ -1,25 +1,54 @@
-"""Maps as one page for a browser: its script, its style and its weights inside, nothing fetched."""
+"""Head maps as one self-contained HTML page."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli import __version__
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
-from qkv_cli.core.visible import visible
-from qkv_cli.render.inks import Background
+from qkv_cli.render.colours import Background
 from qkv_cli.render.plate import Maps, Plate
+from qkv_cli.render.text import apart, spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.web.template import filled, read
-from qkv_cli.render.words import apart, spelled
+from qkv_cli.visible import visible
+
+
+def filled(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
+    """A template with its parts, and a policy that lets this style and script run and no other."""
+    allowed = {"style-src": style, "script-src": script}
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            *(f"{what} 'sha256-{_hash(code)}'" for what, code in allowed.items() if code),
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    parts |= {"style": style, "script": script, "policy": policy, "generator": f"qkv {__version__}"}
+    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read(template))
+    return whole.encode()
+
+
+def _hash(code: str) -> str:
+    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+
+
+def read(name: str) -> str:
+    """A file that lies beside this one."""
+    return (files(__package__) / name).read_text("utf-8")
+
 
 MASKED = 255  # the byte of a cell that has no weight
 STEPS = 254  # the largest byte of one that has

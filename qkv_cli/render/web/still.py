@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.style import Style
 
-from qkv_cli.core.visible import visible
-from qkv_cli.render.colour import Rgb
-from qkv_cli.render.inks import Background
+from qkv_cli.render.colours import Background, Rgb
 from qkv_cli.render.paper.drawing import INKS, Inks
 from qkv_cli.render.paper.text import colours, lines_of
-from qkv_cli.render.web.template import filled, read
+from qkv_cli.render.web.page import filled, read
+from qkv_cli.visible import visible
 
 
 def still(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkv_cli.analysis.align import align, named
+from qkv_cli.analysis.compare import align, named
 from qkv_cli.core.tokens import Token
 
 

@@ -8,12 +8,11 @@ from math import isnan
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.compare import compare, moved
-from qkv_cli.analysis.nearest import nearest
+from qkv_cli.analysis.compare import compare, moved, nearest
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 
 INFO = ModelInfo("hand", "bert", 2, 4, 4, 2, 100, "made by hand")
 

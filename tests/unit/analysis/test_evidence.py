@@ -7,7 +7,7 @@ from math import comb, exp, log
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.evidence import (
+from qkv_cli.analysis.labels import (
     LEAST_EFFECT,
     P_LEVEL,
     Evidence,
@@ -17,8 +17,7 @@ from qkv_cli.analysis.evidence import (
     weigh,
     whole,
 )
-from qkv_cli.analysis.kinds import KINDS, NAMES
-from qkv_cli.analysis.measure import Sums
+from qkv_cli.analysis.measure import KINDS, NAMES, Sums
 
 N_KINDS = len(KINDS)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkv_cli.analysis.explain import explain_layer
-from qkv_cli.core.blocks import Attention, Block
+from qkv_cli.core.block import Attention, Block
 from qkv_cli.core.layers import Embedding, Linear
 from qkv_cli.core.model import Model, Stack
 

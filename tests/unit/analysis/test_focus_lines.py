@@ -9,7 +9,7 @@ import pytest
 from made_heads import Words, head_maps
 
 from qkv_cli.analysis.focus import focus, strongest
-from qkv_cli.views import HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
 
 NAN = float("nan")
 

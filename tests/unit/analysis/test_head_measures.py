@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from made_heads import Words, head_maps
 
-from qkv_cli.analysis.kinds import NAMES, targets
-from qkv_cli.analysis.measure import joined, measure
+from qkv_cli.analysis.measure import NAMES, joined, measure, targets
 
 TOKENS = Words().encode("the cat , the dog , the end .")
 N = len(TOKENS)

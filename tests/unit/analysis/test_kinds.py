@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_heads import Words
 
-from qkv_cli.analysis.kinds import NAMES, is_punctuation, targets
+from qkv_cli.analysis.measure import NAMES, is_punctuation, targets
 from qkv_cli.core.tokens import Token
 
 TOKENS = Words().encode("a , b a , c")  # [CLS] a , b a , c [SEP]

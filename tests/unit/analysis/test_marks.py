@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from made_heads import Rule, causal, looking, of_kind, reader
 
-from qkv_cli.analysis.heads import statistics
-from qkv_cli.analysis.kinds import KINDS
-from qkv_cli.analysis.marks import Mark, marks
-from qkv_cli.analysis.study import study
-from qkv_cli.commands.maps import Reading
-from qkv_cli.commands.orders import Reader
-from qkv_cli.loading import load
+from qkv_cli.analysis.measure import KINDS
+from qkv_cli.analysis.study import Mark, marks, statistics, study
+from qkv_cli.cli.maps import Reading
+from qkv_cli.cli.orders import Reader
+from qkv_cli.session.load import load
 from qkv_cli.store.catalogue import DEFAULT, find
 
 TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."

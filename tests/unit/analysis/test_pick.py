@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkv_cli.analysis.pick import pick, same_word
+from qkv_cli.analysis.focus import pick, same_word
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 

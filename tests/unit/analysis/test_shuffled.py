@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
-from qkv_cli.analysis.shuffled import (
+from qkv_cli.analysis.measure import (
     LONGEST,
     SAMPLE,
     Overlap,

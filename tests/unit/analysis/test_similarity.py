@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv_cli.analysis.similarity import cosine, jensen_shannon, pearson
+from qkv_cli.analysis.compare import cosine, jensen_shannon, pearson
 
 rows = st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4).filter(lambda r: sum(r) > 0.01)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.strongest import strongest
+from qkv_cli.analysis.explain import strongest
 from qkv_cli.core.attention import scaled_dot_product_attention
-from qkv_cli.core.blocks import Block, LayerTrace
+from qkv_cli.core.block import Block, LayerTrace
 
 # Two heads on three words; each layer puts its own weights and scores in.
 TRACE = scaled_dot_product_attention(*np.zeros((3, 2, 3, 1)), scale=1)

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from made_heads import Rule, causal, looking, of_kind, reader
 
-from qkv_cli.analysis.heads import HeadStatistics, statistics
-from qkv_cli.analysis.kinds import NAMES, targets
-from qkv_cli.analysis.measure import measure
-from qkv_cli.analysis.study import study
-from qkv_cli.commands.maps import Reading
-from qkv_cli.commands.orders import Reader
-from qkv_cli.loading import load
+from qkv_cli.analysis.measure import NAMES, measure, targets
+from qkv_cli.analysis.study import HeadStatistics, statistics, study
+from qkv_cli.cli.maps import Reading
+from qkv_cli.cli.orders import Reader
+from qkv_cli.session.load import load
 from qkv_cli.store.catalogue import DEFAULT, find
 
 TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]

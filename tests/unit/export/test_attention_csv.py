@@ -10,9 +10,9 @@ import numpy as np
 from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
-from qkv_cli.core.visible import visible
 from qkv_cli.export.attention import CSV_AMOUNTS, to_csv
-from qkv_cli.views import HeadMap, HeadMaps, average
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps, average
+from qkv_cli.visible import visible
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 

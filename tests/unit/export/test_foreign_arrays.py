@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.elsewhere import maps_of, one_of
-from qkv_cli.views import HeadMaps
+from qkv_cli.export.arrays import maps_of, one_of
+from qkv_cli.maps.head_maps import HeadMaps
 
 
 def maps_from(weights: list, tokens: object) -> HeadMaps:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv_cli.core.arrays import softmax
-from qkv_cli.export.numbers import decimals
+from qkv_cli.export.document import decimals
 
 
 @quick

@@ -10,7 +10,7 @@ from export_examples import example, only, same, two_texts
 
 from qkv_cli.errors import UsageError
 from qkv_cli.export.attention import read, to_csv, to_json, write
-from qkv_cli.views import average
+from qkv_cli.maps.head_maps import average
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz", "A.JSON", "my maps.tar.npz"])

@@ -16,9 +16,9 @@ from qkv_cli.errors import CheckpointError, QkvError  # noqa: E402
 from qkv_cli.formats.gguf import FAMILIES, settings_of, unpacked  # noqa: E402
 from qkv_cli.formats.gguf_file import read_gguf  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
-from qkv_cli.loading import load  # noqa: E402
+from qkv_cli.session.describe import describe  # noqa: E402
+from qkv_cli.session.load import load  # noqa: E402
 from qkv_cli.store.catalogue import find  # noqa: E402
-from qkv_cli.store.describe import describe  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 NAMES = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.gguf_tokenizer import build_tokenizer
+from qkv_cli.formats.tokenizers.gguf import build_tokenizer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "gguf" / "pieces.json"
 MODELS = json.loads(GOLDEN.read_text())

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError, UsageError
 from qkv_cli.formats.marian import open_marian
-from qkv_cli.loading import load
-from qkv_cli.reading import LoadedModel
+from qkv_cli.session.load import load
+from qkv_cli.session.run import LoadedModel
 
 Arrays = dict[str, np.ndarray]
 D, HEADS, FFN, VOCAB = 8, 2, 12, 6

@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from qkv_cli.core.tokens import Token
-from qkv_cli.formats.pieces import PieceTokenizer
-from qkv_cli.formats.sentencepiece import SentencePieces
-from qkv_cli.formats.spelled import Spelled
+from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+from qkv_cli.formats.tokenizers.sentencepiece import SentencePieces
+from qkv_cli.formats.tokenizers.translators import Spelled
 
 PIECES = Path(__file__).parents[2] / "golden" / "pieces"
 METASPACE = [

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
-from qkv_cli.loading import load
-from qkv_cli.store.describe import describe
+from qkv_cli.session.describe import describe
+from qkv_cli.session.load import load
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 WEIGHT = "encoder.layer.1.attention.self.key.weight"

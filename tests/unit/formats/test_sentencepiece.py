@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.sentencepiece import SentencePieces
+from qkv_cli.formats.tokenizers.sentencepiece import SentencePieces
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pieces"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qkv_cli.core.writing import Rules, write
+from qkv_cli.core.generate import Rules, write
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.framed import Framed
-from qkv_cli.formats.translators import first_read, open_tokenizers
-from qkv_cli.loading import load
+from qkv_cli.formats.tokenizers.translators import Framed, first_read, open_tokenizers
+from qkv_cli.session.load import load
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 EXPECTED = json.loads((GOLDEN / "translators" / "expected.json").read_text("utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkv_cli.render.charset import UTF_8, Charset
+from qkv_cli.render.encoding import UTF_8, Charset
 from qkv_cli.render.theme import Theme
 
 ASCII = Charset("ascii")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from qkv_cli.render.layout import Plan, Request, plan
+from qkv_cli.render.terminal.tiles import Plan, Request, plan
 
 # Five words of four letters in one map: labels take 4 + 1 of 80 columns, cells 75 / 5 = 15.
 REQUEST = Request(

@@ -9,8 +9,8 @@ import pytest
 
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.legend import special_notes
-from qkv_cli.views import HeadMap, HeadMaps
 
 NAMES = ("[CLS]", "bank", "river", "[SEP]")
 PATTERN = np.array([[1, 0, 0, 0], [0.5, 0.1, 0.1, 0.3], [0.2, 0.4, 0.2, 0.2], [0, 0, 0, 1]])

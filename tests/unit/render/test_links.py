@@ -9,8 +9,8 @@ import pytest
 
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.links import link_lines, strongest
-from qkv_cli.views import HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.render.terminal.attend import link_lines, strongest
 
 NAN = float("nan")
 

@@ -9,8 +9,7 @@ from typing import get_args
 import pytest
 from rich.color import Color
 
-from qkv_cli.render.colour import Lab, oklab
-from qkv_cli.render.inks import Background, Depth
+from qkv_cli.render.colours import Background, Depth, Lab, oklab
 from qkv_cli.render.palettes import PALETTES
 from qkv_cli.render.theme import Theme
 

@@ -7,17 +7,21 @@ import pytest
 
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.paper.bars import LONGEST, draw_bars, widest_name
-from qkv_cli.render.paper.cells import COLOURS, cells, in_levels
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Pixels, Words
 from qkv_cli.render.paper.fonts import text_width
-from qkv_cli.render.paper.maps import draw_maps, measures
-from qkv_cli.render.paper.page import drawn
-from qkv_cli.render.paper.thumbnails import draw_thumbnails
+from qkv_cli.render.paper.maps import (
+    COLOURS,
+    cells,
+    draw_maps,
+    draw_thumbnails,
+    in_levels,
+    measures,
+)
+from qkv_cli.render.paper.page import LONGEST, draw_bars, drawn, widest_name
 from qkv_cli.render.plate import Bars, Maps, Panel, Plate, attention_plate
+from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.words import spelled
-from qkv_cli.views import HeadMap, HeadMaps
 
 LIGHT = Theme.paper("viridis", "light")
 NAN = float("nan")
@@ -174,7 +178,7 @@ def test_text_is_as_it_was_written_but_for_what_acts(text: str, shown: str) -> N
 
 
 def test_the_colours_of_words_can_be_read() -> None:
-    from qkv_cli.render.colour import luminance
+    from qkv_cli.render.colours import luminance
 
     for inks in INKS.values():
         ground = luminance(inks.ground) + 0.05

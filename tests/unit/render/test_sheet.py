@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qkv_cli.render.sheet import LINES, Sheet, sheet
+from qkv_cli.render.terminal.grid import LINES, Sheet, sheet
 
 
 def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **more: bool) -> Sheet:

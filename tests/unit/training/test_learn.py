@@ -9,10 +9,9 @@ import pytest
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.training.adam import BETA_1, BETA_2, DECAY, EPS, Adam
 from qkv_cli.training.corpus import Corpus, batches, build_corpus
 from qkv_cli.training.heads import Shape, as_tensors, centred
-from qkv_cli.training.learn import Plan, State, learn, start
+from qkv_cli.training.learn import BETA_1, BETA_2, DECAY, EPS, Adam, Plan, State, learn, start
 from qkv_cli.training.state import read_state, shape_of, state_tensors
 
 PLAN = Plan(Shape(d_model=8, n_heads=2, d_head=4, clip=3), epochs=3, batch=60, evaluate_every=7)

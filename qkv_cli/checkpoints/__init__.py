@@ -1,0 +1,1 @@
+"""Checkpoints of transformers: their tensors, their config, and an adapter per family."""

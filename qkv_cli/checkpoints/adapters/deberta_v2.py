@@ -1,0 +1,143 @@
+"""DeBERTa v2 and v3: BERT with disentangled attention in place of positions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qkv_cli.checkpoints.adapters.decoder import head_width
+from qkv_cli.checkpoints.adapters.encoder import DEFAULTS, LayerNames, post_norm_encoder
+from qkv_cli.checkpoints.config import Config
+from qkv_cli.checkpoints.tensors import Tensors
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.block import Attention, Block, Blocks, Convolution
+from qkv_cli.core.model import Model, Stack
+from qkv_cli.core.positions import Disentangled
+from qkv_cli.errors import CheckpointError
+
+_NAMES = LayerNames(
+    q="attention.self.query_proj", k="attention.self.key_proj", v="attention.self.value_proj"
+)
+_OWN = {
+    "vocab_size": 128_100,
+    "hidden_size": 1536,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 24,
+    "intermediate_size": 6144,
+    "type_vocab_size": 0,
+    "layer_norm_eps": 1e-7,
+    "relative_attention": False,
+    "max_relative_positions": -1,
+    "position_biased_input": True,
+}
+
+
+def deberta_v2(config: Config, tensors: Tensors) -> Model:
+    config, t = config.over({**DEFAULTS, **_OWN}), tensors.inner("deberta")
+    tensors.pass_over("cls.*", "lm_predictions.*", "mask_predictions.*")
+    d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
+    d_head = head_width(config, d_model, n_heads)
+    config.one_of("embedding_size", (d_model,), d_model)
+    config.one_of("attention_head_size", (d_head,), d_head)
+    config.ignore("legacy", "cls_dropout", why="the heads of tasks")
+    if not (has_positions := config.flag("position_biased_input")):
+        tensors.pass_over("*embeddings.position_embeddings.weight")
+    model = post_norm_encoder(config, t, names=_NAMES, has_positions=has_positions)
+    plain, kinds, table = model.stacks["encoder"].blocks, _kinds(config), _table(config, t)
+    # What meets the positions is scaled down with what it is added to.
+    scale = (d_head * (1 + len(kinds))) ** -0.5
+
+    def block(i: int) -> Block:
+        made: Block = plain[i]
+        assert made.attn is not None
+        attn = replace(made.attn, scale=scale)
+        if table is not None and kinds:
+            own = t / f"encoder.layer.{i}.attention.self"
+            attn = replace(attn, relative=_relative(config, kinds, table, attn, own))
+        made = replace(made, attn=attn)
+        return made if i else _convolved(config, t / "encoder.conv", made)
+
+    return replace(model, stacks={"encoder": Stack(Blocks(len(plain), block))})
+
+
+def _kinds(config: Config) -> set[str]:
+    """Which of content to position and position to content there are: c2p, p2c."""
+    said = config.get("pos_att_type")
+    names = said.lower().split("|") if isinstance(said, str) else said or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise config.wrong("pos_att_type", "'c2p', 'p2c' or 'c2p|p2c'")
+    kinds = {name.strip() for name in names} - {"none", ""}
+    if unknown := sorted(kinds - {"c2p", "p2c"}):
+        raise CheckpointError(
+            f"config.json has the pos_att_type {unknown[0]!r}, which is not implemented; "
+            "implemented: 'c2p', 'p2c'."
+        )
+    return kinds
+
+
+def _table(config: Config, t: Tensors) -> Array | None:
+    """A vector for each relative position; None where attention has none."""
+    d_model = config.size("hidden_size")
+    is_normed = config.one_of("norm_rel_ebd", ("none", "layer_norm"), "none") == "layer_norm"
+    eps = config.eps("layer_norm_eps")
+    norm = t.layer_norm("encoder.LayerNorm", d_model, eps) if is_normed else None
+    if not config.flag("relative_attention"):
+        config.ignore(
+            "max_relative_positions",
+            "position_buckets",
+            "share_att_key",
+            why="they are of relative positions, which this model has not",
+        )
+        return None
+    n_buckets, reach = _reach(config)
+    table = t.array("encoder.rel_embeddings.weight", 2 * (n_buckets or reach), d_model)
+    return table if norm is None else norm(table)
+
+
+def _reach(config: Config) -> tuple[int | None, int]:
+    """How many buckets distances share, if any, and how far they are told apart."""
+    anything = {"least": -(2**31)}
+    n_buckets = config.size("position_buckets", -1, **anything)
+    reach = config.size("max_relative_positions", **anything)
+    reach = reach if reach > 0 else config.size("max_position_embeddings")
+    if n_buckets > 0 and (n_buckets < 4 or reach - 1 <= n_buckets // 2):
+        raise CheckpointError(
+            f"config.json sets position_buckets to {n_buckets} for {reach} relative positions; "
+            f"expected 4 or more, and fewer than {2 * reach - 2}."
+        )
+    return n_buckets if n_buckets > 0 else None, reach
+
+
+def _relative(
+    config: Config, kinds: set[str], table: Array, attn: Attention, own: Tensors
+) -> Disentangled:
+    """The position terms of one layer.
+
+    Args:
+        own: What the layer's self-attention has.
+    """
+    is_shared, k, q = config.flag("share_att_key", False), None, None
+    d_model, d_query = attn.q.W.shape
+    if "c2p" in kinds:
+        k = attn.k if is_shared else own.linear("pos_key_proj", d_model, d_query)
+    if "p2c" in kinds:
+        q = attn.q if is_shared else own.linear("pos_query_proj", d_model, d_query)
+    return Disentangled(table, k, q, *_reach(config))
+
+
+def _convolved(config: Config, t: Tensors, first: Block) -> Block:
+    """The first layer, with a convolution beside it where there is one."""
+    n_taps = config.size("conv_kernel_size", 0, least=-(2**31))
+    act = config.activation("conv_act", "tanh")
+    config.one_of("conv_groups", (1,), 1)
+    if n_taps <= 0:
+        return first
+    if n_taps % 2 == 0:
+        raise config.wrong("conv_kernel_size", "an odd number")
+    d_model = config.size("hidden_size")
+    W = t.array("conv.weight", d_model, d_model, n_taps).transpose(2, 1, 0)
+    norm = t.layer_norm("LayerNorm", d_model, config.eps("layer_norm_eps"))
+    return replace(
+        first,
+        convolution=Convolution(W, t.array("conv.bias", d_model), act),
+        norms=replace(first.norms, convolved=norm),
+    )

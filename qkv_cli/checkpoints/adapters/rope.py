@@ -1,0 +1,217 @@
+"""A config's rotary settings, in the old spelling and the new, as a `Rotary`.
+
+As transformers 5.24 reads them (modeling_rope_utils.py, RotaryEmbeddingConfigMixin): an old
+`rope_scaling` replaces the whole of `rope_parameters`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.checkpoints.config import Config
+from qkv_cli.core import positions as rotary
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.positions import Frequencies, Rotary
+from qkv_cli.errors import CheckpointError
+
+TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
+_MAX_FACTOR = 1_000_000_000
+# What some types do not read, and what only says where the settings come from.
+_SPARE = (
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "factor",
+    "finetuned",
+    "high_freq_factor",
+    "long_factor",
+    "low_freq_factor",
+    "mscale",
+    "mscale_all_dim",
+    "original_max_position_embeddings",
+    "short_factor",
+    "truncate",
+    "type",
+)
+
+
+def read_rotary(
+    config: Config,
+    d_head: int,
+    *,
+    n_max: int = 2048,
+    theta: float = 10_000.0,
+    share: float | None = None,
+    n_original: int | None = None,
+) -> Rotary:
+    """The rotation of queries and keys.
+
+    Args:
+        n_max: `max_position_embeddings` where the config leaves it out; and so `theta`, and
+            `n_original`, the number of positions before they were stretched.
+        share: Of d_head that is rotated where the config leaves it out; None for a family that
+            rotates all of it, whatever the config says.
+    """
+    settings = rope_settings(config)
+    settings.setdefault("rope_theta", config.get("rope_theta", theta))
+    said = config.get("partial_rotary_factor", share)
+    settings.setdefault("partial_rotary_factor", 1.0 if said is None else said)
+    n_original = config.optional_size("original_max_position_embeddings", n_original)
+    return rotary_of(config, settings, d_head, n_max, share=share, n_original=n_original)
+
+
+def rope_settings(config: Config) -> dict[str, Any]:
+    """`rope_scaling`, or `rope_parameters` where there is no such."""
+    old, new = config.mapping("rope_scaling"), config.mapping("rope_parameters")
+    return old or new
+
+
+def nested_rope_settings(config: Config, *, scaled: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """`rope_parameters` of each kind of layer.
+
+    Args:
+        scaled: The kinds to which an old `rope_scaling` applies. It is laid over what is there,
+            so that a `type` without a `rope_type` changes nothing, as in transformers 5.24.
+    """
+    new, old = config.mapping("rope_parameters"), config.mapping("rope_scaling")
+    top = config.part("rope_parameters", new)
+    top.ignore("rope_type", "rope_theta", why="settings outside the kinds of layer are not read")
+    truncate = {"truncate": top.get("truncate", True)}  # read there alone
+    plain = {"rope_type": "default"}
+    return {
+        kind: {**(top.mapping(kind) or plain), **(old if kind in scaled else {}), **truncate}
+        for kind in ("full_attention", "sliding_attention")
+    }
+
+
+def rotary_of(
+    config: Config,
+    settings: Mapping[str, Any],
+    d_head: int,
+    n_max: int,
+    *,
+    share: float | None = None,
+    n_original: int | None = None,
+) -> Rotary:
+    """The same from settings that are spelled the new way."""
+    rope = config.part("rope_parameters", settings)
+    rope.ignore(*_SPARE, why="some types do not read them")
+    kind = rope.one_of("rope_type", TYPES, rope.get("type", "default"))
+    n_max = config.size("max_position_embeddings", n_max)
+    d = _rotated(rope, d_head, kind, share)
+    theta = rope.positive("rope_theta")
+    if kind == "default":
+        return Rotary(_always(lambda: rotary.default(d, theta)))
+    n_known = n_original or rope.size("original_max_position_embeddings", n_max)
+    if kind == "longrope":
+        return _longrope(rope, d, theta, n_known, n_max)
+    factor = _stretch(rope, n_max / n_known if kind == "yarn" else None)
+    if kind == "linear":
+        return Rotary(_always(lambda: rotary.default(d, theta) / np.float32(factor)))
+    if kind == "dynamic":
+        if d <= 2:
+            raise CheckpointError(
+                f"{rope.place} sets rope_type to 'dynamic', which needs 4 or more rotated "
+                f"dimensions in a head; found {d}."
+            )
+        return Rotary(lambda n: rotary.dynamic(d, theta, factor, n, n_max))
+    if kind == "llama3":
+        low, high = rope.positive("low_freq_factor"), rope.positive("high_freq_factor")
+        if low >= high:
+            raise rope.wrong("high_freq_factor", f"a number above low_freq_factor ({low:g})")
+        return Rotary(_always(lambda: rotary.llama3(d, theta, factor, n_known, low=low, high=high)))
+    if theta == 1:
+        raise rope.wrong("rope_theta", "a number other than 1")
+    yarn = partial(
+        rotary.yarn,
+        d,
+        theta,
+        factor,
+        n_known,
+        fast=_turns(rope, "beta_fast", 32),
+        slow=_turns(rope, "beta_slow", 1),
+        truncate=rope.flag("truncate", True),
+    )
+    return Rotary(_always(yarn), factor=_yarn_factor(rope, factor))
+
+
+def _stretch(rope: Config, usual: float | None) -> float:
+    """How much longer texts can be; `usual` if the factor is null."""
+    if usual is not None and rope.get("factor", 0) is None:
+        return usual
+    factor = rope.positive("factor")
+    if factor > _MAX_FACTOR:
+        raise rope.wrong("factor", f"a number of at most {_MAX_FACTOR:,}")
+    return factor
+
+
+def _turns(rope: Config, name: str, usual: float) -> float:
+    """Turns within the length that a model was trained on; 0 stands for the usual ones."""
+    value = rope.optional_number(name) or usual
+    if not 1e-9 < value < 1e9:
+        raise rope.wrong(name, "a number between 1e-9 and 1e9")
+    return value
+
+
+def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
+    """How many dimensions of a head are rotated."""
+    if share is None and kind == "default":
+        rope.ignore("partial_rotary_factor", why="the family rotates the whole head")
+        part = 1.0
+    else:
+        part = rope.positive("partial_rotary_factor", share or 1.0)
+    if share is None and part != 1:
+        raise rope.wrong("partial_rotary_factor", "1: this architecture rotates whole heads")
+    d = int(d_head * part) if part <= 1 else 0
+    if d % 2 or not 0 < d <= d_head:
+        raise CheckpointError(
+            f"{rope.place} sets partial_rotary_factor to {part:g}; it must select an even number "
+            f"of the {d_head} dimensions of a head, at least 2."
+        )
+    return d
+
+
+def _always(frequencies: Callable[[], Array]) -> Frequencies:
+    """The same for a text of any length; made when they are used, at a size that has been seen
+    to fit the tensors.
+    """
+    made = cache(frequencies)
+    return lambda n: made()
+
+
+def _yarn_factor(rope: Config, factor: float) -> float:
+    def of(mscale: float) -> float:
+        return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
+
+    if (said := rope.optional_number("attention_factor")) is not None:
+        return said
+    mscale, everywhere = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
+    return of(mscale) / of(everywhere) if mscale and everywhere else of(1.0)
+
+
+def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> Rotary:
+    """Ding et al. 2024 (arXiv 2402.13753): one stretch for short texts, another for long ones."""
+    short, long = (_factors(rope, f"{which}_factor", d // 2) for which in ("short", "long"))
+    factor = rope.optional_number("factor")
+    factor = n_max / n_known if factor is None else factor
+    if n_known == 1:
+        raise rope.wrong("original_max_position_embeddings", "2 or more")
+    scaled = rope.optional_number("attention_factor")
+    if scaled is None:
+        scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
+    return Rotary(
+        lambda n: rotary.default(d, theta) / (long if n > n_known else short), factor=scaled
+    )
+
+
+def _factors(rope: Config, name: str, n: int) -> Array:
+    """A stretch for each frequency, [d_rotary / 2]."""
+    values = rope.optional_list(name)
+    if values is None or len(values) != n or not all(type(v) in (int, float) for v in values):
+        raise rope.wrong(name, f"an array of {n} numbers")
+    return np.array(values, np.float32)

@@ -1,0 +1,107 @@
+"""Heads over word vectors: one layer of attention, and nothing else.
+
+Between two texts the same heads work on content alone: there is no offset from a
+word of one to a word of the other, and no self.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.checkpoints.config import Config
+from qkv_cli.checkpoints.tensors import Tensors
+from qkv_cli.core.arrays import Array, Packed
+from qkv_cli.core.block import Attention, Block
+from qkv_cli.core.layers import Embedding, Norm
+from qkv_cli.core.model import Model, Stack
+
+# Against division by zero only; a vector of a word is never this short.
+_EPS = 1e-12
+
+
+def word_vectors(config: Config, tensors: Tensors) -> Model:
+    t, d_head, n_heads = tensors, config.size("d_head"), config.size("n_heads")
+    d_model, d_vocab, d_query = config.size("d_model"), config.size("d_vocab"), n_heads * d_head
+    config.ignore("n_layers", "name", "origin", "about", "licence", why="of use to readers only")
+    # Integers have a scale for each row.
+    has_scale = "embed.scale" in t
+    table = (t.any_type if has_scale else t.stored)("embed.weight", d_vocab, d_model)
+    embed = Embedding(
+        table=table,
+        row_scale=t.stored("embed.scale", d_vocab) if has_scale else None,
+        mean=t.array("embed.mean", d_model),
+    )
+    unit_rms = Norm(w=None, b=None, eps=_EPS, centred=False)
+    q, k, v = (t.linear(f"attn.{name}", d_model, d_query) for name in "qkv")
+    o = t.linear("attn.o", d_query, d_model)
+    attn = Attention(q, k, v, o, d_head, scale=d_head**-0.5)
+    return Model(
+        embed=embed,
+        embed_norms={"encoder": unit_rms},
+        # The table's middle row is -inf: a word does not attend to itself.
+        stacks={
+            "encoder": Stack([Block(attn)], offsets=t.array("attn.offset_bias", None, n_heads))
+        },
+        between_texts=Model(
+            embed=embed,
+            embed_norms={"encoder": unit_rms, "decoder": unit_rms},
+            stacks={"encoder": Stack([]), "decoder": Stack([Block(cross=attn)])},
+        ),
+    )
+
+
+def with_rows(model: Model, rows: Array) -> Model:
+    """The same model with more word vectors, of the ids after its own.
+
+    Args:
+        rows: [n_rows, d_model], as they are before the mean is taken off.
+    """
+    own = replace(model.embed, mean=None)
+    n_own = len(own.table)
+
+    def read(ids: NDArray[np.intp]) -> Array:
+        is_own = ids < n_own
+        x = own(np.where(is_own, ids, 0).tolist())
+        x[~is_own] = rows[ids[~is_own] - n_own]
+        return x
+
+    shape = (n_own + len(rows), rows.shape[1])
+    table = Packed(shape, unpack=lambda: read(np.arange(shape[0])), rows=read)
+    embed = replace(model.embed, table=table, row_scale=None)
+    other = model.between_texts
+    other = None if other is None else replace(other, embed=embed)
+    return replace(model, embed=embed, between_texts=other)
+
+
+def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:
+    """The tensors of one head with Q = K = V = e: plain soft indexing, nothing learned."""
+    eye, zero = np.eye(d_model, dtype=np.float32), np.zeros(d_model, np.float32)
+    heads: dict[str, Array] = {f"attn.{name}.weight": eye for name in "qkvo"}
+    heads |= {f"attn.{name}.bias": zero for name in "qkvo"}
+    return heads | {"embed.mean": mean, "attn.offset_bias": no_self(1, 1)}
+
+
+def no_self(clip: int, n_heads: int) -> Array:
+    """Offset biases that do nothing but keep a word from itself, [2 * clip + 1, n_heads]."""
+    table = np.zeros((2 * clip + 1, n_heads), np.float32)
+    table[clip] = -np.inf
+    return table
+
+
+def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
+    """Untrained heads of the config's shape: Glorot-normal projections, no biases."""
+    rng = np.random.default_rng(seed)
+    d_model, d_inner = config["d_model"], config["n_heads"] * config["d_head"]
+    std = (2 / (d_model + d_inner)) ** 0.5
+    shapes = {"q": (d_inner, d_model), "k": (d_inner, d_model), "v": (d_inner, d_model)}
+    shapes["o"] = (d_model, d_inner)
+    heads = {}
+    for name, shape in shapes.items():
+        heads[f"attn.{name}.weight"] = rng.normal(0, std, shape).astype(np.float32)
+        heads[f"attn.{name}.bias"] = np.zeros(shape[0], np.float32)
+    return heads | {"attn.offset_bias": no_self(1, config["n_heads"])}

@@ -1,0 +1,346 @@
+"""A checkpoint's config: typed access to its settings, none of which is silently left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qkv_cli.core.arrays import ACTIVATIONS, Activation
+from qkv_cli.errors import CheckpointError
+
+# Settings that no family's inference depends on, by the reason why. `Config.ignore` has those of
+# one family.
+IGNORED: Mapping[str, tuple[str, ...]] = {
+    "names, versions and where the folder came from": (
+        "_commit_hash",
+        "_name_or_path",
+        "adapters",
+        "architectures",
+        "auto_map",
+        "language",
+        "model_type",
+        "name_or_path",
+        "sentence_transformers",
+        "tokenizer_class",
+        "transformers.js_config",
+        "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
+    ),
+    "how and in which precision the same numbers are computed; here always float32": (
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_flash_attn_2_enabled",
+        "attention_softmax_in_fp32",
+        "attn_implementation",
+        "chunk_size_feed_forward",
+        "dtype",
+        "gradient_checkpointing",
+        "scale_attention_softmax_in_fp32",
+        "torch_dtype",
+        "torchscript",
+        "use_bfloat16",
+        "use_cache",
+        "xla_device",
+    ),
+    "what a call returns": (
+        "keys_to_ignore_at_inference",
+        "output_attentions",
+        "output_hidden_states",
+        "output_past",
+        "output_router_logits",
+        "output_scores",
+        "return_dict",
+        "return_dict_in_generate",
+    ),
+    "training": (
+        "activation_dropout",
+        "attention_dropout",
+        "attention_probs_dropout_prob",
+        "attn_pdrop",
+        "decoder_layerdrop",
+        "dropout",
+        "dropout_rate",
+        "embd_pdrop",
+        "embed_dropout",
+        "embedding_dropout",
+        "encoder_layerdrop",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "init_std",
+        "initializer_factor",
+        "initializer_range",
+        "label_smoothing",
+        "layerdrop",
+        "loss_type",
+        "mlp_dropout",
+        "neftune_noise_alpha",
+        "pretraining_tp",
+        "resid_dropout",
+        "resid_pdrop",
+        "residual_dropout",
+    ),
+    "the head of a task, which follows the last hidden state": (
+        "_num_labels",
+        "classifier_activation",
+        "classifier_bias",
+        "classifier_dropout",
+        "classifier_dropout_prob",
+        "classifier_pooling",
+        "directionality",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "num_labels",
+        "pooler_dropout",
+        "pooler_fc_size",
+        "pooler_hidden_act",
+        "pooler_hidden_size",
+        "pooler_num_attention_heads",
+        "pooler_num_fc_layers",
+        "pooler_size_per_head",
+        "pooler_type",
+        "problem_type",
+        "qa_dropout",
+        "seq_classif_dropout",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_last_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "task_specific_params",
+        "tie_weights_",
+    ),
+    "generation, whose rules are read apart": (
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "forced_bos_token_id",
+        "forced_decoder_ids",
+        "forced_eos_token_id",
+        "length_penalty",
+        "max_length",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "prefix",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "suppress_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+    ),
+    "special tokens, which the tokenizer puts around a text": (
+        "bos_token_id",
+        "cls_token_id",
+        "eos_token_id",
+        "mask_token_id",
+        "pad_token_id",
+        "sep_token_id",
+        "unk_token_id",
+    ),
+    "the class that is built, which the model's type says already": (
+        "cross_attention_hidden_size",
+        "is_encoder_decoder",
+        "tie_encoder_decoder",
+    ),
+}
+_IGNORED = frozenset(name for names in IGNORED.values() for name in names)
+_REQUIRED: Any = object()
+_MAX = 2**31  # of whole numbers without a bound of their own
+MAX_LAYERS = 10_000  # a larger number is a mistake, and would take memory before it is found
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings by name.
+
+    Every setting that transformers' class of the family reads is read, refused, or ignored with a
+    reason (`tests/unit/checkpoints/test_settings.py`). What is left over is unknown to that class,
+    so it does not change what it computes.
+
+    Attributes:
+        read: Names that were asked for or ignored.
+        defaults: Of settings that the file leaves out, as transformers' class has them.
+        place: What errors call it.
+        parts: Objects inside, whose settings are read in the same way.
+    """
+
+    values: Mapping[str, Any]
+    read: set[str] = field(default_factory=set)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    place: str = "config.json"
+    parts: list[Config] = field(default_factory=list)
+
+    def over(self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Config:
+        """The same settings, where those left out have these values.
+
+        Args:
+            aliases: Other names that transformers' class takes for some settings; where a file has
+                both, the alias wins, as it does there.
+        """
+        renamed = {n: new for n, new in (aliases or {}).items() if n in self.values}
+        self.read.update(aliases or ())
+        values = {**self.values, **{new: self.values[n] for n, new in renamed.items()}}
+        return replace(self, values=values, defaults=defaults)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value as it is; a null is None."""
+        self.read.add(name)
+        value = self.values.get(name, self.defaults.get(name, default))
+        if value is _REQUIRED:
+            raise CheckpointError(f"{self.place} has no {name!r}.")
+        return value
+
+    def size(self, name: str, default: int = _REQUIRED, *, least: int = 1, most: int = _MAX) -> int:
+        """A whole number, 1 or more."""
+        value = self.get(name, default)
+        if type(value) is not int or not least <= value <= most:
+            raise self.wrong(name, _whole_number(least, most))
+        return value
+
+    def optional_size(self, name: str, default: int | None = None) -> int | None:
+        """The same, or None where it is null."""
+        value = self.get(name, default)
+        return None if value is None else self.size(name, default or _REQUIRED)
+
+    def n_layers(self, name: str, default: int = _REQUIRED) -> int:
+        return self.size(name, default, most=MAX_LAYERS)
+
+    def number(self, name: str, default: float = _REQUIRED) -> float:
+        """A finite number."""
+        return self._number(name, self.get(name, default))
+
+    def optional_number(self, name: str, default: float | None = None) -> float | None:
+        """The same, or None where it is null."""
+        value = self.get(name, default)
+        return None if value is None else self._number(name, value)
+
+    def _number(self, name: str, value: Any) -> float:
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise self.wrong(name, "a finite number")
+        return float(value)
+
+    def eps(self, name: str, default: float = _REQUIRED) -> float:
+        """What a norm adds to the variance: 0 or more."""
+        value = self.number(name, default)
+        if value < 0:
+            raise self.wrong(name, "a number, 0 or more")
+        return value
+
+    def positive(self, name: str, default: float = _REQUIRED) -> float:
+        value = self.number(name, default)
+        if value <= 0:
+            raise self.wrong(name, "a number above 0")
+        return value
+
+    def optional_positive(self, name: str, default: float | None = None) -> float | None:
+        return (
+            None if self.get(name, default) is None else self.positive(name, default or _REQUIRED)
+        )
+
+    def text(self, name: str, default: str = _REQUIRED) -> str:
+        """A string."""
+        value = self.get(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a string")
+        return value
+
+    def flag(self, name: str, default: bool = _REQUIRED) -> bool:
+        """True or false."""
+        value = self.get(name, default)
+        if type(value) is not bool:
+            raise self.wrong(name, "true or false")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A copy of an object; empty where it is absent or null."""
+        value = self.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, "an object")
+        return dict(value)
+
+    def part(self, name: str, values: Mapping[str, Any]) -> Config:
+        """The settings of an object inside, perhaps completed."""
+        found = Config(values, place=f"{name} in {self.place}")
+        self.parts.append(found)
+        return found
+
+    def optional_list(self, name: str) -> list[Any] | None:
+        value = self.get(name)
+        if value is not None and not isinstance(value, list):
+            raise self.wrong(name, "an array")
+        return value
+
+    def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
+        """A value that must be one of those that are implemented."""
+        value = self.get(name, default)
+        if not any(value == known and type(value) is type(known) for known in implemented):
+            raise CheckpointError(
+                f"{self.place} sets {name} to {_shown(value)}, which is not implemented; "
+                f"implemented: {', '.join(map(_shown, implemented))}."
+            )
+        return value
+
+    def activation(self, name: str, default: str = _REQUIRED) -> Activation:
+        return ACTIVATIONS[self.one_of(name, tuple(ACTIVATIONS), default)]
+
+    def ignore(self, *names: str, why: str) -> None:
+        """Settings of this family that do not change what is computed here.
+
+        Args:
+            why: The reason, for whoever reads the adapter.
+        """
+        self.read.update(names)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Refuse a setting that is neither absent, null nor empty."""
+        if value := self.get(name):
+            raise CheckpointError(f"{self.place} sets {name} to {_shown(value)}: {why}.")
+
+    def wrong(self, name: str, valid: str) -> CheckpointError:
+        """The error for a value that cannot be.
+
+        Args:
+            valid: What could be.
+        """
+        value = self.get(name)
+        is_missing = value is None and name not in self.values
+        found = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
+        return CheckpointError(f"{self.place} {found}; expected {valid}.")
+
+    @property
+    def unknown(self) -> list[str]:
+        """Settings that nobody read and nobody ignored, nulls left out."""
+        known = self.read | _IGNORED
+        own = (n for n, v in self.values.items() if v is not None and n not in known)
+        return sorted({*own, *(name for part in self.parts for name in part.unknown)})
+
+
+def _whole_number(least: int, most: int) -> str:
+    """The valid numbers; a bound is left out where it only prevents an overflow."""
+    if most < _MAX:
+        return f"{least:,}" if least == most else f"a whole number from {least:,} to {most:,}"
+    return "a whole number" if least < 0 else f"a whole number, {least:,} or more"
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON spells it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,169 @@
+"""`qkv explain`: the arithmetic of one pair of words, with real numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.cli import options
+from qkv_cli.cli.output import Look, Target, note, report_unknown
+from qkv_cli.cli.texts import checked, read_text
+from qkv_cli.cli.waiting import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.analysis.explain import Explanation
+    from qkv_cli.core.attention import Weighting
+    from qkv_cli.core.tokens import Token
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.session.run import LoadedModel
+
+
+def explain(
+    text: options.TextArgument = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help='The word that attends, or its index; =3 for the word "3". '
+            "Default: that of the largest weight.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="The word attended to. Same form and default."),
+    ] = None,
+    file: options.FileOption = None,
+    source: options.SourceOption = None,
+    pair: options.PairOption = None,
+    model: options.ModelOption = "glove",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            "-H",
+            metavar="HEAD",
+            help="L0H3, or 3 for a head of the last layer. Default: the largest weight.",
+            autocompletion=options.head_names,
+        ),
+    ] = None,
+    weighting: options.WeightingOption = "softmax",
+    causal: options.CausalOption = False,
+    block: options.BlockOption = None,
+    random_heads: options.RandomHeadsOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="How many products and words to list. Default: 6 and 12."
+        ),
+    ] = None,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Explain one attention weight: every step from two word vectors to the output.
+
+    For one query, one key and one head: the projections q, k and v, the score,
+    softmax, the weighted values, and the output through W_O, with all numbers.
+
+    Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
+    """
+    target = Target.of(output, None, as_json=as_json, data=("json",))
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
+    whole = read_text(text, file)
+    asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
+
+    from qkv_cli.cli.maps import open_model
+    from qkv_cli.export.explain import explain_json
+    from qkv_cli.render.terminal.explain import ExplainPage
+
+    maps, x = _explained(open_model(model, random_heads=random_heads), asked)
+    if target.kind == "json":
+        target.send(explain_json(maps, x) + "\n")
+        return
+    lines = {} if top is None else {"products": top, "words": top}
+    look = Look(color, palette, background, width)
+    target.draw([lambda theme: ExplainPage(maps, x, theme, **lines)], look)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reader typed."""
+
+    text: str
+    source: str | None
+    pair: str | None
+    query: str | None
+    key: str | None
+    head: str | None
+    weighting: Weighting
+    causal: bool
+    block: options.BlockChoice | None
+
+
+def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation]:
+    """Find the pair and the head, say what was chosen for the reader, and take it apart."""
+    from qkv_cli.analysis.explain import explain_layer, strongest
+    from qkv_cli.analysis.focus import pick
+    from qkv_cli.maps.head_maps import HeadMaps, Selection, traced_head
+
+    layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
+    run = loaded.read(
+        asked.text,
+        asked.source,
+        pair=asked.pair,
+        block=asked.block,
+        weighting=asked.weighting,
+        causal=asked.causal,
+    )
+    n_layers, n_heads = run.shape
+    layers_of = counted(run.layers, n_layers, loaded.info.name)
+    selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
+    report_unknown((*run.queries, *run.keys), loaded.info.name)
+    queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
+    if asked.query is not None:
+        queries = pick("query", asked.query, run.queries)
+    if asked.key is not None:
+        keys = pick("key", asked.key, run.keys)
+    link = strongest(layers_of, selection.heads, queries, keys)
+    x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
+    m = traced_head(link.layer, link.head, run.block)
+    if x.pattern.any():
+        _note_choice("query", asked.query, queries, link.query, run.queries)
+        _note_choice("key", asked.key, keys, link.key, run.keys)
+    else:
+        alone = run.queries[link.query].word
+        note(f"{alone!r} has no other word to attend to: all its weights are 0.")
+    if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
+        note(
+            f"Using {m.name}: it has the largest weight for this pair among {n_heads} heads. "
+            "Choose another with --head."
+        )
+    texts = (run.text, run.source, run.queries, run.keys)
+    maps = HeadMaps(
+        run.describe(loaded.info), asked.weighting, run.causal, *texts, [m], pair=run.pair
+    )
+    return replace(maps, notes=run.notes), x
+
+
+def _note_choice(
+    what: str, asked: str | None, found: Sequence[int], taken: int, tokens: Sequence[Token]
+) -> None:
+    """Say which token was taken where what was asked left a choice."""
+    from qkv_cli.analysis.focus import same_word
+
+    text = tokens[taken].word
+    if asked is None:
+        note(f"Using --{what} {taken} ({text}): it has the largest weight.")
+    elif len(found) > 1:
+        places = ", ".join(map(str, found))
+        note(f"{text!r} occurs at {places}: using --{what} {taken}, which has the largest weight.")
+    elif (others := same_word(asked, tokens)) and others != found:
+        note(f"--{what} {asked} is read as an index; for the word, write --{what} ={asked}.")

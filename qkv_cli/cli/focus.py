@@ -1,0 +1,115 @@
+"""`qkv focus`: one token, and where it looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.cli import options
+from qkv_cli.cli.output import Look, Target, note
+from qkv_cli.cli.texts import checked, read_text
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qkv_cli.analysis.focus import Focus, Side
+    from qkv_cli.maps.head_maps import HeadMaps
+
+
+def focus(
+    text: options.TextArgument = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help='Show what this word attends to. A word or its index; =3 for the word "3".',
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="Show which words attend to this word. Same form."),
+    ] = None,
+    file: options.FileOption = None,
+    source: options.SourceOption = None,
+    pair: options.PairOption = None,
+    model: options.ModelOption = "glove",
+    layer: options.LayerOption = None,
+    head: options.HeadOption = None,
+    mean: options.MeanOption = False,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
+    show: options.ShowOption = None,
+    weighting: options.WeightingOption = "softmax",
+    causal: options.CausalOption = False,
+    block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
+    random_heads: options.RandomHeadsOption = None,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many weights to list per head.")
+    ] = 5,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Show what one word attends to, or which words attend to it.
+
+    Choose the word with --query or --key. Bars show the strongest weights of each
+    head. In the text, words are shaded by their weight: by the mean weight if
+    several heads are shown.
+
+    Example: qkv focus "The fisherman sat on the bank of the river" --query bank
+
+    Example: qkv focus "the river bank" --key river --mean
+    """
+    target = Target.of(output, None, as_json=as_json, data=("json",))
+    if (query is None) == (key is None):
+        raise UsageError(
+            "Use either --query WORD (what it attends to) or --key WORD (what attends to it)."
+        )
+    look = Look(color, palette, background, width)
+    second = None if source is None else checked(source, "--source")
+    other = None if pair is None else checked(pair, "--pair")
+    one = read_text(text, file)
+
+    from qkv_cli.cli.maps import Reading, head_maps, open_model
+    from qkv_cli.export.focus import focus_json
+    from qkv_cli.render.terminal.focus import FocusPicture
+
+    loaded = open_model(model, random_heads=random_heads)
+    reading = Reading(
+        second,
+        weighting,
+        causal,
+        block,
+        hide,
+        words,
+        pair=other,
+        show=show,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
+    )
+    maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
+    found = _picked(maps, "key" if query is None else "query", query or key or "")
+    if target.kind == "json":
+        target.send(focus_json(found, top) + "\n")
+    else:
+        target.draw([lambda theme: FocusPicture(found, theme, top)], look)
+
+
+def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
+    """The first of the tokens that may be meant; stderr says which others there are."""
+    from qkv_cli.analysis.focus import focus, pick, same_word
+
+    tokens = maps.queries if side == "query" else maps.keys
+    found = pick(side, asked, tokens)
+    taken = tokens[found[0]]
+    if len(found) > 1:
+        places = ", ".join(str(tokens[at].i) for at in found)
+        note(f"{taken.word!r} occurs at {places}: using --{side} {taken.i}, the first.")
+    elif (others := same_word(asked, tokens)) and others != found:
+        note(f"--{side} {asked} is read as an index; for the word, write --{side} ={asked}.")
+    return focus(maps, side, found[0])

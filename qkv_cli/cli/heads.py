@@ -1,0 +1,138 @@
+"""`qkv heads`: what each head does, over as many texts as there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.cli import options
+from qkv_cli.cli.output import Look, Target, report_unknown
+from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.cli.waiting import finish, so_far
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qkv_cli.analysis.study import Study
+
+
+def heads(
+    text: options.TextArgument = None,
+    file: options.FileOption = None,
+    lines: options.LinesOption = False,
+    source: options.SourceOption = None,
+    model: options.ModelOption = "glove",
+    layer: options.AllLayersOption = None,
+    head: options.HeadOption = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Sort by this column (label, entropy, previous, ...), largest first.",
+        ),
+    ] = None,
+    shuffles: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="How many shuffled readings; 0: no labels."),
+    ] = 24,
+    block: options.BlockOption = None,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
+    weighting: options.WeightingOption = "softmax",
+    causal: options.CausalOption = False,
+    random_heads: options.RandomHeadsOption = None,
+    as_json: options.JsonOption = False,
+    form: options.FormatOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=options.suffixes(".json .csv"),
+        ),
+    ] = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Measure what each head does: a table of statistics, and a label if it beats chance.
+
+    Means over the words of all texts:
+
+    bits, max    entropy, and its share of the entropy of uniform weights
+    dist         distance from query to key, in tokens
+    self prev next 1st sep punc
+                 weight on the word itself, the previous token, the next token,
+                 the first token, separators (other special tokens) and
+                 punctuation (Clark et al. 2019, What Does BERT Look At?)
+    dup          weight on the same token elsewhere, in a text repeated once
+                 (Elhage et al. 2021, A Mathematical Framework for
+                 Transformer Circuits)
+    ind          induction: weight on the token that followed the earlier copy
+                 (Olsson et al. 2022, In-context Learning and Induction Heads)
+    pos, cont    share of the pattern that stays with the positions, or moves
+                 with the words, when the words are shuffled; 0 is chance
+
+    A head gets a label only if its score in shuffled readings beats that of
+    random patterns of equal entropy (p < .01 for all heads together) by a
+    quarter of the possible margin. Heads with random weights get no label.
+
+    Example: qkv heads "The mango and the apple are fruits that grow on a tree" --sort previous
+
+    Example: qkv heads --file sample_texts/two_banks.txt --lines --format csv
+    """
+    target = Target.of(output, form, as_json=as_json, data=("json", "csv"))
+    if weighting == "linear":
+        raise UsageError(
+            "--weighting linear does not apply to qkv heads: its statistics need weights that "
+            "sum to 1."
+        )
+    look = Look(color, palette, background, width)
+    texts = read_texts(text, file, lines=lines)
+
+    from qkv_cli.analysis.study import figure_called, ranked, statistics, study
+    from qkv_cli.cli.maps import Reading, note_no_links, open_model
+    from qkv_cli.cli.orders import SEED, Reader
+    from qkv_cli.export.heads import heads_csv, heads_json
+    from qkv_cli.render.terminal.heads import HeadsTable
+
+    by = None if sort is None else figure_called(sort)
+    second = None if source is None else checked(source, "--source")
+    layers = layer or ([] if head else ["all"])
+    loaded = open_model(model, random_heads=random_heads)
+    reader = Reader(
+        loaded,
+        Reading(second, weighting, causal, block, ablate=ablate or (), ablate_mean=ablate_mean),
+        layers,
+        head or (),
+    )
+    found = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
+    report_unknown(reader.unknown.values(), loaded.info.name)
+    table, about = statistics(found), reader.about
+    table = table if by is None else ranked(table, by)
+    holds = "1 head" if len(table) == 1 else f"{len(table)} heads"
+    if target.kind == "json":
+        target.send(heads_json(about, found.extent, table) + "\n", holds)
+    elif target.kind == "csv":
+        target.send(heads_csv(table), holds)
+    else:
+        if found.n_tokens == found.n_texts and not any(any(h.shares.values()) for h in table):
+            note_no_links()
+        target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look, holds)
+
+
+def _watched(steps: Iterator[Study]) -> Study:
+    """The last step; on the way, stderr says how far it is."""
+    started = monotonic()
+    for step in steps:
+        texts = "1 text" if step.n_texts == 1 else f"{step.n_texts:,} texts"
+        rate = step.n_tokens / max(monotonic() - started, 1e-3)
+        so_far(f"{texts} read, {rate:,.0f} tokens/s")
+    finish()
+    return step

@@ -1,0 +1,96 @@
+"""`qkv next`: what a decoder would write next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv_cli.cli import options
+from qkv_cli.cli.output import Look, Target
+from qkv_cli.cli.texts import read_text
+from qkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkv_cli.analysis.next import Next
+    from qkv_cli.session.run import LoadedModel
+
+
+def next(
+    text: options.TextArgument = None,
+    file: options.FileOption = None,
+    model: options.ModelOption = "glove",
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens to list.")] = 10,
+    ablate: options.AblateOption = None,
+    ablate_mean: options.AblateMeanOption = False,
+    as_json: options.OneJsonOption = False,
+    output: options.JsonOutputOption = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Predict the next token, with all heads or with some heads ablated.
+
+    Needs a decoder such as gpt2 or smollm2; get one with `qkv models pull smollm2`.
+    With --ablate, the probabilities before and after are shown.
+
+    Example: qkv next -m smollm2 "The capital of France is" --top 5
+
+    Example: qkv next -m smollm2 "The capital of France is" --ablate "L2H*,L3H4"
+    """
+    target = Target.of(output, None, as_json=as_json, data=("json",))
+    look = Look(color, palette, background, width)
+    one = read_text(text, file)
+
+    from qkv_cli.cli.maps import open_model
+    from qkv_cli.export.next import next_json
+    from qkv_cli.render.terminal.next import NextPicture
+
+    found = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
+    if target.kind == "json":
+        target.send(next_json(found) + "\n")
+    else:
+        target.draw([lambda theme: NextPicture(found, theme)], look)
+
+
+def _predicted(
+    loaded: LoadedModel, text: str, top: int, ablate: Sequence[str], ablate_mean: bool
+) -> Next:
+    import numpy as np
+
+    from qkv_cli.analysis.next import Next, odds
+    from qkv_cli.cli.maps import Reading, opened
+    from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+    from qkv_cli.maps.head_maps import HeadMaps
+
+    name = loaded.info.name
+    if loaded.translates:
+        raise UsageError(
+            f"`qkv next` does not apply to {name}, an encoder-decoder: `qkv attend` shows what it "
+            "generates."
+        )
+    if loaded.model.unembed is None or not isinstance(loaded.tokenizer, PieceTokenizer):
+        raise UsageError(
+            f"{name} cannot predict tokens: it has no unembedding. Use a decoder such as smollm2."
+        )
+    runs = [opened(loaded, text, Reading())]
+    if ablate or ablate_mean:
+        runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
+    scores = np.stack([run.next_scores() for run in runs])
+    whole, last = odds(scores, top), runs[-1]
+    about = HeadMaps(
+        last.describe(loaded.info),
+        "softmax",
+        last.causal,
+        last.text,
+        None,
+        last.queries,
+        last.keys,
+        (),
+        ablated=last.ablated,
+    )
+    read = [token.id for token in last.queries if not token.special]
+    return Next(about, [loaded.tokenizer.after(read[-1:], id) for id in whole.ids], whole)

@@ -1,0 +1,273 @@
+"""Where a result goes: pictures and documents, to standard output or into a file."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from qkv_cli.cli.options import BackgroundName, ColorName, FormatName
+from qkv_cli.cli.process import NARROWEST
+from qkv_cli.cli.waiting import finish, working_on
+from qkv_cli.errors import UsageError
+from qkv_cli.visible import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from qkv_cli.core.tokens import Token
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.render.theme import Theme
+
+Picture = Literal["svg", "pdf", "png", "html"]
+Data = Literal["json", "jsonl", "csv", "npz"]
+Kind = Literal["text"] | Picture | Data
+PICTURES: tuple[Picture, ...] = get_args(Picture)
+DATA: tuple[Data, ...] = get_args(Data)
+LONGEST_MESSAGE = 1000  # characters
+SHOWN = 5  # unknown words that are named
+Draw = Callable[["Theme"], "RenderableType"]
+DrawMaps = Callable[["HeadMaps", "Theme"], "RenderableType"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures look: colour, palette, background, width."""
+
+    color: ColorName = "auto"
+    palette: str = "viridis"
+    background: BackgroundName = "auto"
+    width: int | None = None
+
+    def text(self, draw: Draw, *, to_file: bool = False) -> str:
+        """A picture as the characters and control codes that show it.
+
+        Raises:
+            UsageError: There is no such palette.
+        """
+        from qkv_cli.render.encoding import Safe
+        from qkv_cli.render.theme import Theme
+
+        console = self._console(to_file=to_file)
+        theme = Theme.detect(
+            console,
+            palette=self.palette,
+            background=self.background,
+            encoding="utf-8" if to_file else None,
+        )
+        with console.capture() as capture:
+            # "sqrt" in place of a root makes a line longer; better folded than cut.
+            console.print(Safe(draw(theme), theme.charset), crop=theme.charset.has("√"))
+        # Blanks at a line's end show nothing, and a pipe's reader trips over them.
+        return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
+
+    def picture(self, kind: Kind, draws: Sequence[Draw]) -> bytes:
+        """Pictures as the bytes of a file of their own.
+
+        Raises:
+            UsageError: There is no such palette, or the file holds one picture only.
+        """
+        from qkv_cli.render.picture import COLUMNS, Looks, file_of
+
+        working_on(f"drawing the .{kind}")
+        looks = Looks(self.palette, self.background, self.width or COLUMNS)
+        return file_of(kind, draws, looks)
+
+    def _console(self, *, to_file: bool) -> Console:
+        """Rich's view of where this goes: its width, and which colours it takes."""
+        from rich.console import Console
+
+        always = self.color == "always"
+        shown = always or not (to_file or self.color == "never")
+        make = partial(
+            Console,
+            force_terminal=True if always else None if shown else False,
+            no_color=False if always else None if shown else True,
+            width=self.width,
+            highlight=False,
+        )
+        console = make()
+        if always and console.color_system is None:  # a dumb terminal, or no TERM at all
+            console = make(color_system="standard")
+        if console.width < NARROWEST:
+            console.width = NARROWEST
+        return console
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A kind of file, where it goes, and what it holds beside the patterns."""
+
+    kind: Kind
+    path: Path | None  # None: standard output
+    include: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        path: Path | None,
+        asked: FormatName | None,
+        *,
+        as_json: bool,
+        include: Sequence[str] = (),
+        data: Sequence[Data] = DATA,
+    ) -> Target:
+        """What is asked for, else what the file's suffix says, else text.
+
+        Args:
+            data: What the command can write besides text and pictures.
+
+        Raises:
+            UsageError: --json, --format and the suffix disagree, nothing says, or the command
+                has no such thing to write.
+        """
+        if as_json and asked not in (None, "json", "jsonl"):
+            raise UsageError(f"Use either --json or --format {asked}, not both.")
+        kind: Kind | None = asked or ("json" if as_json else None)
+        suffixes: dict[str, Kind] = {".txt": "text"}
+        suffixes |= {f".{name}": name for name in (*PICTURES, *data)}
+        if path is not None:
+            suffix = suffixes.get(path.suffix.lower())
+            if suffix is None and path.suffix[1:].lower() in DATA:
+                raise UsageError(
+                    f"This command cannot write {path.suffix} files: use {_listed(suffixes)}."
+                )
+            if suffix is None and kind is None:
+                unknown = (
+                    f"Unknown file type {path.suffix}"
+                    if path.suffix
+                    else f"{path} has no file type"
+                )
+                raise UsageError(f"{unknown}: use {_listed(suffixes)}.")
+            if kind and suffix and suffix not in (kind, kind + "l"):
+                option = f"--format {asked}" if asked else "--json"
+                raise UsageError(f"Use either {option} or -o {path}, not both.")
+            kind = suffix or kind
+        if kind is not None and kind not in suffixes.values():
+            raise UsageError(
+                f"--format {kind} does not apply to this command: use {_listed(suffixes.values())}."
+            )
+        if kind in ("png", "pdf") and path is None and sys.stdout.isatty():
+            raise UsageError(f"A terminal cannot show a {kind}: write it with -o FILE, or pipe it.")
+        parts = [part.strip() for item in include for part in item.split(",")]
+        if parts and kind not in ("json", "jsonl", "npz"):
+            raise UsageError(
+                "--include needs --json or an output file of type .json, .jsonl or .npz."
+            )
+        return cls(kind or "text", path, parts)
+
+    def send(self, data: str | bytes, holds: str = "") -> None:
+        """Write a result; of a file, say on stderr that it is there.
+
+        Args:
+            holds: What the result is of, such as "8 heads, 13 words".
+        """
+        from qkv_cli.placement import place_file
+
+        finish()
+        content = data.encode(errors="replace") if isinstance(data, str) else data
+        if self.path is not None:
+            place_file(self.path, [content])
+            self._note_written(holds)
+        elif isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
+
+    def draw(self, draws: Iterable[Draw], look: Look, holds: str = "") -> None:
+        """Write pictures, one after the other: as text, or as a file of pictures.
+
+        Args:
+            holds: See `send`.
+
+        Raises:
+            UsageError: There is no such palette, or the file holds one picture only.
+        """
+        if self.kind != "text":
+            self.send(look.picture(self.kind, list(draws)), holds)
+            return
+        to_file = self.path is not None
+        pictures = (look.text(draw, to_file=to_file) for draw in draws)
+        if to_file:
+            self.send("\n".join(pictures), holds)
+            return
+        for index, picture in enumerate(pictures):
+            self.send("\n" * bool(index) + picture)
+            sys.stdout.flush()
+
+    def send_maps(
+        self, results: Iterable[HeadMaps], look: Look, draw: DrawMaps, *, several: bool = False
+    ) -> None:
+        """Write each text's head maps, to standard output as soon as they are there.
+
+        Args:
+            several: There may be more than one text, so a CSV numbers them.
+        """
+        from qkv_cli.export.attention import encoded, write
+
+        if self.path is not None:
+            results = list(results)
+            holds = extent(results)
+        else:
+            holds = ""
+        if self.kind not in DATA:
+            self.draw((partial(draw, maps) for maps in results), look, holds)
+        elif self.path is not None:
+            write(self.path, list(results), self.include, kind=self.kind, several=several)
+            self._note_written(holds)
+        else:
+            sys.stdout.flush()
+            finish()
+            for piece in encoded(self.kind, results, self.include, several=several):
+                sys.stdout.buffer.write(piece)
+
+    def _note_written(self, holds: str) -> None:
+        note(f"Wrote {self.path}" + f" ({holds})" * bool(holds))
+
+
+def extent(results: Sequence[object]) -> str:
+    """How many heads and tokens a result has, or how many texts."""
+    from qkv_cli.maps.head_maps import HeadMaps
+
+    if len(results) != 1:
+        return f"{len(results)} texts"
+    [maps] = results
+    if not isinstance(maps, HeadMaps):
+        return ""
+    what = "word" if maps.model.type == "word-vectors" else "token"
+    kind = "head" if all(m.head is not None for m in maps.maps) else "map"
+    n_maps, n_tokens = len(maps.maps), len(maps.queries)
+    return f"{n_maps} {kind}{'s' * (n_maps != 1)}, {n_tokens} {what}{'s' * (n_tokens != 1)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as alternatives: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+def report_unknown(tokens: Iterable[Token], model: str) -> None:
+    """Say on stderr which words are unknown to the model, each once."""
+    words = list(dict.fromkeys(token.text for token in tokens if token.unknown))
+    if not words:
+        return
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    what = "1 word is" if len(words) == 1 else f"{len(words)} words are"
+    note(f"{what} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
+
+
+def note(message: str) -> None:
+    """One line on stderr, cut in its middle if it is long."""
+    finish()
+    print("qkv:", visible(" ".join(message.split()), LONGEST_MESSAGE), file=sys.stderr)  # noqa: T201
+
+
+def say(line: str) -> None:
+    """One line of a result on standard output."""
+    finish()
+    print(visible(line))  # noqa: T201

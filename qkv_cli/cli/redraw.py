@@ -1,0 +1,80 @@
+"""From a written document to what draws it, whichever command wrote it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qkv_cli.cli.output import Draw
+
+
+def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
+    """What draws a document that holds no head maps; None for one that does, or for any other.
+
+    Raises:
+        InputError: It is not what its schema says.
+    """
+    if not isinstance(document, dict):
+        return None
+    of = {
+        "qkv.compare/1": lambda: _compare(document, numbers, links),
+        "qkv.explain/1": lambda: _explain(document),
+        "qkv.focus/1": lambda: _focus(document),
+        "qkv.heads/1": lambda: _heads(document),
+        "qkv.nearest/1": lambda: _nearest(document),
+        "qkv.next/1": lambda: _next(document),
+    }
+    schema = document.get("schema")
+    return of[schema]() if isinstance(schema, str) and schema in of else None
+
+
+def own_options(document: Any) -> tuple[str, ...]:
+    """The options of head maps that what `redraw` drew has too."""
+    return ("--numbers",) if document["schema"] == "qkv.compare/1" else ()
+
+
+def _compare(document: Any, numbers: bool, links: int) -> list[Draw]:
+    from qkv_cli.export.compare import read_compare
+    from qkv_cli.render.terminal.compare import pictures
+
+    return [*pictures(read_compare(document), numbers=numbers, links=links)]
+
+
+def _explain(document: Any) -> list[Draw]:
+    from qkv_cli.export.explain import read_explain
+    from qkv_cli.render.terminal.explain import ExplainPage
+
+    maps, x = read_explain(document)
+    return [lambda theme: ExplainPage(maps, x, theme)]
+
+
+def _focus(document: Any) -> list[Draw]:
+    from qkv_cli.export.focus import read_focus
+    from qkv_cli.render.terminal.focus import FocusPicture
+
+    found, top = read_focus(document)
+    return [lambda theme: FocusPicture(found, theme, top)]
+
+
+def _heads(document: Any) -> list[Draw]:
+    from qkv_cli.export.heads import read_heads
+    from qkv_cli.render.terminal.heads import HeadsTable
+
+    about, extent, heads = read_heads(document)
+    return [lambda theme: HeadsTable(about, extent, heads, theme)]
+
+
+def _nearest(document: Any) -> list[Draw]:
+    from qkv_cli.export.compare import read_nearest
+    from qkv_cli.render.terminal.compare import NearestTable
+
+    own, others, near = read_nearest(document)
+    return [lambda theme: NearestTable(own, others, near, theme)]
+
+
+def _next(document: Any) -> list[Draw]:
+    from qkv_cli.export.next import read_next
+    from qkv_cli.render.terminal.next import NextPicture
+
+    found = read_next(document)
+    return [lambda theme: NextPicture(found, theme)]

@@ -1,0 +1,199 @@
+"""`qkv render`: a written file, drawn or written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from qkv_cli.cli import options
+from qkv_cli.cli.output import DATA, Look, Target
+from qkv_cli.cli.texts import read_bytes, source_name
+from qkv_cli.errors import CheckpointError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from qkv_cli.cli.output import Draw
+    from qkv_cli.core.arrays import Stored
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.render.theme import Theme
+
+
+def render(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help="A .json, .jsonl or .npz file that qkv wrote; '-' is standard input.",
+        ),
+    ],
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON list of tokens, for attention computed elsewhere: a .npy, .npz or "
+            r".safetensors file of shape \[queries, keys], \[heads, ...], \[layers, heads, ...] or "
+            r"\[layers, 1, heads, ...].",
+        ),
+    ] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which array to draw, if the file has several."),
+    ] = None,
+    layer: options.FileLayersOption = None,
+    head: options.HeadOption = None,
+    mean: options.MeanOption = False,
+    hide: options.HideSpecialOption = False,
+    words: options.WordsOption = False,
+    window: options.WindowOption = None,
+    show: options.ShowOption = None,
+    grid: Annotated[
+        bool,
+        typer.Option(
+            "--grid",
+            help="Draw thumbnails like `qkv grid`, without marks.",
+            rich_help_panel="Picture",
+        ),
+    ] = False,
+    numbers: options.NumbersOption = False,
+    links: options.LinksOption = 5,
+    as_json: options.JsonOption = False,
+    form: options.FormatOption = None,
+    include: options.IncludeOption = None,
+    output: options.OutputOption = None,
+    color: options.ColorOption = "auto",
+    palette: options.PaletteOption = "viridis",
+    background: options.BackgroundOption = "auto",
+    width: options.WidthOption = None,
+) -> None:
+    """Draw a file that qkv wrote, without running the model, or convert it.
+
+    All maps in the file are drawn, unless --layer or --head selects some. The
+    files of `qkv attend` and `qkv grid` can also be converted to .json, .jsonl,
+    .csv or .npz.
+
+    Example: qkv attend "the river bank" --json | qkv render - --head L0H3
+
+    Example: qkv render bank.json -o bank.csv
+
+    Example: qkv grid "the river bank" --json | qkv render - --grid
+
+    Example: qkv render attention.npz --tokens tokens.json --layer 3
+    """
+    target = Target.of(output, form, as_json=as_json, include=include or ())
+    look = Look(color, palette, background, width)
+
+    from qkv_cli.cli.maps import Reading, reshown
+    from qkv_cli.maps.head_maps import HeadMaps, choose
+    from qkv_cli.render.terminal.attend import attention
+    from qkv_cli.render.terminal.grid import Thumbnails
+
+    if array is not None and tokens is None:
+        raise UsageError("--array needs --tokens FILE, the tokens of that array.")
+    said = None if tokens is None else read_bytes(tokens)
+    if grid and numbers:
+        raise UsageError("--grid and --numbers cannot be combined: a grid has no room for numbers.")
+    reading = Reading(hide=hide, words=words, window=window)
+    of_maps = {
+        "--layer": layer,
+        "--head": head,
+        "--mean": mean,
+        "--hide-special": hide,
+        "--words": words,
+        "--window": window,
+        "--show": show,
+        "--grid": grid,
+        "--numbers": numbers,
+    }
+    asked = [option for option, given in of_maps.items() if given]
+
+    def results() -> Iterator[HeadMaps | Draw]:
+        for path in files:
+            for one in _read(path, said, array, asked, links=links):
+                if isinstance(one, HeadMaps):
+                    seen = reshown(one, show)
+                    yield reading.of(choose(seen, layer or (), head or (), mean=mean))
+                elif target.kind in DATA:
+                    raise UsageError(
+                        f"{source_name(path)} contains no head maps: it can be drawn, but not "
+                        f"converted to {target.kind}."
+                    )
+                else:
+                    yield one
+
+    def picture(maps: HeadMaps, theme: Theme) -> RenderableType:
+        return (
+            Thumbnails(maps, theme)
+            if grid
+            else attention(maps, theme, numbers=numbers, links=links)
+        )
+
+    def draw(one: HeadMaps | Draw, theme: Theme) -> RenderableType:
+        return picture(one, theme) if isinstance(one, HeadMaps) else one(theme)
+
+    target.send_maps(cast("Iterator[HeadMaps]", results()), look, draw)
+
+
+def _read(
+    path: Path, tokens: bytes | None, array: str | None, asked: Sequence[str], *, links: int
+) -> Sequence[HeadMaps | Draw]:
+    """What a file holds: head maps, or what draws the rest.
+
+    Raises:
+        UsageError: It holds none, and options are asked for that are of head maps.
+    """
+    from qkv_cli.cli.redraw import own_options, redraw
+    from qkv_cli.export.attention import documents, from_npz
+    from qkv_cli.export.npz import file_type
+    from qkv_cli.export.parse import json_array, parse
+
+    data = read_bytes(path)
+    try:
+        if tokens is not None:
+            return [_elsewhere(path, data, tokens, array)]
+        if file_type(data) == "npz":
+            return [from_npz(data)]
+        found: list[HeadMaps | Draw] = []
+        for document in documents(data):
+            drawn = redraw(document, numbers="--numbers" in asked, links=links)
+            if drawn is None:
+                found.append(parse(document, json_array))
+                continue
+            if idle := [option for option in asked if option not in own_options(document)]:
+                raise UsageError(
+                    f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}."
+                )
+            found += drawn
+        return found
+    except (InputError, CheckpointError) as error:
+        raise InputError(f"{source_name(path)}: {error}") from error
+
+
+def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
+    """Weights that were computed elsewhere, and the tokens that they are about."""
+    from qkv_cli.export.arrays import maps_of, one_of
+
+    weights = one_of(_arrays(data), array)
+    return maps_of("array" if str(path) == "-" else path.stem, weights, tokens)
+
+
+def _arrays(data: bytes) -> Mapping[str, Stored]:
+    """The arrays of a file by name, whatever the file is called."""
+    from qkv_cli.export.npz import file_type, from_npy, unpacked
+
+    kind = file_type(data)
+    if kind == "npz":
+        return unpacked(data)
+    if kind == "npy":
+        return {"array": from_npy(data)}
+    if kind == "safetensors":
+        import numpy as np
+
+        from qkv_cli.formats.safetensors import read_tensors
+
+        return read_tensors(np.frombuffer(data, np.uint8), "it")
+    raise InputError("not an .npz archive, a .npy array or a safetensors file.")

@@ -1,0 +1,160 @@
+"""From what the command line names to the sides of a comparison, each one head map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from qkv_cli.cli.options import WeightingName
+from qkv_cli.cli.texts import checked, read_bytes, read_text, source_name
+from qkv_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from qkv_cli.cli.maps import Reading
+    from qkv_cli.core.attention import Weighting
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.session.run import LoadedModel
+
+HEAD = re.compile(r"([Ll]-?\d+)([Hh](?:-?\d+|\*))?")
+SAVED = (".json", ".jsonl", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One thing to compare: a head of a text in a model, or of a file."""
+
+    of: str | Path  # the text, or the file
+    head: str | None  # L0H3, L0 or L0H* for a layer's mean, None for that of the last layer
+    model: str
+    weighting: Weighting
+
+
+def sides(
+    items: Sequence[str],
+    others: Sequence[str],
+    models: Sequence[str],
+    weightings: Sequence[str],
+    default: str,
+) -> list[Side]:
+    """What is given several times pairs up; what is given once holds for every side.
+
+    Args:
+        items: A text or files, and heads.
+        others: Further texts.
+        default: The model where none is named.
+
+    Raises:
+        UsageError: They do not pair up, or a weighting does not exist.
+    """
+    if wrong := [name for name in weightings if name not in get_args(WeightingName)]:
+        raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
+    heads = [item for item in items if HEAD.fullmatch(item)]
+    texts = _texts([item for item in items if item not in heads], others)
+    if all(isinstance(text, Path) for text in texts) and (models or weightings):
+        raise UsageError(
+            "-m and --weighting do not apply to files: their model and weighting are fixed."
+        )
+    several: dict[str, Sequence[Any]] = {
+        "texts": texts,
+        "heads": heads or [None],
+        "models": models or [default],
+        "weightings": weightings or ["softmax"],
+    }
+    n = max(map(len, several.values()))
+    if odd := [f"{len(found)} {what}" for what, found in several.items() if 1 < len(found) != n]:
+        most = next(f"{n} {what}" for what, found in several.items() if len(found) == n)
+        raise UsageError(f"Cannot pair {odd[0]} with {most}: give one, or the same number of each.")
+    columns = [found if len(found) == n else [*found] * n for found in several.values()]
+    return [Side(*row) for row in zip(*columns, strict=True)]
+
+
+def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
+    """Texts and files in the order in which they were named; without any, standard input."""
+    found: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
+    given = [item for item in found if isinstance(item, str)]
+    if len(given) > 1:
+        raise UsageError(
+            f"Expected one text, found {len(given)}: put quotes around it, and give a second one "
+            "with --with TEXT."
+        )
+    if given or not found:
+        text = read_text(given, None)
+        found = [item if isinstance(item, Path) else text for item in found or [text]]
+    return [*found, *(checked(other, "--with") for other in others)]
+
+
+def _saved(item: str) -> bool:
+    """Whether an argument is a file that qkv wrote rather than a text."""
+    path = Path(item)
+    return path.suffix.lower() in SAVED and (path.is_file() or not re.search(r"\s", item))
+
+
+def read(found: Sequence[Side], reading: Reading) -> list[HeadMaps]:
+    """Each side's one map. Heads of one text in one model are computed together."""
+    heads: dict[Side, list[str]] = {}
+    for side in found:
+        heads.setdefault(replace(side, head=None), []).append(_name(side.head))
+    models: dict[str, LoadedModel] = {}
+    whole = {side: maps_of(side, reading, models, heads=names) for side, names in heads.items()}
+    return [_chosen(whole[replace(side, head=None)], side.head) for side in found]
+
+
+def maps_of(
+    side: Side,
+    reading: Reading,
+    models: dict[str, LoadedModel],
+    *,
+    layers: Sequence[str] = (),
+    heads: Sequence[str] = (),
+) -> HeadMaps:
+    """Layers and heads of a side's text, or all maps of its file.
+
+    Args:
+        models: Those that are open; the side's is added.
+    """
+    if isinstance(side.of, Path):
+        return _of_file(side.of, reading)
+
+    from qkv_cli.cli.maps import head_maps, open_model
+
+    if side.model not in models:
+        models[side.model] = open_model(side.model)
+    how = replace(reading, weighting=side.weighting)
+    return head_maps(models[side.model], side.of, how, layers=layers, heads=heads)
+
+
+def _of_file(path: Path, reading: Reading) -> HeadMaps:
+    from qkv_cli.cli.maps import reshown
+    from qkv_cli.export.attention import read as read_maps
+
+    data = read_bytes(path)
+    try:
+        found = read_maps(data)
+    except InputError as error:
+        raise InputError(f"{source_name(path)}: {error}") from error
+    if len(found) != 1:
+        raise InputError(f"{source_name(path)} contains {len(found)} texts; expected one.")
+    return reading.of(reshown(found[0], reading.show))
+
+
+def _name(head: str | None) -> str:
+    """What to compute for a head or a mean."""
+    if head is None:
+        return "L-1H*"
+    return head if "H" in head.upper() else f"{head}H*"
+
+
+def _chosen(maps: HeadMaps, head: str | None) -> HeadMaps:
+    """The one map that is meant: a head's, or the mean of a layer's."""
+    from qkv_cli.maps.head_maps import choose
+
+    if head is None:
+        found = choose(maps, (), (), mean=True)
+    elif (match := HEAD.fullmatch(head)) and match[2] and "*" not in head:
+        found = choose(maps, (), (head,))
+    else:
+        found = choose(maps, (head[1:].upper().partition("H")[0],), (), mean=True)
+    return replace(found, maps=found.maps[-1:])

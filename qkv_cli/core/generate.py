@@ -1,0 +1,162 @@
+"""What an encoder-decoder writes: the likeliest token at each step that its rules allow.
+
+Rules in the order in which transformers' `generate` applies them, without beams and sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.block import LayerTrace
+from qkv_cli.core.layers import normed
+from qkv_cli.core.model import Model
+from qkv_cli.errors import CheckpointError
+
+# What would change the choice and is not here, with the value at which it does not.
+_NOT_IMPLEMENTED: Mapping[str, Any] = {
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": 1.0,
+    "min_new_tokens": 0,
+    "sequence_bias": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    start: int  # what the decoder reads first
+    ends: tuple[int, ...]  # what says that it is done
+    first: int | None = None  # what it must write first: a language, say
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
+    never_in_a_row: tuple[tuple[int, ...], ...] = ()
+    no_repeat: int = 0  # how many tokens in a row are written once only
+    repetition_penalty: float = 1.0
+    min_length: int = 0  # the start counts
+    max_length: int | None = None  # the same
+
+    @classmethod
+    def of(
+        cls, settings: Mapping[str, Any], start: int, ends: Sequence[int], n_tokens: int
+    ) -> Rules:
+        """From a generation_config.json, or a config.json that says it too.
+
+        Raises:
+            CheckpointError: It has a rule that is not implemented, or that is none.
+        """
+        try:
+            found = cls._of(settings, start, ends)
+            named = [*found.never, *found.never_first, *ends]
+            named += [id for row in found.never_in_a_row for id in row]
+            named += [] if found.first is None else [found.first]
+            if wrong := [id for id in named if type(id) is not int or not 0 <= id < n_tokens]:
+                raise ValueError(f"{wrong[0]!r} is not a token id (0 to {n_tokens - 1})")
+            counts = found.no_repeat, found.min_length, found.max_length or 0
+            if wrong := [n for n in counts if type(n) is not int or n < 0]:
+                raise ValueError(f"{wrong[0]!r} is not a number of tokens")
+            if not found.repetition_penalty > 0:
+                raise ValueError(
+                    f"repetition_penalty is {found.repetition_penalty!r}; expected a number above 0"
+                )
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The checkpoint's generation settings are invalid: {error}."
+            ) from error
+        return found
+
+    @classmethod
+    def _of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
+        said = {name: value for name, value in settings.items() if value is not None}
+        for name, neutral in _NOT_IMPLEMENTED.items():
+            if said.get(name, neutral) != neutral:
+                raise CheckpointError(
+                    f"The checkpoint's generation settings set {name} to {said[name]!r}, which is "
+                    "not implemented: give the target text yourself, and its source with --source."
+                )
+        first = said.get("forced_bos_token_id")
+        if first is None and said.get("force_bos_token_to_be_generated"):
+            first = said.get("bos_token_id")
+        bad = [tuple(row) for row in said.get("bad_words_ids", ()) if row]
+        return cls(
+            start,
+            tuple(ends),
+            first,
+            tuple(said.get("suppress_tokens", ())),
+            tuple(said.get("begin_suppress_tokens", ())),
+            tuple(row for row in bad if row not in [(end,) for end in ends]),
+            said.get("no_repeat_ngram_size", 0),
+            said.get("repetition_penalty", 1.0),
+            said.get("min_length", 0),
+            said.get("max_length"),
+        )
+
+    def choose(self, scores: Array, read: Sequence[int]) -> int:
+        """The token to write behind those that the decoder has read, the start among them.
+
+        Args:
+            scores: Of each token of the vocabulary.
+        """
+        scores = scores.copy()
+        if self.repetition_penalty != 1.0:
+            rows = sorted(set(read))
+            weaker = np.where(
+                scores[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
+            )
+            scores[rows] *= weaker.astype(scores.dtype)
+        scores[self._repeated(read)] = -np.inf
+        for row in self.never_in_a_row:
+            if len(row) <= len(read) and [*read[len(read) - len(row) + 1 :]] == [*row[:-1]]:
+                scores[row[-1]] = -np.inf
+        if len(read) < self.min_length:
+            scores[[*self.ends]] = -np.inf
+        if self.first is not None and len(read) == 1:
+            scores[:] = -np.inf
+            scores[self.first] = 0
+        scores[[*self.never]] = -np.inf
+        if len(read) == 1 + (self.first is not None):
+            scores[[*self.never_first]] = -np.inf
+        return int(scores.argmax())
+
+    def _repeated(self, read: Sequence[int]) -> list[int]:
+        """The tokens that would end a row that was written before."""
+        n = self.no_repeat
+        if not n:
+            return []
+        last = [*read[len(read) - n + 1 :]]
+        rows = (read[i : i + n] for i in range(len(read) - n + 1))
+        return [row[-1] for row in rows if [*row[:-1]] == last]
+
+
+def write(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
+    """What an encoder-decoder writes for its source, the likeliest token at each step.
+
+    Returns:
+        At most `n_max` tokens, and no more than there are places for; without the start and
+        what ends them.
+    """
+    if model.unembed is None:
+        raise ValueError("the model has no unembedding")
+    resid = None
+    for layer in model.layers(ids):
+        resid = layer.resid_post
+    if resid is None:
+        raise ValueError("the source has no tokens")
+    memory = normed(model.stacks["encoder"].final_norm, resid)
+    places = model.places.get("decoder")
+    if places is not None and places.n_places is not None:
+        n_max = min(n_max, places.n_places - 1)
+    unembed, read, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
+    while len(read) <= n_max:
+        before = model.step(read, memory, before)
+        scores = model.scores(unembed, before[-1].resid_post[-1:], "decoder")
+        token = rules.choose(scores[0], read)
+        if token in rules.ends:
+            break
+        read.append(token)
+    return read[1:]

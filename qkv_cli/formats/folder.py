@@ -1,0 +1,103 @@
+"""Folders as Hugging Face lays them out: a config, and tensors in one file or several."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qkv_cli.core.arrays import Stored
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.strict_json import parse
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.safetensors")
+_PICKLED = "pytorch_model*.bin"  # one, or shards
+# What LayerNorm's parameters were called in the first files.
+_OLD = {".gamma": ".weight", ".beta": ".bias"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is something else.
+    """
+    try:
+        found = parse(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    return found
+
+
+def open_checkpoint(folder: Path) -> dict[str, Stored]:
+    """Every tensor by name, memory-mapped; nothing is read yet.
+
+    Raises:
+        CheckpointError: There are none, a shard is missing, or all there is is a pickle.
+    """
+    if (folder / WEIGHTS).is_file():
+        found = open_tensors(folder / WEIGHTS)
+    elif (folder / INDEX).is_file():
+        found = _open_shards(folder)
+    elif pickles := sorted(folder.glob(_PICKLED)):
+        raise CheckpointError(
+            f"{pickles[0]} is a pickle, and loading a pickle can run any code; if you trust its "
+            f"author, convert it to safetensors: cd {shlex.quote(str(folder))} && python -c "
+            '"from transformers import AutoModel; '
+            "AutoModel.from_pretrained('.').save_pretrained('.')\""
+        )
+    else:
+        raise CheckpointError(
+            f"{folder} is not a model folder: it has neither {WEIGHTS} nor {INDEX}."
+        )
+    return {_renamed(name): tensor for name, tensor in found.items()}
+
+
+def _open_shards(folder: Path) -> dict[str, Stored]:
+    places = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+        raise CheckpointError(
+            f"{folder / INDEX}: weight_map must be an object that maps tensor names to file names."
+        )
+    found: dict[str, Stored] = {}
+    for name in sorted(set(places.values())):
+        if Path(name).name != name:
+            raise CheckpointError(
+                f"{folder / INDEX}: weight_map names {name!r}; expected a file in the same folder."
+            )
+        found |= open_tensors(folder / name)
+    if missing := sorted(set(places) - set(found)):
+        raise CheckpointError(
+            f"{folder / INDEX} lists tensor {missing[0]!r}, which its files do not contain."
+        )
+    return found
+
+
+def _renamed(name: str) -> str:
+    for old, new in _OLD.items():
+        if "LayerNorm" in name and name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def named_file(folder: Path, config: Mapping[str, Any], key: str, default: str) -> Path:
+    """A safetensors file of a folder of vectors, called as its config says.
+
+    Raises:
+        CheckpointError: What the config says is no file name.
+    """
+    name = config.get(key, default)
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+        raise CheckpointError(
+            f"{folder / 'config.json'} sets {key} to {name!r}; expected the name of a safetensors "
+            "file."
+        )
+    return folder / name

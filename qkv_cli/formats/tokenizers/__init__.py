@@ -1,0 +1,1 @@
+"""Tokenizers of checkpoints and of word-vector models."""

@@ -1,0 +1,80 @@
+"""Calls into the tokenizers library, whose errors have no class of their own and may be panics."""
+
+from __future__ import annotations
+
+import os
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.tokenizers.sentencepiece import checked
+
+_CHARSMAP = re.compile(rb'"precompiled_charsmap"\s*:\s*"([^"]*)"')
+_PANIC = "PanicException"  # of pyo3; its module cannot be imported
+
+
+@contextmanager
+def library_errors(what: str, *others: type[Exception]) -> Iterator[None]:
+    """Raise a CheckpointError where the library fails on a file, or on a text because of it.
+
+    Rust prints a panic to stderr before it becomes an exception: what is written there while the
+    block lasts is dropped.
+
+    Args:
+        what: What failed, such as "Could not read m/tokenizer.json".
+        others: Classes of exceptions that the library raises here, besides its own.
+    """
+    try:
+        with _silent():
+            yield
+    except others as error:
+        raise CheckpointError(f"{what}: {error}.") from error
+    except BaseException as error:
+        if type(error) is not Exception and type(error).__name__ != _PANIC:
+            raise
+        raise CheckpointError(f"{what}: {error}.") from error
+
+
+def open_tokenizer_file(path: Path) -> Tokenizer:
+    """The tokenizer in a tokenizer.json, without padding and truncation.
+
+    Raises:
+        CheckpointError: The file cannot be read, or the library refuses what it holds.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
+    for encoded in _CHARSMAP.findall(data):
+        try:
+            checked(b64decode(encoded))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: precompiled_charsmap is not base64.") from error
+    with library_errors(f"Could not read {path}", ValueError):
+        tokenizer: Tokenizer = Tokenizer.from_buffer(data)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Descriptor 2 leads nowhere while the block lasts."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

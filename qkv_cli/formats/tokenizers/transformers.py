@@ -1,0 +1,694 @@
+"""Tokenizers built as the tokenizer classes of transformers 5.24 build them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.folder import read_json
+from qkv_cli.formats.tokenizers.classes import BACKEND, choose_class
+from qkv_cli.formats.tokenizers.library import open_tokenizer_file
+from qkv_cli.formats.tokenizers.sentencepiece import (
+    CONTROL,
+    NORMAL,
+    OWN,
+    UNKNOWN,
+    Contents,
+    checked,
+)
+from qkv_cli.formats.tokenizers.vocabulary import (
+    FILE,
+    SETTINGS,
+    Scored,
+    Settings,
+    Template,
+    Tokens,
+    Vocabulary,
+    begin_and_end,
+    content,
+    finish,
+    kept_template,
+    read_vocabulary,
+)
+
+BERT: Template = ("cls $A sep", "cls $A sep $B:1 sep:1")
+ROBERTA: Template = ("cls $A sep", "cls $A sep sep $B sep")
+CLASSIC = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+FAIRSEQ = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>"} | {
+    "cls": "<s>",
+    "mask": "<mask>",
+}
+_END = "<|endoftext|>"
+_GPT = {"bos": _END, "eos": _END, "unk": _END}
+_QWEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Versions before 5 of transformers wrote a wrong rule for these; a setting asks to mend it.
+_MENDED = ("mistral", "mistral3", "voxtral", "ministral", "pixtral")
+Build = Callable[[Settings, Vocabulary], Tokenizer]
+Read = Callable[[Settings], Vocabulary]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerClass:
+    """How a class builds its tokenizer.
+
+    Attributes:
+        model: What it builds, and so what tokenizer.json must hold.
+        files: Where else the vocabulary may be; `read` reads them.
+    """
+
+    model: type
+    build: Build
+    files: tuple[str, ...] = ()
+    read: Read | None = None
+
+
+def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
+    """Build the tokenizer of a folder.
+
+    Args:
+        kind: `model_type` of its config.
+
+    Raises:
+        CheckpointError: There is none, or its class is not implemented.
+    """
+
+    settings = Settings.read(folder)
+    _refuse_other_rules(settings, kind)
+    name = class_of(folder, kind)
+    found = {**_WORD_PIECE_AND_BPE_CLASSES, **_SENTENCEPIECE_CLASSES}.get(name)
+    if (folder / FILE).is_file():
+        if found is not None and name != BACKEND:
+            vocabulary = read_vocabulary(folder / FILE, name, found.model)
+            if vocabulary is not None:
+                return found.build(settings, vocabulary)
+        tokenizer = open_tokenizer_file(folder / FILE)
+        return finish(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
+    if found is None or found.read is None or not _has(folder, found.files):
+        raise CheckpointError(
+            f"{folder} has no {FILE}, and for model_type {kind!r} qkv cannot build it from the "
+            "other files; write it with transformers: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    return found.build(settings, found.read(settings))
+
+
+def class_of(folder: Path, kind: str) -> str:
+    """Return the name of the class that opens a folder; see `choose_class`."""
+    config, settings = (
+        read_json(folder / name) if _has(folder, (name,)) else {}
+        for name in ("config.json", SETTINGS)
+    )
+    return choose_class(folder, kind, config, settings)
+
+
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
+
+
+def _refuse_other_rules(settings: Settings, kind: str) -> None:
+    """Refuse settings that change the tokens and are not implemented."""
+    if settings.values.get("fix_mistral_regex") and kind in _MENDED:
+        raise CheckpointError(
+            f"{settings.folder / SETTINGS} sets fix_mistral_regex, which is not implemented."
+        )
+    names = settings.values.get("fast_tokenizer_files") or ()
+    if any(name != FILE for name in names):
+        raise CheckpointError(
+            f"{settings.folder / SETTINGS}: fast_tokenizer_files names files other than {FILE}, "
+            "which is not implemented."
+        )
+
+
+def _word_pieces(
+    defaults: Mapping[str, str],
+    template: Template,
+    styles: Mapping[str, Mapping[str, bool]] | None = None,
+) -> Build:
+    def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+        tokens = settings.tokens(defaults, vocabulary, styles=styles)
+        is_open = settings.values.get("strip_accents") is None
+        found = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=tokens.role("unk")))
+        found.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
+            strip_accents=None if is_open else settings.flag("strip_accents"),
+            lowercase=settings.flag("do_lower_case", True),
+        )
+        found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        found.decoder = decoders.WordPiece(prefix="##")
+        return finish(found, settings, tokens, template)
+
+    return build
+
+
+def _read_lines(settings: Settings) -> Vocabulary:
+    lines = (settings.folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    return Vocabulary({line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)})
+
+
+def _byte_pairs(
+    defaults: Mapping[str, str],
+    template: Template | None = None,
+    *,
+    composes: bool = False,
+    keeps_template: bool = True,
+) -> Build:
+    """GPT-2's byte pairs.
+
+    Args:
+        composes: Whether accents are composed first (NFC).
+        keeps_template: Whether the template of tokenizer.json counts, where the class has none.
+    """
+
+    def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+        tokens = settings.tokens(defaults, vocabulary)
+        found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+        found.normalizer = normalizers.NFC() if composes else None
+        found.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=settings.flag("add_prefix_space")
+        )
+        found.decoder = decoders.ByteLevel()
+        own: Template | None = template or begin_and_end(settings, tokens)
+        if own is not None and template is None and keeps_template:
+            own = kept_template(found, vocabulary, own)
+        return finish(found, settings, tokens, own)
+
+    return build
+
+
+def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    defaults = {"eos": _END, "unk": _END, "pad": _END}
+    tokens = settings.tokens(defaults, vocabulary)
+    found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+    found.normalizer = normalizers.NFC()
+    found.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN), "isolated"),
+            pre_tokenizers.ByteLevel(
+                add_prefix_space=settings.flag("add_prefix_space"), use_regex=False
+            ),
+        ]
+    )
+    found.decoder = decoders.ByteLevel()
+    finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
+    again = (*tokens.by_role.values(), *tokens.more)
+    found.add_tokens([AddedToken(str(token.content), special=True) for token in again])
+    return found
+
+
+def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = ("unk", "sep", "pad", "cls", "mask")
+    tokens = settings.tokens({role: FAIRSEQ[role] for role in roles}, vocabulary)
+    found = Tokenizer(
+        models.BPE(
+            vocabulary.ids,
+            vocabulary.merges,
+            unk_token=tokens.role("unk"),
+            end_of_word_suffix="</w>",
+        )
+    )
+    found.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    found.decoder = decoders.BPEDecoder(suffix="</w>")
+    return finish(found, settings, tokens, BERT)
+
+
+def _read_pairs(settings: Settings) -> Vocabulary:
+    ids, merges = models.BPE.read_file(*(str(settings.folder / name) for name in _PAIRS))
+    return Vocabulary(ids, merges)
+
+
+_PAIRS = ("vocab.json", "merges.txt")
+_LINES = ("vocab.txt",)
+# What is only named is matched in normalised text, and the mask takes the blanks before it.
+_MPNET = {role: {"normalized": True} for role in FAIRSEQ} | {
+    "mask": {"normalized": True, "lstrip": True}
+}
+_of_lines: Callable[[Build], Any] = partial(
+    TokenizerClass, models.WordPiece, files=_LINES, read=_read_lines
+)
+_of_pairs: Callable[[Build], Any] = partial(
+    TokenizerClass, models.BPE, files=_PAIRS, read=_read_pairs
+)
+_WORD_PIECE_AND_BPE_CLASSES: dict[str, TokenizerClass] = {
+    "BertTokenizer": _of_lines(_word_pieces(CLASSIC, BERT)),
+    "MPNetTokenizer": _of_lines(_word_pieces(FAIRSEQ | {"unk": "[UNK]"}, ROBERTA, _MPNET)),
+    "GPT2Tokenizer": _of_pairs(_byte_pairs(_GPT)),
+    "CodeGenTokenizer": _of_pairs(_byte_pairs(_GPT)),
+    "GPTNeoXTokenizer": _of_pairs(
+        _byte_pairs(_GPT | {"pad": "<|padding|>"}, composes=True, keeps_template=False)
+    ),
+    "RobertaTokenizer": _of_pairs(_byte_pairs(FAIRSEQ, ROBERTA)),
+    "Qwen2Tokenizer": _of_pairs(_qwen),
+    "HerbertTokenizer": _of_pairs(_herbert),
+}
+
+
+_SPACE = "\u2581"
+_OPENS = {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}
+# The numbers of a model file's fields for the id and the piece of a role; -1 is no id.
+_TRAINED = {"unk": (40, 45), "bos": (41, 46), "eos": (42, 47)}
+_NO_ID = 2**64 - 1
+_ENDED: Template = ("$A eos", "$A eos $B eos")
+_OPENED: Template = ("bos $A eos", "bos $A eos eos $B eos")
+# Of translators; what their decoders read is framed in `translators`.
+_LANGUAGE_FIRST: Template = ("language $A eos", "language $A $B eos")
+_LANGUAGE_LAST: Template = ("$A eos language", "$A $B eos language")
+_BLANKS = normalizers.Replace(Regex(" {2,}"), " ")
+MBART = [
+    "ar_AR",
+    "cs_CZ",
+    "de_DE",
+    "en_XX",
+    "es_XX",
+    "et_EE",
+    "fi_FI",
+    "fr_XX",
+    "gu_IN",
+    "hi_IN",
+    "it_IT",
+    "ja_XX",
+    "kk_KZ",
+    "ko_KR",
+    "lt_LT",
+    "lv_LV",
+    "my_MM",
+    "ne_NP",
+    "nl_XX",
+    "ro_RO",
+    "ru_RU",
+    "si_LK",
+    "tr_TR",
+    "vi_VN",
+    "zh_CN",
+]
+
+_MORE_IN_50 = (
+    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF "
+    "pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
+
+
+def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
+    more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
+    tokens = settings.tokens(roles, vocabulary, more)
+    found = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
+    return finish(found, settings, tokens, _ENDED)
+
+
+def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    rules: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.flag("keep_accents"):
+        rules += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.flag("do_lower_case", True):
+        rules.append(normalizers.Lowercase())
+    rules += _charsmap(vocabulary)
+    roles = CLASSIC | {"bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
+    found = _unigram(vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True)))
+    tokens = settings.tokens(roles, vocabulary)
+    own = begin_and_end(settings, tokens) if settings.frames else BERT
+    return finish(found, settings, tokens, kept_template(found, vocabulary, own))
+
+
+def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    rules: list[Any] = [normalizers.Lowercase()] if settings.flag("do_lower_case") else []
+    rules += [
+        normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
+        normalizers.NFC(),
+        normalizers.Strip(left=False, right=True),
+    ]
+    scheme = "always" if settings.flag("add_prefix_space", True) else "first"
+    cuts: list[Any] = [pre_tokenizers.Metaspace(_SPACE, scheme)]
+    if settings.flag("split_by_punct"):
+        cuts.insert(0, pre_tokenizers.Punctuation("isolated"))
+    tokens = settings.tokens(CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}, vocabulary)
+    said = vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
+    unknown = _place(vocabulary, tokens.role("unk"), said)
+    return finish(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
+
+
+def _xlm_roberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    tokens = settings.tokens(FAIRSEQ, vocabulary)
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
+    return finish(_unigram(vocabulary, 3, _charsmap(vocabulary), cuts), settings, tokens, _OPENED)
+
+
+def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    tokens = settings.tokens(
+        FAIRSEQ, vocabulary, [_special(t) for t in _NOT_USED], {"mask": {"lstrip": True}}
+    )
+    pieces = [piece for piece, _ in vocabulary.scored]
+    name = tokens.role("unk")
+    unknown = pieces.index(name) if name in pieces else 0
+    cuts = _words(spaced=settings.flag("add_prefix_space", True))
+    return finish(
+        _unigram(vocabulary, unknown, _charsmap(vocabulary), cuts), settings, tokens, _OPENED
+    )
+
+
+def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """Without the file's rules of normalisation."""
+    style = {"mask": {"lstrip": True, "normalized": True}}
+    tokens = settings.tokens(FAIRSEQ, vocabulary, [_special(code) for code in MBART], style)
+    found = _unigram(vocabulary, 3, [], _words(spaced=True))
+    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST)
+
+
+def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """mBART with more languages, and the file's rules."""
+    codes = [*MBART, *_MORE_IN_50.split()]
+    if not {piece for piece, _ in vocabulary.scored} & {*codes}:
+        raise CheckpointError(
+            f"{settings.folder}: the vocabulary has no mBART-50 language code, such as en_XX."
+        )
+    more = [_special(code) for code in codes]
+    tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
+    rules = [*_charsmap(vocabulary), _BLANKS]
+    found = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
+    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST)
+
+
+def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    style = {"mask": {"lstrip": True, "normalized": True}}
+    tokens = settings.tokens(FAIRSEQ, vocabulary, (), style)
+    found = Tokenizer(
+        models.BPE(vocabulary.ids, vocabulary.merges, unk_token=tokens.role("unk"), fuse_unk=True)
+    )
+    if vocabulary.charsmap:
+        found.normalizer = normalizers.Sequence([*_charsmap(vocabulary), _BLANKS])
+    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
+    found.decoder = decoders.Metaspace(_SPACE, "always")
+    is_last = settings.flag("legacy_behaviour")
+    template = _LANGUAGE_LAST if is_last else _LANGUAGE_FIRST
+    return finish(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
+
+
+def _in_language(settings: Settings, tokens: Tokens, usual: str) -> Tokens:
+    """The same tokens, with a name in templates for the language of a text."""
+    return replace(tokens, language=str(settings.values.get("src_lang") or usual))
+
+
+def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    values = settings.values
+    sentence = values.get("mask_token_sent", "<mask_1>")
+    masks = [] if sentence is None else [_special(str(sentence))]
+    unused = [_special(f"<unk_{i}>") for i in range(2, settings.number("offset", 103))]
+    rules = [*_charsmap(vocabulary), _BLANKS]
+    if not vocabulary.charsmap:
+        rules.insert(0, normalizers.Replace(Regex(r"\n"), " "))
+    roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"}
+    # The class takes none of those that a SentencePiece model sets apart.
+    tokens = settings.tokens(roles, replace(vocabulary, apart=()), [*masks, *unused])
+    unknown = _place(vocabulary, tokens.role("unk"), None)
+    cuts = [pre_tokenizers.Metaspace(_SPACE, "always")]
+    found = _unigram(vocabulary, unknown, rules, cuts)
+    return finish(found, settings, tokens, ("$A eos", "$A $B eos"))
+
+
+def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    roles = {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
+    tokens = settings.tokens(roles, vocabulary)
+    found = Tokenizer(
+        models.BPE(
+            vocabulary.ids,
+            vocabulary.merges,
+            unk_token=tokens.role("unk"),
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    found.normalizer = normalizers.Replace(" ", _SPACE)
+    found.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    found.decoder = _decoder(strips=False)
+    return finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
+
+
+def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """Pieces with a blank before the text, however tokenizer.json would put it there."""
+    tokens = settings.tokens(_OPENS, vocabulary)
+    spaced = settings.flag("add_prefix_space", True)
+    scheme = "always" if settings.flag("legacy") else "first"
+    found = _with_blanks(vocabulary, scheme if spaced else "never", None)
+    found.decoder = _decoder(strips=spaced)
+    return finish(
+        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+    )
+
+
+def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """As Llama's, with a beginning unless it is refused, and tokens for text that is left out."""
+    parts = {"prefix": "<PRE>", "middle": "<MID>", "suffix": "<SUF>", "eot": "<EOT>"}
+    roles = _OPENS | {role: _SPACE + name for role, name in parts.items()} | {"fill": "<FILL_ME>"}
+    tokens = settings.tokens(roles, vocabulary)
+    scheme = "first" if settings.flag("add_prefix_space", True) else "never"
+    found = _with_blanks(vocabulary, scheme, tokens.role("unk"))
+    found.decoder = _decoder(strips=True)
+    return finish(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
+
+
+def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> Tokenizer:
+    model = models.BPE(
+        vocabulary.ids, vocabulary.merges, unk_token=unknown, fuse_unk=True, byte_fallback=True
+    )
+    found = Tokenizer(model)
+    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
+    return found
+
+
+def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
+    """A SentencePiece model by its own rules, with merges in the order of their scores."""
+    del vocabulary  # what the classes read is not enough
+    model = _model(settings, "tokenizer.model", merges=True)
+    if OWN in model.kinds:
+        raise CheckpointError(
+            f"{settings.folder / 'tokenizer.model'} has user-defined pieces, which are not "
+            "implemented."
+        )
+    ids = {piece: i for i, piece in enumerate(model.pieces)}
+    normal = {p for p, kind in zip(model.pieces, model.kinds, strict=True) if kind == NORMAL}
+    ranked = [
+        (-model.scores[ids[left + right]], ids[left + right], left, right)
+        for left, right in _pairs(normal, normal)
+    ]
+    found = Tokenizer(
+        models.BPE(
+            ids,
+            [(left, right) for *_, left, right in sorted(ranked)],
+            unk_token=_named(model, "unk") or "<unk>",
+            fuse_unk=True,
+            byte_fallback=bool(model.trainer.get(35, 0)),
+        )
+    )
+    legacy = settings.flag("legacy", True)
+    rules: list[Any] = [normalizers.Precompiled(checked(model.charsmap))] if model.charsmap else []
+    if model.rules.get(4, 1):
+        rules += [normalizers.Replace(Regex(r"\A +| +\z"), ""), _BLANKS]
+    rules.append(normalizers.Replace(" ", _SPACE))
+    if model.rules.get(3, 1):
+        if legacy:
+            rules.append(normalizers.Replace(Regex(rf"\A{_SPACE}"), _SPACE * 2))
+        scheme: Any = "always" if legacy else "first"
+        found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
+    found.normalizer = normalizers.Sequence(rules)
+    found.decoder = _decoder(strips=bool(model.rules.get(3, 1)))
+    roles = {role: name for role in _OPENS if (name := _named(model, role)) is not None}
+    tokens = settings.tokens(roles, Vocabulary(apart=_apart(model)))
+    return finish(found, settings, tokens, begin_and_end(settings, tokens))
+
+
+def _named(model: Contents, role: str) -> str | None:
+    """The piece of a role as the file names it; None if it has none."""
+    id, piece = _TRAINED[role]
+    if model.trainer.get(id, 0) == _NO_ID:
+        return None
+    name = model.trainer.get(piece)
+    return name.decode() if isinstance(name, bytes) else _OPENS[role]
+
+
+def _decoder(*, strips: bool) -> Any:
+    """From pieces and bytes back to a text.
+
+    Args:
+        strips: Whether the blank before the text is the tokenizer's own.
+    """
+    steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if strips else steps)
+
+
+def _read_pieces(name: str, settings: Settings) -> Vocabulary:
+    model = _model(settings, name, merges=False)
+    return _vocabulary(model, _scored(model))
+
+
+def _read_t5(settings: Settings) -> Vocabulary:
+    model = _model(settings, "spiece.model", merges=False)
+    extra = reversed(range(settings.number("extra_ids", 100)))
+    return _vocabulary(model, [*_scored(model), *((f"<extra_id_{i}>", 0.0) for i in extra)])
+
+
+def _read_pegasus(settings: Settings) -> Vocabulary:
+    model, values = _model(settings, "spiece.model", merges=False), settings.values
+    masks = values.get("mask_token", "<mask_1>"), values.get("mask_token_sent", "<mask_2>")
+    first = values.get("pad_token", "<pad>"), values.get("eos_token", "</s>")
+    head: Scored = [(content(token), 0.0) for token in first]
+    head += [(mask, 0.0) for mask in dict.fromkeys(map(content, masks)) if mask != "None"]
+    head += [(f"<unk_{i}>", -100.0) for i in range(2, settings.number("offset", 103))]
+    return _vocabulary(model, [*head, *_scored(model)[2:]])
+
+
+def _read_fairseq(
+    head: Scored, skipped: int, tail: list[str], begin: str, settings: Settings
+) -> Vocabulary:
+    """Read pieces whose ids follow fairseq's own.
+
+    Args:
+        head: What has the first ids, by the usual names.
+        begin: The role of the first of them.
+        skipped: How many pieces of the file it replaces.
+        tail: What has the last ids, before the mask.
+    """
+    model = _model(settings, "sentencepiece.bpe.model", merges=False)
+    roles = {"<s>": begin, "<pad>": "pad", "</s>": "eos", "<unk>": "unk", "<mask>": "mask"}
+    names = {
+        usual: content(settings.values.get(f"{role}_token", usual)) for usual, role in roles.items()
+    }
+    first = [(names.get(usual, usual), score) for usual, score in head]
+    last = ((token, 0.0) for token in (*tail, names["<mask>"]))
+    return _vocabulary(model, [*first, *_scored(model)[skipped:], *last])
+
+
+def _read_merges(settings: Settings) -> Vocabulary:
+    model = _model(settings, "tokenizer.model", merges=True)
+    ids = {piece: i for i, piece in enumerate(model.pieces)}
+    merges = [
+        (ids[left + right], len(left), len(right), left, right)
+        for left, right in _pairs(ids, set(ids))
+    ]
+    ordered = [(left, right) for *_, left, right in sorted(merges)]
+    return Vocabulary(ids, ordered, apart=_apart(model))
+
+
+def _vocabulary(model: Contents, scored: Scored) -> Vocabulary:
+    unknown = model.kinds.index(UNKNOWN)
+    return Vocabulary(scored=scored, charsmap=model.charsmap, unknown=unknown, apart=_apart(model))
+
+
+def _apart(model: Contents) -> list[AddedToken]:
+    return [
+        AddedToken(piece, normalized=False, special=kind == CONTROL)
+        for piece, kind in zip(model.pieces, model.kinds, strict=True)
+        if kind in (CONTROL, OWN)
+    ]
+
+
+def _model(settings: Settings, name: str, *, merges: bool) -> Contents:
+    path: Path = settings.folder / name
+    found = Contents.open(path)
+    if found.merges != merges:
+        kinds = "a unigram", "a BPE"
+        raise CheckpointError(
+            f"{path} is {kinds[found.merges]} model; this tokenizer needs {kinds[merges]} model."
+        )
+    return found
+
+
+def _scored(model: Contents) -> Scored:
+    return list(zip(model.pieces, model.scores, strict=True))
+
+
+def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str, str]]:
+    """Every way in which a piece is made of two others."""
+    return [
+        (piece[:at], piece[at:])
+        for piece in pieces
+        for at in range(1, len(piece))
+        if piece[:at] in known and piece[at:] in known
+    ]
+
+
+def _charsmap(vocabulary: Vocabulary) -> list[Any]:
+    return [normalizers.Precompiled(checked(vocabulary.charsmap))] if vocabulary.charsmap else []
+
+
+def _words(*, spaced: bool) -> list[Any]:
+    scheme: Any = "always" if spaced else "never"
+    return [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(_SPACE, scheme)]
+
+
+def _place(vocabulary: Vocabulary, unknown: str, usual: int | None) -> int:
+    """The id of the unknown piece, whose score must be 0 for the class to know it."""
+    if (unknown, 0.0) in vocabulary.scored:
+        return vocabulary.scored.index((unknown, 0.0))
+    if usual is None:
+        raise CheckpointError(f"The vocabulary has no unknown token {unknown!r} with score 0.")
+    return usual
+
+
+def _unigram(vocabulary: Vocabulary, unknown: int, rules: list[Any], cuts: list[Any]) -> Tokenizer:
+    if unknown >= len(vocabulary.scored):
+        raise CheckpointError(
+            f"The unknown token has id {unknown}, but the vocabulary has {len(vocabulary.scored)} "
+            "tokens."
+        )
+    found = Tokenizer(models.Unigram(vocabulary.scored, unknown, False))
+    if rules:
+        found.normalizer = normalizers.Sequence(rules)
+    found.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    return found
+
+
+def _special(token: str) -> AddedToken:
+    return AddedToken(token, special=True, normalized=False)
+
+
+_HEAD: Scored = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+_NOT_USED = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
+_CAMEMBERT: Scored = [
+    ("<s>NOTUSED", 0.0),
+    ("<pad>", 0.0),
+    ("</s>NOTUSED", 0.0),
+    ("<unk>", 0.0),
+    ("<unk>NOTUSED", -100.0),
+]
+_FAIRSEQ, _PIECES, _MERGES = "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"
+
+
+def _of_unigrams(build: Build, file: str, read: Callable[[Settings], Vocabulary]) -> TokenizerClass:
+    return TokenizerClass(models.Unigram, build, (file,), read)
+
+
+def _of_fairseq(
+    build: Build, head: Scored, skipped: int, tail: list[str], begin: str = "bos"
+) -> TokenizerClass:
+    return _of_unigrams(build, _FAIRSEQ, partial(_read_fairseq, head, skipped, tail, begin))
+
+
+_SENTENCEPIECE_CLASSES = {
+    "T5Tokenizer": _of_unigrams(_t5, _PIECES, _read_t5),
+    "AlbertTokenizer": _of_unigrams(_albert, _PIECES, partial(_read_pieces, _PIECES)),
+    "PegasusTokenizer": _of_unigrams(_pegasus, _PIECES, _read_pegasus),
+    "DebertaV2Tokenizer": _of_unigrams(_deberta, "spm.model", partial(_read_pieces, "spm.model")),
+    "XLMRobertaTokenizer": _of_fairseq(_xlm_roberta, _HEAD, 3, []),
+    "CamembertTokenizer": _of_fairseq(_camembert, _CAMEMBERT, 1, []),
+    "MBartTokenizer": _of_fairseq(_mbart, _HEAD, 3, MBART),
+    "MBart50Tokenizer": _of_fairseq(_mbart50, _HEAD, 3, [*MBART, *_MORE_IN_50.split()], "cls"),
+    "NllbTokenizer": TokenizerClass(models.BPE, _nllb),
+    "GemmaTokenizer": TokenizerClass(models.BPE, _gemma, (_MERGES,), _read_merges),
+    "LlamaTokenizer": TokenizerClass(models.BPE, _llama, (_MERGES,), _read_merges),
+    "CodeLlamaTokenizer": TokenizerClass(models.BPE, _code_llama, (_MERGES,), _read_merges),
+    BACKEND: TokenizerClass(models.BPE, _as_the_library, (_MERGES,), lambda _: Vocabulary()),
+}

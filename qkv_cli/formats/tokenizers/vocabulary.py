@@ -1,0 +1,384 @@
+"""What a folder says about its tokenizer: vocabulary, settings, and tokens that are set apart."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, models
+from tokenizers.processors import PostProcessor, TemplateProcessing
+
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.folder import read_json
+from qkv_cli.formats.tokenizers.library import library_errors
+
+FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+MAX_ID = 2**31 - 1
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+# What is put around one text, and around two; a role, or the texts A and B. Types after colons.
+Template = tuple[str, str]
+Scored = list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The pieces that a class builds its tokenizer from."""
+
+    ids: dict[str, int] = field(default_factory=dict)  # of word pieces, or byte pairs
+    merges: list[tuple[str, str]] = field(default_factory=list)
+    scored: Scored = field(default_factory=list)  # unigrams, by id
+    charsmap: bytes = b""  # SentencePiece's rules of normalisation
+    unknown: int | None = None  # id of the unigram for what has none, where a file says so
+    apart: Sequence[AddedToken] = ()  # what a SentencePiece file sets apart
+    added: Mapping[int, AddedToken] = field(default_factory=dict)  # what tokenizer.json sets apart
+    template: PostProcessor | None = None  # of tokenizer.json
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the files next to a vocabulary say.
+
+    Attributes:
+        values: tokenizer_config.json, and special_tokens_map.json where that counts.
+        added: Tokens that were added to the vocabulary, by id.
+        lists_added: Whether they are all, so that those in tokenizer.json do not count.
+        extra: Special tokens without a role, and no others; None if nothing is said.
+        more: Such tokens beside those of a class.
+    """
+
+    folder: Path
+    values: dict[str, Any]
+    added: dict[int, AddedToken]
+    lists_added: bool
+    extra: list[AddedToken] | None
+    more: list[AddedToken]
+
+    @classmethod
+    def read(cls, folder: Path) -> Settings:
+        """Read the files.
+
+        Raises:
+            CheckpointError: One is broken.
+        """
+        values = _read(folder / SETTINGS)
+        if (folder / FILE).is_file():  # which has a template of its own
+            values.pop("add_bos_token", None)
+            values.pop("add_eos_token", None)
+        old, more = values.pop("additional_special_tokens", None), None
+        extra = values.pop("extra_special_tokens", None) or old
+        lists_added = "added_tokens_decoder" in values
+        if not lists_added:
+            values |= _read(folder / "special_tokens_map.json")
+            more = values.pop("additional_special_tokens", None)
+            extra = extra or values.pop("extra_special_tokens", None)
+        if isinstance(extra, dict):
+            values |= extra
+            extra = None
+        described = values.get("added_tokens_decoder") or {}
+        if not isinstance(described, dict) or not isinstance(extra, list | None):
+            raise CheckpointError(
+                f"{folder / SETTINGS}: added_tokens_decoder must be an object and "
+                "extra_special_tokens an array or an object."
+            )
+        try:
+            added = {int(i): added_token(token, special=False) for i, token in described.items()}
+        except ValueError as error:
+            raise CheckpointError(
+                f"{folder / SETTINGS}: every key of added_tokens_decoder must be a token id."
+            ) from error
+        if not lists_added:
+            added |= _added_later(folder, values, extra or ())
+        tokens = None if extra is None else [added_token(token) for token in extra]
+        others = [added_token(token) for token in more or ()]
+        return cls(folder, values, added, lists_added, tokens, others)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A setting that is true or false; null is the default."""
+        value = self.values.get(name)
+        if not isinstance(value, bool | None):
+            raise CheckpointError(
+                f"{self.folder / SETTINGS}: {name} is {value!r:.40}; expected true or false."
+            )
+        return default if value is None else value
+
+    def number(self, name: str, default: int) -> int:
+        """A setting that is a small whole number."""
+        value = self.values.get(name, default)
+        if type(value) is not int or not 0 <= value < 2**16:
+            raise CheckpointError(
+                f"{self.folder / SETTINGS}: {name} is {value!r:.40}; expected a whole number from "
+                f"0 to {2**16 - 1:,}."
+            )
+        return value
+
+    @property
+    def frames(self) -> bool:
+        """Whether it is said if a text gets a beginning or an end."""
+        return not self.values.keys().isdisjoint(("add_bos_token", "add_eos_token"))
+
+    def tokens(
+        self,
+        defaults: Mapping[str, str],
+        vocabulary: Vocabulary,
+        more: Sequence[AddedToken] = (),
+        styles: Mapping[str, Mapping[str, bool]] | None = None,
+    ) -> Tokens:
+        """The special tokens of a class.
+
+        Args:
+            defaults: The token of each role where nothing is said; null in the settings is none.
+            more: Those without a role where nothing is said.
+            styles: How a class describes the tokens of some roles that are only named.
+        """
+        added = self.added if self.lists_added else {**self.added, **vocabulary.added}
+        added = dict(sorted(added.items()))
+        described = {str(token.content): token for token in added.values()}
+        said, by_role = _roles(self.values), dict[str, AddedToken]()
+        absent = {role for role in defaults if self.values.get(f"{role}_token", "") is None}
+        for role in dict.fromkeys([*ROLES, *said, *defaults]):
+            token = said.get(role, None if role in absent else defaults.get(role))
+            if token is None:
+                continue
+            named = described.get(content(token))
+            style = (styles or {}).get(role, {}) if isinstance(token, str) else {}
+            by_role[role] = named or added_token(token, **style)
+        extra = self.extra
+        if extra is None:
+            extra = [*(vocabulary.apart or self.more), *more]
+        return Tokens(added, by_role, list(extra))
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens that a tokenizer finds wherever a text has them."""
+
+    added: dict[int, AddedToken]
+    by_role: dict[str, AddedToken]
+    more: list[AddedToken]
+    language: str | None = None  # of a text, where a template names it
+
+    def role(self, name: str) -> str:
+        """The token of a role, or that of the language.
+
+        Raises:
+            CheckpointError: There is none.
+        """
+        if name == "language" and self.language is not None:
+            return self.language
+        if name not in self.by_role:
+            raise CheckpointError(f"{SETTINGS} has no {name}_token, which this tokenizer needs.")
+        return str(self.by_role[name].content)
+
+
+def added_token(token: Any, **flags: bool) -> AddedToken:
+    """A special token by its name, or as a file describes it.
+
+    Args:
+        flags: What counts where the file does not say.
+    """
+    if not isinstance(token, dict):
+        return AddedToken(str(token), **{"special": True, **flags})
+    known = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    kept = {name: bool(token[name]) for name in known if name in token}
+    return AddedToken(content(token), **{"special": True, **flags, **kept})
+
+
+def finish(
+    tokenizer: Tokenizer, settings: Settings, tokens: Tokens, template: Template | None
+) -> Tokenizer:
+    """Add what is set apart, in the order in which transformers does, and then the template.
+
+    Raises:
+        CheckpointError: A token would not have the id that the folder gives it.
+    """
+    contents = {id: str(token.content) for id, token in tokens.added.items()}
+    before = {text for text in contents.values() if tokenizer.token_to_id(text) is not None}
+    known = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
+    known |= {str(token.content) for token in tokens.added.values()}
+    roles = {str(token.content) for token in tokens.by_role.values()}
+    later = [t for t in (*tokens.by_role.values(), *tokens.more) if str(t.content) not in known]
+    for token in (*tokens.added.values(), *later):
+        if str(token.content) in roles:
+            token.special = True
+        tokenizer.add_tokens([token])
+    for id, text in contents.items():
+        if text not in before and tokenizer.token_to_id(text) != id:
+            raise CheckpointError(
+                f"{settings.folder}: the added token {text!r} must have id {id}, but the "
+                f"vocabulary gives it {tokenizer.token_to_id(text)}."
+            )
+    if template is not None:
+        tokenizer.post_processor = _template(tokenizer, template, tokens)
+    tokenizer.encode_special_tokens = settings.flag("split_special_tokens")
+    return tokenizer
+
+
+def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -> Template:
+    """What `add_bos_token` and `add_eos_token` ask for.
+
+    Args:
+        begins: Whether a text begins with the first where nothing is said.
+    """
+    wanted = {"bos": settings.flag("add_bos_token", begins)}
+    wanted["eos"] = settings.flag("add_eos_token")
+    bos, eos = (role in tokens.by_role and wanted[role] for role in ("bos", "eos"))
+    single, other = (
+        " ".join([f"bos{type}"] * bos + [text] + [f"eos{type}"] * eos)
+        for text, type in (("$A", ""), ("$B:1", ":1"))
+    )
+    return single, f"{single} {other}"
+
+
+def kept_template(
+    tokenizer: Tokenizer, vocabulary: Vocabulary, template: Template
+) -> Template | None:
+    """Put the template of tokenizer.json in its place; return the class's own if there is none."""
+    if vocabulary.template is None:
+        return template
+    tokenizer.post_processor = vocabulary.template
+    return None
+
+
+def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
+    """Return the vocabulary of a tokenizer.json.
+
+    Args:
+        name: What the class is called.
+        model: What it builds: `models.WordPiece`, `BPE` or `Unigram`.
+
+    Returns:
+        None where the file holds whole words, of which no class builds a tokenizer.
+
+    Raises:
+        CheckpointError: It holds another kind of pieces.
+    """
+    document = read_json(path)
+    held = document.get("model")
+    if not isinstance(held, dict) or (kind := _kind(held)) == "WordLevel":
+        return None
+    if kind != model.__name__:
+        raise CheckpointError(
+            f"{path} has a {kind} vocabulary, but {name} needs {model.__name__}: set another "
+            f"tokenizer_class in {SETTINGS}, such as PreTrainedTokenizerFast."
+        )
+    try:
+        return _vocabulary(document, held)
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a valid tokenizer: {error}.") from error
+
+
+def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
+    """Take a tokenizer.json apart; whatever in it is of another form raises one of three errors."""
+    pieces, added = model["vocab"], document.get("added_tokens") or ()
+    ids = {str(p): _whole(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
+    scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
+    if min(ids.values(), default=0) < 0 or max(ids.values(), default=0) > MAX_ID:
+        raise ValueError(f"a token id is out of range (0 to {MAX_ID:,})")
+    return Vocabulary(
+        ids=ids,
+        merges=[_pair(merge) for merge in model.get("merges") or ()],
+        scored=scored,
+        charsmap=_charsmap(document.get("normalizer")),
+        added={_whole(token["id"]): added_token(token, special=False) for token in added},
+        template=_template_of(document.get("post_processor")),
+    )
+
+
+def _whole(id: Any) -> int:
+    if type(id) is not int:
+        raise TypeError(f"{id!r:.40} is not a token id")
+    return id
+
+
+def _pair(merge: Any) -> tuple[str, str]:
+    left, right = merge.split(" ") if isinstance(merge, str) else map(str, merge)
+    return left, right
+
+
+def _kind(model: Mapping[str, Any]) -> str:
+    """Of a model in tokenizer.json; the oldest files do not say."""
+    if isinstance(model.get("vocab"), list):
+        return "Unigram"
+    return str(model.get("type") or ("BPE" if "merges" in model else "WordPiece"))
+
+
+def _charsmap(normalizer: dict[str, Any] | None) -> bytes:
+    """SentencePiece's rules of normalisation, if a file has some."""
+    if not normalizer:
+        return b""
+    rules = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    encoded = (rule["precompiled_charsmap"] for rule in rules if rule["type"] == "Precompiled")
+    return b64decode(next(encoded, None) or "")
+
+
+def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
+    """A file's template, by way of a tokenizer without a vocabulary."""
+    if template is None:
+        return None
+    inner = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    whole = json.loads(inner.to_str()) | {"post_processor": template}
+    found: PostProcessor | None = Tokenizer.from_str(json.dumps(whole)).post_processor
+    return found
+
+
+def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> TemplateProcessing:
+    used = {part.split(":")[0] for one in template for part in one.split() if part[0] != "$"}
+    names = {role: tokens.role(role) for role in used}
+    single, pair = (
+        [
+            part
+            if part.startswith("$")
+            else names[part.split(":")[0]] + part[len(part.split(":")[0]) :]
+            for part in one.split()
+        ]
+        for one in template
+    )
+    ids = {name: tokenizer.token_to_id(name) for name in names.values()}
+    if missing := [name for name, id in ids.items() if id is None]:
+        raise CheckpointError(
+            f"The tokenizer's template needs the token {missing[0]!r}, which its vocabulary lacks."
+        )
+    with library_errors("Could not build the tokenizer's template of special tokens", ValueError):
+        return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
+
+
+def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of each role, those of the model's own last."""
+    own = [
+        key.removesuffix("_token")
+        for key, value in values.items()
+        if key.endswith("_token") and isinstance(value, str | dict)
+    ]
+    found = {role: values.get(f"{role}_token") for role in dict.fromkeys([*ROLES, *own])}
+    return {role: token for role, token in found.items() if token is not None}
+
+
+def _added_later(
+    folder: Path, values: Mapping[str, Any], extra: Sequence[Any]
+) -> dict[int, AddedToken]:
+    """The tokens of added_tokens.json, special if they have a role."""
+    names = {content(token) for token in (*_roles(values).values(), *extra)}
+    added = _read(folder / "added_tokens.json")
+    if not all(type(id) is int and id >= 0 for id in added.values()):
+        raise CheckpointError(f"{folder / 'added_tokens.json'}: every value must be a token id.")
+    return {
+        id: AddedToken(token, special=token in names, normalized=token not in names)
+        for token, id in added.items()
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def content(token: Any) -> str:
+    """Return the text of a token that a setting names or describes."""
+    if isinstance(token, AddedToken):
+        return str(token.content)
+    if isinstance(token, dict) and not isinstance(token.get("content"), str):
+        raise CheckpointError(f"A special token has no string 'content': {token!r:.80}.")
+    return str(token["content"] if isinstance(token, dict) else token)

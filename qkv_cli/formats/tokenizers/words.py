@@ -1,0 +1,340 @@
+"""Whole words as tokens: `tokenizers` splits, a sorted list on disk gives the ids.
+
+A `WordLevel` vocabulary in tokenizer.json would do the same, but is parsed whole at
+every start: 35 ms for 60,000 words, a quarter of a second for 400,000. The list here
+is memory-mapped and searched by halving, so opening costs the same at any size.
+
+A vocabulary may have words that `tokenizers` cuts into several pieces (`c++`, `<user>`,
+`New York`). Their ids are listed, in `words.cut`, and the longest of them that a text has at a
+place is read as one word. Folders written by version 0.1 have no such list, and their heads were
+learned without it: they are read as 0.1 read them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.tokenizers.library import library_errors, open_tokenizer_file
+
+# As the Penn Treebank splits (GloVe's corpora were split so), first match wins.
+_SPLIT = "|".join(
+    [
+        r"(?:\p{L}\.){2,}",  # u.s.
+        r"[\p{L}\p{M}]+(?=n't\b)|n't\b",  # did n't
+        r"can(?=not\b)",  # can not
+        r"'(?:s|re|ve|ll|d|m)\b",  # she 's
+        r"\p{N}+(?:[.,:/]\p{N}+)*(?:-?[\p{L}\p{M}]+)*",  # 1,000  3.5  10:30  20-year
+        r"[\p{L}\p{M}\p{N}_]+(?:[-'][\p{L}\p{M}\p{N}_]+)*?(?=n't\b|'(?:s|re|ve|ll|d|m)\b)",
+        r"[\p{L}\p{M}\p{N}_]+(?:[-'][\p{L}\p{M}\p{N}_]+)*",  # well-known  o'clock
+        r"\.{2,}|-{2,}",
+        r"(?!\s)\X",  # a punctuation mark, an emoji with all that joins it
+    ]
+)
+_QUOTES = {
+    "\u2019": "'",
+    "\u2018": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2013": "--",
+    "\u2014": "--",
+}
+_BLANKS = re.compile(r"\s+")
+_STRAIGHT = str.maketrans(_QUOTES)
+_CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
+_UNREADABLE = "Could not tokenize this text with the model's tokenizer.json"
+_BATCH = 10_000  # words that are cut at once
+Span = tuple[int, int]  # of characters
+
+
+def splitter(*, lowercase: bool) -> Tokenizer:
+    """A tokenizer that finds words and knows none: to be saved as tokenizer.json."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    steps: list[Any] = [normalizers.NFC()]
+    steps += [normalizers.Replace(*pair) for pair in _QUOTES.items()]
+    if lowercase:
+        steps.append(normalizers.Lowercase())
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_SPLIT), "removed", invert=True)
+    return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Sequence[str]):
+    """The words of a vocabulary by id, and back, without reading them all."""
+
+    utf8: NDArray[np.uint8]  # all words, one behind the other
+    starts: NDArray[np.uint32]  # [n_words + 1]
+    order: NDArray[np.uint32]  # [n_words], ids sorted by the words' bytes
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, i: Any) -> Any:
+        if i >= len(self):
+            raise IndexError(i)
+        try:
+            return self._bytes(i).decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"Word {i} of the vocabulary is not valid UTF-8.") from error
+
+    def _bytes(self, i: int) -> bytes:
+        """The bytes of a word. The lists are checked here, so that opening them reads nothing."""
+        try:
+            start, end = int(self.starts[i]), int(self.starts[i + 1])
+        except IndexError as error:
+            raise CheckpointError(
+                f"The vocabulary lists the word id {i}, out of range (0 to {len(self) - 1})."
+            ) from error
+        if not start <= end <= self.utf8.size:
+            raise CheckpointError(
+                f"Word {i} of the vocabulary is at bytes {start} to {end}, out of range "
+                f"(0 to {len(self.utf8)})."
+            )
+        return self.utf8[start:end].tobytes()
+
+    def find(self, word: str) -> int | None:
+        wanted = word.encode()
+        id = self._next(wanted, self.order)
+        return id if id is not None and self._bytes(id) == wanted else None
+
+    def begins(self, start: str, ids: NDArray[np.uint32]) -> bool:
+        """Whether one of these ids, which are sorted by their words' bytes, begins so."""
+        wanted = start.encode()
+        id = self._next(wanted, ids)
+        return id is not None and self._bytes(id).startswith(wanted)
+
+    def _next(self, wanted: bytes, ids: NDArray[np.uint32]) -> int | None:
+        """The first of these ids whose word is not before `wanted`."""
+        at = bisect_left(ids, wanted, key=self._bytes)
+        return None if at == len(ids) else int(ids[at])
+
+
+def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """The tensors that `unpack_words` reads."""
+    encoded = [word.encode() for word in words]
+    starts = np.zeros(len(encoded) + 1, np.uint32)
+    np.cumsum([len(word) for word in encoded], out=starts[1:])
+    order = sorted(range(len(encoded)), key=encoded.__getitem__)
+    return {
+        "words.utf8": np.frombuffer(b"".join(encoded), np.uint8),
+        "words.starts": starts,
+        "words.order": np.array(order, np.uint32),
+    }
+
+
+def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
+    """The words of a vocabulary.
+
+    Raises:
+        CheckpointError: A list is missing, or is not what `pack_words` makes.
+    """
+    utf8, starts, order = (_list_of(tensors, name) for name in ("utf8", "starts", "order"))
+    if len(starts) != len(order) + 1:
+        raise CheckpointError(
+            f"words.order has {len(order)} entries, so words.starts must have {len(order) + 1}; "
+            f"found {len(starts)}."
+        )
+    return Words(utf8, starts, order)
+
+
+def unpack_cut(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None:
+    """The ids of the words that are cut, where they are listed.
+
+    Raises:
+        CheckpointError: They are not what `cut_words` makes.
+    """
+    return _list_of(tensors, "cut") if "words.cut" in tensors else None
+
+
+def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    kind = np.uint8 if name == "utf8" else np.uint32
+    if (array := tensors.get(f"words.{name}")) is None:
+        raise CheckpointError(f"vectors.safetensors has no tensor 'words.{name}'.")
+    if array.dtype != kind or array.ndim != 1:
+        raise CheckpointError(
+            f"Tensor 'words.{name}' has dtype {array.dtype} and shape {list(array.shape)}; "
+            f"expected {kind.__name__} and a single axis."
+        )
+    return array
+
+
+def cut_words(
+    split: Tokenizer, words: Sequence[str], order: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """The ids of the words that `split` cuts into several pieces, in the order of `order`."""
+    # Letters alone are one piece, but for `cannot`.
+    doubtful = [i for i, w in enumerate(words) if not w.isalpha() or w.lower().endswith("not")]
+    is_cut: NDArray[np.bool_] = np.zeros(len(words), bool)
+    for start in range(0, len(doubtful), _BATCH):
+        ids = doubtful[start : start + _BATCH]
+        pieces = split.encode_batch_fast([words[i] for i in ids])
+        is_cut[ids] = [len(each) > 1 for each in pieces]
+    cut: NDArray[np.uint32] = order[is_cut[order]]
+    return cut
+
+
+@dataclass(frozen=True, slots=True)
+class WordTokenizer:
+    """A text to words of a vocabulary; a word that it lacks has the id after the last."""
+
+    split: Tokenizer
+    words: Words
+    cut: NDArray[np.uint32] | None = None  # see `cut_words`; None in a folder of version 0.1
+
+    @classmethod
+    def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
+        split = open_tokenizer_file(path)
+        if cut is None and None in (split.normalizer, split.pre_tokenizer):
+            raise CheckpointError(f"{path} must have a normalizer and a pre_tokenizer.")
+        return cls(split, words, cut)
+
+    def encode(self, text: str) -> list[Token]:
+        with library_errors(_UNREADABLE):
+            pieces = _pieces(text, self.split.encode(text).offsets)
+            if self.cut is None:
+                found = [(span, *self._old(text[slice(*span)])) for span in pieces]
+            else:
+                found = list(_Search(self.words, self.cut).read(text, pieces))
+        unknown = len(self.words)
+        return [
+            Token(
+                i,
+                text[start:end],
+                spelled,
+                unknown if id is None else id,
+                start,
+                end,
+                unknown=id is None,
+            )
+            for i, ((start, end), spelled, id) in enumerate(found)
+        ]
+
+    def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """The ids of each text's words: many texts, each word looked up once."""
+        if self.cut is None:
+            yield from self._old_ids(texts)
+            return
+        search, unknown = _Search(self.words, self.cut), len(self.words)
+        texts = list(texts)
+        with library_errors(_UNREADABLE):
+            encodings = self.split.encode_batch(texts)
+        for text, cut in zip(texts, encodings, strict=True):
+            found = search.read(text, _pieces(text, cut.offsets))
+            yield [unknown if id is None else id for _, _, id in found]
+
+    def _old(self, text: str) -> tuple[str, int | None]:
+        """A piece as it is spelled and its id, as version 0.1 found them."""
+        word = self.split.normalizer.normalize_str(text)
+        return word, self.words.find(word)
+
+    def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        found: dict[str, int] = {}
+        with library_errors(_UNREADABLE):
+            normal = map(self.split.normalizer.normalize_str, texts)
+            split = [self.split.pre_tokenizer.pre_tokenize_str(text) for text in normal]
+        for pieces in split:
+            words = [word for word, _ in pieces]
+            for word in words:
+                if word not in found:
+                    known = self.words.find(word)
+                    found[word] = len(self.words) if known is None else known
+            yield [found[word] for word in words]
+
+
+def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
+    """The places of the pieces that `tokenizers` found, each with all its characters."""
+    bounds = [start for start, _ in offsets] + [len(text)]
+    # Where NFC joins a word's last letter and its accent, the offset ends before the
+    # accent; but only spaces stand between two words.
+    return [
+        (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
+        for i, (start, end) in enumerate(offsets)
+    ]
+
+
+@dataclass(slots=True)
+class _Search:
+    """Finds the words of texts; every spelling is looked up once."""
+
+    words: Words
+    cut: NDArray[np.uint32]
+    hits: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    starts: dict[str, bool] = field(default_factory=dict)
+
+    def read(self, text: str, pieces: Sequence[Span]) -> Iterator[tuple[Span, str, int | None]]:
+        """The longest words from left to right: place, spelling, and id if it is known."""
+        first = 0
+        while first < len(pieces):
+            last, spelled, id = self._longest(text, pieces, first)
+            yield (pieces[first][0], pieces[last][1]), spelled, id
+            first = last + 1
+
+    def _longest(
+        self, text: str, pieces: Sequence[Span], first: int
+    ) -> tuple[int, str, int | None]:
+        """The last piece of the longest word that begins here; the first, if none is known."""
+        start, end = pieces[first]
+        last, (spelled, id) = first, self._find(text[start:end])
+        for place in range(first + 1, len(pieces)):
+            next_start, next_end = pieces[place]
+            # One blank first: that is soon known of each word, and rules out nearly all.
+            if not self._begins(text[start : min(end + 1, next_start)]):
+                break
+            if not self._begins(text[start:next_end]):
+                break
+            end = next_end
+            longer, longer_id = self._find(text[start:end])
+            is_stop = id is not None and last == place - 1 and _ends_sentence(text, start, end)
+            if longer_id is not None and not is_stop:
+                last, spelled, id = place, longer, longer_id
+        return last, spelled, id
+
+    def _find(self, text: str) -> tuple[str, int | None]:
+        """A text as the vocabulary spells it, and its id; as written, if it is unknown."""
+        if text not in self.hits:
+            known = ((form, self.words.find(form)) for form in _forms(text))
+            self.hits[text] = next((hit for hit in known if hit[1] is not None), (text, None))
+        return self.hits[text]
+
+    def _begins(self, text: str) -> bool:
+        """Whether a word that is cut may begin so."""
+        if text not in self.starts:
+            self.starts[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
+        return self.starts[text]
+
+
+def _forms(text: str) -> Iterable[str]:
+    """The spellings that a word is looked for in: as written, normalised, in lower case.
+
+    Last come the decomposed forms, for a vocabulary that has accents as characters.
+    """
+    if text.isascii() and not _BLANKS.search(text):
+        return dict.fromkeys((text, text.lower()))
+    plain = _BLANKS.sub(" ", unicodedata.normalize("NFC", text).translate(_STRAIGHT))
+    forms = (text, plain, text.lower(), plain.lower())
+    decomposed = (unicodedata.normalize("NFD", form) for form in (plain, plain.lower()))
+    return dict.fromkeys((*forms, *decomposed))
+
+
+def _ends_sentence(text: str, start: int, end: int) -> bool:
+    """Whether a span's last character is the full stop of its line, as in `The cat sat.`
+
+    The Penn Treebank cuts it off there only: `Dr.` elsewhere is a word, if the vocabulary has it.
+    """
+    if text[end - 1] != "." or not text[end - 2].isalnum():
+        return False
+    line, after = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    is_last = not text[end : after if after >= 0 else len(text)].strip(_CLOSING)
+    return is_last and bool(text[line:start].strip())

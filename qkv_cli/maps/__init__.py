@@ -1,0 +1,1 @@
+"""Head maps: selected, averaged, windowed and merged."""

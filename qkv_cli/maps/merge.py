@@ -1,0 +1,219 @@
+"""Head maps without special tokens, or with sub-words merged into words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from tokenizers import Regex, pre_tokenizers
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import UsageError
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, Show
+
+_CLUSTERS = pre_tokenizers.Split(Regex(r"\X"), "isolated")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Rule GB9c of Unicode 15.1, which the regular expression library does not have: in these scripts
+# a virama joins the consonants on its two sides. Their blocks have 128 characters in one order.
+_VIRAMAS = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d"
+_BLOCKS = {ord(virama) >> 7 for virama in _VIRAMAS}
+_CONSONANTS = {*range(0x15, 0x3A), *range(0x58, 0x60)}
+
+
+def graphemes(text: str) -> list[int]:
+    """Return the number of the grapheme that each character of a text is part of."""
+    numbers, number, before = list[int](), -1, ""
+    for cluster, _ in _CLUSTERS.pre_tokenize_str(_SURROGATES.sub("\ufffd", text)):
+        number += not _are_conjunct(before, cluster)
+        numbers += [number] * len(cluster)
+        before = cluster
+    return numbers
+
+
+def _are_conjunct(before: str, after: str) -> bool:
+    """Whether a virama at the end of one cluster joins it to the consonant of the next."""
+    end = before.rstrip("\u200d")
+    return end.endswith(tuple(_VIRAMAS)) and _is_consonant(before[0]) and _is_consonant(after[0])
+
+
+def _is_consonant(char: str) -> bool:
+    return ord(char) >> 7 in _BLOCKS and ord(char) & 0x7F in _CONSONANTS
+
+
+_INSIDE = "'\u2019"  # an apostrophe between letters is part of a word
+_AMOUNTS: Mapping[Show, str] = {
+    "weights": "weight",
+    "contributions": "length",
+    "rollout": "rollout",
+}
+
+
+def hide_special(maps: HeadMaps) -> HeadMaps:
+    """Leave out the tokens that the tokenizer's template added, and say what weight they had.
+
+    Weights are as they were: a row's sum is what it gives to the words. Of norms and of rollout
+    it is said what part of each row they had; scores have no sum, so it is the weight's.
+    """
+    rows = [i for i, token in enumerate(maps.queries) if not token.special]
+    columns = [j for j, token in enumerate(maps.keys) if not token.special]
+    if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
+        return maps
+    if not rows or not columns:
+        raise UsageError("--hide-special would hide everything: all tokens are special tokens.")
+    share, what = special_share(maps)
+    part = f"{share:.2f}".removeprefix("0")
+    note = f"special tokens are hidden; on average they have {part} of each row's {what}"
+    return replace(
+        maps,
+        queries=[maps.queries[i] for i in rows],
+        keys=[maps.keys[j] for j in columns],
+        maps=[m.part(rows, columns) for m in maps.maps],
+        notes=(*maps.notes, note),
+    )
+
+
+def special_share(maps: HeadMaps) -> tuple[float, str]:
+    """What part of each row the special tokens have, and of what; the mean over rows and heads.
+
+    Rows are those of other tokens. Scores have no sum, so it is the weights' share.
+    """
+    rows = [i for i, token in enumerate(maps.queries) if not token.special]
+    special = [j for j, token in enumerate(maps.keys) if token.special]
+    seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
+    what = _AMOUNTS[seen.shown]
+    if not rows or not special:
+        return 0.0, what
+    shares = [_share(seen.seen(m)[rows], special, seen.shown) for m in maps.maps]
+    return float(np.mean(shares)), what
+
+
+def merge_words(maps: HeadMaps) -> HeadMaps:
+    """Words in place of pieces: what goes to a word is the sum over its pieces, what it gives is
+    their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1). Norms and rollout alike.
+    A word sees another where one of its pieces sees one of the other's.
+
+    Raises:
+        UsageError: Scores are shown, whose sum means nothing.
+    """
+    if maps.shown == "scores":
+        raise UsageError(
+            "Scores of sub-words cannot be merged into words: their sum has no meaning."
+        )
+    texts = (maps.text, maps.pair or "")
+    # A decoder's own attention has a source, which its keys are not of.
+    one_text = maps.source is None or maps.keys == maps.queries
+    sources = texts if one_text else (maps.source or "",)
+    rows, columns = words(maps.queries, texts), words(maps.keys, sources)
+    if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
+        return maps
+    by_row = np.stack([_indicator(group, len(maps.queries)) / len(group) for group in rows])
+    by_column = np.stack([_indicator(group, len(maps.keys)) for group in columns])
+    note = "sub-words are merged into words: keys are summed, queries averaged"
+    return replace(
+        maps,
+        queries=[_word(maps.queries, group, i, texts) for i, group in enumerate(rows)],
+        keys=[_word(maps.keys, group, j, sources) for j, group in enumerate(columns)],
+        maps=[
+            HeadMap(
+                m.name,
+                m.block,
+                m.layer,
+                m.head,
+                **{
+                    f: by_row @ getattr(m, f) @ by_column.T for f in {"pattern", FIELDS[maps.shown]}
+                },
+                mask=by_row @ m.mask @ by_column.T > 0,
+            )
+            for m in maps.maps
+        ],
+        notes=(*maps.notes, note),
+    )
+
+
+def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
+    """What part of its rows some columns have on average; weights are parts already."""
+    part = amounts[:, columns].sum(axis=1)
+    if show != "weights":
+        whole = amounts.sum(axis=1)
+        part = part / np.where(whole == 0, 1, whole)
+    return float(part.mean())
+
+
+def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:
+    """Return which tokens are pieces of one word, in order.
+
+    Args:
+        texts: What the tokens are of: a text, or the two of a pair.
+    """
+
+    clusters = [graphemes(text) for text in texts]
+    groups: list[list[int]] = []
+    for i, token in enumerate(tokens):
+        if i and _is_same_word(tokens, groups[-1], i, clusters[token.segment]):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _is_same_word(
+    tokens: Sequence[Token], group: Sequence[int], i: int, clusters: Sequence[int]
+) -> bool:
+    """Whether a token goes on with the word that the tokens of a group are pieces of."""
+    last, this = tokens[i - 1], tokens[i]
+    if last.segment != this.segment or last.special or this.special:
+        return False
+    if not last.text:  # a separator alone begins the word after it
+        return last.start == last.end == this.start and bool(this.text)
+    begin, end = tokens[group[0]].start, max(tokens[j].end for j in group)
+    if begin <= this.start < end:
+        return True  # pieces of one character
+    # Between two pieces of a grapheme there may be a character that the tokenizer dropped.
+    if end > begin and clusters[end - 1 : end] == clusters[this.start : this.start + 1] != []:
+        return True
+    return bool(this.text) and _continues(tokens, i)
+
+
+def _continues(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a token goes on with the letters or digits right before it."""
+    last, this = tokens[i - 1], tokens[i]
+    if this.start != last.end or last.special or not last.text:
+        return False
+    if this.text in _INSIDE and i + 1 < len(tokens):
+        after = tokens[i + 1]
+        return _in_word(last.text[-1]) and after.start == this.end and _in_word(after.text[:1])
+    if last.text in _INSIDE and i > 1:
+        return _continues(tokens, i - 1) and _in_word(this.text[0])
+    return _in_word(last.text[-1]) and _in_word(this.text[0])
+
+
+def _in_word(sign: str) -> bool:
+    """A letter, mark or digit of a script that has spaces between words."""
+    if not sign:
+        return False
+    wide = unicodedata.east_asian_width(sign) in "WF"
+    return unicodedata.category(sign)[0] in "LMN" and not wide
+
+
+def _word(tokens: Sequence[Token], group: Sequence[int], i: int, texts: Sequence[str]) -> Token:
+    pieces = [tokens[j] for j in group]
+    first, source = pieces[0], texts[pieces[0].segment]
+    if len(group) == 1:
+        return replace(first, i=i)
+    text, end = "", first.start
+    for piece in pieces:
+        if piece.end > end:  # pieces of one character share its text
+            text += source[end : piece.start] + piece.text[max(0, end - piece.start) :]
+            end = piece.end
+    unknown = any(piece.unknown for piece in pieces)
+    return replace(first, i=i, text=text, token=text, end=end, unknown=unknown)
+
+
+def _indicator(group: Sequence[int], n: int) -> Array:
+    row = np.zeros(n, np.float32)
+    row[list(group)] = 1
+    return row

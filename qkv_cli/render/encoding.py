@@ -1,0 +1,96 @@
+"""Safe output: text is escaped, and characters that the encoding lacks get stand-ins."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+
+from qkv_cli.visible import visible
+
+_SAME_WIDTH = {
+    **dict(zip("→←·×…⋮‖─│≡", "><.x~:|-|=", strict=True)),
+    **dict(zip("▁▂▃▄▅▆▇█", "_.,-~+*#", strict=True)),  # a sparkline's heights, a bar
+    **dict(zip("▏▎▍▌▋▊▉▒", "..||###=", strict=True)),  # a bar's end, a negative bar
+}
+_WIDER = {"√": "sqrt ", "Σ": "sum", "∞": "inf", "±": "+/-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Charset:
+    """An encoding, and what is written for a character that it lacks."""
+
+    encoding: str
+
+    def has(self, text: str) -> bool:
+        """Whether every character of the text can be written."""
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
+    def written(self, parts: Iterable[str]) -> Iterator[str]:
+        """The parts of a text, with stand-ins.
+
+        A stand-in that is wider than its character takes the columns from blanks in its line:
+        ∞, the end of a number that is aligned to the right, from those before it, the others
+        from those after it.
+        """
+        owed = 0  # columns to take from the blanks to come
+        for part in parts:
+            if not owed and self.has(part):
+                yield part
+                continue
+            written = ""
+            for piece in re.split("(\n| {3,})", part):
+                if piece == "\n":
+                    owed = 0
+                elif piece.isspace():
+                    taken = min(owed, len(piece) - 2)
+                    owed -= taken
+                    piece = piece[taken:]
+                else:
+                    plain = "".join(map(self._stand_in, piece))
+                    extra = max(0, cell_len(plain) - cell_len(piece))
+                    if piece.endswith("∞"):
+                        written = written[: len(written) - extra]
+                    else:
+                        owed += extra
+                    piece = plain
+                written += piece
+            yield written
+
+    def _stand_in(self, char: str) -> str:
+        if self.has(char):
+            return char
+        if char in _SAME_WIDTH:
+            return _SAME_WIDTH[char]
+        if char in _WIDER:
+            return _WIDER[char]
+        plain = unicodedata.normalize("NFKD", char)  # é: e and an accent
+        kept = "".join(c for c in plain if not unicodedata.combining(c))
+        if not kept:
+            return ""
+        return kept if len(kept) == 1 and self.has(kept) else "?" * cell_len(char)
+
+
+UTF_8 = Charset("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Safe:
+    """The same picture, its text made visible, with stand-ins for what `charset` lacks."""
+
+    picture: RenderableType
+    charset: Charset
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        segments = [s for s in console.render(self.picture, options) if s.control is None]
+        texts = self.charset.written(visible(s.text, keep="\n") for s in segments)
+        yield from (Segment(text, s.style) for text, s in zip(texts, segments, strict=True))

@@ -1,0 +1,1 @@
+"""Pictures for the terminal: one module per command, and the parts they share."""

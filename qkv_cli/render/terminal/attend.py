@@ -1,0 +1,223 @@
+"""The picture of `qkv attend`: head maps as tiles, and the strongest links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.render.colours import Ramp
+from qkv_cli.render.legend import Shown, header, legend
+from qkv_cli.render.plate import Plate, attention_plate
+from qkv_cli.render.quantity import QUANTITIES, Quantity
+from qkv_cli.render.terminal.tiles import (
+    Line,
+    Plan,
+    Request,
+    below,
+    beside,
+    half_blocks,
+    heads,
+    numbered_cells,
+    plan,
+    row_labels,
+    trimmed,
+    whole_cells,
+    widest_line,
+)
+from qkv_cli.render.text import aligned, told_apart, widest, word
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import cell_number, largest, levels, number, pooled, visible
+
+_NAME, _PLAIN = Style(bold=True), Style.null()
+
+
+def attention(
+    maps: HeadMaps,
+    theme: Theme,
+    *,
+    numbers: bool = False,
+    links: int = 5,
+    like: int = 1,
+    what: Quantity | None = None,
+) -> AttentionPicture:
+    """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
+
+    Args:
+        numbers: Write the weights into the cells, where the width has room for them.
+        links: How many of a head's strongest links are told; 0 for none.
+        like: Lay them out as if there were so many maps at least.
+        what: The kind of number, if not what the maps show.
+    """
+    return AttentionPicture(maps, theme, what or QUANTITIES[maps.shown], numbers, links, like)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPicture:
+    """A Rich renderable that fits the width it is given."""
+
+    maps: HeadMaps
+    theme: Theme
+    what: Quantity
+    numbers: bool = False
+    links: int = 5
+    like: int = 1
+
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        return attention_plate(self.maps, numbers=self.numbers)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        weights = visible(self.maps)
+        top = largest(weights)
+        signed = self.maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
+        layout, numbers = self._layout(weights, width)
+        flat = self.theme.depth is not None and (numbers or layout.half)
+        ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
+        shown = Shown(top, signed, self.numbers, numbers, layout, ramp, width, self.what)
+        yield from header(self.maps, width)
+        for first in range(0, len(weights), layout.across):
+            yield Segment.line()
+            part = slice(first, first + layout.across)
+            yield from trimmed(self._band(part, weights[part], shown))
+        yield Segment.line()
+        yield from legend(self.maps, weights, shown)
+        if self.links:
+            told = link_lines(self.maps, weights, self.links, width)
+            yield from [Segment.line()] if told else []
+            yield from trimmed(told)
+
+    def _layout(self, weights: Sequence[Array], width: int) -> tuple[Plan, bool]:
+        """The plan, and whether there is room for the numbers that were asked for."""
+        maps, colour = self.maps, self.theme.depth is not None
+        request = Request(
+            n_maps=max(len(weights), self.like),
+            n_query=len(maps.queries),
+            n_key=len(maps.keys),
+            query_width=widest(maps.queries),
+            line_width=widest_line(maps.queries),
+            key_width=widest(maps.keys),
+            last_key_width=cell_len(word(maps.keys[-1])),
+            name_width=max(cell_len(m.name) for m in maps.maps),
+            number_width=_number_width(weights, colour) if self.numbers else 0,
+            width=width,
+            colour=colour,
+            half_blocks=self.theme.half_blocks,
+            last_index=max(maps.queries[-1].i, maps.keys[-1].i),
+        )
+        layout = plan(request)
+        return layout, self.numbers and layout.heads != "ruler"
+
+    def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
+        """Maps beside each other: they share the row labels, for they share the queries."""
+        layout, ramp = shown.layout, shown.ramp
+        yield beside(
+            [Segment(" " * layout.gutter)],
+            [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
+            layout.tile,
+        )
+        for line in heads(self.maps, layout):
+            yield beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
+        tiles = [self._cells(w, shown, ramp) for w in weights]
+        labels = row_labels(self.maps, layout)
+        for label, *cells in zip(labels, *tiles, strict=True):
+            yield beside(label, cells, layout.tile)
+
+    def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
+        """One map, a line for each line of labels."""
+        layout = shown.layout
+        weights = pooled(weights, layout.blocks)
+        level = levels(weights, shown.top, len(ramp.inks), ramp.zero)
+        if layout.half:
+            return half_blocks(level, ramp)
+        columns, height = layout.cell
+        lines = first = whole_cells(level, ramp, columns)
+        if shown.numbers:
+            first = numbered_cells(level, weights, ramp, columns)
+        second = [below(line) for line in lines]
+        return [line for pair in zip(first, second, strict=True) for line in pair[:height]]
+
+
+def _number_width(weights: Sequence[Array], colour: bool) -> int:
+    """Columns of the longest number, and of the shade beside it where there is no colour;
+    a minus would touch the shade.
+    """
+    numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
+    longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
+    return longest if colour else longest + 1 + bool((numbers < 0).any())
+
+
+LONGEST_WORD = 14
+BETWEEN = 3
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+
+Link = tuple[str, str, str]  # query, key, weight
+
+
+def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -> list[Line]:
+    """A line for each head, strongest link first, in columns; as many as the width holds."""
+    queries, keys = told_apart(maps.queries, LONGEST_WORD), told_apart(maps.keys, LONGEST_WORD)
+    rows = [
+        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest(rank, links)]
+        for weights, rank in zip(shown, _ranked(maps, shown), strict=True)
+    ]
+    name = max(cell_len(m.name) for m in maps.maps)
+    columns = _columns(rows, width - name - 2)
+    arrow = QUANTITIES[maps.shown].link
+    return [
+        [Segment(aligned(m.name, name + 2), _NAME), *_line(row, columns, arrow)]
+        for m, row in zip(maps.maps, rows, strict=True)
+        if row
+    ]
+
+
+def _ranked(maps: HeadMaps, shown: Sequence[Array]) -> list[Array]:
+    """Of scores the highest are the strongest, of all else what is furthest from zero."""
+    if maps.shown != "scores":
+        return list(shown)
+    return [w if np.isnan(w).all() else w - np.nanmin(w) for w in shown]
+
+
+def strongest(weights: Array, n: int) -> list[tuple[int, int]]:
+    """(query, key) of the n weights that are furthest from zero, without those that are zero."""
+    amount = np.nan_to_num(np.abs(weights)).ravel()
+    # Sorting all the weights of a long text would take longer than drawing them.
+    least = np.partition(amount, -n)[-n] if n < amount.size else 0.0
+    candidates = np.flatnonzero((amount >= least) & (amount > 0))
+    order = candidates[np.argsort(-amount[candidates], kind="stable")[:n]]
+    return [divmod(int(i), weights.shape[1]) for i in order]
+
+
+def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]]:
+    """The widths of query, key and weight in each column that fits."""
+    columns: list[tuple[int, ...]] = []
+    for nth in range(max(map(len, rows), default=0)):
+        links = [row[nth] for row in rows if len(row) > nth]
+        columns.append(tuple(max(cell_len(link[part]) for link in links) for part in range(3)))
+        width -= sum(columns[-1]) + 4 + BETWEEN * (nth > 0)
+        if width < 0 and nth > 0:
+            columns.pop()
+            break
+    return columns
+
+
+def _line(row: Sequence[Link], columns: Sequence[tuple[int, ...]], arrow: str) -> Line:
+    line: Line = []
+    for (query, key, weight), widths in zip(row, columns, strict=False):
+        if line:
+            line.append(Segment(" " * BETWEEN))
+        line += [
+            Segment(aligned(query, widths[0], right=True)),
+            Segment(f" {arrow} ", _DIM),
+            Segment(aligned(key, widths[1]) + " "),
+            Segment(aligned(weight, widths[2], right=True), _DIM),
+        ]
+    return line

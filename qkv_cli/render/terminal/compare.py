@@ -1,0 +1,314 @@
+"""The pictures of `qkv compare`: two maps and their difference, or a table of similar heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from itertools import dropwhile
+from math import isnan
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.compare import Comparison, Near, moved
+from qkv_cli.core.arrays import Array
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.render.legend import flowing, label_line
+from qkv_cli.render.plate import Bars, Part, Plate, maps_part
+from qkv_cli.render.quantity import QUANTITIES, Quantity
+from qkv_cli.render.terminal.attend import attention
+from qkv_cli.render.terminal.columns import bar
+from qkv_cli.render.text import aligned, told_apart
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number
+
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most
+LONGEST_WORD, BAR = 14, 24
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
+
+
+def pictures(
+    pairs: Sequence[Comparison], *, numbers: bool = False, links: int = 5
+) -> list[Callable[[Theme], ComparePicture]]:
+    """What draws one side beside each of the others: all of them at one scale where they have the
+    same rows and columns.
+    """
+    groups: list[list[int]] = []
+    for at, c in enumerate(pairs):
+        if groups and _places(pairs[groups[-1][0]]) == _places(c):
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+
+    def draw(group: Sequence[int], theme: Theme) -> ComparePicture:
+        names = [LETTERS[0], *(LETTERS[at + 1] for at in group)]
+        return ComparePicture([pairs[at] for at in group], names, theme, numbers, links)
+
+    return [partial(draw, group) for group in groups]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparePicture:
+    """A Rich renderable that fits the width it is given.
+
+    Attributes:
+        pairs: One side with others, on the same rows and columns.
+        names: What they are called: A, and B and so on.
+        numbers: Write the weights into the cells, where the width has room for them.
+        links: How many of the cells that moved most are told.
+    """
+
+    pairs: Sequence[Comparison]
+    names: Sequence[str]
+    theme: Theme
+    numbers: bool = False
+    links: int = 5
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield from self._sides(width)
+        yield from self._maps(self._all(), None, console, options)
+        if (differences := self._differences()) is not None:
+            yield from self._maps(differences, self._change(), console, options)
+        for c, name in zip(self.pairs, self.names[1:], strict=True):
+            yield Text()
+            yield from flowing(_overall(c), width, _NAME, Text(self._of(name), _NAME))
+            yield from self._rows(c, width)
+            yield from self._moved(c, name, width)
+
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        maps, differences = self._all(), self._differences()
+        parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
+        if differences is not None:
+            parts.append(maps_part(differences, numbers=self.numbers, what=self._change()))
+        said = [line.plain for line in self._sides(10_000)]
+        for c, name in zip(self.pairs, self.names[1:], strict=True):
+            what, rows = _divergences(c)
+            parts += [Bars(self._of(name) + what, rows, 1.0)] if rows else []
+            first, *others = _overall(c)
+            said += [self._of(name) + first, *others]
+        title = " and ".join(label_line(m.name) for m in maps.maps)
+        models = dict.fromkeys(label_line(m.model.name) for m in self._read())
+        return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), said, parts)
+
+    def _read(self) -> list[HeadMaps]:
+        return [self.pairs[0].a, *(c.b for c in self.pairs)]
+
+    def _of(self, name: str) -> str:
+        """Which of several pairs a figure is of."""
+        return f"{self.names[0]} and {name}: " if len(self.pairs) > 1 else ""
+
+    def _sides(self, width: int) -> Iterator[Text]:
+        """What is compared, and its texts where they are several."""
+        sides = list(zip(self.names, self._read(), strict=True))
+        differ = len({maps.weighting for _, maps in sides}) > 1
+        for name, maps in sides:
+            yield from side(name, maps, width, weighting=differ)
+        if len({(maps.text, maps.source, maps.pair) for _, maps in sides}) > 1:
+            for name, maps in sides:
+                yield from _text(name, maps, width)
+
+    def _all(self) -> HeadMaps:
+        titled = [f"{n} {m.maps[0].name}" for n, m in zip(self.names, self._read(), strict=True)]
+        weights = [self.pairs[0].weights_a, *(c.weights_b for c in self.pairs)]
+        return _drawn(self.pairs[0], titled, weights, self._notes())
+
+    def _notes(self) -> list[str]:
+        """What was done to the maps; which of them, where it was not done to all."""
+        of: dict[str, list[str]] = {}
+        for name, maps in zip(self.names, self._read(), strict=True):
+            for note in maps.notes:
+                of.setdefault(note, []).append(name)
+        every = len(self.names)
+        return [n if len(names) == every else f"{', '.join(names)}: {n}" for n, names in of.items()]
+
+    def _differences(self) -> HeadMaps | None:
+        """None where there is none."""
+        first, a, others = self.pairs[0], self.names[0], self.names[1:]
+        if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
+            return None
+        what = QUANTITIES[first.a.shown]
+        notes = [f"above 0, {' or '.join(others)} has {what.more}; below 0, {a}"]
+        notes += _unpaired(first, a, others[0], what.one)
+        names = [f"{name} - {a}" for name in others]
+        return _drawn(first, names, [c.difference for c in self.pairs], notes)
+
+    def _change(self) -> Quantity:
+        return replace(QUANTITIES[self.pairs[0].a.shown], one="difference", note="")
+
+    def _maps(
+        self, maps: HeadMaps, what: Quantity | None, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """The picture of `qkv attend` without what it says of the model, which is text alone;
+        differences in cells of the size that the maps have.
+        """
+        like = len(self.names)
+        picture = attention(maps, self.theme, numbers=self.numbers, links=0, like=like, what=what)
+        parts = picture.__rich_console__(console, options)
+        yield from dropwhile(lambda part: isinstance(part, Text), parts)
+
+    def _rows(self, c: Comparison, width: int) -> Iterator[Text]:
+        title, rows = _divergences(c)
+        if not rows:
+            return
+        yield Text(title, _DIM)
+        wide = max(cell_len(name) for name, _ in rows)
+        for name, bits in rows:
+            line = Text("  ", no_wrap=True, overflow="crop").append(aligned(name, wide))
+            line.append(f" {number(bits):>4} ", _DIM)
+            room = min(BAR, width - line.cell_len)
+            yield line.append_text(bar(Decimal(str(round(bits, 6))), Decimal(1), room, self.theme))
+
+    def _moved(self, c: Comparison, name: str, width: int) -> Iterator[Text]:
+        found = moved(c, self.links)
+        if not found:
+            return
+        yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
+        queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
+        left = max(cell_len(queries[m.row]) for m in found)
+        right = max(cell_len(keys[m.column]) for m in found)
+        arrow = QUANTITIES[c.a.shown].link
+        for m in found:
+            line = Text("  ", no_wrap=True, overflow="crop")
+            line.append(aligned(queries[m.row], left, right=True)).append(f" {arrow} ", _DIM)
+            line.append(aligned(keys[m.column], right))
+            line.append(f"  {number(m.a):>4} → {number(m.b):<4}", _DIM)
+            yield line.append(f"  {'+' if m.change > 0 else ''}{number(m.change)}")
+
+
+def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> Iterator[Text]:
+    """What one side is: its head, its model, and how it read; softmax is named if asked for."""
+    [m] = maps.maps
+    first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
+    said = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
+    said += [] if m.block == "self" else [f"block {m.block}"]
+    named = weighting or maps.weighting != "softmax"
+    said += [f"weighting {maps.weighting}"] if named else []
+    said += ["causal"] if maps.causal else []
+    said += [f"ablated: {label_line(maps.ablated)}"] if maps.ablated else []
+    said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
+    yield from flowing(said, width, _DIM, first)
+
+
+def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
+    """The text that one side has read, on a line."""
+    source = "" if maps.source is None else f" (keys and values: {label_line(maps.source)})"
+    pair = "" if maps.pair is None else f" (second sentence: {label_line(maps.pair)})"
+    line = Text(f"{name}: ", _DIM, no_wrap=True).append(
+        label_line(maps.text) + source + pair, Style(dim=False)
+    )
+    line.truncate(width, overflow="ellipsis")
+    yield line
+
+
+def _overall(c: Comparison) -> list[str]:
+    return [
+        "Jensen-Shannon divergence "
+        + (_told(c.mean_divergence, " bits on average") + _why_none(c)),
+        f"cosine {_told(c.cosine)}",
+        f"Pearson {_told(c.pearson)}",
+    ]
+
+
+def _why_none(c: Comparison) -> str:
+    """Why there is no divergence: it is of shares that add up to 1."""
+    if not isnan(c.mean_divergence):
+        return ""
+    if "linear" in (c.a.weighting, c.b.weighting):
+        return " (linear weights do not sum to 1)"
+    return " (scores do not sum to 1)" if c.a.shown == "scores" else ""
+
+
+def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
+    """What they are, and that of each query, in the order of the text."""
+    known = np.flatnonzero(~np.isnan(c.divergence))
+    title = "divergence by query, bits"
+    if len(known) > ROWS:
+        known = np.sort(known[np.argsort(-c.divergence[known], kind="stable")[:ROWS]])
+        title = f"the {ROWS} queries that diverge most, bits"
+    names = told_apart(c.queries, LONGEST_WORD)
+    return title, [(names[row], float(c.divergence[row])) for row in known]
+
+
+def _places(c: Comparison) -> tuple[object, ...]:
+    """What two comparisons of one side must share to be drawn on the same rows and columns."""
+    rows, columns = ([pair.a for pair in side] for side in (c.rows, c.columns))
+    return c.a.queries, c.a.keys, rows, columns, [t.text for t in (*c.queries, *c.keys)]
+
+
+def _drawn(
+    c: Comparison, names: Sequence[str], weights: Sequence[Array], notes: Sequence[str]
+) -> HeadMaps:
+    """Maps on the common rows and columns, as the picture of `qkv attend` takes them."""
+    [m] = c.a.maps
+    made = []
+    for name, w in zip(names, weights, strict=True):
+        # The numbers stand wherever what is shown is looked for.
+        amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
+        made.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
+    causal = c.a.causal and c.b.causal
+    return replace(
+        c.a, causal=causal, queries=c.queries, keys=c.keys, maps=made, notes=tuple(notes)
+    )
+
+
+def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:
+    for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
+        if any(getattr(pair, alone) is None for pair in c.columns):
+            yield f"{sign} marks a word that only {name} has; it has no row, and {what} on one side"
+
+
+def _told(figure: float, unit: str = "") -> str:
+    return "none" if isnan(figure) else number(figure) + unit
+
+
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+SIMILARITY_BAR = 24
+
+
+@dataclass(frozen=True, slots=True)
+class NearestTable:
+    """A Rich renderable that fits the width it is given."""
+
+    own: HeadMaps  # of the one map that others were compared with
+    others: HeadMaps  # what these are of
+    near: Sequence[Near]
+    theme: Theme
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield from side("nearest to", self.own, width)
+        said = [f"among the heads of {label_line(self.others.model.name)}"]
+        if (self.own.text, self.own.source) != (self.others.text, self.others.source):
+            said.append(f"on: {label_line(self.others.text)}")
+        yield from flowing(said, width, _DIM)
+        yield Text()
+        if not self.near:
+            yield Text("no other head to compare with")
+            return
+        name = max(len(n.map.name) for n in self.near)
+        title = f"{'':{name}}  bits  cosine  Pearson"
+        yield Text(title, _DIM, no_wrap=True, overflow="crop")
+        for n in self.near:
+            line = Text(no_wrap=True, overflow="crop").append(n.map.name.ljust(name), _NAME)
+            line.append(
+                f"  {_number_or_dash(n.divergence):>4}  {_number_or_dash(n.cosine):>6}  {_number_or_dash(n.pearson):>7}  "
+            )
+            if not isnan(n.divergence):
+                room = min(SIMILARITY_BAR, width - line.cell_len)
+                bits = Decimal(str(round(n.divergence, 6)))
+                line.append_text(bar(bits, Decimal(1), room, self.theme))
+            yield line
+        yield Text()
+        yield from flowing(["bits: mean Jensen-Shannon divergence, 0 to 1"], width, _DIM)
+
+
+def _number_or_dash(figure: float) -> str:
+    return "-" if isnan(figure) else number(figure)

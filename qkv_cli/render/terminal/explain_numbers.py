@@ -1,0 +1,262 @@
+"""The numbers of an explanation as printed, rounded so that printed sums add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context, Decimal
+from itertools import starmap
+from math import exp, isfinite
+
+import numpy as np
+
+from qkv_cli.analysis.explain import Explanation, Projection
+from qkv_cli.core.arrays import Array
+
+PLACES = 4
+UNIT = Decimal(1).scaleb(-PLACES)
+_ENOUGH = Context(prec=100)  # digits of the largest product of two float32
+ZERO = Decimal(0).quantize(UNIT)
+ONE = Decimal(1).quantize(UNIT)
+
+
+def printed(x: float | Decimal) -> Decimal:
+    """Rounded to the places that are shown; -inf stays."""
+    number = Decimal(x)
+    if not number.is_finite():
+        return number
+    return number.quantize(UNIT, context=_ENOUGH) + ZERO  # + 0: no "-0.0000"
+
+
+def decimal_product(a: Decimal, b: Decimal) -> Decimal:
+    """What a pocket calculator makes of two printed numbers."""
+    return printed(a * b)
+
+
+def decimal_quotient(a: Decimal, b: Decimal) -> Decimal:
+    return printed(a / b)
+
+
+def decimal_column(shown: Sequence[Decimal], total: float) -> tuple[Decimal, Decimal]:
+    """What the parts that are not shown come to, and a printed total that is exactly the sum."""
+    whole = printed(total)
+    return whole - sum(shown, ZERO), whole
+
+
+def exponentials(scores: Sequence[Decimal]) -> list[Decimal]:
+    """exp(score - largest), from the printed scores; 0 where masked."""
+    top = max(scores)
+    if not isfinite(top):
+        return [ZERO for _ in scores]
+    return [printed(exp(score - top)) for score in scores]
+
+
+def apportion(parts: Sequence[Decimal], pinned: int) -> list[Decimal]:
+    """Parts of their sum that add up to exactly 1, by largest remainders.
+
+    Args:
+        parts: Not negative; all zero gives zeros.
+        pinned: The part that is simply rounded, whatever the others must yield.
+    """
+    total = sum(parts, ZERO)
+    if not total:
+        return [ZERO for _ in parts]
+    exact = [part / total for part in parts]
+    shares = [q.quantize(UNIT, ROUND_FLOOR) for q in exact]
+    shares[pinned] = printed(exact[pinned])
+    missing = int((ONE - sum(shares, ZERO)) / UNIT)
+    others = [i for i in range(len(parts)) if i != pinned]
+    by_remainder = sorted(others, key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[:missing]:
+        shares[i] += UNIT
+    return shares
+
+
+def decimal_dot(a: Sequence[Decimal], b: Sequence[Decimal]) -> list[Decimal]:
+    """The products of a dot product, one a dimension."""
+    return list(starmap(decimal_product, zip(a, b, strict=True)))
+
+
+Numbers = Sequence[Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """W e + b, a component each. `result` is their sum unless something came after."""
+
+    product: Numbers
+    bias: Numbers | None
+    result: Numbers
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """q_d k_d to the score of the pair."""
+
+    order: Sequence[int]  # every dimension, the largest product first
+    shown: Sequence[int]  # the dimensions that have a line
+    products: Numbers  # [d_head]
+    rest: Decimal  # the other dimensions together
+    dot: Decimal
+    factor: Decimal  # sqrt(d_head), or the scale where it is another
+    content: Decimal  # dot / factor, or times it
+    terms: Sequence[tuple[str, Decimal]]  # what is added to it
+    score: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One key in the row of scores."""
+
+    key: int
+    terms: Numbers  # content first
+    score: Decimal
+    below: Decimal  # score - largest score
+    exp: Decimal
+    weight: Decimal
+    share: Numbers  # [d_head], weight times value
+    along: Decimal
+    masked: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowOfScores:
+    """The keys that are shown, in the order of the text, and the others together."""
+
+    keys: Sequence[KeyRow]
+    hidden: int
+    top: Decimal  # the largest score
+    exp_rest: Decimal
+    exp_total: Decimal
+    weight_rest: Decimal
+    weight_total: Decimal
+    share_rest: Numbers
+    z: Numbers
+    along_rest: Decimal
+    along_total: Decimal
+
+
+def projected(p: Projection) -> Projected:
+    product = [printed(x) for x in p.product]
+    bias = None if p.bias is None else [printed(x) for x in p.bias]
+    if not p.is_plain:
+        result = [printed(x) for x in p.result]
+    elif bias is None:
+        result = product
+    else:
+        result = [a + b for a, b in zip(product, bias, strict=True)]
+    return Projected(product, bias, result, p.is_plain)
+
+
+def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
+    """The dot product, the scaling and what is added, from the printed q and k."""
+    order = [int(d) for d in np.argsort(-np.abs(x.products), kind="stable")]
+    shown = order if top >= x.d_head - 1 else order[:top]
+    products = decimal_dot(q, k)
+    visible = [products[d] for d in shown]
+    if len(shown) == x.d_head:
+        rest, dot = ZERO, sum(visible, ZERO)
+    else:
+        rest, dot = decimal_column(visible, x.dot)
+    if x.divides_by_root:
+        factor = Decimal(repr(round(x.d_head**0.5, 6))).normalize()
+        content = decimal_quotient(dot, factor)
+    else:
+        factor = Decimal(f"{x.scale:.6g}")
+        content = decimal_product(dot, factor)
+    terms = [(name, printed(row[x.key])) for name, row in x.terms.items() if name != "content"]
+    score = sum((value for _, value in terms), content)
+    return Match(order, shown, products, rest, dot, factor, content, terms, score)
+
+
+def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfScores:
+    """Scores to weights to the blend; the pair's own line goes on from `pair`."""
+    shown = _shown_keys(x, top)
+    hidden = np.setdiff1d(np.arange(len(x.scores)), shown)
+    at = shown.index(x.key)
+    terms = [[printed(row[j]) for row in x.terms.values()] for j in shown]
+    terms[at] = [pair.content, *(value for _, value in pair.terms)]
+    scores = [sum(row, ZERO) for row in terms]
+    best = max(scores)
+    exps = exponentials(scores)
+    exp_rest = printed(float(x.exps[hidden].sum()))
+    weights, weight_rest = _weights(x, shown, hidden, scores, exps, exp_rest)
+    shares = [[printed(s) for s in x.shares[j]] for j in shown]
+    shares[at] = [decimal_product(weights[at], value) for value in v]
+    share_rest, z = totals(shares, x.z if len(hidden) else None)
+    along, along_rest = _with_rest([printed(a) for a in x.along[shown]], x.along, hidden, at)
+    keys = [
+        KeyRow(j, terms[i], scores[i], _below(scores[i], best), exps[i], weights[i], shares[i],
+               along[i], x.masked[j])
+        for i, j in enumerate(shown)
+    ]  # fmt: skip
+    return RowOfScores(
+        keys=keys,
+        hidden=len(hidden),
+        top=best,
+        exp_rest=exp_rest,
+        exp_total=sum(exps, exp_rest),
+        weight_rest=weight_rest,
+        weight_total=sum(weights, weight_rest),
+        share_rest=share_rest,
+        z=z,
+        along_rest=along_rest,
+        along_total=sum(along, along_rest),
+    )
+
+
+def totals(parts: Sequence[Numbers], whole: Array | None) -> tuple[Numbers, Numbers]:
+    """Column by column, what is not shown and the total.
+
+    Args:
+        whole: The totals where parts are hidden; None if all are shown.
+    """
+    columns = list(zip(*parts, strict=True))
+    if whole is None:
+        return [ZERO] * len(columns), [sum(c, ZERO) for c in columns]
+    pairs = [decimal_column(c, float(w)) for c, w in zip(columns, whole, strict=True)]
+    return [rest for rest, _ in pairs], [total for _, total in pairs]
+
+
+def _shown_keys(x: Explanation, top: int) -> list[int]:
+    """The keys with the largest scores and the pair's, in the order of the text."""
+    n_key = len(x.scores)
+    if top >= n_key - 1:
+        return list(range(n_key))
+    best = [int(j) for j in np.argsort(-x.scores, kind="stable")[:top]]
+    if x.key not in best:
+        best[-1:] = [x.key] if top > 1 else [best[0], x.key]
+    return sorted(best)
+
+
+def _weights(
+    x: Explanation,
+    shown: Sequence[int],
+    hidden: Array,
+    scores: Numbers,
+    exps: Numbers,
+    exp_rest: Decimal,
+) -> tuple[list[Decimal], Decimal]:
+    if x.weighting == "softmax":
+        parts = apportion([*exps, exp_rest], shown.index(x.key))
+        return parts[:-1], parts[-1]
+    rest = printed(float(x.pattern[hidden].sum()))
+    if x.weighting == "hard":
+        return [printed(w) for w in x.pattern[shown]], rest
+    return [s if s.is_finite() else ZERO for s in scores], rest
+
+
+def _with_rest(
+    shown: Numbers, values: Array, hidden: Array, pinned: int
+) -> tuple[list[Decimal], Decimal]:
+    """Parts of 1, and the rest of it."""
+    if not values.any():
+        return list(shown), ZERO
+    if len(hidden):
+        return list(shown), ONE - sum(shown, ZERO)
+    return apportion(shown, pinned), ZERO
+
+
+def _below(score: Decimal, best: Decimal) -> Decimal:
+    return score - best if score.is_finite() else score

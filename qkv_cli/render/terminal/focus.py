@@ -1,0 +1,189 @@
+"""The picture of `qkv focus`: the sentence, shaded, and bars for each head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.focus import Focus, Strongest, strongest
+from qkv_cli.core.arrays import Array
+from qkv_cli.render.legend import bar as scale
+from qkv_cli.render.legend import flowing, header, label_line, text_line
+from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
+from qkv_cli.render.quantity import QUANTITIES
+from qkv_cli.render.terminal.columns import bar
+from qkv_cli.render.terminal.sentence import shaded
+from qkv_cli.render.text import aligned, told_apart
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number
+
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+LONGEST_WORD = 14
+BAR, LEAST_BAR = 32, 10  # columns
+GAP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FocusPicture:
+    """A Rich renderable that fits the width it is given.
+
+    Attributes:
+        top: How many of each head's strongest have a bar.
+    """
+
+    f: Focus
+    theme: Theme
+    top: int = 5
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        f, width = self.f, options.max_width
+        yield from header(replace(f.maps, source=None, pair=None), width)
+        yield Text()
+        if f.maps.source is not None:
+            own = ("queries", f.maps.text), ("keys", f.maps.source)
+            yield text_line(*own[f.side == "key"], width)
+        yield self._title(width)
+        marked = f.at if f.maps.source is None else None
+        signed = f.maps.shown == "scores" or bool(np.nanmin(f.mean, initial=0) < 0)
+        most = _largest(f.mean)
+        yield from shaded(f.others, f.mean, most, self.theme, width, signed=signed, marked=marked)
+        yield Text()
+        yield from self._bars(width)
+        yield Text()
+        if most:
+            yield scale(self.theme.pixels(signed=signed), most, width, signed=signed)
+        if notes := list(self._notes(most)):
+            yield from flowing(notes, width, _DIM)
+
+    def plate(self) -> Plate:
+        """The same for paper; a browser gets the maps, with the word pinned."""
+        f = self.f
+        whole = attention_plate(f.maps)
+        names = told_apart(f.others, LONGEST_WORD)
+        most, largest = _largest(f.mean), _largest(f.weights)
+        marked = f.at if f.maps.source is None else None
+        what, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
+        parts: list[Part] = [Sentence(title, f.others, f.mean, most, marked, what)]
+        for m, weights in zip(f.maps.maps, f.weights, strict=True):
+            found = strongest(weights, self.top)
+            rows = [(names[at], float(weights[at])) for at in found.places]
+            rest = (_rest(found), found.rest) if found.n_rest and rows and self._sums else None
+            parts.append(Bars(label_line(m.name), rows, largest, rest))
+        said = [*whole.said, *self._notes(most)]
+        [behind] = [part for part in whole.parts if isinstance(part, Maps)]
+        return replace(whole, said=said, parts=parts, behind=behind, pinned=(f.side, f.at))
+
+    @property
+    def _sums(self) -> bool:
+        """Whether a sum of these numbers means something."""
+        return self.f.maps.shown != "scores"
+
+    def _title(self, width: int) -> Text:
+        f = self.f
+        name = told_apart(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[f.at]
+        what = QUANTITIES[f.maps.shown]
+        does = what.does if f.side == "query" else what.done
+        title = Text(no_wrap=True).append(name, _NAME).append(f" {does}")
+        title.truncate(width, overflow="ellipsis")
+        return title
+
+    def _bars(self, width: int) -> Iterator[Text]:
+        """A block of bars for each head, as many beside each other as there is room for."""
+        f = self.f
+        names = told_apart(f.others, LONGEST_WORD)
+        found = [strongest(w, self.top) for w in f.weights]
+        layout = _layout(found, f.weights, names, width)
+        blocks = [
+            [Text(label_line(m.name), _NAME), *self._block(w, s, names, layout)]
+            for m, w, s in zip(f.maps.maps, f.weights, found, strict=True)
+        ]
+        for first in range(0, len(blocks), layout.across):
+            if first:
+                yield Text()
+            band = blocks[first : first + layout.across]
+            for at in range(max(map(len, band))):
+                yield _joined([b[at] if at < len(b) else Text() for b in band], layout)
+
+    def _block(
+        self, weights: Array, s: Strongest, names: Sequence[str], layout: _Layout
+    ) -> Iterator[Text]:
+        for at in s.places:
+            weight = float(weights[at])
+            line = Text(aligned(names[at], layout.word) + " ")
+            line.append(number(weight).rjust(layout.digits) + " ", _DIM)
+            amount, top = (Decimal(str(round(x, 6))) for x in (weight, layout.top))
+            yield line.append_text(bar(amount, top, layout.bar, self.theme))
+        if s.n_rest and s.places and self._sums:
+            rest = aligned(_rest(s), layout.word) + " " + number(s.rest).rjust(layout.digits)
+            yield Text(rest, _DIM)
+        if not s.places:
+            yield Text("nothing", _DIM)
+
+    def _notes(self, most: float) -> Iterator[str]:
+        f = self.f
+        several, what = len(f.maps.maps) > 1, QUANTITIES[f.maps.shown]
+        if what.note:
+            yield what.note
+        if not most:
+            yield f"no {what.one} to show"
+        elif several:
+            yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(most)}"
+            yield "all bars have one scale"
+        if f.side == "key" and f.maps.shown in ("weights", "rollout"):
+            yield "each bar is from another query's row, so the bars need not sum to 1"
+        if any(token.unknown for token in (*f.maps.queries, *f.maps.keys)):
+            yield "? marks a word unknown to the model"
+        yield from (label_line(note) for note in f.maps.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Columns of a word, a number and a bar; `top` is what the longest bar stands for."""
+
+    word: int
+    digits: int
+    bar: int
+    across: int
+    top: float
+
+    @property
+    def tile(self) -> int:
+        return self.word + self.digits + self.bar + 2
+
+
+def _layout(
+    found: Sequence[Strongest], weights: Array, names: Sequence[str], width: int
+) -> _Layout:
+    words = [names[at] for s in found for at in s.places] + [_rest(s) for s in found]
+    told = [float(w[at]) for s, w in zip(found, weights, strict=True) for at in s.places]
+    word = min(max(map(cell_len, words)), max(1, width - 6))
+    digits = max(len(number(x)) for x in [*told, *(s.rest for s in found)])
+    fitting = max(1, (width + GAP) // (word + digits + LEAST_BAR + 2 + GAP))
+    across = -(-len(found) // -(-len(found) // fitting))
+    room = (width + GAP) // across - GAP - word - digits - 2
+    return _Layout(word, digits, max(0, min(BAR, room)), across, _largest(weights))
+
+
+def _joined(parts: Sequence[Text], layout: _Layout) -> Text:
+    line = Text(no_wrap=True, overflow="crop")
+    for nth, part in enumerate(parts):
+        line.append_text(part)
+        if nth < len(parts) - 1:
+            line.append(" " * (layout.tile - part.cell_len + GAP))
+    return line
+
+
+def _rest(s: Strongest) -> str:
+    return f"{s.n_rest} more" if s.places else ""
+
+
+def _largest(weights: Array) -> float:
+    known = np.abs(weights[~np.isnan(weights)])
+    return float(known.max()) if len(known) else 0.0

@@ -1,0 +1,258 @@
+"""The picture of `qkv grid`: every head of every layer as a thumbnail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.measure import NAMES
+from qkv_cli.analysis.study import Mark
+from qkv_cli.core.arrays import Array
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.render.colours import Ramp
+from qkv_cli.render.legend import bar, extent, flowing, header, label_line, special_notes
+from qkv_cli.render.plate import Maps, Plate, attention_plate
+from qkv_cli.render.quantity import QUANTITIES
+from qkv_cli.render.terminal.tiles import Line, beside, half_blocks, trimmed, whole_cells
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import cell_number, largest, levels, pooled_visible
+
+LARGEST = 32  # columns of a thumbnail
+ENLARGED = 16  # columns up to which a short text's cells are enlarged
+LINES = 28  # of thumbnails, for which heads take a second band where that shows more
+MAX_SCALE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The measures of a grid of thumbnails, in terminal cells.
+
+    Attributes:
+        across: Thumbnails beside each other; further heads stand in bands below.
+        tile: Columns of a thumbnail and of its name.
+        gap: Columns between two.
+        gutter: Columns of the layers' names, the space behind them included.
+        blocks: Queries x keys that are pooled into one cell.
+        scale: Columns of a cell.
+    """
+
+    across: int
+    tile: int
+    gap: int
+    gutter: int
+    blocks: tuple[int, int]
+    scale: int
+
+
+def sheet(
+    *,
+    n_heads: int,
+    n_query: int,
+    n_key: int,
+    name: int,
+    gutter: int,
+    width: int,
+    n_layers: int = 1,
+    half_blocks: bool = True,
+) -> Sheet:
+    """As many heads beside each other as there are, if their names fit; fewer if few lines hold
+    them all and each then shows more of its map, or shows it larger.
+
+    Args:
+        name: Columns of the longest name of a head, its mark included.
+        half_blocks: Whether two rows can share a line.
+    """
+    room = max(name, width - gutter)
+    fitting = max(1, (room + 1) // (name + 1))
+    fewest = -(-n_heads // fitting)
+    best = _in_bands(fewest, n_heads, n_query, n_key, name, room)
+    for bands in range(fewest + 1, n_heads + 1):
+        larger = _in_bands(bands, n_heads, n_query, n_key, name, room)
+        rows = -(-n_query // larger.blocks[0])
+        lines = -(-rows * larger.scale // 2) if half_blocks else rows * -(-larger.scale // 2)
+        if bands * (n_layers * (1 + lines) + 1) > LINES:
+            break
+        if (larger.blocks, -larger.scale) < (best.blocks, -best.scale):
+            best = larger
+    return replace(best, gutter=gutter)
+
+
+def _in_bands(bands: int, n_heads: int, n_query: int, n_key: int, name: int, room: int) -> Sheet:
+    across = -(-n_heads // bands)
+    each = (room + 1) // across - 1
+    gap = 2 if each > name else 1
+    tile = min(LARGEST, (room + gap) // across - gap)
+    blocks = -(-n_query // tile), -(-n_key // tile)
+    scale = max(1, min(MAX_SCALE, min(tile, ENLARGED) // max(n_query, n_key)))
+    columns = max(name, scale * -(-n_key // blocks[1]))
+    return Sheet(across, columns, gap, 0, blocks, scale)
+
+
+_NAME, _DIM, _MARKED = Style(bold=True), Style(dim=True), Style(bold=True)
+SIGNS = dict(zip(NAMES, "=<>^|,di", strict=True))
+TOLD = 8  # heads of a kind that the legend names
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """A Rich renderable that fits the width it is given: layers down, heads across.
+
+    Attributes:
+        marks: Which heads are remarkable.
+        n_shuffles: How many shuffled readings they come from; 0 where none were asked for.
+    """
+
+    maps: HeadMaps
+    theme: Theme
+    marks: Sequence[Mark] = ()
+    n_shuffles: int = 0
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        maps, heads = self.maps, self._heads()
+        layout = sheet(
+            n_heads=len(heads),
+            n_query=len(maps.queries),
+            n_key=len(maps.keys),
+            name=max(len(_called(m)) for m in maps.maps) + 2 * bool(self.marks),
+            gutter=max(len(f"L{m.layer}") for m in maps.maps) + 1,
+            width=width,
+            n_layers=len({m.layer for m in maps.maps}),
+            half_blocks=self.theme.half_blocks,
+        )
+        weights = pooled_visible(maps, layout.blocks)
+        top = largest(weights)
+        signed = maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
+        ramp = self.theme.pixels(signed=signed)
+        drawn = {
+            (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.half_blocks)
+            for m, w in zip(maps.maps, weights, strict=True)
+        }
+        yield from header(maps, width)
+        for first in range(0, len(heads), layout.across):
+            yield Segment.line()
+            band = heads[first : first + layout.across]
+            yield from trimmed(self._band(band, drawn, layout))
+        yield Segment.line()
+        yield from self._scale(ramp, top, width, signed=signed)
+        yield from flowing(self._notes(weights, top, layout, signed=signed), width, _DIM)
+        yield from self._legend_of_marks(width)
+        if self.n_shuffles:
+            yield from flowing([self._readings(), "qkv heads uses more readings"], width, _DIM)
+
+    def plate(self) -> Plate:
+        """The same for paper and for a browser."""
+        whole = attention_plate(self.maps)
+        [part] = [part for part in whole.parts if isinstance(part, Maps)]
+        panels = [replace(p, signs=self._signs(p.layer, p.head)) for p in part.panels]
+        notes = [*part.notes, *(line.plain for line in self._legend_of_marks(10_000))]
+        notes += [self._readings()] if self.n_shuffles else []
+        return replace(whole, parts=[replace(part, panels=panels, notes=notes, small=True)])
+
+    def _heads(self) -> list[int | None]:
+        """The columns."""
+        return sorted({m.head for m in self.maps.maps}, key=lambda h: -1 if h is None else h)
+
+    def _band(
+        self,
+        heads: Sequence[int | None],
+        drawn: dict[tuple[int, int | None], list[Line]],
+        layout: Sheet,
+    ) -> Iterator[Line]:
+        """Some heads of every layer: a line of names over each line of thumbnails."""
+        found = {(m.layer, m.head): m for m in self.maps.maps}
+        for layer in dict.fromkeys(m.layer for m in self.maps.maps):
+            row = [found.get((layer, head)) for head in heads]
+            if not any(row):
+                continue
+            label = [Segment(f"L{layer}".ljust(layout.gutter), _NAME)]
+            names = [[] if m is None else self._name(m, layout.tile) for m in row]
+            yield beside(label, names, layout.tile, layout.gap)
+            tiles = [[] if m is None else drawn[m.layer, m.head] for m in row]
+            for at in range(max(map(len, tiles))):
+                cells = [tile[at] if tile else [] for tile in tiles]
+                blank = [Segment(" " * layout.gutter)]
+                yield beside(blank, cells, layout.tile, layout.gap)
+
+    def _name(self, m: HeadMap, room: int) -> Line:
+        """A head's name over its thumbnail, with as many of its marks as there is room for."""
+        name = _called(m)
+        signs = self._signs(m.layer, m.head)
+        if not signs:
+            return [Segment(name, _DIM)]
+        return [Segment(f"{name} {signs}"[:room], _MARKED)]
+
+    def _signs(self, layer: int, head: int | None) -> str:
+        return "".join(SIGNS[k.kind] for k in self.marks if (k.layer, k.head) == (layer, head))
+
+    def _scale(self, ramp: Ramp, top: float, width: int, *, signed: bool) -> Iterator[Text]:
+        if not top:
+            return
+        line, reading = bar(ramp, top, width, signed=signed), QUANTITIES[self.maps.shown].reading
+        if line.cell_len + 3 + len(reading) <= width:
+            yield line.append(f"   {reading}")
+        else:
+            yield line
+            yield Text(reading, _DIM, overflow="fold")
+
+    def _notes(
+        self, weights: Sequence[Array], top: float, layout: Sheet, *, signed: bool
+    ) -> Iterator[str]:
+        what = QUANTITIES[self.maps.shown]
+        if top:
+            yield from [what.note] if what.note else []
+            yield f"one scale for all heads: {extent(what, top, signed=signed)}"
+        else:
+            yield f"no {what.one} to show"
+        if layout.blocks != (1, 1):
+            furthest = "the largest in magnitude" if signed else "the largest"
+            queries, keys = layout.blocks
+            yield f"each cell is {furthest} of {queries}x{keys} {what.one}s (queries x keys)"
+        if any(np.isnan(w).any() for w in weights):
+            yield "blank: masked"
+        if (n_heads := len(self._heads())) > layout.across:
+            yield f"{layout.across} of {n_heads} heads fit side by side; the others follow below"
+        yield from special_notes(self.maps)
+        yield from (label_line(note) for note in self.maps.notes)
+        strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
+        one = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
+        show = "" if self.maps.shown == "weights" else f" --show {self.maps.shown}"
+        yield f"qkv attend --{one}{show} draws it large"
+
+    def _legend_of_marks(self, width: int) -> Iterator[Text]:
+        """Each sign, what it stands for, and which heads bear it."""
+        for kind in NAMES:
+            bear = sorted((k for k in self.marks if k.kind == kind), key=lambda k: -k.effect)
+            if not bear:
+                continue
+            first = Text.assemble((SIGNS[kind], _MARKED), f" {kind}  ")
+            said = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
+            more = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
+            yield from flowing([*said, *more], width, _DIM, first)
+
+    def _readings(self) -> str:
+        readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
+        if self.marks:
+            return f"marked: above chance in {readings}; the number is the effect size"
+        return f"no head is above chance in {readings}"
+
+
+def _called(m: HeadMap) -> str:
+    if m.head is None:
+        return "mean" if m.rollout is None else "rollout"
+    return f"H{m.head}"
+
+
+def _cells(weights: Array, top: float, ramp: Ramp, scale: int, *, half: bool) -> list[Line]:
+    """A thumbnail, `scale` columns a cell: as half blocks, else as shades."""
+    level = levels(weights, top, len(ramp.inks), ramp.zero)
+    if half:
+        return half_blocks(level.repeat(scale, axis=0).repeat(scale, axis=1), ramp)
+    lines = whole_cells(level, ramp, scale)
+    return [line for line in lines for _ in range(-(-scale // 2))]

@@ -1,0 +1,92 @@
+"""Models as a table, one model as a card, and a word's neighbours as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.render.legend import label_line
+from qkv_cli.render.terminal.columns import BOLD, DIM, INDENT, bar
+from qkv_cli.render.text import aligned, label
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number
+
+_LONGEST_BAR = 30
+_LONGEST_WORD = 40
+
+
+def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
+    """A line a model: name, what it is, and its size on disk."""
+    table = Table(box=None, pad_edge=False, header_style=DIM)
+    for head in ("name", "layers x heads", "d_model", "vocabulary", "size"):
+        table.add_column(head, justify="left" if head == "name" else "right", no_wrap=True)
+    table.add_column("heads")
+    for name, info, n_bytes in models:
+        table.add_row(
+            Text(label(name), BOLD),
+            layers_by_heads(info),
+            str(info.d_model),
+            f"{info.d_vocab:,}",
+            amount(n_bytes),
+            Text(label_line(info.origin)),
+        )
+    return table
+
+
+def layers_by_heads(info: ModelInfo) -> str:
+    """30 x 9; of an encoder-decoder 6 + 2 x 8, or 6 x 16 + 2 x 8."""
+    stacks = list(info.stacks.values())
+    if not stacks:
+        return f"{info.n_layers} x {info.n_heads}"
+    if len({stack.n_heads for stack in stacks}) == 1:
+        return " + ".join(str(stack.n_layers) for stack in stacks) + f" x {stacks[0].n_heads}"
+    return " + ".join(f"{stack.n_layers} x {stack.n_heads}" for stack in stacks)
+
+
+def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
+    """A line a model that can be fetched: name, size, licence, shape."""
+    table = Table(box=None, pad_edge=False, header_style=DIM)
+    for head in ("name", "size", "licence", ""):
+        table.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
+    for name, size, licence, shape in sources:
+        table.add_row(Text(name, BOLD), size, licence, shape)
+    return table
+
+
+def card(facts: Mapping[str, str]) -> Table:
+    """What there is to say about a model, a fact a line; empty ones are left out."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for head, said in facts.items():
+        lines = [label_line(line) for line in said.split("\n")]
+        if said:
+            table.add_row(Text(head, DIM), Text("\n".join(lines)))
+    return table
+
+
+def bars(found: Sequence[tuple[str, float]], theme: Theme) -> Group:
+    """Words with their cosines."""
+    words = [label(word, _LONGEST_WORD) for word, _ in found]
+    wide = max(map(cell_len, words), default=0)
+    lines = []
+    for word, (_, cosine) in zip(words, found, strict=True):
+        line = Text(f"{INDENT}{aligned(word, wide)}  {number(cosine):>4}  ")
+        lines.append(line + bar(Decimal(str(round(cosine, 3))), Decimal(1), _LONGEST_BAR, theme))
+    return Group(*lines)
+
+
+def amount(n_bytes: int) -> str:
+    """Bytes for a reader."""
+    size = float(n_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

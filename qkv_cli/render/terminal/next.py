@@ -1,0 +1,94 @@
+"""The picture of `qkv next`: the likeliest tokens as bars, before and after an ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.analysis.next import Next
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.legend import flowing, header, text_line
+from qkv_cli.render.terminal.columns import bar
+from qkv_cli.render.text import aligned, label
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import number, probability
+
+_NAME, _DIM = Style(bold=True), Style(dim=True)
+LONGEST_WORD = 16
+BAR = 32  # columns at most
+GAP = 2
+NUMBER = 5  # columns of a probability
+
+
+@dataclass(frozen=True, slots=True)
+class NextPicture:
+    """A Rich renderable that fits the width it is given."""
+
+    next: Next
+    theme: Theme
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield from header(self.next.about, width)
+        yield text_line("text", self.next.about.text, width)
+        yield Text()
+        yield from self._rows(width)
+        yield Text()
+        yield from flowing(self._notes(), width, _DIM)
+
+    def _rows(self, width: int) -> Iterator[Text]:
+        found = self.next.odds
+        names = [shown(token) for token in self.next.tokens]
+        others = f"{found.n_tokens - len(found.ids):,} others"
+        longest = min(LONGEST_WORD, max(1, width // 3))
+        names = [label(name, longest) for name in names]
+        word = max(map(cell_len, [*names, others[:longest]]))
+        ranks = [[f"#{rank:,}" for rank in row] for row in found.rank.tolist()]
+        place = max(len(rank) for row in ranks for rank in row)
+        each = NUMBER + 1 + place  # a number, its rank
+        n = len(found.probability)
+        room = max(0, min(BAR, (width - word) // n - GAP - each - 1))
+        if n == 2:
+            title = Text(" " * word, _DIM, no_wrap=True, overflow="crop")
+            for what in ("before", "after"):
+                title.append(" " * GAP + what.ljust(each + 1 + room))
+            title.rstrip()
+            yield title
+        most = Decimal(str(round(float(found.probability.max()), 6)))
+        for i, name in enumerate(names):
+            line = Text(aligned(name, word), no_wrap=True, overflow="crop")
+            for p, rank in zip(found.probability[:, i], ranks, strict=True):
+                drawn = bar(Decimal(str(round(float(p), 6))), most, room, self.theme)
+                line.append(f"{' ' * GAP}{probability(p):>{NUMBER}} ").append(
+                    f"{rank[i]:>{place}} ", _DIM
+                )
+                line.append_text(drawn).append(" " * (room - drawn.cell_len))
+            line.rstrip()
+            yield line
+        rest = aligned(others[:word], word)
+        for p in found.rest:
+            rest += f"{' ' * GAP}{probability(p):>{NUMBER}}".ljust(GAP + each + 1 + room)
+        yield Text(rest.rstrip(), _DIM, no_wrap=True, overflow="crop")
+
+    def _notes(self) -> list[str]:
+        found = self.next.odds
+        said = [f"probability of the next token, and its rank among {found.n_tokens:,}"]
+        if found.divergence is not None:
+            said.insert(0, f"KL(before || after) = {number(found.divergence)} bits")
+        if any(" " in token.text for token in self.next.tokens):
+            said.append("'·' stands for a space")
+        if self.next.about.queries[-1].special:
+            said.append(f"the last token read is {label(self.next.about.queries[-1].token)}")
+        return said
+
+
+def shown(token: Token) -> str:
+    """A token's text; its name where it stands for none or for part of a character; else its id."""
+    whole = token.text if "\ufffd" not in token.text else ""
+    return whole or token.token or f"id:{token.id}"

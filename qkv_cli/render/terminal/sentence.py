@@ -1,0 +1,121 @@
+"""A text as it was written, each word shaded by a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.tokens import Token
+from qkv_cli.render.colours import DOT
+from qkv_cli.render.text import UNKNOWN, label
+from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import MASKED, levels
+
+_DIM = Style(dim=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    text: str  # as it is shown
+    gap: bool  # whether it stands apart from the word before
+    level: int
+    special: bool
+    marked: bool
+
+
+def shaded(
+    tokens: Sequence[Token],
+    weights: Array,
+    top: float,
+    theme: Theme,
+    width: int,
+    *,
+    signed: bool,
+    marked: int | None = None,
+) -> Iterator[Text]:
+    """Lines of words: with colour on their ink, without it over a line of shades.
+
+    Args:
+        weights: [n_token], nan where there is none.
+        top: The weight that the last ink stands for.
+        signed: Whether some are below 0, or might be.
+        marked: The token that is in brackets.
+    """
+    ramp = theme.pixels(signed=signed)
+    level = levels(weights[None], top, len(ramp.inks), ramp.zero)[0].tolist()
+    words = _words(tokens, level, marked, width)
+    for line in _lines(words, width):
+        written, below = Text(no_wrap=True, overflow="crop"), ""
+        for nth, word in enumerate(line):
+            gap = " " if nth and word.gap else ""
+            ink = None if word.level == MASKED else ramp.inks[word.level]
+            style = Style(bold=word.marked)
+            if theme.depth is None or ink is None:
+                style += _DIM if word.special else Style.null()
+            else:
+                style += ink.number
+            written.append(gap).append(word.text, style)
+            glyph = " " if ink is None or ink.glyph == DOT else ink.glyph
+            below += gap + glyph * cell_len(word.text)
+        yield written
+        if theme.depth is None and below.strip():
+            yield Text(below.rstrip(), no_wrap=True, overflow="crop")
+
+
+def _words(
+    tokens: Sequence[Token], level: Sequence[int], marked: int | None, width: int
+) -> Iterator[_Word]:
+    before: Token | None = None
+    for at, token in enumerate(tokens):
+        text = token.text.strip() or token.name
+        if before is not None and _is_one_character(before, token):
+            text = DOT  # another byte of it
+        shown = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
+        yield _Word(
+            f"[{shown}]" if at == marked else shown,
+            before is None or apart(before, token),
+            level[at],
+            token.special,
+            at == marked,
+        )
+        before = token
+
+
+def apart(before: Token, token: Token) -> bool:
+    """Whether there is a blank between two tokens, which some tokenizers make part of one."""
+    if before.special or token.special:
+        return True
+    if _is_one_character(before, token):
+        return False
+    if token.start != before.end:  # of a second text, it may be smaller
+        return True
+    return before.text[-1:].isspace() or token.text[:1].isspace()
+
+
+def _is_one_character(before: Token, token: Token) -> bool:
+    """Whether two tokens are pieces of the same characters."""
+    places = (before.start, before.end), (token.start, token.end)
+    return places[0] == places[1] and token.start < token.end and not token.special
+
+
+def _lines(words: Iterator[_Word], width: int) -> Iterator[list[_Word]]:
+    """As many words as a line holds; a word is never parted from the one it touches unless it
+    must be.
+    """
+    line: list[_Word] = []
+    room = width
+    for word in words:
+        needed = cell_len(word.text) + (1 if line and word.gap else 0)
+        if line and needed > room:
+            yield line
+            line, room = [], width
+            needed = cell_len(word.text)
+        line.append(word)
+        room -= needed
+    if line:
+        yield line

@@ -1,0 +1,1 @@
+"""Opening a model folder and running the model on texts."""

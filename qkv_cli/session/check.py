@@ -1,0 +1,88 @@
+"""Whether a model that opens can be run: its tokenizer's ids, and every layer once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from qkv_cli.core.layers import Embedding
+from qkv_cli.core.tokens import Tokenizer
+from qkv_cli.errors import CheckpointError
+from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+from qkv_cli.formats.tokenizers.translators import Framed, Spelled
+from qkv_cli.session.run import LoadedModel
+
+_USUAL = "the"
+_TRIED = 1000  # ids whose texts are tried if a vocabulary lacks the usual word
+
+
+def check_run(loaded: LoadedModel) -> None:
+    """Run the shortest text through every layer, as `qkv attend` does, and to the next token.
+
+    Raises:
+        QkvError: What `qkv attend` would raise, or an id that the embedding lacks.
+    """
+    model = loaded.model
+    check_ids(loaded.tokenizer, model.embed, loaded.info.name)
+    if loaded.target is not None:
+        check_ids(loaded.target, model.decoder_embed or model.embed, loaded.info.name)
+    text = short_text(loaded)
+    run = loaded.read(text, text if loaded.translates else None)
+    if model.unembed is not None:
+        run.next_scores()
+    else:
+        deque(run.layers, 0)
+    if loaded.rules is not None:
+        loaded.rules()
+
+
+def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
+    """Refuse a tokenizer whose vocabulary has an id without a row of the embedding.
+
+    Tokens that were added to it are met only where a text spells them out: `attend` refuses that.
+
+    Raises:
+        CheckpointError: It names the first such token.
+    """
+    n_rows = len(embed.table) + embed.blank
+    without_row = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
+    if without_row:
+        first = min(without_row)
+        more = f" (and {len(without_row) - 1} more)" if len(without_row) > 1 else ""
+        raise CheckpointError(
+            f"The tokenizer of {name} has token {without_row[first]!r} with id {first}{more}, but "
+            f"the embedding has {n_rows} rows."
+        )
+
+
+def short_text(loaded: LoadedModel) -> str:
+    """A text of which the model's tokenizers make at least one token.
+
+    Raises:
+        CheckpointError: None was found.
+    """
+    tokenizers = [loaded.tokenizer, *([] if loaded.target is None else [loaded.target])]
+    for text in chain([_USUAL], _spelled(loaded.tokenizer)):
+        if all(any(not t.special for t in tokenizer.encode(text)) for tokenizer in tokenizers):
+            return text
+    raise CheckpointError(
+        f"The tokenizer of {loaded.info.name} produces no tokens for {_USUAL!r} or for the "
+        f"texts of its first {_TRIED} ids."
+    )
+
+
+def _spelled(tokenizer: Tokenizer) -> Iterator[str]:
+    """The texts that single tokens of a vocabulary stand for."""
+    for token, id in sorted(_vocabulary(tokenizer).items(), key=lambda item: item[1])[:_TRIED]:
+        yield tokenizer.inner.decode([id]) if isinstance(tokenizer, PieceTokenizer) else token
+
+
+def _vocabulary(tokenizer: Tokenizer) -> Mapping[str, int]:
+    """Ids by token; none of word vectors, whose ids are compared when the model is opened."""
+    if isinstance(tokenizer, Framed):
+        return _vocabulary(tokenizer.splitter)
+    if isinstance(tokenizer, PieceTokenizer):
+        vocabulary: Mapping[str, int] = tokenizer.inner.get_vocab(with_added_tokens=False)
+        return vocabulary
+    return tokenizer.ids if isinstance(tokenizer, Spelled) else {}

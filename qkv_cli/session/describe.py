@@ -1,0 +1,151 @@
+"""What there is to say of a model's folder: its shape, where it came from, what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.model import Model, Stack
+from qkv_cli.formats.gguf_parts import present_parts
+from qkv_cli.formats.ngrams import NGRAMS
+from qkv_cli.placement import read_whole
+from qkv_cli.session.load import gguf_of, hub_name, provenance, read_model, stored
+from qkv_cli.store.catalogue import EMBEDDED, find, size
+from qkv_cli.store.checksum import sha256
+from qkv_cli.store.folder import PROVENANCE
+
+BASE = 45 * 2**20  # bytes that Python, numpy and the tokenizer take (benchmarks/checkpoint.py)
+N_TOKENS = 128  # of the text that memory is estimated for
+_WEIGHTS = ("*.safetensors", "model*.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model's card.
+
+    Attributes:
+        layers: Of each stack.
+        positions: How a token's place enters.
+        n_tensors, n_parameters: In the files, heads for tasks among them.
+        layer_bytes: Of the largest layer's matrices, as float32.
+        memory: Estimated, with `N_TOKENS` tokens: see `_memory`.
+        sha256: Of each file of weights.
+    """
+
+    info: ModelInfo
+    path: Path
+    layers: Mapping[str, int]
+    n_kv_heads: int
+    positions: str
+    n_tensors: int
+    n_parameters: int
+    n_bytes: int
+    layer_bytes: int
+    memory: int
+    source: str
+    sha256: Mapping[str, str]
+
+
+def describe(name: str) -> Description:
+    """The card of a model by its name or path; no tensor is read but for its checksum.
+
+    Raises:
+        StoreError: There is no such model.
+        CheckpointError: It cannot be read whole.
+    """
+    folder = find(name)
+    return read_whole(folder, _describe)
+
+
+def _describe(folder: Path) -> Description:
+    info, model = read_model(folder)
+    tensors = stored(folder)
+    n_parameters = sum(prod(t.shape) for t in tensors.values() if not is_buffer(t))
+    [*_, stack] = model.stacks.values()
+    block = stack.blocks[0]
+    attn = block.attn or block.cross
+    assert attn is not None  # or it would not have been read
+    gguf = gguf_of(folder)
+    named = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
+    weights = sorted(named) if gguf is None else present_parts(gguf)
+    firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
+    layer_bytes = max(first.n_bytes for first in firsts)
+    table = model.embed.table
+    most_heads = max(stack.n_heads for stack in info.stacks.values())
+    # Of n-grams only the rows of a text's unknown words are read.
+    on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
+    # What is quantised lies there as it was, on its way, and as float32.
+    read = (t for t in tensors.values() if not isinstance(t, Unreadable))
+    unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1
+    layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
+    return Description(
+        info=info,
+        path=folder,
+        layers={kind: len(s.blocks) for kind, s in model.stacks.items()},
+        n_kv_heads=int(attn.k.W.shape[1]) // attn.d_head,
+        positions=positions(model),
+        n_tensors=len(tensors),
+        n_parameters=n_parameters,
+        n_bytes=size(folder),
+        layer_bytes=layer_bytes,
+        memory=_memory(most_heads, layer_bytes * unpacking, int(layers_on_disk)),
+        source=_source(folder),
+        sha256={path.name: sha256(path) for path in weights},
+    )
+
+
+def positions(model: Model) -> str:
+    """How a token's place enters: what is added to its vector, to scores, or turns q and k."""
+    said = [
+        f"a table of {len(places.positions):,} positions"
+        for places in model.places.values()
+        if places.positions is not None
+    ]
+    for stack in model.stacks.values():
+        said += _of_stack(stack)
+    return "; ".join(dict.fromkeys(said)) or "none"
+
+
+def _of_stack(stack: Stack) -> list[str]:
+    blocks = list(stack.blocks)
+    said: list[str] = []
+    rotary = sum(block.attn is not None and block.attn.rotary is not None for block in blocks)
+    if rotary:
+        said.append("rotary" if rotary == len(blocks) else f"rotary in {rotary} layers")
+    if any(block.attn is not None and block.attn.relative is not None for block in blocks):
+        said.append("terms of q and k with relative positions")
+    if stack.alibi is not None:
+        said.append("ALiBi, a bias that decreases with distance")
+    tables = [b for b in (stack.buckets, *(block.buckets for block in blocks)) if b is not None]
+    if tables:
+        said.append(f"a bias for each of {len(tables[0].table)} buckets of distances")
+    if stack.offsets is not None:
+        said.append(f"a bias for each offset up to {len(stack.offsets) // 2}")
+    if any(block.recurrent is not None for block in blocks):
+        said.append("recurrent decoder")
+    windows = [block.window for block in blocks if block.window is not None]
+    if windows:
+        where = "every layer" if len(windows) == len(blocks) else f"{len(windows)} layers"
+        said.append(f"a window of {min(windows):,} tokens in {where}")
+    return said
+
+
+def _memory(n_heads: int, layer_bytes: int, layers_on_disk: int) -> int:
+    """The pages of the file with all layers, one of them unpacked, its scores, exps and pattern.
+
+    The pages are the file's own: a system that is short of memory takes them back.
+    """
+    return BASE + layers_on_disk + layer_bytes + 3 * 4 * n_heads * N_TOKENS**2
+
+
+def _source(folder: Path) -> str:
+    if (folder / PROVENANCE).is_file():
+        return provenance(folder).text("source", "")
+    if folder.parent == EMBEDDED:
+        return "ships with qkv"
+    name = hub_name(folder)
+    return "" if name is None else f"https://huggingface.co/{name}"

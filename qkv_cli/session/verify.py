@@ -1,0 +1,95 @@
+"""A checkpoint's patterns held against those of transformers, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+from qkv_cli.errors import StoreError, UsageError
+from qkv_cli.formats.gguf_parts import present_parts
+from qkv_cli.session.load import gguf_of, load
+from qkv_cli.session.run import BlockName
+
+CLOSE = 1e-4
+
+
+def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[str, float]]:
+    """Of each layer: its block and index, and the largest difference of a weight.
+
+    Raises:
+        StoreError: torch or transformers is not installed here.
+        UsageError: transformers does not read such a model.
+    """
+    loaded = load(folder)
+    path = gguf_of(folder)
+    if path is None and not (folder / "config.json").is_file():
+        raise UsageError(f"transformers cannot read {folder}: it has no config.json.")
+    if path is not None and len(present_parts(path)) > 1:
+        raise UsageError(
+            "transformers cannot read split GGUF files: merge them with `llama-gguf-split --merge`."
+        )
+    if loaded.info.type == "word-vectors":
+        raise UsageError(
+            f"`qkv models verify` does not apply to {loaded.info.name}: transformers has no "
+            "word-vector models."
+        )
+    if loaded.translates and source is None:
+        raise UsageError(f"{loaded.info.name} is an encoder-decoder: add --source TEXT.")
+    blocks: tuple[BlockName | None, ...] = (None,)
+    if loaded.translates:
+        blocks = ("encoder", "decoder", "cross")
+    runs = {block: loaded.read(text, source, block=block) for block in blocks}
+    read = [t.id for t in (runs["encoder"].keys if loaded.translates else runs[None].queries)]
+    written = [t.id for t in runs["decoder"].queries] if loaded.translates else None
+    theirs = _transformers(folder if path is None else path, read, written)
+    for block, run in runs.items():
+        for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
+            trace = layer.cross if block == "cross" else layer.attn
+            assert trace is not None
+            difference = float(np.abs(trace.pattern - expected).max())
+            yield f"{block or 'layer'} {layer.index}", difference
+
+
+def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict[str, list[Array]]:
+    """What transformers computes from a folder, or from a GGUF file that it unpacks."""
+    try:
+        import torch
+        import transformers
+        from transformers import AutoModel
+    except ImportError as error:
+        raise StoreError(
+            f"{error.name} is not installed: run `pip install torch transformers`."
+        ) from error
+    place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    named = "dtype" if _version(transformers.__version__) >= (4, 56) else "torch_dtype"
+    settings: dict[str, Any] = {"attn_implementation": "eager", named: torch.float32} | place[1]
+    try:
+        model: Any = AutoModel.from_pretrained(str(place[0]), **settings).eval()
+    except Exception as error:  # of dozens of kinds
+        said = " ".join(str(error).split()).rstrip(".")
+        raise StoreError(f"transformers could not read {path}: {said}.") from error
+    given = {"input_ids": torch.tensor([ids])}
+    if written is not None:
+        given["decoder_input_ids"] = torch.tensor([written])
+    with torch.no_grad():
+        found = model(**given, output_attentions=True)
+    names = (
+        {"self": "attentions"}
+        if written is None
+        else {
+            "encoder": "encoder_attentions",
+            "decoder": "decoder_attentions",
+            "cross": "cross_attentions",
+        }
+    )
+    return {
+        block: [layer[0].numpy() for layer in getattr(found, name)] for block, name in names.items()
+    }
+
+
+def _version(said: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in said.split(".")[:2])

@@ -1,0 +1,151 @@
+"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between.
+
+`QKV_RECORD=1 pytest tests/cli/test_compare_pictures.py` writes the recordings anew: look at
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from qkv_cli.analysis.compare import compare, nearest
+from qkv_cli.cli.output import Look
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.render.terminal.compare import ROWS, ComparePicture, NearestTable, pictures
+
+RECORDED = Path(__file__).parents[1] / "golden" / "compare"
+INFO = ModelInfo("hand", "word-vectors", 1, 8, 8, 2, 9, "made by hand")
+SHORT, LONGER = "the river bank", "the \x1b[31m muddy river bank"
+
+
+def maps(text: str, head: int, *, masked: bool = True) -> HeadMaps:
+    """Rows that sum to 1, in eighths at most, so that every machine draws the same."""
+    words = text.split()
+    tokens = [Token(i, w, w, i, i, i + 1) for i, w in enumerate(words)]
+    n = len(words)
+    pattern = np.zeros((n, n), np.float32)
+    for i in range(n):
+        for step, weight in ((1, 0.5), (2, 0.375), (1 + head, 0.125)):
+            pattern[i, (i + step) % n] += weight
+    mask = np.eye(n) == 0 if masked else np.ones((n, n), bool)
+    scores = np.where(mask, 0, -np.inf)
+    pattern = np.where(mask, pattern, 0)
+    m = HeadMap(f"L0H{head}", "self", 0, head, pattern, scores, mask=mask)
+    return HeadMaps(INFO, "softmax", False, text, None, tokens, tokens, [m])
+
+
+PAIRS = {
+    "heads": (maps("the mango and the apple are fruits", 0),
+              maps("the mango and the apple are fruits", 3)),
+    "texts": (maps(SHORT, 0), maps(LONGER, 1)),
+    "same": (maps(SHORT, 0), maps(SHORT, 0)),
+    "weightings": (maps(SHORT, 0), replace(maps(SHORT, 1), weighting="linear", causal=True)),
+    "long": (maps(" ".join(f"w{i}" for i in range(60)), 1),
+             maps(" ".join(f"w{i}" for i in range(60)), 5)),
+}  # fmt: skip
+PLAIN = [("heads", 40), ("heads", 80), ("heads", 200), ("texts", 80), ("same", 80)]
+PLAIN += [("weightings", 80), ("long", 80), ("texts", 30)]
+
+
+def draw(name: str, look: Look) -> str:
+    c = compare(*PAIRS[name])
+    return look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
+
+
+def recorded(name: str, found: str) -> str:
+    path = RECORDED / f"{name}.txt"
+    if os.environ.get("QKV_RECORD"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8", newline="\n")
+    return path.read_bytes().decode()
+
+
+@pytest.mark.parametrize(("name", "width"), PLAIN)
+def test_without_colour(name: str, width: int) -> None:
+    found = draw(name, Look(color="never", width=width))
+    assert found == recorded(f"{name}-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+@pytest.mark.parametrize("background", ["dark", "light"])
+def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    found = draw("heads", Look(color="always", background=background, width=80))
+    assert found == recorded(f"colour-{background}", found)
+    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
+
+
+def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
+    one, other = PAIRS["heads"]
+    half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
+    c = compare(one, replace(other, maps=[half]))
+    look = Look(color="never", width=80)
+    found = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
+    top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
+    assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in found
+    most = np.nanmax(np.abs(c.difference))
+    assert f"scale: ±.{round(100 * most)}, the largest difference in magnitude" in found
+    assert "0 is in the middle of the bar" in found
+
+
+def test_of_a_long_text_the_rows_that_differ_most() -> None:
+    found = draw("long", Look(color="never", width=80))
+    part = found.partition(f"the {ROWS} queries that diverge most")[2]
+    told = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
+    assert len(told) == ROWS
+    assert list(map(int, told)) == sorted(map(int, told))
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_the_nearest(width: int) -> None:
+    own = maps(SHORT, 0)
+    others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
+    near = nearest(own, others)
+    look = Look(color="never", width=width)
+    found = look.text(lambda theme: NearestTable(own, others, near, theme))
+    assert found == recorded(f"nearest-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+def test_no_other_head() -> None:
+    own = maps(SHORT, 0)
+    look = Look(color="never", width=80)
+    assert nearest(own, own) == []
+    assert "no other head to compare with" in look.text(
+        lambda theme: NearestTable(own, own, [], theme)
+    )
+
+
+def test_several_stand_beside_each_other_at_one_scale() -> None:
+    """One picture, in which the differences have cells of the maps' size."""
+    text = "the mango and the apple are fruits"
+    pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
+    [picture] = pictures(pairs)
+    found = Look(color="never", width=100).text(picture)
+    assert found == recorded("several-100", found)
+    lines = found.splitlines()
+    [names] = [line for line in lines if "A L0H0" in line and "B L0H3" in line]
+    [changes] = [line for line in lines if "B - A" in line and "C - A" in line]
+    assert "C L0H2" in names
+    assert names.index("B L0H3") == changes.index("C - A")
+    assert "the largest difference in magnitude" in " ".join(found.split())
+    assert "A and B: Jensen-Shannon" in found and "A and C: Jensen-Shannon" in found
+    assert "largest differences, A → C" in found
+
+
+def test_what_has_other_rows_has_a_picture_of_its_own() -> None:
+    pairs = [compare(maps(SHORT, 0), maps(text, 1)) for text in (SHORT, LONGER, SHORT)]
+    shown = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
+    assert [text.splitlines()[1][0] for text in shown] == ["B", "C", "D"]

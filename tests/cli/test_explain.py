@@ -1,0 +1,214 @@
+"""`qkv explain`: what is printed adds up, and what is written is what the head computed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+from jsonschema import Draft202012Validator
+from rich.cells import cell_len
+
+import qkv_cli.export
+from qkv_cli.render.terminal.columns import sparkline
+from qkv_cli.render.theme import Theme
+from qkv_cli.session.load import load
+
+Qkv = Callable[..., Result]
+TEXT = "the fisherman sat on the bank of the river"
+SCHEMA = json.loads(
+    (Path(qkv_cli.export.__file__).parent / "explain.schema.json").read_text("utf-8")
+)
+CASES = [
+    ["--query", "bank", "--key", "river"],
+    ["--query", "bank", "--key", "river", "--head", "2"],
+    ["--query", "0", "--key", "8", "--head", "L0H3"],
+    ["--query", "sat", "--key", "on", "--weighting", "hard"],
+    ["--query", "sat", "--key", "on", "--weighting", "linear"],
+    ["--query", "sat", "--key", "river", "--causal"],  # masked: it comes later
+    ["--query", "sat", "--key", "sat", "--head", "1"],  # masked: itself
+    ["--query", "fisherman", "--key", "money", "--source", "she deposited the money"],
+    ["--query", "bank", "--key", "of", "--top", "2"],
+]
+LONG = " and ".join([TEXT] * 3)
+
+
+def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
+    """The parts that stand above each ruled total, and the total."""
+    lines = page.splitlines()
+    for at, line in enumerate(lines):
+        if set(line) != {" ", "─"}:
+            continue
+        for rule in re.finditer("─+", line):
+            # A printed number ends where its rule ends.
+            parts = []
+            for above in reversed(lines[:at]):
+                if (number := ending_at(above, rule.end())) is None:
+                    break
+                parts.append(number)
+            total = ending_at(lines[at + 1], rule.end())
+            assert total is not None, lines[at + 1]
+            yield parts, total
+
+
+def ending_at(line: str, end: int) -> Decimal | None:
+    found = re.search(r" (-?\d*\.\d{4})$", line[:end])
+    return Decimal(found[1]) if found else None
+
+
+@pytest.mark.parametrize("width", [60, 80, 97, 200])
+@pytest.mark.parametrize("args", CASES, ids=" ".join)
+def test_every_printed_total_is_the_sum_above_it(
+    tiny_glove: Path, qkv: Qkv, args: list[str], width: int
+) -> None:
+    found = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width)
+    assert found.code == 0, found.stderr
+    sums = list(totals(found.stdout))
+    assert len(sums) >= 8  # Q, K, V, the products, the blend, the output at least
+    for parts, total in sums:
+        assert len(parts) >= 2
+        assert sum(parts) == total
+
+
+def test_in_a_long_text_the_rest_is_one_line(tiny_glove: Path, qkv: Qkv) -> None:
+    found = qkv("explain", LONG, "-m", tiny_glove, "--query", "3", "--key", "7")
+    assert "other words" in found.stdout
+    for parts, total in totals(found.stdout):
+        assert sum(parts) == total
+
+
+def numbers_of_steps(page: str) -> list[list[Decimal]]:
+    """The numbers of each step in their order, lines folded or not; the first is no step."""
+    parts = re.split(r"^\d{1,2} {1,2}(?=[^\W\d])", page, flags=re.M)
+    return [[Decimal(n) for n in re.findall(r"-?\d*\.\d{4}(?!\d)", part)] for part in parts]
+
+
+@pytest.mark.parametrize("width", [20, 31, 40, 47])
+@pytest.mark.parametrize("args", CASES, ids=" ".join)
+def test_a_narrow_terminal_cuts_no_number(
+    tiny_glove: Path, qkv: Qkv, args: list[str], width: int
+) -> None:
+    page = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width).stdout
+    assert max(map(cell_len, page.splitlines())) <= width
+    assert not re.search(r"\d…", page)
+    narrow = numbers_of_steps(page)
+    wide = numbers_of_steps(qkv("explain", TEXT, "-m", tiny_glove, *args).stdout)
+    assert len(narrow) == len(wide) == 12
+    assert narrow[5:10] == wide[5:10]  # products to weights: the same lines at any width
+    for step in (2, 3, 4):  # W e, b, their sum, in as many columns as fit
+        product, bias, result = np.array(narrow[step]).reshape(3, -1)
+        assert (product + bias == result).all()
+    *parts, output = np.array(narrow[11]).reshape(5, -1)
+    assert (sum(parts) == output).all()
+
+
+def test_products_and_steps_between_sums(tiny_glove: Path, qkv: Qkv) -> None:
+    page = qkv("explain", TEXT, "-m", tiny_glove, *CASES[0]).stdout
+    products = re.findall(r"d\d+ +(-?[\d.]+) × +(-?[\d.]+) = +(-?[\d.]+)", page)
+    assert len(products) == 6
+    for a, b, c in products:
+        assert abs(Decimal(a) * Decimal(b) - Decimal(c)) <= Decimal("0.00005")
+    [(dot, root, content)] = re.findall(r"(-?[\d.]+) / ([\d.]+) = (-?[\d.]+)", page)[:1]
+    assert float(root) == pytest.approx(math.sqrt(8), abs=1e-6)
+    assert float(content) == pytest.approx(float(dot) / float(root), abs=6e-5)
+    [(left, sign, right, score)] = re.findall(r"(-?[\d.]+) ([+-]) ([\d.]+) = (-?[\d.]+)", page)
+    assert Decimal(left) + Decimal(sign + right) == Decimal(score)
+
+
+@pytest.mark.parametrize("args", CASES, ids=" ".join)
+def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
+    """Every step again, from the folder's own tensors."""
+    found = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
+    Draft202012Validator(SCHEMA).validate(found)
+    model = load(tiny_glove).model
+    attn = model.stacks["encoder"].blocks[0].attn
+    assert attn is not None
+    h, i, j, d = found["head"], found["query"], found["key"], attn.d_head
+    e_b, e_a = np.array(found["e_query"]), np.array(found["e_key"])
+    cols = slice(h * d, (h + 1) * d)
+    q, k, v = (
+        e @ linear.W[:, cols] + linear.b[cols]
+        for e, linear in ((e_b, attn.q), (e_a, attn.k), (e_a, attn.v))
+    )
+    for name, expected in (("q", q), ("k", k), ("v", v), ("products", q * k)):
+        np.testing.assert_allclose(found[name], expected, atol=2e-5)
+    assert found["dot"] == pytest.approx(q @ k, abs=2e-4)
+    scores = np.array([-np.inf if s is None else s for s in found["scores"]])
+    terms = [np.array([-np.inf if s is None else s for s in t]) for t in found["terms"].values()]
+    np.testing.assert_allclose(scores, sum(terms), atol=1e-6)
+    assert found["terms"]["content"][j] == pytest.approx(q @ k / np.sqrt(d), abs=1e-4)
+    pattern = np.array(found["pattern"])
+    if found["weighting"] == "softmax":
+        weights = np.exp(scores) / np.exp(scores).sum()
+    elif found["weighting"] == "hard":
+        weights = np.eye(len(scores))[scores.argmax()]
+    else:
+        weights = np.where(np.isinf(scores), 0, scores)
+    np.testing.assert_allclose(pattern, weights, atol=1e-5)
+    assert found["weight"] == pattern[j]
+    np.testing.assert_allclose(found["shares"][j], pattern[j] * v, atol=1e-4)
+    np.testing.assert_allclose(found["z"], np.sum(found["shares"], axis=0), atol=1e-6)
+    np.testing.assert_allclose(found["z_heads"][h], found["z"], atol=1e-4)
+    output = np.concatenate(found["z_heads"]) @ attn.o.W + attn.o.b
+    np.testing.assert_allclose(found["output"], output, atol=1e-4)
+    parts = [found[f"output_{part}"] for part in ("pair", "words", "heads")]
+    np.testing.assert_allclose(np.sum([*parts, found["b_O"]], axis=0), output, atol=1e-4)
+    assert i == found["queries"][i]["i"]
+
+
+def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> None:
+    found = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
+    assert "'the' occurs at 0, 4, 7: using --query" in found.stderr
+    assert "has the largest weight for this pair among 4 heads" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--query", "rivr"], "Did you mean 'river'? Words: 0 the, 1 fisherman"),
+        (["--query", "bank", "--head", "9"], "0 to 3"),
+        (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html or .json."),
+    ],
+)
+def test_impossible_requests(tiny_glove: Path, qkv: Qkv, args: list[str], said: str) -> None:
+    found = qkv("explain", TEXT, "-m", tiny_glove, *args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_one_word_has_nowhere_to_look(tiny_glove: Path, qkv: Qkv) -> None:
+    found = qkv("explain", "river", "-m", tiny_glove)
+    assert found.code == 0
+    assert "a word cannot attend to itself" in found.stdout
+
+
+def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
+    for command in (["explain", TEXT], ["attend", TEXT]):
+        page = qkv(*command, "-m", tiny_glove).stdout
+        assert not [line for line in page.splitlines() if line != line.rstrip()]
+
+
+def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
+    found = qkv("explain", "bank", "-m", tiny_glove)
+    assert found.code == 0
+    assert found.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
+
+
+@pytest.mark.parametrize("command", ["grid", "heads"])
+def test_other_commands_say_that_it_has_no_links(qkv, tiny_glove, command) -> None:
+    said = "qkv: Nothing to show: in this model, a text of one word"
+    assert said in qkv(command, "bank", "-m", tiny_glove).stderr
+    assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
+
+
+@pytest.mark.parametrize(("width", "said"), [(4, "█▄▁█"), (3, "█▄…")])
+def test_a_vector_that_is_cut_says_so(width: int, said: str) -> None:
+    line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
+    assert line.plain == said

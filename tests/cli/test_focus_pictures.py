@@ -1,0 +1,123 @@
+"""What `qkv focus` draws, recorded; weights are made by hand, so no model is in between.
+
+`QKV_RECORD=1 pytest tests/cli/test_focus_pictures.py` writes the recordings anew: look at
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from qkv_cli.analysis.focus import focus
+from qkv_cli.cli.output import Look
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.tokens import Token
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.render.terminal.focus import FocusPicture
+
+RECORDED = Path(__file__).parents[1] / "golden" / "focus"
+INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
+FRUITS = "[CLS] the mango and the apple are fruits , too . [SEP]"
+ODD = "naïve 日本語 👩‍👩‍👧 שלום \x1b[31m e\u0301té wonderfully"
+
+
+def tokens(text: str) -> list[Token]:
+    found, end = [], 0
+    for i, part in enumerate(text.split()):
+        special = part.startswith("[") and part.endswith("]")
+        start = end + (not special and part not in ",.")
+        shown = "" if special else part
+        end = start + len(shown)
+        found.append(Token(i, shown, part, i, start, end, special, unknown=part == "naïve"))
+    return found
+
+
+def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1) -> HeadMaps:
+    """Rows in eighths, so that every machine draws the same; a word does not see itself."""
+    queries = tokens(text)
+    keys = queries if source is None else tokens(source)
+    found = []
+    for head in range(n_heads):
+        weights = np.zeros((len(queries), len(keys)), np.float32)
+        for i in range(len(queries)):
+            for step, weight in ((1 + head, 0.5), (2 * head + 3, 0.375 * sign), (5, 0.125)):
+                weights[i, (i + step) % len(keys)] += weight
+        bare = np.eye(*weights.shape, dtype=bool) & (source is None)
+        weights[bare] = 0
+        scores = np.where(bare, -np.inf, 0)
+        found.append(HeadMap(f"L0H{head}", "self", 0, head, weights, scores, mask=~bare))
+    weighting = "softmax" if sign > 0 else "linear"
+    return HeadMaps(INFO, weighting, False, text, source, queries, keys, found)
+
+
+FOCUSES = {
+    "heads": (focus(maps(FRUITS, 4), "query", 4), 5),
+    "one": (focus(maps(FRUITS, 1), "query", 4), 2),
+    "key": (focus(maps(FRUITS, 3), "key", 1), 3),
+    "odd": (focus(maps(ODD, 2), "query", 1), 5),
+    "cross": (focus(maps(FRUITS, 2, source=ODD), "query", 5), 5),
+    "signed": (focus(maps(FRUITS, 2, sign=-1), "query", 2), 5),
+    "word": (focus(maps("mango", 2), "query", 0), 5),
+    "long": (focus(maps(" ".join(f"w{i}" for i in range(60)), 1), "query", 30), 5),
+}
+PLAIN = [("heads", 40), ("heads", 80), ("heads", 200), ("one", 80), ("key", 80), ("odd", 40)]
+PLAIN += [("odd", 80), ("cross", 80), ("signed", 80), ("word", 80), ("long", 80), ("odd", 20)]
+
+
+def draw(name: str, look: Look) -> str:
+    f, top = FOCUSES[name]
+    return look.text(lambda theme: FocusPicture(f, theme, top))
+
+
+def recorded(name: str, found: str) -> str:
+    path = RECORDED / f"{name}.txt"
+    if os.environ.get("QKV_RECORD"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8", newline="\n")
+    return path.read_bytes().decode()
+
+
+@pytest.mark.parametrize(("name", "width"), PLAIN)
+def test_without_colour(name: str, width: int) -> None:
+    found = draw(name, Look(color="never", width=width))
+    assert found == recorded(f"{name}-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+@pytest.mark.parametrize(
+    ("name", "background"), [("heads", "dark"), ("heads", "light"), ("signed", "dark")]
+)
+def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    found = draw(name, Look(color="always", background=background, width=80))
+    assert found == recorded(f"{name}-{background}", found)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", found)
+    assert "\x1b" not in plain
+    assert "[the] apple" in plain or "[mango] and" in plain
+
+
+@pytest.mark.parametrize("width", range(20, 140, 7))
+def test_every_bar_and_every_rest_is_there(width: int) -> None:
+    found = draw("heads", Look(color="never", width=width))
+    for head in range(4):
+        assert f"L0H{head}" in found
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert "the₁" in found and "[the]" in found
+
+
+def test_the_shades_stand_under_their_words() -> None:
+    """Each word of the first line has its shade below it, from its first cell to its last."""
+    lines = draw("one", Look(color="never", width=80)).splitlines()
+    at = next(i for i, line in enumerate(lines) if "mango" in line)
+    words, shades = lines[at], lines[at + 1].ljust(len(lines[at]))
+    start = words.index("apple")
+    assert shades[start : start + 5] == "█████"
+    assert shades[start - 1] == " " and shades[start + 5] == " "

@@ -1,0 +1,217 @@
+"""Vector files from elsewhere, from `qkv models add` to the attention of their words."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from qkv_cli.formats.ngrams import Ngrams
+from qkv_cli.session.describe import describe
+
+Qkv = Callable[..., Result]
+WORDS = ["the", "river", "bank"]
+
+
+@pytest.fixture
+def add(tmp_path: Path, qkv: Qkv) -> Callable[..., Result]:
+    """Add a file of these bytes as the model folder `out`."""
+
+    def run(data: bytes | str, *options: object) -> Result:
+        path = tmp_path / "vectors"
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return qkv("models", "add", tmp_path / "out", "--vectors", path, "--force", *options)
+
+    return run
+
+
+def fasttext_bin(lengths: tuple[int, int] = (3, 5)) -> tuple[bytes, np.ndarray, Ngrams]:
+    """A fastText model of three words and 20 buckets; the rows of its words, and its n-grams."""
+    d_model, n_buckets = 4, 20
+    matrix = np.random.default_rng(3).normal(size=(3 + n_buckets, d_model)).astype("<f4")
+    data = struct.pack("<2i", 793712314, 12)
+    data += struct.pack("<12id", d_model, 5, 5, 1, 5, 1, 2, 2, n_buckets, *lengths, 100, 1e-4)
+    data += struct.pack("<3i2q", 3, 3, 0, 99, -1)
+    data += b"".join(word.encode() + struct.pack("<bqb", 0, 9, 0) for word in WORDS)
+    for part in (matrix, matrix[:3]):
+        data += struct.pack("<b2q", 0, *part.shape) + part.tobytes()
+    ngrams = Ngrams(matrix[3:], *lengths)
+    rows = [
+        np.vstack([matrix[i : i + 1], ngrams.table[ngrams.buckets(word)]]).mean(axis=0)
+        for i, word in enumerate(WORDS)
+    ]
+    return data, np.stack(rows), ngrams
+
+
+def pattern_of(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """softmax(e e.T / sqrt(d)) without the diagonal, e centred and of unit root mean square."""
+    e = (rows - mean).astype(float)
+    e /= np.sqrt((e**2).mean(axis=1, keepdims=True))
+    scores = e @ e.T / np.sqrt(rows.shape[1])
+    np.fill_diagonal(scores, -np.inf)
+    exps = np.exp(scores)
+    return exps / exps.sum(axis=1, keepdims=True)
+
+
+def test_text_is_never_read_as_binary(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+    text = "3 4\nthe  0.1  0.2  0.3  0.4\nriver  0.5  0.6  0.7  0.8\nbank  0.9  1.0  1.1  1.2\n"
+    assert add(text, "--limit", 2).stdout.endswith(": 2 words.\n")
+    found = json.loads(qkv("models", "neighbors", tmp_path / "out", "the", "--json").stdout)
+    assert found["neighbors"][0]["word"] == "river"
+    cosine = 0.70 / (0.30**0.5 * 1.74**0.5)
+    assert found["neighbors"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
+
+
+def test_repeated_words_are_counted_on_stderr(add: Callable[..., Result]) -> None:
+    found = add("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
+    assert found.code == 0
+    assert "2 words appear more than once" in found.stderr
+    assert found.stdout.endswith(": 3 words.\n")
+    assert add("the 1 2\nriver 3 4\n").stderr == ""
+
+
+def test_one_capital_does_not_make_a_model_case_sensitive(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    add("the 1 2\nriver 3 1\nÉ 0 1\nbank 1 1\n")
+    found = qkv("attend", "-m", tmp_path / "out", "The River bank É", "--json")
+    tokens = json.loads(found.stdout)["queries"]
+    assert [token["id"] for token in tokens] == [0, 1, 3, 2]
+    assert (found.stderr, any(token["unknown"] for token in tokens)) == ("", False)
+
+
+def test_words_that_the_splitter_cuts_are_found_in_a_text(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    words = ["the", "bank", "“", "—", "’s", "cafe\u0301", "<user>", "c++", "New York"]
+    add("".join(f"{word} {i} 1\n" for i, word in enumerate(words)))
+    text = "“the cafe\u0301 — bank’s <user> c++ New York"
+    found = qkv("attend", "-m", tmp_path / "out", text, "--json")
+    tokens = json.loads(found.stdout)["queries"]
+    assert [token["id"] for token in tokens] == [2, 0, 5, 3, 1, 4, 6, 7, 8]
+    assert [text[token["start"] : token["end"]] for token in tokens] == [t["text"] for t in tokens]
+    near = qkv("models", "neighbors", tmp_path / "out", "New York", "--json")
+    assert json.loads(near.stdout)["word"] == "New York"
+
+
+def test_compressed_files_are_recognised_by_their_content(add: Callable[..., Result]) -> None:
+    text = b"the 1 2\nriver 3 4\n"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("v.vec", text)
+    for data in (gzip.compress(text), bz2.compress(text), archive.getvalue()):
+        assert add(data).stdout.endswith(": 2 words.\n")
+    cut = add(gzip.compress(text)[:-9])
+    assert (cut.code, "Could not unpack" in cut.stderr) == (2, True)
+
+
+def test_an_unknown_word_has_the_vector_of_its_ngrams(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    data, rows, ngrams = fasttext_bin()
+    found = add(data)
+    assert "n-grams of 3 to 5 characters in 20 buckets" in found.stderr
+    text = "the Rivers bank riverbank Rivers"
+    found = qkv("attend", "-m", tmp_path / "out", text, "--json")
+    document = json.loads(found.stdout)
+    built = {word: ngrams.row(word) for word in ("Rivers", "riverbank")}
+    vectors = [rows[0], built["Rivers"], rows[2], built["riverbank"], built["Rivers"]]
+    expected = pattern_of(np.stack(vectors), rows.mean(axis=0))
+    np.testing.assert_allclose(document["maps"][0]["pattern"], expected, atol=1e-5)
+    assert [token["id"] for token in document["queries"]] == [0, 4, 2, 5, 4]
+    assert not any(token["unknown"] for token in document["queries"])
+    assert document["notes"] == ["built from n-grams: Rivers, riverbank"]
+    assert found.stderr == ""
+    assert "built from n-grams: Rivers" in qkv("attend", "-m", tmp_path / "out", text).stdout
+    page = qkv("explain", "-m", tmp_path / "out", text, "--json")
+    assert json.loads(page.stdout)["notes"] == document["notes"]
+    again = qkv("render", "-", stdin=page.stdout)
+    assert (again.code, "built from n-grams: Rivers" in again.stdout) == (0, True)
+
+
+def test_ngrams_serve_the_source_too(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+    data, rows, ngrams = fasttext_bin()
+    add(data)
+    found = qkv("attend", "-m", tmp_path / "out", "rivers", "--source", "rivers the", "--json")
+    document = json.loads(found.stdout)
+    e = np.stack([ngrams.row("rivers"), rows[0]]).astype(float) - rows.mean(axis=0)
+    e /= np.sqrt((e**2).mean(axis=1, keepdims=True))
+    exps = np.exp(e[:1] @ e.T / 2)
+    np.testing.assert_allclose(document["maps"][0]["pattern"], exps / exps.sum(), atol=1e-5)
+    assert document["queries"][0]["id"] == document["keys"][0]["id"] == 4
+
+
+def test_a_word_without_ngrams_stays_unknown(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    """gensim's vector for it is zeros, and tells nothing."""
+    data, rows, _ = fasttext_bin(lengths=(5, 6))
+    add(data)
+    found = qkv("attend", "-m", tmp_path / "out", "the x bank", "--json")
+    document = json.loads(found.stdout)
+    assert [token["unknown"] for token in document["queries"]] == [False, True, False]
+    assert "1 word is unknown" in found.stderr and "notes" not in document
+    expected = pattern_of(np.stack([rows[0], np.zeros(4), rows[2]]), rows.mean(axis=0))
+    np.testing.assert_allclose(document["maps"][0]["pattern"], expected, atol=1e-5)
+
+
+def test_ngrams_can_be_left_out(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+    assert add(fasttext_bin()[0], "--no-ngrams").stderr == ""
+    assert not (tmp_path / "out" / "ngrams.safetensors").exists()
+    assert "unknown" in qkv("attend", "-m", tmp_path / "out", "the rivers").stderr
+    assert qkv("models", "neighbors", tmp_path / "out", "rivers").code == 2
+
+
+def test_neighbors_of_a_word_that_is_built(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    data, rows, ngrams = fasttext_bin()
+    add(data)
+    found = json.loads(qkv("models", "neighbors", tmp_path / "out", "rivers", "--json").stdout)
+    v = ngrams.row("rivers")
+    cosines = rows @ v / np.linalg.norm(rows, axis=1) / np.linalg.norm(v)
+    assert [hit["word"] for hit in found["neighbors"]] == [WORDS[i] for i in np.argsort(-cosines)]
+    assert found["neighbors"][0]["cosine"] == pytest.approx(cosines.max(), abs=1e-6)
+
+
+def test_learned_heads_keep_the_ngrams_of_their_vectors(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    add(fasttext_bin()[0])
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("the river bank\nthe bank\nriver bank the\nbank the river the\n")
+    vectors, mine = tmp_path / "out", tmp_path / "mine"
+    found = qkv("train", corpus, "--vectors", vectors, "--out", mine, "--epochs", 1)
+    assert found.code == 0, found.stderr
+    document = json.loads(qkv("attend", "-m", mine, "the rivers", "--json").stdout)
+    assert document["notes"] == ["built from n-grams: rivers"]
+
+
+def test_the_card_of_a_model_with_ngrams(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
+    add(fasttext_bin()[0])
+    card = json.loads(qkv("models", "show", tmp_path / "out", "--json").stdout)
+    assert "built from n-grams of 3 to 5 characters" in card["about"]
+    assert "ngrams.safetensors" in card["sha256"]
+    assert qkv("models", "check", tmp_path / "out").code == 0
+    memory = describe(str(tmp_path / "out")).memory
+    add(fasttext_bin()[0], "--no-ngrams")
+    assert describe(str(tmp_path / "out")).memory == memory  # none of it is read at once
+
+
+def test_ngrams_that_are_not_finite_are_refused(add: Callable[..., Result]) -> None:
+    data = bytearray(fasttext_bin()[0])
+    at = data.index(struct.pack("<2q", 23, 4)) + 16 + 4 * 4 * 5  # the third bucket
+    data[at : at + 4] = struct.pack("<f", np.nan)
+    found = add(bytes(data), "--limit", 1)
+    assert (found.code, "contains NaN or infinity" in found.stderr) == (2, True)

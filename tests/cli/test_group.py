@@ -1,0 +1,41 @@
+"""The table of commands says of each what it says of itself."""
+
+from __future__ import annotations
+
+import pytest
+from rich.text import Text
+
+from qkv_cli.cli.group import COMMANDS, built
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_its_line_is_its_own(name: str) -> None:
+    command = built(name)
+    assert command.help.splitlines()[0] == COMMANDS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_its_help_has_an_example(name: str) -> None:
+    command = built(name)
+    for each in getattr(command, "commands", {name: command}).values():
+        assert "Example: " in each.help, each.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_bracket_of_its_help_is_lost(name: str) -> None:
+    """Help is Rich markup, in which [word] is a style; \\[word] is said."""
+    command = built(name)
+    for each in getattr(command, "commands", {name: command}).values():
+        for said in [each.help, *(getattr(p, "help", None) or "" for p in each.params)]:
+            assert Text.from_markup(said).plain == said.replace("\\[", "["), said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_o_and_json_say_what_they_can(name: str) -> None:
+    command = built(name)
+    for each in getattr(command, "commands", {name: command}).values():
+        said = {option: p.help for p in each.params for option in p.opts}
+        if "--width" in said:
+            assert ".svg .pdf .png .html .txt .json" in said["--output"]
+        if "--json" in said:
+            assert ("--format" in said["--json"]) == ("--format" in said)

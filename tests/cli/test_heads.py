@@ -1,0 +1,256 @@
+"""`qkv heads` as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+import qkv_cli.export
+from qkv_cli.analysis.study import FIGURES
+from qkv_cli.cli import heads as command
+from qkv_cli.cli.maps import Reading
+from qkv_cli.cli.orders import Reader, reordered
+from qkv_cli.core.block import Block
+from qkv_cli.core.model import Stack
+from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+from qkv_cli.session.load import load
+from qkv_cli.session.run import LoadedModel
+
+TEXT = "the mango and the apple are fruits that grow on a tree"
+SCHEMA = json.loads(
+    (Path(qkv_cli.export.__file__).parent / "heads.schema.json").read_text(encoding="utf-8")
+)
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.fixture
+def heads(qkv: Callable, tiny_glove: Path) -> Callable:
+    """`qkv heads -m TINY ARGS`."""
+    return lambda *args, stdin="": qkv("heads", "-m", tiny_glove, *args, stdin=stdin)
+
+
+def document(result) -> dict:
+    assert (result.code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    VALID.validate(found)
+    return found
+
+
+def test_a_line_for_each_head(heads) -> None:
+    found = heads(TEXT)
+    assert (found.code, found.stderr) == (0, "")
+    for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
+        assert what in found.stdout
+    assert "self" not in found.stdout  # a word cannot attend to itself: nothing to tell
+    assert "\x1b" not in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+def test_figures_are_those_of_the_patterns_that_attend_writes(heads, qkv, tiny_glove) -> None:
+    written = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
+    found = document(heads(TEXT, "--json"))
+    for of_head, m in zip(found["heads"], written["maps"], strict=True):
+        w = np.array(m["pattern"])
+        n = len(w)
+        bits = [-sum(x * np.log2(x) for x in row if x) for row in w]
+        assert of_head["name"] == m["name"]
+        assert of_head["entropy"] == pytest.approx(np.mean(bits), rel=1e-5)
+        assert of_head["entropy_share"] == pytest.approx(np.mean(bits) / np.log2(n - 1), rel=1e-5)
+        far = sum(w[i, j] * abs(i - j) for i in range(n) for j in range(n)) / n
+        assert of_head["distance"] == pytest.approx(far, rel=1e-5)
+        before = np.mean([w[i, i - 1] for i in range(1, n)])
+        assert of_head["previous"] == pytest.approx(before, rel=1e-5)
+        assert of_head["next"] == pytest.approx(np.diagonal(w, 1).mean(), rel=1e-5)
+        assert of_head["first"] == pytest.approx(w[1:, 0].mean(), rel=1e-5)
+        assert of_head["self"] is of_head["separators"] is of_head["punctuation"] is None
+
+
+def test_texts_are_averaged(heads, tmp_path) -> None:
+    """Over rows, not over texts: a longer one counts for more."""
+    texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    both = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
+    assert (both["texts"], both["tokens"], both["shuffled"]) == (2, 6 + 8, 24)
+    one, two = (document(heads(text, "--json")) for text in texts)
+    for at in range(4):
+        mean = (6 * one["heads"][at]["entropy"] + 8 * two["heads"][at]["entropy"]) / 14
+        assert both["heads"][at]["entropy"] == pytest.approx(mean)
+
+
+def test_the_same_table_every_time(heads) -> None:
+    assert heads(TEXT, "--json").stdout == heads(TEXT, "--json").stdout
+
+
+def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
+    found = heads(TEXT, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(found)))
+    as_json = document(heads(TEXT, "--json"))["heads"]
+    assert [row["name"] for row in rows] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    for row, of_head in zip(rows, as_json, strict=True):
+        assert set(FIGURES) < set(row)
+        assert row["self"] == ""
+        assert float(row["previous"]) == pytest.approx(of_head["previous"], rel=1e-5)
+        assert row["labels"].split() == of_head["labels"]
+    heads(TEXT, "-o", tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == found
+
+
+@pytest.mark.parametrize("figure", ["next", "entropy", "position"])
+def test_sort_puts_the_largest_first(heads, figure) -> None:
+    found = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 4
+
+
+def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
+    found = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
+    assert [h["name"] for h in found] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--sort", "prevous"], "Unknown column 'prevous'. Did you mean previous?"),
+        (["--weighting", "linear"], "its statistics need weights that sum to 1"),
+        (
+            ["-o", "table.npz"],
+            "This command cannot write .npz files: use .txt, .svg, .pdf, .png, .html, .json or "
+            ".csv.",
+        ),
+        (["--format", "jsonl"], "--format jsonl does not apply to this command"),
+        (["--layer", "1"], "Layer 1 does not exist: this model has only layer 0."),
+        (["--head", "L0H9"], "Head 9 does not exist"),
+    ],
+)
+def test_what_cannot_be_is_one_line(heads, args, said) -> None:
+    found = heads(TEXT, *args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_chooses_heads(heads) -> None:
+    found = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
+    assert [h["name"] for h in found] == ["L0H2", "L0H0"]
+
+
+def test_no_shuffles_no_labels(heads) -> None:
+    found = document(heads(TEXT, "--shuffles", "0", "--json"))
+    assert found["shuffled"] == 0
+    for of_head in found["heads"]:
+        assert of_head["labels"] == [] and of_head["evidence"] == {}
+        assert of_head["position"] is of_head["content"] is of_head["duplicate"] is None
+    assert "label" not in heads(TEXT, "--shuffles", "0").stdout
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_heads_have_no_label(qkv, seed) -> None:
+    found = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
+    assert [h["labels"] for h in found["heads"]] == [[]] * len(found["heads"])
+    assert "untrained" in found["model"]["origin"]
+
+
+def test_unknown_words_are_told_once(heads) -> None:
+    found = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
+    assert found.code == 0
+    assert found.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
+
+
+def test_says_how_far_it_is(heads, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(command, "so_far", said.append)
+    found = heads("--lines", stdin="the river\nthe bank\nthe money\n")
+    assert [line.split(",")[0] for line in said] == ["1 text read", "2 texts read", "3 texts read"]
+    assert all(line.endswith(" tokens/s") for line in said)
+    assert "3 texts" in found.stdout
+
+
+def test_a_second_text_has_no_before_and_no_self(heads) -> None:
+    found = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
+    assert found["source"] == "a tree , on the bank"
+    for of_head in found["heads"]:
+        assert of_head["block"] == "cross"
+        assert of_head["previous"] is of_head["distance"] is of_head["duplicate"] is None
+        assert of_head["punctuation"] is not None
+        assert of_head["content"] == pytest.approx(1.0)  # word vectors: content is all there is
+    assert (
+        "keys and values from: a tree , on the bank"
+        in heads("the river bank", "--source", "a tree , on the bank").stdout
+    )
+
+
+def test_a_text_of_one_word_has_nothing_to_tell(heads) -> None:
+    """Twice in a row it has one key to look at, itself."""
+    for of_head in document(heads("river", "--json"))["heads"]:
+        assert all(of_head[figure] is None for figure in FIGURES)
+        assert of_head["labels"] == []
+    assert heads("river").code == 0
+
+
+def two_layers(folder: Path) -> LoadedModel:
+    """The tiny model with its one layer twice."""
+    loaded = load(folder)
+    [(name, stack)] = loaded.model.stacks.items()
+    [block] = stack.blocks
+    blocks = [block, Block(attn=block.attn)]
+    model = replace(loaded.model, stacks={name: Stack(blocks, offsets=stack.offsets)})
+    return replace(loaded, model=model, info=replace(loaded.info, n_layers=2))
+
+
+def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
+    loaded = two_layers(tiny_glove)
+    reader = Reader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
+    layers = list(reader(TEXT, "as written"))
+    assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
+    expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
+    assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
+    assert [t.text for t in layers[0].queries] == TEXT.split()
+    only_first = Reader(loaded, Reading(), [], ["L0H1"])
+    assert len(list(only_first(TEXT, "shuffled"))) == 1
+
+
+def test_another_order_is_also_taught(tiny_glove) -> None:
+    """The shuffled text behind the start token, each token with the place that it had."""
+    inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    pieces = PieceTokenizer(inner, None)
+    loaded = replace(load(tiny_glove), tokenizer=pieces, target=pieces)
+    backwards = reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
+    assert [t.token for t in loaded.tokenizer.encode("a b c")] == ["a", "b", "c", "</s>"]
+    assert [t.token for t in backwards.tokenizer.encode("a b c")] == ["c", "b", "a", "</s>"]
+    decoder = Stack([Block(attn=loaded.model.stacks["encoder"].blocks[0].attn)], causal=True)
+    taught = replace(backwards, model=replace(loaded.model, stacks={"decoder": decoder}), start=0)
+    _, tokens, fed = taught._written("a b c", [])
+    assert [(t.token, t.i) for t in tokens] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]
+    assert fed == [0, 4, 3, 2]
+
+
+def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None:
+    """Without a source, the order of the text is the encoder's; a grid keeps what was written."""
+    folder = tmp_path / "t5"
+    shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)
+    words = ["<pad>", "</s>", "[UNK]", *"abcdefghij", *(f"w{i}" for i in range(51))]
+    inner = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    inner.save(str(folder / "tokenizer.json"))
+    found = json.loads(qkv("heads", "-m", folder, "a b c d e f g", "--json").stdout)
+    assert {row["block"] for row in found["heads"]} == {"encoder"}
+    refused = qkv("heads", "-m", folder, "a b c d", "--block", "cross")
+    assert (refused.code, "--block cross needs --source TEXT here" in refused.stderr) == (2, True)
+    drawn = qkv("grid", "-m", folder, "a b c d e f g")
+    assert "keys and values: a b c d e f g" in drawn.stdout

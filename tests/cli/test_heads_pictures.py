@@ -1,0 +1,100 @@
+"""The table of `qkv heads`, recorded; figures are made by hand, so no model is in between.
+
+`QKV_RECORD=1 pytest tests/cli/test_heads_pictures.py` writes the recordings anew: look at
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from qkv_cli.analysis.labels import Evidence
+from qkv_cli.analysis.measure import NAMES
+from qkv_cli.analysis.study import Extent, HeadStatistics
+from qkv_cli.cli.output import Look
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.render.terminal.heads import HeadsTable
+
+RECORDED = Path(__file__).parents[1] / "golden" / "heads"
+INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
+ABOUT = HeadMaps(INFO, "softmax", True, "", None, (), (), ())
+
+
+def evidence(effect: float) -> Evidence:
+    return Evidence(score=0.9, chance=0.1, effect=effect, n=100, p=1e-9)
+
+
+def row(head: int, shares: list[float | None], **labels: float) -> HeadStatistics:
+    return HeadStatistics(
+        f"L11H{head}",
+        "self",
+        11,
+        head,
+        entropy=0.5 + head,
+        entropy_share=0.1 * head,
+        distance=12.34 if head else 3.0,
+        shares=dict(zip(NAMES, shares, strict=True)),
+        position=0.75,
+        content=-0.02,
+        evidence={kind: evidence(effect) for kind, effect in labels.items()},
+        labels=list(labels),
+    )
+
+
+HEADS = [
+    row(0, [None, 0.91, 0.02, 0.25, 0, 0.125, 0.5, None], previous=0.88),
+    row(1, [None, 0.004, 0.02, 0.5, 1.0, 0.125, 0.5, 0.75], separators=0.99, duplicate=0.3),
+    row(10, [None, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, None]),
+]
+
+
+def draw(look: Look, shuffled: int = 16, heads: list[HeadStatistics] = HEADS) -> str:
+    extent = Extent(1000, 25_317, shuffled)
+    return look.text(lambda theme: HeadsTable(ABOUT, extent, heads, theme))
+
+
+def recorded(name: str, found: str) -> str:
+    path = RECORDED / f"{name}.txt"
+    if os.environ.get("QKV_RECORD"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found, encoding="utf-8", newline="\n")
+    return path.read_bytes().decode()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_without_colour(width: int) -> None:
+    found = draw(Look(color="never", width=width))
+    assert found == recorded(f"table-{width}", found)
+    assert max(map(cell_len, found.splitlines())) <= width
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+
+
+@pytest.mark.parametrize("width", range(20, 120, 7))
+def test_what_has_no_room_is_named(width: int) -> None:
+    found = draw(Look(color="never", width=width))
+    titles = found.split("\n\n")[1].splitlines()[0]
+    said = " ".join(found.split())
+    for title in ("bits", "max", "prev", "sep", "cont"):
+        assert title in titles.split() or re.search(rf"no room for [^·]*\b{title}\b", said)
+    assert "previous .88" in found
+
+
+@pytest.mark.parametrize("background", ["dark", "light"])
+def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    found = draw(Look(color="always", background=background, width=80))
+    assert found == recorded(f"colour-{background}", found)
+    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
+
+
+def test_without_shuffles_it_promises_no_labels() -> None:
+    found = draw(Look(color="never", width=80), shuffled=0)
+    assert "shuffled readings" not in found
+    assert "a label stands" not in found

@@ -1,0 +1,110 @@
+"""`qkv next` on a tiny decoder, against transformers' scores and its own picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_ablate import folder
+from test_redraw import _damage
+
+from qkv_cli.checkpoints.adapters import build
+from qkv_cli.checkpoints.tensors import Tensors
+from qkv_cli.formats.safetensors import open_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TEXT = "the river bank was the river"
+ABLATED = ["--ablate", "L0H1,L1H*"]
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    return folder(tmp_path, "llama-next")
+
+
+def scores_of(model: Path, ids: list[int], gone: dict[int, list[int]]) -> np.ndarray:
+    """Of a model whose rows of W_O are zero where a head is gone."""
+    stored = {n: np.array(x) for n, x in open_tensors(model / "model.safetensors").items()}
+    for layer, heads in gone.items():
+        W = stored[f"model.layers.{layer}.self_attn.o_proj.weight"]
+        for head in heads:
+            W[:, head * 8 : head * 8 + 8] = 0
+    made = build(json.loads((model / "config.json").read_text()), Tensors(stored))
+    [*_, last] = made.layers(ids)
+    hidden = made.stacks["decoder"].final_norm(last.resid_post)[-1]
+    return (stored["lm_head.weight"] @ hidden).astype(np.float64)
+
+
+def test_probability_rank_and_divergence(qkv, llama: Path) -> None:
+    found = json.loads(qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout)
+    assert found["schema"] == "qkv.next/1" and found["ablated"] == "L0H1 L1H*"
+    ids = [token["id"] for token in found["queries"]]
+    p, q = (
+        np.exp(s - s.max()) / np.exp(s - s.max()).sum()
+        for s in (scores_of(llama, ids, gone) for gone in ({}, {0: [1], 1: [0, 1, 2, 3]}))
+    )
+    for name, of in (("before", p), ("after", q)):
+        for token in found["next"]:
+            assert token[name]["probability"] == pytest.approx(of[token["id"]], rel=1e-4)
+            assert token[name]["rank"] == 1 + (of > of[token["id"]]).sum()
+        told = sum(token[name]["probability"] for token in found["next"])
+        assert found["rest"][name] == pytest.approx(1 - told, abs=1e-9)
+    assert found["divergence"] == pytest.approx((p * np.log2(p / q)).sum(), rel=1e-4)
+    likeliest = {token["id"] for token in found["next"]}
+    assert {*np.argsort(-p)[:10].tolist(), *np.argsort(-q)[:10].tolist()} == likeliest
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("more", [[], ABLATED], ids=["whole", "ablated"])
+def test_picture(qkv, llama: Path, width: int, more: list[str]) -> None:
+    args = ("-m", llama, TEXT, "--top", "4", *more)
+    drawn = qkv("next", *args, "--width", width)
+    assert (drawn.code, drawn.stderr) == (0, "")
+    golden = GOLDEN / "next" / f"{'ablated' if more else 'whole'}-{width}.txt"
+    if os.environ.get("QKV_RECORD"):
+        golden.write_text(drawn.stdout, encoding="utf-8", newline="\n")
+    assert drawn.stdout == golden.read_text(encoding="utf-8")
+    assert max(map(len, drawn.stdout.splitlines())) <= width
+    written = qkv("next", *args, "--json").stdout
+    assert qkv("render", "-", "--width", width, stdin=written).stdout == drawn.stdout
+
+
+def test_a_damaged_document_is_drawn_or_one_line(qkv, llama: Path) -> None:
+    written = qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout
+    n = 0
+    while (document := _damage(json.loads(written), n)) is not None and n < 150:
+        done = qkv("render", "-", stdin=json.dumps(document))
+        assert done.code in (0, 2) and "Traceback" not in done.stderr
+        assert done.code == 0 or done.stderr.count("\n") == 1
+        n += 1
+    assert n > 20
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
+def test_into_a_file(qkv, llama: Path, tmp_path: Path, name: str) -> None:
+    done = qkv("next", "-m", llama, TEXT, "-o", tmp_path / name)
+    assert (done.code, done.stdout) == (0, "")
+    assert (tmp_path / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize("case", ["bert", "llama", "gemma3-both-sides"])
+def test_models_without_an_unembedding_are_named(qkv, tmp_path: Path, case: str) -> None:
+    done = qkv("next", "-m", folder(tmp_path, case), TEXT)
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{case} cannot predict tokens: it has no unembedding" in done.stderr
+
+
+def test_word_vectors_and_encoder_decoders_are_named(qkv, tiny_glove: Path, tmp_path: Path) -> None:
+    done = qkv("next", "-m", tiny_glove, "the bank")
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "tiny cannot predict tokens: it has no unembedding" in done.stderr
+    done = qkv("next", "-m", folder(tmp_path, "t5"), TEXT)
+    assert done.code == 2 and "does not apply to t5, an encoder-decoder" in done.stderr
+
+
+def test_ablate_mean_alone(qkv, llama: Path) -> None:
+    done = qkv("next", "-m", llama, TEXT, "--ablate-mean")
+    assert done.code == 2 and "--ablate-mean needs --ablate HEADS" in done.stderr

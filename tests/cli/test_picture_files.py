@@ -1,0 +1,247 @@
+"""Pictures as files: what they say, that nothing in a text acts, and that errors are one line."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qkv_cli.cli.output import Target
+from qkv_cli.errors import UsageError
+
+TEXT = "The mango and the apple are fruits that grow on a tree"
+ODD = 'the <script>alert(1)</script> & "$x$ $" שלום 漢字 😀 👩\u200d👩\u200d👧 \u202e river'
+SVG = "{http://www.w3.org/2000/svg}"
+
+Qkv = Callable[..., "object"]
+
+
+@pytest.fixture
+def draw(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., bytes]:
+    """What `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+
+    def run(name: str, *args: object, text: str = TEXT, command: str = "attend") -> bytes:
+        found = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
+        assert (found.code, found.stdout) == (0, ""), found.stderr
+        return (tmp_path / name).read_bytes()
+
+    return run
+
+
+def texts(svg: bytes) -> list[str]:
+    return [node.text or "" for node in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_an_svg_names_both_axes_the_model_and_how_its_heads_came_to_be(draw) -> None:
+    said = texts(draw("a.svg", "--head", "2"))
+    words = TEXT.split()
+    assert [t for t in said if t in words] == words * 2  # queries, then keys
+    assert {"L0H2", "query (attends)", "key (attended to)", "tiny"} <= set(said)
+    caption = " ".join(said[said.index("tiny") + 1 :])
+    assert "L0H2. Word vectors. 1 layer x 4 heads. Heads learned in a test." in caption
+    assert "Softmax weights." in caption
+    assert "Blank diagonal" in caption
+
+
+def test_the_weighting_is_named(draw) -> None:
+    assert "Linear: Q Kᵀ / √d, no softmax." in " ".join(
+        texts(draw("a.svg", "--weighting", "linear"))
+    )
+    assert "Causal." in " ".join(texts(draw("a.svg", "--causal")))
+
+
+def test_a_tile_for_every_head(draw) -> None:
+    said = texts(draw("a.svg"))
+    assert [t for t in said if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+
+
+def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
+    from qkv_cli.export.attention import from_json
+    from qkv_cli.render.weights import cell_number
+
+    maps = from_json(qkv("attend", TEXT, "-m", tiny_glove, "--head", "2", "--json").stdout)
+    pattern = maps.maps[0].pattern
+    wanted = [cell_number(w) for i, r in enumerate(pattern) for j, w in enumerate(r) if i != j]
+    said = texts(draw("a.svg", "--head", "2", "--numbers"))
+    numbers = [t for t in said if re.fullmatch(r"-?\d*\.?\d+", t)]
+    assert numbers[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "background"), [("a.svg", "light"), ("a.pdf", "dark"), ("a.png", "light")]
+)
+def test_the_same_bytes_every_time(draw, name, background) -> None:
+    one = draw(name, "--background", background)
+    assert one == draw(name, "--background", background)
+    assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
+def test_nothing_in_a_text_acts_or_warns(draw, qkv, name) -> None:
+    data = draw(name, "--head", "1", text=ODD)
+    if name == "a.svg":
+        assert b"<script" not in data
+        said = texts(data)
+        assert {"שלום?", "😀?", "👩\u200d👩\u200d👧?"} <= set(said)
+        assert not any("\u202e" in t for t in said)
+    if name == "a.pdf":
+        assert b"/Type3" not in data  # glyphs as drawings, which cannot be searched
+
+
+def test_a_long_text_is_thinned_and_says_so(draw) -> None:
+    words = " ".join(["the river bank"] * 60)
+    data = draw("a.svg", text=words)
+    said = texts(data)
+    caption = " ".join(said[said.index("tiny") :])
+    assert re.search(r"Every (\w+) token is labelled, with its number", caption)
+    assert "0 the" in said
+    assert len(data) < 1_000_000
+    assert data.count(b"<image ") == 4  # pixels: shapes would be 130,000
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("explain", ["--query", "apple", "--key", "fruits"]),
+        ("heads", ["--shuffles", "0"]),
+        ("grid", []),
+        ("focus", ["--query", "apple"]),
+        ("compare", ["L0H0", "L0H1"]),
+        ("compare", ["--nearest", "L0H0"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
+def test_from_every_command_that_draws(draw, command, args, name) -> None:
+    data = draw(name, *args, command=command)
+    if name == "a.svg":
+        shown = " ".join(texts(data))
+        assert "tiny" in shown
+        assert "L0H0" in shown or command == "explain"
+
+
+def test_focus_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+    args = ["--query", "apple", "--top", "4"]
+    said = qkv("focus", TEXT, "-m", tiny_glove, *args, "--width", 36).stdout  # one head a line
+    bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", said, re.MULTILINE)
+    assert len(bars) == 4 * 5
+    shown = texts(draw("a.svg", *args, command="focus"))
+    assert shown[0] == "apple attends to"
+    assert shown[1:13] == TEXT.split()
+    start = shown.index("L0H0")
+    drawn = [t for t in shown[start : shown.index("tiny")] if not re.fullmatch(r"L0H\d", t)]
+    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == bars
+
+
+def test_compare_says_how_much_it_differs(draw, qkv, tiny_glove) -> None:
+    said = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
+    shown = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
+    caption = " ".join(shown[shown.index("tiny") :])
+    [figures] = re.findall(r"Jensen-Shannon.*Pearson \S+", said)
+    for figure in figures.split(" · "):
+        assert f"{figure[0].upper()}{figure[1:]}." in caption
+    title = "divergence by query, bits"
+    rows = re.findall(r"^  (\S+) +(\S+)", said.partition(title)[2], re.MULTILINE)
+    drawn = shown[shown.index(title) + 1 : shown.index("tiny")]
+    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == rows
+    assert len(rows) == 12
+
+
+def test_grid_names_layers_and_heads(draw) -> None:
+    shown = texts(draw("a.svg", "--shuffles", 0, command="grid"))
+    assert [t for t in shown if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
+
+
+def test_a_page_of_text_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+    args = ["--query", "apple", "--key", "fruits"]
+    shown = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
+    said = " ".join(texts(draw("a.svg", *args, command="explain")))
+    assert re.findall(r"[-\w.]+", said) == re.findall(r"[-\w.]+", shown)
+
+
+def test_a_page_of_text_has_no_marks_for_terminals(draw) -> None:
+    args = ["--query", "river", "--key", "שלום"]
+    said = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
+    assert any("שלום" in t for t in said)
+    assert not any("\u200e" in t for t in said)
+
+
+def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
+    file = tmp_path / "two.txt"
+    file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
+    args = ["attend", "--file", file, "--lines", "-m", tiny_glove]
+    assert qkv(*args, "-o", tmp_path / "a.pdf").code == 0
+    assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == 2
+    found = qkv(*args, "-o", tmp_path / "a.svg")
+    assert (found.code, found.stderr) == (
+        2,
+        "qkv: A .svg file holds one picture, not 2: use .pdf.\n",
+    )
+    assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        (
+            "a.tiff",
+            2,
+            "use .txt, .svg, .pdf, .png, .html, .json, .jsonl, .csv or .npz.",
+        ),
+        ("missing/a.svg", 2, "missing/a.svg: No such file or directory."),
+        ("folder.svg", 2, "folder.svg: Is a directory."),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_one_line(
+    qkv, tiny_glove, tmp_path, name, code, said
+) -> None:
+    (tmp_path / "folder.svg").mkdir()
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name)
+    assert (found.code, found.stdout) == (code, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
+
+
+def test_a_full_disk(qkv, tiny_glove) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", full, "--format", "svg")
+    assert (found.code, found.stderr.count("\n")) == (2, 1)
+    assert "No space left on device" in found.stderr
+
+
+def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
+    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
+    assert found.code == 2
+    assert "Unknown palette 'jet': use viridis" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("heads", "said"),
+    [
+        (["3"], "L0H3."),
+        (["1", "3"], "L0H1 and L0H3."),
+        (["0", "1", "3"], "L0H0, L0H1 and L0H3."),
+        (["1:4"], "L0H1 to L0H3."),
+    ],
+)
+def test_a_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], said: str) -> None:
+    chosen = [arg for head in heads for arg in ("--head", head)]
+    file = tmp_path / "a.svg"
+    assert qkv("attend", "the river bank", "-m", tiny_glove, *chosen, "-o", file).code == 0
+    assert said in file.read_text(encoding="utf-8")
+
+
+def test_a_font_without_a_bold_cut_is_no_news(qkv, tiny_glove, tmp_path) -> None:
+    done = qkv("focus", "I \x1b bank", "-m", tiny_glove, "--query", "1", "-o", tmp_path / "a.svg")
+    assert done.code == 0 and "findfont" not in done.stderr
+
+
+def test_a_terminal_is_sent_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="A terminal cannot show a png"):
+        Target.of(None, "png", as_json=False)

@@ -1,0 +1,227 @@
+"""`--show`: scores, values and rollout in place of weights, and what is said of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from qkv_cli.export.document import SHOWN
+from qkv_cli.session.load import load
+
+TEXT = "she deposited money in the bank"
+FIELD = {"weights": "pattern", "scores": "scores", "contributions": "norms", "rollout": "rollout"}
+
+
+@pytest.fixture
+def attend(qkv: Callable[..., Result], tiny_glove: Path) -> Callable[..., Result]:
+    return lambda *args: qkv("attend", "-m", tiny_glove, TEXT, *args)
+
+
+def document(found: Result) -> dict[str, Any]:
+    assert (found.code, found.stderr) == (0, "")
+    return json.loads(found.stdout)
+
+
+def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_glove) -> None:
+    [layer] = load(tiny_glove).read(TEXT).layers
+    for show, field in FIELD.items():
+        found = document(attend("--show", show, "--json"))
+        assert found["shown"] == SHOWN[show]
+        assert all(("pattern" in m, field in m) == (True, True) for m in found["maps"])
+        assert not ({"scores", "norms", "rollout"} - {field}) & set(found["maps"][0])
+    assert document(attend("--json"))["shown"] == "weights"
+    values = document(attend("--show", "contributions", "--json"))["maps"]
+    for head, m in enumerate(values):
+        np.testing.assert_array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
+        assert not np.allclose(m["norms"], m["pattern"], atol=0.1)
+    scores = document(attend("--show", "scores", "--json"))["maps"][2]["scores"]
+    assert scores[0][0] is None
+    np.testing.assert_array_equal(np.float32(scores[0][1:]), layer.attn.scores[2, 0, 1:])
+
+
+@pytest.mark.parametrize(
+    ("show", "said"),
+    [
+        (
+            "scores",
+            [
+                "scores: before softmax",
+                "rows are queries, columns are keys",
+                "in magnitude",
+                " · ",
+            ],
+        ),
+        (
+            "contributions",
+            [
+                "contributions: ‖weight x value x W_O‖",
+                "each length is that of the vector which the key adds",
+                " ← ",
+            ],
+        ),
+        ("rollout", ["L0 rollout", "weights traced through all layers", "share shown", " ← "]),
+    ],
+)
+def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> None:
+    found = attend("--show", show)
+    assert (found.code, found.stderr) == (0, "")
+    for words in said:
+        assert words in found.stdout
+    assert "weight shown" not in found.stdout and " → " not in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+@pytest.mark.parametrize("show", list(FIELD))
+def test_a_file_is_drawn_again_as_it_was(attend, qkv, tmp_path, show: str, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    assert attend("--show", show, "-o", path).code == 0
+    drawn = qkv("render", path)
+    assert drawn.code == 0, drawn.stderr
+    assert drawn.stdout == attend("--show", show).stdout
+
+
+def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) -> None:
+    path = tmp_path / "x.json"
+    attend("--show", "contributions", "--include", "scores", "-o", path)
+    assert qkv("render", path, "--show", "weights").stdout == attend().stdout
+    assert qkv("render", path, "--show", "scores").stdout == attend("--show", "scores").stdout
+    assert qkv("render", path, "--show", "rollout").stdout == attend("--show", "rollout").stdout
+    attend("-o", path)
+    found = qkv("render", path, "--show", "contributions")
+    assert (found.code, found.stdout) == (2, "")
+    assert (
+        "L0H0 has no norms: write the file with `qkv attend ... --show contributions --json`."
+        in found.stderr
+    )
+
+
+def test_the_mean_of_norms(attend) -> None:
+    heads = document(attend("--show", "contributions", "--json"))["maps"]
+    [mean] = document(attend("--show", "contributions", "--json", "--mean"))["maps"]
+    for field in ("pattern", "norms"):
+        np.testing.assert_allclose(mean[field], np.mean([m[field] for m in heads], axis=0), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("show", "last"),
+    [("weights", "weight"), ("scores", "score"), ("contributions", "norm"), ("rollout", "rollout")],
+)
+def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(attend("--show", show, "--format", "csv").stdout)))
+    m = document(attend("--show", show, "--json"))["maps"][-1][FIELD[show]]
+    assert list(rows[0])[-1] == last
+    assert rows[-2][last] == ("" if m[-1][-2] is None else rows[-2][last])
+    assert float(rows[-2][last]) == pytest.approx(m[-1][-2])
+    if show == "scores":
+        assert rows[-1][last] == "" and m[-1][-1] is None
+
+
+def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
+    whole = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
+    part = document(attend("--show", "contributions", "--json", "--window", "1:4"))["maps"][1][
+        "norms"
+    ]
+    assert part == [row[1:4] for row in whole[1:4]]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--show", "rollout", "--head", "1"], "Rollout combines all heads of a layer"),
+        (["--show", "rollout", "--source", "a tree"], "Rollout does not apply to cross-attention"),
+        (
+            ["--show", "rollout", "--weighting", "linear"],
+            "Rollout does not apply to linear weights",
+        ),
+        (["--show", "scores", "--words"], "Scores of sub-words cannot be merged into words"),
+        (["--show", "flow"], "'flow' is not one of"),
+    ],
+)
+def test_what_cannot_be_shown(attend, args: list[str], said: str) -> None:
+    found = attend(*args)
+    assert (found.code, found.stdout) == (2, "")
+    assert said in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_rollout_of_all_heads_by_any_name(attend) -> None:
+    for args in (["--head", "all"], ["--head", "L0H*"], ["--mean"], ["--layer", "all"]):
+        assert attend("--show", "rollout", *args).stdout == attend("--show", "rollout").stdout
+
+
+@pytest.mark.parametrize("show", list(FIELD))
+def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
+    args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
+    found = qkv(*args, "--width", "60")
+    one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
+        show
+    ]
+    last = "in magnitude" if show == "scores" else "shown"
+    assert f"largest {one} {last}" in " ".join(found.stdout.split()) and found.code == 0
+    assert ("H0" in found.stdout) == (show != "rollout")
+    again = "" if show == "weights" else f" --show {show}"
+    assert f"{again} draws it large" in found.stdout
+    assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
+
+
+def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove) -> None:
+    """Masked scores are minus infinity: they must not win a block."""
+    text = " ".join([TEXT] * 30)
+    args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
+    most = max(
+        abs(x)
+        for m in document(qkv("attend", *args, "--json"))["maps"]
+        for row in m["scores"]
+        for x in row
+        if x is not None
+    )
+    found = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
+    assert "scores (queries x keys)" in found
+    assert f"±{most:.1f}, the largest score" in found or f"±{most:.0f}, the" in found
+
+
+@pytest.mark.parametrize(
+    ("show", "said"),
+    [
+        ("scores", "bank scores"),
+        ("contributions", "bank receives from"),
+        ("rollout", "bank draws on"),
+    ],
+)
+def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
+    args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
+    found = qkv(*args)
+    assert (found.code, found.stderr) == (0, "")
+    assert said in found.stdout and "attends to" not in found.stdout
+    focused = document(qkv(*args, "--json"))
+    assert focused["shown"] == SHOWN[show]
+    for one, m in zip(
+        focused["heads"], document(attend("--show", show, "--json"))["maps"], strict=True
+    ):
+        assert [x or 0 for x in one["weights"]] == [x or 0 for x in m[FIELD[show]][-1]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (["--values"], ["--numbers"], "--values is now called --numbers"),
+        (["--show", "values"], ["--show", "contributions"], "--show values is now called --show c"),
+        (["--show=values"], ["--show=contributions"], "--show values is now called --show contrib"),
+    ],
+)
+def test_old_names_of_options_work_with_a_note(attend, old, new, said: str) -> None:
+    found = attend(*old)
+    assert (found.code, found.stdout) == (0, attend(*new).stdout)
+    assert said in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_documents_say_values_for_contributions_as_in_0_1(attend) -> None:
+    assert document(attend("--show", "contributions", "--json"))["shown"] == "values"

@@ -1,0 +1,185 @@
+"""`qkv train`: a model folder that `qkv attend` reads, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qkv_cli.formats.safetensors import open_tensors
+from qkv_cli.session.load import load
+
+LINES = [
+    "the mango and the apple are fruits that grow on a tree",
+    "she deposited the money in the bank",
+    "the fisherman sat on the bank of the river",
+    "a mango , an apple and a tree",
+    "she sat in the tree",
+    "the river did n't grow",
+    "fruits grow on the bank of the river",
+    "the fisherman and the mango",
+]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(LINES), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def train(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
+    def run(*args: object, **kwargs: object) -> object:
+        return qkv("train", *args, "--vectors", tiny_glove, "--out", tmp_path / "mine", **kwargs)
+
+    return run
+
+
+def test_it_writes_a_model_that_attend_reads(
+    train: Callable, qkv: Callable, corpus: Path, tmp_path: Path
+) -> None:
+    found = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
+    assert found.code == 0, found.stderr
+    assert "3 heads of size 5" in found.stdout and "words/s" in found.stdout
+    assert "Held-out accuracy" in found.stdout
+    loaded = load(tmp_path / "mine")
+    assert (loaded.info.n_heads, loaded.info.d_head) == (3, 5)
+    assert loaded.info.origin == f"learned on {sum(len(x.split()) for x in LINES)} words of corpus"
+    shown = qkv("attend", "the river bank", "-m", tmp_path / "mine", "--json")
+    pattern = np.array(json.loads(shown.stdout)["maps"][2]["pattern"])
+    assert np.allclose(pattern.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_vectors_are_the_same_and_centred_on_the_running_words(
+    train: Callable, corpus: Path, tiny_glove: Path, tmp_path: Path
+) -> None:
+    assert train(corpus, "--epochs", 1).code == 0
+    before, after = load(tiny_glove), load(tmp_path / "mine")
+    assert np.array_equal(before.model.embed.table, after.model.embed.table)
+    table = before.model.embed.table * before.model.embed.row_scale[:, None]
+    # Every sentence but the first, which is held out.
+    ids = [token.id for line in LINES[1:] for token in before.tokenizer.encode(line)]
+    assert np.allclose(after.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_file(train: Callable, corpus: Path, tmp_path: Path) -> None:
+    heads = tmp_path / "mine" / "model.safetensors"
+    assert train(corpus, "--epochs", 3, "--seed", 4).code == 0
+    first = heads.read_bytes()
+    assert train(corpus, "--epochs", 3, "--seed", 4, "--force").code == 0
+    assert heads.read_bytes() == first
+    assert train(corpus, "--epochs", 3, "--seed", 5, "--force").code == 0
+    assert heads.read_bytes() != first
+
+
+def test_a_run_goes_on_where_it_ended(train: Callable, corpus: Path, tmp_path: Path) -> None:
+    assert train(corpus, "--epochs", 2, "--batch", 20).code == 0
+    steps = open_tensors(tmp_path / "mine" / "training.safetensors")["run"][0]
+    again = train(corpus, "--epochs", 2, "--batch", 20, "--resume")
+    assert again.code == 0 and "has already been trained this long" in again.stdout
+    assert train(corpus, "--epochs", 5, "--batch", 20, "--resume").code == 0
+    [state] = (tmp_path / "mine").glob("training*.safetensors")
+    assert open_tensors(state)["run"][0] == steps * 5 // 2
+
+
+def test_standard_input_is_a_corpus(train: Callable, tmp_path: Path) -> None:
+    assert train("-", "--epochs", 1, stdin="\n".join(LINES)).code == 0
+    assert load(tmp_path / "mine").info.origin.endswith("of standard input")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["--epochs", 1, "--minutes", 1], 2, "--epochs or --minutes"),
+        (["--resume", "--force"], 2, "--resume or --force"),
+        (["--resume"], 2, "no training.safetensors"),
+        (["--heads", 0], 2, "--heads"),
+        (["--rate", "fast"], 2, "--rate"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, said: str
+) -> None:
+    found = train(corpus, *args)
+    assert (found.code, found.stdout) == (code, "")
+    assert said in found.stderr and found.stderr.count("\n") == 1
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_model_that_is_there_is_left_as_it_is(
+    train: Callable, corpus: Path, tmp_path: Path
+) -> None:
+    assert train(corpus, "--epochs", 1).code == 0
+    before = (tmp_path / "mine" / "model.safetensors").read_bytes()
+    found = train(corpus, "--epochs", 1, "--seed", 9)
+    assert found.code == 2 and "--force" in found.stderr
+    for args, said in (
+        (["--heads", 2], "8 heads of size 16"),
+        (["--seed", 9], "seed 0"),
+    ):
+        found = train(corpus, "--epochs", 2, "--resume", *args)
+        assert found.code == 2 and said in found.stderr
+    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_is_no_model_is_left_as_it_is(
+    train: Callable, corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
+    found = train(corpus, "--epochs", 1, "--force")
+    assert found.code == 2 and "is not a model folder" in found.stderr
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b"\xff\xfe", "not valid UTF-8"),
+        (b"a\0b", "binary"),
+        (b"xyzzy plugh\n" * 3, "None of"),
+    ],
+)
+def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(data)
+    found = train(path)
+    assert found.code == 2 and said in found.stderr.splitlines()[-1]
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_name_of_the_embedded_model_is_taken(qkv: Callable, corpus: Path) -> None:
+    found = qkv("train", corpus, "--out", "glove")
+    assert found.code == 2 and "embedded" in found.stderr
+
+
+def test_ctrl_c_keeps_the_best_so_far(corpus: Path, tiny_glove: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qkv_cli", "train", str(corpus), "--vectors", str(tiny_glove)]
+    run = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "mine"), "--minutes", "5", "--batch", "20"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A run in the background ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "mine").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "contains the best heads so far" in said.splitlines()[-1] and "Traceback" not in said
+    assert load(tmp_path / "mine").info.n_heads == 8
+    assert not list(tmp_path.glob(".mine*"))
+    shutil.rmtree(tmp_path / "mine")

@@ -1,0 +1,67 @@
+"""The line on stderr of a command that takes long."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+
+from qkv_cli.cli import waiting
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a second in a test."""
+    monkeypatch.setattr(waiting, "PATIENCE", 0.02)
+    monkeypatch.setattr(waiting, "LOG_PATIENCE", 0.02)
+    monkeypatch.setattr(waiting, "REDRAW", 0.005)
+    monkeypatch.setattr(waiting, "_ticker", waiting._Ticker())
+
+
+def wait_for(stream: io.StringIO, text: str) -> None:
+    deadline = time.monotonic() + 5
+    while text not in stream.getvalue():
+        assert time.monotonic() < deadline, stream.getvalue()
+        time.sleep(0.005)
+
+
+@pytest.mark.usefixtures("quick")
+def test_waiting_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "40")
+    for name in waiting.counted(iter("abc"), 3, "tiny" + "x" * 100):  # type: ignore[arg-type]
+        wait_for(stream, "\r" + "tiny" + "x" * 35 + "\x1b[K")
+        assert name in "abc"
+    waiting.finish()
+    assert stream.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in stream.getvalue()
+    drawn = len(stream.getvalue())
+    time.sleep(0.05)
+    assert len(stream.getvalue()) == drawn  # nothing more is written
+
+
+@pytest.mark.usefixtures("quick")
+def test_waiting_in_a_log_writes_whole_lines_without_control_codes(monkeypatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    waiting.so_far("3 texts read")
+    waiting.working_on("tiny, layer 1 of 3")
+    wait_for(stream, "qkv: 3 texts read; tiny, layer 1 of 3 (0 s)\n")
+    waiting.finish()
+    assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
+
+
+def test_waiting_says_nothing_of_what_is_done_within_a_second(monkeypatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    for _ in waiting.counted(iter("abc"), 3, "tiny"):  # type: ignore[arg-type]
+        pass
+    waiting.finish()
+    assert stream.getvalue() == ""

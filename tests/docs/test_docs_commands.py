@@ -1,0 +1,90 @@
+"""The pages about commands are true: their examples run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qkv_cli.export
+from qkv_cli.analysis.labels import LEAST_EFFECT, P_LEVEL
+from qkv_cli.analysis.measure import LONGEST
+from qkv_cli.export.heads import CSV_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = Path(qkv_cli.export.__file__).parent
+PAGES = {"heads": ["heads"], "focus": ["focus"], "compare": ["compare", "nearest"]}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> str:
+    return "".join(re.findall(rf"^```{language}\n(.*?)^```$", page(name), flags=re.M | re.S))
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder that the examples may write to, with the sample texts."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("QKV_MODEL", raising=False)
+    (tmp_path / "sample_texts").symlink_to(ROOT / "sample_texts")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@pytest.mark.parametrize("name", [*PAGES, "pictures"])
+def test_commands_run(name: str) -> None:
+    for line in filter(None, blocks(name, "sh").splitlines()):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert done.returncode == 0 and (done.stdout or "-o " in line), f"{line}\n{done.stderr}"
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+@pytest.mark.parametrize("name", PAGES)
+def test_jq_prints_what_it_says(name: str) -> None:
+    parts = blocks(name, "console").split("$ ")[1:]
+    assert len(parts) >= 2
+    for part in parts:
+        command, _, output = part.partition("\n")
+        done = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert done.stdout == output, command
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("language", ["pycon", "pandas"])
+def test_python_prints_what_it_says(name: str, language: str) -> None:
+    if language == "pandas" and not importlib.util.find_spec("pandas"):
+        pytest.skip("pandas is not installed")
+    written = blocks(name, language)
+    examples = doctest.DocTestParser().get_doctest(written, {}, f"{name}.md", None, 0)
+    said: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
+    assert result.attempted >= (3 if language == "pycon" else bool(written))
+    assert result.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize(("name", "schema"), [(n, s) for n in PAGES for s in PAGES[n]])
+def test_every_field_is_described(name: str, schema: str) -> None:
+    found = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
+    described = set(re.findall(r"`(\w+)`", page(name)))
+    parts = [found, *(part for part in found["$defs"].values() if "properties" in part)]
+    assert {field for part in parts for field in part["properties"]} <= described
+    assert f'"{found["properties"]["schema"]["const"]}"' in page(name)
+
+
+def test_the_numbers_of_heads_are_the_program_s() -> None:
+    text = page("heads")
+    assert (LEAST_EFFECT, P_LEVEL, LONGEST) == (0.25, 0.01, 16)
+    assert "effect is .25 or more and p is .01 or less" in text
+    assert "(16 of them" in text
+    assert ",".join(CSV_COLUMNS) in text

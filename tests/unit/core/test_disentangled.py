@@ -1,0 +1,77 @@
+"""DeBERTa's own parts against loops and hand arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from qkv_cli.core.arrays import relu
+from qkv_cli.core.attention import split_heads
+from qkv_cli.core.block import Attention, Convolution
+from qkv_cli.core.layers import Linear
+from qkv_cli.core.positions import Disentangled, log_buckets
+
+RNG = np.random.default_rng(3)
+
+
+def linear(d_in: int, d_out: int) -> Linear:
+    return Linear(RNG.normal(size=(d_in, d_out)), RNG.normal(size=d_out))
+
+
+@pytest.mark.parametrize("kinds", [{"c2p"}, {"p2c"}, {"c2p", "p2c"}])
+def test_each_pair_meets_the_vectors_of_its_distance(kinds: set[str]) -> None:
+    """Two heads of 3, more queries than keys, distances beyond the span."""
+    table, to_k, to_q = RNG.normal(size=(6, 5)), linear(5, 6), linear(5, 6)
+    q, k = RNG.normal(size=(2, 7, 3)), RNG.normal(size=(2, 4, 3))
+    relative = Disentangled(
+        table, to_k if "c2p" in kinds else None, to_q if "p2c" in kinds else None
+    )
+    got = relative(q, k)
+    keys, queries = split_heads(to_k(table), 3), split_heads(to_q(table), 3)
+    for h in range(2):
+        for i in range(7):
+            for j in range(4):
+                row = min(max(i - j + 3, 0), 5)
+                expected = 0.0
+                if "c2p" in kinds:
+                    expected += q[h, i] @ keys[h, row]
+                if "p2c" in kinds:
+                    expected += k[h, j] @ queries[h, row]
+                assert got[h, i, j] == pytest.approx(expected)
+
+
+def test_the_bias_of_a_trace_is_what_was_added() -> None:
+    q, k, v, o = linear(5, 6), linear(5, 6), linear(5, 6), linear(6, 5)
+    relative = Disentangled(RNG.normal(size=(4, 5)), k, q)
+    attn = Attention(q, k, v, o, d_head=3, scale=0.2, relative=relative)
+    x, mask = RNG.normal(size=(6, 5)), np.where(np.tri(6) > 0, 0.0, -np.inf)[None]
+    for bias in (None, mask):
+        _, trace = attn(x, x, bias, "softmax")
+        assert trace.bias is not None
+        np.testing.assert_allclose(
+            trace.scores, 0.2 * trace.q @ trace.k.swapaxes(-1, -2) + trace.bias
+        )
+        added = 0.2 * relative(trace.q, trace.k)
+        np.testing.assert_allclose(trace.bias, added if bias is None else added + bias)
+
+
+def test_near_distances_have_their_own_bucket_and_far_ones_share() -> None:
+    """Of 8 buckets, up to 4 as they are; then ceil(log(d / 4) / log(15 / 4) * 3) more."""
+    distance = np.arange(-18, 19)
+    got = log_buckets(distance, 8, 16)
+    for d, bucket in zip(distance.tolist(), got.tolist(), strict=True):
+        size = abs(d)
+        if size > 4:
+            size = 4 + math.ceil(math.log(size / 4) / math.log(15 / 4) * 3 - 1e-6)
+        assert bucket == math.copysign(size, d)
+    assert [*got[distance >= 4]] == [4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7, 8, 8, 8]
+
+
+def test_a_convolution_reads_neighbours_and_zeros_beyond_the_ends() -> None:
+    W, b, x = RNG.normal(size=(5, 2, 3)), RNG.normal(size=3), RNG.normal(size=(4, 2))
+    got = Convolution(W, b, relu)(x)
+    for i in range(4):
+        parts = [x[i + tap - 2] @ W[tap] for tap in range(5) if 0 <= i + tap - 2 < 4]
+        np.testing.assert_allclose(got[i], np.maximum(b + np.sum(parts, axis=0), 0))

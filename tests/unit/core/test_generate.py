@@ -1,0 +1,77 @@
+"""What encoder-decoders write by themselves, against transformers' generate; rules by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_parity import CASES, GOLDEN, config_of, tensors_of
+
+from qkv_cli.checkpoints.adapters import build
+from qkv_cli.core.generate import Rules, write
+from qkv_cli.errors import CheckpointError
+
+WRITE = [case for case in CASES if (GOLDEN / case / "generation_config.json").is_file()]
+
+
+@pytest.mark.parametrize("case", WRITE)
+def test_the_same_tokens_as_generate(case: str) -> None:
+    expected = np.load(GOLDEN / case / "expected.npz")
+    model = build(config_of(case), tensors_of(case))
+    start, *tokens = expected["written"].tolist()
+    settings = json.loads((GOLDEN / case / "generation_config.json").read_text())
+    rules = Rules.of(settings, start, [config_of(case)["eos_token_id"]], 64)
+    tokens = [token for token in tokens if token not in rules.ends]
+    assert write(model, expected["input_ids"].tolist(), rules, 16) == tokens
+    assert len(set(tokens)) > 3
+    rules = replace(rules, ends=(-1,))
+    has_end = "t5" not in case and "m2m" not in case  # a table of places that ends
+    n = len(write(model, expected["input_ids"].tolist(), rules, 99))
+    assert n == (39 if has_end else 99)
+
+
+def test_rules_by_hand() -> None:
+    scores = np.array([0.0, 4.0, 3.0, 2.0, -1.0], dtype=np.float32)
+    assert Rules(0, (4,)).choose(scores, [0]) == 1
+    assert Rules(0, (1,), min_length=3).choose(scores, [0, 2]) == 2
+    assert Rules(0, (1,), min_length=3).choose(scores, [0, 2, 2]) == 1
+    assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0]) == 3
+    assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0, 3]) == 2
+    assert Rules(0, (4,), never=(1, 2)).choose(scores, [0]) == 3
+    assert Rules(0, (4,), never_in_a_row=((3, 1),)).choose(scores, [0, 3]) == 2
+    assert Rules(0, (4,), never_in_a_row=((3, 1),)).choose(scores, [3, 0]) == 1
+    # After 1 2, 1 was followed by 2 before; after 2, nothing was.
+    assert Rules(0, (4,), no_repeat=2).choose(scores, [0, 2, 1, 3, 2]) == 2
+    assert Rules(0, (4,), no_repeat=1).choose(scores, [1, 2]) == 3
+    assert Rules(0, (4,), repetition_penalty=2.5).choose(scores, [1]) == 2
+    low = np.array([-2.0, -1.0], dtype=np.float32)
+    assert Rules(0, (4,), repetition_penalty=2.5).choose(low, [1]) == 0
+
+
+def test_rules_as_a_config_says_them() -> None:
+    said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
+    found = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
+    assert found == Rules(2, (4,), first=7, never_in_a_row=((5,),))
+    with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
+        Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"bad_words_ids": 5}, "generation settings are invalid"),
+        ({"bad_words_ids": [[3, 9]]}, "9 is not a token id"),
+        ({"suppress_tokens": ["a"]}, "'a' is not a token id"),
+        ({"forced_bos_token_id": -1}, "-1 is not a token id"),
+        ({"no_repeat_ngram_size": "many"}, "'many' is not a number"),
+        ({"no_repeat_ngram_size": 2.5}, "2.5 is not a number of tokens"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0"),
+        ({"no_repeat_ngram_size": -2}, "-2 is not a number of tokens"),
+        ({"repetition_penalty": [1]}, "generation settings are invalid"),
+    ],
+)
+def test_rules_that_are_none(said: dict[str, object], error: str) -> None:
+    with pytest.raises(CheckpointError, match=error):
+        Rules.of(said, 0, [1], 9)

@@ -1,0 +1,79 @@
+"""What a layer's map costs: that layer, whatever stands behind it and however many there are."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qkv_cli.checkpoints.adapters import build
+from qkv_cli.checkpoints.tensors import Tensors
+from qkv_cli.core.arrays import Array, Packed
+from qkv_cli.core.model import Model
+from qkv_cli.maps.head_maps import Selection, select
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints" / "llama-plain"
+D_MODEL, D_MLP, D_HEAD = 64, 256, 16
+IDS = list(range(20))
+
+
+def made(n_layers: int) -> tuple[Model, list[str]]:
+    """A Llama whose numbers are unpacked when they are used, and the names of those that were."""
+    used: list[str] = []
+
+    def packed(name: str, *shape: int) -> Packed:
+        W = np.random.default_rng(len(name)).normal(0, 0.1, shape).astype(np.float16)
+
+        def unpack() -> Array:
+            used.append(name)
+            return W.astype(np.float32)
+
+        return Packed(shape, unpack, lambda rows: W[rows].astype(np.float32))
+
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (64, D_MODEL), "norm": (D_MODEL,)}
+    for i in range(n_layers):
+        for name in "qkvo":
+            shapes[f"layers.{i}.self_attn.{name}_proj"] = (D_MODEL, D_MODEL)
+        for name in ("gate", "up"):
+            shapes[f"layers.{i}.mlp.{name}_proj"] = (D_MLP, D_MODEL)
+        shapes[f"layers.{i}.mlp.down_proj"] = (D_MODEL, D_MLP)
+        for name in ("input", "post_attention"):
+            shapes[f"layers.{i}.{name}_layernorm"] = (D_MODEL,)
+    config: dict[str, Any] = json.loads((GOLDEN / "config.json").read_text())
+    config |= {"hidden_size": D_MODEL, "intermediate_size": D_MLP, "head_dim": D_HEAD}
+    config |= {"num_hidden_layers": n_layers, "num_key_value_heads": 4}
+    tensors = {f"{name}.weight": packed(f"{name}.weight", *s) for name, s in shapes.items()}
+    return build(config, Tensors(tensors)), used
+
+
+def peak(n_layers: int) -> int:
+    """Bytes at most while the last layer's maps are computed, beyond what the file takes."""
+    model, _ = made(n_layers)
+    only = Selection([(n_layers - 1, 0)])
+    select(model.layers(IDS), only)  # what is imported or kept for good
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    select(model.layers(IDS), only)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most - before
+
+
+def test_memory_grows_with_the_layer_and_not_with_the_depth() -> None:
+    few, many = peak(4), peak(16)
+    one_layer = 4 * (4 * D_MODEL**2 + 3 * D_MODEL * D_MLP)  # bytes of its matrices
+    assert few > one_layer
+    assert many < few + one_layer / 2
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_layers_behind_the_last_that_is_looked_at_are_not_read(layer: int) -> None:
+    model, used = made(5)
+    used.clear()
+    select(model.layers(IDS), Selection([(layer, 0)]))
+    assert {int(name.split(".")[1]) for name in used if "layers" in name} == set(range(layer + 1))
+    assert not [name for name in used if "embed" in name]  # its rows only

@@ -1,0 +1,61 @@
+"""The card of a model: what is read off its parts, on the goldens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from qkv_cli.session.describe import BASE, N_TOKENS, describe
+from qkv_cli.store.catalogue import find
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("case", "positions"),
+    [
+        ("bert", "a table of 40 positions"),
+        ("bloom", "ALiBi, a bias that decreases with distance"),
+        ("llama", "rotary"),
+        ("mistral", "rotary; a window of 5 tokens in every layer"),
+        ("gpt_neo", "a table of 40 positions; a window of 5 tokens in 2 layers"),
+        ("t5", "a bias for each of 8 buckets of distances"),
+        ("deberta-v3", "terms of q and k with relative positions"),
+        ("mpnet", "a table of 40 positions; a bias for each of 32 buckets of distances"),
+    ],
+)
+def test_positions(case: str, positions: str) -> None:
+    assert describe(str(GOLDEN / case)).positions == positions
+
+
+def test_heads_that_share_keys() -> None:
+    found = describe(str(GOLDEN / "llama"))
+    config = json.loads((GOLDEN / "llama" / "config.json").read_text())
+    assert (found.info.n_heads, found.n_kv_heads) == (4, config["num_key_value_heads"])
+    assert found.layers == {"decoder": 3}
+
+
+def test_memory_by_hand() -> None:
+    found = describe(str(GOLDEN / "bert"))
+    path = GOLDEN / "bert" / "model.safetensors"
+    layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
+    tensors = load_file(path)
+    assert found.n_tensors == len(tensors)
+    assert found.layer_bytes == layer
+    outside = tensors["embeddings.word_embeddings.weight"].size / found.n_parameters
+    pages = int(path.stat().st_size * (1 - outside))
+    assert found.memory == BASE + pages + layer + 3 * 4 * 4 * N_TOKENS**2
+
+
+def test_where_it_came_from(tmp_path: Path) -> None:
+    assert describe("glove").source == "ships with qkv"
+    assert describe(str(GOLDEN / "bert")).source == ""
+
+
+def test_find_current_folder_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert [find(name).resolve() for name in (".", "..")] == [tmp_path / "inner", tmp_path]
