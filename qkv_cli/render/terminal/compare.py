@@ -211,9 +211,9 @@ def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
 def _overall(c: Comparison) -> list[str]:
     return [
         "Jensen-Shannon divergence "
-        + (_told(c.mean_divergence, " bits on average") + _why_none(c)),
-        f"cosine {_told(c.cosine)}",
-        f"Pearson {_told(c.pearson)}",
+        + (_metric(c.mean_divergence, " bits on average") + _why_none(c)),
+        f"cosine {_metric(c.cosine)}",
+        f"Pearson {_metric(c.pearson)}",
     ]
 
 
@@ -265,8 +265,8 @@ def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:
             yield f"{sign} marks a word that only {name} has; it has no row, and {what} on one side"
 
 
-def _told(figure: float, unit: str = "") -> str:
-    return "none" if isnan(figure) else number(figure) + unit
+def _metric(value: float, unit: str = "", *, missing: str = "none") -> str:
+    return missing if isnan(value) else number(value) + unit
 
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
@@ -299,7 +299,8 @@ class NearestTable:
         for n in self.near:
             line = Text(no_wrap=True, overflow="crop").append(n.map.name.ljust(name), _NAME)
             line.append(
-                f"  {_number_or_dash(n.divergence):>4}  {_number_or_dash(n.cosine):>6}  {_number_or_dash(n.pearson):>7}  "
+                f"  {_metric(n.divergence, missing='-'):>4}  {_metric(n.cosine, missing='-'):>6}"
+                f"  {_metric(n.pearson, missing='-'):>7}  "
             )
             if not isnan(n.divergence):
                 room = min(SIMILARITY_BAR, width - line.cell_len)
@@ -308,7 +309,3 @@ class NearestTable:
             yield line
         yield Text()
         yield from flowing(["bits: mean Jensen-Shannon divergence, 0 to 1"], width, _DIM)
-
-
-def _number_or_dash(figure: float) -> str:
-    return "-" if isnan(figure) else number(figure)
