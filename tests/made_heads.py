@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from qkv_cli.analysis.measure import is_punctuation, repeated, sampled, shuffled
-from qkv_cli.core.arrays import softmax
+from qkv_cli.core.attention import softmax
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps

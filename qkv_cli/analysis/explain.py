@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask, float64
-from qkv_cli.core.attention import AttentionTrace, Weighting
+from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.core.model import Model
+from qkv_cli.names import Weighting
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ from qkv_cli.analysis.measure import (
 )
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import BlockName, HeadMaps
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.names import Block
 
 Order = Literal["as written", "shuffled", "twice", "sampled"]
 # A text in an order, as the head maps of one layer after the other.
@@ -77,7 +78,7 @@ class Extent:
 class Study:
     """What has been read so far."""
 
-    heads: Sequence[tuple[str, BlockName, int, int]]  # name, block, layer, head
+    heads: Sequence[tuple[str, Block, int, int]]  # name, block, layer, head
     n_texts: int
     n_tokens: int
     written: Sums
@@ -179,7 +180,7 @@ class HeadStatistics:
     """
 
     name: str
-    block: BlockName
+    block: Block
     layer: int
     head: int
     entropy: float | None

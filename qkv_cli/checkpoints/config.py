@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qkv_cli.core.arrays import ACTIVATIONS, Activation
+from qkv_cli.core.activations import ACTIVATIONS, Activation
 from qkv_cli.errors import CheckpointError
 
 # Settings that no family's inference depends on, by the reason why. `Config.ignore` has those of

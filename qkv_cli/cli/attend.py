@@ -5,6 +5,7 @@ from __future__ import annotations
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target
 from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 
 def attend(
@@ -13,7 +14,7 @@ def attend(
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
@@ -34,7 +35,7 @@ def attend(
     include: options.IncludeOption = None,
     output: options.OutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:

@@ -14,6 +14,7 @@ from qkv_cli.cli.output import Look, Target, note
 from qkv_cli.cli.sides import HEAD, Side, maps_of, read, sides
 from qkv_cli.cli.texts import checked
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ def compare(
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
@@ -146,7 +147,7 @@ def compare(
         ablate=ablate or (),
         ablate_mean=ablate_mean,
     )
-    default = os.environ.get("QKV_MODEL") or "glove"
+    default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
     found = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:
         if fail_above is not None:

@@ -11,14 +11,15 @@ from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note, report_unknown
 from qkv_cli.cli.texts import checked, read_text
 from qkv_cli.cli.waiting import counted
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE, BlockChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.analysis.explain import Explanation
-    from qkv_cli.core.attention import Weighting
     from qkv_cli.core.tokens import Token
     from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.names import Weighting
     from qkv_cli.session.run import LoadedModel
 
 
@@ -39,7 +40,7 @@ def explain(
     file: options.FileOption = None,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     head: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +64,7 @@ def explain(
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
@@ -105,7 +106,7 @@ class Asked:
     head: str | None
     weighting: Weighting
     causal: bool
-    block: options.BlockChoice | None
+    block: BlockChoice | None
 
 
 def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation]:

@@ -10,6 +10,7 @@ from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note
 from qkv_cli.cli.texts import checked, read_text
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from qkv_cli.analysis.focus import Focus, Side
@@ -32,7 +33,7 @@ def focus(
     file: options.FileOption = None,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
@@ -51,7 +52,7 @@ def focus(
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:

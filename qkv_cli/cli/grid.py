@@ -10,6 +10,7 @@ import typer
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target
 from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from qkv_cli.maps.head_maps import HeadMaps
@@ -23,7 +24,7 @@ def grid(
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     layer: options.AllLayersOption = None,
     head: options.HeadOption = None,
     hide: options.HideSpecialOption = False,
@@ -50,7 +51,7 @@ def grid(
     include: options.IncludeOption = None,
     output: options.OutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:

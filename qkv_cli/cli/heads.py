@@ -13,6 +13,7 @@ from qkv_cli.cli.output import Look, Target, report_unknown
 from qkv_cli.cli.texts import checked, read_texts
 from qkv_cli.cli.waiting import finish, so_far
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ def heads(
     file: options.FileOption = None,
     lines: options.LinesOption = False,
     source: options.SourceOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     layer: options.AllLayersOption = None,
     head: options.HeadOption = None,
     sort: Annotated[
@@ -57,7 +58,7 @@ def heads(
         ),
     ] = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:

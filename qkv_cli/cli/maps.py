@@ -14,10 +14,10 @@ from qkv_cli.maps.merge import hide_special, merge_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkv_cli.core.attention import Weighting
     from qkv_cli.core.info import ModelInfo
-    from qkv_cli.maps.head_maps import HeadMap, Show
-    from qkv_cli.session.run import BlockName, LoadedModel, Run
+    from qkv_cli.maps.head_maps import HeadMap
+    from qkv_cli.names import Block, Show, Weighting
+    from qkv_cli.session.run import LoadedModel, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Reading:
     source: str | None = None
     weighting: Weighting = "softmax"
     causal: bool = False
-    block: BlockName | None = None
+    block: Block | None = None
     hide: bool = False
     words: bool = False
     window: str | None = None

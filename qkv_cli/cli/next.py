@@ -10,6 +10,7 @@ from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target
 from qkv_cli.cli.texts import read_text
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 def next(
     text: options.TextArgument = None,
     file: options.FileOption = None,
-    model: options.ModelOption = "glove",
+    model: options.ModelOption = DEFAULT_MODEL,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens to list.")] = 10,
     ablate: options.AblateOption = None,
     ablate_mean: options.AblateMeanOption = False,
     as_json: options.OneJsonOption = False,
     output: options.JsonOutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:

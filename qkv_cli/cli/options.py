@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from qkv_cli.cli.process import NARROWEST, WIDEST
+from qkv_cli.names import BackgroundMode, BlockChoice, ColorMode, FormatChoice, Show, Weighting
 
 _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"
@@ -43,10 +44,11 @@ def layer_names(ctx: typer.Context) -> list[str]:
 def _shape(ctx: typer.Context) -> tuple[int, int]:
     """Layers and heads of the model that a half-written line names; none where it cannot be."""
     from qkv_cli.errors import QkvError
+    from qkv_cli.names import DEFAULT_MODEL
     from qkv_cli.session.load import read_info
-    from qkv_cli.store.catalogue import DEFAULT, find
+    from qkv_cli.store.catalogue import find
 
-    model = ctx.params.get("model") or DEFAULT
+    model = ctx.params.get("model") or DEFAULT_MODEL
     try:
         info = read_info(find(model if isinstance(model, str) else model[-1]))
     except QkvError:
@@ -106,9 +108,8 @@ ModelOption = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-WeightingName = Literal["softmax", "hard", "linear"]
 WeightingOption = Annotated[
-    WeightingName,
+    Weighting,
     typer.Option(
         help="Softmax of the scores, all weight on the best key, or the scores themselves.",
         rich_help_panel=_MODEL,
@@ -117,7 +118,6 @@ WeightingOption = Annotated[
 CausalOption = Annotated[
     bool, typer.Option("--causal", help="Mask later tokens.", rich_help_panel=_MODEL)
 ]
-BlockChoice = Literal["encoder", "decoder", "cross"]
 BlockOption = Annotated[
     BlockChoice | None,
     typer.Option(
@@ -200,9 +200,8 @@ AblateMeanOption = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-ShowName = Literal["weights", "scores", "contributions", "rollout"]
 ShowOption = Annotated[
-    ShowName | None,
+    Show | None,
     typer.Option(
         help="Weights (default); scores before softmax; contributions, the norms of the "
         "weighted values; or rollout, weights traced through all layers.",
@@ -239,9 +238,8 @@ LinksOption = Annotated[
         rich_help_panel=_PICTURE,
     ),
 ]
-ColorName = Literal["auto", "always", "never"]
 ColorOption = Annotated[
-    ColorName,
+    ColorMode,
     typer.Option(help="auto: follow the terminal and NO_COLOR.", rich_help_panel=_PICTURE),
 ]
 PaletteOption = Annotated[
@@ -253,9 +251,8 @@ PaletteOption = Annotated[
         rich_help_panel=_PICTURE,
     ),
 ]
-BackgroundName = Literal["auto", "dark", "light"]
 BackgroundOption = Annotated[
-    BackgroundName,
+    BackgroundMode,
     typer.Option(help="Background of the terminal or of the file.", rich_help_panel=_PICTURE),
 ]
 WidthOption = Annotated[
@@ -275,9 +272,8 @@ JsonOption = Annotated[
 OneJsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON object.", rich_help_panel=_RESULT)
 ]
-FormatName = Literal["text", "json", "jsonl", "csv", "svg", "pdf", "png", "html"]
 FormatOption = Annotated[
-    FormatName | None,
+    FormatChoice | None,
     typer.Option(
         "--format",
         help="Output format. Default: that of the -o FILE, or text.",

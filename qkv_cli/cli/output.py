@@ -8,12 +8,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
-from qkv_cli.cli.options import BackgroundName, ColorName, FormatName
 from qkv_cli.cli.process import NARROWEST
 from qkv_cli.cli.waiting import finish, working_on
 from qkv_cli.errors import UsageError
+from qkv_cli.names import (
+    DATA_FORMATS,
+    DEFAULT_PALETTE,
+    PICTURE_FORMATS,
+    BackgroundMode,
+    ColorMode,
+    DataFormat,
+    Format,
+    FormatChoice,
+)
 from qkv_cli.visible import visible
 
 if TYPE_CHECKING:
@@ -23,11 +32,6 @@ if TYPE_CHECKING:
     from qkv_cli.maps.head_maps import HeadMaps
     from qkv_cli.render.theme import Theme
 
-Picture = Literal["svg", "pdf", "png", "html"]
-Data = Literal["json", "jsonl", "csv", "npz"]
-Kind = Literal["text"] | Picture | Data
-PICTURES: tuple[Picture, ...] = get_args(Picture)
-DATA: tuple[Data, ...] = get_args(Data)
 LONGEST_MESSAGE = 1000  # characters
 SHOWN = 5  # unknown words that are named
 Draw = Callable[["Theme"], "RenderableType"]
@@ -38,9 +42,9 @@ DrawMaps = Callable[["HeadMaps", "Theme"], "RenderableType"]
 class Look:
     """How pictures look: colour, palette, background, width."""
 
-    color: ColorName = "auto"
-    palette: str = "viridis"
-    background: BackgroundName = "auto"
+    color: ColorMode = "auto"
+    palette: str = DEFAULT_PALETTE
+    background: BackgroundMode = "auto"
     width: int | None = None
 
     def text(self, draw: Draw, *, to_file: bool = False) -> str:
@@ -65,7 +69,7 @@ class Look:
         # Blanks at a line's end show nothing, and a pipe's reader trips over them.
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
 
-    def picture(self, kind: Kind, draws: Sequence[Draw]) -> bytes:
+    def picture(self, kind: Format, draws: Sequence[Draw]) -> bytes:
         """Pictures as the bytes of a file of their own.
 
         Raises:
@@ -102,7 +106,7 @@ class Look:
 class Target:
     """A kind of file, where it goes, and what it holds beside the patterns."""
 
-    kind: Kind
+    kind: Format
     path: Path | None  # None: standard output
     include: Sequence[str] = ()
 
@@ -110,11 +114,11 @@ class Target:
     def of(
         cls,
         path: Path | None,
-        asked: FormatName | None,
+        asked: FormatChoice | None,
         *,
         as_json: bool,
         include: Sequence[str] = (),
-        data: Sequence[Data] = DATA,
+        data: Sequence[DataFormat] = DATA_FORMATS,
     ) -> Target:
         """What is asked for, else what the file's suffix says, else text.
 
@@ -127,12 +131,12 @@ class Target:
         """
         if as_json and asked not in (None, "json", "jsonl"):
             raise UsageError(f"Use either --json or --format {asked}, not both.")
-        kind: Kind | None = asked or ("json" if as_json else None)
-        suffixes: dict[str, Kind] = {".txt": "text"}
-        suffixes |= {f".{name}": name for name in (*PICTURES, *data)}
+        kind: Format | None = asked or ("json" if as_json else None)
+        suffixes: dict[str, Format] = {".txt": "text"}
+        suffixes |= {f".{name}": name for name in (*PICTURE_FORMATS, *data)}
         if path is not None:
             suffix = suffixes.get(path.suffix.lower())
-            if suffix is None and path.suffix[1:].lower() in DATA:
+            if suffix is None and path.suffix[1:].lower() in DATA_FORMATS:
                 raise UsageError(
                     f"This command cannot write {path.suffix} files: use {_listed(suffixes)}."
                 )
@@ -215,7 +219,7 @@ class Target:
             holds = extent(results)
         else:
             holds = ""
-        if self.kind not in DATA:
+        if self.kind not in DATA_FORMATS:
             self.draw((partial(draw, maps) for maps in results), look, holds)
         elif self.path is not None:
             write(self.path, list(results), self.include, kind=self.kind, several=several)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import DATA, Look, Target
+from qkv_cli.cli.output import Look, Target
 from qkv_cli.cli.texts import read_bytes, source_name
 from qkv_cli.errors import CheckpointError, InputError, UsageError
+from qkv_cli.names import DATA_FORMATS, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ def render(
     include: options.IncludeOption = None,
     output: options.OutputOption = None,
     color: options.ColorOption = "auto",
-    palette: options.PaletteOption = "viridis",
+    palette: options.PaletteOption = DEFAULT_PALETTE,
     background: options.BackgroundOption = "auto",
     width: options.WidthOption = None,
 ) -> None:
@@ -117,7 +118,7 @@ def render(
                 if isinstance(one, HeadMaps):
                     seen = reshown(one, show)
                     yield reading.of(choose(seen, layer or (), head or (), mean=mean))
-                elif target.kind in DATA:
+                elif target.kind in DATA_FORMATS:
                     raise UsageError(
                         f"{source_name(path)} contains no head maps: it can be drawn, but not "
                         f"converted to {target.kind}."

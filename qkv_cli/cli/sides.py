@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from qkv_cli.cli.options import WeightingName
 from qkv_cli.cli.texts import checked, read_bytes, read_text, source_name
 from qkv_cli.errors import InputError, UsageError
+from qkv_cli.names import Weighting
 
 if TYPE_CHECKING:
     from qkv_cli.cli.maps import Reading
-    from qkv_cli.core.attention import Weighting
     from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.names import Weighting
     from qkv_cli.session.run import LoadedModel
 
 HEAD = re.compile(r"([Ll]-?\d+)([Hh](?:-?\d+|\*))?")
@@ -49,7 +49,7 @@ def sides(
     Raises:
         UsageError: They do not pair up, or a weighting does not exist.
     """
-    if wrong := [name for name in weightings if name not in get_args(WeightingName)]:
+    if wrong := [name for name in weightings if name not in get_args(Weighting)]:
         raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
     heads = [item for item in items if HEAD.fullmatch(item)]
     texts = _texts([item for item in items if item not in heads], others)

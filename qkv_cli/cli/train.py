@@ -9,6 +9,7 @@ import typer
 from qkv_cli.cli import options
 from qkv_cli.cli.output import say
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_MODEL
 
 EPOCHS = 12  # two minutes on a corpus of a million words
 _HEADS, _RUN = "Heads", "Run"
@@ -28,7 +29,7 @@ def train(
     vectors: Annotated[
         str,
         typer.Option(metavar="NAME", help="A model's name or folder, or a file of word vectors."),
-    ] = "glove",
+    ] = DEFAULT_MODEL,
     heads: Annotated[
         int | None,
         typer.Option(

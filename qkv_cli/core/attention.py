@@ -1,28 +1,32 @@
-"""Attention as data: every intermediate of one attention call, kept.
+"""Scaled dot-product attention, with every intermediate array kept.
 
-Shapes have no batch axis; `qkv` looks at one text at a time. A trailing comment
-names the axes wherever they change.
+For one head, attention is
+
+    scores  = q @ k.T * scale + bias      # [n_query, n_key], bias -inf where masked
+    pattern = softmax(scores)             # each row sums to 1
+    z       = pattern @ v                 # [n_query, d_head]
+
+There is no batch axis: a run reads one text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import BLOCK, N_CORES, Array, Mask, share_out, softmax
-
-Weighting = Literal["softmax", "hard", "linear"]
+from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.parallel import empty_queries_last, matmul, share_out_heads
+from qkv_cli.names import Weighting
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionTrace:
-    """What one attention sub-layer computed.
+    """Everything that one attention sub-layer computed.
 
-    `q` and `k` are what the dot product saw: after any QK-norm and any rotary
-    embedding, so `scores` can be recomputed from them.
+    `q` and `k` are those of the dot product, after any norm and rotary embedding, so `scores` can
+    be recomputed from them.
     """
 
     q: Array  # [n_heads, n_query, d_head]
@@ -35,11 +39,21 @@ class AttentionTrace:
     z: Array  # [n_heads, n_query, d_head], before W_O
 
 
-def hard(scores: Array, out: Array | None = None) -> Array:
-    """Hard indexing: all the weight to the best key, the first of equals.
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """Softmax over the last axis. A row of -inf only becomes all zeros."""
+    largest = x.max(axis=-1, keepdims=True)
+    e: Array = np.subtract(x, np.where(np.isfinite(largest), largest, x.dtype.type(0)), out=out)
+    np.exp(e, out=e)
+    total = e.sum(axis=-1, keepdims=True)
+    e /= np.where(total == 0.0, x.dtype.type(1), total)
+    return e
 
-    A row in which every key is masked stays all zeros; where the best score is NaN or infinite,
-    the weight is NaN, as with softmax.
+
+def hard(scores: Array, out: Array | None = None) -> Array:
+    """Hard indexing: give all the weight to the best key, or to the first of equal ones.
+
+    A row whose keys are all masked is all zeros. If the best score is NaN or infinite, its weight
+    is NaN, as with softmax.
     """
     pattern = np.empty_like(scores) if out is None else out
     pattern[...] = 0
@@ -52,15 +66,14 @@ def hard(scores: Array, out: Array | None = None) -> Array:
 
 
 def linear(scores: Array, out: Array | None = None) -> Array:
-    """The scores themselves as weights, 0 where masked: rows sum to anything."""
+    """Use the scores themselves as weights, and 0 where masked; rows do not sum to 1."""
     pattern = np.empty_like(scores) if out is None else out
     np.copyto(pattern, scores)
     pattern[np.isneginf(scores)] = 0
     return pattern
 
 
-# From scores to what multiplies the values, into an array that is there: soft indexing, hard
-# indexing, none.
+# Functions from scores to the pattern, which is written to the second argument.
 WEIGHTINGS: Mapping[Weighting, Callable[[Array, Array], Array]] = {
     "softmax": softmax,
     "hard": hard,
@@ -97,44 +110,46 @@ def scaled_dot_product_attention(
             softcap tanh(x / softcap), as Gemma 2 does (arXiv 2408.00118).
         weighting: How scores become weights, see `WEIGHTINGS`.
     """
-    n_heads, n_kv_heads = len(q), len(k)
-    if n_heads % n_kv_heads:
-        raise ValueError(
-            f"{n_heads} query heads are not a multiple of {n_kv_heads} key/value heads"
-        )
-    # Grouped-query attention: query head h reads key/value head h // group.
-    group = n_heads // n_kv_heads
-    k_per_q, v_per_q = (x if group == 1 else x.repeat(group, axis=0) for x in (k, v))
-    n_query, n_key, dtype = q.shape[1], k.shape[1], q.dtype
-    scores, pattern = (_positions_last(n_heads, n_query, n_key, dtype) for _ in range(2))
-    z = _positions_last(n_heads, n_query, v.shape[-1], dtype)
+    n_heads, n_query, n_key = len(q), q.shape[1], k.shape[1]
+    k_per_head, v_per_head = repeat_kv_heads(k, n_heads), repeat_kv_heads(v, n_heads)
+    scores, pattern = (empty_queries_last(n_heads, n_query, n_key, q.dtype) for _ in range(2))
+    z = empty_queries_last(n_heads, n_query, v.shape[-1], q.dtype)
 
     def attend(heads: slice) -> None:
-        found = scores[heads]
-        with np.errstate(invalid="ignore"):  # as in `Linear.into`
-            np.matmul(q[heads] * dtype.type(scale), k_per_q[heads].swapaxes(-1, -2), out=found)
+        s = matmul(
+            q[heads] * q.dtype.type(scale), k_per_head[heads].swapaxes(-1, -2), out=scores[heads]
+        )
         if softcap is not None:
-            found /= softcap
-            np.tanh(found, out=found)
-            found *= softcap
+            soft_cap(s, softcap)
         if bias is not None:
-            found += bias if len(bias) == 1 else bias[heads]
-        WEIGHTINGS[weighting](found, pattern[heads])
-        with np.errstate(invalid="ignore"):
-            np.matmul(pattern[heads], v_per_q[heads], out=z[heads])
+            s += bias if len(bias) == 1 else bias[heads]
+        WEIGHTINGS[weighting](s, pattern[heads])
+        matmul(pattern[heads], v_per_head[heads], out=z[heads])
 
-    n_parts = max(N_CORES, scores.size // BLOCK)
-    share_out(attend, n_heads, n_parts, scores.size * (q.shape[-1] + v.shape[-1]))
+    share_out_heads(attend, scores, q.shape[-1] + v.shape[-1])
     if mask is None:
         mask = np.broadcast_to(np.True_, (1, n_query, n_key))
     return AttentionTrace(q=q, k=k, v=v, bias=bias, mask=mask, scores=scores, pattern=pattern, z=z)
 
 
-def _positions_last(n_heads: int, n_query: int, width: int, dtype: np.dtype[Any]) -> Array:
-    """Room for [n_heads, n_query, width], queries beside each other in memory: sums over a row
-    are then sums of vectors.
+def repeat_kv_heads(x: Array, n_heads: int) -> Array:
+    """[n_kv_heads, n_key, d_head] -> [n_heads, n_key, d_head].
+
+    Grouped-query attention: query head h uses key/value head h // (n_heads / n_kv_heads).
     """
-    return np.empty((n_heads, width, n_query), dtype).swapaxes(-1, -2)
+    n_kv_heads = len(x)
+    if n_heads % n_kv_heads:
+        raise ValueError(
+            f"{n_heads} query heads are not a multiple of {n_kv_heads} key/value heads"
+        )
+    return x if n_heads == n_kv_heads else x.repeat(n_heads // n_kv_heads, axis=0)
+
+
+def soft_cap(x: Array, cap: float) -> None:
+    """Squash numbers into (-cap, cap), in place: cap tanh(x / cap) (arXiv 2408.00118)."""
+    x /= cap
+    np.tanh(x, out=x)
+    x *= cap
 
 
 def split_heads(x: Array, d_head: int) -> Array:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from qkv_cli.core.arrays import Activation, Array, Mask
+from qkv_cli.core.activations import Activation
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.attention import (
     AttentionTrace,
-    Weighting,
     merge_heads,
     scaled_dot_product_attention,
     split_heads,
@@ -28,6 +28,7 @@ from qkv_cli.core.layers import (
     together,
 )
 from qkv_cli.core.positions import Disentangled, Rotary
+from qkv_cli.names import StackName, Weighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,6 @@ class Convolution:
         padded = np.pad(x, ((reach, reach), (0, 0)))
         taps = (padded[i : i + n_pos] @ w for i, w in enumerate(self.W))
         return self.act(sum(taps, start=self.b))
-
-
-StackName = Literal["encoder", "decoder"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32, parts
+from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32
 from qkv_cli.core.layers import Experts
+from qkv_cli.core.parallel import parts
 from qkv_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
     from qkv_cli.core.attention import AttentionTrace
-    from qkv_cli.core.block import Block, LayerTrace, StackName
+    from qkv_cli.core.block import Block, LayerTrace
+    from qkv_cli.names import StackName
 
 _LARGE = 1e37  # sums of a few such numbers stay below float32's 3.4e38
 _ROWS = 2**12  # of a tensor, looked at at once

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import (
-    BLOCK,
-    N_CORES,
-    WORTH_SHARING,
-    Activation,
-    Array,
-    Stored,
-    float32,
-    parallel,
-    parts,
-    relu,
-    sigmoid,
-    softmax,
-)
+from qkv_cli.core.activations import Activation, relu, sigmoid
+from qkv_cli.core.arrays import Array, Stored, float32
+from qkv_cli.core.attention import softmax
+from qkv_cli.core.parallel import BLOCK, N_CORES, WORTH_SHARING, parallel, parts
 from qkv_cli.errors import InputError
 
 _ROWS = 2**13  # of an unembedding, taken at once

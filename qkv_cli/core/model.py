@@ -13,8 +13,7 @@ from functools import lru_cache, partial, reduce
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.attention import Weighting
-from qkv_cli.core.block import Ablation, Block, LayerTrace, StackName, run_block
+from qkv_cli.core.block import Ablation, Block, LayerTrace, run_block
 from qkv_cli.core.finite import Watch, Weights
 from qkv_cli.core.layers import (
     Buckets,
@@ -33,6 +32,7 @@ from qkv_cli.core.positions import (
     offset_bias,
     offset_mask,
 )
+from qkv_cli.names import StackName, Weighting
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from qkv_cli.core.arrays import Array, BFloat16, Packed, Stored, float32
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token, byte_of, characters
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.maps.head_maps import BlockName, HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.names import Block
 from qkv_cli.strict_json import parse
 
 _BLANK = "\u2581"  # SentencePiece's sign for the blank before a word
@@ -217,7 +218,7 @@ def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
         )
     text, queries = tokens_of(rows)
     source, keys = (None, queries) if columns is None else tokens_of(columns)
-    block: BlockName = "self" if columns is None else "cross"
+    block: Block = "self" if columns is None else "cross"
     patterns = {
         (layer, head): _weights(f"L{layer}H{head}", pattern)
         for layer, heads in enumerate(layers)

@@ -15,7 +15,8 @@ from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import decimals, pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.parse import json_array, parse
-from qkv_cli.maps.head_maps import HeadMaps, Show
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.names import Show
 from qkv_cli.placement import place_file
 from qkv_cli.visible import visible
 

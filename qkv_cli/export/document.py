@@ -14,7 +14,8 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, Show
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.names import Show
 
 
 def shortest(x: Array) -> NDArray[np.float64]:

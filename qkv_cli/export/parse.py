@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.attention import WEIGHTINGS, Weighting
+from qkv_cli.core.attention import WEIGHTINGS
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, SCHEMA, SHOWN
-from qkv_cli.maps.head_maps import FIELDS, BlockName, HeadMap, HeadMaps, Show
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.names import Block, Show, Weighting
 
 _MAX_INT = 2**53  # beyond it, readers of JSON disagree
 _MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small
@@ -161,7 +162,7 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
         if m.get(name) is not None
     }
     head = None if m.get("head") is None else _integer(m, path, "head", below=model.n_heads)
-    block = cast(BlockName, _one_of(m, path, "block", get_args(BlockName)))
+    block = cast(Block, _one_of(m, path, "block", get_args(Block)))
     pattern = read_array(f"{path}.pattern", m.get("pattern"), n_query, n_key)
     if m.get("mask") is None:
         mask = _mask_of_older(extra.get("scores"), about, block, (n_query, n_key))
@@ -180,7 +181,7 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
 
 
 def _mask_of_older(
-    scores: Array | None, about: HeadMaps, block: BlockName, shape: tuple[int, int]
+    scores: Array | None, about: HeadMaps, block: Block, shape: tuple[int, int]
 ) -> Mask:
     """What the queries can see, of a document that does not say it: its scores do, where it has
     them; else it says at least whether later keys were masked.

@@ -11,10 +11,11 @@ from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import BlockName, HeadMap, HeadMaps, traced_head
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps, traced_head
+from qkv_cli.names import Block
 
 
-def normed_head(layer: LayerTrace, head: int, block: BlockName | None = None) -> HeadMap:
+def normed_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
     """The map of `traced_head`, with the length of what each key hands to each query."""
     m = traced_head(layer, head, block)
     attn = layer.block.attn if layer.cross is None else layer.block.cross
@@ -67,9 +68,7 @@ def reached(mask: Mask, below: Mask | None) -> Mask:
     return paths > 0
 
 
-def rollouts(
-    layers: Iterable[LayerTrace], wanted: Collection[int], block: BlockName
-) -> list[HeadMap]:
+def rollouts(layers: Iterable[LayerTrace], wanted: Collection[int], block: Block) -> list[HeadMap]:
     """A map for each layer that is wanted; its pattern is the mean of all its heads.
 
     Raises:
@@ -115,6 +114,6 @@ def followed(maps: HeadMaps) -> HeadMaps:
     return replace(maps, maps=found, shown="rollout")
 
 
-def _map(patterns: Array, rolled: Array, reach: Mask, block: BlockName, layer: int) -> HeadMap:
+def _map(patterns: Array, rolled: Array, reach: Mask, block: Block, layer: int) -> HeadMap:
     name, pattern = f"L{layer} rollout", patterns.mean(axis=0)
     return HeadMap(name, block, layer, None, pattern, rollout=rolled, mask=reach)

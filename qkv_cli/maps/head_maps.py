@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal
 
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.attention import AttentionTrace, Weighting
+from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
+from qkv_cli.names import Block, Show, Weighting
 
-BlockName = Literal["self", "encoder", "decoder", "cross"]
-Show = Literal["weights", "scores", "contributions", "rollout"]
 # What can be shown of a map, and the field that holds it.
 FIELDS: Mapping[Show, str] = {
     "weights": "pattern",
@@ -36,7 +34,7 @@ class HeadMap:
     """One head on one text, or the average of a layer's heads, which has a pattern only."""
 
     name: str  # L0H3
-    block: BlockName
+    block: Block
     layer: int
     head: int | None  # None: the average
     pattern: Array  # [n_query, n_key], what multiplies the values
@@ -216,8 +214,8 @@ def _valid(what: str, count: int) -> str:
 def select(
     layers: Iterable[LayerTrace],
     selection: Selection,
-    block: BlockName | None = None,
-    made: Callable[[LayerTrace, int, BlockName | None], HeadMap] | None = None,
+    block: Block | None = None,
+    made: Callable[[LayerTrace, int, Block | None], HeadMap] | None = None,
 ) -> list[HeadMap]:
     """The chosen heads' maps, in their order; layers after the last chosen are not computed.
 
@@ -235,7 +233,7 @@ def select(
     return [found[place] for place in selection.places]
 
 
-def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:
+def _trace(layer: LayerTrace) -> tuple[Block, AttentionTrace]:
     if layer.cross is not None:
         return "cross", layer.cross
     if layer.attn is None:
@@ -243,7 +241,7 @@ def _trace(layer: LayerTrace) -> tuple[BlockName, AttentionTrace]:
     return "self", layer.attn
 
 
-def traced_head(layer: LayerTrace, head: int, block: BlockName | None = None) -> HeadMap:
+def traced_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
     """One head of what a layer computed; `block` is what it is called, if not by itself."""
     called, trace = _trace(layer)
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share

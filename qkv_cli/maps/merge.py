@@ -13,7 +13,8 @@ from tokenizers import Regex, pre_tokenizers
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, Show
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.names import Show
 
 _CLUSTERS = pre_tokenizers.Split(Regex(r"\X"), "isolated")
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -10,6 +10,7 @@ from typing import Literal
 from rich.color import Color, ColorType
 from rich.style import Style
 
+from qkv_cli.names import Background
 from qkv_cli.render.palettes import Arm, Palette
 
 Rgb = tuple[int, int, int]
@@ -84,7 +85,6 @@ def _byte(linear: float) -> int:
 
 
 Depth = Literal["truecolor", "256", "standard"]
-Background = Literal["dark", "light"]
 
 # The ground of a map is a little off the background: so a map has a body, and what cannot be
 # looked at, which is left bare, differs from what nobody looks at.

@@ -119,5 +119,4 @@ PALETTES: Mapping[str, Palette] = {
         ),
     ),
 }
-DEFAULT = "viridis"
 SIGNED = (_ORANGE, _BLUE)  # for signed weights in any palette without arms

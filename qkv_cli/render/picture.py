@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from qkv_cli.errors import UsageError
-from qkv_cli.render.colours import Background
+from qkv_cli.names import Background
 from qkv_cli.render.plate import HasPlate
 from qkv_cli.render.theme import Theme
 

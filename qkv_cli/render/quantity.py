@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qkv_cli.maps.head_maps import Show
+from qkv_cli.names import Show
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Literal
 from rich.console import Console
 
 from qkv_cli.errors import UsageError
+from qkv_cli.names import DEFAULT_PALETTE, Background
 from qkv_cli.render.colours import (
     SHADES,
     STROKES,
-    Background,
     Depth,
     Ramp,
     Rgb,
@@ -26,7 +26,7 @@ from qkv_cli.render.colours import (
     solids,
 )
 from qkv_cli.render.encoding import UTF_8, Charset
-from qkv_cli.render.palettes import DEFAULT, PALETTES, SIGNED, Arm
+from qkv_cli.render.palettes import PALETTES, SIGNED, Arm
 
 __all__ = ["PALETTES", "Theme"]
 
@@ -37,7 +37,7 @@ class Theme:
 
     depth: Depth | None = None  # None: no colour, shades carry the order
     background: Background = "dark"
-    palette: str = DEFAULT
+    palette: str = DEFAULT_PALETTE
     charset: Charset = UTF_8
 
     @classmethod
@@ -45,7 +45,7 @@ class Theme:
         cls,
         console: Console,
         *,
-        palette: str = DEFAULT,
+        palette: str = DEFAULT_PALETTE,
         background: Literal["auto", "dark", "light"] = "auto",
         encoding: str | None = None,
     ) -> Theme:

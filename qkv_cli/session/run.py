@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
 
 import numpy as np
 
 from qkv_cli.checkpoints.adapters.word_vectors import with_rows
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.attention import Weighting
-from qkv_cli.core.block import Ablation, Attention, LayerTrace, StackName
+from qkv_cli.core.block import Ablation, Attention, LayerTrace
 from qkv_cli.core.generate import Rules, write
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
@@ -20,10 +18,10 @@ from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.ngrams import Ngrams
 from qkv_cli.formats.tokenizers.translators import Framed, TargetTokenizer, in_order
+from qkv_cli.names import Block, StackName, Weighting
 
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
-BlockName = Literal["self", "encoder", "decoder", "cross"]
 _BEING_WRITTEN = "each row is the token being generated; the decoder has read the tokens before it"
 _HAS_BEEN_READ = "each row is the last token that the decoder has read; it predicts the next token"
 _NAMED = 5  # words that are named of those built from n-grams
@@ -51,7 +49,7 @@ class LoadedModel:
         source: str | None = None,
         *,
         pair: str | None = None,
-        block: BlockName | None = None,
+        block: Block | None = None,
         weighting: Weighting = "softmax",
         causal: bool = False,
     ) -> Run:
@@ -121,7 +119,7 @@ class LoadedModel:
         text: str,
         pair: str,
         source: str | None,
-        block: BlockName | None,
+        block: Block | None,
         weighting: Weighting,
         *,
         causal: bool,
@@ -154,7 +152,7 @@ class LoadedModel:
         self,
         text: str,
         source: str | None,
-        block: BlockName | None,
+        block: Block | None,
         weighting: Weighting,
         *,
         causal: bool,
@@ -247,7 +245,7 @@ class LoadedModel:
         keys: list[Token],
         model: Model,
         layers: Iterator[LayerTrace],
-        block: BlockName,
+        block: Block,
         *,
         causal: bool,
     ) -> Run:
@@ -280,7 +278,7 @@ class Run:
     keys: list[Token]
     model: Model  # the one that computes: between two texts, `Model.between_texts`
     layers: Iterator[LayerTrace]
-    block: BlockName
+    block: Block
     causal: bool  # whether what is right of a query was masked
     text: str = ""  # of the queries
     source: str | None = None  # of the keys, where that is another

@@ -11,8 +11,8 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import present_parts
+from qkv_cli.names import Block
 from qkv_cli.session.load import gguf_of, load
-from qkv_cli.session.run import BlockName
 
 CLOSE = 1e-4
 
@@ -39,7 +39,7 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
         )
     if loaded.translates and source is None:
         raise UsageError(f"{loaded.info.name} is an encoder-decoder: add --source TEXT.")
-    blocks: tuple[BlockName | None, ...] = (None,)
+    blocks: tuple[Block | None, ...] = (None,)
     if loaded.translates:
         blocks = ("encoder", "decoder", "cross")
     runs = {block: loaded.read(text, source, block=block) for block in blocks}

@@ -13,7 +13,6 @@ from qkv_cli.store.hub import cached
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
 EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
-DEFAULT = "glove"
 
 
 def home() -> Path:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from qkv_cli.formats.tokenizers.words import WordTokenizer, pack_words, splitter, unpack_words
+from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
-from qkv_cli.store.catalogue import DEFAULT, find
+from qkv_cli.store.catalogue import find
 
 FOLDER = Path(__file__).parents[2] / "sample_texts"
 ENGLISH = [
@@ -44,7 +45,7 @@ def test_lines_end_in_one_line_feed() -> None:
 
 
 def test_the_embedded_vocabulary_covers_the_english_texts() -> None:
-    tokenizer = load(find(DEFAULT)).tokenizer
+    tokenizer = load(find(DEFAULT_MODEL)).tokenizer
     known = [not token.unknown for name in ENGLISH for token in tokenizer.encode(read(name))]
     assert len(known) > 700
     assert np.mean(known) >= 0.98

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qkv_cli.store.catalogue import DEFAULT, find
+from qkv_cli.names import DEFAULT_MODEL
+from qkv_cli.store.catalogue import find
 
 _RUN = """
 import json, sys
@@ -39,7 +40,7 @@ def test_help_imports_no_arrays_no_tokenizer_and_no_vectors() -> None:
 
 
 def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
-    modules = imported("attend", "the river bank", "-m", DEFAULT)
+    modules = imported("attend", "the river bank", "-m", DEFAULT_MODEL)
     assert {"numpy", "tokenizers"} <= modules
     assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
@@ -52,15 +53,17 @@ def test_vector_files_are_read_without_gensim(tmp_path: Path) -> None:
 
 def test_a_page_for_a_browser_imports_no_matplotlib() -> None:
     assert "matplotlib" not in imported(
-        "attend", "the river bank", "-m", DEFAULT, "--format", "html"
+        "attend", "the river bank", "-m", DEFAULT_MODEL, "--format", "html"
     )
-    assert "matplotlib" in imported("attend", "the river bank", "-m", DEFAULT, "--format", "svg")
+    assert "matplotlib" in imported(
+        "attend", "the river bank", "-m", DEFAULT_MODEL, "--format", "svg"
+    )
 
 
 def test_the_embedded_model_is_in_the_package() -> None:
     import qkv_cli
 
-    assert find(DEFAULT).is_relative_to(Path(qkv_cli.__file__).parent)
+    assert find(DEFAULT_MODEL).is_relative_to(Path(qkv_cli.__file__).parent)
 
 
 def test_numpy_starts_no_threads_of_its_own_unless_it_is_told_to() -> None:

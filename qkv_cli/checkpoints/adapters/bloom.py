@@ -6,7 +6,7 @@ from qkv_cli.checkpoints.adapters.decoder import head_width
 from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors, split_interleaved
-from qkv_cli.core.arrays import gelu_tanh
+from qkv_cli.core.activations import gelu_tanh
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Embedding
 from qkv_cli.core.model import Model, Stack

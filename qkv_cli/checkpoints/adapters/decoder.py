@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import Activation
+from qkv_cli.core.activations import Activation
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Embedding, Experts, Linear, Norm
 from qkv_cli.core.model import Model, Stack

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from qkv_cli.checkpoints.adapters.decoder import head_width
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import Activation
+from qkv_cli.core.activations import Activation
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Embedding, Linear, Places
 from qkv_cli.core.model import Model, Stack

@@ -20,7 +20,7 @@ from qkv_cli.checkpoints.adapters.rope import nested_rope_settings, read_rotary,
 from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import gelu_tanh
+from qkv_cli.core.activations import gelu_tanh
 from qkv_cli.core.model import Model
 from qkv_cli.core.positions import Rotary
 

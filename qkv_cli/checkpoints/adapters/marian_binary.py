@@ -13,7 +13,7 @@ import numpy as np
 from qkv_cli.checkpoints.adapters.decoder import head_width
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import relu
+from qkv_cli.core.activations import relu
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, Places, Unembedding
 from qkv_cli.core.model import Model, Stack

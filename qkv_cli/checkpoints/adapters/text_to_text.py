@@ -9,11 +9,13 @@ from typing import Any
 from qkv_cli.checkpoints.adapters.vocabulary import embeddings, unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import ACTIVATIONS, Activation, Array
-from qkv_cli.core.block import Attention, Block, Blocks, Norms, StackName
+from qkv_cli.core.activations import ACTIVATIONS, Activation
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Buckets
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
+from qkv_cli.names import StackName
 
 _TABLE = "layer.0.SelfAttention.relative_attention_bias.weight"
 DEFAULTS: Mapping[str, Any] = {

@@ -12,11 +12,12 @@ from qkv_cli.checkpoints.adapters.decoder import head_width
 from qkv_cli.checkpoints.adapters.vocabulary import embeddings, unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.arrays import Activation
-from qkv_cli.core.block import Attention, Block, Blocks, Norms, StackName
+from qkv_cli.core.activations import Activation
+from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Places
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
+from qkv_cli.names import StackName
 
 STACKS: tuple[StackName, StackName] = ("encoder", "decoder")
 _MAX_PLACES = 2**16

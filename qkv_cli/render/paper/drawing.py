@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.terminal_theme import TerminalTheme
 
-from qkv_cli.render.colours import Background, Rgb, from_hex
+from qkv_cli.names import Background
+from qkv_cli.render.colours import Rgb, from_hex
 from qkv_cli.visible import visible
 
 Box = tuple[float, float, float, float]  # x, y, width, height

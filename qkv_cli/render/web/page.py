@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qkv_cli import __version__
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
-from qkv_cli.render.colours import Background
+from qkv_cli.names import Background
 from qkv_cli.render.plate import Maps, Plate
 from qkv_cli.render.text import apart, spelled
 from qkv_cli.render.theme import Theme

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.style import Style
 
-from qkv_cli.render.colours import Background, Rgb
+from qkv_cli.names import Background
+from qkv_cli.render.colours import Rgb
 from qkv_cli.render.paper.drawing import INKS, Inks
 from qkv_cli.render.paper.text import colours, lines_of
 from qkv_cli.render.web.page import filled, read

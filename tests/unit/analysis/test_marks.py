@@ -10,8 +10,9 @@ from qkv_cli.analysis.measure import KINDS
 from qkv_cli.analysis.study import Mark, marks, statistics, study
 from qkv_cli.cli.maps import Reading
 from qkv_cli.cli.orders import Reader
+from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
-from qkv_cli.store.catalogue import DEFAULT, find
+from qkv_cli.store.catalogue import find
 
 TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."
 
@@ -40,7 +41,7 @@ def test_heads_of_chance_are_not_marked() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_random_projections_are_not_marked(seed: int) -> None:
-    loaded = load(find(DEFAULT), random_heads=seed)
+    loaded = load(find(DEFAULT_MODEL), random_heads=seed)
     assert marks(TEXT, Reader(loaded, Reading(), ["all"], []), 4) == []
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from golden_checkpoints import CASES, GOLDEN, config_of, tensors_of
 
 from qkv_cli.checkpoints.adapters import ADAPTERS, build
 from qkv_cli.checkpoints.tensors import Tensors
@@ -15,19 +14,8 @@ from qkv_cli.core.block import Blocks
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
-CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
 OLD = sorted(path.parent.name for path in GOLDEN.glob("*/config.4.json"))
 CLOSE = 1e-5
-
-
-def config_of(case: str, name: str = "config.json") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((GOLDEN / case / name).read_text())
-    return found
-
-
-def tensors_of(case: str) -> Tensors:
-    return Tensors(open_tensors(GOLDEN / case / "model.safetensors"))
 
 
 def compare(case: str, config: dict[str, Any]) -> None:

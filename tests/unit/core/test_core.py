@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from qkv_cli.core import arrays as core_arrays
-from qkv_cli.core import attention as core_attention
-from qkv_cli.core import layers as core_layers
-from qkv_cli.core.arrays import Array, gelu, softmax
+from qkv_cli.core import layers, parallel
+from qkv_cli.core.activations import gelu
+from qkv_cli.core.arrays import Array
 from qkv_cli.core.attention import (
-    Weighting,
     hard,
     linear,
     merge_heads,
     scaled_dot_product_attention,
+    softmax,
     split_heads,
 )
 from qkv_cli.core.block import Attention, Block
 from qkv_cli.core.layers import Embedding, Linear, Norm
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import causal_mask, local_mask, offset_bias, offset_mask
+from qkv_cli.names import Weighting
 
 INF = math.inf
 numbers = st.floats(-80, 80, width=32)
@@ -301,8 +301,8 @@ def test_work_that_is_shared_out_is_the_same_work(
     bias = np.where(rng.random((5, 7, 7)) < 0.3, -INF, 0).astype(np.float32)
     one = Linear(W, b)(x, np.tanh)
     trace = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
-    monkeypatch.setattr(core_arrays, "WORTH_SHARING", 0)
-    for module in (core_attention, core_layers):
+    monkeypatch.setattr(parallel, "WORTH_SHARING", 0)
+    for module in (parallel, layers):
         monkeypatch.setattr(module, "N_CORES", n_cores)
         monkeypatch.setattr(module, "BLOCK", 14)
     np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)
@@ -317,7 +317,7 @@ def test_what_goes_wrong_on_another_core_is_not_lost(monkeypatch: pytest.MonkeyP
             raise ValueError(item)
 
     with pytest.raises(ValueError, match="7"):
-        core_arrays.parallel(run, range(50))
+        parallel.parallel(run, range(50))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])

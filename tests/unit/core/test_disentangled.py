@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from qkv_cli.core.arrays import relu
+from qkv_cli.core.activations import relu
 from qkv_cli.core.attention import split_heads
 from qkv_cli.core.block import Attention, Convolution
 from qkv_cli.core.layers import Linear

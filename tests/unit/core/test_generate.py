@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_parity import CASES, GOLDEN, config_of, tensors_of
+from golden_checkpoints import CASES, GOLDEN, config_of, tensors_of
 
 from qkv_cli.checkpoints.adapters import build
 from qkv_cli.core.generate import Rules, write

@@ -7,7 +7,7 @@ from export_examples import finite, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv_cli.core.arrays import softmax
+from qkv_cli.core.attention import softmax
 from qkv_cli.export.document import decimals
 
 

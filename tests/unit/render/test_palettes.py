@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 from rich.color import Color
 
-from qkv_cli.render.colours import Background, Depth, Lab, oklab
+from qkv_cli.names import Background
+from qkv_cli.render.colours import Depth, Lab, oklab
 from qkv_cli.render.palettes import PALETTES
 from qkv_cli.render.theme import Theme
 

@@ -1,0 +1,108 @@
+"""Activation functions, by the names that configs use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from qkv_cli.core.arrays import Array
+
+Activation = Callable[[Array], Array]
+
+# Of P, fitted so that x / (1 + exp(x P(x²))) is x Phi(x) within 1e-7: numpy has no erf. Beyond
+# x² = 36 that is 0, or x.
+_GELU = (
+    -1.595768428,
+    -0.07266856651,
+    6.625948043e-05,
+    1.104804818e-04,
+    -7.938242587e-06,
+    2.668943302e-07,
+    -3.611267533e-09,
+)
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution's share below x (Hendrycks and Gimpel 2016)."""
+    square = x * x
+    np.minimum(square, 36.0, out=square)
+    y = square * _GELU[-1]
+    for c in _GELU[-2:0:-1]:
+        y += c
+        y *= square
+    y += _GELU[0]
+    y *= x
+    with np.errstate(over="ignore"):  # far below 0: x / inf
+        np.exp(y, out=y)
+    y += 1.0
+    return np.divide(x, y, out=y)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """The same paper's approximation."""
+    # x**3 is many times slower than x * x * x on float32.
+    out: Array = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return out
+
+
+def quick_gelu(x: Array) -> Array:
+    return x * sigmoid(1.702 * x)
+
+
+def sigmoid(x: Array) -> Array:
+    # Half a tanh never overflows.
+    out: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return out
+
+
+def silu(x: Array) -> Array:
+    return x * sigmoid(x)
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0.0)
+
+
+def relu_squared(x: Array) -> Array:
+    y = relu(x)
+    return y * y
+
+
+def relu6(x: Array) -> Array:
+    return np.clip(x, 0.0, 6.0)
+
+
+def leaky_relu(x: Array) -> Array:
+    return np.where(x < 0, np.float32(0.01) * x, x)
+
+
+def mish(x: Array) -> Array:
+    """x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
+    return x * np.tanh(np.logaddexp(x, np.float32(0)))
+
+
+def identity(x: Array) -> Array:
+    return x
+
+
+# By the names that configs use.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": gelu,
+    "gelu_fast": gelu_tanh,
+    "gelu_new": gelu_tanh,
+    "gelu_python": gelu,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": identity,
+    "mish": mish,
+    "quick_gelu": quick_gelu,
+    "relu": relu,
+    "relu2": relu_squared,
+    "relu6": relu6,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "swish": silu,
+    "tanh": np.tanh,
+}
