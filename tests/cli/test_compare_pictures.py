@@ -1,19 +1,13 @@
-"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between.
-
-`QKV_RECORD=1 pytest tests/cli/test_compare_pictures.py` writes the recordings anew: look at
-them.
-"""
+"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.cells import cell_len
+from recordings import check_plain, recorded
 
 from qkv_cli.analysis.compare import compare, nearest
 from qkv_cli.cli.output import Look
@@ -22,7 +16,6 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.terminal.compare import ROWS, ComparePicture, NearestTable, pictures
 
-RECORDED = Path(__file__).parents[1] / "golden" / "compare"
 INFO = ModelInfo("hand", "word-vectors", 1, 8, 8, 2, 9, "made by hand")
 SHORT, LONGER = "the river bank", "the \x1b[31m muddy river bank"
 
@@ -61,20 +54,11 @@ def draw(name: str, look: Look) -> str:
     return look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
 
 
-def recorded(name: str, found: str) -> str:
-    path = RECORDED / f"{name}.txt"
-    if os.environ.get("QKV_RECORD"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8", newline="\n")
-    return path.read_bytes().decode()
-
-
 @pytest.mark.parametrize(("name", "width"), PLAIN)
 def test_without_colour(name: str, width: int) -> None:
     found = draw(name, Look(color="never", width=width))
-    assert found == recorded(f"{name}-{width}", found)
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+    assert found == recorded(f"compare/{name}-{width}.txt", found)
+    check_plain(found, width)
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
@@ -82,7 +66,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     found = draw("heads", Look(color="always", background=background, width=80))
-    assert found == recorded(f"colour-{background}", found)
+    assert found == recorded(f"compare/colour-{background}.txt", found)
     assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
 
 
@@ -114,9 +98,8 @@ def test_the_nearest(width: int) -> None:
     near = nearest(own, others)
     look = Look(color="never", width=width)
     found = look.text(lambda theme: NearestTable(own, others, near, theme))
-    assert found == recorded(f"nearest-{width}", found)
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+    assert found == recorded(f"compare/nearest-{width}.txt", found)
+    check_plain(found, width)
 
 
 def test_no_other_head() -> None:
@@ -134,7 +117,7 @@ def test_several_stand_beside_each_other_at_one_scale() -> None:
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
     [picture] = pictures(pairs)
     found = Look(color="never", width=100).text(picture)
-    assert found == recorded("several-100", found)
+    assert found == recorded("compare/several-100.txt", found)
     lines = found.splitlines()
     [names] = [line for line in lines if "A L0H0" in line and "B L0H3" in line]
     [changes] = [line for line in lines if "B - A" in line and "C - A" in line]

@@ -1,17 +1,13 @@
-"""What `qkv grid` draws, recorded; weights are made by hand, so no model is in between.
-
-`QKV_RECORD=1 pytest tests/cli/test_grid_pictures.py` writes the recordings anew: look at them.
-"""
+"""What `qkv grid` draws, recorded; weights are made by hand, so no model is in between."""
 
 from __future__ import annotations
 
-import os
 import re
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+from recordings import check_plain, recorded
 from rich.cells import cell_len
 
 from qkv_cli.analysis.measure import NAMES
@@ -23,7 +19,6 @@ from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.terminal.grid import SIGNS, Thumbnails, sheet
 from qkv_cli.render.weights import pooled, pooled_visible, visible
 
-RECORDED = Path(__file__).parents[1] / "golden" / "grid"
 INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
 ODD = "naïve 日本語 👩‍👩‍👧 שלום \x1b[31m"
 MARKS = [
@@ -90,20 +85,11 @@ def draw(name: str, look: Look) -> str:
     return look.text(lambda theme: Thumbnails(found, theme, marks, n_shuffles))
 
 
-def recorded(name: str, found: str) -> str:
-    path = RECORDED / f"{name}.txt"
-    if os.environ.get("QKV_RECORD"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8", newline="\n")
-    return path.read_bytes().decode()
-
-
 @pytest.mark.parametrize(("name", "width"), PLAIN)
 def test_without_colour(name: str, width: int) -> None:
     found = draw(name, Look(color="never", width=width))
-    assert found == recorded(f"{name}-{width}", found)
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+    assert found == recorded(f"grid/{name}-{width}.txt", found)
+    check_plain(found, width)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +99,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> No
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     found = draw(name, Look(color="always", background=background, width=80))
-    assert found == recorded(f"{name}-{background}", found)
+    assert found == recorded(f"grid/{name}-{background}.txt", found)
     plain = re.sub(r"\x1b\[[\d;]*m", "", found)
     assert "\x1b" not in plain
     assert max(map(cell_len, plain.splitlines())) <= 80

@@ -1,17 +1,11 @@
-"""The table of `qkv heads`, recorded; figures are made by hand, so no model is in between.
-
-`QKV_RECORD=1 pytest tests/cli/test_heads_pictures.py` writes the recordings anew: look at
-them.
-"""
+"""The table of `qkv heads`, recorded; figures are made by hand, so no model is in between."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
-from rich.cells import cell_len
+from recordings import check_plain, recorded
 
 from qkv_cli.analysis.labels import Evidence
 from qkv_cli.analysis.measure import NAMES
@@ -21,7 +15,6 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.terminal.heads import HeadsTable
 
-RECORDED = Path(__file__).parents[1] / "golden" / "heads"
 INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
 ABOUT = HeadMaps(INFO, "softmax", True, "", None, (), (), ())
 
@@ -59,20 +52,11 @@ def draw(look: Look, shuffled: int = 16, heads: list[HeadStatistics] = HEADS) ->
     return look.text(lambda theme: HeadsTable(ABOUT, extent, heads, theme))
 
 
-def recorded(name: str, found: str) -> str:
-    path = RECORDED / f"{name}.txt"
-    if os.environ.get("QKV_RECORD"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(found, encoding="utf-8", newline="\n")
-    return path.read_bytes().decode()
-
-
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_without_colour(width: int) -> None:
     found = draw(Look(color="never", width=width))
-    assert found == recorded(f"table-{width}", found)
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+    assert found == recorded(f"heads/table-{width}.txt", found)
+    check_plain(found, width)
 
 
 @pytest.mark.parametrize("width", range(20, 120, 7))
@@ -90,7 +74,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     found = draw(Look(color="always", background=background, width=80))
-    assert found == recorded(f"colour-{background}", found)
+    assert found == recorded(f"heads/colour-{background}.txt", found)
     assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from recordings import recorded
 from test_ablate import folder
 from test_redraw import _damage
 
@@ -63,10 +63,8 @@ def test_picture(qkv, llama: Path, width: int, more: list[str]) -> None:
     args = ("-m", llama, TEXT, "--top", "4", *more)
     drawn = qkv("next", *args, "--width", width)
     assert (drawn.code, drawn.stderr) == (0, "")
-    golden = GOLDEN / "next" / f"{'ablated' if more else 'whole'}-{width}.txt"
-    if os.environ.get("QKV_RECORD"):
-        golden.write_text(drawn.stdout, encoding="utf-8", newline="\n")
-    assert drawn.stdout == golden.read_text(encoding="utf-8")
+    name = f"{'ablated' if more else 'whole'}-{width}"
+    assert drawn.stdout == recorded(f"next/{name}.txt", drawn.stdout)
     assert max(map(len, drawn.stdout.splitlines())) <= width
     written = qkv("next", *args, "--json").stdout
     assert qkv("render", "-", "--width", width, stdin=written).stdout == drawn.stdout

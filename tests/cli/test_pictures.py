@@ -1,12 +1,8 @@
-"""What `qkv render` draws, recorded; documents are made by hand, so no model is in between.
-
-`QKV_RECORD=1 pytest tests/cli/test_pictures.py` writes the recordings anew: look at them.
-"""
+"""What `qkv render` draws, recorded; documents are made by hand, so no model is in between."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +13,10 @@ import pytest
 from conftest import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recordings import check_plain, recorded
 from rich.cells import cell_len
 
 Qkv = Callable[..., Result]
-RECORDED = Path(__file__).parents[1] / "golden" / "render"
 MODEL = {"name": "hand", "type": "word-vectors", "layers": 1, "heads": 4, "d_model": 8}
 MODEL |= {"d_head": 2, "d_vocab": 9, "origin": "made by hand"}
 FRUITS = ["the", "mango", "and", "the", "apple", "are", "fruits"]
@@ -124,13 +120,6 @@ COLOURED = {
 }
 
 
-def recorded(name: str, found: str) -> str:
-    path = RECORDED / f"{name}.txt"
-    if os.environ.get("QKV_RECORD"):
-        path.write_text(found, encoding="utf-8", newline="\n")
-    return path.read_bytes().decode()
-
-
 def draw(qkv: Qkv, folder: Path, which: dict[str, Any], *args: str) -> Result:
     (folder / "maps.json").write_text(json.dumps(which))
     found = qkv("render", folder / "maps.json", *args)
@@ -143,9 +132,8 @@ def test_without_colour(tmp_path: Path, qkv: Qkv, name: str) -> None:
     which, args = PLAIN[name]
     found = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
     width = int(args[args.index("--width") + 1]) if "--width" in args else 80
-    assert found == recorded(name, found)
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found)
+    assert found == recorded(f"render/{name}.txt", found)
+    check_plain(found, width)
 
 
 @pytest.mark.parametrize("name", COLOURED)
@@ -155,7 +143,7 @@ def test_in_colour(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, na
     monkeypatch.setenv("TERM", "xterm" if depth == "16" else "xterm-256color")
     args = ["--color", "always", "--background", background]
     found = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
-    assert found == recorded(name, found)
+    assert found == recorded(f"render/{name}.txt", found)
     escapes = re.sub(r"\x1b\[[\d;]*m", "", found)
     assert "\x1b" not in escapes  # colours and nothing else
     mark = {"truecolor": "48;2;", "256color": "48;5;", "16": "\x1b["}[depth]

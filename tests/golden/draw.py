@@ -1,7 +1,7 @@
 """Configurations drawn at random, each read by qkv and held against transformers.
 
 Run by hand where torch, transformers and qkv are installed:
-`python tests/golden/draw.py [N] [SEED]`. It draws a case of make.py that is no encoder-decoder,
+`python tests/golden/draw.py [N] [SEED]`. It draws a case of make_checkpoints.py, no encoder-decoder,
 changes what its config has of KNOBS and its rotary settings, draws weights, and compares every
 layer's pattern and the last hidden state. Prints the largest differences of each family, and every
 configuration that is too far off. One that transformers itself cannot run is passed over; one that
@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import make
+import make_checkpoints as make
 import numpy as np
 import torch
 import transformers as tr

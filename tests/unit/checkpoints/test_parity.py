@@ -1,4 +1,4 @@
-"""Every adapter against what transformers computed, see tests/golden/make.py."""
+"""Every adapter against what transformers computed, see tests/golden/README.md."""
 
 from __future__ import annotations
 
