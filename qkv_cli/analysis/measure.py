@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.orders import ordinary
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -178,51 +179,8 @@ def distances(maps: HeadMaps) -> Array:
     return np.abs(place[:, None] - place)
 
 
-LONGEST = 16  # words that are read twice: enough for a score, and soon read
-SAMPLE = 32  # words of a sample: a short reading takes no less time
-
 EPSILON = 1e-12  # against division by zero only
 LEAST_ROOM = 1e-3  # between chance and all; in less than that, rounding would speak
-
-
-def shuffled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
-    """Ordinary tokens in an order of chance, special ones where they were.
-
-    A token keeps its `i`, so that it tells where it stood before.
-    """
-    places = np.flatnonzero(_words(tokens))
-    found = list(tokens)
-    for place, drawn in zip(places, rng.permutation(places), strict=True):
-        found[place] = tokens[drawn]
-    return found
-
-
-def sampled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
-    """The same with `SAMPLE` of the ordinary tokens at most, in one piece."""
-    return _around(tokens, _drawn(tokens, rng)[:SAMPLE])
-
-
-def repeated(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
-    """The words of a text twice, in one order of chance, `LONGEST` of them at most.
-
-    In that order no word leads to the next but by repetition, as in the random sequences
-    of Olsson et al. 2022.
-    """
-    words = _drawn(tokens, rng)[:LONGEST]
-    return _around(tokens, [*words, *words])
-
-
-def _drawn(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
-    """The ordinary tokens, in an order of chance."""
-    return [token for token in shuffled(tokens, rng) if not token.special]
-
-
-def _around(tokens: Sequence[Token], words: Sequence[Token]) -> list[Token]:
-    """Words between the special tokens that begin and end a text; all of it without words."""
-    places = np.flatnonzero(_words(tokens))
-    if not len(places):
-        return list(tokens)
-    return [*tokens[: places[0]], *words, *tokens[places[-1] + 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +223,7 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
     rows, columns = (np.array([t.i for t in side]) for side in (shuffled.queries, shuffled.keys))
     places = np.arange(len(rows)), np.arange(len(columns))
     moved = ~np.outer(rows == places[0], columns == places[1])
-    moved &= np.outer(_words(written.queries), _words(written.keys))
+    moved &= np.outer(ordinary(written.queries), ordinary(written.keys))
     if one_text(written):
         np.fill_diagonal(moved, False)  # itself: the same place and the same word
     found = []
@@ -289,7 +247,3 @@ def dealt(weights: Array, among: Mask, rng: np.random.Generator) -> Array:
     found = np.zeros_like(weights)
     np.put_along_axis(found, after, np.take_along_axis(weights, before, axis=-1), axis=-1)
     return found
-
-
-def _words(tokens: Sequence[Token]) -> Mask:
-    return np.array([not token.special for token in tokens])

@@ -9,7 +9,6 @@ from functools import reduce
 from itertools import chain, islice
 from math import inf, isnan
 from operator import add
-from typing import Literal
 
 import numpy as np
 
@@ -38,11 +37,11 @@ from qkv_cli.analysis.measure import (
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.orders import OrderName
 from qkv_cli.names import Block
 
-Order = Literal["as written", "shuffled", "twice", "sampled"]
 # A text in an order, as the head maps of one layer after the other.
-Read = Callable[[str, Order], Iterator[HeadMaps]]
+Read = Callable[[str, OrderName], Iterator[HeadMaps]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,13 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What has been read so far."""
+    """What has been read so far.
 
+    Attributes:
+        about: The model and the options of the reading, without a text.
+    """
+
+    about: HeadMaps
     heads: Sequence[tuple[str, Block, int, int]]  # name, block, layer, head
     n_texts: int
     n_tokens: int
@@ -93,6 +97,7 @@ class Study:
     def __add__(self, other: Study) -> Study:
         probes = [p for p in (self.probes, other.probes) if p is not None]
         return Study(
+            other.about,
             self.heads,
             self.n_texts + other.n_texts,
             self.n_tokens + other.n_tokens,
@@ -127,6 +132,7 @@ def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> 
     every = replace(written[0], maps=[m for maps in written for m in maps.maps])
     sums = measure(every, targets(every.queries, every.keys, one_text=one_text(every)))
     return Study(
+        about=replace(written[0], text="", queries=(), keys=(), maps=()),
         heads=[(m.name, m.block, m.layer, m.head or 0) for m in every.maps],
         n_texts=1,
         n_tokens=len(written[0].queries),
@@ -294,7 +300,9 @@ def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
     ]
 
 
-def _measured(text: str, read: Read, order: Order) -> tuple[list[tuple[int, int]], set[int], Sums]:
+def _measured(
+    text: str, read: Read, order: OrderName
+) -> tuple[list[tuple[int, int]], set[int], Sums]:
     """Which heads were read, the ids of the words that were, and what was measured."""
     heads: list[tuple[int, int]] = []
     sums: list[Sums] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target
-from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.cli.texts import read_texts
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 
@@ -56,27 +56,29 @@ def attend(
     look = Look(color, palette, background, width)
     texts = read_texts(text, file, lines=lines)
 
-    from qkv_cli.cli.maps import Reading, head_maps, open_model
+    from qkv_cli.cli.watch import WATCH, open_model
+    from qkv_cli.maps.compute import head_maps
     from qkv_cli.render.terminal.attend import attention
+    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
-    second = None if source is None else checked(source, "--source")
-    other = None if pair is None else checked(pair, "--pair")
     reading = Reading(
-        second,
-        weighting,
-        causal,
-        block,
-        hide,
-        words,
-        window,
-        other,
-        show,
-        ablate or (),
-        ablate_mean,
+        source=source,
+        pair=pair,
+        block=block,
+        weighting=weighting,
+        causal=causal,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
+        hide_special=hide,
+        merge_words=words,
+        window=window,
+        show=show,
     )
     results = (
-        head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
+        head_maps(
+            loaded, one, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
+        )
         for one in texts
     )
     target.send_maps(

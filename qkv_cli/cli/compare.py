@@ -12,7 +12,6 @@ import typer
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note
 from qkv_cli.cli.sides import HEAD, Side, maps_of, read, sides
-from qkv_cli.cli.texts import checked
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.analysis.compare import Comparison
-    from qkv_cli.cli.maps import Reading
-    from qkv_cli.session.run import LoadedModel
+    from qkv_cli.session.run import LoadedModel, Reading
 
 
 def _models() -> list[str]:
@@ -130,22 +128,19 @@ def compare(
     target = Target.of(output, None, as_json=as_json, data=("json",))
     look = Look(color, palette, background, width)
 
-    from qkv_cli.cli.maps import Reading
+    from qkv_cli.session.run import Reading
 
-    second = None if source is None else checked(source, "--source")
-    behind = None if pair is None else checked(pair, "--pair")
     reading = Reading(
-        second,
-        "softmax",
-        causal,
-        block,
-        hide,
-        words,
-        window,
-        behind,
-        show=show,
+        source=source,
+        pair=pair,
+        block=block,
+        causal=causal,
         ablate=ablate or (),
         ablate_mean=ablate_mean,
+        hide_special=hide,
+        merge_words=words,
+        window=window,
+        show=show,
     )
     default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
     found = sides(items or (), other or (), model or (), weighting or (), default)

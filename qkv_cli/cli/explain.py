@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note, report_unknown
-from qkv_cli.cli.texts import checked, read_text
-from qkv_cli.cli.waiting import counted
-from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE, BlockChoice
+from qkv_cli.cli.texts import read_text
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from qkv_cli.analysis.explain import Explanation
     from qkv_cli.core.tokens import Token
     from qkv_cli.maps.head_maps import HeadMaps
-    from qkv_cli.names import Weighting
-    from qkv_cli.session.run import LoadedModel
+    from qkv_cli.session.run import LoadedModel, Reading
 
 
 def explain(
@@ -76,16 +74,16 @@ def explain(
     Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
-    second = None if source is None else checked(source, "--source")
-    other = None if pair is None else checked(pair, "--pair")
     whole = read_text(text, file)
-    asked = Asked(whole, second, other, query, key, head, weighting, causal, block)
 
-    from qkv_cli.cli.maps import open_model
+    from qkv_cli.cli.watch import open_model
     from qkv_cli.export.explain import explain_json
     from qkv_cli.render.terminal.explain import ExplainPage
+    from qkv_cli.session.run import Reading
 
-    maps, x = _explained(open_model(model, random_heads=random_heads), asked)
+    reading = Reading(source=source, pair=pair, block=block, weighting=weighting, causal=causal)
+    loaded = open_model(model, random_heads=random_heads)
+    maps, x = _explained(loaded, whole, reading, query=query, key=key, head=head)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return
@@ -94,64 +92,47 @@ def explain(
     target.draw([lambda theme: ExplainPage(maps, x, theme, **lines)], look)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the reader typed."""
-
-    text: str
-    source: str | None
-    pair: str | None
-    query: str | None
-    key: str | None
-    head: str | None
-    weighting: Weighting
-    causal: bool
-    block: BlockChoice | None
-
-
-def _explained(loaded: LoadedModel, asked: Asked) -> tuple[HeadMaps, Explanation]:
-    """Find the pair and the head, say what was chosen for the reader, and take it apart."""
+def _explained(
+    loaded: LoadedModel,
+    text: str,
+    reading: Reading,
+    *,
+    query: str | None,
+    key: str | None,
+    head: str | None,
+) -> tuple[HeadMaps, Explanation]:
+    """Choose the query, key and head, note the choices on stderr, and explain the weight."""
     from qkv_cli.analysis.explain import explain_layer, strongest
     from qkv_cli.analysis.focus import pick
-    from qkv_cli.maps.head_maps import HeadMaps, Selection, traced_head
+    from qkv_cli.cli.watch import WATCH
+    from qkv_cli.maps.compute import about_run, run_text
+    from qkv_cli.maps.head_maps import Selection, traced_head
 
-    layers, heads = (["all"], []) if asked.head is None else ([], [asked.head])
-    run = loaded.read(
-        asked.text,
-        asked.source,
-        pair=asked.pair,
-        block=asked.block,
-        weighting=asked.weighting,
-        causal=asked.causal,
-    )
+    layers, heads = (["all"], []) if head is None else ([], [head])
+    run = run_text(loaded, text, reading, watch=WATCH)
     n_layers, n_heads = run.shape
-    layers_of = counted(run.layers, n_layers, loaded.info.name)
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     report_unknown((*run.queries, *run.keys), loaded.info.name)
     queries, keys = list(range(len(run.queries))), list(range(len(run.keys)))
-    if asked.query is not None:
-        queries = pick("query", asked.query, run.queries)
-    if asked.key is not None:
-        keys = pick("key", asked.key, run.keys)
-    link = strongest(layers_of, selection.heads, queries, keys)
-    x = explain_layer(run.model, link.layer, link.head, link.query, link.key, asked.weighting)
+    if query is not None:
+        queries = pick("query", query, run.queries)
+    if key is not None:
+        keys = pick("key", key, run.keys)
+    link = strongest(run.layers, selection.heads, queries, keys)
+    x = explain_layer(run.model, link.layer, link.head, link.query, link.key, reading.weighting)
     m = traced_head(link.layer, link.head, run.block)
     if x.pattern.any():
-        _note_choice("query", asked.query, queries, link.query, run.queries)
-        _note_choice("key", asked.key, keys, link.key, run.keys)
+        _note_choice("query", query, queries, link.query, run.queries)
+        _note_choice("key", key, keys, link.key, run.keys)
     else:
-        alone = run.queries[link.query].word
-        note(f"{alone!r} has no other word to attend to: all its weights are 0.")
+        word = run.queries[link.query].word
+        note(f"{word!r} has no other word to attend to: all its weights are 0.")
     if (n_heads := sum(map(len, selection.heads.values()))) > 1 and x.weight:
         note(
             f"Using {m.name}: it has the largest weight for this pair among {n_heads} heads. "
             "Choose another with --head."
         )
-    texts = (run.text, run.source, run.queries, run.keys)
-    maps = HeadMaps(
-        run.describe(loaded.info), asked.weighting, run.causal, *texts, [m], pair=run.pair
-    )
-    return replace(maps, notes=run.notes), x
+    return replace(about_run(loaded, run, reading), maps=[m], notes=run.notes), x
 
 
 def _note_choice(

@@ -8,7 +8,7 @@ import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note
-from qkv_cli.cli.texts import checked, read_text
+from qkv_cli.cli.texts import read_text
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
@@ -72,28 +72,30 @@ def focus(
             "Use either --query WORD (what it attends to) or --key WORD (what attends to it)."
         )
     look = Look(color, palette, background, width)
-    second = None if source is None else checked(source, "--source")
-    other = None if pair is None else checked(pair, "--pair")
     one = read_text(text, file)
 
-    from qkv_cli.cli.maps import Reading, head_maps, open_model
+    from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.export.focus import focus_json
+    from qkv_cli.maps.compute import head_maps
     from qkv_cli.render.terminal.focus import FocusPicture
+    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
     reading = Reading(
-        second,
-        weighting,
-        causal,
-        block,
-        hide,
-        words,
-        pair=other,
-        show=show,
+        source=source,
+        pair=pair,
+        block=block,
+        weighting=weighting,
+        causal=causal,
         ablate=ablate or (),
         ablate_mean=ablate_mean,
+        hide_special=hide,
+        merge_words=words,
+        show=show,
     )
-    maps = head_maps(loaded, one, reading, layers=layer or (), heads=head or (), mean=mean)
+    maps = head_maps(
+        loaded, one, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
+    )
     found = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":
         target.send(focus_json(found, top) + "\n")

@@ -9,7 +9,7 @@ import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target
-from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.cli.texts import read_texts
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
@@ -75,25 +75,25 @@ def grid(
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.study import marks
-    from qkv_cli.cli.maps import Reading, head_maps, note_no_links, open_model
-    from qkv_cli.cli.orders import Reader
+    from qkv_cli.cli.output import note_no_links
+    from qkv_cli.cli.watch import WATCH, open_model
+    from qkv_cli.maps.compute import OrderedReader, head_maps
     from qkv_cli.render.terminal.grid import Thumbnails
+    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
-    second = None if source is None else checked(source, "--source")
-    other = None if pair is None else checked(pair, "--pair")
     reading = Reading(
-        second,
-        weighting,
-        causal,
-        block,
-        hide,
-        words,
-        window,
-        other,
-        show,
-        ablate or (),
-        ablate_mean,
+        source=source,
+        pair=pair,
+        block=block,
+        weighting=weighting,
+        causal=causal,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
+        hide_special=hide,
+        merge_words=words,
+        window=window,
+        show=show,
     )
     layers, heads = layer or ([] if head else ["all"]), head or []
     # Labels are about shares of a whole, and about single heads.
@@ -103,9 +103,11 @@ def grid(
         if len(maps.keys) == 1 and not any(maps.seen(m).any() for m in maps.maps):
             note_no_links()
         # What a model wrote itself stays as it is while the words change places.
-        reader = Reader(loaded, replace(reading, source=maps.source), layers, heads)
+        reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)
         found = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
         return Thumbnails(maps, theme, found, n_shuffles)
 
-    results = (head_maps(loaded, one, reading, layers=layers, heads=heads) for one in texts)
+    results = (
+        head_maps(loaded, one, reading, layers=layers, heads=heads, watch=WATCH) for one in texts
+    )
     target.send_maps(results, look, draw, several=lines)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target, report_unknown
-from qkv_cli.cli.texts import checked, read_texts
+from qkv_cli.cli.output import Look, Target, note_no_links, report_unknown
+from qkv_cli.cli.texts import read_texts
 from qkv_cli.cli.waiting import finish, so_far
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
@@ -98,24 +98,28 @@ def heads(
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.study import figure_called, ranked, statistics, study
-    from qkv_cli.cli.maps import Reading, note_no_links, open_model
-    from qkv_cli.cli.orders import SEED, Reader
+    from qkv_cli.cli.watch import StudyWatch, open_model
     from qkv_cli.export.heads import heads_csv, heads_json
+    from qkv_cli.maps.compute import SEED, OrderedReader
     from qkv_cli.render.terminal.heads import HeadsTable
+    from qkv_cli.session.run import Reading
 
     by = None if sort is None else figure_called(sort)
-    second = None if source is None else checked(source, "--source")
     layers = layer or ([] if head else ["all"])
     loaded = open_model(model, random_heads=random_heads)
-    reader = Reader(
-        loaded,
-        Reading(second, weighting, causal, block, ablate=ablate or (), ablate_mean=ablate_mean),
-        layers,
-        head or (),
+    reading = Reading(
+        source=source,
+        block=block,
+        weighting=weighting,
+        causal=causal,
+        ablate=ablate or (),
+        ablate_mean=ablate_mean,
     )
+    watch = StudyWatch()
+    reader = OrderedReader(loaded, reading, layers, head or (), watch)
     found = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
-    report_unknown(reader.unknown.values(), loaded.info.name)
-    table, about = statistics(found), reader.about
+    report_unknown(watch.unknown.values(), loaded.info.name)
+    table, about = statistics(found), found.about
     table = table if by is None else ranked(table, by)
     holds = "1 head" if len(table) == 1 else f"{len(table)} heads"
     if target.kind == "json":

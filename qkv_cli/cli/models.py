@@ -117,7 +117,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from qkv_cli.cli.maps import note_about
+    from qkv_cli.cli.output import note_about
     from qkv_cli.render.terminal.models import amount, card
     from qkv_cli.session.describe import describe
 
@@ -341,7 +341,7 @@ def check(name: NameArgument) -> None:
     """
     from rich.text import Text
 
-    from qkv_cli.cli.maps import note_about
+    from qkv_cli.cli.output import note_about
     from qkv_cli.render.terminal.models import amount
     from qkv_cli.session.check import check_run
     from qkv_cli.session.describe import N_TOKENS, describe

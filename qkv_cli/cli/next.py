@@ -46,7 +46,7 @@ def next(
     look = Look(color, palette, background, width)
     one = read_text(text, file)
 
-    from qkv_cli.cli.maps import open_model
+    from qkv_cli.cli.watch import open_model
     from qkv_cli.export.next import next_json
     from qkv_cli.render.terminal.next import NextPicture
 
@@ -63,12 +63,14 @@ def _predicted(
     import numpy as np
 
     from qkv_cli.analysis.next import Next, odds
-    from qkv_cli.cli.maps import Reading, opened
+    from qkv_cli.cli.watch import WATCH
     from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+    from qkv_cli.maps.compute import run_text
     from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.session.run import Reading
 
     name = loaded.info.name
-    if loaded.translates:
+    if loaded.is_encoder_decoder:
         raise UsageError(
             f"`qkv next` does not apply to {name}, an encoder-decoder: `qkv attend` shows what it "
             "generates."
@@ -77,9 +79,10 @@ def _predicted(
         raise UsageError(
             f"{name} cannot predict tokens: it has no unembedding. Use a decoder such as smollm2."
         )
-    runs = [opened(loaded, text, Reading())]
+    runs = [run_text(loaded, text, Reading(), watch=WATCH)]
     if ablate or ablate_mean:
-        runs.append(opened(loaded, text, Reading(ablate=ablate, ablate_mean=ablate_mean)))
+        reading = Reading(ablate=ablate, ablate_mean=ablate_mean)
+        runs.append(run_text(loaded, text, reading, watch=WATCH))
     scores = np.stack([run.next_scores() for run in runs])
     whole, last = odds(scores, top), runs[-1]
     about = HeadMaps(

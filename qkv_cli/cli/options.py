@@ -20,6 +20,13 @@ def suffixes(data: str) -> str:
     return f"Write to FILE, of a type given by its suffix: .svg .pdf .png .html .txt {data}"
 
 
+def valid_text(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """Refuse a text whose bytes are not UTF-8."""
+    from qkv_cli.cli.texts import checked
+
+    return None if text is None else checked(text, parameter.opts[0])
+
+
 def model_names() -> list[str]:
     from qkv_cli.store.catalogue import names
     from qkv_cli.store.hub import cached_names
@@ -89,11 +96,19 @@ FileOption = Annotated[
 LinesOption = Annotated[bool, typer.Option("--lines", help="Read each line as a separate text.")]
 SourceOption = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Cross-attention: take keys and values from this text."),
+    typer.Option(
+        metavar="TEXT",
+        help="Cross-attention: take keys and values from this text.",
+        callback=valid_text,
+    ),
 ]
 PairOption = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Second sentence of a pair (encoders such as BERT)."),
+    typer.Option(
+        metavar="TEXT",
+        help="Second sentence of a pair (encoders such as BERT).",
+        callback=valid_text,
+    ),
 ]
 
 ModelOption = Annotated[

@@ -28,6 +28,7 @@ from qkv_cli.visible import visible
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from qkv_cli.core.info import ModelInfo
     from qkv_cli.core.tokens import Token
     from qkv_cli.maps.head_maps import HeadMaps
     from qkv_cli.render.theme import Theme
@@ -263,6 +264,17 @@ def report_unknown(tokens: Iterable[Token], model: str) -> None:
     more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     what = "1 word is" if len(words) == 1 else f"{len(words)} words are"
     note(f"{what} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
+
+
+def note_about(info: ModelInfo) -> None:
+    """Write on stderr what a user of the model should know."""
+    for text in info.notes:
+        note(f"{info.name}: {text}")
+
+
+def note_no_links() -> None:
+    """Write on stderr why a picture is empty."""
+    note("Nothing to show: in this model, a text of one word has no other word to attend to.")
 
 
 def note(message: str) -> None:

@@ -88,17 +88,19 @@ def render(
     target = Target.of(output, form, as_json=as_json, include=include or ())
     look = Look(color, palette, background, width)
 
-    from qkv_cli.cli.maps import Reading, reshown
+    from qkv_cli.maps.compute import apply_reading
+    from qkv_cli.maps.compute import show as show_quantity
     from qkv_cli.maps.head_maps import HeadMaps, choose
     from qkv_cli.render.terminal.attend import attention
     from qkv_cli.render.terminal.grid import Thumbnails
+    from qkv_cli.session.run import Reading
 
     if array is not None and tokens is None:
         raise UsageError("--array needs --tokens FILE, the tokens of that array.")
     said = None if tokens is None else read_bytes(tokens)
     if grid and numbers:
         raise UsageError("--grid and --numbers cannot be combined: a grid has no room for numbers.")
-    reading = Reading(hide=hide, words=words, window=window)
+    reading = Reading(hide_special=hide, merge_words=words, window=window)
     of_maps = {
         "--layer": layer,
         "--head": head,
@@ -116,8 +118,8 @@ def render(
         for path in files:
             for one in _read(path, said, array, asked, links=links):
                 if isinstance(one, HeadMaps):
-                    seen = reshown(one, show)
-                    yield reading.of(choose(seen, layer or (), head or (), mean=mean))
+                    seen = show_quantity(one, show)
+                    yield apply_reading(choose(seen, layer or (), head or (), mean=mean), reading)
                 elif target.kind in DATA_FORMATS:
                     raise UsageError(
                         f"{source_name(path)} contains no head maps: it can be drawn, but not "

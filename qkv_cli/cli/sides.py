@@ -13,10 +13,9 @@ from qkv_cli.errors import InputError, UsageError
 from qkv_cli.names import Weighting
 
 if TYPE_CHECKING:
-    from qkv_cli.cli.maps import Reading
     from qkv_cli.maps.head_maps import HeadMaps
     from qkv_cli.names import Weighting
-    from qkv_cli.session.run import LoadedModel
+    from qkv_cli.session.run import LoadedModel, Reading
 
 HEAD = re.compile(r"([Ll]-?\d+)([Hh](?:-?\d+|\*))?")
 SAVED = (".json", ".jsonl", ".npz")
@@ -118,17 +117,18 @@ def maps_of(
     if isinstance(side.of, Path):
         return _of_file(side.of, reading)
 
-    from qkv_cli.cli.maps import head_maps, open_model
+    from qkv_cli.cli.watch import WATCH, open_model
+    from qkv_cli.maps.compute import head_maps
 
     if side.model not in models:
         models[side.model] = open_model(side.model)
     how = replace(reading, weighting=side.weighting)
-    return head_maps(models[side.model], side.of, how, layers=layers, heads=heads)
+    return head_maps(models[side.model], side.of, how, layers=layers, heads=heads, watch=WATCH)
 
 
 def _of_file(path: Path, reading: Reading) -> HeadMaps:
-    from qkv_cli.cli.maps import reshown
     from qkv_cli.export.attention import read as read_maps
+    from qkv_cli.maps.compute import apply_reading, show
 
     data = read_bytes(path)
     try:
@@ -137,7 +137,7 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
         raise InputError(f"{source_name(path)}: {error}") from error
     if len(found) != 1:
         raise InputError(f"{source_name(path)} contains {len(found)} texts; expected one.")
-    return reading.of(reshown(found[0], reading.show))
+    return apply_reading(show(found[0], reading.show), reading)
 
 
 def _name(head: str | None) -> str:

@@ -107,11 +107,9 @@ class Model:
     ablation: Ablation | None = None
     weights: Weights = field(default_factory=lambda: Weights({}))  # what it was made of, to name
 
-    def without(self, ablation: Ablation | None) -> Model:
-        """The same model in which some heads hand nothing on."""
-        other = self.between_texts
-        other = None if other is None else replace(other, ablation=ablation)
-        return replace(self, ablation=ablation, between_texts=other)
+    def ablate(self, ablation: Ablation) -> Model:
+        """Return the same model with some heads ablated."""
+        return replace(self, ablation=ablation)
 
     def made_of(self, weights: Weights) -> Model:
         """The same model, whose errors name these tensors."""

@@ -28,7 +28,7 @@ def check_run(loaded: LoadedModel) -> None:
     if loaded.target is not None:
         check_ids(loaded.target, model.decoder_embed or model.embed, loaded.info.name)
     text = short_text(loaded)
-    run = loaded.read(text, text if loaded.translates else None)
+    run = loaded.read(text, text if loaded.is_encoder_decoder else None)
     if model.unembed is not None:
         run.next_scores()
     else:

@@ -1,4 +1,4 @@
-"""A model that can read: from texts to layers that are computed when they are asked for."""
+"""Running a model on texts: tokenize, then compute layers as they are requested."""
 
 from __future__ import annotations
 
@@ -18,29 +18,94 @@ from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.ngrams import Ngrams
 from qkv_cli.formats.tokenizers.translators import Framed, TargetTokenizer, in_order
-from qkv_cli.names import Block, StackName, Weighting
+from qkv_cli.names import Block, Show, StackName, Weighting
 
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
-_BEING_WRITTEN = "each row is the token being generated; the decoder has read the tokens before it"
-_HAS_BEEN_READ = "each row is the last token that the decoder has read; it predicts the next token"
-_NAMED = 5  # words that are named of those built from n-grams
-_OWN = "the model generated this text: the most likely token at each step"
+_GENERATED = "each row is the token being generated; the decoder has read the tokens before it"
+_LAST_READ = "each row is the last token that the decoder has read; it predicts the next token"
+_GENERATED_TEXT = "the model generated this text: the most likely token at each step"
+_N_NAMED = 5  # words built from n-grams that a note names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Options of a run, and of the maps that are made from it.
+
+    Attributes:
+        source: A second text, which provides keys and values (cross-attention).
+        pair: The second sentence of a pair, in one sequence with the text.
+        block: The attention of an encoder-decoder; see `LoadedModel.tokenize`.
+        causal: Mask every key after its query.
+        ablate: Names of heads to ablate (`L0H3`, `L2H*`), also several in one string.
+        ablate_mean: Replace the output of ablated heads by its mean and not by zeros.
+        hide_special, merge_words, window: See `maps.merge` and `maps.head_maps.windowed`.
+        show: What the maps show; None for the weights, or for what a file shows.
+    """
+
+    source: str | None = None
+    pair: str | None = None
+    block: Block | None = None
+    weighting: Weighting = "softmax"
+    causal: bool = False
+    ablate: Sequence[str] = ()
+    ablate_mean: bool = False
+    hide_special: bool = False
+    merge_words: bool = False
+    window: str | None = None
+    show: Show | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenized:
+    """The tokens of the texts of a run, before the model reads them.
+
+    Attributes:
+        text, source, pair: The texts; see `Reading`.
+        block: The block of attention to read.
+        first: The tokens of the first stack: of the source if there is one, else of the text.
+        second: The tokens of the text if there is a source. None if there is none, or if an
+            encoder-decoder is to generate the text.
+        types: The token types of a pair.
+        language: The id of the language to generate, if the text is the name of one.
+    """
+
+    text: str
+    source: str | None = None
+    pair: str | None = None
+    block: Block = "self"
+    first: list[Token]
+    second: list[Token] | None = None
+    types: Sequence[int] = ()
+    language: int | None = None
+
+    def reordered(self, order: Callable[[list[Token]], list[Token]]) -> Tokenized:
+        """Return the tokens of each text in another order."""
+        second = None if self.second is None else order(self.second)
+        return replace(self, first=order(self.first), second=second)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
+    """A model, its tokenizers, and what is known about it.
+
+    Attributes:
+        target: The tokenizer of an encoder-decoder's target text.
+        start: The id that its decoder reads first; if None, the last token of the target.
+        rules: Return the rules by which it generates text, if it can.
+        ngrams: Of word vectors: the n-grams that give unknown words a vector.
+    """
+
     model: Model
     tokenizer: Tokenizer
     info: ModelInfo
-    target: TargetTokenizer | None = None  # of what an encoder-decoder's decoder writes
-    start: int | None = None  # what that reads first; if None, the last token of the target
-    rules: Callable[[], Rules] | None = None  # by which it writes itself, where it can
-    ngrams: Ngrams | None = None  # of word vectors: they give unknown words a vector
+    target: TargetTokenizer | None = None
+    start: int | None = None
+    rules: Callable[[], Rules] | None = None
+    ngrams: Ngrams | None = None
 
     @property
-    def translates(self) -> bool:
-        """Whether it is an encoder and a decoder."""
+    def is_encoder_decoder(self) -> bool:
         return len(self.model.stacks) == 2
 
     def read(
@@ -53,78 +118,53 @@ class LoadedModel:
         weighting: Weighting = "softmax",
         causal: bool = False,
     ) -> Run:
-        """Tokenize, and be ready to compute: self-attention, or attention from text to source.
+        """Tokenize texts and run the model on them; see `tokenize` and `run`."""
+        tokens = self.tokenize(text, source, pair=pair, block=block)
+        return self.run(tokens, weighting=weighting, causal=causal)
+
+    def tokenize(
+        self,
+        text: str,
+        source: str | None = None,
+        *,
+        pair: str | None = None,
+        block: Block | None = None,
+    ) -> Tokenized:
+        """Split the texts of a run into tokens.
 
         Args:
-            pair: A second text in one row with the first, as sentence pairs are read.
-            block: Of an encoder-decoder: cross if there is a source, or if it can write what
-                the text is the source of; else encoder.
+            source, pair: See `Reading`.
+            block: The attention of an encoder-decoder. By default cross if there is a target text,
+                given or to be generated, else encoder.
 
         Raises:
-            InputError: A text has no tokens, or too many for its maps to fit in memory.
+            InputError: A text has no tokens.
             UsageError: The model cannot read a second text, or has no such block.
+            CheckpointError: A token has no row in the embedding.
         """
         if pair is not None:
-            return self._read_pair(text, pair, source, block, weighting, causal=causal)
-        if self.translates:
-            return self._translate(text, source, block, weighting, causal=causal)
+            return self._tokenize_pair(text, pair, source, block)
+        if self.is_encoder_decoder:
+            return self._tokenize_translation(text, source, block)
         if block not in (None, "self"):
             raise UsageError(
                 f"--block {block} does not apply to {self.info.name}: it is not an encoder-decoder."
             )
-        model, inputs = self.model, [self._tokens("text", text)]
-        if source is not None:
-            if model.between_texts is None:
-                raise UsageError(
-                    f"--source does not apply to {self.info.name}: it has no cross-attention."
-                )
-            if causal:
-                raise UsageError(
-                    "Use either --causal or --source, not both: cross-attention cannot be causal."
-                )
-            model, inputs = model.between_texts, [self._tokens("source", source), *inputs]
-        model, inputs, notes = self._with_ngrams(model, inputs)
-        keys, queries = inputs[0], inputs[-1]
-        layers = model.layers(*_ids(inputs), weighting=weighting, causal=causal)
-        [*_, last] = model.stacks.values()
-        run = self._run(queries, keys, model, layers, "self", causal=causal or last.causal)
-        return replace(run, text=text, source=source, notes=notes)
+        tokens = self._tokens("text", text)
+        if source is None:
+            return Tokenized(text=text, first=tokens)
+        if self.model.between_texts is None:
+            raise UsageError(
+                f"--source does not apply to {self.info.name}: it has no cross-attention."
+            )
+        return Tokenized(
+            text=text, source=source, first=self._tokens("source", source), second=tokens
+        )
 
-    def _with_ngrams(
-        self, model: Model, texts: list[list[Token]]
-    ) -> tuple[Model, list[list[Token]], tuple[str, ...]]:
-        """Give unknown words the mean of their n-grams, as rows that this run's model has more.
-
-        A word that is too short for an n-gram has a vector of zeros, and stays unknown.
-        """
-        tokens = [token for text in texts for token in text if token.unknown]
-        if self.ngrams is None or not tokens:
-            return model, texts, ()
-        rows = {token.text: self.ngrams.row(token.text) for token in tokens}
-        ids = dict(zip(rows, count(len(model.embed.table)), strict=False))
-
-        def built(token: Token) -> Token:
-            if not token.unknown:
-                return token
-            return replace(token, id=ids[token.text], unknown=not rows[token.text].any())
-
-        words = [word for word, row in rows.items() if row.any()]
-        more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-        notes = (f"built from n-grams: {', '.join(words[:_NAMED])}{more}",) if words else ()
-        texts = [[built(token) for token in text] for text in texts]
-        return with_rows(model, np.stack([*rows.values()])), texts, notes
-
-    def _read_pair(
-        self,
-        text: str,
-        pair: str,
-        source: str | None,
-        block: Block | None,
-        weighting: Weighting,
-        *,
-        causal: bool,
-    ) -> Run:
-        """Two texts in one row, each token with the type that the template gives its text."""
+    def _tokenize_pair(
+        self, text: str, pair: str, source: str | None, block: Block | None
+    ) -> Tokenized:
+        """Tokenize two sentences as one sequence, with the token types of the template."""
         from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
 
         model, tokenizer = self.model, self.tokenizer
@@ -138,132 +178,179 @@ class LoadedModel:
                 "--pair cannot be combined with --source or --block: both sentences are read as "
                 "one sequence, with self-attention."
             )
-        for what, one in (("text", text), ("second sentence", pair)):
-            self._tokens(what, one)
+        for name, sentence in (("text", text), ("second sentence", pair)):
+            self._tokens(name, sentence)
         tokens, types = tokenizer.encode_pair(text, pair)
         _check_ids(tokens, len(model.embed.table))
         _check_types(types, model)
-        ids = [token.id for token in tokens]
-        layers = model.layers(ids, types=types, weighting=weighting, causal=causal)
-        run = self._run(tokens, tokens, model, layers, "self", causal=causal)
-        return replace(run, text=text, pair=pair)
+        return Tokenized(text=text, pair=pair, first=tokens, types=types)
 
-    def _translate(
-        self,
-        text: str,
-        source: str | None,
-        block: Block | None,
-        weighting: Weighting,
-        *,
-        causal: bool,
-    ) -> Run:
-        """An encoder-decoder: the encoder reads the source, the decoder is taught the text."""
-        model = self.model
-        language = self.target.alone(text) if source and isinstance(self.target, Framed) else None
-        untaught = source is None or language is not None
-        writes = untaught and block != "encoder" and self.rules is not None
-        block = block or ("encoder" if source is None and not writes else "cross")
+    def _tokenize_translation(
+        self, text: str, source: str | None, block: Block | None
+    ) -> Tokenized:
+        """Tokenize the texts of an encoder-decoder; a text without a source is the source."""
+        target, stacks = self.target, self.model.stacks
+        language = target.alone(text) if source and isinstance(target, Framed) else None
+        has_target = source is not None and language is None
+        generates = not has_target and block != "encoder" and self.rules is not None
+        block = block or ("encoder" if source is None and not generates else "cross")
         if block == "self":
             raise UsageError(
                 f"--block self does not apply to {self.info.name}, an encoder-decoder: use "
                 "encoder, decoder or cross."
             )
-        if causal and block == "cross":
-            raise UsageError(
-                "--causal does not apply to cross-attention: use --block encoder or decoder."
-            )
-        if source is None and block != "encoder" and not writes:
+        if source is None and block != "encoder" and not generates:
             raise UsageError(f"--block {block} needs --source TEXT, the input of the encoder.")
-        if block == "decoder" and all(b.attn is None for b in model.stacks["decoder"].blocks):
+        if block == "decoder" and all(b.attn is None for b in stacks["decoder"].blocks):
             raise UsageError(
                 f"--block decoder does not apply to {self.info.name}: its decoder has no "
                 "self-attention. Use encoder or cross."
             )
-        read = self._tokens("text" if source is None else "source", source or text)
-        said, written, fed = text, list[Token](), list[int]()
-        if block != "encoder":
-            said, written, fed = self._written(None if writes else text, read, language)
-        stack = "encoder" if block == "encoder" else "decoder"
-        ids = [token.id for token in read]
+        first = self._tokens("text" if source is None else "source", source or text)
+        second = None
+        if block != "encoder" and not generates:
+            second = self._tokens("text", text, self.target)
+        return Tokenized(
+            text=text, source=source, block=block, first=first, second=second, language=language
+        )
+
+    def shape(self, block: Block) -> tuple[int, int]:
+        """Return the number of layers of a block, and of heads in each."""
+        stack = _stack_of(self.model, block)
+        return len(self.model.stacks[stack].blocks), _first_attention(self.model, block).n_heads
+
+    def run(
+        self,
+        tokens: Tokenized,
+        *,
+        weighting: Weighting = "softmax",
+        causal: bool = False,
+        ablated_heads: Mapping[int, Sequence[int]] | None = None,
+        ablate_mean: bool = False,
+    ) -> Run:
+        """Prepare to compute the layers of a text, each when it is requested.
+
+        Args:
+            ablated_heads: Heads of the block to ablate, by layer.
+            ablate_mean: See `Reading`. What an encoder-decoder generates is not affected.
+
+        Raises:
+            InputError: The text is too long for its maps to fit in memory.
+            UsageError: --causal does not apply.
+        """
+        if causal and tokens.block == "cross":
+            raise UsageError(
+                "--causal does not apply to cross-attention: use --block encoder or decoder."
+            )
+        if causal and tokens.block == "self" and tokens.second is not None:
+            raise UsageError(
+                "Use either --causal or --source, not both: cross-attention cannot be causal."
+            )
+        model = self.model
+        if tokens.block == "self" and tokens.second is not None:
+            assert model.between_texts is not None
+            model = model.between_texts
+        if ablated_heads:
+            model = model.ablate(_ablation(model, tokens.block, ablated_heads, mean=ablate_mean))
+        if self.is_encoder_decoder:
+            return self._run_translation(model, tokens, weighting, causal=causal)
+        texts = [tokens.first] if tokens.second is None else [tokens.first, tokens.second]
+        model, texts, notes = self._with_ngrams(model, texts)
+        layers = model.layers(*_ids(texts), types=tokens.types, weighting=weighting, causal=causal)
+        [*_, last_stack] = model.stacks.values()
+        is_causal = causal or last_stack.causal
+        run = _checked_run(texts[-1], texts[0], model, layers, "self", is_causal)
+        return replace(run, text=tokens.text, source=tokens.source, pair=tokens.pair, notes=notes)
+
+    def _run_translation(
+        self, model: Model, tokens: Tokenized, weighting: Weighting, *, causal: bool
+    ) -> Run:
+        """Run an encoder-decoder: the decoder reads the target text, shifted by one."""
+        block, target, source_text = tokens.block, tokens.second, tokens.source or tokens.text
+        ids = [token.id for token in tokens.first]
+        if block == "encoder":
+            layers = (
+                layer
+                for layer in model.layers(ids, (), weighting=weighting, causal=causal)
+                if layer.stack == "encoder"
+            )
+            run = _checked_run(tokens.first, tokens.first, model, layers, block, causal)
+            return replace(run, text=source_text)
+        generates, start, text = target is None, self.start, tokens.text
+        if target is None:
+            text, target, start = self._generate(tokens)
+        rows, decoder_ids = self._shifted(target, start)
         layers = (
             replace(layer, cross=None) if block == "decoder" else layer
-            for layer in model.layers(ids, fed, weighting=weighting, causal=causal)
-            if layer.stack == stack
+            for layer in model.layers(ids, decoder_ids, weighting=weighting, causal=causal)
+            if layer.stack == "decoder"
         )
-        queries = read if block == "encoder" else written
-        keys = written if block == "decoder" else read
-        run = self._run(queries, keys, model, layers, block, causal=causal or block == "decoder")
-        if block == "encoder":
-            return replace(run, text=source or text)
-        notes = [_BEING_WRITTEN if self._names_what_it_writes else _HAS_BEEN_READ]
-        notes += [_OWN] * writes
-        return replace(run, text=said, source=source or text, notes=tuple(notes))
-
-    def without(self, ablation: Ablation) -> LoadedModel:
-        """The same, in which some heads hand nothing on; what it writes by itself stays."""
-        return replace(self, model=self.model.without(ablation))
+        keys = rows if block == "decoder" else tokens.first
+        run = _checked_run(rows, keys, model, layers, block, causal or block == "decoder")
+        notes = [_GENERATED if self._rows_are_generated_tokens else _LAST_READ]
+        notes += [_GENERATED_TEXT] * generates
+        return replace(run, text=text, source=source_text, notes=tuple(notes))
 
     @property
-    def _names_what_it_writes(self) -> bool:
-        """Whether a row is called after the token that is written there: one that looks at no
-        other row has read nothing that could be looked at.
+    def _rows_are_generated_tokens(self) -> bool:
+        """Whether a row of the decoder is named after the token that is generated there.
+
+        A decoder without self-attention has no map of the tokens that it has read.
         """
         return all(block.attn is None for block in self.model.stacks["decoder"].blocks)
 
-    def _written(
-        self, text: str | None, read: list[Token], language: int | None = None
-    ) -> tuple[str, list[Token], list[int]]:
-        """What the decoder is to write: its text, a token for each row, and the ids it reads.
+    def _generate(self, tokens: Tokenized) -> tuple[str, list[Token], int | None]:
+        """Generate the target: its text, its tokens, and the id that the decoder reads first."""
+        assert self.target is not None and self.rules is not None
+        rules = self.rules()
+        if tokens.language is not None and isinstance(self.target, Framed):
+            rules = self.target.in_language(rules, tokens.language)
+        n_read = len(tokens.first)
+        n_max = min(3 * n_read + 10, (rules.max_length or n_read * 4 + 12) - 1)
+        ids = write(self.model, [token.id for token in tokens.first], rules, n_max)
+        text, target = self.target.spelled(ids)
+        return text, in_order([*target, self.target.special(rules.ends[0])]), rules.start
 
-        Args:
-            text: None for what the model itself would write.
-            language: In which it would, where that is named.
+    def _shifted(self, target: list[Token], start: int | None) -> tuple[list[Token], list[int]]:
+        """Return the token of each row of the decoder, and the ids that it reads.
+
+        At each position the decoder reads the token before the one that it predicts.
         """
         assert self.target is not None
-        start = self.start
-        if text is None:
-            assert self.rules is not None
-            rules = self.rules()
-            if language is not None and isinstance(self.target, Framed):
-                rules = self.target.in_language(rules, language)
-            n_max = min(3 * len(read) + 10, (rules.max_length or len(read) * 4 + 12) - 1)
-            ids = write(self.model.without(None), [token.id for token in read], rules, n_max)
-            text, tokens = self.target.spelled(ids)
-            start, tokens = rules.start, in_order([*tokens, self.target.special(rules.ends[0])])
-        else:
-            tokens = self._tokens("text", text, self.target)
-        # Shifted by one: what is read at a place was written at the one before.
-        fed = [tokens[-1].id if start is None else start, *(token.id for token in tokens[:-1])]
-        if not self._names_what_it_writes:
-            moved = (replace(token, i=token.i + 1) for token in tokens[:-1])
-            tokens = [self.target.special(fed[0]), *moved]
-        return text, tokens, fed
+        ids = [target[-1].id if start is None else start, *(token.id for token in target[:-1])]
+        if self._rows_are_generated_tokens:
+            return target, ids
+        read = (replace(token, i=token.i + 1) for token in target[:-1])
+        return [self.target.special(ids[0]), *read], ids
 
-    def _run(
-        self,
-        queries: list[Token],
-        keys: list[Token],
-        model: Model,
-        layers: Iterator[LayerTrace],
-        block: Block,
-        *,
-        causal: bool,
-    ) -> Run:
-        run = Run(queries, keys, model, layers, block, causal)
-        _, n_heads = run.shape
-        cells = n_heads * len(queries) * len(keys)
-        if cells > MAX_CELLS:
-            raise InputError(
-                f"{len(queries):,} x {len(keys):,} tokens in {n_heads} heads make "
-                f"{cells:,} weights per layer; the maximum is {MAX_CELLS:,}, or "
-                f"{int((MAX_CELLS / n_heads) ** 0.5):,} tokens of one text."
-            )
-        return run
+    def _with_ngrams(
+        self, model: Model, texts: list[list[Token]]
+    ) -> tuple[Model, list[list[Token]], tuple[str, ...]]:
+        """Give unknown words the mean of their n-grams, as additional rows of this run's model.
 
-    def _tokens(self, what: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
+        A word that is too short for an n-gram has a vector of zeros, and stays unknown.
+        """
+        unknown = [token for text in texts for token in text if token.unknown]
+        if self.ngrams is None or not unknown:
+            return model, texts, ()
+        rows = {token.text: self.ngrams.row(token.text) for token in unknown}
+        ids = dict(zip(rows, count(len(model.embed.table)), strict=False))
+
+        def with_row(token: Token) -> Token:
+            if not token.unknown:
+                return token
+            return replace(token, id=ids[token.text], unknown=not rows[token.text].any())
+
+        words = [word for word, row in rows.items() if row.any()]
+        more = f" and {len(words) - _N_NAMED} more" if len(words) > _N_NAMED else ""
+        notes = (f"built from n-grams: {', '.join(words[:_N_NAMED])}{more}",) if words else ()
+        texts = [[with_row(token) for token in text] for text in texts]
+        return with_rows(model, np.stack([*rows.values()])), texts, notes
+
+    def _tokens(self, name: str, text: str, tokenizer: Tokenizer | None = None) -> list[Token]:
         tokens = (tokenizer or self.tokenizer).encode(text)
         if all(token.special for token in tokens):
-            raise InputError(f"The {what} is empty: it has no tokens other than special tokens.")
+            raise InputError(f"The {name} is empty: it has no tokens other than special tokens.")
         is_target = tokenizer is not None
         own = self.model.decoder_embed if is_target else None
         _check_ids(tokens, len((own or self.model.embed).table))
@@ -272,27 +359,36 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One text on its way through a model. The layers can be taken once."""
+    """A model on one text. The layers can be iterated once.
+
+    Attributes:
+        model: The model that computes; between two texts, `Model.between_texts`.
+        causal: Whether keys after the query are masked.
+        text, pair: The text of the queries.
+        source: The text of the keys, if it is another.
+        notes: What a reader of the maps must know.
+        ablated: The ablated heads, and what replaces their output, for the output.
+    """
 
     queries: list[Token]
     keys: list[Token]
-    model: Model  # the one that computes: between two texts, `Model.between_texts`
+    model: Model
     layers: Iterator[LayerTrace]
     block: Block
-    causal: bool  # whether what is right of a query was masked
-    text: str = ""  # of the queries
-    source: str | None = None  # of the keys, where that is another
-    notes: tuple[str, ...] = ()  # what a reader of the maps must know
-    pair: str | None = None  # of the queries, too, behind `text`
-    ablated: str = ""  # heads that hand nothing on, and what they leave
+    causal: bool
+    text: str = ""
+    source: str | None = None
+    notes: tuple[str, ...] = ()
+    pair: str | None = None
+    ablated: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Layers, and heads in each, of the block that is read."""
+        """The number of layers of the block, and of heads in each."""
         return len(self.model.stacks[self._stack].blocks), self._attn.n_heads
 
     def describe(self, info: ModelInfo) -> ModelInfo:
-        """What there is to say of the model, with the shape of the block that is read."""
+        """Return the information about a model, with the sizes of the block that is read."""
         n_layers, n_heads = self.shape
         own = self.model.decoder_embed if self._stack == "decoder" else None
         return replace(
@@ -303,19 +399,11 @@ class Run:
             d_vocab=len((own or self.model.embed).table),
         )
 
-    @property
-    def _attn(self) -> Attention:
-        """The first layer's attention, in the block that is read."""
-        first = self.model.stacks[self._stack].blocks[0]
-        attn = (first.cross if self.block == "cross" else None) or first.attn or first.cross
-        assert attn is not None
-        return attn
-
     def next_scores(self) -> Array:
-        """[d_vocab]: how well each token would come after the last one.
+        """Return the logits of the token after the last one, [d_vocab].
 
         Raises:
-            CheckpointError: A number is not finite.
+            CheckpointError: A number is NaN or infinite.
         """
         if self.model.unembed is None:
             raise ValueError("the model has no unembedding")
@@ -326,12 +414,52 @@ class Run:
 
     @property
     def _stack(self) -> StackName:
-        return "encoder" if self.block == "encoder" else [*self.model.stacks][-1]
+        return _stack_of(self.model, self.block)
 
-    def ablation(self, heads: Mapping[int, Sequence[int]], *, mean: bool) -> Ablation:
-        """These heads of the block that is read."""
-        no_self = self.model.stacks[self._stack].blocks[0].attn is None
-        return Ablation(self._stack, self.block == "cross" or no_self, heads, mean)
+    @property
+    def _attn(self) -> Attention:
+        return _first_attention(self.model, self.block)
+
+
+def _stack_of(model: Model, block: Block) -> StackName:
+    return "encoder" if block == "encoder" else [*model.stacks][-1]
+
+
+def _first_attention(model: Model, block: Block) -> Attention:
+    """Return the attention of a block's first layer."""
+    first = model.stacks[_stack_of(model, block)].blocks[0]
+    attn = (first.cross if block == "cross" else None) or first.attn or first.cross
+    assert attn is not None
+    return attn
+
+
+def _ablation(
+    model: Model, block: Block, heads: Mapping[int, Sequence[int]], *, mean: bool
+) -> Ablation:
+    stack = _stack_of(model, block)
+    has_no_self_attention = model.stacks[stack].blocks[0].attn is None
+    return Ablation(stack, block == "cross" or has_no_self_attention, heads, mean)
+
+
+def _checked_run(
+    queries: list[Token],
+    keys: list[Token],
+    model: Model,
+    layers: Iterator[LayerTrace],
+    block: Block,
+    causal: bool,
+) -> Run:
+    """Return a run, unless its maps would not fit in memory."""
+    run = Run(queries, keys, model, layers, block, causal)
+    _, n_heads = run.shape
+    n_cells = n_heads * len(queries) * len(keys)
+    if n_cells > MAX_CELLS:
+        raise InputError(
+            f"{len(queries):,} x {len(keys):,} tokens in {n_heads} heads make "
+            f"{n_cells:,} weights per layer; the maximum is {MAX_CELLS:,}, or "
+            f"{int((MAX_CELLS / n_heads) ** 0.5):,} tokens of one text."
+        )
+    return run
 
 
 def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:

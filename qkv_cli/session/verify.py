@@ -37,14 +37,16 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
             f"`qkv models verify` does not apply to {loaded.info.name}: transformers has no "
             "word-vector models."
         )
-    if loaded.translates and source is None:
+    if loaded.is_encoder_decoder and source is None:
         raise UsageError(f"{loaded.info.name} is an encoder-decoder: add --source TEXT.")
     blocks: tuple[Block | None, ...] = (None,)
-    if loaded.translates:
+    if loaded.is_encoder_decoder:
         blocks = ("encoder", "decoder", "cross")
     runs = {block: loaded.read(text, source, block=block) for block in blocks}
-    read = [t.id for t in (runs["encoder"].keys if loaded.translates else runs[None].queries)]
-    written = [t.id for t in runs["decoder"].queries] if loaded.translates else None
+    read = [
+        t.id for t in (runs["encoder"].keys if loaded.is_encoder_decoder else runs[None].queries)
+    ]
+    written = [t.id for t in runs["decoder"].queries] if loaded.is_encoder_decoder else None
     theirs = _transformers(folder if path is None else path, read, written)
     for block, run in runs.items():
         for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):

@@ -21,13 +21,12 @@ from tokenizers.processors import TemplateProcessing
 import qkv_cli.export
 from qkv_cli.analysis.study import FIGURES
 from qkv_cli.cli import heads as command
-from qkv_cli.cli.maps import Reading
-from qkv_cli.cli.orders import Reader, reordered
 from qkv_cli.core.block import Block
 from qkv_cli.core.model import Stack
 from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
+from qkv_cli.maps.compute import OrderedReader
 from qkv_cli.session.load import load
-from qkv_cli.session.run import LoadedModel
+from qkv_cli.session.run import LoadedModel, Reading, Tokenized
 
 TEXT = "the mango and the apple are fruits that grow on a tree"
 SCHEMA = json.loads(
@@ -212,31 +211,34 @@ def two_layers(folder: Path) -> LoadedModel:
 
 def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
     loaded = two_layers(tiny_glove)
-    reader = Reader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
+    reader = OrderedReader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
     layers = list(reader(TEXT, "as written"))
     assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
     expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
     assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
     assert [t.text for t in layers[0].queries] == TEXT.split()
-    only_first = Reader(loaded, Reading(), [], ["L0H1"])
+    only_first = OrderedReader(loaded, Reading(), [], ["L0H1"])
     assert len(list(only_first(TEXT, "shuffled"))) == 1
 
 
-def test_another_order_is_also_taught(tiny_glove) -> None:
-    """The shuffled text behind the start token, each token with the place that it had."""
+def test_another_order_is_also_read_by_the_decoder(tiny_glove) -> None:
+    """The shuffled text follows the start token, each token with its index in the text."""
     inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
     inner.pre_tokenizer = Whitespace()
     inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     pieces = PieceTokenizer(inner, None)
-    loaded = replace(load(tiny_glove), tokenizer=pieces, target=pieces)
-    backwards = reordered(loaded, lambda tokens: [*tokens[-2::-1], tokens[-1]])
-    assert [t.token for t in loaded.tokenizer.encode("a b c")] == ["a", "b", "c", "</s>"]
-    assert [t.token for t in backwards.tokenizer.encode("a b c")] == ["c", "b", "a", "</s>"]
+    loaded = load(tiny_glove)
     decoder = Stack([Block(attn=loaded.model.stacks["encoder"].blocks[0].attn)], causal=True)
-    taught = replace(backwards, model=replace(loaded.model, stacks={"decoder": decoder}), start=0)
-    _, tokens, fed = taught._written("a b c", [])
-    assert [(t.token, t.i) for t in tokens] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]
-    assert fed == [0, 4, 3, 2]
+    model = replace(loaded.model, stacks={"decoder": decoder})
+    loaded = replace(loaded, model=model, tokenizer=pieces, target=pieces, start=0)
+    source, text = (pieces.encode(words) for words in ("a b", "a b c"))
+    tokens = Tokenized(text="a b c", source="a b", block="cross", first=source, second=text)
+    backwards = tokens.reordered(lambda tokens: [*tokens[-2::-1], tokens[-1]])
+    assert [t.token for t in backwards.first] == ["b", "a", "</s>"]
+    assert [t.token for t in backwards.second] == ["c", "b", "a", "</s>"]
+    rows, decoder_ids = loaded._shifted(backwards.second, loaded.start)
+    assert [(t.token, t.i) for t in rows] == [("<pad>", 0), ("c", 3), ("b", 2), ("a", 1)]
+    assert decoder_ids == [0, 4, 3, 2]
 
 
 def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None:

@@ -152,11 +152,11 @@ def test_a_layer_that_only_feeds_what_is_shown_is_refused(qkv: Callable, tmp_pat
 def every_layer(folder: Path) -> None:
     """Run all there is of a model, and what it writes."""
     loaded = load(folder)
-    for _ in loaded.read(TEXT, TEXT if loaded.translates else None).layers:
+    for _ in loaded.read(TEXT, TEXT if loaded.is_encoder_decoder else None).layers:
         pass
     if loaded.model.unembed is not None:
         run = loaded.read(TEXT)  # an encoder-decoder writes here
-        scores = np.zeros(1) if loaded.translates else run.next_scores()
+        scores = np.zeros(1) if loaded.is_encoder_decoder else run.next_scores()
         assert (scores < np.inf).all()
 
 

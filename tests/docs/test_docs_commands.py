@@ -16,8 +16,8 @@ import pytest
 
 import qkv_cli.export
 from qkv_cli.analysis.labels import LEAST_EFFECT, P_LEVEL
-from qkv_cli.analysis.measure import LONGEST
 from qkv_cli.export.heads import CSV_COLUMNS
+from qkv_cli.maps.orders import MAX_REPEATED
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(qkv_cli.export.__file__).parent
@@ -84,7 +84,7 @@ def test_every_field_is_described(name: str, schema: str) -> None:
 
 def test_the_numbers_of_heads_are_the_program_s() -> None:
     text = page("heads")
-    assert (LEAST_EFFECT, P_LEVEL, LONGEST) == (0.25, 0.01, 16)
+    assert (LEAST_EFFECT, P_LEVEL, MAX_REPEATED) == (0.25, 0.01, 16)
     assert "effect is .25 or more and p is .01 or less" in text
     assert "(16 of them" in text
     assert ",".join(CSV_COLUMNS) in text

@@ -1,11 +1,11 @@
 """Configurations drawn at random, each read by qkv and held against transformers.
 
-Run by hand where torch, transformers and qkv are installed:
-`python tests/golden/draw.py [N] [SEED]`. It draws a case of make_checkpoints.py, no encoder-decoder,
-changes what its config has of KNOBS and its rotary settings, draws weights, and compares every
-layer's pattern and the last hidden state. Prints the largest differences of each family, and every
-configuration that is too far off. One that transformers itself cannot run is passed over; one that
-qkv refuses is counted.
+Run by hand where torch, transformers and qkv are installed: `python tests/golden/draw.py [N]
+[SEED]`. It draws a case of make_checkpoints.py, except encoder-decoders, changes what its config
+has of KNOBS and its rotary settings, draws weights, and compares every layer's pattern and the
+last hidden state. Prints the largest differences of each family, and every configuration that is
+too far off. One that transformers itself cannot run is passed over; one that qkv refuses is
+counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the golden files again: `python tests/golden/make.py all`, or some of the names in `SCRIPTS`.
+"""Make the golden files again: `python tests/golden/make.py all`, or some names in `SCRIPTS`.
 
 Arguments after a single name are passed on: `python tests/golden/make.py checkpoints bert gpt2`.
 README.md says what each script writes and what it needs.

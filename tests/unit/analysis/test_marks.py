@@ -8,10 +8,10 @@ from made_heads import Rule, causal, looking, of_kind, reader
 
 from qkv_cli.analysis.measure import KINDS
 from qkv_cli.analysis.study import Mark, marks, statistics, study
-from qkv_cli.cli.maps import Reading
-from qkv_cli.cli.orders import Reader
+from qkv_cli.maps.compute import OrderedReader
 from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
+from qkv_cli.session.run import Reading
 from qkv_cli.store.catalogue import find
 
 TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."
@@ -42,7 +42,7 @@ def test_heads_of_chance_are_not_marked() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_random_projections_are_not_marked(seed: int) -> None:
     loaded = load(find(DEFAULT_MODEL), random_heads=seed)
-    assert marks(TEXT, Reader(loaded, Reading(), ["all"], []), 4) == []
+    assert marks(TEXT, OrderedReader(loaded, Reading(), ["all"], []), 4) == []
 
 
 def test_without_readings_there_are_none() -> None:

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
-from qkv_cli.analysis.measure import (
-    LONGEST,
-    SAMPLE,
-    Overlap,
-    dealt,
-    overlap,
-    repeated,
-    sampled,
-    shuffled,
-)
+from qkv_cli.analysis.measure import Overlap, dealt, overlap
+from qkv_cli.maps.orders import MAX_REPEATED, MAX_SAMPLED, repeated, sampled, shuffled
 
 TEXT = "one two three four five six seven eight"
 
@@ -53,7 +45,7 @@ def test_repeated_words_stand_twice_in_one_order() -> None:
 def test_a_long_text_is_not_read_twice_whole() -> None:
     text = " ".join(f"w{i}" for i in range(100))
     found = repeated(Words().encode(text), generator())
-    assert len(found) == 2 * LONGEST + 2
+    assert len(found) == 2 * MAX_REPEATED + 2
 
 
 def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
@@ -61,7 +53,7 @@ def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
     found = sampled(tokens, generator())
     assert [found[0].token, found[-1].token] == ["[CLS]", "[SEP]"]
     words = [t.token for t in found[1:-1]]
-    assert len(words) == len(set(words)) == SAMPLE
+    assert len(words) == len(set(words)) == MAX_SAMPLED
     assert words != sorted(words)
     assert set(words) != {t.token for t in sampled(tokens, generator(1))[1:-1]}
     assert [t.i for t in sampled(TOKENS, generator())] == [

@@ -8,10 +8,10 @@ from made_heads import Rule, causal, looking, of_kind, reader
 
 from qkv_cli.analysis.measure import NAMES, measure, targets
 from qkv_cli.analysis.study import HeadStatistics, statistics, study
-from qkv_cli.cli.maps import Reading
-from qkv_cli.cli.orders import Reader
+from qkv_cli.maps.compute import OrderedReader
 from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
+from qkv_cli.session.run import Reading
 from qkv_cli.store.catalogue import find
 
 TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]
@@ -59,7 +59,7 @@ def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
 def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bool) -> None:
     """Of real word vectors, on texts with repetition and punctuation."""
     loaded = load(find(DEFAULT_MODEL), random_heads=seed)
-    read = Reader(loaded, Reading(weighting=weighting, causal=is_causal), ["all"], [])
+    read = OrderedReader(loaded, Reading(weighting=weighting, causal=is_causal), ["all"], [])
     for text in (
         "She said, no, the river bank was muddy, and the bank of the river was, too.",
         "the river bank",

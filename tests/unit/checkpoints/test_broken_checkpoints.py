@@ -19,7 +19,7 @@ WRONG = [None, "x", -1, 0, 1e9, [], True]
 def read_all(folder: Path) -> None:
     try:
         loaded = load(folder)
-        run = loaded.read("the river the", "the river" if loaded.translates else None)
+        run = loaded.read("the river the", "the river" if loaded.is_encoder_decoder else None)
         for _ in run.layers:
             pass
     except QkvError as refusal:

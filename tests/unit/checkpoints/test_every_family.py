@@ -33,7 +33,7 @@ def test_is_read_without_a_word_of_configuration(case: str, tmp_path: Path) -> N
     if case.startswith("m2m_100"):  # NLLB's have a tokenizer.json; M2M-100's own have none
         (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NllbTokenizer"}')
     loaded = load(folder)
-    run = loaded.read(TEXT, TEXT if loaded.translates else None)
+    run = loaded.read(TEXT, TEXT if loaded.is_encoder_decoder else None)
     seen = 0
     for layer in run.layers:
         trace = layer.cross or layer.attn

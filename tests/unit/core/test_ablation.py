@@ -53,7 +53,7 @@ def test_is_the_model_whose_W_O_has_zeros(
     at = next(int(part) for part in name.split(".") if part.isdigit())
     whole = run(case, model_of(case, tensors))
     ablation = Ablation(stack, cross, {at: [1, 2]})
-    found = run(case, model_of(case, tensors).without(ablation))
+    found = run(case, model_of(case, tensors).ablate(ablation))
     columns = slice(d_head, 3 * d_head)
     if case == "gpt2":
         tensors[name][columns] = 0
@@ -82,7 +82,7 @@ def test_is_the_model_whose_W_O_has_zeros(
 def test_what_is_left_by_hand(mean: bool) -> None:
     case = "gpt2"
     tensors = tensors_of(case)
-    model = model_of(case, tensors).without(Ablation("decoder", False, {1: [3]}, mean))
+    model = model_of(case, tensors).ablate(Ablation("decoder", False, {1: [3]}, mean))
     layer = run(case, model)[1]
     z = layer.attn.z.astype(np.float64)
     rows = []
@@ -96,9 +96,10 @@ def test_what_is_left_by_hand(mean: bool) -> None:
 def test_between_two_texts(tiny_glove: Path) -> None:
     loaded = load(tiny_glove)
     run = loaded.read("she sat on the bank", "a river")
-    ablation = run.ablation({0: [0, 1, 2, 3]}, mean=False)
-    assert (ablation.stack, ablation.cross) == ("decoder", True)
-    [layer] = loaded.without(ablation).read("she sat on the bank", "a river").layers
+    tokens = loaded.tokenize("she sat on the bank", "a river")
+    ablated = loaded.run(tokens, ablated_heads={0: [0, 1, 2, 3]})
+    assert (ablated.model.ablation.stack, ablated.model.ablation.cross) == ("decoder", True)
+    [layer] = ablated.layers
     moved = layer.resid_mid - layer.resid_pre
     np.testing.assert_allclose(moved, moved[:1].repeat(5, axis=0), atol=1e-5)  # b_O alone
     [whole] = run.layers
