@@ -13,6 +13,7 @@ from qkv_cli.cli.output import Look, Target, note_no_links, report_unknown
 from qkv_cli.cli.texts import read_texts
 from qkv_cli.cli.waiting import finish, so_far
 from qkv_cli.errors import UsageError
+from qkv_cli.figures import count
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def heads(
     report_unknown(watch.unknown.values(), loaded.info.name)
     table, about = statistics(found), found.about
     table = table if by is None else ranked(table, by)
-    holds = "1 head" if len(table) == 1 else f"{len(table)} heads"
+    holds = count(len(table), "head")
     if target.kind == "json":
         target.send(heads_json(about, found.extent, table) + "\n", holds)
     elif target.kind == "csv":
@@ -136,8 +137,7 @@ def _watched(steps: Iterator[Study]) -> Study:
     """The last step; on the way, stderr says how far it is."""
     started = monotonic()
     for step in steps:
-        texts = "1 text" if step.n_texts == 1 else f"{step.n_texts:,} texts"
         rate = step.n_tokens / max(monotonic() - started, 1e-3)
-        so_far(f"{texts} read, {rate:,.0f} tokens/s")
+        so_far(f"{count(step.n_texts, 'text')} read, {rate:,.0f} tokens/s")
     finish()
     return step

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qkv_cli.cli.process import NARROWEST
 from qkv_cli.cli.waiting import finish, working_on
 from qkv_cli.errors import UsageError
+from qkv_cli.figures import count
 from qkv_cli.names import (
     DATA_FORMATS,
     DEFAULT_PALETTE,
@@ -246,8 +247,7 @@ def extent(results: Sequence[object]) -> str:
         return ""
     what = "word" if maps.model.type == "word-vectors" else "token"
     kind = "head" if all(m.head is not None for m in maps.maps) else "map"
-    n_maps, n_tokens = len(maps.maps), len(maps.queries)
-    return f"{n_maps} {kind}{'s' * (n_maps != 1)}, {n_tokens} {what}{'s' * (n_tokens != 1)}"
+    return f"{count(len(maps.maps), kind)}, {count(len(maps.queries), what)}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from qkv_cli.cli.output import note
-from qkv_cli.render.weights import thousandths
+from qkv_cli.figures import thousandths
 from qkv_cli.training.learn import Progress as Step
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import say
+from qkv_cli.cli.output import note, say
 from qkv_cli.errors import UsageError
+from qkv_cli.figures import thousandths
 from qkv_cli.names import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from qkv_cli.training.run import Trained
 
 EPOCHS = 12  # two minutes on a corpus of a million words
 _HEADS, _RUN = "Heads", "Run"
@@ -115,9 +120,36 @@ def train(
     if resume and force:
         raise UsageError("Use either --resume or --force, not both.")
 
-    from qkv_cli.cli.learning import Asked, learn_heads
+    from qkv_cli.cli.progress import below_ctrl_c, counting, watching
+    from qkv_cli.training.run import TrainingOptions, TrainingWatch, train_heads
 
-    epochs = epochs or (None if minutes else EPOCHS)
-    asked = Asked(corpus, vectors, out, heads, d_head, epochs, minutes, batch, rate, seed)
-    for line in learn_heads(asked, resume=resume, force=force).splitlines():
+    trained = train_heads(
+        TrainingOptions(
+            corpus=corpus,
+            vectors=vectors,
+            out=out,
+            n_heads=heads,
+            d_head=d_head,
+            epochs=epochs or (None if minutes else EPOCHS),
+            minutes=minutes,
+            batch=batch,
+            rate=rate,
+            seed=seed,
+        ),
+        resume=resume,
+        force=force,
+        watch=TrainingWatch(note, partial(counting, "reading vectors"), watching, below_ctrl_c),
+    )
+    for line in _report(trained):
         say(line)
+
+
+def _report(trained: Trained) -> list[str]:
+    folder, shape, n_words = trained.folder, trained.shape, trained.n_words
+    if not n_words:
+        return [f"{folder} has already been trained this long: give more --epochs or --minutes."]
+    return [
+        f"{folder}: {shape.n_heads} heads of size {shape.d_head}, {n_words:,} words in "
+        f"{trained.seconds:,.0f} s ({n_words / trained.seconds:,.0f} words/s).",
+        f"Held-out accuracy, one word of six: {thousandths(trained.accuracy)} (chance: .167).",
+    ]

@@ -11,13 +11,13 @@ from rich.style import Style
 from rich.text import Text
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.figures import count, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.merge import special_share
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.tiles import Plan
 from qkv_cli.render.text import label, word
-from qkv_cli.render.weights import number
 
 DOT = " · "
 
@@ -79,7 +79,7 @@ def about(maps: HeadMaps) -> list[str]:
     model = maps.model
     said = [
         label_line(model.type).replace("-", " "),
-        f"{_count(model.n_layers, 'layer')} x {_count(model.n_heads, 'head')}",
+        f"{count(model.n_layers, 'layer')} x {count(model.n_heads, 'head')}",
         f"heads {label_line(model.origin)}",
     ]
     if maps.weighting != "softmax":
@@ -103,10 +103,6 @@ def text_line(what: str, text: str, width: int) -> Text:
     line = Text(f"{what}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
     line.truncate(width, overflow="ellipsis")
     return line
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + "s" * (n != 1)
 
 
 _DIM = Style(dim=True)

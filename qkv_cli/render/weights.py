@@ -63,34 +63,3 @@ def levels(weights: Array, top: float, n_inks: int, zero: int) -> Levels:
     steps = (n_inks - 1 - zero) / top if top else 0.0
     found = np.rint(np.nan_to_num(weights) * steps).astype(np.intp) + zero
     return np.where(np.isnan(weights), MASKED, np.clip(found, 0, n_inks - 1))
-
-
-def number(weight: float) -> str:
-    """A weight in two figures: .62, 1.0, -.31, 12; .031 where it is less than a tenth."""
-    return cell_number(weight) if abs(weight) >= 0.0995 else _bare(f"{weight:.3f}")
-
-
-def cell_number(weight: float) -> str:
-    """The same in two decimals at most, for a cell of a map; above 999 as 1e3."""
-    amount = abs(weight)
-    if amount >= 999.5:
-        digit, exponent = f"{weight:.0e}".split("e")
-        return f"{digit}e{int(exponent)}"
-    if amount >= 0.995:
-        return f"{weight:.1f}" if amount < 9.95 else f"{weight:.0f}"
-    return _bare(f"{weight:.2f}")
-
-
-def probability(p: float) -> str:
-    """A probability as `number` writes it; <.001 where that would be 0."""
-    return "<.001" if 0 < p < 0.0005 else number(p)
-
-
-def thousandths(share: float) -> str:
-    """An accuracy or a loss, in which the third decimal counts: .728."""
-    return _bare(f"{share:.3f}")
-
-
-def _bare(decimal: str) -> str:
-    """Without the zero before the point, and without decimals where all of them are zeros."""
-    return "0" if not decimal.strip("-0.") else decimal.replace("0.", ".", 1)

@@ -60,7 +60,7 @@ def test_a_tile_for_every_head(draw) -> None:
 
 def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
     from qkv_cli.export.attention import from_json
-    from qkv_cli.render.weights import cell_number
+    from qkv_cli.figures import cell_number
 
     maps = from_json(qkv("attend", TEXT, "-m", tiny_glove, "--head", "2", "--json").stdout)
     pattern = maps.maps[0].pattern

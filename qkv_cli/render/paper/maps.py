@@ -10,13 +10,14 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
+from qkv_cli.figures import cell_number, number
 from qkv_cli.render.colours import Rgb, text_on
 from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Pixels, Words
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.plate import Maps, Sentence
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import MASKED, Levels, cell_number, levels, number, pooled
+from qkv_cli.render.weights import MASKED, Levels, levels, pooled
 
 COLOURS = 255  # an odd number: zero is in the middle of signed weights
 FEW = 20_000  # cells of a picture that are drawn as shapes; more would make the file huge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from qkv_cli.figures import number
 from qkv_cli.render.colours import text_on
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Words
 from qkv_cli.render.paper.fonts import text_width
@@ -12,7 +13,7 @@ from qkv_cli.render.plate import Bars, Maps, Plate, Sentence
 from qkv_cli.render.terminal.sentence import apart
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import MASKED, levels, number
+from qkv_cli.render.weights import MASKED, levels
 
 LINE, LONGEST = 12.0, 150.0
 LABEL, FIGURE, TITLE = Font(8), Font(7), Font(7.5, bold=True)

@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.figures import cell_number, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import Shown, header, legend
@@ -34,7 +35,7 @@ from qkv_cli.render.terminal.tiles import (
 )
 from qkv_cli.render.text import aligned, told_apart, widest, word
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import cell_number, largest, levels, number, pooled, visible
+from qkv_cli.render.weights import largest, levels, pooled, visible
 
 _NAME, _PLAIN = Style(bold=True), Style.null()
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from qkv_cli.analysis.compare import Comparison, Near, moved
 from qkv_cli.core.arrays import Array
+from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
 from qkv_cli.render.legend import flowing, label_line
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
@@ -25,7 +26,6 @@ from qkv_cli.render.terminal.attend import attention
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.text import aligned, told_apart
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most

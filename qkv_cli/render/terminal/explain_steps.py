@@ -13,6 +13,7 @@ from rich.text import Text
 
 from qkv_cli.analysis.explain import Explanation
 from qkv_cli.core.arrays import float64
+from qkv_cli.figures import count, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.terminal import explain_numbers
 from qkv_cli.render.terminal.columns import (
@@ -29,7 +30,6 @@ from qkv_cli.render.terminal.columns import (
 from qkv_cli.render.terminal.explain_numbers import ZERO, KeyRow, Projected, printed, totals
 from qkv_cli.render.text import aligned, told_apart
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number
 
 LONGEST_WORD = 14
 
@@ -272,7 +272,7 @@ def _place(s: Lesson) -> str:
     if not offset:
         return f"{s.a} is compared with itself."
     n, side = abs(offset), "right" if offset > 0 else "left"
-    return f"{s.a} is {n} place{'s' * (n != 1)} to the {side} of {s.b}."
+    return f"{s.a} is {count(n, 'place')} to the {side} of {s.b}."
 
 
 def _liking(helped: Decimal) -> str:
@@ -438,7 +438,7 @@ def output_step(s: Lesson) -> Step:
         (f"+ other words through {s.name}", out.words),
     ]
     if others:
-        parts.append((f"+ the other {others} head{'s' * (others > 1)}", out.heads))
+        parts.append((f"+ the other {count(others, 'head')}", out.heads))
     if out.bias is not None:
         parts.append(("+ b_O", out.bias))
     columns = [[printed(c) for c in part] for _, part in parts]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from qkv_cli.analysis.focus import Focus, Strongest, strongest
 from qkv_cli.core.arrays import Array
+from qkv_cli.figures import number
 from qkv_cli.render.legend import bar as scale
 from qkv_cli.render.legend import flowing, header, label_line, text_line
 from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
@@ -22,7 +23,6 @@ from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.terminal.sentence import shaded
 from qkv_cli.render.text import aligned, told_apart
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 LONGEST_WORD = 14

@@ -14,6 +14,7 @@ from rich.text import Text
 from qkv_cli.analysis.measure import NAMES
 from qkv_cli.analysis.study import Mark
 from qkv_cli.core.arrays import Array
+from qkv_cli.figures import cell_number, count
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import bar, extent, flowing, header, label_line, special_notes
@@ -21,7 +22,7 @@ from qkv_cli.render.plate import Maps, Plate, attention_plate
 from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.terminal.tiles import Line, beside, half_blocks, trimmed, whole_cells
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import cell_number, largest, levels, pooled_visible
+from qkv_cli.render.weights import largest, levels, pooled_visible
 
 LARGEST = 32  # columns of a thumbnail
 ENLARGED = 16  # columns up to which a short text's cells are enlarged
@@ -237,7 +238,7 @@ class Thumbnails:
             yield from flowing([*said, *more], width, _DIM, first)
 
     def _readings(self) -> str:
-        readings = f"{self.n_shuffles} shuffled reading" + "s" * (self.n_shuffles > 1)
+        readings = count(self.n_shuffles, "shuffled reading")
         if self.marks:
             return f"marked: above chance in {readings}; the number is the effect size"
         return f"no head is above chance in {readings}"

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from qkv_cli.analysis.labels import LEAST_EFFECT, P_LEVEL
 from qkv_cli.analysis.study import Extent, HeadStatistics
+from qkv_cli.figures import cell_number, count
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.legend import flowing, header, label_line
 from qkv_cli.render.text import aligned
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import cell_number
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 LABEL = 16  # columns that a label and its effect take
@@ -73,10 +73,10 @@ class HeadsTable:
         yield from flowing(self._notes(measured, shown), width, _DIM)
 
     def _read(self) -> Iterator[str]:
-        yield _count(self.extent.n_texts, "text")
-        yield _count(self.extent.n_tokens, "token")
+        yield count(self.extent.n_texts, "text")
+        yield count(self.extent.n_tokens, "token")
         if self.extent.n_shuffled:
-            yield f"{_count(self.extent.n_shuffled, 'shuffled reading')}"
+            yield count(self.extent.n_shuffled, "shuffled reading")
         if (block := self.heads[0].block) != "self":
             yield f"block {block}"
         if self.about.source is not None:
@@ -138,7 +138,3 @@ def _labels(h: HeadStatistics, room: int) -> str:
     while len(told) > 1 and cell_len(", ".join(told)) > room:
         told.pop()
     return ", ".join(told)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + "s" * (n != 1)

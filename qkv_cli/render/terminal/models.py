@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from qkv_cli.core.info import ModelInfo
+from qkv_cli.figures import number
 from qkv_cli.render.legend import label_line
 from qkv_cli.render.terminal.columns import BOLD, DIM, INDENT, bar
 from qkv_cli.render.text import aligned, label
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number
 
 _LONGEST_BAR = 30
 _LONGEST_WORD = 40

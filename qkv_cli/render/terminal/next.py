@@ -13,11 +13,11 @@ from rich.text import Text
 
 from qkv_cli.analysis.next import Next
 from qkv_cli.core.tokens import Token
+from qkv_cli.figures import number, probability
 from qkv_cli.render.legend import flowing, header, text_line
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.text import aligned, label
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import number, probability
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
 LONGEST_WORD = 16

@@ -15,10 +15,11 @@ from rich.style import Style
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
+from qkv_cli.figures import cell_number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import ASCII_DOT, DOT, Ink, Ramp
 from qkv_cli.render.text import aligned, downwards, word
-from qkv_cli.render.weights import MASKED, Levels, cell_number
+from qkv_cli.render.weights import MASKED, Levels
 
 GAP = 3  # columns between two maps
 MAX_CELL = 6  # columns; wider cells do not read better

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkv_cli.render.weights import cell_number, number, probability, thousandths
+from qkv_cli.figures import cell_number, number, probability, thousandths
 
 
 @pytest.mark.parametrize(
