@@ -9,7 +9,7 @@ from math import isnan
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, float64
+from qkv_cli.core.arrays import Array, float64, largest_indices
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
@@ -228,15 +228,13 @@ class Moved:
 
 
 def moved(c: Comparison, n: int) -> list[Moved]:
-    """The n cells that differ most, the first of equals first; none that do not differ."""
-    amount = np.abs(np.nan_to_num(c.difference)).ravel()
-    found = []
-    for at in np.argsort(-amount, kind="stable")[:n]:
-        row, column = divmod(int(at), len(c.keys))
-        if amount[at]:
-            a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
-            found.append(Moved(row, column, a, b, float(c.difference[row, column])))
-    return found
+    """Return the n cells that differ most, without those that are equal."""
+    cells = []
+    for at in largest_indices(c.difference, n):
+        row, column = divmod(at, len(c.keys))
+        a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
+        cells.append(Moved(row, column, a, b, float(c.difference[row, column])))
+    return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +247,7 @@ class Near:
     pearson: float
 
 
-def nearest(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
+def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
     """Each map of the candidates beside a's one, the smallest mean divergence first.
 
     The very same head of the same reading is left out.

@@ -260,7 +260,7 @@ class Link:
     key: int
 
 
-def strongest(
+def largest_weight(
     layers: Iterable[LayerTrace],
     heads: Mapping[int, Sequence[int]],
     queries: Sequence[int],

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, largest_indices
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
@@ -120,9 +120,8 @@ class Strongest:
     rest: float  # their sum
 
 
-def strongest(weights: Array, n: int) -> Strongest:
-    """The n weights that are furthest from 0, the first of equals first; none that is 0."""
-    amount = np.abs(np.nan_to_num(weights))
-    places = [int(at) for at in np.argsort(-amount, kind="stable")[:n] if amount[at]]
+def strongest_weights(weights: Array, n: int) -> Strongest:
+    """Return the n weights furthest from 0, without zeros, and the sum of the others."""
+    places = largest_indices(weights, n)
     rest = np.delete(weights, places)
     return Strongest(places, int((~np.isnan(rest)).sum()), float(np.nansum(rest)))

@@ -118,11 +118,11 @@ def labels(evidence: Mapping[str, Evidence]) -> list[str]:
 
 def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:
     effect = (score - chance) / (1 - chance) if chance < 1 else 0.0
-    bound = np.exp(-n * divergence(score, chance)) if score > chance else 1.0
+    bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
     return Evidence(score, chance, effect, n, float(min(1.0, tests * bound)))
 
 
-def divergence(score: float, chance: float) -> float:
+def binary_kl(score: float, chance: float) -> float:
     """Kullback-Leibler divergence in nats of a coin of one bias from a coin of another."""
     score = min(max(score, 0.0), 1.0)  # float32 rows may sum to a little more than 1
     sides = ((score, chance), (1 - score, 1 - chance))

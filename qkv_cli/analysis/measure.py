@@ -103,7 +103,7 @@ class Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)))
 
 
-def joined(parts: Sequence[Figures]) -> Figures:
+def concatenate(parts: Sequence[Figures]) -> Figures:
     """The heads of several layers as one: every array of `Sums` or the like, end to end."""
     names = [f.name for f in fields(parts[0])]
     return type(parts[0])(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
@@ -120,7 +120,9 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
     """
     visible = visible_keys(maps)
     if (visible != visible[0]).any():
-        return joined([measure(replace(maps, maps=part), targets) for part in _smaller(maps.maps)])
+        return concatenate(
+            [measure(replace(maps, maps=part), targets) for part in _smaller(maps.maps)]
+        )
     seen = visible[0]  # [n_query, n_key], the same for all heads
     n_seen = seen.sum(axis=-1)
     counted = (n_seen > 1) & [not query.special for query in maps.queries]

@@ -55,7 +55,7 @@ def odds(scores: Array, top: int) -> Odds:
     np.put_along_axis(rank, order, np.arange(1, order.shape[1] + 1)[None], axis=-1)
     ids = [int(id) for id in dict.fromkeys(order[:, :top].ravel().tolist())]
     rest = np.delete(p, ids, axis=1).sum(axis=1)
-    apart = divergence(*logs) if len(logs) == 2 else None
+    apart = kl_divergence(*logs) if len(logs) == 2 else None
     return Odds(ids, p[:, ids], rank[:, ids], rest, p.shape[1], apart)
 
 
@@ -67,7 +67,7 @@ def log_probabilities(scores: Array) -> Array:
     return found
 
 
-def divergence(before: Array, after: Array) -> float:
+def kl_divergence(before: Array, after: Array) -> float:
     """KL(before || after) = sum p log2(p / q), in bits, from the logarithms of both."""
     bits = float((np.exp(before) * (before - after)).sum() / np.log(2))
     return max(0.0, bits)

@@ -28,7 +28,7 @@ from qkv_cli.analysis.measure import (
     Mask,
     Overlap,
     Sums,
-    joined,
+    concatenate,
     measure,
     one_text,
     overlap,
@@ -153,8 +153,8 @@ def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Ge
     for maps, wanted in with_targets(read(text, "twice")):
         twice.append(measure(maps, wanted))
         words = frozenset(token.id for token in maps.queries if not token.special)
-    repeated = joined(twice)
-    return Probes(1, tally(joined(sums), repeated), repeated, joined(overlaps), words)
+    repeated = concatenate(twice)
+    return Probes(1, tally(concatenate(sums), repeated), repeated, concatenate(overlaps), words)
 
 
 def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
@@ -311,4 +311,4 @@ def _measured(
         heads += [(m.layer, m.head or 0) for m in maps.maps]
         words = {token.id for token in maps.queries if not token.special}
         sums.append(measure(maps, wanted))
-    return heads, words, joined(sums)
+    return heads, words, concatenate(sums)

@@ -11,7 +11,7 @@ import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note
-from qkv_cli.cli.sides import HEAD, Side, maps_of, read, sides
+from qkv_cli.cli.sides import HEAD, Side, maps_of_side, read_sides, sides
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
@@ -44,7 +44,7 @@ def compare(
     ] = None,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    nearest: Annotated[
+    nearest_heads: Annotated[
         str | None,
         typer.Option(
             metavar="HEAD",
@@ -144,10 +144,10 @@ def compare(
     )
     default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
     found = sides(items or (), other or (), model or (), weighting or (), default)
-    if nearest is not None:
+    if nearest_heads is not None:
         if fail_above is not None:
             raise UsageError("Use either --fail-above or --nearest, not both.")
-        _nearest(found, nearest, reading, top, target, look)
+        _nearest(found, nearest_heads, reading, top, target, look)
         return
 
     from qkv_cli.render.terminal.compare import LETTERS
@@ -181,7 +181,7 @@ def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
     """The first side with each of the others."""
     from qkv_cli.analysis.compare import compare
 
-    first, *others = read(found, reading)
+    first, *others = read_sides(found, reading)
     return [compare(first, other) for other in others]
 
 
@@ -189,7 +189,7 @@ def _nearest(
     found: Sequence[Side], head: str, reading: Reading, top: int, target: Target, look: Look
 ) -> None:
     """Rank the heads of the last side by their divergence from a head of the first."""
-    from qkv_cli.analysis.compare import nearest
+    from qkv_cli.analysis.compare import nearest_heads
     from qkv_cli.export.compare import nearest_json
     from qkv_cli.render.terminal.compare import NearestTable
 
@@ -200,10 +200,10 @@ def _nearest(
             "--nearest compares one head with at most one other text, model or file: leave out "
             "the rest."
         )
-    [own] = read([replace(found[0], head=head)], reading)
+    [own] = read_sides([replace(found[0], head=head)], reading)
     models: dict[str, LoadedModel] = {}
-    others = maps_of(found[-1], reading, models, layers=["all"])
-    near = nearest(own, others)[:top]
+    others = maps_of_side(found[-1], reading, models, layers=["all"])
+    near = nearest_heads(own, others)[:top]
     if target.kind == "json":
         target.send(nearest_json(own, others, near) + "\n")
         return

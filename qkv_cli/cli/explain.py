@@ -102,7 +102,7 @@ def _explained(
     head: str | None,
 ) -> tuple[HeadMaps, Explanation]:
     """Choose the query, key and head, note the choices on stderr, and explain the weight."""
-    from qkv_cli.analysis.explain import explain_layer, strongest
+    from qkv_cli.analysis.explain import explain_layer, largest_weight
     from qkv_cli.analysis.focus import pick
     from qkv_cli.cli.watch import WATCH
     from qkv_cli.maps.compute import about_run, run_text
@@ -118,7 +118,7 @@ def _explained(
         queries = pick("query", query, run.queries)
     if key is not None:
         keys = pick("key", key, run.keys)
-    link = strongest(run.layers, selection.heads, queries, keys)
+    link = largest_weight(run.layers, selection.heads, queries, keys)
     x = explain_layer(run.model, link.layer, link.head, link.query, link.key, reading.weighting)
     m = traced_head(link.layer, link.head, run.block)
     if x.pattern.any():

@@ -221,10 +221,10 @@ def add(
     from qkv_cli.cli.progress import counting
     from qkv_cli.store.add import add_vectors
     from qkv_cli.store.catalogue import own
-    from qkv_cli.store.folder import writing
+    from qkv_cli.store.folder import lock_for_writing
 
     folder = own(name)
-    with writing(folder), counting("reading vectors") as advance:
+    with lock_for_writing(folder), counting("reading vectors") as advance:
         if folder.exists() and not force:
             raise UsageError(f"{name} already exists: use --force to replace it.")
         added = add_vectors(
@@ -268,12 +268,12 @@ def pull(
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """
     from qkv_cli.cli.progress import below_ctrl_c, fetching
-    from qkv_cli.store.pull import Watch
+    from qkv_cli.store.pull import PullWatch
     from qkv_cli.store.pull import pull as fetch
 
     for name in names:
         try:
-            say(str(fetch(name, Watch(note, fetching), force=force, limit=limit)))
+            say(str(fetch(name, PullWatch(note, fetching), force=force, limit=limit)))
         except KeyboardInterrupt:
             below_ctrl_c()
             note(f"{name} is incomplete, but the part downloaded is kept: pull again to continue.")
@@ -297,7 +297,7 @@ def neighbors(
 
     from qkv_cli.core.finite import unsound_row
     from qkv_cli.formats.tokenizers.words import WordTokenizer
-    from qkv_cli.formats.vectors import nearest
+    from qkv_cli.formats.vectors import nearest_words
     from qkv_cli.session.load import load
     from qkv_cli.store.catalogue import find
 
@@ -320,7 +320,9 @@ def neighbors(
     elif loaded.ngrams is None or not (vector := loaded.ngrams.row(token.text)).any():
         raise InputError(f"{word!r} is not in the vocabulary of {name}.")
     n_found = min(top + 1, len(words))
-    found = [hit for hit in nearest(words, rows, vector, n_found) if hit[0] != token.token][:top]
+    found = [hit for hit in nearest_words(words, rows, vector, n_found) if hit[0] != token.token][
+        :top
+    ]
     if as_json:
         pairs = [{"word": other, "cosine": cosine} for other, cosine in found]
         _write_json({"schema": "qkv.neighbors/1", "word": token.token, "neighbors": pairs})

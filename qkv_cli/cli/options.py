@@ -22,9 +22,9 @@ def suffixes(data: str) -> str:
 
 def valid_text(parameter: typer.CallbackParam, text: str | None) -> str | None:
     """Refuse a text whose bytes are not UTF-8."""
-    from qkv_cli.cli.texts import checked
+    from qkv_cli.cli.texts import check_utf8
 
-    return None if text is None else checked(text, parameter.opts[0])
+    return None if text is None else check_utf8(text, parameter.opts[0])
 
 
 def model_names() -> list[str]:

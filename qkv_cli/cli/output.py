@@ -77,11 +77,16 @@ class Look:
         Raises:
             UsageError: There is no such palette, or the file holds one picture only.
         """
-        from qkv_cli.render.picture import COLUMNS, Looks, file_of
+        from qkv_cli.render.picture import COLUMNS, file_of
 
         working_on(f"drawing the .{kind}")
-        looks = Looks(self.palette, self.background, self.width or COLUMNS)
-        return file_of(kind, draws, looks)
+        return file_of(
+            kind,
+            draws,
+            palette=self.palette,
+            background=self.background,
+            columns=self.width or COLUMNS,
+        )
 
     def _console(self, *, to_file: bool) -> Console:
         """Rich's view of where this goes: its width, and which colours it takes."""
@@ -214,29 +219,29 @@ class Target:
         Args:
             several: There may be more than one text, so a CSV numbers them.
         """
-        from qkv_cli.export.attention import encoded, write
+        from qkv_cli.export.attention import encode_maps, write_maps
 
         if self.path is not None:
             results = list(results)
-            holds = extent(results)
+            holds = describe_extent(results)
         else:
             holds = ""
         if self.kind not in DATA_FORMATS:
             self.draw((partial(draw, maps) for maps in results), look, holds)
         elif self.path is not None:
-            write(self.path, list(results), self.include, kind=self.kind, several=several)
+            write_maps(self.path, list(results), self.include, kind=self.kind, several=several)
             self._note_written(holds)
         else:
             sys.stdout.flush()
             finish()
-            for piece in encoded(self.kind, results, self.include, several=several):
+            for piece in encode_maps(self.kind, results, self.include, several=several):
                 sys.stdout.buffer.write(piece)
 
     def _note_written(self, holds: str) -> None:
         note(f"Wrote {self.path}" + f" ({holds})" * bool(holds))
 
 
-def extent(results: Sequence[object]) -> str:
+def describe_extent(results: Sequence[object]) -> str:
     """How many heads and tokens a result has, or how many texts."""
     from qkv_cli.maps.head_maps import HeadMaps
 

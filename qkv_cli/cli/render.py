@@ -89,7 +89,7 @@ def render(
     look = Look(color, palette, background, width)
 
     from qkv_cli.maps.compute import apply_reading
-    from qkv_cli.maps.compute import show as show_quantity
+    from qkv_cli.maps.compute import show_quantity as show_quantity
     from qkv_cli.maps.head_maps import HeadMaps, choose
     from qkv_cli.render.terminal.attend import attention
     from qkv_cli.render.terminal.grid import Thumbnails
@@ -152,7 +152,7 @@ def _read(
     from qkv_cli.cli.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
     from qkv_cli.export.npz import file_type
-    from qkv_cli.export.parse import json_array, parse
+    from qkv_cli.export.parse import json_array, parse_document
 
     data = read_bytes(path)
     try:
@@ -164,7 +164,7 @@ def _read(
         for document in documents(data):
             drawn = redraw(document, numbers="--numbers" in asked, links=links)
             if drawn is None:
-                found.append(parse(document, json_array))
+                found.append(parse_document(document, json_array))
                 continue
             if idle := [option for option in asked if option not in own_options(document)]:
                 raise UsageError(
@@ -178,19 +178,19 @@ def _read(
 
 def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
     """Weights that were computed elsewhere, and the tokens that they are about."""
-    from qkv_cli.export.arrays import maps_of, one_of
+    from qkv_cli.export.arrays import maps_of_arrays, one_of
 
     weights = one_of(_arrays(data), array)
-    return maps_of("array" if str(path) == "-" else path.stem, weights, tokens)
+    return maps_of_arrays("array" if str(path) == "-" else path.stem, weights, tokens)
 
 
 def _arrays(data: bytes) -> Mapping[str, Stored]:
     """The arrays of a file by name, whatever the file is called."""
-    from qkv_cli.export.npz import file_type, from_npy, unpacked
+    from qkv_cli.export.npz import file_type, from_npy, unpack_npz
 
     kind = file_type(data)
     if kind == "npz":
-        return unpacked(data)
+        return unpack_npz(data)
     if kind == "npy":
         return {"array": from_npy(data)}
     if kind == "safetensors":

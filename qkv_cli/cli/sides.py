@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from qkv_cli.cli.texts import checked, read_bytes, read_text, source_name
+from qkv_cli.cli.texts import check_utf8, read_bytes, read_text, source_name
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.names import Weighting
 
@@ -82,7 +82,7 @@ def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
     if given or not found:
         text = read_text(given, None)
         found = [item if isinstance(item, Path) else text for item in found or [text]]
-    return [*found, *(checked(other, "--with") for other in others)]
+    return [*found, *(check_utf8(other, "--with") for other in others)]
 
 
 def _saved(item: str) -> bool:
@@ -91,17 +91,19 @@ def _saved(item: str) -> bool:
     return path.suffix.lower() in SAVED and (path.is_file() or not re.search(r"\s", item))
 
 
-def read(found: Sequence[Side], reading: Reading) -> list[HeadMaps]:
+def read_sides(found: Sequence[Side], reading: Reading) -> list[HeadMaps]:
     """Each side's one map. Heads of one text in one model are computed together."""
     heads: dict[Side, list[str]] = {}
     for side in found:
         heads.setdefault(replace(side, head=None), []).append(_name(side.head))
     models: dict[str, LoadedModel] = {}
-    whole = {side: maps_of(side, reading, models, heads=names) for side, names in heads.items()}
+    whole = {
+        side: maps_of_side(side, reading, models, heads=names) for side, names in heads.items()
+    }
     return [_chosen(whole[replace(side, head=None)], side.head) for side in found]
 
 
-def maps_of(
+def maps_of_side(
     side: Side,
     reading: Reading,
     models: dict[str, LoadedModel],
@@ -127,8 +129,8 @@ def maps_of(
 
 
 def _of_file(path: Path, reading: Reading) -> HeadMaps:
-    from qkv_cli.export.attention import read as read_maps
-    from qkv_cli.maps.compute import apply_reading, show
+    from qkv_cli.export.attention import read_maps as read_maps
+    from qkv_cli.maps.compute import apply_reading, show_quantity
 
     data = read_bytes(path)
     try:
@@ -137,7 +139,7 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
         raise InputError(f"{source_name(path)}: {error}") from error
     if len(found) != 1:
         raise InputError(f"{source_name(path)} contains {len(found)} texts; expected one.")
-    return apply_reading(show(found[0], reading.show), reading)
+    return apply_reading(show_quantity(found[0], reading.show), reading)
 
 
 def _name(head: str | None) -> str:

@@ -41,7 +41,7 @@ def read_texts(
             raise UsageError("No text: give one in quotes, use --file FILE, or pipe it in.")
         given = ["-"]
     if given and given[0] != "-":
-        whole = checked(given[0], "The text")
+        whole = check_utf8(given[0], "The text")
         return _lines(whole.splitlines(), "The text") if lines else iter([whole])
     return _streams(paths or [Path("-")], lines=lines)
 
@@ -54,7 +54,7 @@ def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
     return found[0]
 
 
-def checked(text: str, name: str) -> str:
+def check_utf8(text: str, name: str) -> str:
     """A text from the command line, in which bytes that are no UTF-8 are lone surrogates."""
     for at, character in enumerate(text):
         if "\ud800" <= character <= "\udfff":

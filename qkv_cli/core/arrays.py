@@ -83,3 +83,16 @@ def float32(x: Stored) -> Array:
 def float64(x: Array) -> Array:
     """A copy to sum in: the same numbers in double precision."""
     return np.array(x, dtype=np.float64)
+
+
+def largest_indices(x: Array, n: int) -> list[int]:
+    """Return the flat indices of the n numbers furthest from 0, the first of equal ones first.
+
+    Zeros and NaN are left out.
+    """
+    amounts = np.abs(np.nan_to_num(x)).ravel()
+    # Sorting all weights of a long text would take longer than drawing them.
+    least = np.partition(amounts, -n)[-n] if 0 < n < amounts.size else 0.0
+    candidates = np.flatnonzero((amounts >= least) & (amounts > 0))
+    order = candidates[np.argsort(-amounts[candidates], kind="stable")[:n]]
+    return [int(i) for i in order]

@@ -55,7 +55,7 @@ class Weights(Mapping[str, Stored]):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class FiniteCheck:
     """Checks the layers of one run as they are computed.
 
     Attributes:

@@ -133,7 +133,7 @@ class Rules:
         return [row[-1] for row in rows if [*row[:-1]] == last]
 
 
-def write(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
+def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
     """What an encoder-decoder writes for its source, the likeliest token at each step.
 
     Returns:

@@ -14,7 +14,7 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.block import Ablation, Block, LayerTrace, run_block
-from qkv_cli.core.finite import Watch, Weights
+from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import (
     Buckets,
     Embedding,
@@ -174,8 +174,10 @@ class Model:
         return scores
 
     @property
-    def _watch(self) -> Watch:
-        return Watch(self.weights, {name: stack.blocks for name, stack in self.stacks.items()})
+    def _watch(self) -> FiniteCheck:
+        return FiniteCheck(
+            self.weights, {name: stack.blocks for name, stack in self.stacks.items()}
+        )
 
     def _layers(
         self,

@@ -195,7 +195,7 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
     return array
 
 
-def maps_of(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
+def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     """Head maps from weights and a JSON file of tokens.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import decimals, pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
-from qkv_cli.export.parse import json_array, parse
+from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.names import Show
 from qkv_cli.placement import place_file
@@ -29,7 +29,16 @@ CSV_AMOUNTS: dict[Show, str] = {  # what the last column is called
     "rollout": "rollout",
 }
 
-__all__ = ["SUFFIXES", "from_json", "from_npz", "read", "to_csv", "to_json", "to_npz", "write"]
+__all__ = [
+    "SUFFIXES",
+    "from_json",
+    "from_npz",
+    "read_maps",
+    "to_csv",
+    "to_json",
+    "to_npz",
+    "write_maps",
+]
 
 
 def to_json(maps: HeadMaps, include: Collection[str] = ()) -> str:
@@ -50,7 +59,7 @@ def from_json(text: str) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    found = [parse(document, json_array) for document in _stream(text)]
+    found = [parse_document(document, json_array) for document in _stream(text)]
     if len(found) != 1:
         raise InputError(f"Expected one JSON object, found {len(found)}.")
     return found[0]
@@ -79,7 +88,7 @@ def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
             yield "".join(f"{left},{key},{x if seen else ''}\n" for key, x, seen in amounts)
 
 
-def write(
+def write_maps(
     path: Path,
     maps: Sequence[HeadMaps],
     include: Collection[str] = (),
@@ -100,10 +109,10 @@ def write(
         raise UsageError(f"A .{kind} file holds one text, not {len(maps)}: use .jsonl or .csv.")
     if include and kind == "csv":
         raise UsageError("--include needs an output file of type .json, .jsonl or .npz.")
-    place_file(path, encoded(kind, maps, include, several=several))
+    place_file(path, encode_maps(kind, maps, include, several=several))
 
 
-def encoded(
+def encode_maps(
     kind: str, maps: Iterable[HeadMaps], include: Collection[str], *, several: bool = False
 ) -> Iterator[bytes]:
     """A file's bytes in pieces; of several texts, one after the other.
@@ -140,7 +149,7 @@ def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
         yield from to_csv(one, text=index)
 
 
-def read(data: bytes) -> list[HeadMaps]:
+def read_maps(data: bytes) -> list[HeadMaps]:
     """The head maps of a file's bytes, whatever it is called: JSON, JSON lines or NPZ.
 
     Raises:
@@ -148,7 +157,7 @@ def read(data: bytes) -> list[HeadMaps]:
     """
     if file_type(data) == "npz":
         return [from_npz(data)]
-    return [parse(document, json_array) for document in documents(data)]
+    return [parse_document(document, json_array) for document in documents(data)]
 
 
 def documents(data: bytes) -> list[object]:

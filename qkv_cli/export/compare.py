@@ -16,7 +16,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import SHOWN, dumps, head, map_head
 from qkv_cli.export.parse import about_of, bare_map
-from qkv_cli.export.schema import check, numbers
+from qkv_cli.export.schema import check_schema, numbers
 from qkv_cli.maps.head_maps import FIELDS, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
@@ -63,7 +63,7 @@ def read_compare(document: dict[str, Any]) -> list[Comparison]:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "compare")
+    check_schema(document, "compare")
     return [_read_comparison(c) for c in document["comparisons"]]
 
 
@@ -73,7 +73,7 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "nearest")
+    check_schema(document, "nearest")
     others = about_of(document["among"])
     near = [
         Near(

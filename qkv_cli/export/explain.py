@@ -12,7 +12,7 @@ from qkv_cli.core.arrays import Array, float64
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
 from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check, numbers
+from qkv_cli.export.schema import check_schema, numbers
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 
 SCHEMA = "qkv.explain/1"
@@ -35,7 +35,7 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "explain")
+    check_schema(document, "explain")
     about = about_of(document)
     query, key = int(document["query"]), int(document["key"])
     n_key, d_head, d_model = (len(document[name]) for name in ("pattern", "products", "e_query"))

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qkv_cli.analysis.focus import Focus, strongest
+from qkv_cli.analysis.focus import Focus, strongest_weights
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head, shortest
 from qkv_cli.export.parse import about_of, bare_map
-from qkv_cli.export.schema import check, numbers
+from qkv_cli.export.schema import check_schema, numbers
 from qkv_cli.maps.head_maps import HeadMap
 
 SCHEMA = "qkv.focus/1"
@@ -42,7 +42,7 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "focus")
+    check_schema(document, "focus")
     about, side, heads = about_of(document), document["side"], document["heads"]
     tokens = about.queries if side == "query" else about.keys
     found = [at for at, token in enumerate(tokens) if token.i == document["i"]]
@@ -60,7 +60,7 @@ def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:
     numbers = _list(weights)
     told = [
         {"i": f.others[at].i, "text": f.others[at].name, "weight": numbers[at]}
-        for at in strongest(weights, top).places
+        for at in strongest_weights(weights, top).places
     ]
     return map_head(m) | {"weights": numbers, "top": told}
 

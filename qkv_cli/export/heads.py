@@ -14,7 +14,7 @@ from qkv_cli.analysis.study import FIGURES, Extent, HeadStatistics
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
 from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check
+from qkv_cli.export.schema import check_schema
 from qkv_cli.maps.head_maps import HeadMaps
 
 SCHEMA = "qkv.heads/1"
@@ -47,7 +47,7 @@ def read_heads(document: dict[str, Any]) -> tuple[HeadMaps, Extent, list[HeadSta
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "heads")
+    check_schema(document, "heads")
     about = about_of(document, of_texts=True)
     extent = Extent(document["texts"], document["tokens"], document["shuffled"])
     return about, extent, [_read_head(h) for h in document["heads"]]

@@ -11,7 +11,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
 from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check
+from qkv_cli.export.schema import check_schema
 
 SCHEMA = "qkv.next/1"
 READINGS = ("before", "after")
@@ -49,7 +49,7 @@ def read_next(document: dict[str, Any]) -> Next:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    check(document, "next")
+    check_schema(document, "next")
     readings = [name for name in READINGS if name in document["rest"]]
     found = document["next"]
     if any([name for name in READINGS if name in item] != readings for item in found):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qkv_cli import strict_json
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
-from qkv_cli.export.parse import parse, to_float32
+from qkv_cli.export.parse import parse_document, to_float32
 from qkv_cli.maps.head_maps import HeadMaps
 
 _RATIO, _SMALL = 200, 400 * 2**20
@@ -69,7 +69,7 @@ def from_npz(data: bytes) -> HeadMaps:
             m |= {name: (array, index, n_maps) for name, array in members.items()}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError('"meta" in the archive is not a qkv document.') from error
-    return parse(document, _row_of)
+    return parse_document(document, _row_of)
 
 
 def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[Any]:
@@ -83,7 +83,7 @@ def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[An
 
 
 def _members(data: bytes) -> dict[str, NDArray[Any]]:
-    members = unpacked(data, ("meta", "pattern", *MATRICES, "mask"))
+    members = unpack_npz(data, ("meta", "pattern", *MATRICES, "mask"))
     kinds: dict[str, type[np.generic]] = {"meta": np.str_, "mask": np.bool_}
     for name, array in members.items():
         if not np.issubdtype(array.dtype, kinds.get(name, np.floating)):
@@ -92,7 +92,7 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
     return members
 
 
-def unpacked(data: bytes, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+def unpack_npz(data: bytes, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz archive by name, all or those wanted; nothing is unpickled.
 
     Raises:

@@ -29,7 +29,7 @@ _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "true or f
 ReadArray = Callable[[str, object, int, int], NDArray[Any]]
 
 
-def parse(document: object, read_array: ReadArray) -> HeadMaps:
+def parse_document(document: object, read_array: ReadArray) -> HeadMaps:
     """Head maps from what a JSON document holds.
 
     Args:

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def check(document: object, name: str) -> None:
+def check_schema(document: object, name: str) -> None:
     """Hold a document to `NAME.schema.json`.
 
     Raises:

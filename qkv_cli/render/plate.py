@@ -14,7 +14,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.legend import about, label_line, mask_notes, scale_notes, word_notes
 from qkv_cli.render.quantity import QUANTITIES, Quantity
-from qkv_cli.render.weights import largest, visible
+from qkv_cli.render.weights import largest, visible_cells
 
 FEW = 4  # heads that are named one by one
 
@@ -164,7 +164,7 @@ def maps_part(maps: HeadMaps, *, numbers: bool = False, what: Quantity | None = 
     Args:
         what: The kind of number, if not what the maps show.
     """
-    weights = visible(maps)
+    weights = visible_cells(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
     what = what or QUANTITIES[maps.shown]
     drawn = Maps(maps.queries, maps.keys, panels, numbers=numbers, what=what)

@@ -20,7 +20,7 @@ from qkv_cli.render.colours import (
     arm_colours,
     arm_solids,
     even_colours,
-    joined,
+    join_arms,
     mixed,
     shades,
     solids,
@@ -118,7 +118,7 @@ def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if not signed:
         return Ramp(more(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
     above, below = (arm_solids(arm, theme.depth, theme.background) for arm in theme.arms())
-    return joined(more(above), more(below))
+    return join_arms(more(above), more(below))
 
 
 def _check(palette: str) -> None:

@@ -15,7 +15,7 @@ Levels = NDArray[np.intp]  # [n_row, n_column], which ink; MASKED where there is
 MASKED = -1
 
 
-def visible(maps: HeadMaps) -> list[Array]:
+def visible_cells(maps: HeadMaps) -> list[Array]:
     """What is shown of each map, [n_query, n_key], nan where the query cannot see the key."""
     return [np.where(m.mask, np.float64(maps.seen(m)), np.nan) for m in maps.maps]
 
@@ -39,7 +39,7 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
     """`visible` and `pooled`, without a copy of every weight."""
     if maps.shown == "scores":
-        return [pooled(weights, blocks) for weights in visible(maps)]
+        return [pooled(weights, blocks) for weights in visible_cells(maps)]
     return [_pooled_head(maps.seen(m), m.mask, blocks) for m in maps.maps]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.checkpoints.adapters import build
-from qkv_cli.checkpoints.adapters import random_heads as draw_random_heads
+from qkv_cli.checkpoints.adapters import draw_random_heads as draw_random_heads
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.arrays import Stored
@@ -69,11 +69,11 @@ def _open(folder: Path, random_heads: int | None) -> LoadedModel:
 def _encoder_decoder(
     folder: Path, config: dict[str, Any], model: Model, info: ModelInfo
 ) -> LoadedModel:
-    from qkv_cli.formats.tokenizers.translators import first_read, open_tokenizers, writing
+    from qkv_cli.formats.tokenizers.translators import first_read, generation_rules, open_tokenizers
 
     source, target = open_tokenizers(folder, info.type)
     n_tokens = len((model.decoder_embed or model.embed).table)
-    rules = None if model.unembed is None else writing(folder, config, n_tokens)
+    rules = None if model.unembed is None else generation_rules(folder, config, n_tokens)
     return LoadedModel(model, source, info, target, first_read(config, n_tokens), rules)
 
 

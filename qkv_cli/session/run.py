@@ -11,7 +11,7 @@ import numpy as np
 from qkv_cli.checkpoints.adapters.word_vectors import with_rows
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.block import Ablation, Attention, LayerTrace
-from qkv_cli.core.generate import Rules, write
+from qkv_cli.core.generate import Rules, generate
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token, Tokenizer
@@ -307,7 +307,7 @@ class LoadedModel:
             rules = self.target.in_language(rules, tokens.language)
         n_read = len(tokens.first)
         n_max = min(3 * n_read + 10, (rules.max_length or n_read * 4 + 12) - 1)
-        ids = write(self.model, [token.id for token in tokens.first], rules, n_max)
+        ids = generate(self.model, [token.id for token in tokens.first], rules, n_max)
         text, target = self.target.spelled(ids)
         return text, in_order([*target, self.target.special(rules.ends[0])]), rules.start
 

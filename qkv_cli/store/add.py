@@ -17,7 +17,7 @@ from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.formats.vectors import Vectors, read_vectors
 from qkv_cli.formats.word2vec import Advance
 from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
-from qkv_cli.store.unpack import unpacked
+from qkv_cli.store.unpack import unpack_file
 
 RAREST = 1000  # rows whose mean stands for unknown words
 _BLOCK = 1 << 22  # numbers that are looked at at once
@@ -56,7 +56,7 @@ def add_vectors(
         CheckpointError: The file is broken, or of another kind.
         StoreError: The disk does not take the folder.
     """
-    with placed(folder) as temporary, unpacked(source, temporary.parent) as plain:
+    with placed(folder) as temporary, unpack_file(source, temporary.parent) as plain:
         vectors = read_vectors(
             plain,
             named=source,

@@ -12,7 +12,7 @@ def sha256(path: Path) -> str:
     return _digest(path, "sha256")
 
 
-def check(
+def check_checksum(
     path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
 ) -> None:
     """Raise a StoreError where a file has another checksum."""

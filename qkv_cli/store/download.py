@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.checksum import check
+from qkv_cli.store.checksum import check_checksum
 
 SECONDS = 20.0  # to wait for an answer, and for more of it
 MAX_SECONDS = 120.0  # that a small answer may take in all
@@ -41,7 +41,7 @@ class OversizedAnswerError(StoreError):
 Advance = Callable[[int, int], object]  # bytes that are there, bytes in all
 
 
-def read(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, str]:
+def read_url(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, str]:
     """A small answer, and its content type.
 
     Raises:
@@ -52,7 +52,7 @@ def read(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, 
         with _opened(url, {"Accept": accept}) as answer:
             return _whole(answer, url, limit), answer.headers.get_content_type()
     except _NETWORK as error:
-        raise StoreError(f"Could not download {shown(url)}: {_why(error)}.") from error
+        raise StoreError(f"Could not download {shown_url(url)}: {_why(error)}.") from error
 
 
 def download(
@@ -76,10 +76,10 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(StoreError, FileNotFoundError):  # or it is fetched again
-            check(target, expected, algorithm=algorithm)
+            check_checksum(target, expected, algorithm=algorithm)
             return
         _fetch(url, part, advance, n_bytes or MAX_FILE)
-        check(part, expected, called=target.name, algorithm=algorithm)
+        check_checksum(part, expected, called=target.name, algorithm=algorithm)
         part.replace(target)
     except StoreError:
         part.unlink(missing_ok=True)
@@ -87,12 +87,12 @@ def download(
     except _NETWORK as error:
         come = part.stat().st_size if part.is_file() else 0
         kept = f" {come / 2**20:.1f} MiB were kept: pull again to resume." if come else ""
-        raise StoreError(f"Could not download {shown(url)}: {_why(error)}.{kept}") from error
+        raise StoreError(f"Could not download {shown_url(url)}: {_why(error)}.{kept}") from error
     except OSError as error:
         raise StoreError(f"Could not write {target}: {error.strerror or error}.") from error
 
 
-def shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """A URL as errors show it: without a password, and not endless."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
@@ -107,7 +107,7 @@ def _whole(answer: Any, url: str, limit: int) -> bytes:
         n_bytes += len(piece)
         if n_bytes > limit:
             raise OversizedAnswerError(
-                f"{shown(url)} sent more than the maximum of {limit:,} bytes."
+                f"{shown_url(url)} sent more than the maximum of {limit:,} bytes."
             )
         if time.monotonic() > end:
             raise TimeoutError(f"the response took longer than {MAX_SECONDS:.0f} s")
@@ -128,12 +128,14 @@ def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
         come = come if goes_on else 0
         total = come + (answer.length or 0)  # the Content-Length that is left, if it is a number
         if total > limit:
-            raise StoreError(f"{shown(url)} has {total:,} bytes; the maximum is {limit:,}.")
+            raise StoreError(f"{shown_url(url)} has {total:,} bytes; the maximum is {limit:,}.")
         with part.open("ab" if goes_on else "wb") as file:
             while piece := answer.read(_CHUNK):
                 come += len(piece)
                 if come > limit:
-                    raise StoreError(f"{shown(url)} sent more than the maximum of {limit:,} bytes.")
+                    raise StoreError(
+                        f"{shown_url(url)} sent more than the maximum of {limit:,} bytes."
+                    )
                 file.write(piece)
                 advance(come, max(come, total))
     if come < total:

@@ -41,7 +41,7 @@ def placed(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def lock_for_writing(folder: Path) -> Iterator[None]:
     """Keep every other qkv that would write a model folder from it while the block lasts.
 
     Raises:

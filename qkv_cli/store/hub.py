@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.checksum import check
+from qkv_cli.store.checksum import check_checksum
 
 # What a model is read from; never a pickle.
 PATTERNS = [
@@ -100,7 +100,7 @@ def ask(name: str, revision: str | None = None) -> Offer:
     return Offer(str((card and card.get("license")) or "not stated"), sum(sizes.values()))
 
 
-def fetch(name: str, revision: str | None = None) -> Path:
+def fetch_repository(name: str, revision: str | None = None) -> Path:
     """Download a model into the hub's cache, or find it there; every large file checked.
 
     What an interrupted download left there is gone on with.
@@ -125,7 +125,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     for path in folder.iterdir():
         blob = path.resolve()
         if len(blob.name) == 64:  # the cache names large files by their sha256
-            check(blob, blob.name, called=path.name)
+            check_checksum(blob, blob.name, called=path.name)
     return folder
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.download import MAX_FILE, OversizedAnswerError, read, shown
+from qkv_cli.store.download import MAX_FILE, OversizedAnswerError, read_url, shown_url
 from qkv_cli.store.unpack import (
     DAMAGED,
     TooLargeError,
@@ -62,7 +62,7 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
         return None
     page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', name).lower()}/"
     try:
-        body, kind = read(page, f"{_JSON}, text/html;q=0.1")
+        body, kind = read_url(page, f"{_JSON}, text/html;q=0.1")
     except OversizedAnswerError:
         raise
     except StoreError:  # pip may know a password or a proxy
@@ -77,7 +77,7 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
 def licence(wheel: Wheel) -> str | None:
     """What a wheel's metadata say of its licence, where the index has them beside it (PEP 658)."""
     try:
-        body, _ = read(f"{wheel.url}.metadata", limit=_MAX_METADATA)
+        body, _ = read_url(f"{wheel.url}.metadata", limit=_MAX_METADATA)
     except StoreError:
         return None
     said = email.parser.BytesParser().parsebytes(body)
@@ -107,7 +107,7 @@ def _from_json(page: str, body: bytes) -> list[Wheel]:
         files = parse(body)["files"]
         return [wheel for file in files if (wheel := _from_entry(page, file)) is not None]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{shown(page)} is not a valid page of a package index.") from error
+        raise StoreError(f"{shown_url(page)} is not a valid page of a package index.") from error
 
 
 def _from_entry(page: str, file: dict[str, Any]) -> Wheel | None:
@@ -125,7 +125,7 @@ def _from_html(page: str, body: bytes) -> list[Wheel]:
         try:
             url, mark = urldefrag(urljoin(page, html.unescape(link)))
         except ValueError as error:
-            raise StoreError(f"{shown(page)} has a link that is not a valid URL.") from error
+            raise StoreError(f"{shown_url(page)} has a link that is not a valid URL.") from error
         sha256 = mark.removeprefix("sha256=") if mark.startswith("sha256=") else ""
         if url.endswith(".whl"):
             found.append(Wheel(url, sha256, None))
@@ -139,18 +139,18 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
 _MAX_FILES = 1000
 
 
-def download(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
+def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
     """The wheel, in the empty `folder`; pip's own settings say from which index.
 
     Raises:
         StoreError: pip is missing, finds nothing, or is stopped.
     """
-    shown = sys.stderr.isatty()
+    shown_url = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += [*tags, "--disable-pip-version-check", "--dest", str(folder), requirement]
     found = subprocess.run(
-        command if shown else [*command, "--quiet"],
-        stdout=sys.stderr if shown else subprocess.DEVNULL,
+        command if shown_url else [*command, "--quiet"],
+        stdout=sys.stderr if shown_url else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",

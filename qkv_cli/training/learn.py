@@ -12,7 +12,7 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import TrainingError
 from qkv_cli.training.corpus import Buckets, Corpus, Ids, batches, with_replacements
-from qkv_cli.training.heads import Parameters, Shape, initial
+from qkv_cli.training.heads import HeadShape, Parameters, initial
 from qkv_cli.training.objective import forward, loss_and_gradients
 
 BETA_1, BETA_2, EPS = 0.9, 0.99, 1e-8
@@ -55,10 +55,10 @@ _EVALUATE_SEED = 0  # the same replacements at every evaluation, of every run
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """How to learn. One of epochs and seconds is the budget."""
 
-    shape: Shape
+    shape: HeadShape
     epochs: float | None = None
     seconds: float | None = None
     batch: int = 1536  # words
@@ -95,12 +95,12 @@ class Progress:
     elapsed: float  # seconds since then
 
 
-def start(plan: Plan) -> State:
+def start(plan: TrainingPlan) -> State:
     parameters = initial(plan.shape, plan.seed)
     return State(parameters, Adam.start(parameters))
 
 
-def learn(corpus: Corpus, table: Array, plan: Plan, state: State) -> Iterator[Progress]:
+def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Iterator[Progress]:
     """Yield after every step. The sentences of a step depend on its number and the seed only.
 
     Args:
@@ -165,13 +165,13 @@ def measured(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
     return state, accuracy
 
 
-def _done(plan: Plan, state: State, n_steps: int) -> float:
+def _done(plan: TrainingPlan, state: State, n_steps: int) -> float:
     by_steps = state.step / math.ceil(plan.epochs * n_steps) if plan.epochs else 0.0
     by_time = state.elapsed / plan.seconds if plan.seconds else 0.0
     return min(1.0, max(by_steps, by_time))
 
 
-def _rate(plan: Plan, done: float) -> float:
+def _rate(plan: TrainingPlan, done: float) -> float:
     """A short rise, then half a cosine down to nothing."""
     return plan.rate * min(1.0, done / _WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done))
 

@@ -17,10 +17,16 @@ from qkv_cli.placement import resolved, scratch_folder
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.catalogue import find, own
-from qkv_cli.store.folder import begin_heads, read_run, remove_earlier, replace_heads, writing
+from qkv_cli.store.folder import (
+    begin_heads,
+    lock_for_writing,
+    read_run,
+    remove_earlier,
+    replace_heads,
+)
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
-from qkv_cli.training.heads import Shape, as_tensors, centred
-from qkv_cli.training.learn import Plan, Progress, State, learn, measured, start
+from qkv_cli.training.heads import HeadShape, as_tensors, centred
+from qkv_cli.training.learn import Progress, State, TrainingPlan, learn, measured, start
 from qkv_cli.training.state import read_state, shape_of, state_tensors
 
 
@@ -58,7 +64,7 @@ class Trained:
     """
 
     folder: Path
-    shape: Shape
+    shape: HeadShape
     n_words: int
     seconds: float
     accuracy: float
@@ -103,7 +109,7 @@ def train_heads(
         TrainingError: The loss or a parameter is NaN or infinite.
     """
     folder = own(options.out)
-    with writing(folder), ExitStack() as stack:
+    with lock_for_writing(folder), ExitStack() as stack:
         if folder.exists() and not (resume or force):
             raise UsageError(
                 f"{options.out} already exists: use --resume to continue its run, or --force to "
@@ -132,7 +138,7 @@ def _train(
         raise UsageError(f"The run to resume has seed {seed}: leave out --seed {options.seed}.")
     shape = _shape(options, loaded.info.d_model, state)
     seconds = options.minutes and 60 * options.minutes
-    plan = Plan(shape, options.epochs, seconds, options.batch, options.rate, seed)
+    plan = TrainingPlan(shape, options.epochs, seconds, options.batch, options.rate, seed)
     watch.note("reading the corpus ...")
     unknown = loaded.info.d_vocab - 1
     corpus = build_corpus(read_lines(options.corpus), loaded.tokenizer.ids, unknown)
@@ -186,7 +192,7 @@ class Checkpoints:
 def _learn(
     corpus: Corpus,
     table: Array,
-    plan: Plan,
+    plan: TrainingPlan,
     state: State,
     place: Checkpoints,
     watch: TrainingWatch,
@@ -222,9 +228,9 @@ def _add_vectors(vectors: Path, folder: Path, watch: TrainingWatch) -> Path:
     return folder
 
 
-def _shape(options: TrainingOptions, d_model: int, state: State | None) -> Shape:
+def _shape(options: TrainingOptions, d_model: int, state: State | None) -> HeadShape:
     if state is None:
-        return Shape(d_model, options.n_heads or 8, options.d_head or 16)
+        return HeadShape(d_model, options.n_heads or 8, options.d_head or 16)
     shape = shape_of(state.parameters)
     wanted = (options.n_heads or shape.n_heads, options.d_head or shape.d_head)
     if wanted != (shape.n_heads, shape.d_head):
@@ -236,7 +242,7 @@ def _shape(options: TrainingOptions, d_model: int, state: State | None) -> Shape
 
 
 def _config(
-    loaded: LoadedModel, plan: Plan, options: TrainingOptions, corpus: Corpus
+    loaded: LoadedModel, plan: TrainingPlan, options: TrainingOptions, corpus: Corpus
 ) -> dict[str, Any]:
     info, shape = loaded.info, plan.shape
     names = ", ".join(dict.fromkeys(map(_source_name, options.corpus)))

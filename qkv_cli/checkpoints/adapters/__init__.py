@@ -139,7 +139,7 @@ def _refuse_rewritten_weights(config: Config) -> None:
         )
 
 
-def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
+def draw_random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
     """Untrained heads in place of a checkpoint's own, where its family has such a thing."""
     if config.get("model_type") != "word-vectors":
         raise UsageError("--random-heads needs a word-vector model.")

@@ -10,7 +10,7 @@ from qkv_cli.checkpoints.adapters.translator import (
     ALIASES,
     DEFAULTS,
     STACKS,
-    Shape,
+    NormLayout,
     learned_places,
     places_of,
     sinusoidal_places,
@@ -27,18 +27,18 @@ from qkv_cli.core.positions import sinusoids
 def bart(config: Config, tensors: Tensors) -> Model:
     config = config.over(DEFAULTS, ALIASES)
     places = learned_places(config, tensors)
-    return translator(config, tensors, Shape(has_embed_norm=True), places)
+    return translator(config, tensors, NormLayout(has_embed_norm=True), places)
 
 
 def mbart(config: Config, tensors: Tensors) -> Model:
     config = config.over(DEFAULTS, ALIASES)
-    shape = Shape(is_pre_norm=True, has_embed_norm=True)
+    shape = NormLayout(is_pre_norm=True, has_embed_norm=True)
     return translator(config, tensors, shape, learned_places(config, tensors))
 
 
 def pegasus(config: Config, tensors: Tensors) -> Model:
     config = config.over(DEFAULTS, ALIASES)
-    shape = Shape(is_pre_norm=True)
+    shape = NormLayout(is_pre_norm=True)
     return translator(config, tensors, shape, sinusoidal_places(config, tensors))
 
 
@@ -49,7 +49,7 @@ def marian(config: Config, tensors: Tensors) -> Model:
         "share_encoder_decoder_embeddings",
         why="the file has one table for both, or two",
     )
-    return translator(config, tensors, Shape(), sinusoidal_places(config, tensors))
+    return translator(config, tensors, NormLayout(), sinusoidal_places(config, tensors))
 
 
 _OWN = {"vocab_size": 128_112, "activation_function": "relu", "scale_embedding": True}
@@ -65,7 +65,7 @@ def m2m_100(config: Config, tensors: Tensors) -> Model:
     power = np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1))
     rate = np.exp(power.astype(np.float64)).astype(np.float32)
     places = Places(computed=partial(_table, rate, padding), padding=padding)
-    return translator(config, tensors, Shape(is_pre_norm=True), dict.fromkeys(STACKS, places))
+    return translator(config, tensors, NormLayout(is_pre_norm=True), dict.fromkeys(STACKS, places))
 
 
 def _table(rate: Array, padding: int, n_rows: int) -> Array:

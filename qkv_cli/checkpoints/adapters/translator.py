@@ -44,7 +44,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class NormLayout:
     """What tells one such family from another."""
 
     is_pre_norm: bool = False  # norms before the sub-layers and behind the last, or of each sum
@@ -62,7 +62,7 @@ class _Size:
 
 
 def translator(
-    config: Config, tensors: Tensors, shape: Shape, places: Mapping[StackName, Places]
+    config: Config, tensors: Tensors, shape: NormLayout, places: Mapping[StackName, Places]
 ) -> Model:
     """Under model.encoder and model.decoder, or without the first word.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.tokenizers.sentencepiece import checked
+from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
 
 _CHARSMAP = re.compile(rb'"precompiled_charsmap"\s*:\s*"([^"]*)"')
 _PANIC = "PanicException"  # of pyo3; its module cannot be imported
@@ -52,7 +52,7 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     for encoded in _CHARSMAP.findall(data):
         try:
-            checked(b64decode(encoded))
+            checked_charsmap(b64decode(encoded))
         except ValueError as error:
             raise CheckpointError(f"{path}: precompiled_charsmap is not base64.") from error
     with library_errors(f"Could not read {path}", ValueError):

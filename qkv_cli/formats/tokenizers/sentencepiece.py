@@ -56,7 +56,7 @@ class Charsmap:
         return length, self.written[start : self.written.index(0, start)].decode()
 
 
-def checked(data: bytes) -> bytes:
+def checked_charsmap(data: bytes) -> bytes:
     """The same rules, for the tokenizers library, which trusts the size that they state.
 
     Raises:

@@ -20,7 +20,7 @@ from qkv_cli.formats.tokenizers.sentencepiece import (
     OWN,
     UNKNOWN,
     Contents,
-    checked,
+    checked_charsmap,
 )
 from qkv_cli.formats.tokenizers.vocabulary import (
     FILE,
@@ -32,7 +32,7 @@ from qkv_cli.formats.tokenizers.vocabulary import (
     Vocabulary,
     begin_and_end,
     content,
-    finish,
+    finish_tokenizer,
     kept_template,
     read_vocabulary,
 )
@@ -91,7 +91,7 @@ def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
             if vocabulary is not None:
                 return found.build(settings, vocabulary)
         tokenizer = open_tokenizer_file(folder / FILE)
-        return finish(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
+        return finish_tokenizer(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
     if found is None or found.read is None or not _has(folder, found.files):
         raise CheckpointError(
             f"{folder} has no {FILE}, and for model_type {kind!r} qkv cannot build it from the "
@@ -145,7 +145,7 @@ def _word_pieces(
         )
         found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         found.decoder = decoders.WordPiece(prefix="##")
-        return finish(found, settings, tokens, template)
+        return finish_tokenizer(found, settings, tokens, template)
 
     return build
 
@@ -180,7 +180,7 @@ def _byte_pairs(
         own: Template | None = template or begin_and_end(settings, tokens)
         if own is not None and template is None and keeps_template:
             own = kept_template(found, vocabulary, own)
-        return finish(found, settings, tokens, own)
+        return finish_tokenizer(found, settings, tokens, own)
 
     return build
 
@@ -199,7 +199,7 @@ def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         ]
     )
     found.decoder = decoders.ByteLevel()
-    finish(
+    finish_tokenizer(
         found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
     )
     again = (*tokens.by_role.values(), *tokens.more)
@@ -221,7 +221,7 @@ def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     found.decoder = decoders.BPEDecoder(suffix="</w>")
-    return finish(found, settings, tokens, BERT)
+    return finish_tokenizer(found, settings, tokens, BERT)
 
 
 def _read_pairs(settings: Settings) -> Vocabulary:
@@ -305,7 +305,7 @@ def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
     tokens = settings.tokens(roles, vocabulary, more)
     found = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
-    return finish(found, settings, tokens, _ENDED)
+    return finish_tokenizer(found, settings, tokens, _ENDED)
 
 
 def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -319,7 +319,7 @@ def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found = _unigram(vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True)))
     tokens = settings.tokens(roles, vocabulary)
     own = begin_and_end(settings, tokens) if settings.frames else BERT
-    return finish(found, settings, tokens, kept_template(found, vocabulary, own))
+    return finish_tokenizer(found, settings, tokens, kept_template(found, vocabulary, own))
 
 
 def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -336,13 +336,15 @@ def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}, vocabulary)
     said = vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
     unknown = _place(vocabulary, tokens.role("unk"), said)
-    return finish(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
+    return finish_tokenizer(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
 
 
 def _xlm_roberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(FAIRSEQ, vocabulary)
     cuts = _words(spaced=settings.flag("add_prefix_space", True))
-    return finish(_unigram(vocabulary, 3, _charsmap(vocabulary), cuts), settings, tokens, _OPENED)
+    return finish_tokenizer(
+        _unigram(vocabulary, 3, _charsmap(vocabulary), cuts), settings, tokens, _OPENED
+    )
 
 
 def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -353,7 +355,7 @@ def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     name = tokens.role("unk")
     unknown = pieces.index(name) if name in pieces else 0
     cuts = _words(spaced=settings.flag("add_prefix_space", True))
-    return finish(
+    return finish_tokenizer(
         _unigram(vocabulary, unknown, _charsmap(vocabulary), cuts), settings, tokens, _OPENED
     )
 
@@ -363,7 +365,9 @@ def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     style = {"mask": {"lstrip": True, "normalized": True}}
     tokens = settings.tokens(FAIRSEQ, vocabulary, [_special(code) for code in MBART], style)
     found = _unigram(vocabulary, 3, [], _words(spaced=True))
-    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST)
+    return finish_tokenizer(
+        found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST
+    )
 
 
 def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -377,7 +381,9 @@ def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
     rules = [*_charsmap(vocabulary), _BLANKS]
     found = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
-    return finish(found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST)
+    return finish_tokenizer(
+        found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST
+    )
 
 
 def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -392,7 +398,7 @@ def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found.decoder = decoders.Metaspace(_SPACE, "always")
     is_last = settings.flag("legacy_behaviour")
     template = _LANGUAGE_LAST if is_last else _LANGUAGE_FIRST
-    return finish(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
+    return finish_tokenizer(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
 
 
 def _in_language(settings: Settings, tokens: Tokens, usual: str) -> Tokens:
@@ -414,7 +420,7 @@ def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     unknown = _place(vocabulary, tokens.role("unk"), None)
     cuts = [pre_tokenizers.Metaspace(_SPACE, "always")]
     found = _unigram(vocabulary, unknown, rules, cuts)
-    return finish(found, settings, tokens, ("$A eos", "$A $B eos"))
+    return finish_tokenizer(found, settings, tokens, ("$A eos", "$A $B eos"))
 
 
 def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -432,7 +438,7 @@ def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found.normalizer = normalizers.Replace(" ", _SPACE)
     found.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     found.decoder = _decoder(strips=False)
-    return finish(
+    return finish_tokenizer(
         found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
     )
 
@@ -444,7 +450,7 @@ def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     scheme = "always" if settings.flag("legacy") else "first"
     found = _with_blanks(vocabulary, scheme if spaced else "never", None)
     found.decoder = _decoder(strips=spaced)
-    return finish(
+    return finish_tokenizer(
         found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
     )
 
@@ -457,7 +463,7 @@ def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     scheme = "first" if settings.flag("add_prefix_space", True) else "never"
     found = _with_blanks(vocabulary, scheme, tokens.role("unk"))
     found.decoder = _decoder(strips=True)
-    return finish(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
+    return finish_tokenizer(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
 
 
 def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> Tokenizer:
@@ -494,7 +500,9 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         )
     )
     legacy = settings.flag("legacy", True)
-    rules: list[Any] = [normalizers.Precompiled(checked(model.charsmap))] if model.charsmap else []
+    rules: list[Any] = (
+        [normalizers.Precompiled(checked_charsmap(model.charsmap))] if model.charsmap else []
+    )
     if model.rules.get(4, 1):
         rules += [normalizers.Replace(Regex(r"\A +| +\z"), ""), _BLANKS]
     rules.append(normalizers.Replace(" ", _SPACE))
@@ -507,7 +515,7 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     found.decoder = _decoder(strips=bool(model.rules.get(3, 1)))
     roles = {role: name for role in _OPENS if (name := _named(model, role)) is not None}
     tokens = settings.tokens(roles, Vocabulary(apart=_apart(model)))
-    return finish(found, settings, tokens, begin_and_end(settings, tokens))
+    return finish_tokenizer(found, settings, tokens, begin_and_end(settings, tokens))
 
 
 def _named(model: Contents, role: str) -> str | None:
@@ -621,7 +629,11 @@ def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str
 
 
 def _charsmap(vocabulary: Vocabulary) -> list[Any]:
-    return [normalizers.Precompiled(checked(vocabulary.charsmap))] if vocabulary.charsmap else []
+    return (
+        [normalizers.Precompiled(checked_charsmap(vocabulary.charsmap))]
+        if vocabulary.charsmap
+        else []
+    )
 
 
 def _words(*, spaced: bool) -> list[Any]:

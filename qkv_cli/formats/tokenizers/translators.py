@@ -240,7 +240,9 @@ def first_read(config: Mapping[str, Any], n_tokens: int) -> int | None:
     return start
 
 
-def writing(folder: Path, config: Mapping[str, Any], n_tokens: int) -> Callable[[], Rules] | None:
+def generation_rules(
+    folder: Path, config: Mapping[str, Any], n_tokens: int
+) -> Callable[[], Rules] | None:
     """The rules by which it writes by itself, where a file says with what it begins and ends."""
     path = folder / "generation_config.json"
     said = read_json(path) if path.is_file() else config

@@ -187,7 +187,7 @@ def added_token(token: Any, **flags: bool) -> AddedToken:
     return AddedToken(content(token), **{"special": True, **flags, **kept})
 
 
-def finish(
+def finish_tokenizer(
     tokenizer: Tokenizer, settings: Settings, tokens: Tokens, template: Template | None
 ) -> Tokenizer:
     """Add what is set apart, in the order in which transformers does, and then the template.

@@ -47,7 +47,7 @@ class Font:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Label:
     """A text on its baseline; turned, it is anchored and then turned."""
 
     x: float
@@ -80,13 +80,13 @@ class Drawing:
 
     width: float
     height: float = 0
-    items: list[Words | Boxes | Pixels] = field(default_factory=list)
+    items: list[Label | Boxes | Pixels] = field(default_factory=list)
 
     def place(self, other: Drawing, x: float, y: float) -> None:
         """Take over another drawing, its upper left at x, y."""
         for item in other.items:
             match item:
-                case Words():
+                case Label():
                     self.items.append(replace(item, x=item.x + x, y=item.y + y))
                 case Boxes():
                     moved = [(left + x, top + y, w, h) for left, top, w, h in item.boxes]
@@ -96,5 +96,5 @@ class Drawing:
         self.width = max(self.width, x + other.width)
         self.height = max(self.height, y + other.height)
 
-    def add(self, item: Words | Boxes | Pixels) -> None:
+    def add(self, item: Label | Boxes | Pixels) -> None:
         self.items.append(item)

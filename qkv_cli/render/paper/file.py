@@ -19,7 +19,7 @@ from matplotlib.path import Path
 from qkv_cli import __version__
 from qkv_cli.errors import UsageError
 from qkv_cli.render.colours import Rgb
-from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Pixels, Words
+from qkv_cli.render.paper.drawing import Box, Boxes, Drawing, Inks, Label, Pixels
 from qkv_cli.render.paper.fonts import MONO, properties
 from qkv_cli.visible import visible
 
@@ -33,7 +33,7 @@ _SETTINGS: dict[Any, Any] = {
 _CREATOR = f"qkv {__version__}"
 
 
-def encoded(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> bytes:
+def encode_drawings(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> bytes:
     """One file, the same bytes every time; a PDF has a page for each drawing.
 
     Raises:
@@ -110,7 +110,7 @@ def _figure(drawing: Drawing, inks: Inks) -> Figure:
                     aspect="auto",
                     zorder=order,
                 )
-            case Words():
+            case Label():
                 axes.text(
                     item.x,
                     item.y,

@@ -12,7 +12,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.figures import cell_number, number
 from qkv_cli.render.colours import Rgb, text_on
-from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Pixels, Words
+from qkv_cli.render.paper.drawing import INKS, Box, Boxes, Drawing, Font, Label, Pixels
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.plate import Maps, Sentence
 from qkv_cli.render.text import spelled
@@ -53,15 +53,15 @@ def colour_bar(
     width, height, steps = 150.0, 7.0, 75
     y = drawing.height + 6
     low = number(-part.top) if part.signed else "0"
-    drawing.add(Words(x - 4, y + 6, low, font, inks.dim, "right"))
+    drawing.add(Label(x - 4, y + 6, low, font, inks.dim, "right"))
     for step in range(steps):
         colour = colours[round(step * (len(colours) - 1) / (steps - 1))]
         done = step * width / steps  # each reaches to the end, so that no seam shows
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
-    drawing.add(Words(x + width + 4, y + 6, number(part.top), font, inks.dim))
+    drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
     said = part.what.one
     unit, at = Font(7, italic=True), x + width + 26
-    drawing.add(Words(at, y + 6, said, unit, inks.dim))
+    drawing.add(Label(at, y + 6, said, unit, inks.dim))
     drawing.width = max(drawing.width, at + text_width(said, unit))
     drawing.height = y + height + 8
 
@@ -180,25 +180,25 @@ class Tiles:
             if name:
                 y = top + m.cell * (row + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.queries[row].special else inks.text
-                self.drawing.add(Words(m.left - 5, y, name, m.label, ink, "right"))
+                self.drawing.add(Label(m.left - 5, y, name, m.label, ink, "right"))
         query = self.part.what.query
         long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
         # Where it is longer than the map is high, it rises beside the keys' names.
         low = top + (high + long) / 2 if high > long else top + high
-        self.drawing.add(Words(11, low, query, AXIS, inks.dim, angle=90))
+        self.drawing.add(Label(11, low, query, AXIS, inks.dim, angle=90))
 
     def _heads(self, name: str, x: float, top: float, *, titled: bool) -> None:
         """A map's name, and its keys'."""
         inks, m = INKS[self.theme.background], self.m
-        self.drawing.add(Words(x, top - m.head + 9, name, NAME, inks.text))
+        self.drawing.add(Label(x, top - m.head + 9, name, NAME, inks.text))
         if titled:
             at = x + m.tile, top - m.head + 8.5
-            self.drawing.add(Words(*at, self.part.what.key, AXIS, inks.dim, "right"))
+            self.drawing.add(Label(*at, self.part.what.key, AXIS, inks.dim, "right"))
         for column, key in enumerate(_names(self.part.keys, m.every)):
             if key:
                 right = x + m.cell * (column + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.keys[column].special else inks.text
-                self.drawing.add(Words(right, top - 5, key, m.label, ink, angle=90))
+                self.drawing.add(Label(right, top - 5, key, m.label, ink, angle=90))
 
     def _borders(self, x: float, top: float) -> Iterator[Boxes]:
         """A line beside the rows, and one over the columns, of the second text of a pair."""
@@ -212,7 +212,7 @@ class Tiles:
 
     def _numbers(
         self, at: int, level: Levels, colours: Sequence[Rgb], x: float, top: float
-    ) -> Iterator[Words]:
+    ) -> Iterator[Label]:
         """The weights themselves."""
         m, weights = self.m, self.part.panels[at].weights
         font = Font(min(7.0, m.cell * 0.36))
@@ -221,7 +221,7 @@ class Tiles:
             middle = x + m.cell * (column + 0.5)
             y = top + m.cell * (row + 0.5) + font.size * RISE
             text = cell_number(float(weights[row, column]))
-            yield Words(middle, y, text, font, ink, "center")
+            yield Label(middle, y, text, font, ink, "center")
 
 
 def _ordinal(n: int) -> str:
@@ -250,13 +250,13 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
         x = LEFT + heads.index(-1 if panel.head is None else panel.head) * (tile + THUMBNAIL_GAP)
         y = drawing.height + layers.index(panel.layer) * (tile + HEAD + 4) + HEAD
         name = "mean" if panel.head is None else f"H{panel.head}"
-        drawing.add(Words(x, y - 2.5, name, THUMBNAIL_NAME, inks.dim))
-        drawing.add(Words(x + tile, y - 2.5, panel.signs, SIGNS, inks.text, "right"))
+        drawing.add(Label(x, y - 2.5, name, THUMBNAIL_NAME, inks.dim))
+        drawing.add(Label(x + tile, y - 2.5, panel.signs, SIGNS, inks.text, "right"))
         level = in_levels(pooled(panel.weights, (block, block)), part)
         drawing.items += cells(level, colours, side, x, y, shapes=shapes)
     for row, layer in enumerate(layers):
         y = drawing.height + row * (tile + HEAD + 4) + HEAD + tile / 2 + 3
-        drawing.add(Words(LEFT - 8, y, f"L{layer}", LAYER, inks.text, "right"))
+        drawing.add(Label(LEFT - 8, y, f"L{layer}", LAYER, inks.text, "right"))
     drawing.height += len(layers) * (tile + HEAD + 4) + 2
     drawing.width = max(drawing.width, LEFT + len(heads) * (tile + THUMBNAIL_GAP) - THUMBNAIL_GAP)
     if part.top:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from qkv_cli.figures import number
 from qkv_cli.render.colours import text_on
-from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Words
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Label
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import COLOURS, colour_bar, draw_maps, draw_thumbnails
 from qkv_cli.render.plate import Bars, Maps, Plate, Sentence
@@ -36,15 +36,15 @@ def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
     inks = INKS[theme.background]
     signed = any(amount < 0 for _, amount in part.rows)
     colours = theme.colours(signed=signed, n=5)
-    drawing.add(Words(LEFT, drawing.height + 10, part.title, TITLE, inks.text))
+    drawing.add(Label(LEFT, drawing.height + 10, part.title, TITLE, inks.text))
     y = drawing.height + 14
     start = LEFT + wide + 34
     for nth, (name, amount) in enumerate(lines(part)):
         base = y + LINE / 2 + LABEL.size * 0.36
         rest = nth == len(part.rows)
         ink = inks.dim if rest else inks.text
-        drawing.add(Words(LEFT + wide, base, name, LABEL, ink, "right"))
-        drawing.add(Words(start - 6, base, number(amount), FIGURE, inks.dim, "right"))
+        drawing.add(Label(LEFT + wide, base, name, LABEL, ink, "right"))
+        drawing.add(Label(start - 6, base, number(amount), FIGURE, inks.dim, "right"))
         if not rest:
             long = LONGEST * abs(amount) / part.top if part.top else 0.0
             shown = colours[1 if amount < 0 else 3]
@@ -68,7 +68,7 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
     colours = theme.colours(signed=part.signed, n=COLOURS)
     zero = COLOURS // 2 if part.signed else 0
     found = levels(part.weights[None], part.top, COLOURS, zero)[0].tolist()
-    drawing.add(Words(LEFT, drawing.height + 9, part.title, SENTENCE_TITLE, inks.text))
+    drawing.add(Label(LEFT, drawing.height + 9, part.title, SENTENCE_TITLE, inks.text))
     x, y = LEFT, drawing.height + 20
     before = None
     for at, (token, level) in enumerate(zip(part.tokens, found, strict=True)):
@@ -87,7 +87,7 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
         elif level != MASKED:
             drawing.add(Boxes([(x, y, wide, HIGH)], colours[level]))
             ink = text_on(colours[level])
-        drawing.add(Words(x + PAD, y + HIGH / 2 + WORD.size * 0.36, text, font, ink))
+        drawing.add(Label(x + PAD, y + HIGH / 2 + WORD.size * 0.36, text, font, ink))
         x += wide
         drawing.width = max(drawing.width, x)
         before = token
@@ -136,11 +136,11 @@ def _caption(drawing: Drawing, name: str, said: Sequence[str], theme: Theme) -> 
     """The model's name, then everything else, as a paragraph."""
     inks = INKS[theme.background]
     text = ". ".join(thought[:1].upper() + thought[1:] for thought in said) + "."
-    drawing.add(Words(MARGIN, drawing.height + 10, name, NAME, inks.text))
+    drawing.add(Label(MARGIN, drawing.height + 10, name, NAME, inks.text))
     indent = text_width(name, NAME) + 6
     for nth, line in enumerate(_wrapped(text.split(), drawing.width - 2 * MARGIN, indent)):
         y = drawing.height + 10 + nth * CAPTION.size * 1.45
-        drawing.add(Words(MARGIN + (0 if nth else indent), y, line, CAPTION, inks.dim))
+        drawing.add(Label(MARGIN + (0 if nth else indent), y, line, CAPTION, inks.dim))
         last = y
     drawing.height = last + 4
 

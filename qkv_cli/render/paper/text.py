@@ -13,7 +13,7 @@ from rich.style import Style
 
 from qkv_cli.render.colours import Rgb
 from qkv_cli.render.encoding import UTF_8, Safe
-from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Words
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Inks, Label
 from qkv_cli.render.text import LEFT_TO_RIGHT
 from qkv_cli.render.theme import Theme
 
@@ -60,7 +60,7 @@ def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
     return found
 
 
-def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes | Words]:
+def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes | Label]:
     style = segment.style or Style.null()
     ink, ground = colours(style, inks)
     if ground is not None:
@@ -72,7 +72,7 @@ def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes
         if match[0][0] in _BLOCKS:
             yield _block(match[0], at, y, ink, ground or inks.ground)
         elif text := match[0].replace(LEFT_TO_RIGHT, ""):  # a mark for terminals
-            yield Words(at, y + LINE / 2 + SIZE * 0.36, text, font, ink)
+            yield Label(at, y + LINE / 2 + SIZE * 0.36, text, font, ink)
 
 
 def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, largest_indices
 from qkv_cli.figures import cell_number, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import Ramp
@@ -20,14 +20,14 @@ from qkv_cli.render.plate import Plate, attention_plate
 from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.tiles import (
     Line,
-    Plan,
     Request,
+    TileLayout,
     below,
     beside,
+    column_labels,
     half_blocks,
-    heads,
     numbered_cells,
-    plan,
+    plan_tiles,
     row_labels,
     trimmed,
     whole_cells,
@@ -35,7 +35,7 @@ from qkv_cli.render.terminal.tiles import (
 )
 from qkv_cli.render.text import aligned, told_apart, widest, word
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import largest, levels, pooled, visible
+from qkv_cli.render.weights import largest, levels, pooled, visible_cells
 
 _NAME, _PLAIN = Style(bold=True), Style.null()
 
@@ -77,7 +77,7 @@ class AttentionPicture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        weights = visible(self.maps)
+        weights = visible_cells(self.maps)
         top = largest(weights)
         signed = self.maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
         layout, numbers = self._layout(weights, width)
@@ -96,7 +96,7 @@ class AttentionPicture:
             yield from [Segment.line()] if told else []
             yield from trimmed(told)
 
-    def _layout(self, weights: Sequence[Array], width: int) -> tuple[Plan, bool]:
+    def _layout(self, weights: Sequence[Array], width: int) -> tuple[TileLayout, bool]:
         """The plan, and whether there is room for the numbers that were asked for."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
@@ -114,8 +114,8 @@ class AttentionPicture:
             half_blocks=self.theme.half_blocks,
             last_index=max(maps.queries[-1].i, maps.keys[-1].i),
         )
-        layout = plan(request)
-        return layout, self.numbers and layout.heads != "ruler"
+        layout = plan_tiles(request)
+        return layout, self.numbers and layout.label_style != "ruler"
 
     def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
         """Maps beside each other: they share the row labels, for they share the queries."""
@@ -125,7 +125,7 @@ class AttentionPicture:
             [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
             layout.tile,
         )
-        for line in heads(self.maps, layout):
+        for line in column_labels(self.maps, layout):
             yield beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
         tiles = [self._cells(w, shown, ramp) for w in weights]
         labels = row_labels(self.maps, layout)
@@ -167,7 +167,7 @@ def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -
     """A line for each head, strongest link first, in columns; as many as the width holds."""
     queries, keys = told_apart(maps.queries, LONGEST_WORD), told_apart(maps.keys, LONGEST_WORD)
     rows = [
-        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest(rank, links)]
+        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest_links(rank, links)]
         for weights, rank in zip(shown, _ranked(maps, shown), strict=True)
     ]
     name = max(cell_len(m.name) for m in maps.maps)
@@ -187,14 +187,9 @@ def _ranked(maps: HeadMaps, shown: Sequence[Array]) -> list[Array]:
     return [w if np.isnan(w).all() else w - np.nanmin(w) for w in shown]
 
 
-def strongest(weights: Array, n: int) -> list[tuple[int, int]]:
-    """(query, key) of the n weights that are furthest from zero, without those that are zero."""
-    amount = np.nan_to_num(np.abs(weights)).ravel()
-    # Sorting all the weights of a long text would take longer than drawing them.
-    least = np.partition(amount, -n)[-n] if n < amount.size else 0.0
-    candidates = np.flatnonzero((amount >= least) & (amount > 0))
-    order = candidates[np.argsort(-amount[candidates], kind="stable")[:n]]
-    return [divmod(int(i), weights.shape[1]) for i in order]
+def strongest_links(weights: Array, n: int) -> list[tuple[int, int]]:
+    """Return (query, key) of the n weights furthest from 0, without zeros."""
+    return [divmod(i, weights.shape[1]) for i in largest_indices(weights, n)]
 
 
 def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]]:

@@ -12,11 +12,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from qkv_cli.analysis.focus import Focus, Strongest, strongest
+from qkv_cli.analysis.focus import Focus, Strongest, strongest_weights
 from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
-from qkv_cli.render.legend import bar as scale
 from qkv_cli.render.legend import flowing, header, label_line, text_line
+from qkv_cli.render.legend import scale_bar as scale
 from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
 from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.terminal.columns import bar
@@ -72,7 +72,7 @@ class FocusPicture:
         what, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
         parts: list[Part] = [Sentence(title, f.others, f.mean, most, marked, what)]
         for m, weights in zip(f.maps.maps, f.weights, strict=True):
-            found = strongest(weights, self.top)
+            found = strongest_weights(weights, self.top)
             rows = [(names[at], float(weights[at])) for at in found.places]
             rest = (_rest(found), found.rest) if found.n_rest and rows and self._sums else None
             parts.append(Bars(label_line(m.name), rows, largest, rest))
@@ -98,7 +98,7 @@ class FocusPicture:
         """A block of bars for each head, as many beside each other as there is room for."""
         f = self.f
         names = told_apart(f.others, LONGEST_WORD)
-        found = [strongest(w, self.top) for w in f.weights]
+        found = [strongest_weights(w, self.top) for w in f.weights]
         layout = _layout(found, f.weights, names, width)
         blocks = [
             [Text(label_line(m.name), _NAME), *self._block(w, s, names, layout)]

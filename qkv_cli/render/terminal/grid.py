@@ -17,7 +17,14 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.figures import cell_number, count
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.colours import Ramp
-from qkv_cli.render.legend import bar, extent, flowing, header, label_line, special_notes
+from qkv_cli.render.legend import (
+    flowing,
+    header,
+    label_line,
+    scale_bar,
+    scale_range,
+    special_notes,
+)
 from qkv_cli.render.plate import Maps, Plate, attention_plate
 from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.terminal.tiles import Line, beside, half_blocks, trimmed, whole_cells
@@ -195,7 +202,10 @@ class Thumbnails:
     def _scale(self, ramp: Ramp, top: float, width: int, *, signed: bool) -> Iterator[Text]:
         if not top:
             return
-        line, reading = bar(ramp, top, width, signed=signed), QUANTITIES[self.maps.shown].reading
+        line, reading = (
+            scale_bar(ramp, top, width, signed=signed),
+            QUANTITIES[self.maps.shown].reading,
+        )
         if line.cell_len + 3 + len(reading) <= width:
             yield line.append(f"   {reading}")
         else:
@@ -208,7 +218,7 @@ class Thumbnails:
         what = QUANTITIES[self.maps.shown]
         if top:
             yield from [what.note] if what.note else []
-            yield f"one scale for all heads: {extent(what, top, signed=signed)}"
+            yield f"one scale for all heads: {scale_range(what, top, signed=signed)}"
         else:
             yield f"no {what.one} to show"
         if layout.blocks != (1, 1):

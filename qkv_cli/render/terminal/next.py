@@ -44,7 +44,7 @@ class NextPicture:
 
     def _rows(self, width: int) -> Iterator[Text]:
         found = self.next.odds
-        names = [shown(token) for token in self.next.tokens]
+        names = [token_name(token) for token in self.next.tokens]
         others = f"{found.n_tokens - len(found.ids):,} others"
         longest = min(LONGEST_WORD, max(1, width // 3))
         names = [label(name, longest) for name in names]
@@ -88,7 +88,7 @@ class NextPicture:
         return said
 
 
-def shown(token: Token) -> str:
+def token_name(token: Token) -> str:
     """A token's text; its name where it stands for none or for part of a character; else its id."""
     whole = token.text if "\ufffd" not in token.text else ""
     return whole or token.token or f"id:{token.id}"

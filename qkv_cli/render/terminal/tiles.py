@@ -30,11 +30,11 @@ OVERVIEW = 32  # columns of a pooled map that has others beside it
 MAX_WORD = 8  # cells of a word that shares its line with another
 
 
-Heads = Literal["across", "in turn", "down", "ruler"]
+LabelStyle = Literal["across", "in turn", "down", "ruler"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TileLayout:
     """The measures of a picture, in terminal cells.
 
     Attributes:
@@ -56,7 +56,7 @@ class Plan:
     across: int
     tile: int
     gutter: int
-    heads: Heads
+    label_style: LabelStyle
     head_lines: int
     last_index: int
 
@@ -84,12 +84,12 @@ class Request:
         return "one" if self.n_maps == 1 else "tiles"
 
 
-def plan(r: Request) -> Plan:
+def plan_tiles(r: Request) -> TileLayout:
     """Whole cells if they fit, else half blocks or cells of one column, else an overview."""
     return _whole_cells(r) or _small_cells(r)
 
 
-def _whole_cells(r: Request) -> Plan | None:
+def _whole_cells(r: Request) -> TileLayout | None:
     gutter = min(r.query_width, MAX_LABEL[r.size], r.width // 3) + 1
     room = r.width - gutter
     least = max(2, r.number_width + 1 if r.number_width else 0)
@@ -101,22 +101,24 @@ def _whole_cells(r: Request) -> Plan | None:
     widest = (room - GAP * (across - 1)) // across // r.n_key
     columns = max(least, min(widest, MAX_CELL))
     shaded = r.number_width and not r.colour  # a number beside its shade, not on it
-    heads: Heads = "down"
+    label_style: LabelStyle = "down"
     head_lines = min(r.key_width, MAX_HEAD[r.size])
     if r.key_width + 1 <= min(widest, MAX_LABEL["one"]):
-        columns, heads, head_lines = max(columns, r.key_width + 1), "across", 1
+        columns, label_style, head_lines = max(columns, r.key_width + 1), "across", 1
     elif r.key_width + 1 <= 2 * columns and columns >= 4:
-        heads, head_lines = "in turn", 2
+        label_style, head_lines = "in turn", 2
     lines = 2 if columns >= 4 and r.n_query <= LARGE + 4 and not shaded else 1
     tile = max(columns * r.n_key, r.name_width)
-    if heads == "in turn":  # every name has the room of two columns, the last too if it can
+    if label_style == "in turn":  # every name has the room of two columns, the last too if it can
         wider = max(tile, columns * (r.n_key - 1) + r.last_key_width)
         tile = wider if wider * across + GAP * (across - 1) <= room else tile
     cell = (columns, lines)
-    return Plan(cell, False, (1, 1), across, tile, gutter, heads, head_lines, r.last_index)
+    return TileLayout(
+        cell, False, (1, 1), across, tile, gutter, label_style, head_lines, r.last_index
+    )
 
 
-def _small_cells(r: Request) -> Plan:
+def _small_cells(r: Request) -> TileLayout:
     digits = len(str(r.last_index))
     label = r.line_width if r.half_blocks else min(r.query_width, MAX_WORD)
     gutter = min(digits + 1 + label, r.width // 3) + 1
@@ -125,7 +127,7 @@ def _small_cells(r: Request) -> Plan:
     widest_label = r.line_width if r.n_maps > 1 else label
     taken = min(digits + 1 + widest_label, r.width // 3) + 1
     fitting = _fitting(r.width - max(gutter, taken), max(r.n_key, r.name_width))
-    whole = Plan((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
+    whole = TileLayout((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
     if fitting:
         across = _balanced(r.n_maps, fitting)
         return replace(whole, across=across, tile=max(r.n_key, r.name_width))
@@ -244,7 +246,7 @@ def _ground(segment: Segment) -> bool:
 _DIM, _PLAIN = Style(dim=True), Style.null()
 
 
-def heads(maps: HeadMaps, layout: Plan) -> list[Line]:
+def column_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
     """What stands above each map, so that a column can be told from the next."""
     second = _second(maps.keys)
     if second is None:
@@ -260,14 +262,14 @@ def _second(tokens: Sequence[Token]) -> int | None:
     return next((i for i, token in enumerate(tokens) if token.segment), None)
 
 
-def _names(maps: HeadMaps, layout: Plan) -> list[Line]:
+def _names(maps: HeadMaps, layout: TileLayout) -> list[Line]:
     columns, _ = layout.cell
-    if layout.heads == "across":
+    if layout.label_style == "across":
         names = (word(key, columns - 1) for key in maps.keys)
         return [[Segment(" ".join(aligned(name, columns - 1) for name in names))]]
-    if layout.heads == "in turn":
+    if layout.label_style == "in turn":
         return [_in_turn(maps.keys, columns, first, layout.tile) for first in (0, 1)]
-    if layout.heads == "down":
+    if layout.label_style == "down":
         height = layout.head_lines
         signs = [downwards(key, height) for key in maps.keys]
         return [
@@ -305,9 +307,9 @@ def _ruler(keys: Sequence[Token], block: int) -> str:
     return ruler[:columns]
 
 
-def row_labels(maps: HeadMaps, layout: Plan) -> list[Line]:
+def row_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
     """What stands before each line: its word, and its number where keys are numbered."""
-    if layout.heads == "ruler":
+    if layout.label_style == "ruler":
         return _numbered_rows(maps.queries, layout)
     room = layout.gutter - 1
     lines: list[Line] = []
@@ -324,7 +326,7 @@ def _border(query: Token) -> Segment:
     return Segment("│", _DIM) if query.segment else Segment(" ")
 
 
-def _numbered_rows(queries: Sequence[Token], layout: Plan) -> list[Line]:
+def _numbered_rows(queries: Sequence[Token], layout: TileLayout) -> list[Line]:
     """A line's first number, and its words, or the first one of those that are pooled."""
     block, _ = layout.blocks
     step = block * (2 if layout.half else 1)

@@ -37,7 +37,7 @@ def filled(template: str, *, style: str, script: str = "", **parts: str) -> byte
         ]
     )
     parts |= {"style": style, "script": script, "policy": policy, "generator": f"qkv {__version__}"}
-    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read(template))
+    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_template(template))
     return whole.encode()
 
 
@@ -45,7 +45,7 @@ def _hash(code: str) -> str:
     return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
 
 
-def read(name: str) -> str:
+def read_template(name: str) -> str:
     """A file that lies beside this one."""
     return (files(__package__) / name).read_text("utf-8")
 
@@ -91,8 +91,8 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         theme=background,
         data=_script_safe(_visible(data)),
         weights=base64.b64encode(zlib.compress(steps, 6)).decode(),
-        style=read("page.css"),
-        script="\n".join(map(read, SCRIPTS)),
+        style=read_template("page.css"),
+        script="\n".join(map(read_template, SCRIPTS)),
     )
 
 

@@ -12,7 +12,7 @@ from qkv_cli.names import Background
 from qkv_cli.render.colours import Rgb
 from qkv_cli.render.paper.drawing import INKS, Inks
 from qkv_cli.render.paper.text import colours, lines_of
-from qkv_cli.render.web.page import filled, read
+from qkv_cli.render.web.page import filled, read_template
 from qkv_cli.visible import visible
 
 
@@ -44,7 +44,7 @@ def still(
         title=html.escape(visible(title)),
         theme=background,
         body="\n".join(body),
-        style=read("still.css") + "\n".join(rules) + "\n",
+        style=read_template("still.css") + "\n".join(rules) + "\n",
     )
 
 

@@ -8,7 +8,7 @@ from math import isnan
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.compare import compare, moved, nearest
+from qkv_cli.analysis.compare import compare, moved, nearest_heads
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
@@ -141,9 +141,9 @@ def test_the_nearest_is_first_and_oneself_is_not_among_them() -> None:
     near = [[0.5, 0.25, 0.25], [0.15, 0.75, 0.1], [0.2, 0.2, 0.6]]
     several = [maps("the river bank", x, name=n).maps[0] for x, n in
                ((TWO, "L0H1"), (ONE, "L0H0"), (near, "L0H2"))]  # fmt: skip
-    found = nearest(own, replace(own, maps=several))
+    found = nearest_heads(own, replace(own, maps=several))
     assert [n.map.name for n in found] == ["L0H2", "L0H1"]
     assert found[1].divergence == compare(own, replace(own, maps=several[:1])).mean_divergence
     elsewhere = replace(own, maps=several, model=replace(INFO, name="other"))
-    assert [n.map.name for n in nearest(own, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
-    assert nearest(own, elsewhere)[0].divergence == 0.0
+    assert [n.map.name for n in nearest_heads(own, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
+    assert nearest_heads(own, elsewhere)[0].divergence == 0.0

@@ -12,7 +12,7 @@ from qkv_cli.analysis.labels import (
     P_LEVEL,
     Evidence,
     Tally,
-    divergence,
+    binary_kl,
     tally,
     weigh,
     whole,
@@ -84,8 +84,8 @@ def test_words_read_again_are_no_new_evidence() -> None:
 
 
 def test_a_row_that_sums_to_a_little_more_than_one() -> None:
-    assert divergence(1.0000001, 0.5) == pytest.approx(log(2))
-    assert divergence(0.0, 0.5) == pytest.approx(log(2))
+    assert binary_kl(1.0000001, 0.5) == pytest.approx(log(2))
+    assert binary_kl(0.0, 0.5) == pytest.approx(log(2))
 
 
 def sums(rows: float, share: float, chance: float) -> Sums:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_heads import Words, head_maps
 
-from qkv_cli.analysis.focus import focus, strongest
+from qkv_cli.analysis.focus import focus, strongest_weights
 from qkv_cli.maps.head_maps import HeadMaps
 
 NAN = float("nan")
@@ -69,6 +69,6 @@ def test_focus_on_scores_takes_scores() -> None:
 def test_strongest_names_the_furthest_from_zero_and_sums_the_rest(
     n: int, places: list[int], n_rest: int, rest: float
 ) -> None:
-    line = strongest(np.array([0.2, -0.5, NAN, 0.0, 0.2, 0.1]), n)
+    line = strongest_weights(np.array([0.2, -0.5, NAN, 0.0, 0.2, 0.1]), n)
     assert (line.places, line.n_rest) == (places, n_rest)
     assert line.rest == pytest.approx(rest)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_heads import Words, head_maps
 
-from qkv_cli.analysis.measure import NAMES, joined, measure, targets
+from qkv_cli.analysis.measure import NAMES, concatenate, measure, targets
 
 TOKENS = Words().encode("the cat , the dog , the end .")
 N = len(TOKENS)
@@ -74,7 +74,7 @@ def test_sums_of_readings_add_and_layers_join() -> None:
     wanted = targets(TOKENS, TOKENS, one_text=True)
     one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
     two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
-    both, layers = one + two, joined([one, two])
+    both, layers = one + two, concatenate([one, two])
     for name in ("rows", "bits", "most_bits", "distance", "targeted", "share", "chance"):
         a, b = getattr(one, name), getattr(two, name)
         assert np.array_equal(getattr(both, name), a + b)

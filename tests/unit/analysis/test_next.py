@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.next import divergence, log_probabilities, odds
+from qkv_cli.analysis.next import kl_divergence, log_probabilities, odds
 
 
 def test_softmax_rank_and_rest() -> None:
@@ -31,5 +31,5 @@ def test_scores_of_any_size_and_a_probability_that_vanishes() -> None:
     logs = log_probabilities(np.array([[10_000.0, 9_000.0], [9_000.0, 10_000.0]]))
     assert np.isfinite(logs).all()
     np.testing.assert_allclose(np.exp(logs), [[1, 0], [0, 1]])
-    assert divergence(logs[0], logs[1]) == pytest.approx(1000 / np.log(2))
-    assert divergence(logs[0], logs[0]) == 0
+    assert kl_divergence(logs[0], logs[1]) == pytest.approx(1000 / np.log(2))
+    assert kl_divergence(logs[0], logs[0]) == 0

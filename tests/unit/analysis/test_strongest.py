@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.explain import strongest
+from qkv_cli.analysis.explain import largest_weight
 from qkv_cli.core.attention import scaled_dot_product_attention
 from qkv_cli.core.block import Block, LayerTrace
 
@@ -40,7 +40,7 @@ ALL = [0, 1, 2]
 
 
 def best(heads, queries=ALL, keys=ALL) -> tuple[int, int, int, int]:
-    link = strongest([layer(0, FIRST), layer(1, SECOND)], heads, queries, keys)
+    link = largest_weight([layer(0, FIRST), layer(1, SECOND)], heads, queries, keys)
     return link.layer.index, link.head, link.query, link.key
 
 
@@ -63,11 +63,11 @@ def test_strongest_link_is_the_largest_weight_between_the_words_that_may_be_chos
 def test_strongest_link_between_equal_weights_has_the_better_score_then_comes_first() -> None:
     hard = [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 1, 0]]]
     scores = [[[5, 1, 2], [3, 6, 4], [0, 0, 6]], [[1, 7, 2], [6, 3, 3], [5, 7, 5]]]
-    link = strongest([layer(0, hard, scores)], {0: [0, 1]}, ALL, ALL)
+    link = largest_weight([layer(0, hard, scores)], {0: [0, 1]}, ALL, ALL)
     assert (link.head, link.query, link.key) == (1, 0, 1)  # 7; head 1, query 2 scores 7 as well
-    link = strongest([layer(0, hard, scores)], {0: [0]}, ALL, ALL)
+    link = largest_weight([layer(0, hard, scores)], {0: [0]}, ALL, ALL)
     assert (link.query, link.key) == (1, 1)  # 6; query 2 scores 6 as well
-    link = strongest([layer(0, hard, scores)], {0: [0]}, [0], [1, 2])
+    link = largest_weight([layer(0, hard, scores)], {0: [0]}, [0], [1, 2])
     assert (link.query, link.key) == (0, 2)  # no weight at all: the score 2 is better than 1
 
 
@@ -79,10 +79,10 @@ def test_strongest_link_leaves_later_layers_uncomputed() -> None:
             computed.append(index)
             yield layer(index, pattern)
 
-    assert strongest(layers(), {1: [0]}, ALL, ALL).layer.index == 1
+    assert largest_weight(layers(), {1: [0]}, ALL, ALL).layer.index == 1
     assert computed == [0, 1]
 
 
 def test_strongest_link_of_a_layer_with_cross_attention_is_between_the_texts() -> None:
-    link = strongest([layer(0, FIRST, crosses=True)], {0: [0]}, ALL, ALL)
+    link = largest_weight([layer(0, FIRST, crosses=True)], {0: [0]}, ALL, ALL)
     assert (link.query, link.key) == (2, 0)

@@ -10,7 +10,7 @@ import pytest
 from golden_checkpoints import CASES, GOLDEN, config_of, tensors_of
 
 from qkv_cli.checkpoints.adapters import build
-from qkv_cli.core.generate import Rules, write
+from qkv_cli.core.generate import Rules, generate
 from qkv_cli.errors import CheckpointError
 
 WRITE = [case for case in CASES if (GOLDEN / case / "generation_config.json").is_file()]
@@ -24,11 +24,11 @@ def test_the_same_tokens_as_generate(case: str) -> None:
     settings = json.loads((GOLDEN / case / "generation_config.json").read_text())
     rules = Rules.of(settings, start, [config_of(case)["eos_token_id"]], 64)
     tokens = [token for token in tokens if token not in rules.ends]
-    assert write(model, expected["input_ids"].tolist(), rules, 16) == tokens
+    assert generate(model, expected["input_ids"].tolist(), rules, 16) == tokens
     assert len(set(tokens)) > 3
     rules = replace(rules, ends=(-1,))
     has_end = "t5" not in case and "m2m" not in case  # a table of places that ends
-    n = len(write(model, expected["input_ids"].tolist(), rules, 99))
+    n = len(generate(model, expected["input_ids"].tolist(), rules, 99))
     assert n == (39 if has_end else 99)
 
 

@@ -24,7 +24,7 @@ from hypothesis import given
 
 from qkv_cli import __version__
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.attention import from_json, read, to_json
+from qkv_cli.export.attention import from_json, read_maps, to_json
 from qkv_cli.maps.head_maps import HeadMap, average, window
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
@@ -92,13 +92,13 @@ def test_flags_and_notes_may_be_left_out() -> None:
 def test_several_on_lines_or_indented_are_read_in_order() -> None:
     one, two = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
     for text in (f"{one}\n{two}\n", f"\n {two}{one}", f"{one}\r\n\r\n{two}"):
-        sources = {maps.source for maps in read(text.encode())}
+        sources = {maps.source for maps in read_maps(text.encode())}
         assert sources == {None, "a tree"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_every_encoding_of_json_is_read(encoding: str) -> None:
-    [back] = read(to_json(example()).encode(encoding))
+    [back] = read_maps(to_json(example()).encode(encoding))
     assert same(back, only(example(), ()))
 
 

@@ -15,7 +15,7 @@ from export_examples import ARRAYS, VALID, example, head_maps, only, quick, same
 from hypothesis import given
 
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.attention import from_npz, read, to_json, to_npz
+from qkv_cli.export.attention import from_npz, read_maps, to_json, to_npz
 from qkv_cli.maps.head_maps import average
 
 
@@ -28,7 +28,7 @@ def test_comes_back_as_what_was_included(maps, include) -> None:
 @quick
 @given(head_maps())
 def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
-    [back] = read(to_npz(maps, ARRAYS[1:]))
+    [back] = read_maps(to_npz(maps, ARRAYS[1:]))
     assert same(back, maps)
 
 
@@ -94,7 +94,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "said"), BROKEN, ids=[said for _, said in BROKEN])
 def test_says_what_is_wrong(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as error:
-        read(_archive(**changes))
+        read_maps(_archive(**changes))
     assert said in str(error.value)
 
 
@@ -111,7 +111,7 @@ def test_a_pickle_is_never_opened(tmp_path) -> None:
             return (tmp_path.joinpath("sprung").touch, ())
 
     with pytest.raises(InputError, match="it contains Python objects"):
-        read(_archive(meta=np.array(Trap(), dtype=object)))
+        read_maps(_archive(meta=np.array(Trap(), dtype=object)))
     assert not tmp_path.joinpath("sprung").exists()
 
 
@@ -122,7 +122,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
     with pytest.raises(
         InputError, match=r"unpacks to 4,294,97\d,\d+ bytes; the maximum is 419,430,400"
     ):
-        read(bytes(data))
+        read_maps(bytes(data))
 
 
 def test_a_header_that_claims_more_than_the_file_has_is_refused() -> None:
@@ -132,18 +132,18 @@ def test_a_header_that_claims_more_than_the_file_has_is_refused() -> None:
             shape = b"(2, 3, 3)" if name == "pattern.npy" else b"nothing"
             new.writestr(name, old.read(name).replace(shape, b"(2, 3, 9)"))
     with pytest.raises(InputError, match=r"not a readable \.npz archive"):
-        read(file.getvalue())
+        read_maps(file.getvalue())
 
 
 @pytest.mark.parametrize("data", [b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + bytes(18)])
 def test_a_stump_is_no_archive(data: bytes) -> None:
     with pytest.raises(InputError, match="archive"):
-        read(data)
+        read_maps(data)
 
 
 def test_what_zipfile_says_of_damage_is_kept_short() -> None:
     data = to_npz(example()).replace(b"meta.npy", b"\xff" * 8, 1)
     data = data[:26] + (1000).to_bytes(2, "little") + data[28:]  # the name is 1000 bytes long
     with pytest.raises(InputError, match=r"not a readable \.npz archive: File name in") as error:
-        read(data)
+        read_maps(data)
     assert len(str(error.value)) < 160

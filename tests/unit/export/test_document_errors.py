@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv_cli.errors import InputError
-from qkv_cli.export.attention import from_json, read, to_json
+from qkv_cli.export.attention import from_json, read_maps, to_json
 
 Break = Callable[[dict[str, Any]], object]
 
@@ -173,7 +173,7 @@ NOT_READABLE = [
 @pytest.mark.parametrize(("data", "said"), NOT_READABLE, ids=[said for _, said in NOT_READABLE])
 def test_what_is_no_document_is_named(data: bytes, said: str) -> None:
     with pytest.raises(InputError) as error:
-        read(data)
+        read_maps(data)
     assert said in str(error.value)
 
 
@@ -228,7 +228,7 @@ def test_a_damaged_file_is_head_maps_or_an_input_error(
 
 def _reads_or_refuses(data: bytes) -> None:
     try:
-        for maps in read(data):
+        for maps in read_maps(data):
             VALID.validate(json.loads(to_json(maps)))
     except InputError as error:
         assert len(str(error)) < 300

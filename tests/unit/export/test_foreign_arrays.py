@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.arrays import maps_of, one_of
+from qkv_cli.export.arrays import maps_of_arrays, one_of
 from qkv_cli.maps.head_maps import HeadMaps
 
 
 def maps_from(weights: list, tokens: object) -> HeadMaps:
-    return maps_of("theirs", np.array(weights, np.float32), json.dumps(tokens).encode())
+    return maps_of_arrays("theirs", np.array(weights, np.float32), json.dumps(tokens).encode())
 
 
 @pytest.mark.parametrize(

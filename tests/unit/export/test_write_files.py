@@ -9,21 +9,21 @@ import pytest
 from export_examples import example, only, same, two_texts
 
 from qkv_cli.errors import UsageError
-from qkv_cli.export.attention import read, to_csv, to_json, write
+from qkv_cli.export.attention import read_maps, to_csv, to_json, write_maps
 from qkv_cli.maps.head_maps import average
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz", "A.JSON", "my maps.tar.npz"])
 def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
-    write(tmp_path / name, [example()], ("scores",))
-    [back] = read((tmp_path / name).read_bytes())
+    write_maps(tmp_path / name, [example()], ("scores",))
+    [back] = read_maps((tmp_path / name).read_bytes())
     assert same(back, only(example(), ("scores",)))
 
 
 def test_each_suffix_has_its_format(tmp_path: Path) -> None:
-    write(tmp_path / "a.json", [example()])
-    write(tmp_path / "a.csv", [example()])
-    write(tmp_path / "a.jsonl", [example(), two_texts()], ("v",))
+    write_maps(tmp_path / "a.json", [example()])
+    write_maps(tmp_path / "a.csv", [example()])
+    write_maps(tmp_path / "a.jsonl", [example(), two_texts()], ("v",))
     assert (tmp_path / "a.json").read_bytes() == to_json(example()).encode() + b"\n"
     assert (tmp_path / "a.csv").read_bytes() == "".join(to_csv(example())).encode()
     lines = (tmp_path / "a.jsonl").read_text().split("\n")
@@ -35,19 +35,19 @@ def test_an_unknown_suffix_says_which_are_known(tmp_path: Path, name: str) -> No
     with pytest.raises(
         UsageError, match=r"Unknown file type of .*: use .json, .jsonl, .csv, .npz\."
     ):
-        write(tmp_path / name, [example()])
+        write_maps(tmp_path / name, [example()])
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
 def test_several_texts_are_refused_where_a_file_holds_one(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UsageError, match=f"A {suffix} file holds one text, not 2: use .jsonl"):
-        write(tmp_path / f"a{suffix}", [example(), two_texts()])
+        write_maps(tmp_path / f"a{suffix}", [example(), two_texts()])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_csv_holds_weights_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--include needs an output file of type "):
-        write(tmp_path / "a.csv", [example()], ("scores",))
+        write_maps(tmp_path / "a.csv", [example()], ("scores",))
 
 
 def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
@@ -55,6 +55,6 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("old")
     mean = replace(example(), maps=average(example().maps))
     with pytest.raises(UsageError, match="has no q"):
-        write(path, [example(), mean], ("q",))
+        write_maps(path, [example(), mean], ("q",))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -18,14 +18,14 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qkv_cli.errors import CheckpointError, InputError, QkvError
-from qkv_cli.export.npz import from_npy, unpacked
+from qkv_cli.export.npz import from_npy, unpack_npz
 from qkv_cli.formats.marian import open_marian
 from qkv_cli.formats.tokenizers.library import library_errors, open_tokenizer_file
-from qkv_cli.formats.tokenizers.sentencepiece import checked
+from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
 from qkv_cli.formats.tokenizers.vocabulary import Settings, read_vocabulary
 from qkv_cli.session.load import load
-from qkv_cli.training.heads import Shape, initial
-from qkv_cli.training.learn import Plan, start
+from qkv_cli.training.heads import HeadShape, initial
+from qkv_cli.training.learn import TrainingPlan, start
 from qkv_cli.training.state import read_state, state_tensors
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
@@ -135,7 +135,7 @@ def test_character_map_that_is_cut_short_is_refused_before_the_library_reads_it(
     tmp_path: Path, data: bytes
 ) -> None:
     with pytest.raises(CheckpointError, match="precompiled_charsmap is truncated"):
-        checked(data)
+        checked_charsmap(data)
 
 
 def test_character_map_inside_a_tokenizer_file_is_checked_too(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_marian_file_that_is_damaged_is_refused(tmp_path: Path, data: bytes) -> 
 
 
 def saved_run() -> dict[str, Any]:
-    plan = Plan(Shape(4, 2, 3), epochs=1, seconds=None, batch=4, rate=0.01, seed=3)
+    plan = TrainingPlan(HeadShape(4, 2, 3), epochs=1, seconds=None, batch=4, rate=0.01, seed=3)
     state = start(plan)
     return state_tensors(replace(state, best=state.parameters), 3)
 
@@ -200,7 +200,7 @@ def saved_run() -> dict[str, Any]:
 def test_saved_run_that_is_whole_is_read() -> None:
     state, seed = read_state(saved_run())
     assert seed == 3
-    assert state.parameters.keys() == initial(Shape(4, 2, 3), 0).keys()
+    assert state.parameters.keys() == initial(HeadShape(4, 2, 3), 0).keys()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def npz(**members: bytes) -> bytes:
     ],
 )
 def test_array_whose_header_lies_is_refused_before_memory_is_taken(data: bytes) -> None:
-    for read in (lambda: from_npy(data), lambda: unpacked(npz(pattern=data))):
+    for read in (lambda: from_npy(data), lambda: unpack_npz(npz(pattern=data))):
         with pytest.raises(InputError, match="not a readable") as caught:
             read()
         assert "\n" not in str(caught.value)
@@ -269,12 +269,12 @@ def test_text_with_characters_beyond_unicode_is_refused(order: str) -> None:
 
 def test_archive_with_members_that_are_not_arrays_is_refused() -> None:
     with pytest.raises(InputError, match="not a readable"):
-        unpacked(npz(pattern=b"text"))
+        unpack_npz(npz(pattern=b"text"))
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("pattern.npy", npy((1,), body=bytes(4)))
     with pytest.raises(InputError, match="zip compression 14 is not implemented"):
-        unpacked(file.getvalue())
+        unpack_npz(file.getvalue())
 
 
 def test_word_that_is_not_utf_8_is_refused(model: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 gguf = pytest.importorskip("gguf")
 
 from qkv_cli.errors import CheckpointError, QkvError  # noqa: E402
-from qkv_cli.formats.gguf import FAMILIES, settings_of, unpacked  # noqa: E402
+from qkv_cli.formats.gguf import FAMILIES, dequantize, settings_of  # noqa: E402
 from qkv_cli.formats.gguf_file import read_gguf  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.session.describe import describe  # noqa: E402
@@ -258,7 +258,7 @@ def test_quantised_rows_as_the_library_unpacks_them(tmp_path: Path) -> None:
     packed = gguf.quantize(W, kind)
     wanted = gguf.dequantize(packed, kind)
     for rows in (slice(None), slice(3, 10), np.array([23, 0])):
-        np.testing.assert_array_equal(unpacked(packed[rows], kind.value), wanted[rows])
+        np.testing.assert_array_equal(dequantize(packed[rows], kind.value), wanted[rows])
 
 
 def test_a_file_that_is_cut_short_anywhere(tmp_path: Path) -> None:
@@ -376,4 +376,4 @@ def test_load_weight_of_other_type_names_it(tmp_path: Path) -> None:
 def test_unpacked_vector_of_blocks_as_the_library_unpacks_it() -> None:
     packed = gguf.quantize(np.linspace(-1, 1, 64, dtype=np.float32), gguf.GGMLQuantizationType.Q8_0)
     wanted = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
-    np.testing.assert_array_equal(unpacked(packed, gguf.GGMLQuantizationType.Q8_0.value), wanted)
+    np.testing.assert_array_equal(dequantize(packed, gguf.GGMLQuantizationType.Q8_0.value), wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qkv_cli.core.generate import Rules, write
+from qkv_cli.core.generate import Rules, generate
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.tokenizers.translators import Framed, first_read, open_tokenizers
 from qkv_cli.session.load import load
@@ -114,7 +114,7 @@ def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
     assert [t.id for t in run.keys] == [t.id for t in loaded.tokenizer.encode(run.source)]
     assert loaded.rules is not None
     rules = loaded.rules()
-    ids = write(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
+    ids = generate(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
     assert [t.id for t in run.queries] == [rules.start, *ids]
     assert rules.never_in_a_row == ((46,), (7, 60))
     assert all(t.text == run.text[t.start : t.end] for t in run.queries)

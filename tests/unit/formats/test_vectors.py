@@ -15,7 +15,7 @@ gensim_models = pytest.importorskip("gensim.models")
 from gensim.test.utils import datapath  # noqa: E402
 
 from qkv_cli.errors import CheckpointError  # noqa: E402
-from qkv_cli.formats.vectors import nearest, read_vectors  # noqa: E402
+from qkv_cli.formats.vectors import nearest_words, read_vectors  # noqa: E402
 
 DATA = Path(datapath(""))
 FASTTEXT = [
@@ -291,6 +291,6 @@ def test_damage_is_a_refusal_or_a_reading(
 def test_neighbours_by_cosine() -> None:
     words = ["a", "b", "c", "d"]
     rows = np.array([[1, 0], [2, 0.2], [0, 1], [-1, 0]], np.float32)
-    found = nearest(words, rows, rows[0], 4)
+    found = nearest_words(words, rows, rows[0], 4)
     assert [word for word, _ in found] == ["a", "b", "c", "d"]
     assert found[1][1] == pytest.approx(2 / np.hypot(2, 0.2), abs=1e-6)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from qkv_cli.render.terminal.tiles import Plan, Request, plan
+from qkv_cli.render.terminal.tiles import Request, TileLayout, plan_tiles
 
 # Five words of four letters in one map: labels take 4 + 1 of 80 columns, cells 75 / 5 = 15.
 REQUEST = Request(
@@ -26,19 +26,19 @@ REQUEST = Request(
 )
 
 
-def planned(**changes: object) -> Plan:
-    return plan(replace(REQUEST, **changes))  # type: ignore[arg-type]
+def planned(**changes: object) -> TileLayout:
+    return plan_tiles(replace(REQUEST, **changes))  # type: ignore[arg-type]
 
 
 def test_plan_of_a_short_text_draws_cells_of_six_columns_and_two_lines() -> None:
-    assert planned() == Plan(
+    assert planned() == TileLayout(
         cell=(6, 2),
         half=False,
         blocks=(1, 1),
         across=1,
         tile=30,
         gutter=5,
-        heads="across",
+        label_style="across",
         head_lines=1,
         last_index=4,
     )
@@ -84,7 +84,7 @@ def test_plan_writes_words_across_where_the_widest_cell_holds_them(
     key_width: int, heads: str, head_lines: int, columns: int
 ) -> None:
     layout = planned(key_width=key_width)
-    assert (layout.heads, layout.head_lines, layout.cell[0]) == (heads, head_lines, columns)
+    assert (layout.label_style, layout.head_lines, layout.cell[0]) == (heads, head_lines, columns)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_plan_writes_words_across_where_the_widest_cell_holds_them(
 def test_plan_writes_words_on_two_lines_in_turn_where_two_cells_hold_them(
     key_width: int, width: int, heads: str
 ) -> None:
-    assert planned(key_width=key_width, width=width).heads == heads
+    assert planned(key_width=key_width, width=width).label_style == heads
 
 
 def test_plan_of_eight_maps_where_seven_fit_puts_four_in_each_of_two_bands() -> None:
@@ -138,7 +138,7 @@ def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
 def test_plan_gives_the_last_of_the_names_in_turn_room_beyond_its_column() -> None:
     # Four columns a key, of 45: nine-letter names take turns, and the last begins in column 35.
     some = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
-    assert planned(**some).heads == "in turn"
+    assert planned(**some).label_style == "in turn"
     assert planned(**some).tile == 4 * 8 + 7
     assert planned(**{**some, "width": 42}).tile == 4 * 9  # no room: it is cut there
 

@@ -10,7 +10,7 @@ import pytest
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.render.terminal.attend import link_lines, strongest
+from qkv_cli.render.terminal.attend import link_lines, strongest_links
 
 NAN = float("nan")
 
@@ -55,5 +55,5 @@ def test_link_lines_of_a_head_that_sees_nothing_are_left_out() -> None:
 
 def test_strongest_of_equal_weights_takes_the_first_and_never_a_zero() -> None:
     weights = np.array([[0.0, 0.25], [0.25, 0.5], [0.0, 0.25]])
-    assert strongest(weights, 3) == [(1, 1), (0, 1), (1, 0)]
-    assert strongest(weights, 6) == [(1, 1), (0, 1), (1, 0), (2, 1)]
+    assert strongest_links(weights, 3) == [(1, 1), (0, 1), (1, 0)]
+    assert strongest_links(weights, 6) == [(1, 1), (0, 1), (1, 0), (2, 1)]

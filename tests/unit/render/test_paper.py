@@ -8,7 +8,7 @@ import pytest
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Pixels, Words
+from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Label, Pixels
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import (
     COLOURS,
@@ -74,7 +74,7 @@ def test_bars_are_as_long_as_their_amounts() -> None:
     draw_bars(drawing, bars, LIGHT, widest_name([bars]))
     long = [item.boxes[0][2] for item in drawing.items if isinstance(item, Boxes)]
     assert long == [LONGEST, LONGEST / 4, LONGEST, LONGEST / 8]
-    said = [item.text for item in drawing.items if isinstance(item, Words)]
+    said = [item.text for item in drawing.items if isinstance(item, Label)]
     assert said == ["t", "a", ".50", "bb", "-.25", "3 more", ".10"]
 
 
@@ -83,7 +83,7 @@ def test_words_stand_at_their_rows_and_columns() -> None:
     drawing = Drawing(0, 20)
     assert list(draw_maps(drawing, maps, LIGHT, 900, alone=True)) == []
     m = measures(maps, 900, large=True)
-    labels = [i for i in drawing.items if isinstance(i, Words) and i.text.startswith("w")]
+    labels = [i for i in drawing.items if isinstance(i, Label) and i.text.startswith("w")]
     rows = [i for i in labels if not i.angle][:3]
     columns = [i for i in labels if i.angle]
     assert [i.text for i in columns] == ["w0", "w1", "w2", "w3"]
@@ -95,7 +95,7 @@ def test_words_stand_at_their_rows_and_columns() -> None:
 def test_everything_is_on_the_page(n: int) -> None:
     drawing = drawn(Plate("t", "tiny", ["L0H0"], [part(np.ones((n, n)))]), LIGHT, 900)
     for item in drawing.items:
-        if isinstance(item, Words):
+        if isinstance(item, Label):
             long = text_width(item.text, item.font)
             if item.angle:
                 assert 0 <= item.y - long <= item.y <= drawing.height
@@ -111,7 +111,7 @@ def test_values_are_written_where_there_is_room() -> None:
     notes = list(
         draw_maps(drawing, part(np.full((2, 2), 0.5), numbers=True), LIGHT, 900, alone=True)
     )
-    assert [i.text for i in drawing.items if isinstance(i, Words)].count(".50") == 4 + 1  # the bar
+    assert [i.text for i in drawing.items if isinstance(i, Label)].count(".50") == 4 + 1  # the bar
     assert notes == []
     long = part(np.full((2, 99), 0.5), numbers=True)
     notes = list(draw_maps(Drawing(0), long, LIGHT, 900, alone=True))
@@ -157,7 +157,7 @@ def test_a_row_of_which_nothing_can_be_seen() -> None:
     m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), mask=np.zeros((1, 1), bool))
     maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
     drawing = drawn(attention_plate(maps), LIGHT, 900)
-    caption = " ".join(i.text for i in drawing.items if isinstance(i, Words))
+    caption = " ".join(i.text for i in drawing.items if isinstance(i, Label))
     assert "No weight to show." in caption
 
 

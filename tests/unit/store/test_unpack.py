@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qkv_cli.errors import CheckpointError
-from qkv_cli.store.unpack import unpacked
+from qkv_cli.store.unpack import unpack_file
 
 TEXT = b"the 1 2\nbank 3 4\n" * 50
 
@@ -25,7 +25,7 @@ def zipped(**members: bytes) -> bytes:
 
 
 def content(path: Path) -> bytes:
-    with unpacked(path, path.parent) as plain:
+    with unpack_file(path, path.parent) as plain:
         return plain.read_bytes()
 
 

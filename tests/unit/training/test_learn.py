@@ -10,11 +10,23 @@ import pytest
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 from qkv_cli.training.corpus import Corpus, batches, build_corpus
-from qkv_cli.training.heads import Shape, as_tensors, centred
-from qkv_cli.training.learn import BETA_1, BETA_2, DECAY, EPS, Adam, Plan, State, learn, start
+from qkv_cli.training.heads import HeadShape, as_tensors, centred
+from qkv_cli.training.learn import (
+    BETA_1,
+    BETA_2,
+    DECAY,
+    EPS,
+    Adam,
+    State,
+    TrainingPlan,
+    learn,
+    start,
+)
 from qkv_cli.training.state import read_state, shape_of, state_tensors
 
-PLAN = Plan(Shape(d_model=8, n_heads=2, d_head=4, clip=3), epochs=3, batch=60, evaluate_every=7)
+PLAN = TrainingPlan(
+    HeadShape(d_model=8, n_heads=2, d_head=4, clip=3), epochs=3, batch=60, evaluate_every=7
+)
 
 
 def a_corpus() -> tuple[Corpus, Array]:
@@ -29,7 +41,7 @@ def a_corpus() -> tuple[Corpus, Array]:
     return corpus, centred(rows, rows.mean(axis=0))
 
 
-def the_end(plan: Plan, state: State | None = None, steps: int | None = None) -> State:
+def the_end(plan: TrainingPlan, state: State | None = None, steps: int | None = None) -> State:
     corpus, table = a_corpus()
     state = state or start(plan)
     for count, step in enumerate(learn(corpus, table, plan, state), 1):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.training.heads import Parameters, Shape, centred, initial
+from qkv_cli.training.heads import HeadShape, Parameters, centred, initial
 from qkv_cli.training.objective import forward, loss_and_gradients
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "training" / "objective.npz"
-SHAPE = Shape(d_model=6, n_heads=3, d_head=4, clip=2)
+SHAPE = HeadShape(d_model=6, n_heads=3, d_head=4, clip=2)
 N_TYPES = 9
 
 
