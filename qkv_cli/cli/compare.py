@@ -44,7 +44,7 @@ def compare(
     ] = None,
     source: options.SourceOption = None,
     pair: options.PairOption = None,
-    nearest_heads: Annotated[
+    nearest: Annotated[
         str | None,
         typer.Option(
             metavar="HEAD",
@@ -144,10 +144,10 @@ def compare(
     )
     default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
     found = sides(items or (), other or (), model or (), weighting or (), default)
-    if nearest_heads is not None:
+    if nearest is not None:
         if fail_above is not None:
             raise UsageError("Use either --fail-above or --nearest, not both.")
-        _nearest(found, nearest_heads, reading, top, target, look)
+        _nearest(found, nearest, reading, top, target, look)
         return
 
     from qkv_cli.render.terminal.compare import LETTERS
