@@ -89,15 +89,15 @@ def jensen_shannon(a: Array, b: Array) -> Array:
     empty = (total_a <= 0) | (total_b <= 0)
     a, b = (x / np.where(empty, 1.0, x.sum(axis=-1))[..., None] for x in (a, b))
     middle = (a + b) / 2
-    found: Array = (_kl(a, middle) + _kl(b, middle)) / 2
-    return np.where(empty, np.nan, found)
+    divergence: Array = (_kl(a, middle) + _kl(b, middle)) / 2
+    return np.where(empty, np.nan, divergence)
 
 
 def _kl(a: Array, b: Array) -> Array:
     """Kullback-Leibler divergence of each row in bits; 0 log 0 is 0."""
     ratio = np.divide(a, b, out=np.ones_like(a), where=a > 0)
-    found: Array = (a * np.log2(ratio)).sum(axis=-1)
-    return found
+    divergence: Array = (a * np.log2(ratio)).sum(axis=-1)
+    return divergence
 
 
 def cosine(a: Array, b: Array) -> float:
@@ -208,12 +208,12 @@ def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | 
     """The one map on common rows and columns; nan where it has none, or cannot look."""
     [m] = maps.maps
     weights = np.where(m.mask, float64(maps.seen(m)), np.nan)
-    found = np.full((len(rows), len(columns)), np.nan)
+    placed = np.full((len(rows), len(columns)), np.nan)
     own_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
     own_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
     to = np.ix_([at for at, _ in own_rows], [at for at, _ in own_columns])
-    found[to] = weights[np.ix_([i for _, i in own_rows], [j for _, j in own_columns])]
-    return found
+    placed[to] = weights[np.ix_([i for _, i in own_rows], [j for _, j in own_columns])]
+    return placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,13 +254,13 @@ def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
     """
     [own] = a.maps
     same = _reading(a) == _reading(candidates)
-    found = []
+    similar_heads = []
     for m in candidates.maps:
         if same and (m.block, m.name) == (own.block, own.name):
             continue
         c = compare(a, replace(candidates, maps=[m]))
-        found.append(Near(m, c.mean_divergence, c.cosine, c.pearson))
-    return sorted(found, key=lambda near: (isnan(near.divergence), near.divergence))
+        similar_heads.append(Near(m, c.mean_divergence, c.cosine, c.pearson))
+    return sorted(similar_heads, key=lambda near: (isnan(near.divergence), near.divergence))
 
 
 def _reading(maps: HeadMaps) -> tuple[object, ...]:

@@ -274,7 +274,7 @@ def largest_weight(
         queries: Which tokens may look.
         keys: Which may be looked at.
     """
-    best, found = (-np.inf, -np.inf), None
+    best, link = (-np.inf, -np.inf), None
     last = max(heads)
     for layer in layers:
         trace = layer.cross if layer.cross is not None else layer.attn
@@ -283,12 +283,12 @@ def largest_weight(
                 pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
                 scores = trace.scores[head][np.ix_(queries, keys)].ravel()
                 at = int(np.lexsort((-scores, -pattern))[0])  # sorts by its last key first
-                here = (float(pattern[at]), float(scores[at]))
-                if found is None or here > best:
+                candidate = (float(pattern[at]), float(scores[at]))
+                if link is None or candidate > best:
                     i, j = divmod(at, len(keys))
-                    best, found = here, Link(layer, head, queries[i], keys[j])
+                    best, link = candidate, Link(layer, head, queries[i], keys[j])
         if layer.index == last:
             break
-    if found is None:
+    if link is None:
         raise ValueError(f"no attention in layers up to {last}")
-    return found
+    return link

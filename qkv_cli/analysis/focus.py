@@ -35,8 +35,8 @@ def pick(what: str, asked: str, tokens: Sequence[Token]) -> list[int]:
     if _is_index(asked) and (at := [p for p, t in enumerate(tokens) if t.i == int(asked)]):
         return at
     wanted = asked.removeprefix("=") if len(asked) > 1 else asked
-    if found := _called(wanted, tokens):
-        return found
+    if places := _called(wanted, tokens):
+        return places
     spellings = {_plain(token.word): token.word for token in tokens}
     near = difflib.get_close_matches(_plain(wanted), spellings, n=1)
     hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""

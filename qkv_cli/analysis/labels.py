@@ -98,7 +98,7 @@ def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
     by_word = np.array([kind.unit == "word" for kind in KINDS])
     n = np.where(by_word, np.minimum(total.pieces, n_words), total.pieces)
     tests = int((n > 0).sum())
-    found: list[dict[str, Evidence]] = []
+    evidence: list[dict[str, Evidence]] = []
     for head in range(len(n)):
         of_head = {}
         for kind, name in enumerate(kind.name for kind in KINDS):
@@ -106,13 +106,13 @@ def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
                 score = float(total.share[head, kind]) / pieces
                 chance = float(total.chance[head, kind]) / pieces
                 of_head[name] = _evidence(score, chance, round(n[head, kind]), tests)
-        found.append(of_head)
-    return found
+        evidence.append(of_head)
+    return evidence
 
 
 def labels(evidence: Mapping[str, Evidence]) -> list[str]:
     """The kinds whose evidence beats chance, the largest effect first."""
-    beyond = [name for name, found in evidence.items() if found.beats_chance]
+    beyond = [name for name, item in evidence.items() if item.beats_chance]
     return sorted(beyond, key=lambda name: -evidence[name].effect)
 
 

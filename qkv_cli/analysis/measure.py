@@ -58,22 +58,22 @@ def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) 
 
     Between two texts there is no self, no before and no repetition.
     """
-    found = {name: np.zeros((len(queries), len(keys)), np.bool_) for name in NAMES}
-    found["first"][:, 0] = True
-    found["separators"][:, 1:] = [key.special for key in keys[1:]]
-    found["punctuation"][:] = [is_punctuation(key) for key in keys]
+    masks = {name: np.zeros((len(queries), len(keys)), np.bool_) for name in NAMES}
+    masks["first"][:, 0] = True
+    masks["separators"][:, 1:] = [key.special for key in keys[1:]]
+    masks["punctuation"][:] = [is_punctuation(key) for key in keys]
     if one_text:
         n = len(keys)
         ids = np.array([key.id for key in keys])
         same = ids[:, None] == ids
         same &= np.array([not key.special for key in keys])
         for name, offset in (("self", 0), ("previous", -1), ("next", 1)):
-            found[name] = np.eye(n, k=offset, dtype=np.bool_)
-        found["duplicate"] = same & ~found["self"]
+            masks[name] = np.eye(n, k=offset, dtype=np.bool_)
+        masks["duplicate"] = same & ~masks["self"]
         # Behind the word itself stands the next one: that is no repetition, nor is the word.
-        found["induction"][:, 1:] = same[:, :-1]
-        found["induction"] &= ~(found["next"] | found["self"])
-    return np.stack([found[name] for name in NAMES])
+        masks["induction"][:, 1:] = same[:, :-1]
+        masks["induction"] &= ~(masks["next"] | masks["self"])
+    return np.stack([masks[name] for name in NAMES])
 
 
 def is_punctuation(token: Token) -> bool:
@@ -164,8 +164,8 @@ def visible_keys(maps: HeadMaps) -> Mask:
 def entropy(weights: Array) -> Array:
     """Shannon entropy in bits over the last axis; 0 log 0 is 0."""
     logs = np.log2(np.maximum(weights, SMALLEST))
-    found: Array = -(weights * logs).sum(axis=-1)
-    return found
+    bits: Array = -(weights * logs).sum(axis=-1)
+    return bits
 
 
 def one_text(maps: HeadMaps) -> bool:
@@ -228,7 +228,7 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
     moved &= np.outer(ordinary(written.queries), ordinary(written.keys))
     if one_text(written):
         np.fill_diagonal(moved, False)  # itself: the same place and the same word
-    found = []
+    sums = []
     for order in (places, (np.argsort(rows), np.argsort(columns))):
         cells = np.ix_(np.arange(len(b)), *order)
         both = seen_a & seen_b[cells] & moved
@@ -238,14 +238,14 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
         one, other = (x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides)
         pairs = (np.minimum(one, other), np.minimum(one, dealt(other, both, rng)))
         common, chance = (pair.sum(axis=-1) * mass for pair in pairs)
-        found.append([x.sum(axis=-1) for x in (common, chance, mass)])
-    return Overlap(*(np.stack(columns, axis=-1) for columns in zip(*found, strict=True)))
+        sums.append([x.sum(axis=-1) for x in (common, chance, mass)])
+    return Overlap(*(np.stack(columns, axis=-1) for columns in zip(*sums, strict=True)))
 
 
 def dealt(weights: Array, among: Mask, rng: np.random.Generator) -> Array:
     """Each row's weights dealt at random over the cells it may use: equal entropy, no meaning."""
     before = np.argsort(~among, axis=-1, kind="stable")
     after = np.argsort(np.where(among, rng.random(among.shape), 2.0), axis=-1)
-    found = np.zeros_like(weights)
-    np.put_along_axis(found, after, np.take_along_axis(weights, before, axis=-1), axis=-1)
-    return found
+    permuted = np.zeros_like(weights)
+    np.put_along_axis(permuted, after, np.take_along_axis(weights, before, axis=-1), axis=-1)
+    return permuted

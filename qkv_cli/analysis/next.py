@@ -63,8 +63,8 @@ def log_probabilities(scores: Array) -> Array:
     """The logarithm of softmax, in double precision."""
     x = np.asarray(scores, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
-    found: Array = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    return found
+    logs: Array = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    return logs
 
 
 def kl_divergence(before: Array, after: Array) -> float:

@@ -200,8 +200,8 @@ class HeadStatistics:
 
     def figure(self, name: str) -> float | None:
         """One of `FIGURES`."""
-        found: float | None = self.shares[name] if name in self.shares else getattr(self, name)
-        return found
+        value: float | None = self.shares[name] if name in self.shares else getattr(self, name)
+        return value
 
 
 def figure_called(name: str) -> str:
@@ -253,13 +253,13 @@ def statistics(study: Study) -> list[HeadStatistics]:
 
 def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:
     """Kinds that need repetition are measured where it is made, the others in the texts."""
-    found: dict[str, float | None] = {}
+    shares: dict[str, float | None] = {}
     for kind, about in enumerate(KINDS):
         sums = repeated if about.repeated else written
-        found[about.name] = (
+        shares[about.name] = (
             None if sums is None else _ratio(sums.share[head, kind], sums.targeted[head, kind])
         )
-    return found
+    return shares
 
 
 def _ratio(total: Array, count: Array) -> float | None:

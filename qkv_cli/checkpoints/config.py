@@ -276,9 +276,9 @@ class Config:
 
     def part(self, name: str, values: Mapping[str, Any]) -> Config:
         """The settings of an object inside, perhaps completed."""
-        found = Config(values, place=f"{name} in {self.place}")
-        self.parts.append(found)
-        return found
+        config = Config(values, place=f"{name} in {self.place}")
+        self.parts.append(config)
+        return config
 
     def optional_list(self, name: str) -> list[Any] | None:
         value = self.get(name)
@@ -320,8 +320,8 @@ class Config:
         """
         value = self.get(name)
         is_missing = value is None and name not in self.values
-        found = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
-        return CheckpointError(f"{self.place} {found}; expected {valid}.")
+        problem = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
+        return CheckpointError(f"{self.place} {problem}; expected {valid}.")
 
     @property
     def unknown(self) -> list[str]:

@@ -59,13 +59,13 @@ class Tensors:
             CheckpointError: It is missing, has another shape, or holds integers, which are weights
                 only together with scales that no reader here knows.
         """
-        found = self.any_type(name, *shape)
-        if (dtype := _integer_type(found)) is not None:
+        tensor = self.any_type(name, *shape)
+        if (dtype := _integer_type(tensor)) is not None:
             raise CheckpointError(
                 f"Tensor {self.prefix + name!r} has dtype {dtype}; quantized weights without "
                 "scales are not implemented."
             )
-        return found
+        return tensor
 
     def any_type(self, name: str, *shape: int | None) -> Stored:
         """The same, integers among them, for whoever knows their scales."""
@@ -73,15 +73,15 @@ class Tensors:
         if full not in self.by_name:
             raise self._missing(full)
         self.read.add(full)
-        found = self.by_name[full]
-        if len(found.shape) != len(shape) or any(
-            wanted not in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
+        tensor = self.by_name[full]
+        if len(tensor.shape) != len(shape) or any(
+            wanted not in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)
         ):
             raise CheckpointError(
-                f"Tensor {full!r} has shape {_shape(found.shape)}; config.json implies "
+                f"Tensor {full!r} has shape {_shape(tensor.shape)}; config.json implies "
                 f"{_shape(shape)}."
             )
-        return found
+        return tensor
 
     def _missing(self, full: str) -> CheckpointError:
         stem = full.removesuffix(".weight")

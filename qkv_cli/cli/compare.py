@@ -143,22 +143,22 @@ def compare(
         show=show,
     )
     default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
-    found = sides(items or (), other or (), model or (), weighting or (), default)
+    compared = sides(items or (), other or (), model or (), weighting or (), default)
     if nearest is not None:
         if fail_above is not None:
             raise UsageError("Use either --fail-above or --nearest, not both.")
-        _nearest(found, nearest, reading, top, target, look)
+        _nearest(compared, nearest, reading, top, target, look)
         return
 
     from qkv_cli.render.terminal.compare import LETTERS
 
-    if not 1 < len(found) <= len(LETTERS):
+    if not 1 < len(compared) <= len(LETTERS):
         raise UsageError(
             "Nothing to compare with: add a head, --with TEXT, a second -m, or a file."
-            if len(found) == 1
-            else f"Cannot compare {len(found)} maps: the maximum is {len(LETTERS)}."
+            if len(compared) == 1
+            else f"Cannot compare {len(compared)} maps: the maximum is {len(LETTERS)}."
         )
-    pairs = _pairs(found, reading)
+    pairs = _pairs(compared, reading)
     if fail_above is not None and any(isnan(c.mean_divergence) for c in pairs):
         raise UsageError(
             "--fail-above needs a divergence, which linear weights, scores and empty maps lack."
@@ -177,16 +177,16 @@ def compare(
         raise typer.Exit(1)
 
 
-def _pairs(found: Sequence[Side], reading: Reading) -> list[Comparison]:
+def _pairs(compared: Sequence[Side], reading: Reading) -> list[Comparison]:
     """The first side with each of the others."""
     from qkv_cli.analysis.compare import compare
 
-    first, *others = read_sides(found, reading)
+    first, *others = read_sides(compared, reading)
     return [compare(first, other) for other in others]
 
 
 def _nearest(
-    found: Sequence[Side], head: str, reading: Reading, top: int, target: Target, look: Look
+    compared: Sequence[Side], head: str, reading: Reading, top: int, target: Target, look: Look
 ) -> None:
     """Rank the heads of the last side by their divergence from a head of the first."""
     from qkv_cli.analysis.compare import nearest_heads
@@ -195,14 +195,14 @@ def _nearest(
 
     if not HEAD.fullmatch(head):
         raise UsageError(f"{head!r} is not a head name; write L0H3, or L0 for the mean of layer 0.")
-    if len(found) > 2 or any(side.head is not None for side in found):
+    if len(compared) > 2 or any(side.head is not None for side in compared):
         raise UsageError(
             "--nearest compares one head with at most one other text, model or file: leave out "
             "the rest."
         )
-    [own] = read_sides([replace(found[0], head=head)], reading)
+    [own] = read_sides([replace(compared[0], head=head)], reading)
     models: dict[str, LoadedModel] = {}
-    others = maps_of_side(found[-1], reading, models, layers=["all"])
+    others = maps_of_side(compared[-1], reading, models, layers=["all"])
     near = nearest_heads(own, others)[:top]
     if target.kind == "json":
         target.send(nearest_json(own, others, near) + "\n")

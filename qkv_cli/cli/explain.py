@@ -136,7 +136,7 @@ def _explained(
 
 
 def _note_choice(
-    what: str, asked: str | None, found: Sequence[int], taken: int, tokens: Sequence[Token]
+    what: str, asked: str | None, candidates: Sequence[int], taken: int, tokens: Sequence[Token]
 ) -> None:
     """Say which token was taken where what was asked left a choice."""
     from qkv_cli.analysis.focus import same_word
@@ -144,8 +144,8 @@ def _note_choice(
     text = tokens[taken].word
     if asked is None:
         note(f"Using --{what} {taken} ({text}): it has the largest weight.")
-    elif len(found) > 1:
-        places = ", ".join(map(str, found))
+    elif len(candidates) > 1:
+        places = ", ".join(map(str, candidates))
         note(f"{text!r} occurs at {places}: using --{what} {taken}, which has the largest weight.")
-    elif (others := same_word(asked, tokens)) and others != found:
+    elif (same := same_word(asked, tokens)) and same != candidates:
         note(f"--{what} {asked} is read as an index; for the word, write --{what} ={asked}.")

@@ -96,11 +96,11 @@ def focus(
     maps = head_maps(
         loaded, one, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
     )
-    found = _picked(maps, "key" if query is None else "query", query or key or "")
+    focused = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":
-        target.send(focus_json(found, top) + "\n")
+        target.send(focus_json(focused, top) + "\n")
     else:
-        target.draw([lambda theme: FocusPicture(found, theme, top)], look)
+        target.draw([lambda theme: FocusPicture(focused, theme, top)], look)
 
 
 def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
@@ -108,11 +108,11 @@ def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
     from qkv_cli.analysis.focus import focus, pick, same_word
 
     tokens = maps.queries if side == "query" else maps.keys
-    found = pick(side, asked, tokens)
-    taken = tokens[found[0]]
-    if len(found) > 1:
-        places = ", ".join(str(tokens[at].i) for at in found)
-        note(f"{taken.word!r} occurs at {places}: using --{side} {taken.i}, the first.")
-    elif (others := same_word(asked, tokens)) and others != found:
+    places = pick(side, asked, tokens)
+    taken = tokens[places[0]]
+    if len(places) > 1:
+        indices = ", ".join(str(tokens[at].i) for at in places)
+        note(f"{taken.word!r} occurs at {indices}: using --{side} {taken.i}, the first.")
+    elif (same := same_word(asked, tokens)) and same != places:
         note(f"--{side} {asked} is read as an index; for the word, write --{side} ={asked}.")
-    return focus(maps, side, found[0])
+    return focus(maps, side, places[0])

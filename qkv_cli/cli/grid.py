@@ -104,8 +104,8 @@ def grid(
             note_no_links()
         # What a model wrote itself stays as it is while the words change places.
         reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)
-        found = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
-        return Thumbnails(maps, theme, found, n_shuffles)
+        head_marks = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
+        return Thumbnails(maps, theme, head_marks, n_shuffles)
 
     results = (
         head_maps(loaded, one, reading, layers=layers, heads=heads, watch=WATCH) for one in texts

@@ -52,20 +52,20 @@ class Group(TyperGroup):
 
 def renamed(args: Sequence[str]) -> list[str]:
     """The arguments with the options of 0.1 under their present names, and a note for each."""
-    found: list[str] = []
+    arguments: list[str] = []
     for arg in args:
         old, new = arg, arg
         if arg == "--values":
             new = "--numbers"
         elif arg == "--show=values":
             new = "--show=contributions"
-        elif arg == "values" and found[-1:] == ["--show"]:
+        elif arg == "values" and arguments[-1:] == ["--show"]:
             old, new = "--show values", "contributions"
         if new != arg:
             name = f"--show {new}" if arg == "values" else new.replace("=", " ")
             note(f"{old.replace('=', ' ')} is now called {name}; the old name works in 0.2 only.")
-        found.append(new)
-    return found
+        arguments.append(new)
+    return arguments
 
 
 def built(name: str) -> Any:

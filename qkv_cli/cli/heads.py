@@ -118,19 +118,19 @@ def heads(
     )
     watch = StudyWatch()
     reader = OrderedReader(loaded, reading, layers, head or (), watch)
-    found = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
+    result = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
     report_unknown(watch.unknown.values(), loaded.info.name)
-    table, about = statistics(found), found.about
+    table, about = statistics(result), result.about
     table = table if by is None else ranked(table, by)
     holds = count(len(table), "head")
     if target.kind == "json":
-        target.send(heads_json(about, found.extent, table) + "\n", holds)
+        target.send(heads_json(about, result.extent, table) + "\n", holds)
     elif target.kind == "csv":
         target.send(heads_csv(table), holds)
     else:
-        if found.n_tokens == found.n_texts and not any(any(h.shares.values()) for h in table):
+        if result.n_tokens == result.n_texts and not any(any(h.shares.values()) for h in table):
             note_no_links()
-        target.draw([lambda theme: HeadsTable(about, found.extent, table, theme)], look, holds)
+        target.draw([lambda theme: HeadsTable(about, result.extent, table, theme)], look, holds)
 
 
 def _watched(steps: Iterator[Study]) -> Study:

@@ -60,24 +60,24 @@ def list_models(
     from qkv_cli.store.catalogue import find, names, size
     from qkv_cli.store.hub import cached_names
 
-    found, broken, own = [], [], names()
+    models, broken, own = [], [], names()
     for name in [*own, *cached_names()]:
         try:
             folder = find(name)
             info, n_bytes = read_whole(folder, lambda path: (read_info(path), size(path)))
-            found.append((name, info, n_bytes))
+            models.append((name, info, n_bytes))
         except QkvError as error:
             if name in own:  # of the cache, much is not for us
                 broken.append(str(error))
     if as_json:
         from dataclasses import asdict
 
-        rows = [asdict(info) | {"name": name, "bytes": n} for name, info, n in found]
+        rows = [asdict(info) | {"name": name, "bytes": n} for name, info, n in models]
         _write_json({"schema": "qkv.models/1", "models": rows})
     else:
         from qkv_cli.render.terminal.models import listing
 
-        sys.stdout.write(Look().text(lambda theme: listing(found)))
+        sys.stdout.write(Look().text(lambda theme: listing(models)))
     for message in broken:
         note(message)
 
@@ -87,7 +87,7 @@ def _list_sources(*, as_json: bool) -> None:
     from qkv_cli.store.catalogue import names
     from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
-    found: list[Source | VectorSet] = [*SOURCES.values(), *VECTOR_SETS.values()]
+    sources: list[Source | VectorSet] = [*SOURCES.values(), *VECTOR_SETS.values()]
     here = set(names())
     if as_json:
         rows = [
@@ -99,12 +99,13 @@ def _list_sources(*, as_json: bool) -> None:
                 "bytes": source.n_bytes,
                 "here": source.name in here,
             }
-            for source in found
+            for source in sources
         ]
         _write_json({"schema": "qkv.sources/1", "sources": rows})
         return
     lines = [
-        (s.name, "here" if s.name in here else amount(s.n_bytes), s.licence, s.shape) for s in found
+        (s.name, "here" if s.name in here else amount(s.n_bytes), s.licence, s.shape)
+        for s in sources
     ]
     sys.stdout.write(Look().text(lambda theme: offers(lines)))
 
@@ -121,39 +122,41 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     from qkv_cli.render.terminal.models import amount, card
     from qkv_cli.session.describe import describe
 
-    found = describe(name)
-    info = found.info
+    description = describe(name)
+    info = description.info
     note_about(info)
     if as_json:
         extra = {
-            "blocks": dict(found.layers),
-            "n_kv_heads": found.n_kv_heads,
-            "positions": found.positions,
-            "n_parameters": found.n_parameters,
-            "source": found.source,
-            "sha256": dict(found.sha256),
-            "path": str(found.path),
-            "bytes": found.n_bytes,
+            "blocks": dict(description.layers),
+            "n_kv_heads": description.n_kv_heads,
+            "positions": description.positions,
+            "n_parameters": description.n_parameters,
+            "source": description.source,
+            "sha256": dict(description.sha256),
+            "path": str(description.path),
+            "bytes": description.n_bytes,
         }
         _write_json({"schema": "qkv.model/1", **asdict(info), **extra})
         return
-    shared = f", {found.n_kv_heads} for keys" if found.n_kv_heads != info.n_heads else ""
+    shared = (
+        f", {description.n_kv_heads} for keys" if description.n_kv_heads != info.n_heads else ""
+    )
     facts = {
         "name": info.name,
         "type": info.type,
-        "layers": _layers(found.layers),
+        "layers": _layers(description.layers),
         "heads": f"{_heads(info)} in each layer{shared}; {info.origin}",
         "d_model": str(info.d_model),
         "d_head": _of_stacks({kind: stack.d_head for kind, stack in info.stacks.items()}),
         "d_vocab": f"{info.d_vocab:,}",
-        "positions": found.positions,
-        "parameters": f"{found.n_parameters:,}",
+        "positions": description.positions,
+        "parameters": f"{description.n_parameters:,}",
         "about": info.about,
         "licence": info.licence,
-        "source": found.source,
-        "size": amount(found.n_bytes),
-        "path": str(found.path),
-        "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in found.sha256.items()),
+        "source": description.source,
+        "size": amount(description.n_bytes),
+        "path": str(description.path),
+        "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in description.sha256.items()),
     }
     sys.stdout.write(_whole_lines().text(lambda theme: card(facts)))
 
@@ -320,17 +323,17 @@ def neighbors(
     elif loaded.ngrams is None or not (vector := loaded.ngrams.row(token.text)).any():
         raise InputError(f"{word!r} is not in the vocabulary of {name}.")
     n_found = min(top + 1, len(words))
-    found = [hit for hit in nearest_words(words, rows, vector, n_found) if hit[0] != token.token][
+    nearest = [hit for hit in nearest_words(words, rows, vector, n_found) if hit[0] != token.token][
         :top
     ]
     if as_json:
-        pairs = [{"word": other, "cosine": cosine} for other, cosine in found]
+        pairs = [{"word": other, "cosine": cosine} for other, cosine in nearest]
         _write_json({"schema": "qkv.neighbors/1", "word": token.token, "neighbors": pairs})
         return
 
     from qkv_cli.render.terminal.models import bars
 
-    sys.stdout.write(Look().text(lambda theme: bars(found, theme)))
+    sys.stdout.write(Look().text(lambda theme: bars(nearest, theme)))
 
 
 @app.command()
@@ -349,22 +352,22 @@ def check(name: NameArgument) -> None:
     from qkv_cli.session.describe import N_TOKENS, describe
     from qkv_cli.session.load import load
 
-    found = describe(name)
-    check_run(load(found.path))
-    info = found.info
+    description = describe(name)
+    check_run(load(description.path))
+    info = description.info
     note_about(info)
     heads = {kind: f"{s.n_heads} heads of size {s.d_head}" for kind, s in info.stacks.items()}
-    said = (
-        f"{info.name}: {info.type}, layers: {_layers(found.layers)}; "
+    lines = (
+        f"{info.name}: {info.type}, layers: {_layers(description.layers)}; "
         f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
-        f"All {found.n_tensors:,} tensors ({found.n_parameters:,} parameters) and all settings "
-        "that affect the results are supported; the tokenizer was read, and one token was run "
+        f"All {description.n_tensors:,} tensors ({description.n_parameters:,} parameters) and all "
+        "settings that affect the results are supported; the tokenizer was read, and one token was run "
         "through every layer.\n"
-        f"{amount(found.n_bytes)} on disk. Memory: {amount(found.layer_bytes)} for the weights of "
-        f"the largest layer; about {amount(found.memory)} in total for {N_TOKENS} tokens."
+        f"{amount(description.n_bytes)} on disk. Memory: {amount(description.layer_bytes)} for the "
+        f"weights of the largest layer; about {amount(description.memory)} in total for {N_TOKENS} tokens."
     )
-    sys.stdout.write(_whole_lines().text(lambda theme: Text(said)))
+    sys.stdout.write(_whole_lines().text(lambda theme: Text(lines)))
 
 
 def _heads(info: ModelInfo) -> str:

@@ -50,11 +50,11 @@ def next(
     from qkv_cli.export.next import next_json
     from qkv_cli.render.terminal.next import NextPicture
 
-    found = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
+    prediction = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
     if target.kind == "json":
-        target.send(next_json(found) + "\n")
+        target.send(next_json(prediction) + "\n")
     else:
-        target.draw([lambda theme: NextPicture(found, theme)], look)
+        target.draw([lambda theme: NextPicture(prediction, theme)], look)
 
 
 def _predicted(

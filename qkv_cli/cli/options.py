@@ -40,8 +40,8 @@ def head_names(ctx: typer.Context, incomplete: str) -> list[str]:
     layer = incomplete.upper().partition("H")[0]
     if n_layers > 1 and "H" not in incomplete.upper():
         return [name for i in range(n_layers) if (name := f"L{i}H*").startswith(incomplete)]
-    found = (f"L{i}H{j}" for i in range(n_layers) for j in range(n_heads))
-    return [name for name in found if name.partition("H")[0] == layer or n_layers == 1]
+    heads = (f"L{i}H{j}" for i in range(n_layers) for j in range(n_heads))
+    return [name for name in heads if name.partition("H")[0] == layer or n_layers == 1]
 
 
 def layer_names(ctx: typer.Context) -> list[str]:

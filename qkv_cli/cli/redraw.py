@@ -52,8 +52,8 @@ def _focus(document: Any) -> list[Draw]:
     from qkv_cli.export.focus import read_focus
     from qkv_cli.render.terminal.focus import FocusPicture
 
-    found, top = read_focus(document)
-    return [lambda theme: FocusPicture(found, theme, top)]
+    focused, top = read_focus(document)
+    return [lambda theme: FocusPicture(focused, theme, top)]
 
 
 def _heads(document: Any) -> list[Draw]:
@@ -76,5 +76,5 @@ def _next(document: Any) -> list[Draw]:
     from qkv_cli.export.next import read_next
     from qkv_cli.render.terminal.next import NextPicture
 
-    found = read_next(document)
-    return [lambda theme: NextPicture(found, theme)]
+    prediction = read_next(document)
+    return [lambda theme: NextPicture(prediction, theme)]

@@ -97,7 +97,7 @@ def render(
 
     if array is not None and tokens is None:
         raise UsageError("--array needs --tokens FILE, the tokens of that array.")
-    said = None if tokens is None else read_bytes(tokens)
+    token_list = None if tokens is None else read_bytes(tokens)
     if grid and numbers:
         raise UsageError("--grid and --numbers cannot be combined: a grid has no room for numbers.")
     reading = Reading(hide_special=hide, merge_words=words, window=window)
@@ -116,7 +116,7 @@ def render(
 
     def results() -> Iterator[HeadMaps | Draw]:
         for path in files:
-            for one in _read(path, said, array, asked, links=links):
+            for one in _read(path, token_list, array, asked, links=links):
                 if isinstance(one, HeadMaps):
                     seen = show_quantity(one, show)
                     yield apply_reading(choose(seen, layer or (), head or (), mean=mean), reading)
@@ -160,18 +160,18 @@ def _read(
             return [_elsewhere(path, data, tokens, array)]
         if file_type(data) == "npz":
             return [from_npz(data)]
-        found: list[HeadMaps | Draw] = []
+        results: list[HeadMaps | Draw] = []
         for document in documents(data):
             drawn = redraw(document, numbers="--numbers" in asked, links=links)
             if drawn is None:
-                found.append(parse_document(document, json_array))
+                results.append(parse_document(document, json_array))
                 continue
             if idle := [option for option in asked if option not in own_options(document)]:
                 raise UsageError(
                     f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}."
                 )
-            found += drawn
-        return found
+            results += drawn
+        return results
     except (InputError, CheckpointError) as error:
         raise InputError(f"{source_name(path)}: {error}") from error
 

@@ -63,26 +63,26 @@ def sides(
         "weightings": weightings or ["softmax"],
     }
     n = max(map(len, several.values()))
-    if odd := [f"{len(found)} {what}" for what, found in several.items() if 1 < len(found) != n]:
-        most = next(f"{n} {what}" for what, found in several.items() if len(found) == n)
+    if odd := [f"{len(values)} {what}" for what, values in several.items() if 1 < len(values) != n]:
+        most = next(f"{n} {what}" for what, values in several.items() if len(values) == n)
         raise UsageError(f"Cannot pair {odd[0]} with {most}: give one, or the same number of each.")
-    columns = [found if len(found) == n else [*found] * n for found in several.values()]
+    columns = [values if len(values) == n else [*values] * n for values in several.values()]
     return [Side(*row) for row in zip(*columns, strict=True)]
 
 
 def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
     """Texts and files in the order in which they were named; without any, standard input."""
-    found: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
-    given = [item for item in found if isinstance(item, str)]
+    texts: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
+    given = [item for item in texts if isinstance(item, str)]
     if len(given) > 1:
         raise UsageError(
             f"Expected one text, found {len(given)}: put quotes around it, and give a second one "
             "with --with TEXT."
         )
-    if given or not found:
+    if given or not texts:
         text = read_text(given, None)
-        found = [item if isinstance(item, Path) else text for item in found or [text]]
-    return [*found, *(check_utf8(other, "--with") for other in others)]
+        texts = [item if isinstance(item, Path) else text for item in texts or [text]]
+    return [*texts, *(check_utf8(other, "--with") for other in others)]
 
 
 def _saved(item: str) -> bool:
@@ -91,16 +91,16 @@ def _saved(item: str) -> bool:
     return path.suffix.lower() in SAVED and (path.is_file() or not re.search(r"\s", item))
 
 
-def read_sides(found: Sequence[Side], reading: Reading) -> list[HeadMaps]:
+def read_sides(compared: Sequence[Side], reading: Reading) -> list[HeadMaps]:
     """Each side's one map. Heads of one text in one model are computed together."""
     heads: dict[Side, list[str]] = {}
-    for side in found:
+    for side in compared:
         heads.setdefault(replace(side, head=None), []).append(_name(side.head))
     models: dict[str, LoadedModel] = {}
     whole = {
         side: maps_of_side(side, reading, models, heads=names) for side, names in heads.items()
     }
-    return [_chosen(whole[replace(side, head=None)], side.head) for side in found]
+    return [_chosen(whole[replace(side, head=None)], side.head) for side in compared]
 
 
 def maps_of_side(
@@ -134,12 +134,12 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
 
     data = read_bytes(path)
     try:
-        found = read_maps(data)
+        texts = read_maps(data)
     except InputError as error:
         raise InputError(f"{source_name(path)}: {error}") from error
-    if len(found) != 1:
-        raise InputError(f"{source_name(path)} contains {len(found)} texts; expected one.")
-    return apply_reading(show_quantity(found[0], reading.show), reading)
+    if len(texts) != 1:
+        raise InputError(f"{source_name(path)} contains {len(texts)} texts; expected one.")
+    return apply_reading(show_quantity(texts[0], reading.show), reading)
 
 
 def _name(head: str | None) -> str:
@@ -154,9 +154,9 @@ def _chosen(maps: HeadMaps, head: str | None) -> HeadMaps:
     from qkv_cli.maps.head_maps import choose
 
     if head is None:
-        found = choose(maps, (), (), mean=True)
+        chosen = choose(maps, (), (), mean=True)
     elif (match := HEAD.fullmatch(head)) and match[2] and "*" not in head:
-        found = choose(maps, (), (head,))
+        chosen = choose(maps, (), (head,))
     else:
-        found = choose(maps, (head[1:].upper().partition("H")[0],), (), mean=True)
-    return replace(found, maps=found.maps[-1:])
+        chosen = choose(maps, (head[1:].upper().partition("H")[0],), (), mean=True)
+    return replace(chosen, maps=chosen.maps[-1:])

@@ -48,10 +48,10 @@ def read_texts(
 
 def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
     """The one text to be looked at; see `read_texts`."""
-    found = list(read_texts(text, files))
-    if len(found) != 1:
-        raise UsageError(f"Expected one text, found {len(found)} files.")
-    return found[0]
+    texts = list(read_texts(text, files))
+    if len(texts) != 1:
+        raise UsageError(f"Expected one text, found {len(texts)} files.")
+    return texts[0]
 
 
 def check_utf8(text: str, name: str) -> str:
@@ -104,8 +104,8 @@ def _streams(paths: Sequence[Path], *, lines: bool) -> Iterator[str]:
     for path in paths:
         with _opened(path) as (file, name):
             if lines:
-                found = iter(partial(file.readline, MAX_BYTES + 1), b"")
-                yield from _lines((_decoded(line, name) for line in found), name)
+                lines_of_file = iter(partial(file.readline, MAX_BYTES + 1), b"")
+                yield from _lines((_decoded(line, name) for line in lines_of_file), name)
             else:
                 yield _decoded(file.read(MAX_BYTES + 1), name)
 

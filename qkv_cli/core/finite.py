@@ -152,14 +152,14 @@ class FiniteCheck:
 
     def _error(self, what: str, names: Iterable[str]) -> CheckpointError:
         """Name the first of the tensors that is not finite, if one is."""
-        said = f"{what[0].upper()}{what[1:]} contains NaN or infinity"
+        message = f"{what[0].upper()}{what[1:]} contains NaN or infinity"
         bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
         if bad is not None:
             tensor = self.weights.tensors[bad]
             own = (tensor.name if isinstance(tensor, Packed) else "") or bad
-            return CheckpointError(f"{said} because tensor {own!r} does.")
+            return CheckpointError(f"{message} because tensor {own!r} does.")
         why = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
-        return CheckpointError(f"{said}{why}.")
+        return CheckpointError(f"{message}{why}.")
 
 
 def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
@@ -173,8 +173,8 @@ def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
 def unsound_row(rows: Array) -> int | None:
     """The first vector that is not finite, or whose length is beyond float32."""
     with np.errstate(all="ignore"):
-        found = np.flatnonzero(~np.isfinite(np.einsum("nd,nd->n", rows, rows)))
-    return int(found[0]) if len(found) else None
+        rows_at_fault = np.flatnonzero(~np.isfinite(np.einsum("nd,nd->n", rows, rows)))
+    return int(rows_at_fault[0]) if len(rows_at_fault) else None
 
 
 def _largest(x: Array) -> float:

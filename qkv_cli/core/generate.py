@@ -51,49 +51,49 @@ class Rules:
             CheckpointError: It has a rule that is not implemented, or that is none.
         """
         try:
-            found = cls._of(settings, start, ends)
-            named = [*found.never, *found.never_first, *ends]
-            named += [id for row in found.never_in_a_row for id in row]
-            named += [] if found.first is None else [found.first]
+            rules = cls._of(settings, start, ends)
+            named = [*rules.never, *rules.never_first, *ends]
+            named += [id for row in rules.never_in_a_row for id in row]
+            named += [] if rules.first is None else [rules.first]
             if wrong := [id for id in named if type(id) is not int or not 0 <= id < n_tokens]:
                 raise ValueError(f"{wrong[0]!r} is not a token id (0 to {n_tokens - 1})")
-            counts = found.no_repeat, found.min_length, found.max_length or 0
+            counts = rules.no_repeat, rules.min_length, rules.max_length or 0
             if wrong := [n for n in counts if type(n) is not int or n < 0]:
                 raise ValueError(f"{wrong[0]!r} is not a number of tokens")
-            if not found.repetition_penalty > 0:
+            if not rules.repetition_penalty > 0:
                 raise ValueError(
-                    f"repetition_penalty is {found.repetition_penalty!r}; expected a number above 0"
+                    f"repetition_penalty is {rules.repetition_penalty!r}; expected a number above 0"
                 )
         except (TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint's generation settings are invalid: {error}."
             ) from error
-        return found
+        return rules
 
     @classmethod
     def _of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
-        said = {name: value for name, value in settings.items() if value is not None}
+        values = {name: value for name, value in settings.items() if value is not None}
         for name, neutral in _NOT_IMPLEMENTED.items():
-            if said.get(name, neutral) != neutral:
+            if values.get(name, neutral) != neutral:
                 raise CheckpointError(
-                    f"The checkpoint's generation settings set {name} to {said[name]!r}, which is "
-                    "not implemented: give the target text yourself, and its source with --source."
+                    f"The checkpoint's generation settings set {name} to {values[name]!r}, which "
+                    "is not implemented: give the target text yourself, and its source with --source."
                 )
-        first = said.get("forced_bos_token_id")
-        if first is None and said.get("force_bos_token_to_be_generated"):
-            first = said.get("bos_token_id")
-        bad = [tuple(row) for row in said.get("bad_words_ids", ()) if row]
+        first = values.get("forced_bos_token_id")
+        if first is None and values.get("force_bos_token_to_be_generated"):
+            first = values.get("bos_token_id")
+        bad = [tuple(row) for row in values.get("bad_words_ids", ()) if row]
         return cls(
             start,
             tuple(ends),
             first,
-            tuple(said.get("suppress_tokens", ())),
-            tuple(said.get("begin_suppress_tokens", ())),
+            tuple(values.get("suppress_tokens", ())),
+            tuple(values.get("begin_suppress_tokens", ())),
             tuple(row for row in bad if row not in [(end,) for end in ends]),
-            said.get("no_repeat_ngram_size", 0),
-            said.get("repetition_penalty", 1.0),
-            said.get("min_length", 0),
-            said.get("max_length"),
+            values.get("no_repeat_ngram_size", 0),
+            values.get("repetition_penalty", 1.0),
+            values.get("min_length", 0),
+            values.get("max_length"),
         )
 
     def choose(self, scores: Array, read: Sequence[int]) -> int:

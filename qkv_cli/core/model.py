@@ -222,16 +222,18 @@ class Model:
         stack = self.stacks["decoder"]
         if any(block.recurrent is not None for block in stack.blocks):
             return [*self._stack("decoder", read, memory)]  # a state that no trace keeps
-        resid, found = self._embed("decoder", read, ())[-1:], list[LayerTrace]()
+        resid, traces = self._embed("decoder", read, ())[-1:], list[LayerTrace]()
         for i, block in enumerate(stack.blocks):
             bias = stack.bias(len(read), block.window, block.buckets, causal=False)
             mask = stack.mask(len(read), block.window, causal=False)
             bias = None if bias is None else bias[:, -1:]
             mask = None if mask is None else mask[:, -1:]
             last = before[i] if before else None
-            found.append(run_block(block, "decoder", i, resid, bias, mask, memory, "softmax", last))
-            resid = found[-1].resid_post
-        return found
+            traces.append(
+                run_block(block, "decoder", i, resid, bias, mask, memory, "softmax", last)
+            )
+            resid = traces[-1].resid_post
+        return traces
 
     def _stack(
         self,

@@ -170,8 +170,8 @@ def yarn(
     ramp = (np.arange(d_rotary // 2) - low) / (high - low or 0.001)
     stretched = np.clip(ramp, 0, 1)
     plain = default(d_rotary, theta)
-    found: Array = plain / factor * stretched + plain * (1 - stretched)
-    return found.astype(np.float32)
+    inv_freq: Array = plain / factor * stretched + plain * (1 - stretched)
+    return inv_freq.astype(np.float32)
 
 
 def llama3(
@@ -181,8 +181,8 @@ def llama3(
     plain = default(d_rotary, theta)
     turns = n_known * plain / (2 * math.pi)  # within the length it was trained on
     smooth = np.clip((turns - low) / (high - low), 0, 1)
-    found: Array = (1 - smooth) * plain / factor + smooth * plain
-    return found.astype(np.float32)
+    inv_freq: Array = (1 - smooth) * plain / factor + smooth * plain
+    return inv_freq.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +214,14 @@ class Disentangled:
         rows = self._rows(q.shape[1], k.shape[1])[None]
         first = rows.min()  # a short text has few distances
         table, rows = self.table[first : rows.max() + 1], rows - first
-        found: dict[str, Array] = {}
+        terms: dict[str, Array] = {}
         if self.k is not None:
             keys = split_heads(self.k(table), q.shape[-1])  # [n_heads, n_distances, d_head]
-            found["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
+            terms["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
         if self.q is not None:
             queries = split_heads(self.q(table), q.shape[-1])
-            found["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
-        return found
+            terms["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
+        return terms
 
     def _rows(self, n_query: int, n_key: int) -> NDArray[np.intp]:
         """[n_query, n_key]: the table's row for the distance from key to query."""

@@ -42,8 +42,8 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # SentencePiece's piece for a byte
 
 def byte_of(piece: str) -> bytes | None:
     """Return the byte that a piece is the fallback for; None for other pieces."""
-    found = _BYTE.fullmatch(piece)
-    return bytes([int(found[1], 16)]) if found else None
+    match = _BYTE.fullmatch(piece)
+    return bytes([int(match[1], 16)]) if match else None
 
 
 def characters(data: bytes) -> tuple[str, list[int]]:

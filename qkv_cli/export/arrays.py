@@ -182,9 +182,9 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
     called = [n for n in arrays if n in ("attention", "attentions", "pattern")]
     wanted = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
     if len(wanted) != 1 or wanted[0] not in arrays:
-        found = ", ".join(list(arrays)[:12]) or "none"
+        names = ", ".join(list(arrays)[:12]) or "none"
         missing = "" if name is None else f"The file has no array {name!r}. "
-        raise UsageError(f"{missing}Choose an array with --array NAME: {found}.")
+        raise UsageError(f"{missing}Choose an array with --array NAME: {names}.")
     array = arrays[wanted[0]]
     if isinstance(array, Packed):
         return array.unpack()
@@ -254,14 +254,14 @@ def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _weights(name: str, pattern: NDArray[Any]) -> Array:
-    found = float32(pattern)
-    if not np.isfinite(found).all() or (found < 0).any():
+    weights = float32(pattern)
+    if not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(f"{name} contains NaN, infinity or negative numbers; expected weights.")
-    sums = found.sum(axis=1)
+    sums = weights.sum(axis=1)
     wrong = np.flatnonzero(sums > 1 + FAR)
     if len(wrong):
         raise InputError(f"row {wrong[0]} of {name} sums to {sums[wrong[0]]:.4g}, more than 1.")
-    return found
+    return weights
 
 
 def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
@@ -279,20 +279,20 @@ def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
 
 def _said(data: bytes) -> tuple[list[str], list[str] | None]:
     try:
-        found = parse(data)
+        document = parse(data)
     except ValueError as error:
         raise InputError(f"--tokens is not valid JSON: {error}.") from error
-    if isinstance(found, dict):
-        if set(found) != {"queries", "keys"}:
+    if isinstance(document, dict):
+        if set(document) != {"queries", "keys"}:
             raise InputError(
                 '--tokens has other keys than "queries" and "keys"; expected an array of strings, '
                 "or an object with these two."
             )
-        return _texts(found["queries"], "queries"), _texts(found["keys"], "keys")
-    return _texts(found, "--tokens"), None
+        return _texts(document["queries"], "queries"), _texts(document["keys"], "keys")
+    return _texts(document, "--tokens"), None
 
 
-def _texts(found: object, what: str) -> list[str]:
-    if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
+def _texts(texts: object, what: str) -> list[str]:
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise InputError(f"{what} is not a list of tokens; expected an array of strings.")
-    return found
+    return texts

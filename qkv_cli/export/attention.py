@@ -59,10 +59,10 @@ def from_json(text: str) -> HeadMaps:
     Raises:
         InputError: It says what is wrong, and where.
     """
-    found = [parse_document(document, json_array) for document in _stream(text)]
-    if len(found) != 1:
-        raise InputError(f"Expected one JSON object, found {len(found)}.")
-    return found[0]
+    documents = [parse_document(document, json_array) for document in _stream(text)]
+    if len(documents) != 1:
+        raise InputError(f"Expected one JSON object, found {len(documents)}.")
+    return documents[0]
 
 
 def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
@@ -140,8 +140,8 @@ def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
     if first is not None and not several and second is None:
         yield from to_csv(first)
         return
-    found = (one for one in chain((first, second), maps) if one is not None)
-    for index, one in enumerate(found):
+    texts = (one for one in chain((first, second), maps) if one is not None)
+    for index, one in enumerate(texts):
         if first is not None and one.shown != first.shown:
             raise UsageError(
                 f"A .csv file cannot contain both {first.shown} and {one.shown}: use .jsonl."
@@ -184,7 +184,7 @@ def documents(data: bytes) -> list[object]:
 def _stream(text: str) -> list[object]:
     """JSON objects one after the other, on a line each or over several."""
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
-    found: list[object] = []
+    documents: list[object] = []
     at = _skip_space(text, 0)
     while at < len(text):
         try:
@@ -196,11 +196,11 @@ def _stream(text: str) -> list[object]:
             raise InputError("the JSON is nested too deeply.") from error
         except ValueError as error:
             raise InputError("the JSON contains a number with too many digits.") from error
-        found.append(document)
+        documents.append(document)
         at = _skip_space(text, at)
-    if not found:
+    if not documents:
         raise InputError("the file is empty.")
-    return found
+    return documents
 
 
 def _skip_space(text: str, at: int) -> int:
@@ -210,11 +210,11 @@ def _skip_space(text: str, at: int) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise InputError(f"duplicate key {name!r:.60}.")
-    return found
+    return result
 
 
 def _no_number(name: str) -> float:

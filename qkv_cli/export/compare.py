@@ -37,7 +37,7 @@ def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
         own: Of the one map that others were compared with.
         others: What these are of.
     """
-    found = [
+    similar_heads = [
         map_head(n.map)
         | {
             "divergence": _number(n.divergence),
@@ -52,7 +52,7 @@ def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
             "qkv": __version__,
             "head": _side(own),
             "among": _about(others),
-            "nearest": found,
+            "nearest": similar_heads,
         }
     )
 
@@ -114,15 +114,15 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
     )
 
 
-def _pairs(found: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str) -> list[Pair]:
+def _pairs(words: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str) -> list[Pair]:
     """Which tokens each row or column is, none of them beyond those that there are."""
     sides = (a.queries, b.queries) if name == "rows" else (a.keys, b.keys)
     for of, tokens in zip("ab", sides, strict=True):
-        if any(word[of] is not None and word[of] >= len(tokens) for word in found):
+        if any(word[of] is not None and word[of] >= len(tokens) for word in words):
             raise InputError(
                 f'"{name}" has an index into "{of}" that is out of range (0 to {len(tokens) - 1}).'
             )
-    return [Pair(word["a"], word["b"]) for word in found]
+    return [Pair(word["a"], word["b"]) for word in words]
 
 
 def _read_side(side: dict[str, Any]) -> HeadMaps:
@@ -189,6 +189,6 @@ def _number(x: float) -> float | None:
 
 def _matrix(x: Array) -> Any:
     """Rows of numbers, null where there is none."""
-    found = x.astype(object)
-    found[np.isnan(x)] = None
-    return found.tolist()
+    cells = x.astype(object)
+    cells[np.isnan(x)] = None
+    return cells.tolist()

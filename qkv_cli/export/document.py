@@ -26,17 +26,17 @@ def shortest(x: Array) -> NDArray[np.float64]:
     that a reader of its decimal gets. What lies outside that range keeps its digits.
     """
     x = np.asarray(x, dtype=np.float32)
-    found = x.astype(np.float64)
-    magnitude = np.abs(found)
+    rounded = x.astype(np.float64)
+    magnitude = np.abs(rounded)
     left = np.flatnonzero((magnitude >= 1e-13) & (magnitude < 1e9))
     exponent = np.floor(np.log10(magnitude.flat[left]))
     for digits in (6, 7, 8, 9):
         power = 10.0 ** np.clip(digits - 1 - exponent, 0, 22)
-        trial = np.rint(found.flat[left] * power) / power
+        trial = np.rint(rounded.flat[left] * power) / power
         same = trial.astype(np.float32) == x.flat[left]
-        found.flat[left[same]] = trial[same]
+        rounded.flat[left[same]] = trial[same]
         left, exponent = left[~same], exponent[~same]
-    return found
+    return rounded
 
 
 def decimals(matrix: Array) -> list[str]:
@@ -64,17 +64,17 @@ def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array
     """
     if unknown := [name for name in include if name not in INCLUDABLE]:
         raise UsageError(f"Unknown array {unknown[0]!r}: --include takes {', '.join(INCLUDABLE)}.")
-    found = {"pattern": m.pattern}
+    selected = {"pattern": m.pattern}
     for name in MATRICES:
         if name in include or name == FIELDS[shown]:
             if (array := getattr(m, name)) is None:
                 raise UsageError(f"{m.name} has no {name}: --include {name} does not apply to it.")
-            found[name] = array
-    for name, array in found.items():
+            selected[name] = array
+    for name, array in selected.items():
         masked = ~m.mask & np.isneginf(array) if name == "scores" else False
         if not (np.isfinite(array) | masked).all():
             raise InputError(f"{m.name}.{name} contains NaN or infinity.")
-    return found
+    return selected
 
 
 def head(maps: HeadMaps) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     """
     checked = [arrays(m, include, maps.shown) for m in maps.maps]
     yield dumps(head(maps))[:-1] + ',"maps":['
-    for index, (m, found) in enumerate(zip(maps.maps, checked, strict=True)):
-        numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in found.items())
+    for index, (m, selected) in enumerate(zip(maps.maps, checked, strict=True)):
+        numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in selected.items())
         numbers += "" if m.mask.all() else f',"mask":{dumps(m.mask.tolist())}'
         yield f"{',' if index else ''}{dumps(map_head(m))[:-1]},{numbers}}}"
     yield "]}"

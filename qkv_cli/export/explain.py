@@ -147,6 +147,6 @@ def _projection(name: str, p: Projection) -> dict[str, Any]:
 
 def _list(x: Array) -> Any:
     """Nested lists of numbers, null for -inf."""
-    found = float64(x).astype(object)
-    found[np.isneginf(x)] = None
-    return found.tolist()
+    values = float64(x).astype(object)
+    values[np.isneginf(x)] = None
+    return values.tolist()

@@ -45,15 +45,15 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
     check_schema(document, "focus")
     about, side, heads = about_of(document), document["side"], document["heads"]
     tokens = about.queries if side == "query" else about.keys
-    found = [at for at, token in enumerate(tokens) if token.i == document["i"]]
-    if not found:
+    places = [at for at, token in enumerate(tokens) if token.i == document["i"]]
+    if not places:
         raise InputError(f'"i" is {document["i"]}, which is not the index of a {side}.')
     n = len(about.keys if side == "query" else about.queries)
     maps = [bare_map(m, about) for m in heads]
     weights = [numbers(f"{m['name']:.60}.weights", m["weights"], [n], null=np.nan) for m in heads]
     mean = numbers("mean", document["mean"], [n], null=np.nan)
     told = max(1, *(len(m["top"]) for m in heads))
-    return Focus(replace(about, maps=maps), side, found[0], np.stack(weights), mean), told
+    return Focus(replace(about, maps=maps), side, places[0], np.stack(weights), mean), told
 
 
 def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:

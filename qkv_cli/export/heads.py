@@ -66,12 +66,12 @@ def heads_csv(heads: Sequence[HeadStatistics]) -> str:
 
 def _head(h: HeadStatistics) -> dict[str, Any]:
     named = {"name": h.name, "block": h.block, "layer": h.layer, "head": h.head}
-    evidence = {kind: asdict(found) for kind, found in h.evidence.items()}
+    evidence = {kind: asdict(item) for kind, item in h.evidence.items()}
     return named | _figures(h) | {"labels": list(h.labels), "evidence": evidence}
 
 
 def _read_head(h: dict[str, Any]) -> HeadStatistics:
-    evidence = {kind: Evidence(**found) for kind, found in h["evidence"].items()}
+    evidence = {kind: Evidence(**item) for kind, item in h["evidence"].items()}
     if missing := set(h["labels"]) - set(evidence):
         raise InputError(
             f"{h['name']!r:.60} has the label {missing.pop()!r}, but no evidence for it."

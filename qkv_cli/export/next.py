@@ -17,12 +17,12 @@ SCHEMA = "qkv.next/1"
 READINGS = ("before", "after")
 
 
-def next_json(found: Next) -> str:
+def next_json(prediction: Next) -> str:
     """One line of JSON."""
-    odds = found.odds
+    odds = prediction.odds
     readings = READINGS[: len(odds.probability)]
     tokens = []
-    for i, token in enumerate(found.tokens):
+    for i, token in enumerate(prediction.tokens):
         own = {"id": token.id, "token": token.token, "text": token.text, "special": token.special}
         tokens.append(
             own
@@ -32,7 +32,7 @@ def next_json(found: Next) -> str:
             }
         )
     return dumps(
-        head(found.about)
+        head(prediction.about)
         | {
             "schema": SCHEMA,
             "d_vocab": odds.n_tokens,
@@ -51,17 +51,17 @@ def read_next(document: dict[str, Any]) -> Next:
     """
     check_schema(document, "next")
     readings = [name for name in READINGS if name in document["rest"]]
-    found = document["next"]
-    if any([name for name in READINGS if name in item] != readings for item in found):
+    items = document["next"]
+    if any([name for name in READINGS if name in item] != readings for item in items):
         raise InputError('a token of "next" and "rest" differ in having "before" and "after".')
     if (document["divergence"] is None) == (len(readings) == 2):
         raise InputError('"divergence" needs both "before" and "after", and is null without.')
     tokens = [
         Token(0, item["text"], item["token"], item["id"], 0, 0, special=item["special"])
-        for item in found
+        for item in items
     ]
     probability, rank = (
-        np.array([[item[name][figure] for item in found] for name in readings])
+        np.array([[item[name][figure] for item in items] for name in readings])
         for figure in ("probability", "rank")
     )
     rest = np.array([document["rest"][name] for name in readings])

@@ -38,10 +38,10 @@ def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
     `meta` is the JSON document without its arrays, a string. Masked scores are -inf; where
     anything is masked, `mask` says what is not.
     """
-    found = [arrays(m, include, maps.shown) for m in maps.maps]
+    selected = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
     members: dict[str, Any] = {
-        name: np.stack([a[name] for a in found]).astype(np.float32) for name in found[0]
+        name: np.stack([a[name] for a in selected]).astype(np.float32) for name in selected[0]
     }
     masks = np.stack([m.mask for m in maps.maps])
     members |= {} if masks.all() else {"mask": masks}

@@ -42,13 +42,13 @@ def parse_document(document: object, read_array: ReadArray) -> HeadMaps:
         raise InputError(f"the document is {_kind(document)}; expected an object.")
     schema = document.get("schema")
     if schema != SCHEMA:
-        said = f"is {schema!r:.60}" if "schema" in document else "is missing"
-        raise InputError(f'"schema" {said}; this version of qkv reads {SCHEMA!r}.')
+        problem = f"is {schema!r:.60}" if "schema" in document else "is missing"
+        raise InputError(f'"schema" {problem}; this version of qkv reads {SCHEMA!r}.')
     about = about_of(document)
-    found = _get(document, "", "maps", list)
-    if not found:
+    items = _get(document, "", "maps", list)
+    if not items:
         raise InputError('"maps" is empty.')
-    maps = [_map(m, f"maps[{index}]", about, read_array) for index, m in enumerate(found)]
+    maps = [_map(m, f"maps[{index}]", about, read_array) for index, m in enumerate(items)]
     _refuse_twins(maps)
     _refuse_unseen(maps, FIELDS[about.shown])
     return replace(about, maps=maps)
@@ -231,11 +231,11 @@ def _model(m: dict[str, Any]) -> ModelInfo:
 
 
 def _tokens(document: dict[str, Any], name: str, text: str, pair: str | None) -> list[Token]:
-    found = _get(document, "", name, list)
-    if not found:
+    items = _get(document, "", name, list)
+    if not items:
         raise InputError(f'"{name}" is empty.')
     texts = [text] if pair is None else [text, pair]
-    return [_token(t, f"{name}[{i}]", texts) for i, t in enumerate(found)]
+    return [_token(t, f"{name}[{i}]", texts) for i, t in enumerate(items)]
 
 
 def _token(t: object, path: str, texts: list[str]) -> Token:
@@ -270,23 +270,23 @@ def _flag(of: dict[str, Any], path: str, key: str) -> bool:
 
 
 def _one_of(of: dict[str, Any], path: str, key: str, valid: tuple[str, ...]) -> str:
-    found: str = _get(of, path, key, str)
-    if found not in valid:
+    value: str = _get(of, path, key, str)
+    if value not in valid:
         where = f"{path}.{key}" if path else f'"{key}"'
-        raise InputError(f"{where} is {found!r:.60}; valid: {', '.join(valid)}.")
-    return found
+        raise InputError(f"{where} is {value!r:.60}; valid: {', '.join(valid)}.")
+    return value
 
 
 def _integer(of: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> int:
     if key not in of:
         raise InputError(f'{path} has no "{key}".')
-    found = of[key]
-    if type(found) is not int:
-        raise InputError(f"{path}.{key} is {_kind(found)}; expected an integer.")
-    if not 0 <= found < below:
-        said = found if abs(found) < _MAX_INT else "a huge number"
-        raise InputError(f"{path}.{key} is {said}, out of range (0 to {below - 1}).")
-    return found
+    value = of[key]
+    if type(value) is not int:
+        raise InputError(f"{path}.{key} is {_kind(value)}; expected an integer.")
+    if not 0 <= value < below:
+        shown = value if abs(value) < _MAX_INT else "a huge number"
+        raise InputError(f"{path}.{key} is {shown}, out of range (0 to {below - 1}).")
+    return value
 
 
 def _kind(value: object, none: str = "missing or null") -> str:

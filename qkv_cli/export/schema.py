@@ -26,10 +26,10 @@ def check_schema(document: object, name: str) -> None:
     from jsonschema.exceptions import best_match
 
     if (error := best_match(_validator(name).iter_errors(document))) is not None:
-        said = " ".join(error.message.split())
+        message = " ".join(error.message.split())
         if error.validator == "maxItems":  # the message would begin with all of them
-            said = f"{len(error.instance)} items; the maximum is {error.validator_value}"
-        raise InputError(f"{error.json_path}: {said[:120]}{'...' * (len(said) > 120)}")
+            message = f"{len(error.instance)} items; the maximum is {error.validator_value}"
+        raise InputError(f"{error.json_path}: {message[:120]}{'...' * (len(message) > 120)}")
     if _exceeds_float32(document):
         raise InputError("a number exceeds the range of float32 (3.4e38).")
 
@@ -70,13 +70,13 @@ def numbers(where: str, value: object, shape: Sequence[int | None], *, null: flo
         InputError: Its shape is another one, or a number is beyond float32.
     """
     try:
-        found = np.array(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)
     except (ValueError, OverflowError, TypeError) as error:
         raise InputError(f"{where} is not an array of numbers.") from error
-    fits = len(shape) == found.ndim and all(
-        n in (None, m) for n, m in zip(shape, found.shape, strict=True)
+    fits = len(shape) == array.ndim and all(
+        n in (None, m) for n, m in zip(shape, array.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{where} has shape {list(found.shape)}; expected [{wanted}].")
-    return np.where(np.isnan(found), null, found)
+        raise InputError(f"{where} has shape {list(array.shape)}; expected [{wanted}].")
+    return np.where(np.isnan(array), null, array)

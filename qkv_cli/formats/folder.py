@@ -27,14 +27,14 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, or is something else.
     """
     try:
-        found = parse(path.read_bytes())
+        document = parse(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise CheckpointError(f"{path} is not a JSON object.")
-    return found
+    return document
 
 
 def open_checkpoint(folder: Path) -> dict[str, Stored]:
@@ -44,9 +44,9 @@ def open_checkpoint(folder: Path) -> dict[str, Stored]:
         CheckpointError: There are none, a shard is missing, or all there is is a pickle.
     """
     if (folder / WEIGHTS).is_file():
-        found = open_tensors(folder / WEIGHTS)
+        tensors = open_tensors(folder / WEIGHTS)
     elif (folder / INDEX).is_file():
-        found = _open_shards(folder)
+        tensors = _open_shards(folder)
     elif pickles := sorted(folder.glob(_PICKLED)):
         raise CheckpointError(
             f"{pickles[0]} is a pickle, and loading a pickle can run any code; if you trust its "
@@ -58,7 +58,7 @@ def open_checkpoint(folder: Path) -> dict[str, Stored]:
         raise CheckpointError(
             f"{folder} is not a model folder: it has neither {WEIGHTS} nor {INDEX}."
         )
-    return {_renamed(name): tensor for name, tensor in found.items()}
+    return {_renamed(name): tensor for name, tensor in tensors.items()}
 
 
 def _open_shards(folder: Path) -> dict[str, Stored]:
@@ -67,18 +67,18 @@ def _open_shards(folder: Path) -> dict[str, Stored]:
         raise CheckpointError(
             f"{folder / INDEX}: weight_map must be an object that maps tensor names to file names."
         )
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name in sorted(set(places.values())):
         if Path(name).name != name:
             raise CheckpointError(
                 f"{folder / INDEX}: weight_map names {name!r}; expected a file in the same folder."
             )
-        found |= open_tensors(folder / name)
-    if missing := sorted(set(places) - set(found)):
+        tensors |= open_tensors(folder / name)
+    if missing := sorted(set(places) - set(tensors)):
         raise CheckpointError(
             f"{folder / INDEX} lists tensor {missing[0]!r}, which its files do not contain."
         )
-    return found
+    return tensors
 
 
 def _renamed(name: str) -> str:

@@ -190,9 +190,9 @@ def _read(
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except (OverflowError, ValueError, struct.error) as error:
-        said = " ".join(str(error).split()).rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
-            f"{path} is not a GGUF file, or it is truncated or corrupt: {said}."
+            f"{path} is not a GGUF file, or it is truncated or corrupt: {reason}."
         ) from error
 
 
@@ -295,10 +295,12 @@ def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> 
         )
 
     def unpack() -> Array:
-        found = _numbers(tensor, tensor.data)
+        numbers = _numbers(tensor, tensor.data)
         if family.added and called.endswith("norm"):
-            return found - np.float32(family.added)
-        return _unpermuted(found, heads[called]) if family.permuted and called in heads else found
+            return numbers - np.float32(family.added)
+        return (
+            _unpermuted(numbers, heads[called]) if family.permuted and called in heads else numbers
+        )
 
     return Packed(tensor.shape, unpack, partial(_rows, tensor), tensor.name)
 

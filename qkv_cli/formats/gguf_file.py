@@ -123,9 +123,9 @@ class _Header:
         self.at = 0
 
     def unpack(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(f"<{form}", self.data, self.at)
+        values = struct.unpack_from(f"<{form}", self.data, self.at)
         self.at += struct.calcsize(f"<{form}")
-        return found
+        return values
 
     def text(self) -> str:
         [length] = self.unpack("Q")

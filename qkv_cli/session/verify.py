@@ -72,13 +72,13 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
     try:
         model: Any = AutoModel.from_pretrained(str(place[0]), **settings).eval()
     except Exception as error:  # of dozens of kinds
-        said = " ".join(str(error).split()).rstrip(".")
-        raise StoreError(f"transformers could not read {path}: {said}.") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise StoreError(f"transformers could not read {path}: {reason}.") from error
     given = {"input_ids": torch.tensor([ids])}
     if written is not None:
         given["decoder_input_ids"] = torch.tensor([written])
     with torch.no_grad():
-        found = model(**given, output_attentions=True)
+        output = model(**given, output_attentions=True)
     names = (
         {"self": "attentions"}
         if written is None
@@ -89,9 +89,10 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
         }
     )
     return {
-        block: [layer[0].numpy() for layer in getattr(found, name)] for block, name in names.items()
+        block: [layer[0].numpy() for layer in getattr(output, name)]
+        for block, name in names.items()
     }
 
 
-def _version(said: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in said.split(".")[:2])
+def _version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])

@@ -16,10 +16,10 @@ def check_checksum(
     path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
 ) -> None:
     """Raise a StoreError where a file has another checksum."""
-    found = _digest(path, algorithm)
-    if found != expected:
+    digest = _digest(path, algorithm)
+    if digest != expected:
         raise StoreError(
-            f"{called or path.name} has {algorithm} {found}; expected {expected}. It is not used."
+            f"{called or path.name} has {algorithm} {digest}; expected {expected}. It is not used."
         )
 
 

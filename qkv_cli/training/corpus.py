@@ -145,14 +145,14 @@ def _sentences(
 
 def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> list[Ids]:
     """Sentences of one length, about `n_words` words together; shuffled where rng is given."""
-    found: list[Ids] = []
+    batches: list[Ids] = []
     for n, rows in buckets.items():
         order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
         size = max(1, n_words // n)
-        found += [rows[order[i : i + size]] for i in range(0, len(rows), size)]
+        batches += [rows[order[i : i + size]] for i in range(0, len(rows), size)]
     if rng is not None:
-        rng.shuffle(found)
-    return found
+        rng.shuffle(batches)
+    return batches
 
 
 def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generator) -> Ids:

@@ -61,8 +61,8 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
 
 def _kinds(config: Config) -> set[str]:
     """Which of content to position and position to content there are: c2p, p2c."""
-    said = config.get("pos_att_type")
-    names = said.lower().split("|") if isinstance(said, str) else said or []
+    value = config.get("pos_att_type")
+    names = value.lower().split("|") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise config.wrong("pos_att_type", "'c2p', 'p2c' or 'c2p|p2c'")
     kinds = {name.strip() for name in names} - {"none", ""}

@@ -59,8 +59,8 @@ def read_rotary(
     """
     settings = rope_settings(config)
     settings.setdefault("rope_theta", config.get("rope_theta", theta))
-    said = config.get("partial_rotary_factor", share)
-    settings.setdefault("partial_rotary_factor", 1.0 if said is None else said)
+    factor = config.get("partial_rotary_factor", share)
+    settings.setdefault("partial_rotary_factor", 1.0 if factor is None else factor)
     n_original = config.optional_size("original_max_position_embeddings", n_original)
     return rotary_of(config, settings, d_head, n_max, share=share, n_original=n_original)
 
@@ -188,8 +188,8 @@ def _yarn_factor(rope: Config, factor: float) -> float:
     def of(mscale: float) -> float:
         return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
 
-    if (said := rope.optional_number("attention_factor")) is not None:
-        return said
+    if (attention_factor := rope.optional_number("attention_factor")) is not None:
+        return attention_factor
     mscale, everywhere = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
     return of(mscale) / of(everywhere) if mscale and everywhere else of(1.0)
 

@@ -61,12 +61,12 @@ def smollm3(config: Config, tensors: Tensors) -> Model:
 def _is_rotated(config: Config, n_layers: int) -> list[bool]:
     """Whether a layer has positions; in spite of the name, a 1 in `no_rope_layers` means yes."""
     every = config.size("no_rope_layer_interval")
-    said = config.optional_list("no_rope_layers")
-    if said is None:
+    flags = config.optional_list("no_rope_layers")
+    if flags is None:
         return [(i + 1) % every != 0 for i in range(n_layers)]
-    if len(said) != n_layers or not all(type(flag) in (int, bool) for flag in said):
+    if len(flags) != n_layers or not all(type(flag) in (int, bool) for flag in flags):
         raise CheckpointError(
-            f"no_rope_layers in config.json has {len(said)} items; expected a number, 0 or 1, for "
+            f"no_rope_layers in config.json has {len(flags)} items; expected a number, 0 or 1, for "
             f"each of the {n_layers} layers."
         )
-    return [bool(flag) for flag in said]
+    return [bool(flag) for flag in flags]

@@ -164,17 +164,17 @@ def _block(t: Tensors, size: _Size, *, is_decoder: bool, own_bias: bool) -> Bloc
 
 def _activation(config: Config) -> tuple[Activation, bool]:
     """Of the MLP, and whether it is gated: "relu", "gated-silu"."""
-    said = config.get("feed_forward_proj")
-    if not isinstance(said, str):
+    value = config.get("feed_forward_proj")
+    if not isinstance(value, str):
         raise config.wrong("feed_forward_proj", "a string, such as 'relu' or 'gated-gelu'")
     # "gated-gelu" means the tanh approximation, for historical reasons.
-    name = "gelu_new" if said == "gated-gelu" else said.removeprefix("gated-")
+    name = "gelu_new" if value == "gated-gelu" else value.removeprefix("gated-")
     if name not in ACTIVATIONS:
         raise CheckpointError(
-            f"config.json sets feed_forward_proj to {said!r:.60}, which is not implemented; "
+            f"config.json sets feed_forward_proj to {value!r:.60}, which is not implemented; "
             f"implemented: {', '.join(ACTIVATIONS)}, each also with the prefix 'gated-'."
         )
     config.one_of("dense_act_fn", (name,), name)
-    is_gated = said.startswith("gated-")
+    is_gated = value.startswith("gated-")
     config.one_of("is_gated_act", (is_gated,), is_gated)
     return ACTIVATIONS[name], is_gated

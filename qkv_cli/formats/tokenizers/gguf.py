@@ -66,9 +66,9 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     """
     kind = fields.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        found, starts = _byte_pairs(fields), _CUTS[fields["tokenizer.ggml.pre"]].begins
+        tokenizer, starts = _byte_pairs(fields), _CUTS[fields["tokenizer.ggml.pre"]].begins
     elif kind == "llama":
-        found, starts = _sentence_pieces(fields, ordered=ordered), True
+        tokenizer, starts = _sentence_pieces(fields, ordered=ordered), True
     else:
         raise CheckpointError(
             f"The GGUF file's tokenizer.ggml.model is {kind!r}, which is not implemented; "
@@ -79,14 +79,14 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     kinds = fields["tokenizer.ggml.token_type"]
     of = {piece: k for piece, k in zip(pieces, kinds, strict=True) if k in range(2, 5)}
     control = [p for p, k in of.items() if k in (_CONTROL, _UNKNOWN)]
-    found.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in control])
-    found.add_tokens([AddedToken(p, normalized=False) for p, k in of.items() if k == _BY_USER])
-    _frame(found, fields, pieces, starts=starts)
-    return found
+    tokenizer.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in control])
+    tokenizer.add_tokens([AddedToken(p, normalized=False) for p, k in of.items() if k == _BY_USER])
+    _frame(tokenizer, fields, pieces, starts=starts)
+    return tokenizer
 
 
 def _frame(
-    found: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
+    tokenizer: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
 ) -> None:
     """Put the tokens of beginning and end around a text, if they are wanted."""
     wanted = {"bos": starts, "eos": False}
@@ -98,7 +98,7 @@ def _frame(
     if around:
         order = [around.get("bos", ("",))[0], "$A", around.get("eos", ("",))[0]]
         single = [piece for piece in order if piece]
-        found.post_processor = TemplateProcessing(
+        tokenizer.post_processor = TemplateProcessing(
             single=single, special_tokens=list(dict.fromkeys(around.values()))
         )
 
@@ -129,10 +129,10 @@ def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
     pieces = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]
     ids = {piece: i for i, piece in enumerate(pieces)}
-    found = Tokenizer(models.BPE(ids, merges, ignore_merges=_CUTS[cut].merges_whole))
-    found.pre_tokenizer = _CUTS[cut].build()
-    found.decoder = decoders.ByteLevel()
-    return found
+    tokenizer = Tokenizer(models.BPE(ids, merges, ignore_merges=_CUTS[cut].merges_whole))
+    tokenizer.pre_tokenizer = _CUTS[cut].build()
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
@@ -141,7 +141,7 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     scores = fields["tokenizer.ggml.scores"]
     rank = [-i for i in range(len(pieces))] if ordered else scores
     unknown = _id(fields, "unknown", len(pieces))
-    found = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             ids,
             _merges(ids, rank),
@@ -153,24 +153,24 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
     spaced: list[Any] = [normalizers.Replace(" ", _SPACE)]
     if fields.get("tokenizer.ggml.add_space_prefix", True):
         spaced.insert(0, normalizers.Prepend(_SPACE))
-    found.normalizer = normalizers.Sequence(spaced)
+    tokenizer.normalizer = normalizers.Sequence(spaced)
     steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if len(spaced) > 1:
         steps.append(decoders.Strip(" ", 1, 0))
-    found.decoder = decoders.Sequence(steps)
-    return found
+    tokenizer.decoder = decoders.Sequence(steps)
+    return tokenizer
 
 
 def _merges(ids: Mapping[str, int], rank: Sequence[float]) -> list[tuple[str, str]]:
     """The pairs that make up each piece, the best piece first."""
-    found = []
+    ordered = []
     for piece, i in ids.items():
         for at in range(1, len(piece)):
             left, right = piece[:at], piece[at:]
             if left in ids and right in ids:
                 order = (-rank[i], -at, at - len(piece), i, ids[left], ids[right])
-                found.append((*order, left, right))
-    return [(left, right) for *_, left, right in sorted(found)]
+                ordered.append((*order, left, right))
+    return [(left, right) for *_, left, right in sorted(ordered)]
 
 
 def _respelled(pieces: Sequence[str]) -> list[str]:

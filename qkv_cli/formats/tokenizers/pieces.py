@@ -48,11 +48,11 @@ class PieceTokenizer:
 
     def encode_pair(self, first: str, second: str) -> tuple[list[Token], list[int]]:
         """Two texts in one row, and the token types that their template gives."""
-        found = self._encoded(first, second)
-        tokens = self._tokens(first, found, second)
+        encoding = self._encoded(first, second)
+        tokens = self._tokens(first, encoding, second)
         # What stands behind the second text's first word is of it, its separators too.
-        begin = found.sequence_ids.index(1) if 1 in found.sequence_ids else len(tokens)
-        return [replace(t, segment=int(t.i >= begin)) for t in tokens], found.type_ids
+        begin = encoding.sequence_ids.index(1) if 1 in encoding.sequence_ids else len(tokens)
+        return [replace(t, segment=int(t.i >= begin)) for t in tokens], encoding.type_ids
 
     def split(self, text: str) -> list[Token]:
         """The pieces of a text, and nothing around them."""
@@ -122,12 +122,12 @@ class PieceTokenizer:
         data = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
         return characters(data)[0].lstrip()
 
-    def _tokens(self, text: str, found: Encoding, second: str = "") -> list[Token]:
+    def _tokens(self, text: str, encoding: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)
         offsets = [
             (start + blanks(texts[sequence or 0][start:end]), end)
             for (start, end), sequence in zip(
-                places(found.tokens, found.offsets), found.sequence_ids, strict=True
+                places(encoding.tokens, encoding.offsets), encoding.sequence_ids, strict=True
             )
         ]
         return [
@@ -143,11 +143,11 @@ class PieceTokenizer:
             )
             for i, (token, id, (start, end), special, sequence) in enumerate(
                 zip(
-                    found.tokens,
-                    found.ids,
+                    encoding.tokens,
+                    encoding.ids,
                     offsets,
-                    found.special_tokens_mask,
-                    found.sequence_ids,
+                    encoding.special_tokens_mask,
+                    encoding.sequence_ids,
                     strict=True,
                 )
             )
@@ -160,12 +160,12 @@ def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tupl
     A separator that SentencePiece puts before a text has no characters, though `tokenizers` gives
     it the first one of the piece after it.
     """
-    found = list(spans)
+    moved = list(spans)
     for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans[:-1], strict=False)):
         after = spans[i + 1]
         if piece == BLANK and after[0] == start < min(end, after[1]):
-            found[i] = start, start
-    return found
+            moved[i] = start, start
+    return moved
 
 
 def _common(a: str, b: str) -> int:

@@ -41,7 +41,7 @@ class Charsmap:
         """How many bytes the longest rule covers from here, and what it writes."""
         if not len(self.units):
             return None
-        found, node = None, _offset(self.units[0])
+        match, node = None, _offset(self.units[0])
         for i in range(at, len(text)):
             node ^= text[i]
             unit = self.units[node] if node < len(self.units) else 0
@@ -49,10 +49,10 @@ class Charsmap:
                 break
             node ^= _offset(unit)
             if unit >> 8 & 1:
-                found = i + 1 - at, self.units[node] & 0x7FFFFFFF
-        if found is None:
+                match = i + 1 - at, self.units[node] & 0x7FFFFFFF
+        if match is None:
             return None
-        length, start = found
+        length, start = match
         return length, self.written[start : self.written.index(0, start)].decode()
 
 
@@ -220,11 +220,11 @@ def merged(text: str, lexicon: Lexicon) -> list[str]:
 
 
 def _letters(text: str, whole: Sequence[str]) -> list[str]:
-    found, at = list[str](), 0
+    letters, at = list[str](), 0
     while at < len(text):
-        found.append(next((w for w in whole if text.startswith(w, at)), text[at]))
-        at += len(found[-1])
-    return found
+        letters.append(next((w for w in whole if text.startswith(w, at)), text[at]))
+        at += len(letters[-1])
+    return letters
 
 
 def _split_again(piece: str, parts: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -301,22 +301,22 @@ class SentencePieces:
 
     def _split(self, text: str) -> list[Piece]:
         written = self.normaliser(text)
-        found, at = list[Piece](), 0
+        pieces, at = list[Piece](), 0
         for piece in self.splits(written.text, self.lexicon):
             start, end = written.starts[at], written.ends[at + len(piece) - 1]
             at += len(piece)
             id = self.ids.get(piece, self.unknown)
             if id != self.unknown:
-                found.append(Piece(piece, id, start, end))
+                pieces.append(Piece(piece, id, start, end))
             elif self.bytewise:
                 spelled = [f"<0x{byte:02X}>" for byte in piece.encode()]
-                found += [Piece(s, self.ids[s], start, end) for s in spelled]
-            elif found and found[-1].unknown:
-                before = found.pop()
-                found.append(Piece(before.text + piece, id, before.start, end, unknown=True))
+                pieces += [Piece(s, self.ids[s], start, end) for s in spelled]
+            elif pieces and pieces[-1].unknown:
+                before = pieces.pop()
+                pieces.append(Piece(before.text + piece, id, before.start, end, unknown=True))
             else:
-                found.append(Piece(piece, id, start, end, unknown=True))
-        return found
+                pieces.append(Piece(piece, id, start, end, unknown=True))
+        return pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,14 +379,19 @@ def _contents(data: bytes) -> Contents:
 
 
 def _read(data: bytes) -> SentencePieces:
-    found = _contents(data)
-    pieces, kinds, trainer, rules = found.pieces, found.kinds, found.trainer, found.rules
-    lexicon = _lexicon(pieces, found.scores, kinds)
+    contents = _contents(data)
+    pieces, kinds, trainer, rules = (
+        contents.pieces,
+        contents.kinds,
+        contents.trainer,
+        contents.rules,
+    )
+    lexicon = _lexicon(pieces, contents.scores, kinds)
     return SentencePieces(
         pieces=tuple(pieces),
         ids={p: i for i, p in enumerate(pieces) if kinds[i] != CONTROL},
         normaliser=Normaliser(
-            Charsmap.of(found.charsmap),
+            Charsmap.of(contents.charsmap),
             dummy_blank=bool(rules.get(3, 1)),
             blank_behind=bool(trainer.get(24, 0)),
             single_blanks=bool(rules.get(4, 1)),
@@ -419,9 +424,9 @@ def _piece(data: bytes) -> tuple[str, float, int]:
     size = data[1] if len(data) > 1 else 0
     if data[:1] == b"\x0a" and size < 0x80 and len(data) == size + 7 and data[size + 2] == 0x15:
         return data[2 : size + 2].decode(), struct.unpack_from("<f", data, size + 3)[0], NORMAL
-    said = dict(_fields(data))
-    score = struct.unpack("<f", _bytes(said.get(2, bytes(4))))[0]
-    return _bytes(said.get(1, b"")).decode(), score, _int(said.get(3, NORMAL))
+    fields = dict(_fields(data))
+    score = struct.unpack("<f", _bytes(fields.get(2, bytes(4))))[0]
+    return _bytes(fields.get(1, b"")).decode(), score, _int(fields.get(3, NORMAL))
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -84,21 +84,25 @@ def open_tokenizer(folder: Path, kind: str) -> Tokenizer:
     settings = Settings.read(folder)
     _refuse_other_rules(settings, kind)
     name = class_of(folder, kind)
-    found = {**_WORD_PIECE_AND_BPE_CLASSES, **_SENTENCEPIECE_CLASSES}.get(name)
+    tokenizer_class = {**_WORD_PIECE_AND_BPE_CLASSES, **_SENTENCEPIECE_CLASSES}.get(name)
     if (folder / FILE).is_file():
-        if found is not None and name != BACKEND:
-            vocabulary = read_vocabulary(folder / FILE, name, found.model)
+        if tokenizer_class is not None and name != BACKEND:
+            vocabulary = read_vocabulary(folder / FILE, name, tokenizer_class.model)
             if vocabulary is not None:
-                return found.build(settings, vocabulary)
+                return tokenizer_class.build(settings, vocabulary)
         tokenizer = open_tokenizer_file(folder / FILE)
         return finish_tokenizer(tokenizer, settings, settings.tokens({}, Vocabulary()), None)
-    if found is None or found.read is None or not _has(folder, found.files):
+    if (
+        tokenizer_class is None
+        or tokenizer_class.read is None
+        or not _has(folder, tokenizer_class.files)
+    ):
         raise CheckpointError(
             f"{folder} has no {FILE}, and for model_type {kind!r} qkv cannot build it from the "
             "other files; write it with transformers: "
             "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
-    return found.build(settings, found.read(settings))
+    return tokenizer_class.build(settings, tokenizer_class.read(settings))
 
 
 def class_of(folder: Path, kind: str) -> str:
@@ -136,16 +140,16 @@ def _word_pieces(
     def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         tokens = settings.tokens(defaults, vocabulary, styles=styles)
         is_open = settings.values.get("strip_accents") is None
-        found = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=tokens.role("unk")))
-        found.normalizer = normalizers.BertNormalizer(
+        tokenizer = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=tokens.role("unk")))
+        tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
             strip_accents=None if is_open else settings.flag("strip_accents"),
             lowercase=settings.flag("do_lower_case", True),
         )
-        found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        found.decoder = decoders.WordPiece(prefix="##")
-        return finish_tokenizer(found, settings, tokens, template)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix="##")
+        return finish_tokenizer(tokenizer, settings, tokens, template)
 
     return build
 
@@ -171,16 +175,16 @@ def _byte_pairs(
 
     def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         tokens = settings.tokens(defaults, vocabulary)
-        found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
-        found.normalizer = normalizers.NFC() if composes else None
-        found.pre_tokenizer = pre_tokenizers.ByteLevel(
+        tokenizer = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+        tokenizer.normalizer = normalizers.NFC() if composes else None
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
             add_prefix_space=settings.flag("add_prefix_space")
         )
-        found.decoder = decoders.ByteLevel()
+        tokenizer.decoder = decoders.ByteLevel()
         own: Template | None = template or begin_and_end(settings, tokens)
         if own is not None and template is None and keeps_template:
-            own = kept_template(found, vocabulary, own)
-        return finish_tokenizer(found, settings, tokens, own)
+            own = kept_template(tokenizer, vocabulary, own)
+        return finish_tokenizer(tokenizer, settings, tokens, own)
 
     return build
 
@@ -188,9 +192,9 @@ def _byte_pairs(
 def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     defaults = {"eos": _END, "unk": _END, "pad": _END}
     tokens = settings.tokens(defaults, vocabulary)
-    found = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
-    found.normalizer = normalizers.NFC()
-    found.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer = Tokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_QWEN), "isolated"),
             pre_tokenizers.ByteLevel(
@@ -198,19 +202,22 @@ def _qwen(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
             ),
         ]
     )
-    found.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.ByteLevel()
     finish_tokenizer(
-        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+        tokenizer,
+        settings,
+        tokens,
+        kept_template(tokenizer, vocabulary, begin_and_end(settings, tokens)),
     )
     again = (*tokens.by_role.values(), *tokens.more)
-    found.add_tokens([AddedToken(str(token.content), special=True) for token in again])
-    return found
+    tokenizer.add_tokens([AddedToken(str(token.content), special=True) for token in again])
+    return tokenizer
 
 
 def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = ("unk", "sep", "pad", "cls", "mask")
     tokens = settings.tokens({role: FAIRSEQ[role] for role in roles}, vocabulary)
-    found = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             vocabulary.ids,
             vocabulary.merges,
@@ -218,10 +225,10 @@ def _herbert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
             end_of_word_suffix="</w>",
         )
     )
-    found.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    found.decoder = decoders.BPEDecoder(suffix="</w>")
-    return finish_tokenizer(found, settings, tokens, BERT)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return finish_tokenizer(tokenizer, settings, tokens, BERT)
 
 
 def _read_pairs(settings: Settings) -> Vocabulary:
@@ -304,8 +311,8 @@ def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
     more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
     tokens = settings.tokens(roles, vocabulary, more)
-    found = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
-    return finish_tokenizer(found, settings, tokens, _ENDED)
+    tokenizer = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
+    return finish_tokenizer(tokenizer, settings, tokens, _ENDED)
 
 
 def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -316,10 +323,12 @@ def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         rules.append(normalizers.Lowercase())
     rules += _charsmap(vocabulary)
     roles = CLASSIC | {"bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
-    found = _unigram(vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True)))
+    tokenizer = _unigram(
+        vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True))
+    )
     tokens = settings.tokens(roles, vocabulary)
     own = begin_and_end(settings, tokens) if settings.frames else BERT
-    return finish_tokenizer(found, settings, tokens, kept_template(found, vocabulary, own))
+    return finish_tokenizer(tokenizer, settings, tokens, kept_template(tokenizer, vocabulary, own))
 
 
 def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -334,8 +343,10 @@ def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     if settings.flag("split_by_punct"):
         cuts.insert(0, pre_tokenizers.Punctuation("isolated"))
     tokens = settings.tokens(CLASSIC | {"bos": "[CLS]", "eos": "[SEP]"}, vocabulary)
-    said = vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
-    unknown = _place(vocabulary, tokens.role("unk"), said)
+    unknown_id = (
+        vocabulary.unknown if vocabulary.unknown is not None else settings.number("unk_id", 1)
+    )
+    unknown = _place(vocabulary, tokens.role("unk"), unknown_id)
     return finish_tokenizer(_unigram(vocabulary, unknown, rules, cuts), settings, tokens, BERT)
 
 
@@ -364,9 +375,9 @@ def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     """Without the file's rules of normalisation."""
     style = {"mask": {"lstrip": True, "normalized": True}}
     tokens = settings.tokens(FAIRSEQ, vocabulary, [_special(code) for code in MBART], style)
-    found = _unigram(vocabulary, 3, [], _words(spaced=True))
+    tokenizer = _unigram(vocabulary, 3, [], _words(spaced=True))
     return finish_tokenizer(
-        found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST
+        tokenizer, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_LAST
     )
 
 
@@ -380,25 +391,27 @@ def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     more = [_special(code) for code in codes]
     tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
     rules = [*_charsmap(vocabulary), _BLANKS]
-    found = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
+    tokenizer = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
     return finish_tokenizer(
-        found, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST
+        tokenizer, settings, _in_language(settings, tokens, "en_XX"), _LANGUAGE_FIRST
     )
 
 
 def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     style = {"mask": {"lstrip": True, "normalized": True}}
     tokens = settings.tokens(FAIRSEQ, vocabulary, (), style)
-    found = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(vocabulary.ids, vocabulary.merges, unk_token=tokens.role("unk"), fuse_unk=True)
     )
     if vocabulary.charsmap:
-        found.normalizer = normalizers.Sequence([*_charsmap(vocabulary), _BLANKS])
-    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
-    found.decoder = decoders.Metaspace(_SPACE, "always")
+        tokenizer.normalizer = normalizers.Sequence([*_charsmap(vocabulary), _BLANKS])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, "always")
+    tokenizer.decoder = decoders.Metaspace(_SPACE, "always")
     is_last = settings.flag("legacy_behaviour")
     template = _LANGUAGE_LAST if is_last else _LANGUAGE_FIRST
-    return finish_tokenizer(found, settings, _in_language(settings, tokens, "eng_Latn"), template)
+    return finish_tokenizer(
+        tokenizer, settings, _in_language(settings, tokens, "eng_Latn"), template
+    )
 
 
 def _in_language(settings: Settings, tokens: Tokens, usual: str) -> Tokens:
@@ -419,14 +432,14 @@ def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(roles, replace(vocabulary, apart=()), [*masks, *unused])
     unknown = _place(vocabulary, tokens.role("unk"), None)
     cuts = [pre_tokenizers.Metaspace(_SPACE, "always")]
-    found = _unigram(vocabulary, unknown, rules, cuts)
-    return finish_tokenizer(found, settings, tokens, ("$A eos", "$A $B eos"))
+    tokenizer = _unigram(vocabulary, unknown, rules, cuts)
+    return finish_tokenizer(tokenizer, settings, tokens, ("$A eos", "$A $B eos"))
 
 
 def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"}
     tokens = settings.tokens(roles, vocabulary)
-    found = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             vocabulary.ids,
             vocabulary.merges,
@@ -435,11 +448,14 @@ def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
             byte_fallback=True,
         )
     )
-    found.normalizer = normalizers.Replace(" ", _SPACE)
-    found.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    found.decoder = _decoder(strips=False)
+    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = _decoder(strips=False)
     return finish_tokenizer(
-        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+        tokenizer,
+        settings,
+        tokens,
+        kept_template(tokenizer, vocabulary, begin_and_end(settings, tokens)),
     )
 
 
@@ -448,10 +464,13 @@ def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     tokens = settings.tokens(_OPENS, vocabulary)
     spaced = settings.flag("add_prefix_space", True)
     scheme = "always" if settings.flag("legacy") else "first"
-    found = _with_blanks(vocabulary, scheme if spaced else "never", None)
-    found.decoder = _decoder(strips=spaced)
+    tokenizer = _with_blanks(vocabulary, scheme if spaced else "never", None)
+    tokenizer.decoder = _decoder(strips=spaced)
     return finish_tokenizer(
-        found, settings, tokens, kept_template(found, vocabulary, begin_and_end(settings, tokens))
+        tokenizer,
+        settings,
+        tokens,
+        kept_template(tokenizer, vocabulary, begin_and_end(settings, tokens)),
     )
 
 
@@ -461,18 +480,20 @@ def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = _OPENS | {role: _SPACE + name for role, name in parts.items()} | {"fill": "<FILL_ME>"}
     tokens = settings.tokens(roles, vocabulary)
     scheme = "first" if settings.flag("add_prefix_space", True) else "never"
-    found = _with_blanks(vocabulary, scheme, tokens.role("unk"))
-    found.decoder = _decoder(strips=True)
-    return finish_tokenizer(found, settings, tokens, begin_and_end(settings, tokens, begins=True))
+    tokenizer = _with_blanks(vocabulary, scheme, tokens.role("unk"))
+    tokenizer.decoder = _decoder(strips=True)
+    return finish_tokenizer(
+        tokenizer, settings, tokens, begin_and_end(settings, tokens, begins=True)
+    )
 
 
 def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> Tokenizer:
     model = models.BPE(
         vocabulary.ids, vocabulary.merges, unk_token=unknown, fuse_unk=True, byte_fallback=True
     )
-    found = Tokenizer(model)
-    found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
-    return found
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
+    return tokenizer
 
 
 def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -490,7 +511,7 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         (-model.scores[ids[left + right]], ids[left + right], left, right)
         for left, right in _pairs(normal, normal)
     ]
-    found = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             ids,
             [(left, right) for *_, left, right in sorted(ranked)],
@@ -510,12 +531,12 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         if legacy:
             rules.append(normalizers.Replace(Regex(rf"\A{_SPACE}"), _SPACE * 2))
         scheme: Any = "always" if legacy else "first"
-        found.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
-    found.normalizer = normalizers.Sequence(rules)
-    found.decoder = _decoder(strips=bool(model.rules.get(3, 1)))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme, split=False)
+    tokenizer.normalizer = normalizers.Sequence(rules)
+    tokenizer.decoder = _decoder(strips=bool(model.rules.get(3, 1)))
     roles = {role: name for role in _OPENS if (name := _named(model, role)) is not None}
     tokens = settings.tokens(roles, Vocabulary(apart=_apart(model)))
-    return finish_tokenizer(found, settings, tokens, begin_and_end(settings, tokens))
+    return finish_tokenizer(tokenizer, settings, tokens, begin_and_end(settings, tokens))
 
 
 def _named(model: Contents, role: str) -> str | None:
@@ -605,13 +626,13 @@ def _apart(model: Contents) -> list[AddedToken]:
 
 def _model(settings: Settings, name: str, *, merges: bool) -> Contents:
     path: Path = settings.folder / name
-    found = Contents.open(path)
-    if found.merges != merges:
+    contents = Contents.open(path)
+    if contents.merges != merges:
         kinds = "a unigram", "a BPE"
         raise CheckpointError(
-            f"{path} is {kinds[found.merges]} model; this tokenizer needs {kinds[merges]} model."
+            f"{path} is {kinds[contents.merges]} model; this tokenizer needs {kinds[merges]} model."
         )
-    return found
+    return contents
 
 
 def _scored(model: Contents) -> Scored:
@@ -656,11 +677,11 @@ def _unigram(vocabulary: Vocabulary, unknown: int, rules: list[Any], cuts: list[
             f"The unknown token has id {unknown}, but the vocabulary has {len(vocabulary.scored)} "
             "tokens."
         )
-    found = Tokenizer(models.Unigram(vocabulary.scored, unknown, False))
+    tokenizer = Tokenizer(models.Unigram(vocabulary.scored, unknown, False))
     if rules:
-        found.normalizer = normalizers.Sequence(rules)
-    found.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    return found
+        tokenizer.normalizer = normalizers.Sequence(rules)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    return tokenizer
 
 
 def _special(token: str) -> AddedToken:

@@ -128,11 +128,11 @@ class Spelled:
         """Special tokens and what stands between them, each with its place."""
         longest_first = sorted(self.specials, key=len, reverse=True)
         pattern, at = "|".join(map(re.escape, longest_first)), 0
-        for found in re.finditer(pattern, text) if pattern else ():
-            if found.start() > at:
-                yield text[at : found.start()], at
-            yield found[0], found.start()
-            at = found.end()
+        for match in re.finditer(pattern, text) if pattern else ():
+            if match.start() > at:
+                yield text[at : match.start()], at
+            yield match[0], match.start()
+            at = match.end()
         if at < len(text):
             yield text[at:], at
 
@@ -245,16 +245,16 @@ def generation_rules(
 ) -> Callable[[], Rules] | None:
     """The rules by which it writes by itself, where a file says with what it begins and ends."""
     path = folder / "generation_config.json"
-    said = read_json(path) if path.is_file() else config
-    start = said.get("decoder_start_token_id", config.get("decoder_start_token_id"))
-    start = said.get("bos_token_id") if start is None else start
-    ends = said.get("eos_token_id", config.get("eos_token_id"))
+    settings = read_json(path) if path.is_file() else config
+    start = settings.get("decoder_start_token_id", config.get("decoder_start_token_id"))
+    start = settings.get("bos_token_id") if start is None else start
+    ends = settings.get("eos_token_id", config.get("eos_token_id"))
     ends = ends if isinstance(ends, list) else [ends]
     if type(start) is not int or not ends:
         return None
     if not all(type(id) is int and 0 <= id < n_tokens for id in (start, *ends)):
         return None
-    return partial(Rules.of, said, start, ends, n_tokens)
+    return partial(Rules.of, settings, start, ends, n_tokens)
 
 
 def _framed(
@@ -265,15 +265,15 @@ def _framed(
 ) -> tuple[Framed, Framed]:
     """The template in the source's language and in the target's, which is the same if not named."""
     source = settings.get("src_lang") or template.usual
-    found = list[Framed]()
+    tokenizers = list[Framed]()
     for language in (source, settings.get("tgt_lang") or source):
         tokens = {_LANGUAGE: spelled.format(language), _END: settings.get("eos_token", "</s>")}
         before, behind = (
             tuple(_id(splitter, content(tokens[part])) for part in side)
             for side in (template.before, template.behind)
         )
-        found.append(Framed(splitter, before, behind, _codes(splitter)))
-    return found[0], found[1]
+        tokenizers.append(Framed(splitter, before, behind, _codes(splitter)))
+    return tokenizers[0], tokenizers[1]
 
 
 def _codes(splitter: Spelled | PieceTokenizer) -> dict[str, int]:
@@ -297,12 +297,12 @@ def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
     names = ["vocab.json", "vocab.json"]
     if settings.get("separate_vocabs"):
         names[1] = "target_vocab.json"
-    found = list[Framed]()
+    tokenizers = list[Framed]()
     for model, vocabulary in zip(("source.spm", "target.spm"), names, strict=True):
         splitter = _spelled(folder, model, vocabulary, settings, coded=True)
         end = content(settings.get("eos_token", "</s>"))
-        found.append(Framed(splitter, behind=(_id(splitter, end),)))
-    return found[0], found[1]
+        tokenizers.append(Framed(splitter, behind=(_id(splitter, end),)))
+    return tokenizers[0], tokenizers[1]
 
 
 def _m2m(folder: Path, settings: Mapping[str, Any]) -> Spelled:
@@ -339,8 +339,10 @@ def _spelled(
     if languages is not None:
         specials |= {"<s>"}
         ids |= {code: len(ids) + i for i, code in enumerate(languages)}
-        said = settings.get("additional_special_tokens") or settings.get("extra_special_tokens")
-        specials |= {content(token) for token in said or ()} & ids.keys()
+        additional = settings.get("additional_special_tokens") or settings.get(
+            "extra_special_tokens"
+        )
+        specials |= {content(token) for token in additional or ()} & ids.keys()
     return Spelled(
         SentencePieces.open(folder / model),
         ids,

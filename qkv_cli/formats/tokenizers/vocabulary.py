@@ -137,10 +137,10 @@ class Settings:
         added = self.added if self.lists_added else {**self.added, **vocabulary.added}
         added = dict(sorted(added.items()))
         described = {str(token.content): token for token in added.values()}
-        said, by_role = _roles(self.values), dict[str, AddedToken]()
+        roles, by_role = _roles(self.values), dict[str, AddedToken]()
         absent = {role for role in defaults if self.values.get(f"{role}_token", "") is None}
-        for role in dict.fromkeys([*ROLES, *said, *defaults]):
-            token = said.get(role, None if role in absent else defaults.get(role))
+        for role in dict.fromkeys([*ROLES, *roles, *defaults]):
+            token = roles.get(role, None if role in absent else defaults.get(role))
             if token is None:
                 continue
             named = described.get(content(token))
@@ -321,8 +321,8 @@ def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
         return None
     inner = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     whole = json.loads(inner.to_str()) | {"post_processor": template}
-    found: PostProcessor | None = Tokenizer.from_str(json.dumps(whole)).post_processor
-    return found
+    processor: PostProcessor | None = Tokenizer.from_str(json.dumps(whole)).post_processor
+    return processor
 
 
 def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> TemplateProcessing:
@@ -353,8 +353,8 @@ def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if key.endswith("_token") and isinstance(value, str | dict)
     ]
-    found = {role: values.get(f"{role}_token") for role in dict.fromkeys([*ROLES, *own])}
-    return {role: token for role, token in found.items() if token is not None}
+    roles = {role: values.get(f"{role}_token") for role in dict.fromkeys([*ROLES, *own])}
+    return {role: token for role, token in roles.items() if token is not None}
 
 
 def _added_later(

@@ -204,9 +204,9 @@ class WordTokenizer:
         with library_errors(_UNREADABLE):
             pieces = _pieces(text, self.split.encode(text).offsets)
             if self.cut is None:
-                found = [(span, *self._old(text[slice(*span)])) for span in pieces]
+                matches = [(span, *self._old(text[slice(*span)])) for span in pieces]
             else:
-                found = list(_Search(self.words, self.cut).read(text, pieces))
+                matches = list(_Search(self.words, self.cut).read(text, pieces))
         unknown = len(self.words)
         return [
             Token(
@@ -218,7 +218,7 @@ class WordTokenizer:
                 end,
                 unknown=id is None,
             )
-            for i, ((start, end), spelled, id) in enumerate(found)
+            for i, ((start, end), spelled, id) in enumerate(matches)
         ]
 
     def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
@@ -231,8 +231,8 @@ class WordTokenizer:
         with library_errors(_UNREADABLE):
             encodings = self.split.encode_batch(texts)
         for text, cut in zip(texts, encodings, strict=True):
-            found = search.read(text, _pieces(text, cut.offsets))
-            yield [unknown if id is None else id for _, _, id in found]
+            matches = search.read(text, _pieces(text, cut.offsets))
+            yield [unknown if id is None else id for _, _, id in matches]
 
     def _old(self, text: str) -> tuple[str, int | None]:
         """A piece as it is spelled and its id, as version 0.1 found them."""
@@ -240,17 +240,17 @@ class WordTokenizer:
         return word, self.words.find(word)
 
     def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        found: dict[str, int] = {}
+        ids: dict[str, int] = {}
         with library_errors(_UNREADABLE):
             normal = map(self.split.normalizer.normalize_str, texts)
             split = [self.split.pre_tokenizer.pre_tokenize_str(text) for text in normal]
         for pieces in split:
             words = [word for word, _ in pieces]
             for word in words:
-                if word not in found:
+                if word not in ids:
                     known = self.words.find(word)
-                    found[word] = len(self.words) if known is None else known
-            yield [found[word] for word in words]
+                    ids[word] = len(self.words) if known is None else known
+            yield [ids[word] for word in words]
 
 
 def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:

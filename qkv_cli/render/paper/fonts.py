@@ -36,8 +36,8 @@ def text_width(text: str, font: Font) -> float:
 
 @lru_cache(maxsize=8192)
 def _width_at_10(text: str, bold: bool, mono: bool) -> float:
-    found = properties(text, Font(10, bold, mono))
-    return float(text_to_path.get_text_width_height_descent(text, found, ismath=False)[0])
+    font = properties(text, Font(10, bold, mono))
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def _foreign(text: str) -> frozenset[str]:
@@ -73,11 +73,11 @@ def _covers(path: str, signs: frozenset[str]) -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _plain_fonts() -> tuple[tuple[str, str], ...]:
     """Name and path of every upright font of this machine; Noto Sans, made for all, first."""
-    found = {
+    fonts = {
         font.name: font.fname
         for font in fontManager.ttflist
         if font.style == "normal" and font.weight == 400 and font.stretch == "normal"
     }
     return tuple(
-        sorted(found.items(), key=lambda item: (not item[0].startswith("Noto Sans"), item))
+        sorted(fonts.items(), key=lambda item: (not item[0].startswith("Noto Sans"), item))
     )

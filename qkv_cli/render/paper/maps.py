@@ -59,10 +59,10 @@ def colour_bar(
         done = step * width / steps  # each reaches to the end, so that no seam shows
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
     drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
-    said = part.what.one
+    name = part.what.one
     unit, at = Font(7, italic=True), x + width + 26
-    drawing.add(Label(at, y + 6, said, unit, inks.dim))
-    drawing.width = max(drawing.width, at + text_width(said, unit))
+    drawing.add(Label(at, y + 6, name, unit, inks.dim))
+    drawing.width = max(drawing.width, at + text_width(name, unit))
     drawing.height = y + height + 8
 
 

@@ -22,8 +22,8 @@ LEFT = 12.0
 
 def widest_name(parts: Sequence[object]) -> float:
     """Points of the longest name in any of the bars among the parts."""
-    found = [part for part in parts if isinstance(part, Bars)]
-    names = [name for part in found for name, _ in lines(part)]
+    bars = [part for part in parts if isinstance(part, Bars)]
+    names = [name for part in bars for name, _ in lines(part)]
     return max((text_width(name, LABEL) for name in names), default=0.0)
 
 
@@ -67,11 +67,11 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
     inks = INKS[theme.background]
     colours = theme.colours(signed=part.signed, n=COLOURS)
     zero = COLOURS // 2 if part.signed else 0
-    found = levels(part.weights[None], part.top, COLOURS, zero)[0].tolist()
+    levels_of_tokens = levels(part.weights[None], part.top, COLOURS, zero)[0].tolist()
     drawing.add(Label(LEFT, drawing.height + 9, part.title, SENTENCE_TITLE, inks.text))
     x, y = LEFT, drawing.height + 20
     before = None
-    for at, (token, level) in enumerate(zip(part.tokens, found, strict=True)):
+    for at, (token, level) in enumerate(zip(part.tokens, levels_of_tokens, strict=True)):
         text = spelled(token, LONGEST_WORD)
         font = MARKED if at == part.marked else WORD
         wide = text_width(text, font) + 2 * PAD
@@ -126,16 +126,16 @@ def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
         if isinstance(part, Sentence):  # it has its lines for itself
             x, y = 0.0, drawing.height
     drawing.width = max(drawing.width, NARROWEST) + MARGIN
-    said = [*plate.said, *dict.fromkeys(notes)]
-    _caption(drawing, plate.name, said, theme)
+    statements = [*plate.said, *dict.fromkeys(notes)]
+    _caption(drawing, plate.name, statements, theme)
     drawing.height += MARGIN - 4
     return drawing
 
 
-def _caption(drawing: Drawing, name: str, said: Sequence[str], theme: Theme) -> None:
+def _caption(drawing: Drawing, name: str, statements: Sequence[str], theme: Theme) -> None:
     """The model's name, then everything else, as a paragraph."""
     inks = INKS[theme.background]
-    text = ". ".join(thought[:1].upper() + thought[1:] for thought in said) + "."
+    text = ". ".join(thought[:1].upper() + thought[1:] for thought in statements) + "."
     drawing.add(Label(MARGIN, drawing.height + 10, name, NAME, inks.text))
     indent = text_width(name, NAME) + 6
     for nth, line in enumerate(_wrapped(text.split(), drawing.width - 2 * MARGIN, indent)):

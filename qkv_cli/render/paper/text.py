@@ -53,11 +53,11 @@ def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
         no_color=False,
     )
     lines = console.render_lines(Safe(picture, UTF_8), console.options, pad=False)
-    found = [[s for s in line if not s.control] for line in lines]
-    for line in found:
+    visible_lines = [[s for s in line if not s.control] for line in lines]
+    for line in visible_lines:
         while line and not line[-1].text.strip() and not (line[-1].style or Style()).bgcolor:
             line.pop()
-    return found
+    return visible_lines
 
 
 def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes | Label]:

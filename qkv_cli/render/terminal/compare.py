@@ -88,15 +88,15 @@ class ComparePicture:
         parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
         if differences is not None:
             parts.append(maps_part(differences, numbers=self.numbers, what=self._change()))
-        said = [line.plain for line in self._sides(10_000)]
+        statements = [line.plain for line in self._sides(10_000)]
         for c, name in zip(self.pairs, self.names[1:], strict=True):
             what, rows = _divergences(c)
             parts += [Bars(self._of(name) + what, rows, 1.0)] if rows else []
             first, *others = _overall(c)
-            said += [self._of(name) + first, *others]
+            statements += [self._of(name) + first, *others]
         title = " and ".join(label_line(m.name) for m in maps.maps)
         models = dict.fromkeys(label_line(m.model.name) for m in self._read())
-        return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), said, parts)
+        return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), statements, parts)
 
     def _read(self) -> list[HeadMaps]:
         return [self.pairs[0].a, *(c.b for c in self.pairs)]
@@ -167,15 +167,15 @@ class ComparePicture:
             yield line.append_text(bar(Decimal(str(round(bits, 6))), Decimal(1), room, self.theme))
 
     def _moved(self, c: Comparison, name: str, width: int) -> Iterator[Text]:
-        found = moved(c, self.links)
-        if not found:
+        cells = moved(c, self.links)
+        if not cells:
             return
         yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
         queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
-        left = max(cell_len(queries[m.row]) for m in found)
-        right = max(cell_len(keys[m.column]) for m in found)
+        left = max(cell_len(queries[m.row]) for m in cells)
+        right = max(cell_len(keys[m.column]) for m in cells)
         arrow = QUANTITIES[c.a.shown].link
-        for m in found:
+        for m in cells:
             line = Text("  ", no_wrap=True, overflow="crop")
             line.append(aligned(queries[m.row], left, right=True)).append(f" {arrow} ", _DIM)
             line.append(aligned(keys[m.column], right))
@@ -187,14 +187,14 @@ def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> I
     """What one side is: its head, its model, and how it read; softmax is named if asked for."""
     [m] = maps.maps
     first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
-    said = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
-    said += [] if m.block == "self" else [f"block {m.block}"]
+    statements = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
+    statements += [] if m.block == "self" else [f"block {m.block}"]
     named = weighting or maps.weighting != "softmax"
-    said += [f"weighting {maps.weighting}"] if named else []
-    said += ["causal"] if maps.causal else []
-    said += [f"ablated: {label_line(maps.ablated)}"] if maps.ablated else []
-    said += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
-    yield from flowing(said, width, _DIM, first)
+    statements += [f"weighting {maps.weighting}"] if named else []
+    statements += ["causal"] if maps.causal else []
+    statements += [f"ablated: {label_line(maps.ablated)}"] if maps.ablated else []
+    statements += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
+    yield from flowing(statements, width, _DIM, first)
 
 
 def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
@@ -285,10 +285,10 @@ class NearestTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         yield from side("nearest to", self.own, width)
-        said = [f"among the heads of {label_line(self.others.model.name)}"]
+        statements = [f"among the heads of {label_line(self.others.model.name)}"]
         if (self.own.text, self.own.source) != (self.others.text, self.others.source):
-            said.append(f"on: {label_line(self.others.text)}")
-        yield from flowing(said, width, _DIM)
+            statements.append(f"on: {label_line(self.others.text)}")
+        yield from flowing(statements, width, _DIM)
         yield Text()
         if not self.near:
             yield Text("no other head to compare with")

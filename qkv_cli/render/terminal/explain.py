@@ -119,11 +119,11 @@ def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
     for i in near:
         if i > last + 1:
             line.append("… ", DIM)
-        said = label(tokens[i].name)
+        name = label(tokens[i].name)
         if i in marks:
-            line.append(f"[{marks[i]} {said}]", Style(bold=True, dim=False)).append(" ")
+            line.append(f"[{marks[i]} {name}]", Style(bold=True, dim=False)).append(" ")
         else:
-            line.append(f"{said} ")
+            line.append(f"{name} ")
         last = i
     if last < len(tokens) - 1:
         line.append("…", DIM)

@@ -131,11 +131,11 @@ def embedding_step(s: Lesson) -> Step:
     numbers = [[printed(c) for c in e] for e in vectors.values()]
     n = fitting([*vectors], numbers, s.width)
     d_model = len(s.x.e_query)
-    rows = [Row(said, row[:n]) for said, row in zip(vectors, numbers, strict=True)]
+    rows = [Row(name, row[:n]) for name, row in zip(vectors, numbers, strict=True)]
     lines = number_rows([f"e{m}" for m in range(n)], rows, s.theme)
     lines.append(_more(d_model - n, f"of {d_model}"))
-    for said, e in vectors.items():
-        line = Text(f"{INDENT}{said[:3]}  ")
+    for name, e in vectors.items():
+        line = Text(f"{INDENT}{name[:3]}  ")
         lines.append(line.append_text(sparkline([*map(float, e)], s.theme, s.width - 9)))
     lengths = [float(np.linalg.norm(float64(e))) for e in vectors.values()]
     cosine = float(float64(s.x.e_query) @ float64(s.x.e_key)) / max(lengths[0] * lengths[1], 1e-12)
@@ -243,7 +243,7 @@ def position_step(s: Lesson) -> Step:
 def _what_the_place_does(s: Lesson) -> str:
     terms = dict(s.match.terms)
     capped = "The soft cap keeps the score from growing without bound. " * ("soft cap" in terms)
-    met = [said for name, said in _MET.items() if name in terms]
+    met = [effect for name, effect in _MET.items() if name in terms]
     if met:
         where = (
             f"{_place(s)} This model also has keys and queries for distances, and compares "

@@ -72,13 +72,17 @@ class FocusPicture:
         what, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
         parts: list[Part] = [Sentence(title, f.others, f.mean, most, marked, what)]
         for m, weights in zip(f.maps.maps, f.weights, strict=True):
-            found = strongest_weights(weights, self.top)
-            rows = [(names[at], float(weights[at])) for at in found.places]
-            rest = (_rest(found), found.rest) if found.n_rest and rows and self._sums else None
+            strongest = strongest_weights(weights, self.top)
+            rows = [(names[at], float(weights[at])) for at in strongest.places]
+            rest = (
+                (_rest(strongest), strongest.rest)
+                if strongest.n_rest and rows and self._sums
+                else None
+            )
             parts.append(Bars(label_line(m.name), rows, largest, rest))
-        said = [*whole.said, *self._notes(most)]
+        statements = [*whole.said, *self._notes(most)]
         [behind] = [part for part in whole.parts if isinstance(part, Maps)]
-        return replace(whole, said=said, parts=parts, behind=behind, pinned=(f.side, f.at))
+        return replace(whole, said=statements, parts=parts, behind=behind, pinned=(f.side, f.at))
 
     @property
     def _sums(self) -> bool:
@@ -98,11 +102,11 @@ class FocusPicture:
         """A block of bars for each head, as many beside each other as there is room for."""
         f = self.f
         names = told_apart(f.others, LONGEST_WORD)
-        found = [strongest_weights(w, self.top) for w in f.weights]
-        layout = _layout(found, f.weights, names, width)
+        strongest = [strongest_weights(w, self.top) for w in f.weights]
+        layout = _layout(strongest, f.weights, names, width)
         blocks = [
             [Text(label_line(m.name), _NAME), *self._block(w, s, names, layout)]
-            for m, w, s in zip(f.maps.maps, f.weights, found, strict=True)
+            for m, w, s in zip(f.maps.maps, f.weights, strongest, strict=True)
         ]
         for first in range(0, len(blocks), layout.across):
             if first:
@@ -159,14 +163,16 @@ class _Layout:
 
 
 def _layout(
-    found: Sequence[Strongest], weights: Array, names: Sequence[str], width: int
+    strongest: Sequence[Strongest], weights: Array, names: Sequence[str], width: int
 ) -> _Layout:
-    words = [names[at] for s in found for at in s.places] + [_rest(s) for s in found]
-    told = [float(w[at]) for s, w in zip(found, weights, strict=True) for at in s.places]
+    words = [names[at] for s in strongest for at in s.places] + [_rest(s) for s in strongest]
+    weights_shown = [
+        float(w[at]) for s, w in zip(strongest, weights, strict=True) for at in s.places
+    ]
     word = min(max(map(cell_len, words)), max(1, width - 6))
-    digits = max(len(number(x)) for x in [*told, *(s.rest for s in found)])
+    digits = max(len(number(x)) for x in [*weights_shown, *(s.rest for s in strongest)])
     fitting = max(1, (width + GAP) // (word + digits + LEAST_BAR + 2 + GAP))
-    across = -(-len(found) // -(-len(found) // fitting))
+    across = -(-len(strongest) // -(-len(strongest) // fitting))
     room = (width + GAP) // across - GAP - word - digits - 2
     return _Layout(word, digits, max(0, min(BAR, room)), across, _largest(weights))
 

@@ -174,9 +174,9 @@ class Thumbnails:
         layout: Sheet,
     ) -> Iterator[Line]:
         """Some heads of every layer: a line of names over each line of thumbnails."""
-        found = {(m.layer, m.head): m for m in self.maps.maps}
+        by_place = {(m.layer, m.head): m for m in self.maps.maps}
         for layer in dict.fromkeys(m.layer for m in self.maps.maps):
-            row = [found.get((layer, head)) for head in heads]
+            row = [by_place.get((layer, head)) for head in heads]
             if not any(row):
                 continue
             label = [Segment(f"L{layer}".ljust(layout.gutter), _NAME)]
@@ -243,9 +243,9 @@ class Thumbnails:
             if not bear:
                 continue
             first = Text.assemble((SIGNS[kind], _MARKED), f" {kind}  ")
-            said = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
+            marked = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
             more = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
-            yield from flowing([*said, *more], width, _DIM, first)
+            yield from flowing([*marked, *more], width, _DIM, first)
 
     def _readings(self) -> str:
         readings = count(self.n_shuffles, "shuffled reading")

@@ -64,19 +64,19 @@ def card(facts: Mapping[str, str]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for head, said in facts.items():
-        lines = [label_line(line) for line in said.split("\n")]
-        if said:
+    for head, value in facts.items():
+        lines = [label_line(line) for line in value.split("\n")]
+        if value:
             table.add_row(Text(head, DIM), Text("\n".join(lines)))
     return table
 
 
-def bars(found: Sequence[tuple[str, float]], theme: Theme) -> Group:
+def bars(neighbors: Sequence[tuple[str, float]], theme: Theme) -> Group:
     """Words with their cosines."""
-    words = [label(word, _LONGEST_WORD) for word, _ in found]
+    words = [label(word, _LONGEST_WORD) for word, _ in neighbors]
     wide = max(map(cell_len, words), default=0)
     lines = []
-    for word, (_, cosine) in zip(words, found, strict=True):
+    for word, (_, cosine) in zip(words, neighbors, strict=True):
         line = Text(f"{INDENT}{aligned(word, wide)}  {number(cosine):>4}  ")
         lines.append(line + bar(Decimal(str(round(cosine, 3))), Decimal(1), _LONGEST_BAR, theme))
     return Group(*lines)

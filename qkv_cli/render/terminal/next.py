@@ -43,16 +43,16 @@ class NextPicture:
         yield from flowing(self._notes(), width, _DIM)
 
     def _rows(self, width: int) -> Iterator[Text]:
-        found = self.next.odds
+        odds = self.next.odds
         names = [token_name(token) for token in self.next.tokens]
-        others = f"{found.n_tokens - len(found.ids):,} others"
+        others = f"{odds.n_tokens - len(odds.ids):,} others"
         longest = min(LONGEST_WORD, max(1, width // 3))
         names = [label(name, longest) for name in names]
         word = max(map(cell_len, [*names, others[:longest]]))
-        ranks = [[f"#{rank:,}" for rank in row] for row in found.rank.tolist()]
+        ranks = [[f"#{rank:,}" for rank in row] for row in odds.rank.tolist()]
         place = max(len(rank) for row in ranks for rank in row)
         each = NUMBER + 1 + place  # a number, its rank
-        n = len(found.probability)
+        n = len(odds.probability)
         room = max(0, min(BAR, (width - word) // n - GAP - each - 1))
         if n == 2:
             title = Text(" " * word, _DIM, no_wrap=True, overflow="crop")
@@ -60,10 +60,10 @@ class NextPicture:
                 title.append(" " * GAP + what.ljust(each + 1 + room))
             title.rstrip()
             yield title
-        most = Decimal(str(round(float(found.probability.max()), 6)))
+        most = Decimal(str(round(float(odds.probability.max()), 6)))
         for i, name in enumerate(names):
             line = Text(aligned(name, word), no_wrap=True, overflow="crop")
-            for p, rank in zip(found.probability[:, i], ranks, strict=True):
+            for p, rank in zip(odds.probability[:, i], ranks, strict=True):
                 drawn = bar(Decimal(str(round(float(p), 6))), most, room, self.theme)
                 line.append(f"{' ' * GAP}{probability(p):>{NUMBER}} ").append(
                     f"{rank[i]:>{place}} ", _DIM
@@ -72,20 +72,20 @@ class NextPicture:
             line.rstrip()
             yield line
         rest = aligned(others[:word], word)
-        for p in found.rest:
+        for p in odds.rest:
             rest += f"{' ' * GAP}{probability(p):>{NUMBER}}".ljust(GAP + each + 1 + room)
         yield Text(rest.rstrip(), _DIM, no_wrap=True, overflow="crop")
 
     def _notes(self) -> list[str]:
-        found = self.next.odds
-        said = [f"probability of the next token, and its rank among {found.n_tokens:,}"]
-        if found.divergence is not None:
-            said.insert(0, f"KL(before || after) = {number(found.divergence)} bits")
+        odds = self.next.odds
+        statements = [f"probability of the next token, and its rank among {odds.n_tokens:,}"]
+        if odds.divergence is not None:
+            statements.insert(0, f"KL(before || after) = {number(odds.divergence)} bits")
         if any(" " in token.text for token in self.next.tokens):
-            said.append("'·' stands for a space")
+            statements.append("'·' stands for a space")
         if self.next.about.queries[-1].special:
-            said.append(f"the last token read is {label(self.next.about.queries[-1].token)}")
-        return said
+            statements.append(f"the last token read is {label(self.next.about.queries[-1].token)}")
+        return statements
 
 
 def token_name(token: Token) -> str:

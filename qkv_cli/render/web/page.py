@@ -98,12 +98,12 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
 
 def _maps(parts: Sequence[Maps]) -> tuple[list[dict[str, Any]], bytes]:
     """What there is to say of each map, and the steps of all of them."""
-    said, steps = [], []
+    panels, steps = [], []
     for part in parts:
         for panel in part.panels:
-            found, zero, step = in_steps(panel.weights, signed=part.signed)
-            steps.append(found.tobytes())
-            said.append(
+            levels, zero, step = in_steps(panel.weights, signed=part.signed)
+            steps.append(levels.tobytes())
+            panels.append(
                 {
                     "name": panel.name,
                     "layer": panel.layer,
@@ -115,7 +115,7 @@ def _maps(parts: Sequence[Maps]) -> tuple[list[dict[str, Any]], bytes]:
                     "top": part.top,
                 }
             )
-    return said, b"".join(steps)
+    return panels, b"".join(steps)
 
 
 def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, float]:
@@ -126,8 +126,8 @@ def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, f
     zero = STEPS // 2 if signed else 0
     amount = float(np.nanmax(np.abs(weights), initial=0.0)) if weights.size else 0.0
     step = amount / (STEPS - zero) or 1.0
-    found = np.rint(np.nan_to_num(weights) / step) + zero
-    return np.where(np.isnan(weights), MASKED, found).astype(np.uint8), zero, step
+    levels = np.rint(np.nan_to_num(weights) / step) + zero
+    return np.where(np.isnan(weights), MASKED, levels).astype(np.uint8), zero, step
 
 
 def _visible(data: Any) -> Any:
@@ -161,6 +161,6 @@ def _codes(theme: Theme, *, signed: bool) -> list[str]:
 def _notes(parts: Sequence[Maps]) -> str:
     """What the parts say of themselves, and how exact the numbers are, as sentences."""
     steps = STEPS // 2 if any(part.signed for part in parts) else STEPS
-    found = [note for part in parts for note in part.notes]
-    found.append(f"numbers are stored in steps of 1/{steps} of each map's maximum")
-    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(found))
+    notes = [note for part in parts for note in part.notes]
+    notes.append(f"numbers are stored in steps of 1/{steps} of each map's maximum")
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(notes))

@@ -65,7 +65,9 @@ def _span(
 
 
 def _rule(ink: Rgb, ground: Rgb | None, bold: bool, italic: bool) -> str:
-    said = ["color: #{:02x}{:02x}{:02x}".format(*ink)]
-    said += ["background: #{:02x}{:02x}{:02x}".format(*ground)] if ground is not None else []
-    said += ["font-weight: bold"] * bold + ["font-style: italic"] * italic
-    return "; ".join(said)
+    declarations = ["color: #{:02x}{:02x}{:02x}".format(*ink)]
+    declarations += (
+        ["background: #{:02x}{:02x}{:02x}".format(*ground)] if ground is not None else []
+    )
+    declarations += ["font-weight: bold"] * bold + ["font-style: italic"] * italic
+    return "; ".join(declarations)
