@@ -58,11 +58,11 @@ def _called(pair: Pair, a: Sequence[Token], b: Sequence[Token]) -> Token:
     if pair.a is None or pair.b is None:
         token, sign = (b[pair.b], ONLY_B) if pair.b is not None else (a[pair.a or 0], ONLY_A)
         return replace(token, text=sign + _written(token))
-    one, other = a[pair.a], b[pair.b]
-    if _key(one, False) == _key(other, False):
-        return one
-    text = f"{_written(one)}{OR}{_written(other)}"
-    return replace(one, text=text, unknown=one.unknown or other.unknown)
+    word_a, word_b = a[pair.a], b[pair.b]
+    if _key(word_a, False) == _key(word_b, False):
+        return word_a
+    text = f"{_written(word_a)}{OR}{_written(word_b)}"
+    return replace(word_a, text=text, unknown=word_a.unknown or word_b.unknown)
 
 
 def _written(token: Token) -> str:
@@ -180,7 +180,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         _placed(b, [pair.b for pair in rows], [pair.b for pair in keys]),
     ]
     one, other = (np.nan_to_num(side) for side in sides)
-    seen = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
+    visible = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
     shares = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
     return Comparison(
         a,
@@ -191,17 +191,21 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         named(keys, a.keys, b.keys),
         weights_a=sides[0],
         weights_b=sides[1],
-        difference=np.where(seen, other - one, np.nan),
+        difference=np.where(visible, other - one, np.nan),
         divergence=jensen_shannon(one, other) if shares else np.full(len(rows), np.nan),
-        cosine=cosine(one[seen], other[seen]),
-        pearson=pearson(one[seen], other[seen]),
+        cosine=cosine(one[visible], other[visible]),
+        pearson=pearson(one[visible], other[visible]),
     )
 
 
 def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
     """Whether both are cut into tokens in the same way."""
-    one, other = a.model, b.model
-    return (one.name, one.type, one.d_vocab) == (other.name, other.type, other.d_vocab)
+    model_a, model_b = a.model, b.model
+    return (model_a.name, model_a.type, model_a.d_vocab) == (
+        model_b.name,
+        model_b.type,
+        model_b.d_vocab,
+    )
 
 
 def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:

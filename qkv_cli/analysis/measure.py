@@ -123,12 +123,12 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
         return concatenate(
             [measure(replace(maps, maps=part), targets) for part in _smaller(maps.maps)]
         )
-    seen = visible[0]  # [n_query, n_key], the same for all heads
-    n_seen = seen.sum(axis=-1)
+    visible_cells = visible[0]  # [n_query, n_key], the same for all heads
+    n_seen = visible_cells.sum(axis=-1)
     counted = (n_seen > 1) & [not query.special for query in maps.queries]
-    wanted = targets & seen
-    of_kind = wanted.sum(axis=-1)  # [n_kinds, n_query]
-    some = counted & (of_kind > 0) & (of_kind < n_seen)
+    target_cells = targets & visible_cells
+    of_kind = target_cells.sum(axis=-1)  # [n_kinds, n_query]
+    has_both = counted & (of_kind > 0) & (of_kind < n_seen)
     weights = patterns(maps) * counted[:, None]
     cells = weights.reshape(len(weights), -1)  # [n_heads, n_query * n_key]
     heads = np.ones(len(weights))
@@ -137,9 +137,10 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
         bits=entropy(cells),
         most_bits=heads * np.log2(n_seen[counted]).sum(),
         distance=cells @ distances(maps).ravel(),
-        targeted=np.outer(heads, some.sum(axis=-1)),
-        share=cells @ (wanted & some[..., None]).reshape(len(wanted), -1).T.astype(np.float64),
-        chance=np.outer(heads, (some * of_kind / np.maximum(n_seen, 1)).sum(axis=-1)),
+        targeted=np.outer(heads, has_both.sum(axis=-1)),
+        share=cells
+        @ (target_cells & has_both[..., None]).reshape(len(target_cells), -1).T.astype(np.float64),
+        chance=np.outer(heads, (has_both * of_kind / np.maximum(n_seen, 1)).sum(axis=-1)),
     )
 
 

@@ -146,12 +146,12 @@ def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Ge
     """One reading of the words in another order, and one in which they stand twice."""
     sums, overlaps = [], []
     shuffled = with_targets(read(text, "shuffled"))
-    for before, (after, wanted) in zip(written, shuffled, strict=True):
-        sums.append(measure(after, wanted))
+    for before, (after, masks) in zip(written, shuffled, strict=True):
+        sums.append(measure(after, masks))
         overlaps.append(overlap(before, after, rng))
     twice, words = [], frozenset[int]()
-    for maps, wanted in with_targets(read(text, "twice")):
-        twice.append(measure(maps, wanted))
+    for maps, masks in with_targets(read(text, "twice")):
+        twice.append(measure(maps, masks))
         words = frozenset(token.id for token in maps.queries if not token.special)
     repeated = concatenate(twice)
     return Probes(1, tally(concatenate(sums), repeated), repeated, concatenate(overlaps), words)
@@ -159,11 +159,11 @@ def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Ge
 
 def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
     """Each layer's maps, and which keys are of which kind: the same in every layer."""
-    wanted: Mask | None = None
+    masks: Mask | None = None
     for maps in layers:
-        if wanted is None:
-            wanted = targets(maps.queries, maps.keys, one_text=one_text(maps))
-        yield maps, wanted
+        if masks is None:
+            masks = targets(maps.queries, maps.keys, one_text=one_text(maps))
+        yield maps, masks
 
 
 FIGURES = ("entropy", "entropy_share", "distance", *NAMES, "position", "content")
@@ -307,8 +307,8 @@ def _measured(
     heads: list[tuple[int, int]] = []
     sums: list[Sums] = []
     words = set[int]()
-    for maps, wanted in with_targets(read(text, order)):
+    for maps, masks in with_targets(read(text, order)):
         heads += [(m.layer, m.head or 0) for m in maps.maps]
         words = {token.id for token in maps.queries if not token.special}
-        sums.append(measure(maps, wanted))
+        sums.append(measure(maps, masks))
     return heads, words, concatenate(sums)

@@ -75,7 +75,7 @@ class Tensors:
         self.read.add(full)
         tensor = self.by_name[full]
         if len(tensor.shape) != len(shape) or any(
-            wanted not in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)
+            expected not in (None, size) for expected, size in zip(shape, tensor.shape, strict=True)
         ):
             raise CheckpointError(
                 f"Tensor {full!r} has shape {_shape(tensor.shape)}; config.json implies "

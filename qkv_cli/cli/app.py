@@ -22,8 +22,8 @@ from qkv_cli.errors import QkvError
 app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"qkv {__version__}")
         raise typer.Exit
 

@@ -77,9 +77,9 @@ def attend(
     )
     results = (
         head_maps(
-            loaded, one, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
+            loaded, one_text, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
         )
-        for one in texts
+        for one_text in texts
     )
     target.send_maps(
         results,

@@ -136,16 +136,22 @@ def _explained(
 
 
 def _note_choice(
-    what: str, asked: str | None, candidates: Sequence[int], taken: int, tokens: Sequence[Token]
+    side: str,
+    reference: str | None,
+    candidates: Sequence[int],
+    chosen: int,
+    tokens: Sequence[Token],
 ) -> None:
     """Say which token was taken where what was asked left a choice."""
     from qkv_cli.analysis.focus import same_word
 
-    text = tokens[taken].word
-    if asked is None:
-        note(f"Using --{what} {taken} ({text}): it has the largest weight.")
+    text = tokens[chosen].word
+    if reference is None:
+        note(f"Using --{side} {chosen} ({text}): it has the largest weight.")
     elif len(candidates) > 1:
         places = ", ".join(map(str, candidates))
-        note(f"{text!r} occurs at {places}: using --{what} {taken}, which has the largest weight.")
-    elif (same := same_word(asked, tokens)) and same != candidates:
-        note(f"--{what} {asked} is read as an index; for the word, write --{what} ={asked}.")
+        note(f"{text!r} occurs at {places}: using --{side} {chosen}, which has the largest weight.")
+    elif (same := same_word(reference, tokens)) and same != candidates:
+        note(
+            f"--{side} {reference} is read as an index; for the word, write --{side} ={reference}."
+        )

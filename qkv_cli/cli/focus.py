@@ -72,7 +72,7 @@ def focus(
             "Use either --query WORD (what it attends to) or --key WORD (what attends to it)."
         )
     look = Look(color, palette, background, width)
-    one = read_text(text, file)
+    whole_text = read_text(text, file)
 
     from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.export.focus import focus_json
@@ -94,7 +94,7 @@ def focus(
         show=show,
     )
     maps = head_maps(
-        loaded, one, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
+        loaded, whole_text, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
     )
     focused = _picked(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":
@@ -103,16 +103,18 @@ def focus(
         target.draw([lambda theme: FocusPicture(focused, theme, top)], look)
 
 
-def _picked(maps: HeadMaps, side: Side, asked: str) -> Focus:
+def _picked(maps: HeadMaps, side: Side, reference: str) -> Focus:
     """The first of the tokens that may be meant; stderr says which others there are."""
     from qkv_cli.analysis.focus import focus, pick, same_word
 
     tokens = maps.queries if side == "query" else maps.keys
-    places = pick(side, asked, tokens)
-    taken = tokens[places[0]]
+    places = pick(side, reference, tokens)
+    token = tokens[places[0]]
     if len(places) > 1:
         indices = ", ".join(str(tokens[at].i) for at in places)
-        note(f"{taken.word!r} occurs at {indices}: using --{side} {taken.i}, the first.")
-    elif (same := same_word(asked, tokens)) and same != places:
-        note(f"--{side} {asked} is read as an index; for the word, write --{side} ={asked}.")
+        note(f"{token.word!r} occurs at {indices}: using --{side} {token.i}, the first.")
+    elif (same := same_word(reference, tokens)) and same != places:
+        note(
+            f"--{side} {reference} is read as an index; for the word, write --{side} ={reference}."
+        )
     return focus(maps, side, places[0])

@@ -108,6 +108,7 @@ def grid(
         return Thumbnails(maps, theme, head_marks, n_shuffles)
 
     results = (
-        head_maps(loaded, one, reading, layers=layers, heads=heads, watch=WATCH) for one in texts
+        head_maps(loaded, one_text, reading, layers=layers, heads=heads, watch=WATCH)
+        for one_text in texts
     )
     target.send_maps(results, look, draw, several=lines)

@@ -218,8 +218,8 @@ def add(
     """
     _check_encoding(encoding)
     if not vectors.is_file():
-        what = "is not a regular file" if vectors.exists() else "does not exist"
-        raise InputError(f"{vectors} {what}; expected a file of word vectors.")
+        problem = "is not a regular file" if vectors.exists() else "does not exist"
+        raise InputError(f"{vectors} {problem}; expected a file of word vectors.")
 
     from qkv_cli.cli.progress import counting
     from qkv_cli.store.add import add_vectors
@@ -362,10 +362,11 @@ def check(name: NameArgument) -> None:
         f"{_of_stacks(heads)}, d_model {info.d_model}, "
         f"vocabulary {info.d_vocab:,}.\n"
         f"All {description.n_tensors:,} tensors ({description.n_parameters:,} parameters) and all "
-        "settings that affect the results are supported; the tokenizer was read, and one token was run "
-        "through every layer.\n"
+        "settings that affect the results are supported; the tokenizer was read, and one token was "
+        "run through every layer.\n"
         f"{amount(description.n_bytes)} on disk. Memory: {amount(description.layer_bytes)} for the "
-        f"weights of the largest layer; about {amount(description.memory)} in total for {N_TOKENS} tokens."
+        f"weights of the largest layer; about {amount(description.memory)} in total for "
+        f"{N_TOKENS} tokens."
     )
     sys.stdout.write(_whole_lines().text(lambda theme: Text(lines)))
 

@@ -44,13 +44,13 @@ def next(
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
     look = Look(color, palette, background, width)
-    one = read_text(text, file)
+    whole_text = read_text(text, file)
 
     from qkv_cli.cli.watch import open_model
     from qkv_cli.export.next import next_json
     from qkv_cli.render.terminal.next import NextPicture
 
-    prediction = _predicted(open_model(model), one, top, ablate or (), ablate_mean)
+    prediction = _predicted(open_model(model), whole_text, top, ablate or (), ablate_mean)
     if target.kind == "json":
         target.send(next_json(prediction) + "\n")
     else:

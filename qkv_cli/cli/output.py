@@ -250,9 +250,9 @@ def describe_extent(results: Sequence[object]) -> str:
     [maps] = results
     if not isinstance(maps, HeadMaps):
         return ""
-    what = "word" if maps.model.type == "word-vectors" else "token"
+    noun = "word" if maps.model.type == "word-vectors" else "token"
     kind = "head" if all(m.head is not None for m in maps.maps) else "map"
-    return f"{count(len(maps.maps), kind)}, {count(len(maps.queries), what)}"
+    return f"{count(len(maps.maps), kind)}, {count(len(maps.queries), noun)}"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -267,8 +267,8 @@ def report_unknown(tokens: Iterable[Token], model: str) -> None:
     if not words:
         return
     more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    what = "1 word is" if len(words) == 1 else f"{len(words)} words are"
-    note(f"{what} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
+    subject = "1 word is" if len(words) == 1 else f"{len(words)} words are"
+    note(f"{subject} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
 
 
 def note_about(info: ModelInfo) -> None:

@@ -142,7 +142,7 @@ def render(
 
 
 def _read(
-    path: Path, tokens: bytes | None, array: str | None, asked: Sequence[str], *, links: int
+    path: Path, tokens: bytes | None, array: str | None, map_options: Sequence[str], *, links: int
 ) -> Sequence[HeadMaps | Draw]:
     """What a file holds: head maps, or what draws the rest.
 
@@ -162,11 +162,11 @@ def _read(
             return [from_npz(data)]
         results: list[HeadMaps | Draw] = []
         for document in documents(data):
-            drawn = redraw(document, numbers="--numbers" in asked, links=links)
+            drawn = redraw(document, numbers="--numbers" in map_options, links=links)
             if drawn is None:
                 results.append(parse_document(document, json_array))
                 continue
-            if idle := [option for option in asked if option not in own_options(document)]:
+            if idle := [option for option in map_options if option not in own_options(document)]:
                 raise UsageError(
                     f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}."
                 )

@@ -31,17 +31,17 @@ def read_texts(
         UsageError: No text, or several ways to give one.
         InputError: A file that is not there, or is no text.
     """
-    given, paths = list(text or ()), list(files or ())
-    if given and paths:
+    texts, paths = list(text or ()), list(files or ())
+    if texts and paths:
         raise UsageError("Use either TEXT or --file, not both.")
-    if len(given) > 1:
-        raise UsageError(f"Expected one text, found {len(given)}: put quotes around it.")
-    if not given and not paths:
+    if len(texts) > 1:
+        raise UsageError(f"Expected one text, found {len(texts)}: put quotes around it.")
+    if not texts and not paths:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("No text: give one in quotes, use --file FILE, or pipe it in.")
-        given = ["-"]
-    if given and given[0] != "-":
-        whole = check_utf8(given[0], "The text")
+        texts = ["-"]
+    if texts and texts[0] != "-":
+        whole = check_utf8(texts[0], "The text")
         return _lines(whole.splitlines(), "The text") if lines else iter([whole])
     return _streams(paths or [Path("-")], lines=lines)
 

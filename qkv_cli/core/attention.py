@@ -60,8 +60,8 @@ def hard(scores: Array, out: Array | None = None) -> Array:
     best = scores.argmax(axis=-1)[..., None]
     top = np.take_along_axis(scores, best, axis=-1)
     with np.errstate(invalid="ignore"):
-        one = np.where(np.isneginf(top), 0, top - top + 1).astype(scores.dtype)
-    np.put_along_axis(pattern, best, one, axis=-1)
+        weight = np.where(np.isneginf(top), 0, top - top + 1).astype(scores.dtype)
+    np.put_along_axis(pattern, best, weight, axis=-1)
     return pattern
 
 

@@ -52,9 +52,14 @@ class Ablation:
         heads = self.heads.get(layer, ()) if (stack, cross) == (self.stack, self.cross) else ()
         if not heads:
             return z
-        left, gone = z.copy(order="K"), list(heads)  # as it lies, to add up in the same order
-        left[gone] = z[gone].mean(axis=1, keepdims=True) if self.mean else 0
-        return left
+        ablated_z, heads_to_ablate = (
+            z.copy(order="K"),
+            list(heads),
+        )  # as it lies, to add up in the same order
+        ablated_z[heads_to_ablate] = (
+            z[heads_to_ablate].mean(axis=1, keepdims=True) if self.mean else 0
+        )
+        return ablated_z
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def _is_sound(x: Stored) -> bool:
     if len(x.shape) != 2:
         return bool(np.isfinite(float32(x)).all())
     for rows in parts(len(x), -(-len(x) // _ROWS)):
-        some = float32(x[rows])
-        if not (np.isfinite(some).all(axis=1) | np.isneginf(some).all(axis=1)).all():
+        sample = float32(x[rows])
+        if not (np.isfinite(sample).all(axis=1) | np.isneginf(sample).all(axis=1)).all():
             return False
     return True

@@ -77,7 +77,8 @@ class Rules:
             if values.get(name, neutral) != neutral:
                 raise CheckpointError(
                     f"The checkpoint's generation settings set {name} to {values[name]!r}, which "
-                    "is not implemented: give the target text yourself, and its source with --source."
+                    "is not implemented: give the target text yourself, and its source with "
+                    "--source."
                 )
         first = values.get("forced_bos_token_id")
         if first is None and values.get("force_bos_token_to_be_generated"):

@@ -196,8 +196,8 @@ class Places:
             )
         if self.padding is None:
             return np.arange(len(ids))
-        taken = np.asarray(ids) != self.padding
-        rows: NDArray[np.intp] = self.padding + taken.cumsum() * taken
+        is_token = np.asarray(ids) != self.padding
+        rows: NDArray[np.intp] = self.padding + is_token.cumsum() * is_token
         return rows
 
 
@@ -213,11 +213,11 @@ class SSRU:
 
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_model] -> [n_pos, d_model], step by step."""
-        new, kept = self.candidate(x), sigmoid(self.forget(x))
+        new, forget_gate = self.candidate(x), sigmoid(self.forget(x))
         states = np.empty_like(new)
         state = np.zeros_like(new[0])
         for i in range(len(x)):
-            state = kept[i] * state + (1 - kept[i]) * new[i]
+            state = forget_gate[i] * state + (1 - forget_gate[i]) * new[i]
             states[i] = state
         return relu(states)
 

@@ -180,17 +180,17 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
         CheckpointError: Its type is not implemented.
     """
     called = [n for n in arrays if n in ("attention", "attentions", "pattern")]
-    wanted = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
-    if len(wanted) != 1 or wanted[0] not in arrays:
+    candidates = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
+    if len(candidates) != 1 or candidates[0] not in arrays:
         names = ", ".join(list(arrays)[:12]) or "none"
         missing = "" if name is None else f"The file has no array {name!r}. "
         raise UsageError(f"{missing}Choose an array with --array NAME: {names}.")
-    array = arrays[wanted[0]]
+    array = arrays[candidates[0]]
     if isinstance(array, Packed):
         return array.unpack()
     if not (isinstance(array, BFloat16) or np.issubdtype(array.dtype, np.floating)):
         raise InputError(
-            f"array {wanted[0]!r} has dtype {array.dtype}; expected floating-point weights."
+            f"array {candidates[0]!r} has dtype {array.dtype}; expected floating-point weights."
         )
     return array
 

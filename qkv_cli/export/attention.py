@@ -126,11 +126,11 @@ def encode_maps(
     if kind == "csv":
         yield from (piece.encode() for piece in _csv_of(iter(maps), several=several))
         return
-    for one in maps:
+    for head_maps in maps:
         if kind == "npz":
-            yield to_npz(one, include)
+            yield to_npz(head_maps, include)
         else:
-            yield from (piece.encode() for piece in pieces(one, include))
+            yield from (piece.encode() for piece in pieces(head_maps, include))
             yield b"\n"
 
 
@@ -140,13 +140,13 @@ def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
     if first is not None and not several and second is None:
         yield from to_csv(first)
         return
-    texts = (one for one in chain((first, second), maps) if one is not None)
-    for index, one in enumerate(texts):
-        if first is not None and one.shown != first.shown:
+    texts = (head_maps for head_maps in chain((first, second), maps) if head_maps is not None)
+    for index, head_maps in enumerate(texts):
+        if first is not None and head_maps.shown != first.shown:
             raise UsageError(
-                f"A .csv file cannot contain both {first.shown} and {one.shown}: use .jsonl."
+                f"A .csv file cannot contain both {first.shown} and {head_maps.shown}: use .jsonl."
             )
-        yield from to_csv(one, text=index)
+        yield from to_csv(head_maps, text=index)
 
 
 def read_maps(data: bytes) -> list[HeadMaps]:

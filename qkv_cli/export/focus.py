@@ -52,17 +52,17 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
     maps = [bare_map(m, about) for m in heads]
     weights = [numbers(f"{m['name']:.60}.weights", m["weights"], [n], null=np.nan) for m in heads]
     mean = numbers("mean", document["mean"], [n], null=np.nan)
-    told = max(1, *(len(m["top"]) for m in heads))
-    return Focus(replace(about, maps=maps), side, places[0], np.stack(weights), mean), told
+    n_top = max(1, *(len(m["top"]) for m in heads))
+    return Focus(replace(about, maps=maps), side, places[0], np.stack(weights), mean), n_top
 
 
 def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:
     numbers = _list(weights)
-    told = [
+    strongest = [
         {"i": f.others[at].i, "text": f.others[at].name, "weight": numbers[at]}
         for at in strongest_weights(weights, top).places
     ]
-    return map_head(m) | {"weights": numbers, "top": told}
+    return map_head(m) | {"weights": numbers, "top": strongest}
 
 
 def _list(weights: Array) -> list[float | None]:

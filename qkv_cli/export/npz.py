@@ -76,9 +76,9 @@ def _row_of(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[An
     if not isinstance(value, tuple):
         raise InputError(f"{path} is missing.")
     array, index, n_maps = value
-    name, wanted = path.rpartition(".")[2], (n_maps, n_rows, n_columns)
-    if array.shape != wanted:
-        raise InputError(f'"{name}" has shape {list(array.shape)}; expected {list(wanted)}.')
+    name, expected = path.rpartition(".")[2], (n_maps, n_rows, n_columns)
+    if array.shape != expected:
+        raise InputError(f'"{name}" has shape {list(array.shape)}; expected {list(expected)}.')
     return array[index] if name == "mask" else to_float32(path, array[index])
 
 
@@ -92,7 +92,7 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
     return members
 
 
-def unpack_npz(data: bytes, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+def unpack_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz archive by name, all or those wanted; nothing is unpickled.
 
     Raises:
@@ -102,7 +102,7 @@ def unpack_npz(data: bytes, wanted: Collection[str] | None = None) -> dict[str, 
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise InputError("the archive has two members of the same name.")
-        members = {n: m for n, m in members.items() if wanted is None or n in wanted}
+        members = {n: m for n, m in members.items() if names is None or n in names}
         size, limit = sum(m.file_size for m in members.values()), _limit(len(data))
         if size > limit:
             raise InputError(f"the archive unpacks to {size:,} bytes; the maximum is {limit:,}.")

@@ -118,7 +118,7 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
     field = path.rpartition(".")[2]
     kinds: dict[str, set[type]] = {"scores": {int, float, type(None)}, "mask": {bool}}
     allowed = kinds.get(field, {int, float})
-    wanted = "true or false" if field == "mask" else "a number"
+    expected = "true or false" if field == "mask" else "a number"
     for i, row in enumerate(value):
         if not isinstance(row, list):
             raise InputError(f"{path}[{i}] is {_kind(row)}; expected an array of numbers.")
@@ -126,7 +126,7 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
             raise InputError(f"{path}[{i}]: expected {n_columns} numbers, found {len(row)}.")
         if not set(map(type, row)) <= allowed:
             wrong = next(x for x in row if type(x) not in allowed)
-            raise InputError(f"{path}[{i}] contains {_kind(wrong, 'null')}; expected {wanted}.")
+            raise InputError(f"{path}[{i}] contains {_kind(wrong, 'null')}; expected {expected}.")
     if field == "mask":
         return np.array(value, dtype=np.bool_)
     try:

@@ -77,6 +77,6 @@ def numbers(where: str, value: object, shape: Sequence[int | None], *, null: flo
         n in (None, m) for n, m in zip(shape, array.shape, strict=True)
     )
     if not fits:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{where} has shape {list(array.shape)}; expected [{wanted}].")
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"{where} has shape {list(array.shape)}; expected [{expected}].")
     return np.where(np.isnan(array), null, array)

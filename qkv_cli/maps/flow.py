@@ -68,7 +68,9 @@ def reached(mask: Mask, below: Mask | None) -> Mask:
     return paths > 0
 
 
-def rollouts(layers: Iterable[LayerTrace], wanted: Collection[int], block: Block) -> list[HeadMap]:
+def rollouts(
+    layers: Iterable[LayerTrace], layer_indices: Collection[int], block: Block
+) -> list[HeadMap]:
     """A map for each layer that is wanted; its pattern is the mean of all its heads.
 
     Raises:
@@ -81,9 +83,9 @@ def rollouts(layers: Iterable[LayerTrace], wanted: Collection[int], block: Block
             raise UsageError(_TWO_TEXTS)
         below = rollout(layer.attn.pattern, below)
         reach = reached(layer.attn.mask, reach)
-        if layer.index in wanted:
+        if layer.index in layer_indices:
             maps.append(_map(layer.attn.pattern, below, reach, block, layer.index))
-        if layer.index == max(wanted):
+        if layer.index == max(layer_indices):
             break
     return maps
 

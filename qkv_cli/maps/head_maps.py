@@ -58,8 +58,8 @@ class HeadMap:
             **dict.fromkeys(("q", "z"), (rows, slice(None))),
             **dict.fromkeys(("k", "v"), (columns, slice(None))),
         }
-        had = {name: array for name in cut if (array := getattr(self, name)) is not None}
-        return replace(self, **{n: array[cut[n][0]][:, cut[n][1]] for n, array in had.items()})
+        arrays = {name: array for name in cut if (array := getattr(self, name)) is not None}
+        return replace(self, **{n: array[cut[n][0]][:, cut[n][1]] for n, array in arrays.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +147,19 @@ class Selection:
         is_name = [head.startswith(("L", "l")) for head in heads]
         places: list[tuple[int, int]] = []
 
-        def add_to_layers(asked: Sequence[str]) -> None:
-            wanted = indices("head", asked, n_heads)
+        def add_to_layers(items: Sequence[str]) -> None:
+            head_indices = indices("head", items, n_heads)
             for layer in indices("layer", layers or ["-1"], n_layers):
-                places.extend((layer, head) for head in wanted)
+                places.extend((layer, head) for head in head_indices)
 
         if all(is_name) and (layers or not heads):
             add_to_layers(["all"])
         for named, group in groupby(zip(is_name, heads, strict=True), key=itemgetter(0)):
-            asked = [head for _, head in group]
+            items = [head for _, head in group]
             if not named:
-                add_to_layers(asked)
+                add_to_layers(items)
                 continue
-            for name in asked:
+            for name in items:
                 layer, which = _named(name, n_layers, n_heads)
                 places.extend((layer, head) for head in which)
         return cls(list(dict.fromkeys(places)))
@@ -176,58 +176,58 @@ def _named(name: str, n_layers: int, n_heads: int) -> tuple[int, list[int]]:
     return layer, indices("head", ["all" if match[2] == "*" else match[2]], n_heads)
 
 
-def indices(what: str, asked: Sequence[str], count: int) -> list[int]:
+def indices(noun: str, items: Sequence[str], count: int) -> list[int]:
     """Which of `count` layers or heads are asked for: 3, -1, 0:4 or all.
 
     Raises:
         UsageError: There is no such layer or head.
     """
     selected: list[int] = []
-    for item in asked:
+    for item in items:
         if item == "all":
             selected += range(count)
         elif match := re.fullmatch(rf"({_INT})?:({_INT})?", item):
             part = range(count)[slice(*(int(end) if end else None for end in match.groups()))]
             if not part:
                 raise UsageError(
-                    f"{what.capitalize()} range {item} is empty: {_valid(what, count)}."
+                    f"{noun.capitalize()} range {item} is empty: {_valid(noun, count)}."
                 )
             selected += part
         elif re.fullmatch(_INT, item):
             index = int(item)
             if not -count <= index < count:
                 raise UsageError(
-                    f"{what.capitalize()} {index} does not exist: {_valid(what, count)}."
+                    f"{noun.capitalize()} {index} does not exist: {_valid(noun, count)}."
                 )
             selected.append(index % count)
         else:
             raise UsageError(
-                f"{item!r} is not a {what}; write 3, -1, 0:4 or all: {_valid(what, count)}."
+                f"{item!r} is not a {noun}; write 3, -1, 0:4 or all: {_valid(noun, count)}."
             )
     return list(dict.fromkeys(selected))
 
 
-def _valid(what: str, count: int) -> str:
-    return f"this model has {f'{what}s 0 to {count - 1}' if count > 1 else f'only {what} 0'}"
+def _valid(noun: str, count: int) -> str:
+    return f"this model has {f'{noun}s 0 to {count - 1}' if count > 1 else f'only {noun} 0'}"
 
 
 def select(
     layers: Iterable[LayerTrace],
     selection: Selection,
     block: Block | None = None,
-    made: Callable[[LayerTrace, int, Block | None], HeadMap] | None = None,
+    make_map: Callable[[LayerTrace, int, Block | None], HeadMap] | None = None,
 ) -> list[HeadMap]:
     """The chosen heads' maps, in their order; layers after the last chosen are not computed.
 
     Args:
         made: How a head's map is made, if not by `traced_head`.
     """
-    made = made or traced_head
+    make_map = make_map or traced_head
     maps: dict[tuple[int, int], HeadMap] = {}
     chosen = selection.heads
     for layer in layers:
         for head in chosen.get(layer.index, ()):
-            maps[layer.index, head] = made(layer, head, block)
+            maps[layer.index, head] = make_map(layer, head, block)
         if layer.index == max(chosen):
             break
     return [maps[place] for place in selection.places]
@@ -289,11 +289,11 @@ def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
     return np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(arrays.dtype)
 
 
-def windowed(maps: HeadMaps, asked: str) -> HeadMaps:
+def windowed(maps: HeadMaps, window_range: str) -> HeadMaps:
     """What `--window` asks for: START:STOP as in a Python slice; see `window`."""
-    match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", asked)
+    match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", window_range)
     if not match:
-        raise UsageError(f"{asked!r} is not a window; write START:STOP, such as 20:60.")
+        raise UsageError(f"{window_range!r} is not a window; write START:STOP, such as 20:60.")
     start, stop = (int(end) if end else None for end in match.groups())
     return window(maps, start or 0, len(maps.queries) if stop is None else stop)
 
@@ -347,8 +347,8 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
     loose = not heads or any(x == "all" or ":" in x or "*" in x for x in (*layers, *heads))
     if not selected or (missing and not loose):
         layer, head = next(place for place in places if place in missing)
-        what = f"layer {layer}" if head is None or not heads else f"L{layer}H{head}"
-        raise UsageError(f"The file has no {what}: it has {_names(maps.maps)}.")
+        name = f"layer {layer}" if head is None or not heads else f"L{layer}H{head}"
+        raise UsageError(f"The file has no {name}: it has {_names(maps.maps)}.")
     return selected
 
 

@@ -65,9 +65,9 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
         return maps
     if not rows or not columns:
         raise UsageError("--hide-special would hide everything: all tokens are special tokens.")
-    share, what = special_share(maps)
+    share, noun = special_share(maps)
     part = f"{share:.2f}".removeprefix("0")
-    note = f"special tokens are hidden; on average they have {part} of each row's {what}"
+    note = f"special tokens are hidden; on average they have {part} of each row's {noun}"
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],
@@ -84,12 +84,12 @@ def special_share(maps: HeadMaps) -> tuple[float, str]:
     """
     rows = [i for i, token in enumerate(maps.queries) if not token.special]
     special = [j for j, token in enumerate(maps.keys) if token.special]
-    seen = maps if maps.shown != "scores" else replace(maps, shown="weights")
-    what = _AMOUNTS[seen.shown]
+    shown_maps = maps if maps.shown != "scores" else replace(maps, shown="weights")
+    noun = _AMOUNTS[shown_maps.shown]
     if not rows or not special:
-        return 0.0, what
-    shares = [_share(seen.seen(m)[rows], special, seen.shown) for m in maps.maps]
-    return float(np.mean(shares)), what
+        return 0.0, noun
+    shares = [_share(shown_maps.seen(m)[rows], special, shown_maps.shown) for m in maps.maps]
+    return float(np.mean(shares)), noun
 
 
 def merge_words(maps: HeadMaps) -> HeadMaps:

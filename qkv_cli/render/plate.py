@@ -38,7 +38,7 @@ class Maps:
         notes: What a reader must know to read them.
         numbers: Write the weights into the cells.
         small: As thumbnails, layers down and heads across.
-        what: The kind of number that is drawn.
+        quantity: The kind of number that is drawn.
     """
 
     queries: Sequence[Token]
@@ -47,7 +47,7 @@ class Maps:
     notes: Sequence[str] = ()
     numbers: bool = False
     small: bool = False
-    what: Quantity = QUANTITIES["weights"]
+    quantity: Quantity = QUANTITIES["weights"]
 
     @cached_property
     def top(self) -> float:
@@ -57,7 +57,7 @@ class Maps:
     @cached_property
     def signed(self) -> bool:
         below = any(bool((panel.weights < 0).any()) for panel in self.panels)
-        return below or self.what is QUANTITIES["scores"]
+        return below or self.quantity is QUANTITIES["scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class Sentence:
     weights: Array
     top: float
     marked: int | None = None
-    what: Quantity = QUANTITIES["weights"]
+    quantity: Quantity = QUANTITIES["weights"]
 
     @property
     def signed(self) -> bool:
         below = bool(np.nanmin(self.weights, initial=0) < 0)
-        return below or self.what is QUANTITIES["scores"]
+        return below or self.quantity is QUANTITIES["scores"]
 
 
 Part = Maps | Bars | Sentence
@@ -158,18 +158,18 @@ def _without_gaps(maps: HeadMaps) -> bool:
     return places == list(range(places[0], places[0] + len(places)))
 
 
-def maps_part(maps: HeadMaps, *, numbers: bool = False, what: Quantity | None = None) -> Maps:
+def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | None = None) -> Maps:
     """Head maps, and what the legend says of them.
 
     Args:
-        what: The kind of number, if not what the maps show.
+        quantity: The kind of number, if not what the maps show.
     """
     weights = visible_cells(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
-    what = what or QUANTITIES[maps.shown]
-    drawn = Maps(maps.queries, maps.keys, panels, numbers=numbers, what=what)
+    quantity = quantity or QUANTITIES[maps.shown]
+    drawn = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
     notes = [
-        *scale_notes(maps, drawn.top, what, signed=drawn.signed),
+        *scale_notes(maps, drawn.top, quantity, signed=drawn.signed),
         *mask_notes(maps, weights),
         *word_notes(maps),
         *map(label_line, maps.notes),

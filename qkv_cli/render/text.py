@@ -41,14 +41,14 @@ def aligned(text: str, width: int, *, right: bool = False) -> str:
 
 
 def _cut(signs: tuple[str, ...], width: int) -> tuple[str, ...]:
-    kept: list[str] = []
+    fitting: list[str] = []
     room = width - cell_len(ELLIPSIS)
     for sign in signs:
         room -= cell_len(sign)
         if room < 0:
             break
-        kept.append(sign)
-    return (*kept, ELLIPSIS) if width > 0 else ()
+        fitting.append(sign)
+    return (*fitting, ELLIPSIS) if width > 0 else ()
 
 
 @lru_cache(maxsize=4096)

@@ -234,7 +234,7 @@ def _checkpoint_info(
         about=source.text("about", ""),
         licence=source.text("licence", ""),
         notes=notes,
-        stacks={kind: _stack_info(one) for kind, one in model.stacks.items()},
+        stacks={kind: _stack_info(layer_stack) for kind, layer_stack in model.stacks.items()},
     )
 
 

@@ -74,11 +74,11 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
     except Exception as error:  # of dozens of kinds
         reason = " ".join(str(error).split()).rstrip(".")
         raise StoreError(f"transformers could not read {path}: {reason}.") from error
-    given = {"input_ids": torch.tensor([ids])}
+    inputs = {"input_ids": torch.tensor([ids])}
     if written is not None:
-        given["decoder_input_ids"] = torch.tensor([written])
+        inputs["decoder_input_ids"] = torch.tensor([written])
     with torch.no_grad():
-        output = model(**given, output_attentions=True)
+        output = model(**inputs, output_attentions=True)
     names = (
         {"self": "attentions"}
         if written is None

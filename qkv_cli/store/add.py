@@ -118,8 +118,8 @@ def _notes(vectors: Vectors, source: Path) -> list[str]:
 
 
 def _lengths(ngrams: Ngrams) -> str:
-    least, most = ngrams.min_n, ngrams.max_n
-    return f"{least}" if least == most else f"{least} to {most}"
+    shortest, longest = ngrams.min_n, ngrams.max_n
+    return f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
 
 
 def _check_finite(ngrams: Ngrams, source: Path) -> None:

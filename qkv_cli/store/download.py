@@ -86,8 +86,10 @@ def download(
         raise
     except _NETWORK as error:
         come = part.stat().st_size if part.is_file() else 0
-        kept = f" {come / 2**20:.1f} MiB were kept: pull again to resume." if come else ""
-        raise StoreError(f"Could not download {shown_url(url)}: {_why(error)}.{kept}") from error
+        remainder = f" {come / 2**20:.1f} MiB were kept: pull again to resume." if come else ""
+        raise StoreError(
+            f"Could not download {shown_url(url)}: {_why(error)}.{remainder}"
+        ) from error
     except OSError as error:
         raise StoreError(f"Could not write {target}: {error.strerror or error}.") from error
 

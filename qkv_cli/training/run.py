@@ -232,8 +232,8 @@ def _shape(options: TrainingOptions, d_model: int, state: State | None) -> HeadS
     if state is None:
         return HeadShape(d_model, options.n_heads or 8, options.d_head or 16)
     shape = shape_of(state.parameters)
-    wanted = (options.n_heads or shape.n_heads, options.d_head or shape.d_head)
-    if wanted != (shape.n_heads, shape.d_head):
+    requested = (options.n_heads or shape.n_heads, options.d_head or shape.d_head)
+    if requested != (shape.n_heads, shape.d_head):
         raise UsageError(
             f"The run to resume has {shape.n_heads} heads of size {shape.d_head}: "
             "leave out --heads and --d-head, or use --force to start again."

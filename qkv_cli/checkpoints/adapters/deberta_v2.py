@@ -47,14 +47,14 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
     scale = (d_head * (1 + len(kinds))) ** -0.5
 
     def block(i: int) -> Block:
-        made: Block = plain[i]
-        assert made.attn is not None
-        attn = replace(made.attn, scale=scale)
+        plain_block: Block = plain[i]
+        assert plain_block.attn is not None
+        attn = replace(plain_block.attn, scale=scale)
         if table is not None and kinds:
             own = t / f"encoder.layer.{i}.attention.self"
             attn = replace(attn, relative=_relative(config, kinds, table, attn, own))
-        made = replace(made, attn=attn)
-        return made if i else _convolved(config, t / "encoder.conv", made)
+        plain_block = replace(plain_block, attn=attn)
+        return plain_block if i else _convolved(config, t / "encoder.conv", plain_block)
 
     return replace(model, stacks={"encoder": Stack(Blocks(len(plain), block))})
 

@@ -89,9 +89,9 @@ def _frame(
     tokenizer: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
 ) -> None:
     """Put the tokens of beginning and end around a text, if they are wanted."""
-    wanted = {"bos": starts, "eos": False}
+    defaults = {"bos": starts, "eos": False}
     around = {}
-    for name, default in wanted.items():
+    for name, default in defaults.items():
         if fields.get(f"tokenizer.ggml.add_{name}_token", default):
             id = _id(fields, name, len(pieces))
             around[name] = (pieces[id], id)

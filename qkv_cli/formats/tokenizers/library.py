@@ -66,7 +66,7 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
 def _silent() -> Iterator[None]:
     """Descriptor 2 leads nowhere while the block lasts."""
     try:
-        kept = os.dup(2)
+        stderr_copy = os.dup(2)
     except OSError:  # it is closed
         yield
         return
@@ -76,5 +76,5 @@ def _silent() -> Iterator[None]:
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)

@@ -183,8 +183,8 @@ def added_token(token: Any, **flags: bool) -> AddedToken:
     if not isinstance(token, dict):
         return AddedToken(str(token), **{"special": True, **flags})
     known = ("lstrip", "rstrip", "single_word", "normalized", "special")
-    kept = {name: bool(token[name]) for name in known if name in token}
-    return AddedToken(content(token), **{"special": True, **flags, **kept})
+    options = {name: bool(token[name]) for name in known if name in token}
+    return AddedToken(content(token), **{"special": True, **flags, **options})
 
 
 def finish_tokenizer(
@@ -223,9 +223,9 @@ def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -
     Args:
         begins: Whether a text begins with the first where nothing is said.
     """
-    wanted = {"bos": settings.flag("add_bos_token", begins)}
-    wanted["eos"] = settings.flag("add_eos_token")
-    bos, eos = (role in tokens.by_role and wanted[role] for role in ("bos", "eos"))
+    is_added = {"bos": settings.flag("add_bos_token", begins)}
+    is_added["eos"] = settings.flag("add_eos_token")
+    bos, eos = (role in tokens.by_role and is_added[role] for role in ("bos", "eos"))
     single, other = (
         " ".join([f"bos{type}"] * bos + [text] + [f"eos{type}"] * eos)
         for text, type in (("$A", ""), ("$B:1", ":1"))

@@ -105,19 +105,19 @@ class Words(Sequence[str]):
         return self.utf8[start:end].tobytes()
 
     def find(self, word: str) -> int | None:
-        wanted = word.encode()
-        id = self._next(wanted, self.order)
-        return id if id is not None and self._bytes(id) == wanted else None
+        spelling = word.encode()
+        id = self._next(spelling, self.order)
+        return id if id is not None and self._bytes(id) == spelling else None
 
     def begins(self, start: str, ids: NDArray[np.uint32]) -> bool:
         """Whether one of these ids, which are sorted by their words' bytes, begins so."""
-        wanted = start.encode()
-        id = self._next(wanted, ids)
-        return id is not None and self._bytes(id).startswith(wanted)
+        prefix = start.encode()
+        id = self._next(prefix, ids)
+        return id is not None and self._bytes(id).startswith(prefix)
 
-    def _next(self, wanted: bytes, ids: NDArray[np.uint32]) -> int | None:
+    def _next(self, spelling: bytes, ids: NDArray[np.uint32]) -> int | None:
         """The first of these ids whose word is not before `wanted`."""
-        at = bisect_left(ids, wanted, key=self._bytes)
+        at = bisect_left(ids, spelling, key=self._bytes)
         return None if at == len(ids) else int(ids[at])
 
 

@@ -59,7 +59,7 @@ def colour_bar(
         done = step * width / steps  # each reaches to the end, so that no seam shows
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
     drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
-    name = part.what.one
+    name = part.quantity.one
     unit, at = Font(7, italic=True), x + width + 26
     drawing.add(Label(at, y + 6, name, unit, inks.dim))
     drawing.width = max(drawing.width, at + text_width(name, unit))
@@ -122,10 +122,10 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     left = _widest(part.queries, label, every) + 23
     head = max(
         _widest(part.keys, label, every) + 20,
-        text_width(part.what.query, AXIS) - cell * n_query + 4,
+        text_width(part.quantity.query, AXIS) - cell * n_query + 4,
     )
     titled = (
-        max(text_width(p.name, NAME) for p in part.panels) + text_width(part.what.key, AXIS) + 8
+        max(text_width(p.name, NAME) for p in part.panels) + text_width(part.quantity.key, AXIS) + 8
     )
     tile = max(cell * n_key, titled)
     fitting = max(min(2, len(part.panels)), int((room - left + GAP) // (tile + GAP)))
@@ -181,7 +181,7 @@ class Tiles:
                 y = top + m.cell * (row + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.queries[row].special else inks.text
                 self.drawing.add(Label(m.left - 5, y, name, m.label, ink, "right"))
-        query = self.part.what.query
+        query = self.part.quantity.query
         long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
         # Where it is longer than the map is high, it rises beside the keys' names.
         low = top + (high + long) / 2 if high > long else top + high
@@ -193,7 +193,7 @@ class Tiles:
         self.drawing.add(Label(x, top - m.head + 9, name, NAME, inks.text))
         if titled:
             at = x + m.tile, top - m.head + 8.5
-            self.drawing.add(Label(*at, self.part.what.key, AXIS, inks.dim, "right"))
+            self.drawing.add(Label(*at, self.part.quantity.key, AXIS, inks.dim, "right"))
         for column, key in enumerate(_names(self.part.keys, m.every)):
             if key:
                 right = x + m.cell * (column + 0.5) + m.label.size * RISE

@@ -110,19 +110,19 @@ def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
     wide = widest_name(plate.parts)
     x = y = 0.0
     for part in plate.parts:
-        made = Drawing(0, MARGIN)
+        part_drawing = Drawing(0, MARGIN)
         if isinstance(part, Bars):
-            draw_bars(made, part, theme, wide)
+            draw_bars(part_drawing, part, theme, wide)
         elif isinstance(part, Sentence):
-            draw_sentence(made, part, theme, room)
+            draw_sentence(part_drawing, part, theme, room)
         elif part.small:
-            notes += [*part.notes, *draw_thumbnails(made, part, theme, room)]
+            notes += [*part.notes, *draw_thumbnails(part_drawing, part, theme, room)]
         else:
-            notes += [*part.notes, *draw_maps(made, part, theme, room, alone=alone)]
-        if x and x + made.width > room:
+            notes += [*part.notes, *draw_maps(part_drawing, part, theme, room, alone=alone)]
+        if x and x + part_drawing.width > room:
             x, y = 0.0, drawing.height
-        drawing.place(made, x, y)
-        x += made.width + BETWEEN
+        drawing.place(part_drawing, x, y)
+        x += part_drawing.width + BETWEEN
         if isinstance(part, Sentence):  # it has its lines for itself
             x, y = 0.0, drawing.height
     drawing.width = max(drawing.width, NARROWEST) + MARGIN

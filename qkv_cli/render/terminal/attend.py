@@ -47,7 +47,7 @@ def attention(
     numbers: bool = False,
     links: int = 5,
     like: int = 1,
-    what: Quantity | None = None,
+    quantity: Quantity | None = None,
 ) -> AttentionPicture:
     """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
 
@@ -55,9 +55,9 @@ def attention(
         numbers: Write the weights into the cells, where the width has room for them.
         links: How many of a head's strongest links are told; 0 for none.
         like: Lay them out as if there were so many maps at least.
-        what: The kind of number, if not what the maps show.
+        quantity: The kind of number, if not what the maps show.
     """
-    return AttentionPicture(maps, theme, what or QUANTITIES[maps.shown], numbers, links, like)
+    return AttentionPicture(maps, theme, quantity or QUANTITIES[maps.shown], numbers, links, like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class AttentionPicture:
 
     maps: HeadMaps
     theme: Theme
-    what: Quantity
+    quantity: Quantity
     numbers: bool = False
     links: int = 5
     like: int = 1
@@ -83,7 +83,7 @@ class AttentionPicture:
         layout, numbers = self._layout(weights, width)
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        shown = Shown(top, signed, self.numbers, numbers, layout, ramp, width, self.what)
+        shown = Shown(top, signed, self.numbers, numbers, layout, ramp, width, self.quantity)
         yield from header(self.maps, width)
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
@@ -92,9 +92,9 @@ class AttentionPicture:
         yield Segment.line()
         yield from legend(self.maps, weights, shown)
         if self.links:
-            told = link_lines(self.maps, weights, self.links, width)
-            yield from [Segment.line()] if told else []
-            yield from trimmed(told)
+            links = link_lines(self.maps, weights, self.links, width)
+            yield from [Segment.line()] if links else []
+            yield from trimmed(links)
 
     def _layout(self, weights: Sequence[Array], width: int) -> tuple[TileLayout, bool]:
         """The plan, and whether there is room for the numbers that were asked for."""

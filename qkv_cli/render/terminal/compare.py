@@ -87,11 +87,11 @@ class ComparePicture:
         maps, differences = self._all(), self._differences()
         parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
         if differences is not None:
-            parts.append(maps_part(differences, numbers=self.numbers, what=self._change()))
+            parts.append(maps_part(differences, numbers=self.numbers, quantity=self._change()))
         statements = [line.plain for line in self._sides(10_000)]
         for c, name in zip(self.pairs, self.names[1:], strict=True):
-            what, rows = _divergences(c)
-            parts += [Bars(self._of(name) + what, rows, 1.0)] if rows else []
+            title_of_bars, rows = _divergences(c)
+            parts += [Bars(self._of(name) + title_of_bars, rows, 1.0)] if rows else []
             first, *others = _overall(c)
             statements += [self._of(name) + first, *others]
         title = " and ".join(label_line(m.name) for m in maps.maps)
@@ -134,9 +134,9 @@ class ComparePicture:
         first, a, others = self.pairs[0], self.names[0], self.names[1:]
         if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
             return None
-        what = QUANTITIES[first.a.shown]
-        notes = [f"above 0, {' or '.join(others)} has {what.more}; below 0, {a}"]
-        notes += _unpaired(first, a, others[0], what.one)
+        quantity = QUANTITIES[first.a.shown]
+        notes = [f"above 0, {' or '.join(others)} has {quantity.more}; below 0, {a}"]
+        notes += _unpaired(first, a, others[0], quantity.one)
         names = [f"{name} - {a}" for name in others]
         return _drawn(first, names, [c.difference for c in self.pairs], notes)
 
@@ -144,13 +144,15 @@ class ComparePicture:
         return replace(QUANTITIES[self.pairs[0].a.shown], one="difference", note="")
 
     def _maps(
-        self, maps: HeadMaps, what: Quantity | None, console: Console, options: ConsoleOptions
+        self, maps: HeadMaps, quantity: Quantity | None, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         """The picture of `qkv attend` without what it says of the model, which is text alone;
         differences in cells of the size that the maps have.
         """
         like = len(self.names)
-        picture = attention(maps, self.theme, numbers=self.numbers, links=0, like=like, what=what)
+        picture = attention(
+            maps, self.theme, numbers=self.numbers, links=0, like=like, quantity=quantity
+        )
         parts = picture.__rich_console__(console, options)
         yield from dropwhile(lambda part: isinstance(part, Text), parts)
 
@@ -248,21 +250,21 @@ def _drawn(
 ) -> HeadMaps:
     """Maps on the common rows and columns, as the picture of `qkv attend` takes them."""
     [m] = c.a.maps
-    made = []
+    head_maps = []
     for name, w in zip(names, weights, strict=True):
         # The numbers stand wherever what is shown is looked for.
         amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
-        made.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
+        head_maps.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
     causal = c.a.causal and c.b.causal
     return replace(
-        c.a, causal=causal, queries=c.queries, keys=c.keys, maps=made, notes=tuple(notes)
+        c.a, causal=causal, queries=c.queries, keys=c.keys, maps=head_maps, notes=tuple(notes)
     )
 
 
-def _unpaired(c: Comparison, a: str, b: str, what: str) -> Iterator[str]:
+def _unpaired(c: Comparison, a: str, b: str, noun: str) -> Iterator[str]:
     for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
         if any(getattr(pair, alone) is None for pair in c.columns):
-            yield f"{sign} marks a word that only {name} has; it has no row, and {what} on one side"
+            yield f"{sign} marks a word that only {name} has; it has no row, and {noun} on one side"
 
 
 def _metric(value: float, unit: str = "", *, missing: str = "none") -> str:

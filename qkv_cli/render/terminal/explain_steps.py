@@ -196,8 +196,8 @@ def product_step(s: Lesson) -> Step:
     room = min(LONGEST_BAR, s.width - len(INDENT) - left - cell - 5)
     top = max(map(abs, [*products, m.rest]))
     lines = []
-    for name, one, two, both in zip(names, q, k, products, strict=True):
-        text = f"{name:<{wide}}  {figure(one):>{cell}} × {figure(two):>{cell}}".rjust(left)
+    for name, q_d, k_d, both in zip(names, q, k, products, strict=True):
+        text = f"{name:<{wide}}  {figure(q_d):>{cell}} × {figure(k_d):>{cell}}".rjust(left)
         lines.append(_sum_line(s, text, both, cell, top, room))
     if hidden:
         lines.append(_sum_line(s, rest.ljust(left), m.rest, cell, top, room))

@@ -52,14 +52,14 @@ class FocusPicture:
         yield self._title(width)
         marked = f.at if f.maps.source is None else None
         signed = f.maps.shown == "scores" or bool(np.nanmin(f.mean, initial=0) < 0)
-        most = _largest(f.mean)
-        yield from shaded(f.others, f.mean, most, self.theme, width, signed=signed, marked=marked)
+        top = _largest(f.mean)
+        yield from shaded(f.others, f.mean, top, self.theme, width, signed=signed, marked=marked)
         yield Text()
         yield from self._bars(width)
         yield Text()
-        if most:
-            yield scale(self.theme.pixels(signed=signed), most, width, signed=signed)
-        if notes := list(self._notes(most)):
+        if top:
+            yield scale(self.theme.pixels(signed=signed), top, width, signed=signed)
+        if notes := list(self._notes(top)):
             yield from flowing(notes, width, _DIM)
 
     def plate(self) -> Plate:
@@ -67,10 +67,10 @@ class FocusPicture:
         f = self.f
         whole = attention_plate(f.maps)
         names = told_apart(f.others, LONGEST_WORD)
-        most, largest = _largest(f.mean), _largest(f.weights)
+        top, largest = _largest(f.mean), _largest(f.weights)
         marked = f.at if f.maps.source is None else None
-        what, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
-        parts: list[Part] = [Sentence(title, f.others, f.mean, most, marked, what)]
+        quantity, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
+        parts: list[Part] = [Sentence(title, f.others, f.mean, top, marked, quantity)]
         for m, weights in zip(f.maps.maps, f.weights, strict=True):
             strongest = strongest_weights(weights, self.top)
             rows = [(names[at], float(weights[at])) for at in strongest.places]
@@ -80,7 +80,7 @@ class FocusPicture:
                 else None
             )
             parts.append(Bars(label_line(m.name), rows, largest, rest))
-        statements = [*whole.said, *self._notes(most)]
+        statements = [*whole.said, *self._notes(top)]
         [behind] = [part for part in whole.parts if isinstance(part, Maps)]
         return replace(whole, said=statements, parts=parts, behind=behind, pinned=(f.side, f.at))
 
@@ -92,8 +92,8 @@ class FocusPicture:
     def _title(self, width: int) -> Text:
         f = self.f
         name = told_apart(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[f.at]
-        what = QUANTITIES[f.maps.shown]
-        does = what.does if f.side == "query" else what.done
+        quantity = QUANTITIES[f.maps.shown]
+        does = quantity.does if f.side == "query" else quantity.done
         title = Text(no_wrap=True).append(name, _NAME).append(f" {does}")
         title.truncate(width, overflow="ellipsis")
         return title
@@ -130,15 +130,15 @@ class FocusPicture:
         if not s.places:
             yield Text("nothing", _DIM)
 
-    def _notes(self, most: float) -> Iterator[str]:
+    def _notes(self, top: float) -> Iterator[str]:
         f = self.f
-        several, what = len(f.maps.maps) > 1, QUANTITIES[f.maps.shown]
-        if what.note:
-            yield what.note
-        if not most:
-            yield f"no {what.one} to show"
+        several, quantity = len(f.maps.maps) > 1, QUANTITIES[f.maps.shown]
+        if quantity.note:
+            yield quantity.note
+        if not top:
+            yield f"no {quantity.one} to show"
         elif several:
-            yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(most)}"
+            yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(top)}"
             yield "all bars have one scale"
         if f.side == "key" and f.maps.shown in ("weights", "rollout"):
             yield "each bar is from another query's row, so the bars need not sum to 1"

@@ -215,16 +215,16 @@ class Thumbnails:
     def _notes(
         self, weights: Sequence[Array], top: float, layout: Sheet, *, signed: bool
     ) -> Iterator[str]:
-        what = QUANTITIES[self.maps.shown]
+        quantity = QUANTITIES[self.maps.shown]
         if top:
-            yield from [what.note] if what.note else []
-            yield f"one scale for all heads: {scale_range(what, top, signed=signed)}"
+            yield from [quantity.note] if quantity.note else []
+            yield f"one scale for all heads: {scale_range(quantity, top, signed=signed)}"
         else:
-            yield f"no {what.one} to show"
+            yield f"no {quantity.one} to show"
         if layout.blocks != (1, 1):
             furthest = "the largest in magnitude" if signed else "the largest"
             queries, keys = layout.blocks
-            yield f"each cell is {furthest} of {queries}x{keys} {what.one}s (queries x keys)"
+            yield f"each cell is {furthest} of {queries}x{keys} {quantity.one}s (queries x keys)"
         if any(np.isnan(w).any() for w in weights):
             yield "blank: masked"
         if (n_heads := len(self._heads())) > layout.across:
@@ -232,9 +232,9 @@ class Thumbnails:
         yield from special_notes(self.maps)
         yield from (label_line(note) for note in self.maps.notes)
         strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
-        one = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
+        name = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
         show = "" if self.maps.shown == "weights" else f" --show {self.maps.shown}"
-        yield f"qkv attend --{one}{show} draws it large"
+        yield f"qkv attend --{name}{show} draws it large"
 
     def _legend_of_marks(self, width: int) -> Iterator[Text]:
         """Each sign, what it stands for, and which heads bear it."""

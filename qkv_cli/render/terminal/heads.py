@@ -134,7 +134,7 @@ def _figure(h: HeadStatistics, column: Column) -> str:
 
 def _labels(h: HeadStatistics, room: int) -> str:
     """As many labels as there is room for, at least one."""
-    told = [f"{kind} {cell_number(h.evidence[kind].effect)}" for kind in h.labels]
-    while len(told) > 1 and cell_len(", ".join(told)) > room:
-        told.pop()
-    return ", ".join(told)
+    parts = [f"{kind} {cell_number(h.evidence[kind].effect)}" for kind in h.labels]
+    while len(parts) > 1 and cell_len(", ".join(parts)) > room:
+        parts.pop()
+    return ", ".join(parts)

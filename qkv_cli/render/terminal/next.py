@@ -56,15 +56,15 @@ class NextPicture:
         room = max(0, min(BAR, (width - word) // n - GAP - each - 1))
         if n == 2:
             title = Text(" " * word, _DIM, no_wrap=True, overflow="crop")
-            for what in ("before", "after"):
-                title.append(" " * GAP + what.ljust(each + 1 + room))
+            for reading in ("before", "after"):
+                title.append(" " * GAP + reading.ljust(each + 1 + room))
             title.rstrip()
             yield title
-        most = Decimal(str(round(float(odds.probability.max()), 6)))
+        largest = Decimal(str(round(float(odds.probability.max()), 6)))
         for i, name in enumerate(names):
             line = Text(aligned(name, word), no_wrap=True, overflow="crop")
             for p, rank in zip(odds.probability[:, i], ranks, strict=True):
-                drawn = bar(Decimal(str(round(float(p), 6))), most, room, self.theme)
+                drawn = bar(Decimal(str(round(float(p), 6))), largest, room, self.theme)
                 line.append(f"{' ' * GAP}{probability(p):>{NUMBER}} ").append(
                     f"{rank[i]:>{place}} ", _DIM
                 )

@@ -125,8 +125,8 @@ def _small_cells(r: Request) -> TileLayout:
     # Without half blocks several maps are an overview where they would be one with them: a
     # line for each row, and one map above the other, is more than anyone scrolls through.
     widest_label = r.line_width if r.n_maps > 1 else label
-    taken = min(digits + 1 + widest_label, r.width // 3) + 1
-    fitting = _fitting(r.width - max(gutter, taken), max(r.n_key, r.name_width))
+    label_width = min(digits + 1 + widest_label, r.width // 3) + 1
+    fitting = _fitting(r.width - max(gutter, label_width), max(r.n_key, r.name_width))
     whole = TileLayout((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
     if fitting:
         across = _balanced(r.n_maps, fitting)
@@ -176,9 +176,9 @@ def half_blocks(levels: Levels, ramp: Ramp) -> list[Line]:
         levels = np.vstack([levels, np.full((1, levels.shape[1]), MASKED)])
     n = len(ramp.inks) + 1
     pairs = levels[0::2] % n * n + levels[1::2] % n
-    made = {pair: _half(divmod(pair, n), ramp.inks) for pair in np.unique(pairs).tolist()}
+    halves = {pair: _half(divmod(pair, n), ramp.inks) for pair in np.unique(pairs).tolist()}
     return [
-        [Segment(made[pair][0] * length, made[pair][1]) for pair, length in _runs(row)]
+        [Segment(halves[pair][0] * length, halves[pair][1]) for pair, length in _runs(row)]
         for row in pairs
     ]
 

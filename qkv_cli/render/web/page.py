@@ -31,7 +31,7 @@ def filled(template: str, *, style: str, script: str = "", **parts: str) -> byte
     policy = "; ".join(
         [
             "default-src 'none'",
-            *(f"{what} 'sha256-{_hash(code)}'" for what, code in allowed.items() if code),
+            *(f"{directive} 'sha256-{_hash(code)}'" for directive, code in allowed.items() if code),
             "base-uri 'none'",
             "form-action 'none'",
         ]
@@ -76,7 +76,11 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         "keys": _tokens(first.keys),
         "same": list(first.queries) == list(first.keys),
         "maps": maps,
-        "words": {"does": first.what.does, "done": first.what.done, "link": first.what.link},
+        "words": {
+            "does": first.quantity.does,
+            "done": first.quantity.done,
+            "link": first.quantity.link,
+        },
         "masked": MASKED,
         "colours": {
             name: {"plain": _codes(theme, signed=False), "signed": _codes(theme, signed=True)}
@@ -147,10 +151,10 @@ def _script_safe(data: object) -> str:
 
 def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
     return [
-        {"text": spelled(t), "told": told}
+        {"text": spelled(t), "told": distinct_name}
         | ({"special": True} if t.special else {})
         | ({"second": True} if t.segment else {})
-        for t, told in zip(tokens, apart(tokens, list(map(spelled, tokens))), strict=True)
+        for t, distinct_name in zip(tokens, apart(tokens, list(map(spelled, tokens))), strict=True)
     ]
 
 
