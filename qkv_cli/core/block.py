@@ -33,13 +33,13 @@ from qkv_cli.names import StackName, Weighting
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """Which heads hand nothing to W_O. They look where they look; all behind them is computed anew.
+    """Heads to ablate: their output is replaced before W_O, and later layers are recomputed.
 
     Attributes:
         stack: encoder or decoder.
-        cross: Whether they are heads of its cross-attention.
-        heads: By layer.
-        mean: Whether each leaves its mean over the places of the text, not zeros.
+        cross: Whether they are heads of the stack's cross-attention.
+        heads: The heads of each layer.
+        mean: Replace z by its mean over the positions of the text, not by zeros.
     """
 
     stack: str
@@ -48,14 +48,14 @@ class Ablation:
     mean: bool = False
 
     def __call__(self, z: Array, stack: str, layer: int, *, cross: bool) -> Array:
-        """What is left of z, [n_heads, n_query, d_head], of one attention."""
+        """Return z, [n_heads, n_query, d_head], of one attention after the ablation."""
         heads = self.heads.get(layer, ()) if (stack, cross) == (self.stack, self.cross) else ()
         if not heads:
             return z
         ablated_z, heads_to_ablate = (
             z.copy(order="K"),
             list(heads),
-        )  # as it lies, to add up in the same order
+        )  # in the same memory layout, for the same sums
         ablated_z[heads_to_ablate] = (
             z[heads_to_ablate].mean(axis=1, keepdims=True) if self.mean else 0
         )
@@ -64,12 +64,12 @@ class Ablation:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    W: Array  # [n_taps, d_in, d_out], an odd number of taps, the token itself in the middle
+    W: Array  # [n_taps, d_in, d_out], an odd number of taps, centred on the token
     b: Array  # [d_out]
     act: Activation
 
     def __call__(self, x: Array) -> Array:
-        """[n_pos, d_in] -> [n_pos, d_out]; beyond the ends of the text there are zeros."""
+        """[n_pos, d_in] -> [n_pos, d_out], with zeros beyond both ends of the text."""
         n_pos, reach = len(x), len(self.W) // 2
         padded = np.pad(x, ((reach, reach), (0, 0)))
         taps = (padded[i : i + n_pos] @ w for i, w in enumerate(self.W))
@@ -88,7 +88,7 @@ class Attention:
     k_norm: Norm | None = None
     rotary: Rotary | None = None
     softcap: float | None = None
-    relative: Disentangled | None = None  # position terms that q and k have a part in
+    relative: Disentangled | None = None  # position terms that depend on q and k
 
     def __call__(
         self,
@@ -104,8 +104,8 @@ class Attention:
 
         Args:
             bias, mask: See `scaled_dot_product_attention`.
-            before: Whose keys and values stand before those of `memory`.
-            left: What W_O is given of z, if not all.
+            before: The attention of earlier tokens, whose keys and values come first.
+            left: Applied to z before W_O; see `Ablation`.
         """
         q, k, v = together((self.q, x), (self.k, memory), (self.v, memory))
         q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
@@ -132,8 +132,8 @@ class Attention:
         return int(self.q.W.shape[1]) // self.d_head
 
     def _heads(self, x: Array, norm: Norm | None) -> Array:
-        # A norm is per head (Qwen 3), a weight for each (StableLM), or over all heads at once
-        # (OLMo 2): its width says which.
+        # A norm is shared by all heads (Qwen 3), has a weight per head (StableLM), or normalizes
+        # all heads together (OLMo 2); its width tells which.
         if norm is not None and norm.w is not None and norm.w.shape[-1] != self.d_head:
             x, norm = norm(x), None
         heads = split_heads(x, self.d_head)
@@ -143,7 +143,7 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """Every place where a block may normalise: what goes in, what comes out, or the sum."""
+    """The norms of a block: of a sub-layer's input, its output, or the sum with the residual."""
 
     attn_in: Norm | None = None
     attn_out: Norm | None = None
@@ -158,22 +158,22 @@ class Norms:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A layer. One that reads only another text has no self-attention."""
+    """A layer. If it reads only another text, it has no self-attention."""
 
     attn: Attention | None = None
     cross: Attention | None = None
-    recurrent: SSRU | None = None  # in place of self-attention
-    convolution: Convolution | None = None  # of resid_pre, beside all the rest
+    recurrent: SSRU | None = None  # instead of self-attention
+    convolution: Convolution | None = None  # of resid_pre, added to the other outputs
     mlp: MLP | Experts | None = None
     norms: Norms = Norms()
-    parallel: bool = False  # the MLP reads resid_pre beside attention, not what attention left
-    window: int | None = None  # how far self-attention reaches
+    parallel: bool = False  # the MLP reads resid_pre, in parallel with attention
+    window: int | None = None  # the window of self-attention
     buckets: Buckets | None = None  # of this layer alone
-    resid_scale: float = 1.0  # of what attention and MLP add
+    resid_scale: float = 1.0  # the factor of what attention and MLP add
 
     @property
     def n_bytes(self) -> int:
-        """Of its matrices, as float32; of experts, one."""
+        """The bytes of its matrices as float32, with one expert of several."""
         parts = [self.attn, self.cross]
         linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
         mlp = next(self.mlp.each(), None) if isinstance(self.mlp, Experts) else self.mlp
@@ -188,7 +188,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Blocks(Sequence[Block]):
-    """Layers that are made when they are wanted, so that one at a time lies in memory."""
+    """Layers that are built when they are requested, so only one at a time is in memory."""
 
     n_layers: int
     make: Callable[[int], Block]
@@ -202,25 +202,25 @@ class Blocks(Sequence[Block]):
         return self.make(i % self.n_layers)
 
     def __iter__(self) -> Iterator[Block]:
-        # An IndexError in the making of a layer is no end of the layers.
+        # An IndexError raised while a layer is built must not end the iteration.
         return map(self.make, range(self.n_layers))
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTrace:
-    """What one block computed, and what went into it."""
+    """The inputs and outputs of one block."""
 
     stack: StackName
     index: int
     resid_pre: Array  # [n_pos, d_model]
     resid_mid: Array  # [n_pos, d_model], after attention
     resid_post: Array  # [n_pos, d_model], after the MLP
-    attn_in: Array  # [n_pos, d_model], what self-attention read
-    cross_in: Array | None  # [n_pos, d_model], what cross-attention's queries were made of
-    memory: Array | None  # [n_key, d_model], what cross-attention read
+    attn_in: Array  # [n_pos, d_model], the input of self-attention
+    cross_in: Array | None  # [n_pos, d_model], the input of cross-attention's queries
+    memory: Array | None  # [n_key, d_model], the input of cross-attention's keys and values
     attn: AttentionTrace | None
     cross: AttentionTrace | None
-    block: Block  # what computed it
+    block: Block  # the layer itself
 
 
 def run_block(
@@ -235,11 +235,11 @@ def run_block(
     before: LayerTrace | None = None,
     ablation: Ablation | None = None,
 ) -> LayerTrace:
-    """One layer.
+    """Run one layer.
 
     Args:
-        bias, mask: Of self-attention; cross-attention sees every key.
-        before: Of the tokens before these, where they were run by themselves.
+        bias, mask: For self-attention; in cross-attention every key is visible.
+        before: The trace of the earlier tokens, if they were run separately.
     """
 
     def left(cross: bool) -> Callable[[Array], Array] | None:

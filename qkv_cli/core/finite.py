@@ -1,7 +1,7 @@
-"""Numbers that are not finite: found where they arise, and named after what they come from.
+"""Checks for NaN and infinity, whose errors name the head and the tensor at fault.
 
-NaN and infinities spread: one such weight makes every later number NaN. A run therefore checks
-each layer before anybody sees it, in O(n d): NaN or +inf among the scores of a head is in its z.
+One NaN or infinite weight makes every later number NaN. Each layer is therefore checked before it
+is returned, in O(n d) time: NaN or +inf in the scores of a head also appears in its z.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from qkv_cli.names import StackName
 
 _LARGE = 1e37  # sums of a few such numbers stay below float32's 3.4e38
-_ROWS = 2**12  # of a tensor, looked at at once
+_ROWS = 2**12  # numbers of a tensor that are checked at once
 
 
 class Weights(Mapping[str, Stored]):
-    """A checkpoint's tensors by name, which remember the names that were read."""
+    """A checkpoint's tensors by name, and the names that were read."""
 
     def __init__(self, tensors: Mapping[str, Stored]) -> None:
         self.tensors = tensors
@@ -45,7 +45,7 @@ class Weights(Mapping[str, Stored]):
         return len(self.tensors)
 
     def of(self, blocks: Iterable[Block]) -> set[str]:
-        """The names that are read while layers are made: `blocks` makes them one by one."""
+        """Return the names that are read while `blocks` builds layers."""
         before, self.read = self.read, set()
         for block in blocks:
             if isinstance(block.mlp, Experts):
@@ -59,10 +59,10 @@ class FiniteCheck:
     """Checks the layers of one run as they are computed.
 
     Attributes:
-        weights: The checkpoint's tensors, to name the one that is not finite.
-        blocks: The layers of each stack. Those that are made when they run are made once more
-            to see which tensors they read.
-        biases: The last biases that were found to be finite where they are not masked.
+        weights: The checkpoint's tensors, to name the one at fault.
+        blocks: The layers of each stack. Layers that are built on demand are built again to
+            see which tensors they read.
+        biases: The last biases that passed the check.
     """
 
     weights: Weights
@@ -70,10 +70,10 @@ class FiniteCheck:
     biases: deque[Array] = field(default_factory=lambda: deque(maxlen=2))
 
     def attention(self, layer: LayerTrace) -> None:
-        """Refuse a layer of which a head holds a number that is not finite.
+        """Check the heads of a layer.
 
         Raises:
-            CheckpointError: It names the head, and the tensor if it is one.
+            CheckpointError: A head contains NaN or infinity; the error names it and the tensor.
         """
         for trace, scale, block in _traces(layer):
             if (head := self._first(trace, scale)) is not None:
@@ -81,10 +81,10 @@ class FiniteCheck:
                 raise self._error(name, self._causes(layer, trace))
 
     def output(self, layer: LayerTrace) -> None:
-        """Refuse a layer that leaves numbers that are not finite to the next.
+        """Check the output of a layer.
 
         Raises:
-            CheckpointError: It names the first head that reads them, and the tensor if it is one.
+            CheckpointError: It contains NaN or infinity; the error names the tensor.
         """
         if not _is_finite(layer.resid_post):
             after = layer.index + 1
@@ -93,22 +93,22 @@ class FiniteCheck:
             raise self._error(self._named(name, layer.stack), self._names(layer))
 
     def scores(self, scores: Array) -> None:
-        """Refuse scores of the next token that are NaN or infinite; one of -inf is never written.
+        """Check the logits of the next token; -inf is valid.
 
         Raises:
-            CheckpointError: It names the tensor if it is one.
+            CheckpointError: A logit is NaN or +inf; the error names the tensor.
         """
         if not (scores < np.inf).all():
             raise self._error("the output of the unembedding", self._outside())
 
     def _named(self, name: str, block: str) -> str:
-        """With its block, where there are several."""
+        """Return a layer's name, with its block if there are several."""
         return f"{name} ({block})" if len(self.blocks) > 1 else name
 
     def _first(self, trace: AttentionTrace, scale: float) -> int | None:
-        """The first head that holds a number that is not finite, masked scores aside."""
+        """Return the first head with NaN or infinity, not counting masked scores."""
         largest = scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
-        # Scores that overflow to -inf look masked, and leave no trace in z.
+        # Scores that overflow to -inf look masked and do not affect z.
         if largest < _LARGE and self._is_bias_finite(trace) and _is_finite(trace.z):
             return None
         group, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
@@ -120,7 +120,7 @@ class FiniteCheck:
         return None
 
     def _is_bias_finite(self, trace: AttentionTrace) -> bool:
-        """Whether a bias is finite where it is not masked; layers of one kind share theirs."""
+        """Whether a bias is finite where it is not masked; layers may share a bias."""
         bias = trace.bias
         if bias is None or any(bias is known for known in self.biases):
             return True
@@ -132,7 +132,7 @@ class FiniteCheck:
         return True
 
     def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
-        """The tensors that a head of this layer may have its numbers from."""
+        """Return the names of the tensors that can affect a head of a layer."""
         read = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, read)):
             yield from self._names(layer)
@@ -141,17 +141,17 @@ class FiniteCheck:
         yield from self._outside()  # embeddings, or a table of biases that all layers share
 
     def _names(self, layer: LayerTrace) -> Iterator[str]:
-        """The tensors that a layer is made of; all where it was made beforehand."""
+        """Return the names of a layer's tensors; of all tensors if it was built before."""
         own = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
         return (name for name in self.weights if name in own or not own)
 
     def _outside(self) -> Iterator[str]:
-        """The tensors that no layer is made of."""
+        """Return the names of the tensors that belong to no layer."""
         inside = self.weights.of(block for blocks in self.blocks.values() for block in blocks)
         return (name for name in self.weights if name not in inside)
 
     def _error(self, what: str, names: Iterable[str]) -> CheckpointError:
-        """Name the first of the tensors that is not finite, if one is."""
+        """Return an error that names the first tensor with NaN or infinity, if there is one."""
         message = f"{what[0].upper()}{what[1:]} contains NaN or infinity"
         bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
         if bad is not None:
@@ -163,7 +163,7 @@ class FiniteCheck:
 
 
 def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
-    """What a layer computed, its scale, and what its block is called."""
+    """Return the traces of a layer with their scales and the names of their blocks."""
     if layer.attn is not None and layer.block.attn is not None:
         yield layer.attn, layer.block.attn.scale, layer.stack
     if layer.cross is not None and layer.block.cross is not None:
@@ -171,26 +171,26 @@ def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
 
 
 def unsound_row(rows: Array) -> int | None:
-    """The first vector that is not finite, or whose length is beyond float32."""
+    """Return the first row with NaN or infinity, or whose squared length overflows; else None."""
     with np.errstate(all="ignore"):
         rows_at_fault = np.flatnonzero(~np.isfinite(np.einsum("nd,nd->n", rows, rows)))
     return int(rows_at_fault[0]) if len(rows_at_fault) else None
 
 
 def _largest(x: Array) -> float:
-    """The largest amount; nan or inf if there is one."""
+    """Return the largest magnitude; NaN or infinity if there is one."""
     return max(float(x.max(initial=0)), -float(x.min(initial=0)))
 
 
 def _is_finite(x: Array, mask: Mask | None = None) -> bool:
-    """Whether all numbers are, or those that a mask does not hide."""
+    """Whether all numbers are finite, or all that are not masked."""
     if mask is None:
         return _largest(x) < np.inf
     return bool((np.isfinite(x) | ~mask).all())
 
 
 def _is_sound(x: Stored) -> bool:
-    """Whether a tensor is finite; a row of -inf in a table of biases is a mask."""
+    """Whether a tensor is finite; rows of -inf in a table of biases are masks."""
     if len(x.shape) != 2:
         return bool(np.isfinite(float32(x)).all())
     for rows in parts(len(x), -(-len(x) // _ROWS)):

@@ -1,6 +1,6 @@
-"""What an encoder-decoder writes: the likeliest token at each step that its rules allow.
+"""Greedy decoding: the most likely token at each step that the generation settings allow.
 
-Rules in the order in which transformers' `generate` applies them, without beams and sampling.
+The rules are applied in the order of transformers' `generate`, without beams and sampling.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qkv_cli.core.layers import normed
 from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError
 
-# What would change the choice and is not here, with the value at which it does not.
+# Settings that are not implemented, each with the value at which it has no effect.
 _NOT_IMPLEMENTED: Mapping[str, Any] = {
     "encoder_no_repeat_ngram_size": 0,
     "encoder_repetition_penalty": 1.0,
@@ -30,25 +30,25 @@ _NOT_IMPLEMENTED: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    start: int  # what the decoder reads first
-    ends: tuple[int, ...]  # what says that it is done
-    first: int | None = None  # what it must write first: a language, say
+    start: int  # the id that the decoder reads first
+    ends: tuple[int, ...]  # the ids that end the text
+    first: int | None = None  # the first id to generate, such as a language
     never: tuple[int, ...] = ()
     never_first: tuple[int, ...] = ()
     never_in_a_row: tuple[tuple[int, ...], ...] = ()
-    no_repeat: int = 0  # how many tokens in a row are written once only
+    no_repeat: int = 0  # the length of n-grams that must not repeat
     repetition_penalty: float = 1.0
-    min_length: int = 0  # the start counts
+    min_length: int = 0  # including the start
     max_length: int | None = None  # the same
 
     @classmethod
     def of(
         cls, settings: Mapping[str, Any], start: int, ends: Sequence[int], n_tokens: int
     ) -> Rules:
-        """From a generation_config.json, or a config.json that says it too.
+        """Read the rules from generation_config.json, or from config.json.
 
         Raises:
-            CheckpointError: It has a rule that is not implemented, or that is none.
+            CheckpointError: A rule is not implemented or invalid.
         """
         try:
             rules = cls._of(settings, start, ends)
@@ -98,10 +98,10 @@ class Rules:
         )
 
     def choose(self, scores: Array, read: Sequence[int]) -> int:
-        """The token to write behind those that the decoder has read, the start among them.
+        """Return the id of the next token.
 
         Args:
-            scores: Of each token of the vocabulary.
+            scores: The logits, [d_vocab].
         """
         scores = scores.copy()
         if self.repetition_penalty != 1.0:
@@ -125,7 +125,7 @@ class Rules:
         return int(scores.argmax())
 
     def _repeated(self, read: Sequence[int]) -> list[int]:
-        """The tokens that would end a row that was written before."""
+        """Return the ids that would repeat an n-gram."""
         n = self.no_repeat
         if not n:
             return []
@@ -135,11 +135,14 @@ class Rules:
 
 
 def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
-    """What an encoder-decoder writes for its source, the likeliest token at each step.
+    """Generate the target of a source with an encoder-decoder.
+
+    Args:
+        ids: The source.
+        n_max: The maximum number of tokens; the model's positions limit it too.
 
     Returns:
-        At most `n_max` tokens, and no more than there are places for; without the start and
-        what ends them.
+        The ids of the target, without the start and the end token.
     """
     if model.unembed is None:
         raise ValueError("the model has no unembedding")

@@ -1,4 +1,4 @@
-"""What there is to say about a model besides its numbers."""
+"""Information about a model: name, shape, origin, licence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StackInfo:
-    """The shape of an encoder or of a decoder."""
+    """The shape of a stack: an encoder or a decoder."""
 
     n_layers: int
     n_heads: int
@@ -17,7 +17,7 @@ class StackInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model's name, shape and origin; the shape of the last stack, or of the block shown."""
+    """A model's name, origin and shape, which is that of the last stack or of the block shown."""
 
     name: str
     type: str  # `model_type` of its config.json
@@ -26,8 +26,8 @@ class ModelInfo:
     d_model: int
     d_head: int
     d_vocab: int
-    origin: str  # how its heads came to be: "learned ...", "identity", "random ..., untrained"
+    origin: str  # of the heads: "learned ...", "identity" or "random ..., untrained"
     about: str = ""
     licence: str = ""
     notes: tuple[str, ...] = ()  # what a user of the model should know
-    stacks: Mapping[str, StackInfo] = field(default_factory=dict)  # in the order they run
+    stacks: Mapping[str, StackInfo] = field(default_factory=dict)  # in the order in which they run

@@ -1,4 +1,4 @@
-"""What blocks are made of: matrices, norms, embeddings, and what stands behind attention."""
+"""The parts of blocks: matrices, norms, embeddings, MLPs and experts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qkv_cli.core.attention import softmax
 from qkv_cli.core.parallel import BLOCK, N_CORES, WORTH_SHARING, parallel, parts
 from qkv_cli.errors import InputError
 
-_ROWS = 2**13  # of an unembedding, taken at once
+_ROWS = 2**13  # of an unembedding, unpacked at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buckets:
-    """A bias for each bucket of distances, see `bucket_bias`."""
+    """A bias for each bucket of distances; see `bucket_bias`."""
 
     table: Array  # [n_buckets, n_heads]
     max_distance: int
@@ -31,18 +31,18 @@ class Linear:
     b: Array | None  # [d_out]
 
     def __call__(self, x: Array, then: Activation | None = None) -> Array:
-        """[n_pos, d_in] -> [n_pos, d_out], or what `then` makes of it."""
+        """[n_pos, d_in] -> [n_pos, d_out], after `then`."""
         [y] = together((self, x), then=then)
         return y
 
     def into(self, out: Array, x: Array, rows: slice, then: Activation | None = None) -> None:
-        """Some rows of `out`, [d_out, n_pos], on this core alone.
+        """Compute some rows of `out`, [d_out, n_pos], on this core.
 
-        It is W.T x.T, so that torch's weights are read as they lie in the file. Positions come
-        to lie side by side in memory, and stay so in what is made of them.
+        `out` is W.T @ x.T, so weights in torch's layout are read in file order. Positions are
+        adjacent in memory, and remain so in what is computed from `out`.
         """
         y = out[rows]
-        # Some BLAS kernels set the flag for lanes that they throw away.
+        # Some BLAS kernels set the flag for lanes that they discard.
         with np.errstate(invalid="ignore"):
             np.matmul(self.W.T[rows], x.T, out=y)
         if self.b is not None:
@@ -52,15 +52,15 @@ class Linear:
                 y[some] = then(y[some])
 
     def room(self, x: Array) -> Array:
-        """[d_out, n_pos], for what it makes of x."""
+        """Return an empty array for the result, [d_out, n_pos]."""
         return np.empty((self.W.shape[1], len(x)), np.result_type(x, self.W))
 
 
 def together(*asked: tuple[Linear, Array], then: Activation | None = None) -> list[Array]:
-    """What each matrix makes of its input, shared out over the cores at once.
+    """Apply several matrices, each to its own input, with the work shared between the cores.
 
     Args:
-        asked: Matrices, and what each is applied to, [n_pos, d_in].
+        asked: Matrices and their inputs, [n_pos, d_in].
         then: Applied to every result, [n_pos, d_out].
     """
     outs = [linear.room(x) for linear, x in asked]
@@ -99,7 +99,7 @@ class Norm:
             x = x - x.mean(axis=-1, keepdims=True)
         square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
         root = 1 / np.sqrt(square + x.dtype.type(self.eps))
-        root[np.isinf(square)] = np.nan  # a square beyond float32 would make zeros of a token
+        root[np.isinf(square)] = np.nan  # the square of a large number would overflow float32
         y: Array = x * root
         if self.w is not None:
             y *= self.w
@@ -110,12 +110,12 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Token vectors. The table may be memory-mapped: only the rows asked for are read."""
+    """Token vectors. The table may be memory-mapped: only the requested rows are read."""
 
     table: Stored  # [d_vocab, d_model], float, or int8 with a scale per row
     row_scale: Stored | None = None  # [d_vocab]
     mean: Array | None = None  # [d_model], taken from every row
-    blank: bool = False  # whether the id behind the last row is a token of zeros
+    blank: bool = False  # whether the id after the last row is a token of zeros
     out: Linear | None = None  # from the table's width to d_model, before anything is added
 
     def __call__(self, ids: Sequence[int]) -> Array:
@@ -126,7 +126,7 @@ class Embedding:
         if self.blank:
             x = np.where((rows > last)[:, None], np.float32(0), x)
         if self.row_scale is not None:
-            with np.errstate(over="ignore", invalid="ignore"):  # refused where it is used
+            with np.errstate(over="ignore", invalid="ignore"):  # refused when it is used
                 x = x * float32(self.row_scale[rows])[:, None]
         x = x if self.mean is None else x - self.mean
         return x if self.out is None else self.out(x)
@@ -134,16 +134,16 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Unembedding:
-    """From the last hidden state to a score for each next token."""
+    """From the last hidden state to the logits of the next token."""
 
     table: Stored  # [d_vocab, d_model], or as wide as `into` makes the hidden state
     b: Stored | None = None  # [d_vocab], or [1, d_vocab]
     scale: float = 1.0  # of the hidden state
-    into: Linear | None = None  # what the hidden state goes through before
+    into: Linear | None = None  # applied to the hidden state first
     softcap: float | None = None  # c tanh(score / c)
 
     def __call__(self, x: Array) -> Array:
-        """[n_pos, d_model] -> [n_pos, d_vocab]; a part of the table at a time is unpacked."""
+        """[n_pos, d_model] -> [n_pos, d_vocab]. The table is unpacked in parts."""
         x = x if self.into is None else self.into(x)
         x = x * np.float32(self.scale)
         scores = np.empty((len(x), len(self.table)), np.float32)
@@ -156,7 +156,7 @@ class Unembedding:
         return scores
 
     def linear(self) -> Linear:
-        """The whole of it as float32, of a model that has nothing before or behind it."""
+        """Return the unembedding as one float32 matrix, for a model without a norm or a soft cap."""
         W = float32(self.table).T
         b = None if self.b is None else float32(self.b).reshape(-1)
         return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
@@ -164,12 +164,14 @@ class Unembedding:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What is added to a token for where it stands, and for which text of a pair it is of."""
+    """Position embeddings and token-type embeddings, which are added to token vectors."""
 
     positions: Array | None = None  # [n_ctx, d_model]
-    computed: Callable[[int], Array] | None = None  # so many rows, for a text of any length
+    computed: Callable[[int], Array] | None = (
+        None  # returns a table of n rows, for a text of any length
+    )
     types: Array | None = None  # [n_types, d_model]
-    padding: int | None = None  # an id that takes no place: rows are counted on from its own
+    padding: int | None = None  # the padding id: positions are counted from the row after it
 
     def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
         if self.computed is not None:
@@ -183,7 +185,7 @@ class Places:
 
     @property
     def n_places(self) -> int | None:
-        """How long a text may be, if there is an end to it."""
+        """The maximum number of positions; None if there is no maximum."""
         if self.positions is None:
             return None
         return len(self.positions) - (0 if self.padding is None else self.padding + 1)
@@ -203,16 +205,16 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class SSRU:
-    """A simple recurrent unit in place of a decoder's self-attention (Kim et al. 2019).
+    """Simpler simple recurrent unit, in place of self-attention (Kim et al. 2019).
 
-    f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_(t-1) + (1 - f_t) W x_t; what goes on is relu(c_t).
+    f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_(t-1) + (1 - f_t) W x_t; the output is relu(c_t).
     """
 
     candidate: Linear
     forget: Linear
 
     def __call__(self, x: Array) -> Array:
-        """[n_pos, d_model] -> [n_pos, d_model], step by step."""
+        """[n_pos, d_model] -> [n_pos, d_model], one position after the other."""
         new, forget_gate = self.candidate(x), sigmoid(self.forget(x))
         states = np.empty_like(new)
         state = np.zeros_like(new[0])
@@ -239,14 +241,14 @@ class MLP:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """MLPs of which each token goes through the few that a router finds likeliest.
+    """A mixture of experts: each token passes through the MLPs that a router ranks highest.
 
-    Their outputs are added, weighted by the router's softmax, which is made to sum to 1 over
-    those few: Jiang et al. 2024 (Mixtral, arXiv 2401.04088), section 2.1.
+    Their outputs are summed, weighted by the router's softmax, which is normalized over the
+    chosen experts: Jiang et al. 2024 (Mixtral, arXiv 2401.04088), section 2.1.
     """
 
     router: Linear  # [d_model, n_experts]
-    make: Callable[[int], MLP]  # one at a time lies in memory
+    make: Callable[[int], MLP]  # one at a time is in memory
     n_chosen: int
 
     def __call__(self, x: Array) -> Array:
@@ -265,5 +267,5 @@ class Experts:
 
 
 def normed(norm: Norm | None, x: Array) -> Array:
-    """As it is where there is no norm."""
+    """Apply a norm, if there is one."""
     return x if norm is None else norm(x)

@@ -1,7 +1,7 @@
-"""One transformer, described by its weights.
+"""A transformer, described by its weights.
 
-An architecture differs from another in data, never in a branch on its name:
-a norm that is absent is None, a mask is a bias, a tied weight is the same array.
+Architectures differ in data, not in branches on their names: an absent norm is None, a mask is a
+bias, a tied weight is the same array.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Stack:
     def bias(
         self, n: int, window: int | None = None, buckets: Buckets | None = None, *, causal: bool
     ) -> Array | None:
-        """[1 or n_heads, n, n]: everything added to self-attention scores, -inf where masked.
+        """Return what is added to self-attention scores, [1 or n_heads, n, n]; -inf where masked.
 
         Args:
-            window, buckets: Of one layer alone.
+            window, buckets: Those of the layer.
         """
         parts: list[Array] = []
         buckets = buckets or self.buckets
@@ -70,21 +70,23 @@ class Stack:
         if not parts:
             return None
         total = sum(parts[1:], start=parts[0])
-        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(-1, -2)  # as scores lie
+        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(
+            -1, -2
+        )  # match the memory layout of scores
 
     def mask(self, n: int, window: int | None = None, *, causal: bool) -> Mask | None:
-        """[1 or n_heads, n, n]: which keys a query can see; None where it sees all of them.
+        """Return which keys each query can see, [1 or n_heads, n, n]; None if all.
 
         Args:
-            window: Of one layer alone.
+            window: That of the layer.
         """
         parts = self._places_masks(n, window, causal=causal)
         if self.offsets is not None and (mask := offset_mask(self.offsets, n)) is not None:
-            parts.append(mask)  # its bias has them already
+            parts.append(mask)  # the bias contains them already
         return reduce(np.logical_and, parts) if parts else None
 
     def _places_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
-        """What hides keys by their places alone."""
+        """Return the masks that depend only on positions."""
         parts: list[Mask] = []
         if causal or self.causal:
             parts.append(causal_mask(n, window if self.causal else None))
@@ -101,18 +103,20 @@ class Model:
     embed_scale: float = 1.0
     embed_norms: Mapping[StackName, Norm] = field(default_factory=dict)
     embed_out: Linear | None = None  # from the embedding's size to d_model
-    decoder_embed: Embedding | None = None  # where a decoder has one of its own
+    decoder_embed: Embedding | None = None  # the decoder's own, if it has one
     unembed: Unembedding | None = None
-    between_texts: Model | None = None  # how the same heads read a second text, if they can
+    between_texts: Model | None = (
+        None  # the model in which the same heads read a second text, if they can
+    )
     ablation: Ablation | None = None
-    weights: Weights = field(default_factory=lambda: Weights({}))  # what it was made of, to name
+    weights: Weights = field(default_factory=lambda: Weights({}))  # its tensors, for error messages
 
     def ablate(self, ablation: Ablation) -> Model:
         """Return the same model with some heads ablated."""
         return replace(self, ablation=ablation)
 
     def made_of(self, weights: Weights) -> Model:
-        """The same model, whose errors name these tensors."""
+        """Return the same model, whose errors name these tensors."""
         other = self.between_texts
         other = None if other is None else replace(other, weights=weights)
         return replace(self, weights=weights, between_texts=other)
@@ -128,20 +132,21 @@ class Model:
     ) -> Iterator[LayerTrace]:
         """Yield each layer as it is computed.
 
-        A caller that stops early never pays for the layers it did not look at,
-        and one that keeps nothing holds a single layer in memory. `causal` masks
-        what is to the right of a query also where the model would look there.
+        Later layers are not computed if the caller stops, and only one layer is in memory if the
+        caller keeps none.
 
         Args:
-            types: Which text of a pair each token is of; the first, if not given.
+            decoder_ids: What the decoder of an encoder-decoder reads.
+            types: The token type of each token; 0 if not given.
+            causal: Mask every key after its query, also in an encoder.
 
         Raises:
-            CheckpointError: A head, or what a layer leaves to the next, is not finite.
+            CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         layers = self._layers(ids, decoder_ids, types, weighting, causal=causal)
         watch, layer = self._watch, None
         while True:
-            with np.errstate(all="ignore"):  # what is not finite is refused
+            with np.errstate(all="ignore"):  # NaN and infinity are refused
                 if layer is not None:
                     watch.output(layer)
                 if (layer := next(layers, None)) is None:
@@ -150,23 +155,23 @@ class Model:
             yield layer
 
     def refuse_output(self, layer: LayerTrace) -> None:
-        """Check what a layer leaves, of which nothing may be read after it.
+        """Check the output of a layer, if no later layer will read it.
 
         Raises:
-            CheckpointError: It is not finite.
+            CheckpointError: It contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
             self._watch.output(layer)
 
     def scores(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
-        """[n, d_vocab]: how well each token would come next.
+        """Return the logits of the next token, [n, d_vocab].
 
         Args:
-            unembed: The model's own, as it is or unpacked.
-            resid: What the last layer of the stack leaves, [n, d_model].
+            unembed: The model's unembedding, packed or unpacked.
+            resid: The output of the stack's last layer, [n, d_model].
 
         Raises:
-            CheckpointError: A score is not finite.
+            CheckpointError: A logit is NaN or infinite.
         """
         with np.errstate(all="ignore"):
             scores = unembed(normed(self.stacks[name].final_norm, resid))
@@ -191,7 +196,7 @@ class Model:
         memory = None
         for (name, stack), tokens in zip(self.stacks.items(), (ids, decoder_ids), strict=False):
             if not tokens:
-                return  # an encoder-decoder that was given nothing to write
+                return  # an encoder-decoder whose decoder has nothing to read
             resid = None if stack.blocks else self._embed(name, tokens, types)
             for layer in self._stack(name, tokens, memory, types, weighting, causal=causal):
                 yield layer
@@ -201,13 +206,13 @@ class Model:
     def step(
         self, read: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
     ) -> list[LayerTrace]:
-        """Each layer of the decoder for the last token alone, behind the keys of those before it.
+        """Run the decoder's layers on the last token, with cached keys and values.
 
         Args:
-            before: Its layers for the token before that.
+            before: The layers' traces for the token before it.
 
         Raises:
-            CheckpointError: A head, or what a layer leaves, is not finite.
+            CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
             watch, layers = self._watch, self._step(read, memory, before)
@@ -221,7 +226,7 @@ class Model:
     ) -> list[LayerTrace]:
         stack = self.stacks["decoder"]
         if any(block.recurrent is not None for block in stack.blocks):
-            return [*self._stack("decoder", read, memory)]  # a state that no trace keeps
+            return [*self._stack("decoder", read, memory)]  # recurrent state, which no trace keeps
         resid, traces = self._embed("decoder", read, ())[-1:], list[LayerTrace]()
         for i, block in enumerate(stack.blocks):
             bias = stack.bias(len(read), block.window, block.buckets, causal=False)

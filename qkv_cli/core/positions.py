@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def causal_mask(n: int, window: int | None = None) -> Mask:
-    """[1, n, n]: True where query i can see key j, which is i or before it.
+    """Return the causal mask, [1, n, n]: True where key j is query i or before it.
 
     Args:
-        window: How many keys a query sees, itself among them; None for all before it.
+        window: How many keys a query sees, including itself; None for all.
     """
     i, j = np.arange(n)[:, None], np.arange(n)[None, :]
     visible: Mask = j <= i if window is None else (j <= i) & (i - j < window)
@@ -30,16 +30,16 @@ def causal_mask(n: int, window: int | None = None) -> Mask:
 
 
 def local_mask(n: int, reach: int) -> Mask:
-    """[1, n, n]: True up to `reach` tokens to either side of the query."""
+    """Return a local mask, [1, n, n]: True up to `reach` tokens to either side of the query."""
     distance: Mask = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :]) <= reach
     return distance[None]
 
 
 def alibi_bias(n_heads: int, n: int) -> Array:
-    """[n_heads, n, n]: -slope * distance (Press et al. 2021, arXiv 2108.12409, section 3)."""
+    """ALiBi, [n_heads, n, n]: -slope * distance (Press et al. 2021, 2108.12409, section 3)."""
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
-    # Their code fills up a number of heads that is no power of two like this.
+    # For a number of heads that is not a power of two, as in the authors' code.
     slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(n_heads - power)]
     distance = np.arange(n)[None, :] - np.arange(n)[:, None]
     bias: Array = (np.array(slopes)[:, None, None] * distance).astype(np.float32)
@@ -69,9 +69,9 @@ def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> 
 
 
 def sinusoids(n: int, rate: Array) -> Array:
-    """[n, 2 * len(rate)]: all the sines of position times rate, then all the cosines.
+    """Sinusoidal positions, [n, 2 * len(rate)]: all sines of position * rate, then all cosines.
 
-    Vaswani et al. 2017 (arXiv 1706.03762), section 3.5, but for the order; computed in the
+    Vaswani et al. 2017 (arXiv 1706.03762), section 3.5, in another order; computed in the
     precision of `rate`.
     """
     angle = np.arange(n, dtype=rate.dtype)[:, None] * rate
@@ -81,8 +81,8 @@ def sinusoids(n: int, rate: Array) -> Array:
 def offset_bias(table: Array, n: int) -> Array:
     """A learned bias per clipped offset, [2 * clip + 1, n_heads] -> [n_heads, n, n].
 
-    Row `clip + o` of the table is for a key that stands o places to the right of its
-    query; offsets beyond the clip share the outermost row (after Shaw et al. 2018,
+    Row `clip + o` of the table is for a key o positions to the right of its query; offsets
+    beyond the clip share the outermost row (after Shaw et al. 2018,
     arXiv 1803.02155, section 3.2, as a score bias). -inf in the table is a mask, see `offset_mask`.
     """
     bias: Array = _by_offset(table, n)
@@ -90,9 +90,9 @@ def offset_bias(table: Array, n: int) -> Array:
 
 
 def offset_mask(table: Array, n: int) -> Mask | None:
-    """[1 or n_heads, n, n]: False where the table of `offset_bias` holds -inf; None if it has none.
+    """[1 or n_heads, n, n]: False where the table of `offset_bias` is -inf; None if it never is.
 
-    [1, n, n] where the same offsets are masked in all heads, as a rule the offset 0.
+    [1, n, n] if the same offsets are masked in all heads, usually the offset 0.
     """
     visible = ~np.isneginf(table)
     if visible.all():
@@ -104,13 +104,13 @@ def offset_mask(table: Array, n: int) -> Mask | None:
 
 
 def _by_offset(table: NDArray[Any], n: int) -> NDArray[Any]:
-    """[2 * clip + 1, n_heads] -> [n_heads, n, n], a view: each query begins one offset lower."""
+    """[2 * clip + 1, n_heads] -> [n_heads, n, n], a view: each query starts one offset lower."""
     clip = len(table) // 2
     rows = np.clip(np.arange(1 - n, n), -clip, clip) + clip
     return sliding_window_view(table.T[:, rows], n, axis=1)[:, ::-1]
 
 
-# Radians per position for each pair of dimensions, [d_rotary / 2], of a text of n tokens.
+# From the length of a text to radians per position of each pair, [d_rotary / 2].
 Frequencies = Callable[[int], Array]
 
 
@@ -118,10 +118,10 @@ Frequencies = Callable[[int], Array]
 class Rotary:
     frequencies: Frequencies
     interleaved: bool = False  # pairs are (2i, 2i + 1), not (i, i + half)
-    factor: float = 1.0  # of what was turned (YaRN's attention factor)
+    factor: float = 1.0  # the factor of rotated dimensions (YaRN's attention factor)
 
     def __call__(self, x: Array) -> Array:
-        """Turn x, [n_heads, n_pos, d_head]; dimensions beyond the pairs stay."""
+        """Rotate x, [n_heads, n_pos, d_head]; dimensions beyond the rotated pairs are unchanged."""
         n_pos = x.shape[1]
         inv_freq = self.frequencies(n_pos)
         half = len(inv_freq)
@@ -136,13 +136,13 @@ class Rotary:
 
 
 def default(d_rotary: int, theta: float) -> Array:
-    """[d_rotary / 2]: fastest first."""
+    """Return the rotary frequencies, [d_rotary / 2], the highest first."""
     exponents = np.arange(0, d_rotary, 2, dtype=np.float32) / np.float32(d_rotary)
     return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
 
 
 def dynamic(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
-    """A larger base for texts longer than those it was trained on (NTK-aware scaling)."""
+    """Increase the base for texts longer than those of training (NTK-aware scaling)."""
     n = max(n, n_known)
     grown = (factor * n / n_known - (factor - 1)) ** (d_rotary / (d_rotary - 2))
     return default(d_rotary, theta * grown)
@@ -158,7 +158,7 @@ def yarn(
     slow: float = 1.0,
     truncate: bool = True,
 ) -> Array:
-    """Slow turns are stretched, fast ones stay, a ramp between (Peng et al. 2023, 2309.00071)."""
+    """YaRN: low frequencies are divided, high ones kept, with a ramp between (arXiv 2309.00071)."""
 
     def dimension(turns: float) -> float:
         return d_rotary * math.log(n_known / (turns * 2 * math.pi)) / (2 * math.log(theta))
@@ -177,9 +177,9 @@ def yarn(
 def llama3(
     d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
 ) -> Array:
-    """Llama 3.1: wavelengths beyond n_known / low are stretched, below n_known / high stay."""
+    """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
     plain = default(d_rotary, theta)
-    turns = n_known * plain / (2 * math.pi)  # within the length it was trained on
+    turns = n_known * plain / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     inv_freq: Array = (1 - smooth) * plain / factor + smooth * plain
     return inv_freq.astype(np.float32)
@@ -187,25 +187,26 @@ def llama3(
 
 @dataclass(frozen=True, slots=True)
 class Disentangled:
-    """Keys and queries of relative positions, beside those of the words.
+    """Disentangled attention: keys and queries of relative positions.
 
-    He et al. 2021 (DeBERTa, arXiv 2006.03654), section 3.1: a query meets the key of its distance
-    to each word (content to position), and a key the query of that distance (position to content).
+    He et al. 2021 (DeBERTa, arXiv 2006.03654), section 3.1: a query is compared with
+    the key of its distance to each token (content to position), and a key with the query of that
+    distance (position to content).
     """
 
     table: Array  # [2 * span, d_model], a vector for each distance from -span to span - 1
-    k: Linear | None  # makes keys of the table; None without content to position
-    q: Linear | None  # makes queries of it; None without position to content
-    n_buckets: int | None = None  # distances beyond half of it share rows, see `log_buckets`
+    k: Linear | None  # projects the table to keys; None without content to position
+    q: Linear | None  # projects it to queries; None without position to content
+    n_buckets: int | None = None  # distances beyond half of it share rows; see `log_buckets`
     max_distance: int = 0
 
     def __call__(self, q: Array, k: Array) -> Array:
-        """What to add to q @ k.T, [n_heads, n_query, n_key], before it is scaled."""
+        """Return what is added to q @ k.T before scaling, [n_heads, n_query, n_key]."""
         none = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
         return sum(self.terms(q, k).values(), start=none)
 
     def terms(self, q: Array, k: Array) -> dict[str, Array]:
-        """The same in its parts: c2p, content to position, and p2c, position to content.
+        """Return the two terms: c2p, content to position, and p2c, position to content.
 
         Args:
             q: Queries, [n_heads, n_query, d_head].
@@ -224,7 +225,7 @@ class Disentangled:
         return terms
 
     def _rows(self, n_query: int, n_key: int) -> NDArray[np.intp]:
-        """[n_query, n_key]: the table's row for the distance from key to query."""
+        """Return the table's row for the distance from key to query, [n_query, n_key]."""
         distance = np.arange(n_query)[:, None] - np.arange(n_key)[None, :]
         if self.n_buckets is not None:
             distance = log_buckets(distance, self.n_buckets, self.max_distance)
@@ -234,9 +235,9 @@ class Disentangled:
 
 
 def log_buckets(distance: NDArray[np.intp], n_buckets: int, max_distance: int) -> NDArray[np.intp]:
-    """Distances as they are up to half of the buckets, further ones ever more to a bucket."""
+    """Map distances to buckets: exact up to half of the buckets, then logarithmic."""
     exact = n_buckets // 2
-    # In float32, as the models were trained: a distance on a bucket's edge must not change sides.
+    # In float32, as in training: a distance at a bucket's edge must stay in its bucket.
     far = np.maximum(np.abs(distance), exact).astype(np.float32)
     ratio = np.log(far / np.float32(exact)) / np.log(np.float32((max_distance - 1) / exact))
     beyond = (np.ceil(ratio * np.float32(exact - 1)) + exact).astype(np.intp)

@@ -9,45 +9,45 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of one text, or of a pair. Offsets are in characters of its own text."""
+    """A token of a text or of a pair. Offsets are in characters of its own text."""
 
     i: int
-    text: str  # the characters it stands for, as they were written
-    token: str  # as the vocabulary spells it
+    text: str  # the characters that it represents, as written
+    token: str  # its spelling in the vocabulary
     id: int
     start: int
     end: int
-    special: bool = False  # added by the tokenizer's template
-    unknown: bool = False  # the vocabulary has no vector for it
-    segment: int = 0  # which text of a pair it is of
+    special: bool = False  # added by the tokenizer
+    unknown: bool = False  # not in the vocabulary
+    segment: int = 0  # which text of a pair it belongs to
 
     @property
     def name(self) -> str:
-        """What to call it: its text, or as the vocabulary spells it where it has none."""
+        """Its text, or its spelling in the vocabulary if it has no text."""
         return self.text or self.token
 
     @property
     def word(self) -> str:
-        """The same without blanks around it; a token of blanks alone is called as it is spelled."""
+        """Its name without surrounding blanks; a token of blanks keeps its spelling."""
         return self.text.strip() or self.token
 
 
 class Tokenizer(Protocol):
     def encode(self, text: str) -> list[Token]:
-        """The tokens of a text, in order."""
+        """Return the tokens of a text, in order."""
 
 
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # SentencePiece's piece for a byte
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # SentencePiece's spelling of a byte
 
 
 def byte_of(piece: str) -> bytes | None:
-    """Return the byte that a piece is the fallback for; None for other pieces."""
+    """Return the byte that a piece such as <0xC3> stands for; None for other pieces."""
     match = _BYTE.fullmatch(piece)
     return bytes([int(match[1], 16)]) if match else None
 
 
 def characters(data: bytes) -> tuple[str, list[int]]:
-    """Return the text of these bytes, and for each byte, and for their end, its character's place.
+    """Decode bytes; also return the index of each byte's character, and of the end.
 
     A byte that is not part of a character is shown as U+FFFD.
     """
