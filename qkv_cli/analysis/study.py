@@ -168,6 +168,19 @@ def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
 
 FIGURES = ("entropy", "entropy_share", "distance", *NAMES, "position", "content")
 LABEL = "label"
+HEADINGS = {  # in the table; the others are headed by their names
+    "bits": "entropy",
+    "max": "entropy_share",
+    "dist": "distance",
+    "prev": "previous",
+    "1st": "first",
+    "sep": "separators",
+    "punc": "punctuation",
+    "dup": "duplicate",
+    "ind": "induction",
+    "pos": "position",
+    "cont": "content",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +218,12 @@ class HeadStatistics:
 
 
 def figure_called(name: str) -> str:
-    """What heads can be ranked by.
+    """Return the name of a column, given its name or its heading in the table.
 
     Raises:
-        UsageError: There is no such figure; the message names those there are.
+        UsageError: There is no such column; the message lists the names.
     """
+    name = HEADINGS.get(name, name)
     if name not in (LABEL, *FIGURES):
         near = difflib.get_close_matches(name, FIGURES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

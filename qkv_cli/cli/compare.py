@@ -61,7 +61,7 @@ def compare(
             metavar="BITS",
             min=0,
             callback=options.finite,
-            help="Exit with 1 if the mean divergence is larger.",
+            help="Exit with code 1 if a mean divergence exceeds BITS.",
         ),
     ] = None,
     model: Annotated[
@@ -154,7 +154,8 @@ def compare(
 
     if not 1 < len(compared) <= len(LETTERS):
         raise UsageError(
-            "Nothing to compare with: add a head, --with TEXT, a second -m, or a file."
+            "Nothing to compare with: add a head, --with TEXT, a second -m or --weighting, or a "
+            "file."
             if len(compared) == 1
             else f"Cannot compare {len(compared)} maps: the maximum is {len(LETTERS)}."
         )

@@ -63,8 +63,8 @@ def grid(
 
     Marks are the labels of `qkv heads`: = self, < previous token, > next token,
     ^ first token, | separators, ',' punctuation, d duplicate, i induction. They
-    are measured in a few shuffled readings of at most 32 words (0.1 s for 72 heads);
-    `qkv heads` reads more and finds more.
+    are measured in a few shuffled readings of at most 32 words (0.1 s for 72
+    heads). `qkv heads` uses more readings and finds more labels.
 
     Example: qkv grid "The mango and the apple are fruits that grow on a tree"
 

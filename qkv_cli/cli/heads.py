@@ -34,12 +34,16 @@ def heads(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Sort by this column (label, entropy, previous, ...), largest first.",
+            help="Sort by this column (label, bits, prev, ...), largest first.",
         ),
     ] = None,
     shuffles: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="How many shuffled readings; 0: no labels."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Minimum number of shuffled readings; 0: no labels, dup, ind, pos or cont.",
+        ),
     ] = 24,
     block: options.BlockOption = None,
     ablate: options.AblateOption = None,
@@ -65,7 +69,7 @@ def heads(
 ) -> None:
     """Measure what each head does: a table of statistics, and a label if it beats chance.
 
-    Means over the words of all texts:
+    Means over the queries of all texts, special tokens left out:
 
     bits, max    entropy, and its share of the entropy of uniform weights
     dist         distance from query to key, in tokens
@@ -81,9 +85,9 @@ def heads(
     pos, cont    share of the pattern that stays with the positions, or moves
                  with the words, when the words are shuffled; 0 is chance
 
-    A head gets a label only if its score in shuffled readings beats that of
-    random patterns of equal entropy (p < .01 for all heads together) by a
-    quarter of the possible margin. Heads with random weights get no label.
+    A head gets a label only if its score in shuffled readings is above that of
+    random patterns of equal entropy (p < .01, corrected for all heads) by at
+    least a quarter of the possible margin.
 
     Example: qkv heads "The mango and the apple are fruits that grow on a tree" --sort previous
 

@@ -139,7 +139,9 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         _write_json({"schema": "qkv.model/1", **asdict(info), **extra})
         return
     shared = (
-        f", {description.n_kv_heads} for keys" if description.n_kv_heads != info.n_heads else ""
+        f", {description.n_kv_heads} key/value heads"
+        if description.n_kv_heads != info.n_heads
+        else ""
     )
     facts = {
         "name": info.name,
@@ -384,7 +386,7 @@ def _of_stacks(values: Mapping[str, object]) -> str:
 
 
 def _layers(layers: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {n}" for kind, n in layers.items() if n)
+    return ", ".join(f"{n} in the {kind}" for kind, n in layers.items() if n)
 
 
 @app.command()
@@ -420,7 +422,7 @@ def rm(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete one of your models.
+    """Delete a model from the model store.
 
     Example: qkv models rm web --yes
     """

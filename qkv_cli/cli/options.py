@@ -219,7 +219,7 @@ ShowOption = Annotated[
     Show | None,
     typer.Option(
         help="Weights (default); scores before softmax; contributions, the norms of the "
-        "weighted values; or rollout, weights traced through all layers.",
+        "weighted values times W_O; or rollout, the product of the weights up to the layer.",
         rich_help_panel=_MAPS,
     ),
 ]

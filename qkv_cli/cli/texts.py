@@ -35,7 +35,9 @@ def read_texts(
     if texts and paths:
         raise UsageError("Use either TEXT or --file, not both.")
     if len(texts) > 1:
-        raise UsageError(f"Expected one text, found {len(texts)}: put quotes around it.")
+        raise UsageError(
+            f"Expected one text, found {len(texts)}: put the whole text in one pair of quotes."
+        )
     if not texts and not paths:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("No text: give one in quotes, use --file FILE, or pipe it in.")

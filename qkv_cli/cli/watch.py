@@ -34,10 +34,20 @@ class StderrWatch(Watch):
 
 
 class StudyWatch(StderrWatch):
-    """Collects the unknown words of all texts, to report them once."""
+    """Counts the readings, and collects the unknown words of all texts to report them once."""
 
     def __init__(self) -> None:
         self.unknown: dict[str, Token] = {}
+        self.n_readings = 0
+
+    def reading(self, model: str) -> None:
+        self.n_readings += 1
+        working_on(f"{model}: reading {self.n_readings}")
+
+    def layers(
+        self, layers: Iterator[LayerTrace], n_layers: int, model: str
+    ) -> Iterator[LayerTrace]:
+        return counted(layers, n_layers, f"{model}: reading {self.n_readings}")
 
     def tokens(self, tokens: Iterable[Token], model: str) -> None:
         self.unknown |= {token.text: token for token in tokens if token.unknown}

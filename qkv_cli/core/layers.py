@@ -156,7 +156,7 @@ class Unembedding:
         return scores
 
     def linear(self) -> Linear:
-        """Return the unembedding as one float32 matrix, for a model without a norm or a soft cap."""
+        """Return the whole unembedding as float32, for a model without a norm or a soft cap."""
         W = float32(self.table).T
         b = None if self.b is None else float32(self.b).reshape(-1)
         return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)

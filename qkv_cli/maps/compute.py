@@ -228,7 +228,7 @@ def _ablated_heads(
         for head in (["*"] if len(heads) == n_heads else sorted(heads))
     )
     if reading.ablate_mean:
-        description += " (replaced by their mean)"
+        description += " (mean ablation)"
     return {layer: list(heads) for layer, heads in by_layer.items()}, description
 
 

@@ -120,6 +120,7 @@ class Shown:
         top: The weight that the last ink stands for: the largest that is shown.
         numbers_asked, numbers: Whether numbers were asked for, and whether they had room.
         quantity: The kind of number that is drawn.
+        compares: Whether the maps are of several models or texts, which have their own notes.
     """
 
     top: float
@@ -130,6 +131,7 @@ class Shown:
     ramp: Ramp
     width: int
     quantity: Quantity
+    compares: bool = False
 
 
 def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
@@ -146,7 +148,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
         *scale_notes(maps, shown.top, shown.quantity, signed=shown.signed),
         *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
         *_drawing(maps, shown),
-        *special_notes(maps),
+        *([] if shown.compares else special_notes(maps)),
         *word_notes(maps),
     ]
     notes += [label_line(note) for note in maps.notes]
@@ -226,7 +228,7 @@ def _detail(maps: HeadMaps, shown: Shown) -> str:
 
 
 def special_notes(maps: HeadMaps) -> Iterator[str]:
-    """How much goes to [CLS] and the like, which can hide everything else."""
+    """Note the share of special tokens, which can hide everything else."""
     share, noun = special_share(maps)
     if share >= LEAST_SPECIAL:
         names = list(dict.fromkeys(label(token.name, 12) for token in maps.keys if token.special))

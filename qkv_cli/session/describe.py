@@ -101,7 +101,7 @@ def _describe(folder: Path) -> Description:
 def positions(model: Model) -> str:
     """How a token's place enters: what is added to its vector, to scores, or turns q and k."""
     schemes = [
-        f"a table of {len(places.positions):,} positions"
+        f"absolute embeddings, {len(places.positions):,} positions"
         for places in model.places.values()
         if places.positions is not None
     ]

@@ -230,7 +230,7 @@ def _checkpoint_info(
         d_model=int(attn.q.W.shape[0]),
         d_head=attn.d_head,
         d_vocab=len(model.embed.table),
-        origin="learned, as published",
+        origin="from the checkpoint",
         about=source.text("about", ""),
         licence=source.text("licence", ""),
         notes=notes,

@@ -71,7 +71,7 @@ def removable(name: str) -> Path:
     if name in ("", ".", ".."):
         raise UsageError(f"{name!r} is not a model name; to list the models, run: qkv models list")
     if "/" not in name and (EMBEDDED / name).is_dir():
-        raise UsageError(f"{name} is the embedded model and cannot be removed.")
+        raise UsageError(f"{name} is included in qkv and cannot be removed.")
     if folder.parent != home() / "models" or name not in names():
         where = find(name)
         if cached(name) == where:
@@ -119,5 +119,5 @@ def own(name: str) -> Path:
             f"{name!r} is not a valid model name: use letters, digits, - and _, or a path."
         )
     if (EMBEDDED / name).is_dir():
-        raise UsageError(f"{name} is the name of the embedded model: choose another name.")
+        raise UsageError(f"{name} is the name of the model included in qkv: choose another name.")
     return home() / "models" / name

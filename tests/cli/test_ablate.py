@@ -50,7 +50,7 @@ def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama:
     assert "ablated: L1H0 L1H3" in drawn.stdout
     assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
     mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
-    assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 (replaced by their mean)"
+    assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 (mean ablation)"
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
 
 

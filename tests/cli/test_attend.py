@@ -258,7 +258,10 @@ def test_input_that_is_no_text(attend, data, code, said) -> None:
 
 
 def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
-    assert "Expected one text, found 2: put quotes around it." in attend("the", "river").stderr
+    assert (
+        "Expected one text, found 2: put the whole text in one pair of quotes."
+        in attend("the", "river").stderr
+    )
     assert attend("the river", "--file", tmp_path / "x").code == 2
     missing = attend("--file", tmp_path / "missing")
     assert (missing.code, missing.stdout) == (2, "")

@@ -260,7 +260,7 @@ def test_list_and_show(bert: Path, qkv: Qkv) -> None:
     assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
     assert shown["type"] == "bert"
     assert shown["blocks"] == {"encoder": 2}
-    assert shown["positions"] == "a table of 40 positions"
+    assert shown["positions"] == "absolute embeddings, 40 positions"
     weights = (bert / "model.safetensors").read_bytes()
     assert shown["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
     assert shown["n_parameters"] == sum(
@@ -288,10 +288,10 @@ def test_hidden_specials_and_notes_go_into_the_file_and_back(
 def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     found = qkv("models", "check", bert)
     assert found.code == 0
-    assert "bert, layers: encoder 2; 4 heads of size 4, d_model 16" in found.stdout
+    assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in found.stdout
     per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
     assert f"{per_layer / 1024:.1f} KiB for the weights" in found.stdout
-    assert "encoder 2, decoder 3" in qkv("models", "check", t5).stdout
+    assert "2 in the encoder, 3 in the decoder" in qkv("models", "check", t5).stdout
     plain = (bert / "config.json").read_text()[:-3]
     (bert / "config.json").write_text(plain + ', "twist": 1}')
     noted = qkv("models", "check", bert)

@@ -198,7 +198,7 @@ def test_linear_weights_have_no_divergence(compare) -> None:
     found = only(compare(*args, "--json"))
     assert found["divergence"] is None and {r["divergence"] for r in found["rows"]} == {None}
     assert -1 <= found["pearson"] <= 1
-    assert "Jensen-Shannon divergence none" in compare(*args).stdout
+    assert "Jensen-Shannon divergence undefined" in compare(*args).stdout
     assert compare(*args, "--fail-above", "1").code == 2
 
 

@@ -19,12 +19,13 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 import qkv_cli.export
-from qkv_cli.analysis.study import FIGURES
+from qkv_cli.analysis.study import FIGURES, HEADINGS
 from qkv_cli.cli import heads as command
 from qkv_cli.core.block import Block
 from qkv_cli.core.model import Stack
 from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
 from qkv_cli.maps.compute import OrderedReader
+from qkv_cli.render.terminal.heads import COLUMNS
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel, Reading, Tokenized
 
@@ -112,6 +113,12 @@ def test_sort_puts_the_largest_first(heads, figure) -> None:
     found = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == 4
+
+
+def test_sort_by_a_heading_sorts_by_its_column(heads) -> None:
+    assert heads(TEXT, "--sort", "prev") == heads(TEXT, "--sort", "previous")
+    assert {column.title for column in COLUMNS} - set(HEADINGS) == {"self", "next"}
+    assert all(HEADINGS.get(c.title, c.title) == c.name for c in COLUMNS)
 
 
 def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:

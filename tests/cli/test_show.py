@@ -168,7 +168,11 @@ def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
     assert f"largest {one} {last}" in " ".join(found.stdout.split()) and found.code == 0
     assert ("H0" in found.stdout) == (show != "rollout")
     again = "" if show == "weights" else f" --show {show}"
-    assert f"{again} draws it large" in found.stdout
+    said = " ".join(found.stdout.split())
+    assert (
+        f"a map at full size: qkv attend --{'layer 0' if show == 'rollout' else 'head L0H0'}{again}"
+        in said
+    )
     assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 

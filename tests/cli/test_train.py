@@ -160,7 +160,7 @@ def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, sai
 
 def test_the_name_of_the_embedded_model_is_taken(qkv: Callable, corpus: Path) -> None:
     found = qkv("train", corpus, "--out", "glove")
-    assert found.code == 2 and "embedded" in found.stderr
+    assert found.code == 2 and "included in qkv" in found.stderr
 
 
 def test_ctrl_c_keeps_the_best_so_far(corpus: Path, tiny_glove: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ class AttentionPicture:
     numbers: bool = False
     links: int = 5
     like: int = 1
+    compares: bool = False
 
     def plate(self) -> Plate:
         """The same for paper and for a browser."""
@@ -83,7 +84,17 @@ class AttentionPicture:
         layout, numbers = self._layout(weights, width)
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        shown = Shown(top, signed, self.numbers, numbers, layout, ramp, width, self.quantity)
+        shown = Shown(
+            top,
+            signed,
+            self.numbers,
+            numbers,
+            layout,
+            ramp,
+            width,
+            self.quantity,
+            compares=self.compares,
+        )
         yield from header(self.maps, width)
         for first in range(0, len(weights), layout.across):
             yield Segment.line()

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import dropwhile
 from math import isnan
+from typing import Literal
 
 import numpy as np
 from rich.cells import cell_len
@@ -19,7 +20,7 @@ from qkv_cli.analysis.compare import Comparison, Near, moved
 from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
-from qkv_cli.render.legend import flowing, label_line
+from qkv_cli.render.legend import flowing, label_line, special_notes
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
 from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.attend import attention
@@ -31,6 +32,7 @@ _NAME, _DIM = Style(bold=True), Style(dim=True)
 ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most
 LONGEST_WORD, BAR = 14, 24
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
+CAUSAL = "blank where a word cannot attend to later words"
 
 
 def pictures(
@@ -121,10 +123,13 @@ class ComparePicture:
         return _drawn(self.pairs[0], titled, weights, self._notes())
 
     def _notes(self) -> list[str]:
-        """What was done to the maps; which of them, where it was not done to all."""
+        """The notes of the sides, with the names of the sides that they are about."""
         of: dict[str, list[str]] = {}
-        for name, maps in zip(self.names, self._read(), strict=True):
-            for note in maps.notes:
+        sides = [_own_columns(self.pairs[0], "a"), *(_own_columns(c, "b") for c in self.pairs)]
+        all_causal = all(maps.causal for maps in sides)
+        for name, maps in zip(self.names, sides, strict=True):
+            causal = [] if all_causal or not maps.causal else [CAUSAL]
+            for note in (*causal, *special_notes(maps), *maps.notes):
                 of.setdefault(note, []).append(name)
         every = len(self.names)
         return [n if len(names) == every else f"{', '.join(names)}: {n}" for n, names in of.items()]
@@ -153,6 +158,7 @@ class ComparePicture:
         picture = attention(
             maps, self.theme, numbers=self.numbers, links=0, like=like, quantity=quantity
         )
+        picture = replace(picture, compares=True)
         parts = picture.__rich_console__(console, options)
         yield from dropwhile(lambda part: isinstance(part, Text), parts)
 
@@ -245,6 +251,22 @@ def _places(c: Comparison) -> tuple[object, ...]:
     return c.a.queries, c.a.keys, rows, columns, [t.text for t in (*c.queries, *c.keys)]
 
 
+def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
+    """Return one side of a comparison: its common rows, and the columns of its own words."""
+    maps, weights = (c.a, c.weights_a) if side == "a" else (c.b, c.weights_b)
+    rows = [getattr(pair, side) for pair in c.rows]
+    columns = [(at, i) for at, p in enumerate(c.columns) if (i := getattr(p, side)) is not None]
+    own = weights[:, [at for at, _ in columns]]
+    [m] = maps.maps
+    amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(own))
+    return replace(
+        maps,
+        queries=[maps.queries[i] for i in rows],
+        keys=[maps.keys[i] for _, i in columns],
+        maps=[HeadMap(m.name, m.block, m.layer, m.head, **amounts, mask=~np.isnan(own))],
+    )
+
+
 def _drawn(
     c: Comparison, names: Sequence[str], weights: Sequence[Array], notes: Sequence[str]
 ) -> HeadMaps:
@@ -264,10 +286,13 @@ def _drawn(
 def _unpaired(c: Comparison, a: str, b: str, noun: str) -> Iterator[str]:
     for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
         if any(getattr(pair, alone) is None for pair in c.columns):
-            yield f"{sign} marks a word that only {name} has; it has no row, and {noun} on one side"
+            yield (
+                f"{sign} marks a word that only {name} has: a column without a row, "
+                f"no {noun} in the other"
+            )
 
 
-def _metric(value: float, unit: str = "", *, missing: str = "none") -> str:
+def _metric(value: float, unit: str = "", *, missing: str = "undefined") -> str:
     return missing if isnan(value) else number(value) + unit
 
 

@@ -141,7 +141,7 @@ class FocusPicture:
             yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(top)}"
             yield "all bars have one scale"
         if f.side == "key" and f.maps.shown in ("weights", "rollout"):
-            yield "each bar is from another query's row, so the bars need not sum to 1"
+            yield "each bar comes from the row of a different query, so they need not sum to 1"
         if any(token.unknown for token in (*f.maps.queries, *f.maps.keys)):
             yield "? marks a word unknown to the model"
         yield from (label_line(note) for note in f.maps.notes)

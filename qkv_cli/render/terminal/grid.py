@@ -234,7 +234,7 @@ class Thumbnails:
         strongest = max(self.marks, key=lambda mark: mark.effect, default=self.maps.maps[0])
         name = f"layer {strongest.layer}" if strongest.head is None else f"head {strongest.name}"
         show = "" if self.maps.shown == "weights" else f" --show {self.maps.shown}"
-        yield f"qkv attend --{name}{show} draws it large"
+        yield f"a map at full size: qkv attend --{name}{show}"
 
     def _legend_of_marks(self, width: int) -> Iterator[Text]:
         """Each sign, what it stands for, and which heads bear it."""

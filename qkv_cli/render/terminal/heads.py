@@ -42,10 +42,12 @@ COLUMNS = (
     Column("first", "1st", "1st: on the first token"),
     Column("separators", "sep", "sep: on other special tokens"),
     Column("punctuation", "punc", "punc: on punctuation"),
-    Column("duplicate", "dup", "dup: on other copies of the token, in shuffled words read twice"),
-    Column("induction", "ind", "ind (induction): on the token that followed the earlier copy"),
-    Column("position", "pos", "pos: part that keeps its position when words are shuffled"),
-    Column("content", "cont", "cont: part that moves with the words"),
+    Column("duplicate", "dup", "dup: on other copies of the token, in a repeated shuffled text"),
+    Column("induction", "ind", "ind: induction, on the token that followed another copy there"),
+    Column(
+        "position", "pos", "pos: share of the pattern that stays in place when words are shuffled"
+    ),
+    Column("content", "cont", "cont: share of the pattern that moves with the words"),
 )
 
 

@@ -26,7 +26,7 @@ def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for head in ("name", "layers x heads", "d_model", "vocabulary", "size"):
         table.add_column(head, justify="left" if head == "name" else "right", no_wrap=True)
-    table.add_column("heads")
+    table.add_column("origin of the heads")
     for name, info, n_bytes in models:
         table.add_row(
             Text(label(name), BOLD),

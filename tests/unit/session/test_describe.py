@@ -17,14 +17,14 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
 @pytest.mark.parametrize(
     ("case", "positions"),
     [
-        ("bert", "a table of 40 positions"),
+        ("bert", "absolute embeddings, 40 positions"),
         ("bloom", "ALiBi, a bias that decreases with distance"),
         ("llama", "rotary"),
         ("mistral", "rotary; a window of 5 tokens in every layer"),
-        ("gpt_neo", "a table of 40 positions; a window of 5 tokens in 2 layers"),
+        ("gpt_neo", "absolute embeddings, 40 positions; a window of 5 tokens in 2 layers"),
         ("t5", "a bias for each of 8 buckets of distances"),
         ("deberta-v3", "terms of q and k with relative positions"),
-        ("mpnet", "a table of 40 positions; a bias for each of 32 buckets of distances"),
+        ("mpnet", "absolute embeddings, 40 positions; a bias for each of 32 buckets of distances"),
     ],
 )
 def test_positions(case: str, positions: str) -> None:
