@@ -26,7 +26,7 @@ from qkv_cli.render.picture import Looks, file_of
 from qkv_cli.render.terminal.attend import attention
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "commands"))
+sys.path.append(str(ROOT / "tests" / "cli"))
 from browser import Browser, browser  # noqa: E402
 
 MB, SECONDS = 3.0, 2.0  # at most, at 128 tokens

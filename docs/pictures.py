@@ -72,7 +72,7 @@ def main() -> None:
 
 def page(image: Path) -> None:
     """The page of all heads as it is when a word has been clicked."""
-    sys.path.append(str(HERE.parents[1] / "tests" / "commands"))
+    sys.path.append(str(HERE.parents[1] / "tests" / "cli"))
     import browser
 
     if not (browser.CHROMIUM and browser.DRIVER):

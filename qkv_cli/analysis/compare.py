@@ -20,20 +20,20 @@ ONLY_A, ONLY_B, OR = "-", "+", "/"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A word of both texts, or of one: its index among the tokens of either."""
+    """A word of both texts or of one: its index in each, None where it is missing."""
 
     a: int | None
     b: int | None
 
 
 def align(a: Sequence[Token], b: Sequence[Token], *, one_text: bool) -> list[Pair]:
-    """Words that are the same, in order; of the others, as many for as many are taken as pairs.
+    """Align the words of two texts.
 
-    So *tired* pairs with *wide* where nothing else differs, and a word that was put in has no
-    partner.
+    Equal words are matched in order, as in a diff. Between matches, words are paired in order if
+    both sides have the same number of them (*tired* and *wide*), and left unpaired otherwise.
 
     Args:
-        one_text: Both are of the same text, so that a word is known by its place in it.
+        one_text: Both token lists are of the same text: words match if their offsets do.
     """
     pairs: list[Pair] = []
     matcher = SequenceMatcher(
@@ -50,7 +50,7 @@ def align(a: Sequence[Token], b: Sequence[Token], *, one_text: bool) -> list[Pai
 
 
 def named(pairs: Sequence[Pair], a: Sequence[Token], b: Sequence[Token]) -> list[Token]:
-    """A token for each pair, counted from 0: `tired/wide`, `+very` where only b has it."""
+    """Return a token for each pair: `tired/wide`, or `+very` if only b has the word."""
     return [replace(_called(pair, a, b), i=i) for i, pair in enumerate(pairs)]
 
 
@@ -70,7 +70,7 @@ def _written(token: Token) -> str:
 
 
 def _key(token: Token, one_text: bool) -> object:
-    """What makes two tokens the same word: its place in one text, else its letters."""
+    """Return what identifies a word: its offsets in one text, else its letters."""
     if token.special:
         return token.token
     if not one_text:
@@ -80,10 +80,10 @@ def _key(token: Token, one_text: bool) -> object:
 
 
 def jensen_shannon(a: Array, b: Array) -> Array:
-    """Divergence of each row of a from that of b, in bits: 0 for the same, 1 for nothing shared.
+    """Jensen-Shannon divergence of each row of a and b, in bits: 0 if equal, 1 if disjoint.
 
     (KL(a || m) + KL(b || m)) / 2 with m = (a + b) / 2, rows scaled to sum to 1 (Lin 1991,
-    "Divergence Measures Based on the Shannon Entropy"); nan for a row without weight.
+    "Divergence Measures Based on the Shannon Entropy"); NaN for a row without weight.
     """
     total_a, total_b = a.sum(axis=-1), b.sum(axis=-1)
     empty = (total_a <= 0) | (total_b <= 0)
@@ -101,13 +101,13 @@ def _kl(a: Array, b: Array) -> Array:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Of two lists of numbers; nan if one is all zeros."""
+    """Cosine of two lists of numbers; NaN if one is all zeros."""
     length = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / length) if length else float("nan")
 
 
 def pearson(a: Array, b: Array) -> float:
-    """Correlation of two lists of numbers; nan if one is flat."""
+    """Pearson correlation of two lists of numbers; NaN if one is constant."""
     if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return cosine(a - a.mean(), b - b.mean())
@@ -117,18 +117,17 @@ def pearson(a: Array, b: Array) -> float:
 class Comparison:
     """Two maps on common rows and columns.
 
-    Rows are the words that both have, columns those that one of them has.
+    Rows are the words of both sides, columns the words of either.
 
     Attributes:
-        a, b: What is compared, each of one map, in words where their tokens differ.
-        rows, columns: Which tokens of a and b each row and column is.
-        queries, keys: What to call them.
-        weights_a, weights_b: nan where that side cannot look, or has no such word.
-        difference: b - a, where a weight that is not there counts as 0; nan where neither
-            can look.
-        divergence: Jensen-Shannon divergence of each row, bits; nan where a side has no weight
-            or its weights are no shares. Rows of lengths are scaled to sum to 1.
-        cosine, pearson: Over all cells where one can look; nan where one side is flat.
+        a, b: The sides, each with one map; in words if their tokens differ.
+        rows, columns: The indices of each row and column in a and b.
+        queries, keys: Tokens that name the rows and columns.
+        weights_a, weights_b: NaN where that side masks the cell or lacks the word.
+        difference: b - a, where a missing weight counts as 0; NaN where both sides mask the cell.
+        divergence: Jensen-Shannon divergence of each row, in bits; NaN if a side has no weight in
+            the row, or if its weights do not sum to 1. Norms are scaled to sum to 1.
+        cosine, pearson: Over all cells that one side does not mask; NaN if a side is constant.
     """
 
     a: HeadMaps
@@ -146,7 +145,7 @@ class Comparison:
 
     @property
     def mean_divergence(self) -> float:
-        """Over the rows that have one; nan if none has."""
+        """The mean over the rows with a divergence; NaN if there is none."""
         known = self.divergence[~np.isnan(self.divergence)]
         return float(known.mean()) if len(known) else float("nan")
 
@@ -155,10 +154,10 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     """Align two maps by their words and measure how they differ.
 
     Args:
-        a, b: Each of one map.
+        a, b: Head maps, each with one map.
 
     Raises:
-        UsageError: They have no word in common, or show different things.
+        UsageError: They have no word in common, or show different quantities.
     """
     if a.shown != b.shown:
         raise UsageError(
@@ -166,7 +165,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         )
     if not _same_tokens(a, b):
         a, b = merge_words(a), merge_words(b)
-    # Offsets tell the words of one text apart, but not those of a pair.
+    # Offsets identify the words of one text, but not those of a pair.
     one_text = (a.text, a.source) == (b.text, b.source) and not (a.pair or b.pair)
     queries = align(a.queries, b.queries, one_text=one_text)
     keys = align(a.keys, b.keys, one_text=one_text)
@@ -199,7 +198,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
 
 
 def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
-    """Whether both are cut into tokens in the same way."""
+    """Whether both sides have the same tokens."""
     model_a, model_b = a.model, b.model
     return (model_a.name, model_a.type, model_a.d_vocab) == (
         model_b.name,
@@ -209,7 +208,7 @@ def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
 
 
 def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:
-    """The one map on common rows and columns; nan where it has none, or cannot look."""
+    """Return a map on the common rows and columns; NaN where it is masked or has no such word."""
     [m] = maps.maps
     weights = np.where(m.mask, float64(maps.seen(m)), np.nan)
     placed = np.full((len(rows), len(columns)), np.nan)
@@ -243,7 +242,7 @@ def moved(c: Comparison, n: int) -> list[Moved]:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A head, and how near it is to the one it was compared with."""
+    """A head, and its similarity to the reference head."""
 
     map: HeadMap
     divergence: float
@@ -252,9 +251,9 @@ class Near:
 
 
 def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
-    """Each map of the candidates beside a's one, the smallest mean divergence first.
+    """Rank the candidates by their mean divergence from the map of `a`, the smallest first.
 
-    The very same head of the same reading is left out.
+    The reference head itself is left out.
     """
     [own] = a.maps
     same = _reading(a) == _reading(candidates)

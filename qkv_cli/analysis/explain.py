@@ -1,4 +1,4 @@
-"""One attention weight with every number behind it, and the strongest weight of a layer."""
+"""Every number in the calculation of one attention weight, and the largest weight."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from qkv_cli.names import Weighting
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One vector through one head's part of a linear layer."""
+    """A vector projected by one head's part of a linear layer."""
 
     product: Array  # [d_head], W e
     bias: Array | None  # [d_head]
-    result: Array  # [d_head], what attention used: W e + b, then any norm or rotation
+    result: Array  # [d_head], as used: W e + b, then any norm and rotation
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing came after W e + b."""
+        """Whether the vector is W e + b, without norm or rotation."""
         plain = self.product if self.bias is None else self.product + self.bias
         return bool(np.allclose(plain, self.result, rtol=1e-3, atol=1e-4))
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What W_O makes of the concatenated heads, in parts that add up to it."""
+    """The output of the layer, W_O applied to the concatenated heads, in parts that sum to it."""
 
     pair: Array  # [d_model], from the key's share of this head
     words: Array  # [d_model], from the other keys' shares of this head
@@ -43,13 +43,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One pair of words in one head."""
+    """The weight of one query and key in one head."""
 
     weighting: Weighting
     head: int
     n_heads: int
-    query: int  # the word that looks
-    key: int  # the word that is looked at
+    query: int  # the index of the query
+    key: int  # the index of the key
     between_texts: bool
     e_query: Array  # [d_model]
     e_key: Array  # [d_model]
@@ -59,16 +59,16 @@ class Explanation:
     products: Array  # [d_head], q_d k_d
     scale: float
     norms: bool  # whether q and k are normed
-    rotates: bool  # whether q and k are turned by their places (rotary positions)
-    terms: Mapping[str, Array]  # name -> [n_key]; they add up to the scores
+    rotates: bool  # whether q and k have rotary position embeddings
+    terms: Mapping[str, Array]  # by name, [n_key] each; they sum to the scores
     scores: Array  # [n_key], -inf where masked
-    masked: Sequence[str | None]  # [n_key], why the query may not look there
+    masked: Sequence[str | None]  # [n_key], why the key is masked, or None
     exps: Array  # [n_key], exp(score - largest score)
-    pattern: Array  # [n_key], what multiplies the values
+    pattern: Array  # [n_key], the weights
     shares: Array  # [n_key, d_head], weight times value
     z: Array  # [d_head], the sum of the shares
-    along: Array  # [n_key], how much of z each share is, measured along z; sums to 1
-    z_heads: Array  # [n_heads, d_head], what is concatenated
+    along: Array  # [n_key], the projection of each share onto z, as a fraction of z
+    z_heads: Array  # [n_heads, d_head], which are concatenated
     output: Output
 
     @property
@@ -92,10 +92,10 @@ class Explanation:
 def explain_layer(
     model: Model, layer: LayerTrace, head: int, query: int, key: int, weighting: Weighting
 ) -> Explanation:
-    """Take one pair of one head of a layer apart; `model` is the one that made the trace.
+    """Explain one weight of a layer that `model` has computed.
 
     Raises:
-        CheckpointError: The output of the layer is not finite.
+        CheckpointError: The output of the layer contains NaN or infinity.
     """
     model.refuse_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
@@ -129,12 +129,12 @@ def explain(
     weighting: Weighting,
     between_texts: bool,
 ) -> Explanation:
-    """Take one pair of one head apart.
+    """Explain one weight of an attention sub-layer.
 
     Args:
-        x: What the queries were made of, [n_query, d_model].
-        memory: What keys and values were made of, [n_key, d_model]; `x` within one text.
-        trace: What `attn` computed from the two.
+        x: The input of the queries, [n_query, d_model].
+        memory: The input of keys and values, [n_key, d_model]; `x` in self-attention.
+        trace: What `attn` computed from them.
     """
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
@@ -175,7 +175,7 @@ def explain(
 def _terms(
     attn: Attention, trace: AttentionTrace, head: int, query: int, content: Array
 ) -> dict[str, Array]:
-    """What adds up to the scores of a query, by name, [n_key] each."""
+    """Return the terms, [n_key] each, that sum to the scores of a query."""
     terms = {"content": content}
     if attn.softcap is not None:
         terms["soft cap"] = attn.softcap * np.tanh(content / attn.softcap) - content
@@ -205,10 +205,10 @@ def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projectio
 
 
 def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
-    """Why a key is masked; None where it is not.
+    """Return why each key is masked; None if it is not.
 
     Args:
-        mask: Of the whole head, [n_query, n_key].
+        mask: That of the head, [n_query, n_key].
     """
     looks_ahead = not between_texts and mask[np.triu_indices(len(mask), 1)].any()
 
@@ -231,7 +231,7 @@ def _exps(scores: Array) -> Array:
 
 
 def _along(shares: Array) -> Array:
-    """[n_key]: share . z / z . z; zeros where z is zero."""
+    """Return share . z / z . z, [n_key]; zeros if z is zero."""
     z = shares.sum(axis=0)
     length = float(z @ z)
     along: Array = shares @ z / length if length else np.zeros(len(shares))
@@ -252,7 +252,7 @@ def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Ou
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A query that looks at a key in a head, and the layer it does so in."""
+    """A weight: its layer, head, query and key."""
 
     layer: LayerTrace
     head: int
@@ -266,13 +266,12 @@ def largest_weight(
     queries: Sequence[int],
     keys: Sequence[int],
 ) -> Link:
-    """The link with the largest weight; the better score decides between equal weights
-    (under hard indexing most are 0), then the order: first layer, head, query, key.
+    """Find the largest weight. Of equal weights (hard indexing has many), the one with the higher
+    score is taken, then the first in the order of layers, heads, queries and keys.
 
     Args:
-        heads: Which heads of which layers may be chosen; layers behind the last are not computed.
-        queries: Which tokens may look.
-        keys: Which may be looked at.
+        heads: The heads to search, by layer; later layers are not computed.
+        queries, keys: The tokens to search.
     """
     best, link = (-np.inf, -np.inf), None
     last = max(heads)
@@ -282,7 +281,7 @@ def largest_weight(
             for head in heads.get(layer.index, ()):
                 pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
                 scores = trace.scores[head][np.ix_(queries, keys)].ravel()
-                at = int(np.lexsort((-scores, -pattern))[0])  # sorts by its last key first
+                at = int(np.lexsort((-scores, -pattern))[0])  # the last key is the primary one
                 candidate = (float(pattern[at]), float(scores[at]))
                 if link is None or candidate > best:
                     i, j = divmod(at, len(keys))

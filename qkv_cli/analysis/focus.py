@@ -19,16 +19,16 @@ MAX_LISTED = 40
 
 
 def pick(side: str, reference: str, tokens: Sequence[Token]) -> list[int]:
-    """Where in a list of tokens an index, negative from the end, or a word in any case is.
+    """Return the positions, in a list of tokens, of an index or of a word in any case.
 
-    A number is an index where there is such a token, else a word; `=3` is always the word.
-    What is left out of a list leaves the indices of the others as they were.
+    A number is an index if there is such a token (negative: from the end), else a word; `=3` is
+    always the word. Indices are those of the text, also if tokens are left out of the list.
 
     Args:
-        what: "query" or "key", for the message.
+        side: "query" or "key", for the message.
 
     Raises:
-        UsageError: There is none; the message names the near miss and lists the tokens.
+        UsageError: No token matches; the message names a similar word and lists the tokens.
     """
     if re.fullmatch(r"-[0-9]{1,18}", reference) and int(reference) >= -len(tokens):
         return [int(reference) % len(tokens)]
@@ -48,7 +48,7 @@ def pick(side: str, reference: str, tokens: Sequence[Token]) -> list[int]:
 
 
 def same_word(reference: str, tokens: Sequence[Token]) -> list[int]:
-    """Where a number that was read as an index also stands as a word."""
+    """Return the positions at which a number that was read as an index also occurs as a word."""
     return _called(reference, tokens) if _is_index(reference) else []
 
 
@@ -58,7 +58,7 @@ def _is_index(text: str) -> bool:
 
 def _called(spelling: str, tokens: Sequence[Token]) -> list[int]:
     plain = _plain(spelling)
-    if not plain:  # special tokens stand for nothing written
+    if not plain:  # special tokens have no text
         return []
     return [p for p, t in enumerate(tokens) if plain in (_plain(t.text), _plain(t.token))]
 
@@ -72,13 +72,13 @@ Side = Literal["query", "key"]
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """What some heads give from one query to all keys, or to one key from all queries.
+    """The weights from one query to all keys, or from all queries to one key, in several heads.
 
     Attributes:
-        side: Which of the two the token is.
-        at: Where it stands among the queries or the keys.
-        weights: [n_map, n_other], nan where the query cannot look.
-        mean: [n_other], over the maps; nan where none of them can look.
+        side: Whether the token is the query or the key.
+        at: Its position among the queries or the keys.
+        weights: [n_maps, n_others], NaN where masked.
+        mean: [n_others], the mean over the maps; NaN where masked in all of them.
     """
 
     maps: HeadMaps
@@ -93,12 +93,12 @@ class Focus:
 
     @property
     def others(self) -> Sequence[Token]:
-        """The tokens that it looks at, or that look at it."""
+        """The tokens that it attends to, or that attend to it."""
         return self.maps.keys if self.side == "query" else self.maps.queries
 
 
 def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
-    """Take one row or one column out of every map."""
+    """Return one row or one column of every map."""
     weights = np.stack([_line(m, maps.seen(m), side, at) for m in maps.maps])
     known = ~np.isnan(weights)
     total, n = np.nansum(weights, axis=0), known.sum(axis=0)
@@ -113,10 +113,10 @@ def _line(m: HeadMap, seen: Array, side: Side, at: int) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Strongest:
-    """Some of the weights of a line, and what is left."""
+    """The strongest weights of a row or column, and the rest."""
 
     places: Sequence[int]  # the furthest from 0 first
-    n_rest: int  # others that can be looked at
+    n_rest: int  # other weights that are not masked
     rest: float  # their sum
 
 

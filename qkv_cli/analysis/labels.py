@@ -1,4 +1,4 @@
-"""Is a head of a kind? Only if its score beats chance, and by much."""
+"""Evidence that a head is of a kind: its score compared with chance, and labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from qkv_cli.analysis.measure import KINDS, Sums
 from qkv_cli.core.arrays import Array
 
-P_LEVEL = 0.01  # the chance of one label or more if every head dealt its weights at random
-LEAST_EFFECT = 0.25  # of the way from chance to all the weight
+P_LEVEL = 0.01  # the probability of any label if all patterns were random
+LEAST_EFFECT = 0.25  # the smallest effect size of a label
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Pieces of evidence, see `Kind.unit`, and what they add up to; each [n_heads, n_kinds]."""
+    """Sums over observations (see `Kind.unit`), each [n_heads, n_kinds]."""
 
     pieces: Array
     share: Array
@@ -29,26 +29,26 @@ class Tally:
 
 
 def tally(shuffled: Sums, repeated: Sums) -> Tally:
-    """The evidence of a reading of shuffled words, and of one in which they stand twice."""
+    """Return the observations of a shuffled and of a repeated reading."""
     return of_shuffled(shuffled) + of_repeated(repeated)
 
 
 def of_shuffled(reading: Sums) -> Tally:
-    """The evidence on kinds that need no repetition."""
+    """Return the observations of kinds that need no repetition."""
     by_row = np.array([kind.unit == "row" for kind in KINDS])
     return _rows(reading, by_row) + whole(reading)
 
 
 def of_repeated(reading: Sums) -> Tally:
-    """The evidence on kinds that do."""
+    """Return the observations of kinds that need repetition."""
     return _rows(reading, np.array([kind.repeated for kind in KINDS]))
 
 
 def whole(reading: Sums) -> Tally:
-    """One piece for each kind whose rows share a key: the mean of the rows.
+    """Return one observation per kind whose rows share their target keys: the mean of the rows.
 
-    Texts as they are written have this evidence too. Evidence of the other kinds would follow
-    the words there: *the* and a noun behind it make no head of next tokens.
+    Texts as written count for these kinds too. For other kinds they would be misleading: a head
+    that attends from *the* to the noun after it is not a next-token head.
     """
     n = np.maximum(reading.targeted, 1)
     shared = np.array([float(kind.unit == "reading") for kind in KINDS])
@@ -63,14 +63,14 @@ def _rows(sums: Sums, kinds: Array) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """For and against a head's being of a kind.
+    """The evidence that a head is of a kind.
 
     Attributes:
-        score: Mean weight on the kind's keys.
-        chance: The same for random patterns of equal entropy.
-        effect: (score - chance) / (1 - chance): 0 is chance, 1 all the weight.
-        n: Pieces of evidence.
-        p: How likely such a score is by chance, corrected for the number of tests.
+        score: The mean weight on the kind's keys.
+        chance: The expected score of random patterns of equal entropy.
+        effect: (score - chance) / (1 - chance): 0 is chance, 1 is all the weight.
+        n: The number of observations.
+        p: A bound on the probability of such a score by chance, corrected for all tests.
     """
 
     score: float
@@ -85,15 +85,14 @@ class Evidence:
 
 
 def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
-    """For each head, the evidence on each kind that had a chance to show.
+    """Return the evidence of each head, for each kind with at least one observation.
 
     The p-value is Hoeffding's bound for the mean of n independent numbers from 0 to 1
     (Hoeffding 1963, theorem 1: exp(-n KL(score || chance))), times the number of tests
-    (Bonferroni). It is never too small, however uneven the weights.
+    (Bonferroni). It is an upper bound.
 
     Args:
-        n_words: Different words that were read: no more evidence than that on kinds whose
-            unit is a word.
+        n_words: The number of different words: the maximum n of kinds whose unit is a word.
     """
     by_word = np.array([kind.unit == "word" for kind in KINDS])
     n = np.where(by_word, np.minimum(total.pieces, n_words), total.pieces)
@@ -111,7 +110,7 @@ def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
 
 
 def labels(evidence: Mapping[str, Evidence]) -> list[str]:
-    """The kinds whose evidence beats chance, the largest effect first."""
+    """Return the kinds whose evidence beats chance, the largest effect first."""
     beyond = [name for name, item in evidence.items() if item.beats_chance]
     return sorted(beyond, key=lambda name: -evidence[name].effect)
 
@@ -123,7 +122,7 @@ def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:
 
 
 def binary_kl(score: float, chance: float) -> float:
-    """Kullback-Leibler divergence in nats of a coin of one bias from a coin of another."""
-    score = min(max(score, 0.0), 1.0)  # float32 rows may sum to a little more than 1
+    """Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
+    score = min(max(score, 0.0), 1.0)  # float32 rows may sum to slightly more than 1
     sides = ((score, chance), (1 - score, 1 - chance))
     return float(sum(x * np.log(x / y) for x, y in sides if x > 0))

@@ -24,12 +24,12 @@ Unit = Literal["row", "reading", "word"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Which keys are meant, and what counts as one piece of evidence.
+    """A kind of head, defined by the keys that it attends to.
 
     Attributes:
-        unit: A query's row where each row has a key of its own; a whole reading where all rows
-            share the key; a word where a reading twice with the same words says nothing new.
-        repeated: Measured where each word has stood before: the words of a text, twice.
+        unit: One observation: a row if each row has target keys of its own, a reading if all rows
+            share them, or a word if another order of the same words adds no information.
+        repeated: Measured on a shuffled text that is repeated once.
     """
 
     name: str
@@ -54,9 +54,9 @@ Mask = NDArray[np.bool_]
 
 
 def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) -> Mask:
-    """Which keys each kind of head looks at from each query, [n_kinds, n_query, n_key].
+    """Return the target keys of each kind of head and query, [n_kinds, n_query, n_key].
 
-    Between two texts there is no self, no before and no repetition.
+    Between two texts, kinds that depend on order or repetition have no targets.
     """
     masks = {name: np.zeros((len(queries), len(keys)), np.bool_) for name in NAMES}
     masks["first"][:, 0] = True
@@ -70,14 +70,14 @@ def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) 
         for name, offset in (("self", 0), ("previous", -1), ("next", 1)):
             masks[name] = np.eye(n, k=offset, dtype=np.bool_)
         masks["duplicate"] = same & ~masks["self"]
-        # Behind the word itself stands the next one: that is no repetition, nor is the word.
+        # The token after the query itself is not a repetition, nor is the query.
         masks["induction"][:, 1:] = same[:, :-1]
         masks["induction"] &= ~(masks["next"] | masks["self"])
     return np.stack([masks[name] for name in NAMES])
 
 
 def is_punctuation(token: Token) -> bool:
-    """Signs only, none of them a letter or a digit (Unicode categories P and S)."""
+    """Whether a token has only punctuation and symbols (Unicode categories P and S)."""
     text = token.text.strip()
     return bool(text) and all(unicodedata.category(sign)[0] in "PS" for sign in text)
 
@@ -89,34 +89,34 @@ Figures = TypeVar("Figures", bound="DataclassInstance")
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Over the rows of words, special tokens left out, that had two keys or more to choose from."""
+    """Sums over the rows of ordinary tokens that can see at least two keys."""
 
-    rows: Array  # [n_heads], how many
+    rows: Array  # [n_heads], the number of rows
     bits: Array  # [n_heads], entropy
-    most_bits: Array  # [n_heads], the entropy of even weights over what each row could see
+    most_bits: Array  # [n_heads], the entropy of uniform weights over the visible keys
     distance: Array  # [n_heads], in tokens
-    targeted: Array  # [n_heads, n_kinds], rows in which some keys were of the kind and some not
+    targeted: Array  # [n_heads, n_kinds], rows with keys of the kind and others
     share: Array  # [n_heads, n_kinds], their weight on keys of the kind
-    chance: Array  # [n_heads, n_kinds], the same if each row's weights were dealt at random
+    chance: Array  # [n_heads, n_kinds], the expected weight of permuted rows
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)))
 
 
 def concatenate(parts: Sequence[Figures]) -> Figures:
-    """The heads of several layers as one: every array of `Sums` or the like, end to end."""
+    """Concatenate the arrays of several layers, of `Sums` or a similar dataclass."""
     names = [f.name for f in fields(parts[0])]
     return type(parts[0])(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def measure(maps: HeadMaps, targets: Mask) -> Sums:
-    """Sums over one reading, of one layer or of several. Weights must sum to 1 in each row.
+    """Return the sums over one reading, of one or several layers. Rows must sum to 1.
 
-    Dealing a row's weights at random over the keys that it sees makes a random pattern of equal
-    entropy; what it is expected to give to keys of a kind is the part of the keys that they are.
+    Permuting a row's weights over the keys that it sees gives a random pattern of equal entropy.
+    Its expected weight on keys of a kind is the share of visible keys that are of the kind.
 
     Args:
-        targets: [n_kinds, n_query, n_key], see `kinds.targets`.
+        targets: [n_kinds, n_query, n_key], see `targets`.
     """
     visible = visible_keys(maps)
     if (visible != visible[0]).any():
@@ -145,7 +145,7 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
 
 
 def _smaller(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
-    """Layer by layer; one layer, head by head."""
+    """Split maps into layers, or one layer into heads."""
     layers = dict.fromkeys(m.layer for m in maps)
     if len(layers) == 1:
         return [[m] for m in maps]
@@ -153,12 +153,12 @@ def _smaller(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
 
 
 def patterns(maps: HeadMaps) -> Array:
-    """[n_heads, n_query, n_key], in double precision."""
+    """Return the patterns in double precision, [n_heads, n_query, n_key]."""
     return np.stack([m.pattern for m in maps.maps]).astype(np.float64)
 
 
 def visible_keys(maps: HeadMaps) -> Mask:
-    """Which keys each query can see, [n_heads, n_query, n_key]."""
+    """Return which keys each query can see, [n_heads, n_query, n_key]."""
     return np.stack([m.mask for m in maps.maps])
 
 
@@ -170,32 +170,32 @@ def entropy(weights: Array) -> Array:
 
 
 def one_text(maps: HeadMaps) -> bool:
-    """Whether a text attends to itself, so that there is a before and a self."""
+    """Whether queries and keys are the same tokens (self-attention)."""
     return maps.maps[0].block != "cross"
 
 
 def distances(maps: HeadMaps) -> Array:
-    """How many tokens from query to key, [n_query, n_key]; nan between two texts."""
+    """Return the distance from query to key in tokens, [n_query, n_key]; NaN between texts."""
     if not one_text(maps):
         return np.full((len(maps.queries), len(maps.keys)), np.nan)
     place = np.arange(len(maps.queries), dtype=np.float64)
     return np.abs(place[:, None] - place)
 
 
-EPSILON = 1e-12  # against division by zero only
-LEAST_ROOM = 1e-3  # between chance and all; in less than that, rounding would speak
+EPSILON = 1e-12  # only to avoid division by zero
+LEAST_ROOM = 1e-3  # between chance and the maximum; below it, rounding errors dominate
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How much of a pattern is left when the words change places, to be added up over readings.
+    """The overlap of the patterns of a text and of the same text shuffled, summed over readings.
 
-    Of two patterns, the smaller weight in each cell is what they have in common.
+    The overlap of two patterns is the sum of the smaller weight in each cell.
     """
 
-    common: Array  # [n_heads, 2], on the same places; on the same words
-    chance: Array  # [n_heads, 2], the same once the other reading's rows are dealt at random
-    whole: Array  # [n_heads, 2], what there would be if nothing had changed
+    common: Array  # [n_heads, 2], overlap by position and by word
+    chance: Array  # [n_heads, 2], with the other reading's rows permuted at random
+    whole: Array  # [n_heads, 2], the overlap if nothing had changed
 
     def __add__(self, other: Overlap) -> Overlap:
         return Overlap(
@@ -203,9 +203,9 @@ class Overlap:
         )
 
     def beyond_chance(self, head: int, column: Literal[0, 1]) -> float | None:
-        """What is left on the same places (0) or words (1): 0 is chance, 1 all of it.
+        """Return the overlap by position (0) or by word (1): 0 is chance, 1 is the maximum.
 
-        None where chance leaves everything: even weights look the same in every order.
+        None if chance is at the maximum, as for uniform weights.
         """
         common, chance, whole = (
             float(x[head, column]) for x in (self.common, self.chance, self.whole)
@@ -215,27 +215,27 @@ class Overlap:
 
 
 def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> Overlap:
-    """Compare a reading with one of its words in another order.
+    """Return the overlap of a reading with a shuffled reading.
 
-    Only pairs of two words count, not special tokens, of which one has moved, where both
-    readings could see them; a row counts by what it gives to them.
+    Cells count if query and key are different ordinary tokens, if at least one of them has moved,
+    and if both readings can see them; a row is weighted by its weight on such cells.
     """
     a, b = patterns(written), patterns(shuffled)
     seen_a, seen_b = visible_keys(written), visible_keys(shuffled)
-    # In the shuffled reading a token tells where it stood before.
+    # In the shuffled reading, `i` is a token's index in the text as written.
     rows, columns = (np.array([t.i for t in side]) for side in (shuffled.queries, shuffled.keys))
     places = np.arange(len(rows)), np.arange(len(columns))
     moved = ~np.outer(rows == places[0], columns == places[1])
     moved &= np.outer(ordinary(written.queries), ordinary(written.keys))
     if one_text(written):
-        np.fill_diagonal(moved, False)  # itself: the same place and the same word
+        np.fill_diagonal(moved, False)  # the query itself
     sums = []
     for order in (places, (np.argsort(rows), np.argsort(columns))):
         cells = np.ix_(np.arange(len(b)), *order)
         both = seen_a & seen_b[cells] & moved
         sides = [np.where(both, x, 0.0) for x in (a, b[cells])]
         mass = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_query]
-        # A causal row shares itself among fewer keys the earlier it stands: each sums to 1 here.
+        # Early causal rows have fewer keys, so each row is scaled to sum to 1.
         one, other = (x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides)
         pairs = (np.minimum(one, other), np.minimum(one, dealt(other, both, rng)))
         common, chance = (pair.sum(axis=-1) * mass for pair in pairs)
@@ -244,7 +244,7 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
 
 
 def dealt(weights: Array, among: Mask, rng: np.random.Generator) -> Array:
-    """Each row's weights dealt at random over the cells it may use: equal entropy, no meaning."""
+    """Permute each row's weights at random over the cells of `among`."""
     before = np.argsort(~among, axis=-1, kind="stable")
     after = np.argsort(np.where(among, rng.random(among.shape), 2.0), axis=-1)
     permuted = np.zeros_like(weights)

@@ -1,4 +1,4 @@
-"""Which token comes next: probabilities, ranks, and how far an ablation moves them."""
+"""Predictions of the next token: probabilities, ranks, and the effect of an ablation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qkv_cli.maps.head_maps import HeadMaps
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The likeliest tokens in one reading, or in two: before an ablation, and after.
+    """The most likely tokens of one run, or of two: before and after an ablation.
 
     Attributes:
-        ids: The likeliest before, then those that are among the likeliest after only.
-        probability, rank: [n_reading, n_ids]; the likeliest of all has rank 1.
-        rest: [n_reading], of all other tokens together.
-        n_tokens: Of the vocabulary.
+        ids: The most likely tokens before, then those that are most likely only after.
+        probability, rank: [n_runs, n_ids]; the most likely token has rank 1.
+        rest: [n_runs], the total probability of all other tokens.
+        n_tokens: The size of the vocabulary.
         divergence: KL(before || after) in bits, over the whole vocabulary.
     """
 
@@ -35,18 +35,18 @@ class Odds:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What may follow a text."""
+    """The predicted next tokens of a text."""
 
-    about: HeadMaps  # no maps: the model, the text, and what was taken away
+    about: HeadMaps  # the model, the text and the ablation, without maps
     tokens: Sequence[Token]  # one for each of the odds' ids
     odds: Odds
 
 
 def odds(scores: Array, top: int) -> Odds:
-    """The `top` likeliest of each reading.
+    """Return the `top` most likely tokens of each run.
 
     Args:
-        scores: [1 or 2, d_vocab].
+        scores: Logits, [1 or 2, d_vocab]: of one run, or before and after an ablation.
     """
     logs = log_probabilities(scores)
     p = np.exp(logs)
@@ -60,7 +60,7 @@ def odds(scores: Array, top: int) -> Odds:
 
 
 def log_probabilities(scores: Array) -> Array:
-    """The logarithm of softmax, in double precision."""
+    """Return log(softmax(scores)) over the last axis, in double precision."""
     x = np.asarray(scores, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
     logs: Array = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
@@ -68,6 +68,6 @@ def log_probabilities(scores: Array) -> Array:
 
 
 def kl_divergence(before: Array, after: Array) -> float:
-    """KL(before || after) = sum p log2(p / q), in bits, from the logarithms of both."""
+    """Return KL(before || after) = sum p log2(p / q) in bits, from log-probabilities, [d_vocab]."""
     bits = float((np.exp(before) * (before - after)).sum() / np.log(2))
     return max(0.0, bits)

@@ -40,19 +40,19 @@ from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.orders import OrderName
 from qkv_cli.names import Block
 
-# A text in an order, as the head maps of one layer after the other.
+# Yields the head maps of a text in an order, one layer at a time.
 Read = Callable[[str, OrderName], Iterator[HeadMaps]]
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What readings in another order add up to."""
+    """Sums over readings with shuffled and with repeated words."""
 
     n: int
     tally: Tally
     repeated: Sums
     overlap: Overlap
-    words: frozenset[int]  # ids of those that were read twice
+    words: frozenset[int]  # ids of the repeated words
 
     def __add__(self, other: Probes) -> Probes:
         return Probes(
@@ -66,16 +66,16 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much was read."""
+    """The number of texts, tokens and shuffled readings."""
 
     n_texts: int
     n_tokens: int
-    n_shuffled: int  # readings with the words in another order; as many had them twice
+    n_shuffled: int  # shuffled readings; there are as many repeated ones
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What has been read so far.
+    """The sums over all texts so far.
 
     Attributes:
         about: The model and the options of the reading, without a text.
@@ -86,7 +86,7 @@ class Study:
     n_texts: int
     n_tokens: int
     written: Sums
-    tally: Tally  # of the texts as they are written
+    tally: Tally  # of the texts as written
     probes: Probes | None
 
     @property
@@ -108,12 +108,12 @@ class Study:
 
 
 def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iterator[Study]:
-    """Read texts one after the other; after each, what all of them add up to.
+    """Read texts one after the other, and yield the sums after each.
 
     Args:
-        shuffles: How many readings in another order, at least; the first texts share them,
-            and later ones are read only as they are written.
-        seed: Of what is dealt here; the orders are `read`'s.
+        shuffles: The minimum number of shuffled readings. They are divided among the first texts;
+            later texts are read only as written.
+        seed: The seed of the random permutations; `read` has its own.
     """
     rng = np.random.default_rng(seed)
     ahead = list(islice(texts, max(1, shuffles)))
@@ -128,7 +128,7 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
 def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> Study:
     written = list(read(text, "as written"))
     probes = [_probe(text, written, read, rng) for _ in range(shuffles)]
-    # All layers at once: for a sentence it is calls that take time, not numbers.
+    # All layers at once: for one sentence, the number of calls determines the time.
     every = replace(written[0], maps=[m for maps in written for m in maps.maps])
     sums = measure(every, targets(every.queries, every.keys, one_text=one_text(every)))
     return Study(
@@ -143,7 +143,7 @@ def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> 
 
 
 def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Generator) -> Probes:
-    """One reading of the words in another order, and one in which they stand twice."""
+    """Read the text shuffled, and with shuffled words repeated."""
     sums, overlaps = [], []
     shuffled = with_targets(read(text, "shuffled"))
     for before, (after, masks) in zip(written, shuffled, strict=True):
@@ -158,7 +158,7 @@ def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Ge
 
 
 def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
-    """Each layer's maps, and which keys are of which kind: the same in every layer."""
+    """Yield each layer's maps with the target keys of each kind, which all layers share."""
     masks: Mask | None = None
     for maps in layers:
         if masks is None:
@@ -185,16 +185,16 @@ HEADINGS = {  # in the table; the others are headed by their names
 
 @dataclass(frozen=True, slots=True)
 class HeadStatistics:
-    """One head. Means over rows; None where there was nothing to measure.
+    """The statistics of one head: means over rows; None if there are no observations.
 
     Attributes:
         entropy: In bits.
-        entropy_share: Which part it is of the entropy of even weights.
-        distance: Tokens from query to key.
-        shares: Weight on the keys of each kind.
-        position, content: How much of the pattern stays with the places, and how much goes
-            with the words, when these are shuffled: 0 is chance, 1 all of it.
-        evidence: On each kind that could show.
+        entropy_share: Divided by the entropy of uniform weights.
+        distance: From query to key, in tokens.
+        shares: The weight on the keys of each kind.
+        position, content: The share of the pattern that stays in place, and that moves with the
+            words, when words are shuffled: 0 is chance, 1 is the maximum.
+        evidence: For each kind with observations.
         labels: The kinds whose evidence beats chance, the largest effect first.
     """
 
@@ -212,7 +212,7 @@ class HeadStatistics:
     labels: Sequence[str]
 
     def figure(self, name: str) -> float | None:
-        """One of `FIGURES`."""
+        """Return the value of one of `FIGURES`."""
         value: float | None = self.shares[name] if name in self.shares else getattr(self, name)
         return value
 
@@ -232,7 +232,7 @@ def figure_called(name: str) -> str:
 
 
 def ranked(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
-    """The largest first, those without the figure last; `label` ranks by its effect."""
+    """Sort heads by a column, largest first, missing values last; `label` sorts by its effect."""
 
     def amount(h: HeadStatistics) -> float:
         if by == LABEL:
@@ -244,7 +244,7 @@ def ranked(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
 
 
 def statistics(study: Study) -> list[HeadStatistics]:
-    """A line of the table for each head, in the order of the model."""
+    """Return the statistics of each head, in the order of the model."""
     written, probes = study.written, study.probes
     weighed: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
     if probes is not None:
@@ -266,7 +266,7 @@ def statistics(study: Study) -> list[HeadStatistics]:
 
 
 def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:
-    """Kinds that need repetition are measured where it is made, the others in the texts."""
+    """Return the weight on each kind, on repeated texts for kinds that need repetition."""
     shares: dict[str, float | None] = {}
     for kind, about in enumerate(KINDS):
         sums = repeated if about.repeated else written
@@ -283,9 +283,9 @@ def _ratio(total: Array, count: Array) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A kind that a head is of, and by how much it beats chance."""
+    """A label of a head, and its effect size."""
 
-    kind: str  # one of `kinds.NAMES`
+    kind: str  # one of `NAMES`
     layer: int
     head: int
     effect: float
@@ -296,10 +296,10 @@ class Mark:
 
 
 def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
-    """The labels that some shuffled readings of a sample and one of words read twice bear out.
+    """Return the labels supported by some shuffled readings of a sample and one repeated reading.
 
-    A reading is one piece of evidence for kinds whose rows share a key (first, separators,
-    punctuation), so that of these only the strongest are found.
+    For kinds whose rows share their target keys (first, separators, punctuation), a reading is
+    one observation, so only strong heads of these kinds are found.
     """
     if not n_shuffles:
         return []
@@ -317,7 +317,7 @@ def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
 def _measured(
     text: str, read: Read, order: OrderName
 ) -> tuple[list[tuple[int, int]], set[int], Sums]:
-    """Which heads were read, the ids of the words that were, and what was measured."""
+    """Return the heads, the ids of the words, and the sums of one reading."""
     heads: list[tuple[int, int]] = []
     sums: list[Sums] = []
     words = set[int]()

@@ -18,7 +18,7 @@ from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.names import Block
 from qkv_cli.strict_json import parse
 
-_BLANK = "\u2581"  # SentencePiece's sign for the blank before a word
+_BLANK = "\u2581"  # SentencePiece's space
 _SPECIAL = re.compile(
     r"\[(?:CLS|SEP|PAD|BOS|EOS)\]"
     r"|</?s>|<(?:bos|eo[a-z]|cls|sep|pad|start|end|startoftext|endoftext)>"
@@ -28,9 +28,9 @@ _SPECIAL = re.compile(
 )
 _LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_(?:[A-Z]{2}|[A-Z][a-z]{3})")
 _UNKNOWN = ("[UNK]", "<unk>")
-_MASK = re.compile(r"\[MASK\]|<mask>|<extra_id_\d+>")  # written in the place of a word
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which JSON may hold
-_CONTINUES, _ENDS, _GOES_ON = "##", "</w>", "@@"  # WordPiece, and byte pairs of two kinds
+_MASK = re.compile(r"\[MASK\]|<mask>|<extra_id_\d+>")  # substitutes for words
+_SURROGATE = re.compile("[\ud800-\udfff]")  # an unpaired surrogate, which JSON may contain
+_CONTINUES, _ENDS, _GOES_ON = "##", "</w>", "@@"  # WordPiece, and two kinds of BPE
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -47,17 +47,17 @@ _BYTES = _byte_alphabet()
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one token adds to a text."""
+    """The text that one token adds."""
 
-    before: str  # a blank that belongs to no token
+    before: str  # a space that belongs to no token
     data: bytes
 
 
 def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
-    """Return a text that tokens may have come from, and each token with its place in it.
+    """Return a text that gives these tokens, and the tokens with their offsets in it.
 
     Args:
-        pieces: As a tokenizer spells them. Which kind of tokenizer it was is read off them.
+        pieces: The spellings of the tokens, from which the kind of tokenizer is inferred.
     """
     special = [_is_special(piece, pieces) for piece in pieces]
     words = [piece for piece, is_special in zip(pieces, special, strict=True) if not is_special]
@@ -81,7 +81,7 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
 
 
 def _is_special(piece: str, pieces: Sequence[str]) -> bool:
-    """Whether a token is of a template: not a byte, nor what stands in the place of a word."""
+    """Whether a token is special: not a byte, and not a substitute for a word."""
     if _stands_for_word(piece):
         return False
     if _SPECIAL.fullmatch(piece):
@@ -124,10 +124,10 @@ def _of_word_piece(piece: str) -> _Part:
 
 
 def _is_byte_level(pieces: Sequence[str]) -> bool:
-    """Whether these are spelled in GPT-2's byte alphabet, in which a blank is U+0120.
+    """Whether tokens are spelled in GPT-2's byte alphabet, in which a space is U+0120.
 
-    Without a blank, what is not ASCII must be whole characters of UTF-8, as it hardly ever is by
-    chance: an accented letter of Latin-1 is half of one.
+    Without a space, non-ASCII text must decode as UTF-8, which it hardly ever does by chance: an
+    accented letter of Latin-1 is half a character.
     """
     spelled = [piece for piece in pieces if not _stands_for_word(piece)]
     if not all(sign in _BYTES for piece in spelled for sign in piece):
@@ -146,7 +146,7 @@ def _has_end(piece: str, end: str) -> bool:
 
 
 def _with_ends(pieces: Sequence[str], end: str, *, begins_word: bool) -> list[_Part]:
-    """Pieces whose end says whether a word ends there, or that it does not."""
+    """Return the parts of tokens that mark the end or the continuation of a word."""
     parts, begins = list[_Part](), False
     for piece in pieces:
         data = piece.removesuffix(end) if _has_end(piece, end) else piece
@@ -156,7 +156,7 @@ def _with_ends(pieces: Sequence[str], end: str, *, begins_word: bool) -> list[_P
 
 
 def _without_first_blank(parts: list[_Part]) -> list[_Part]:
-    """A blank before the first word is the tokenizer's own."""
+    """Remove the space before the first word, which the tokenizer has added."""
     if parts and parts[0].data.startswith(b" "):
         parts[0] = _Part("", parts[0].data[1:])
     return parts
@@ -166,18 +166,18 @@ def _encoded(text: str) -> bytes:
     return _SURROGATE.sub("\ufffd", text).encode()
 
 
-FAR = 0.01  # from 1, for a row's sum in float16 or bfloat16
+FAR = 0.01  # of a row's sum from 1, in float16 or bfloat16
 
 
 def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
-    """The array that is meant.
+    """Return the array to draw.
 
     Args:
-        name: What `--array` says; without it there must be one, or one called attention.
+        name: The value of `--array`; without it, there must be one array, or one named attention.
 
     Raises:
-        UsageError: It cannot be told which; the message names those there are.
-        CheckpointError: Its type is not implemented.
+        UsageError: The choice is not clear; the error lists the arrays.
+        CheckpointError: The array's type is not implemented.
     """
     called = [n for n in arrays if n in ("attention", "attentions", "pattern")]
     candidates = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
@@ -196,17 +196,17 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
 
 
 def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
-    """Head maps from weights and a JSON file of tokens.
+    """Return head maps of weights and a JSON file of tokens.
 
     Args:
-        name: What to call whatever computed them.
-        array: One map, the heads of one layer, or those of several layers, see `_by_layer`; each
-            row a softmax: not negative, with a sum of 1; of less where a sink took the rest, which
-            becomes a note, and of 0 where every key was masked.
-        tokens: A list of tokens; or an object of two, `queries` and `keys`, of two texts.
+        name: The name of the model in the output.
+        array: One map, the heads of a layer, or those of several layers; see `_by_layer`. Rows must
+            be non-negative and sum to 1; to less if a sink took the rest, which becomes a note; or
+            to 0 if every key is masked.
+        tokens: A list of tokens, or an object with the lists `queries` and `keys`.
 
     Raises:
-        InputError: Shapes, tokens or rows do not fit; it says which.
+        InputError: The shape, the tokens or a row is invalid.
     """
     rows, columns = _said(tokens)
     layers = _by_layer(array)
@@ -240,8 +240,8 @@ def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
 
 
 def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
-    """[n_layers, n_heads, n_query, n_key], from an array that may lack the first one or two axes,
-    or have a batch of one text after the layers.
+    """Return [n_layers, n_heads, n_query, n_key] for an array that may lack the first one or two
+    axes, or that has a batch of one text after the layers.
     """
     if array.ndim == 5 and array.shape[1] == 1:
         return array[:, 0]
@@ -265,7 +265,7 @@ def _weights(name: str, pattern: NDArray[Any]) -> Array:
 
 
 def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
-    """A note where rows sum to less than 1; a row without any weight is masked."""
+    """Return a note if rows sum to less than 1; a row of zeros is masked."""
     sums = np.concatenate([pattern.sum(axis=1) for pattern in patterns])
     least = float(sums[sums != 0].min(initial=1.0))
     if least >= 1 - FAR:

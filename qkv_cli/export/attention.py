@@ -1,4 +1,4 @@
-"""Head maps to JSON, CSV and NumPy archives, and back; a file's suffix chooses."""
+"""Head maps as JSON, CSV and NumPy archives, and reading them; a file's suffix sets the format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qkv_cli.visible import visible
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".npz")
 CSV_COLUMNS = ("map", "block", "layer", "head", "query_i", "query", "key_i", "key")
-CSV_AMOUNTS: dict[Show, str] = {  # what the last column is called
+CSV_AMOUNTS: dict[Show, str] = {  # the name of the last column
     "weights": "weight",
     "scores": "score",
     "contributions": "norm",
@@ -42,22 +42,22 @@ __all__ = [
 
 
 def to_json(maps: HeadMaps, include: Collection[str] = ()) -> str:
-    """One object on one line, without a line end.
+    """Return one JSON object on one line, without a line end.
 
     Args:
-        include: Of scores, q, k, v and z, what is written beside the pattern.
+        include: Which of scores, q, k, v and z to write in addition to the pattern.
 
     Raises:
-        UsageError: A map has not what is to be included.
+        UsageError: A map lacks an array to include.
     """
     return "".join(pieces(maps, include))
 
 
 def from_json(text: str) -> HeadMaps:
-    """Read what `to_json` wrote, or somebody in its form.
+    """Read a document of `to_json`, or one of the same form.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     documents = [parse_document(document, json_array) for document in _stream(text)]
     if len(documents) != 1:
@@ -66,14 +66,13 @@ def from_json(text: str) -> HeadMaps:
 
 
 def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
-    """A header line, then one for each weight or what else is shown, a query's row at a time.
+    """Yield a header line and one line per weight, or per number of the quantity shown.
 
-    What is masked leaves its cell empty. Characters that do not print are escaped as in Python;
-    what a cell holds is otherwise the text's, also where a spreadsheet would take it for a formula.
+    Masked cells are empty. Unprintable characters are escaped as in Python; everything else is
+    written as in the text, even if a spreadsheet would take it for a formula.
 
     Args:
-        text: Which of several texts this is, for a column `text` before the others; only text 0
-            has the header line.
+        text: The index of the text, for a first column `text`; only text 0 gets the header line.
     """
     start = () if text is None else (text,)
     if not text:
@@ -96,11 +95,11 @@ def write_maps(
     kind: str | None = None,
     several: bool = False,
 ) -> None:
-    """Write a file of a kind, by default that of its suffix: all of it, or nothing.
+    """Write a file atomically; its suffix sets the format unless `kind` does.
 
     Raises:
-        UsageError: An unknown kind, or several texts for a file that holds one.
-        OSError: The disk does not take it.
+        UsageError: The format is unknown, or can contain only one text.
+        OSError: The file cannot be written.
     """
     kind = kind or path.suffix.lower().removeprefix(".")
     if f".{kind}" not in SUFFIXES:
@@ -115,13 +114,13 @@ def write_maps(
 def encode_maps(
     kind: str, maps: Iterable[HeadMaps], include: Collection[str], *, several: bool = False
 ) -> Iterator[bytes]:
-    """A file's bytes in pieces; of several texts, one after the other.
+    """Yield the bytes of a file in pieces, one text after the other.
 
     Args:
-        several: Number the texts of a CSV even if there turns out to be only one.
+        several: Number the texts of a CSV, even if there is only one.
 
     Raises:
-        UsageError: The texts of a CSV do not show the same kind of number.
+        UsageError: The texts of a CSV show different quantities.
     """
     if kind == "csv":
         yield from (piece.encode() for piece in _csv_of(iter(maps), several=several))
@@ -150,10 +149,10 @@ def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
 
 
 def read_maps(data: bytes) -> list[HeadMaps]:
-    """The head maps of a file's bytes, whatever it is called: JSON, JSON lines or NPZ.
+    """Read head maps from the bytes of a file: JSON, JSON lines or NPZ, recognised by content.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The contents are invalid; the error names the first invalid field.
     """
     if file_type(data) == "npz":
         return [from_npz(data)]
@@ -161,10 +160,10 @@ def read_maps(data: bytes) -> list[HeadMaps]:
 
 
 def documents(data: bytes) -> list[object]:
-    """The JSON documents of a file's bytes, whatever they are of.
+    """Return the JSON documents in the bytes of a file.
 
     Raises:
-        InputError: It is no JSON, or empty.
+        InputError: The file is empty or not JSON.
     """
     if (kind := file_type(data)) is not None:
         raise InputError(
@@ -182,7 +181,7 @@ def documents(data: bytes) -> list[object]:
 
 
 def _stream(text: str) -> list[object]:
-    """JSON objects one after the other, on a line each or over several."""
+    """Read JSON objects in sequence, with or without line breaks inside."""
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
     documents: list[object] = []
     at = _skip_space(text, 0)

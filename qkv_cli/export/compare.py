@@ -20,22 +20,22 @@ from qkv_cli.export.schema import check_schema, numbers
 from qkv_cli.maps.head_maps import FIELDS, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
-MOVED = 20  # cells that are told
+MOVED = 20  # cells that are listed
 
 
 def compare_json(pairs: Sequence[Comparison]) -> str:
-    """One line of JSON; numbers are not rounded, and what is nan here is null there."""
+    """Return one line of JSON, with unrounded numbers; NaN becomes null."""
     return dumps(
         {"schema": COMPARE, "qkv": __version__, "comparisons": [_comparison(c) for c in pairs]}
     )
 
 
 def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
-    """One line of JSON, the nearest head first.
+    """Return one line of JSON, with the most similar head first.
 
     Args:
-        own: Of the one map that others were compared with.
-        others: What these are of.
+        own: The reference head.
+        others: The side whose heads are ranked.
     """
     similar_heads = [
         map_head(n.map)
@@ -58,20 +58,20 @@ def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
 
 
 def read_compare(document: dict[str, Any]) -> list[Comparison]:
-    """What `compare_json` wrote.
+    """Read a document of `compare_json`.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "compare")
     return [_read_comparison(c) for c in document["comparisons"]]
 
 
 def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Near]]:
-    """What `nearest_json` wrote: the head's own map, what the others are of, and these.
+    """Read a document of `nearest_json`: the reference head, the other side, and its heads.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "nearest")
     others = about_of(document["among"])
@@ -115,7 +115,7 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
 
 
 def _pairs(words: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str) -> list[Pair]:
-    """Which tokens each row or column is, none of them beyond those that there are."""
+    """Return the pairs of rows or columns, with their indices checked."""
     sides = (a.queries, b.queries) if name == "rows" else (a.keys, b.keys)
     for of, tokens in zip("ab", sides, strict=True):
         if any(word[of] is not None and word[of] >= len(tokens) for word in words):
@@ -166,7 +166,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
 
 
 def _about(maps: HeadMaps) -> dict[str, Any]:
-    """The model, how it read, and the tokens."""
+    """Return the model, the options of the reading, and the tokens."""
     whole = head(maps)
     return {name: whole[name] for name in whole if name not in ("schema", "qkv")}
 
@@ -188,7 +188,7 @@ def _number(x: float) -> float | None:
 
 
 def _matrix(x: Array) -> Any:
-    """Rows of numbers, null where there is none."""
+    """Return rows of numbers, with null for NaN."""
     cells = x.astype(object)
     cells[np.isnan(x)] = None
     return cells.tolist()

@@ -19,11 +19,11 @@ from qkv_cli.names import Show
 
 
 def shortest(x: Array) -> NDArray[np.float64]:
-    """The double nearest to the shortest decimal of each float32.
+    """Return the double nearest to the shortest decimal of each float32.
 
-    Six to nine significant digits are tried, nine always suffice. A whole number over a
-    power of ten up to 10**22 is divided exactly rounded, so each trial is the very double
-    that a reader of its decimal gets. What lies outside that range keeps its digits.
+    Six to nine significant digits are tried; nine always suffice. Dividing a whole number by a
+    power of ten up to 10**22 is correctly rounded, so each trial equals the double that a parser
+    returns for the decimal. Numbers outside that range keep all digits.
     """
     x = np.asarray(x, dtype=np.float32)
     rounded = x.astype(np.float64)
@@ -40,9 +40,9 @@ def shortest(x: Array) -> NDArray[np.float64]:
 
 
 def decimals(matrix: Array) -> list[str]:
-    """Each row of [n_rows, n_columns] as its numbers between commas; -inf stays `-inf`.
+    """Return each row of [n_rows, n_columns] as comma-separated numbers; -inf stays `-inf`.
 
-    One format call a row: a third of the time of a call a number.
+    One format call per row takes a third of the time of one call per number.
     """
     template = ",".join(["%.9g"] * matrix.shape[1])
     return [template % tuple(row) for row in shortest(matrix).tolist()]
@@ -50,17 +50,17 @@ def decimals(matrix: Array) -> list[str]:
 
 SCHEMA = "qkv.attention/1"
 INCLUDABLE = ("scores", "q", "k", "v", "z")
-# How a document calls what is shown; 0.1 and its scripts say "values" for contributions.
+# The names of quantities in documents: version 0.1 and scripts use "values" for contributions.
 SHOWN: Mapping[Show, str] = {show: show for show in FIELDS} | {"contributions": "values"}
-MATRICES = (*INCLUDABLE, "norms", "rollout")  # whatever a map may hold beside its pattern
+MATRICES = (*INCLUDABLE, "norms", "rollout")  # the arrays of a map other than its pattern
 
 
 def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array]:
-    """A map's pattern, what is shown, and what else is to be written, in the schema's order.
+    """Return the arrays of a map to write: pattern, the quantity shown, and `include`.
 
     Raises:
-        UsageError: Asked for what does not exist, or what this map does not have.
-        InputError: A number is infinite or none, other than a masked score.
+        UsageError: A requested array does not exist, or the map lacks it.
+        InputError: A number is NaN or infinite, except masked scores.
     """
     if unknown := [name for name in include if name not in INCLUDABLE]:
         raise UsageError(f"Unknown array {unknown[0]!r}: --include takes {', '.join(INCLUDABLE)}.")
@@ -78,7 +78,7 @@ def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array
 
 
 def head(maps: HeadMaps) -> dict[str, Any]:
-    """Everything but the maps."""
+    """Return the document without its maps."""
     source = {} if maps.source is None else {"source": maps.source}
     pair = {} if maps.pair is None else {"pair": maps.pair}
     return {
@@ -99,15 +99,15 @@ def head(maps: HeadMaps) -> dict[str, Any]:
 
 
 def map_head(m: HeadMap) -> dict[str, Any]:
-    """Everything of a map but its arrays."""
+    """Return a map without its arrays."""
     return {"name": m.name, "block": m.block, "layer": m.layer, "head": m.head}
 
 
 def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
-    """The document's text, a map at a time, so that a file never lies in memory whole.
+    """Yield the text of a document, one map at a time.
 
     Raises:
-        UsageError, InputError: See `arrays`; before the first piece.
+        UsageError, InputError: See `arrays`; raised before the first piece.
     """
     checked = [arrays(m, include, maps.shown) for m in maps.maps]
     yield dumps(head(maps))[:-1] + ',"maps":['
@@ -119,7 +119,7 @@ def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
 
 
 def dumps(value: object) -> str:
-    """Compact, and in ASCII: no control character, no lone surrogate, whatever the text holds."""
+    """Return compact ASCII JSON, without control characters or unpaired surrogates."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

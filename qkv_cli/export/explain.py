@@ -19,10 +19,10 @@ SCHEMA = "qkv.explain/1"
 
 
 def explain_json(maps: HeadMaps, x: Explanation) -> str:
-    """One line of JSON; numbers are not rounded, and a masked score is null.
+    """Return one line of JSON, with unrounded numbers; masked scores are null.
 
     Args:
-        maps: The texts and the one head's map that was explained.
+        maps: The texts, and the map of the head.
     """
     [m] = maps.maps
     pair = {"query": x.query, "key": x.key}
@@ -30,10 +30,10 @@ def explain_json(maps: HeadMaps, x: Explanation) -> str:
 
 
 def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
-    """What `explain_json` wrote.
+    """Read a document of `explain_json`.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "explain")
     about = about_of(document)
@@ -146,7 +146,7 @@ def _projection(name: str, p: Projection) -> dict[str, Any]:
 
 
 def _list(x: Array) -> Any:
-    """Nested lists of numbers, null for -inf."""
+    """Return nested lists of numbers, with null for -inf."""
     values = float64(x).astype(object)
     values[np.isneginf(x)] = None
     return values.tolist()

@@ -19,10 +19,10 @@ SCHEMA = "qkv.focus/1"
 
 
 def focus_json(f: Focus, top: int) -> str:
-    """One line of JSON; a weight that cannot be is null.
+    """Return one line of JSON; masked weights are null.
 
     Args:
-        top: How many of a head's strongest are told in words.
+        top: The number of strongest weights to list per head.
     """
     return dumps(
         head(f.maps)
@@ -37,10 +37,10 @@ def focus_json(f: Focus, top: int) -> str:
 
 
 def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
-    """What `focus_json` wrote, and how many of a head's strongest are told.
+    """Read a document of `focus_json`; also return how many weights it lists per head.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "focus")
     about, side, heads = about_of(document), document["side"], document["heads"]

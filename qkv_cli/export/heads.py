@@ -22,10 +22,10 @@ CSV_COLUMNS = ("name", "block", "layer", "head", *FIGURES, "labels")
 
 
 def heads_json(about: HeadMaps, extent: Extent, heads: Sequence[HeadStatistics]) -> str:
-    """One line of JSON; what could not be measured is null, and numbers are not rounded.
+    """Return one line of JSON, with unrounded numbers; missing statistics are null.
 
     Args:
-        about: The model and how it read; its texts and maps are not looked at.
+        about: The model and the options of the reading; its texts and maps are not used.
     """
     document = head(about) | {"schema": SCHEMA}
     for one_text in ("text", "queries", "keys"):
@@ -42,10 +42,10 @@ def heads_json(about: HeadMaps, extent: Extent, heads: Sequence[HeadStatistics])
 
 
 def read_heads(document: dict[str, Any]) -> tuple[HeadMaps, Extent, list[HeadStatistics]]:
-    """What `heads_json` wrote.
+    """Read a document of `heads_json`.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "heads")
     about = about_of(document, of_texts=True)
@@ -54,7 +54,7 @@ def read_heads(document: dict[str, Any]) -> tuple[HeadMaps, Extent, list[HeadSta
 
 
 def heads_csv(heads: Sequence[HeadStatistics]) -> str:
-    """A header line, then a line for each head; six digits, nothing where there is no number."""
+    """Return CSV with one line per head and six digits; missing statistics are empty."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)

@@ -1,4 +1,4 @@
-"""The likeliest next tokens as the JSON document `qkv.next/1` of docs/next.md."""
+"""Predictions of the next token as the JSON document `qkv.next/1` of docs/next.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READINGS = ("before", "after")
 
 
 def next_json(prediction: Next) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     odds = prediction.odds
     readings = READINGS[: len(odds.probability)]
     tokens = []
@@ -44,10 +44,10 @@ def next_json(prediction: Next) -> str:
 
 
 def read_next(document: dict[str, Any]) -> Next:
-    """What `next_json` wrote.
+    """Read a document of `next_json`.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "next")
     readings = [name for name in READINGS if name in document["rest"]]

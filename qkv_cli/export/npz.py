@@ -23,20 +23,20 @@ _RATIO, _SMALL = 200, 400 * 2**20
 
 
 def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
-    """The kind of array file that these bytes are, by how they begin; None for any other."""
+    """Return the type of an array file from its first bytes; None if it is another file."""
     if data.startswith(b"PK"):
         return "npz"
     if data.startswith(b"\x93NUMPY"):
         return "npy"
-    # The length of a header, 64 bits of which the upper half is 0, and the header, JSON.
+    # The length of the header, 64 bits whose upper half is 0, and the start of its JSON.
     return "safetensors" if data[4:9] == b"\0\0\0\0{" else None
 
 
 def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
-    """`pattern`, [n_maps, n_query, n_key], and what is shown or included, stacked likewise.
+    """Return an archive with `pattern`, [n_maps, n_query, n_key], and other stacked arrays.
 
-    `meta` is the JSON document without its arrays, a string. Masked scores are -inf; where
-    anything is masked, `mask` says what is not.
+    `meta` is the JSON document without its arrays, as a string. Masked scores are -inf; `mask` is
+    present if anything is masked.
     """
     selected = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
@@ -51,10 +51,10 @@ def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
 
 
 def from_npz(data: bytes) -> HeadMaps:
-    """Read what `to_npz` wrote.
+    """Read an archive of `to_npz`.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     members = _members(data)
     if "meta" not in members or "pattern" not in members:
@@ -93,10 +93,10 @@ def _members(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def unpack_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz archive by name, all or those wanted; nothing is unpickled.
+    """Return the arrays of an .npz archive by name, all or some; nothing is unpickled.
 
     Raises:
-        InputError: It is broken, far larger than it should be, or holds Python objects.
+        InputError: It is corrupt, unpacks to too many bytes, or contains Python objects.
     """
     with _reading("npz archive"), zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
@@ -110,7 +110,7 @@ def unpack_npz(data: bytes, names: Collection[str] | None = None) -> dict[str, N
 
 
 def _limit(n_bytes: int) -> int:
-    """How many bytes an archive of so many may unpack to: a small file must not fill the memory."""
+    """Return the maximum unpacked size of an archive, so a small file cannot fill the memory."""
     return max(_SMALL, _RATIO * n_bytes)
 
 
@@ -121,17 +121,17 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def from_npy(data: bytes) -> NDArray[Any]:
-    """The one array of a .npy file; nothing is unpickled.
+    """Return the array of a .npy file; nothing is unpickled.
 
     Raises:
-        InputError: It is broken, or holds Python objects.
+        InputError: It is corrupt, or contains Python objects.
     """
     with _reading("npy array"):
         return _read_array(data)
 
 
 def _read_array(data: bytes) -> NDArray[Any]:
-    """The same; the shape is held to the bytes that are there before memory is taken."""
+    """Read an array; its shape is compared with the bytes before memory is allocated."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     readers = {
@@ -155,20 +155,20 @@ def _read_array(data: bytes) -> NDArray[Any]:
 
 
 def _largest_character(data: memoryview, kind: np.dtype[Any]) -> int:
-    """Of the text in an array; numpy makes strings of it without a check."""
+    """Return the largest code point in an array of text, which numpy does not check."""
     return int(np.frombuffer(data, np.dtype(np.uint32).newbyteorder(kind.byteorder)).max(initial=0))
 
 
 @contextmanager
 def _reading(kind: str) -> Iterator[None]:
-    """Turn the errors of broken bytes into an InputError; numpy's warnings are such errors, too."""
+    """Turn the exceptions and numpy's warnings about corrupt bytes into InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
     except InputError:
         raise
-    # Of broken bytes, zipfile, zlib and numpy's header parser raise a dozen kinds.
+    # zipfile, zlib and numpy's header parser raise a dozen kinds for corrupt bytes.
     except Exception as error:
         reason = str(error).rstrip(".")[:100] or type(error).__name__
         raise InputError(f"not a readable .{kind}: {reason}.") from error

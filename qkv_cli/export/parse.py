@@ -1,6 +1,6 @@
-"""From a document that somebody hands in to head maps; every field is checked by hand.
+"""Reading of documents as head maps, with a check of every field.
 
-Unknown keys are passed over, so that a later qkv may add some.
+Unknown keys are ignored, so later versions can add some.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from qkv_cli.export.document import MATRICES, SCHEMA, SHOWN
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
 from qkv_cli.names import Block, Show, Weighting
 
-_MAX_INT = 2**53  # beyond it, readers of JSON disagree
-_MAX_HEADS = 4096  # of a layer; and layers: none has more, and a range must stay small
+_MAX_INT = 2**53  # beyond it, JSON parsers disagree
+_MAX_HEADS = 4096  # of a layer, and of layers: none has more, and ranges must stay small
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "true or false"}
 
-# Rows [n_rows][n_columns] of a map's field, as an array: float32, or true and false of a mask
+# From rows, [n_rows][n_columns], of a field to an array: float32, or bool for a mask
 ReadArray = Callable[[str, object, int, int], NDArray[Any]]
 
 
 def parse_document(document: object, read_array: ReadArray) -> HeadMaps:
-    """Head maps from what a JSON document holds.
+    """Return the head maps of a JSON document.
 
     Args:
-        read_array: Turns (path, value, n_rows, n_columns) into an array, or raises.
+        read_array: Turns (path, value, n_rows, n_columns) into an array.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     if not isinstance(document, dict):
         raise InputError(f"the document is {_kind(document)}; expected an object.")
@@ -55,13 +55,13 @@ def parse_document(document: object, read_array: ReadArray) -> HeadMaps:
 
 
 def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
-    """The model, how it read, and the tokens: no maps.
+    """Return the model, the options of the reading, and the tokens, without maps.
 
     Args:
-        of_texts: It is about any number of texts, and has none of its own.
+        of_texts: The document is about any number of texts and contains none.
 
     Raises:
-        InputError: It says what is wrong, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     text, source, pair = "", None, None
     shown: Show = "weights"
@@ -98,7 +98,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
 
 
 def bare_map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
-    """What a document of figures says of a map: everything but its weights."""
+    """Return a map without weights, for documents of statistics."""
     none = np.zeros((len(about.queries), len(about.keys)), np.float32)
     return HeadMap(m["name"], m["block"], m["layer"], m["head"], none)
 
@@ -110,7 +110,7 @@ def _notes(value: object) -> tuple[str, ...]:
 
 
 def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray[Any]:
-    """An array from lists of rows; null is -inf, and allowed in scores alone. Of a mask, bool."""
+    """Return an array from lists of rows. Only scores may contain null (-inf); masks are bool."""
     if not isinstance(value, list):
         raise InputError(f"{path} is {_kind(value)}; expected an array of rows.")
     if len(value) != n_rows:
@@ -137,7 +137,7 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
 
 
 def to_float32(path: str, read: Array) -> Array:
-    """Float32, finite but for masked scores."""
+    """Return float32 numbers, finite except for masked scores."""
     with np.errstate(over="ignore"):
         x = read.astype(np.float32)
     masked = np.isneginf(read) if path.endswith(".scores") else False
@@ -183,8 +183,8 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
 def _mask_of_older(
     scores: Array | None, about: HeadMaps, block: Block, shape: tuple[int, int]
 ) -> Mask:
-    """What the queries can see, of a document that does not say it: its scores do, where it has
-    them; else it says at least whether later keys were masked.
+    """Return the mask of a document without one: from its scores if it has them, else from
+    `causal`.
     """
     if scores is not None:
         return ~np.isneginf(scores)

@@ -1,4 +1,4 @@
-"""Documents held to the JSON Schemas that the package ships."""
+"""Validation of documents with the JSON Schemas of the package."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_schema(document: object, name: str) -> None:
-    """Hold a document to `NAME.schema.json`.
+    """Validate a document with `NAME.schema.json`.
 
     Raises:
-        InputError: It says what is wrong first, and where.
+        InputError: The document is invalid; the error names the first invalid field.
     """
     from jsonschema.exceptions import best_match
 
     if (error := best_match(_validator(name).iter_errors(document))) is not None:
         message = " ".join(error.message.split())
-        if error.validator == "maxItems":  # the message would begin with all of them
+        if error.validator == "maxItems":  # the message would list all of them
             message = f"{len(error.instance)} items; the maximum is {error.validator_value}"
         raise InputError(f"{error.json_path}: {message[:120]}{'...' * (len(message) > 120)}")
     if _exceeds_float32(document):
@@ -35,7 +35,7 @@ def check_schema(document: object, name: str) -> None:
 
 
 def _exceeds_float32(value: object) -> bool:
-    """Whether a document holds a number, such as 1e999, that no run of a model gives."""
+    """Whether a document contains a number beyond float32, such as 1e999."""
     if isinstance(value, dict):
         return any(map(_exceeds_float32, value.values()))
     if isinstance(value, list):
@@ -44,7 +44,7 @@ def _exceeds_float32(value: object) -> bool:
 
 
 def _is_integer(_: object, value: object) -> bool:
-    """JSON Schema takes 1.0 for an integer; Python does not take it for an index."""
+    """Whether a value is an int: JSON Schema accepts 1.0, but Python does not index with it."""
     return type(value) is int
 
 
@@ -59,15 +59,15 @@ def _validator(name: str) -> Any:
 
 
 def numbers(where: str, value: object, shape: Sequence[int | None], *, null: float) -> Array:
-    """Nested lists of numbers as a float64 array.
+    """Return nested lists of numbers as a float64 array.
 
     Args:
-        where: What an error calls it.
-        shape: None for a length that the document itself chooses.
-        null: What a null stands for: -inf where masked, nan where there is nothing.
+        where: The name of the field, for errors.
+        shape: The expected shape, with None for any length.
+        null: The value of a null: -inf where masked, NaN where missing.
 
     Raises:
-        InputError: Its shape is another one, or a number is beyond float32.
+        InputError: The shape differs, or a number exceeds float32.
     """
     try:
         array = np.array(value, dtype=np.float64)

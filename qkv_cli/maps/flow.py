@@ -16,7 +16,7 @@ from qkv_cli.names import Block
 
 
 def normed_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
-    """The map of `traced_head`, with the length of what each key hands to each query."""
+    """Return the map of `traced_head` with the norm of each key's contribution to each query."""
     m = traced_head(layer, head, block)
     attn = layer.block.attn if layer.cross is None else layer.block.cross
     if attn is None or m.v is None:
@@ -25,11 +25,11 @@ def normed_head(layer: LayerTrace, head: int, block: Block | None = None) -> Hea
 
 
 def value_norms(pattern: Array, v: Array, o: Linear, head: int) -> Array:
-    """|| pattern_ij (v_j W_O) ||, [n_query, n_key].
+    """Return || pattern_ij (v_j W_O) ||, [n_query, n_key] (Kobayashi et al. 2020, 2004.10102).
 
     Args:
-        v: The values that this head blends, bias and all, [n_key, d_head].
-        o: Of all heads; the rows of W_O that are this head's are taken.
+        v: The head's values, with bias, [n_key, d_head].
+        o: The output projection of all heads, of which the head's rows are used.
     """
     d_head = v.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):  # see `HeadMaps.refuse_not_finite`
@@ -46,8 +46,8 @@ def rollout(patterns: Array, below: Array | None) -> Array:
     """A_l A_(l-1) ... A_0, [n, n], with A = .5 mean(pattern) + .5 I, its rows scaled to sum to 1.
 
     Args:
-        patterns: Of a layer's heads, [n_heads, n, n].
-        below: The rollout of the layer below, if there is one.
+        patterns: Those of a layer's heads, [n_heads, n, n].
+        below: The rollout of the layer below, None for the first layer.
     """
     mixed: Array = 0.5 * patterns.mean(axis=0) + 0.5 * np.eye(patterns.shape[1], dtype=np.float32)
     mixed /= mixed.sum(axis=1, keepdims=True)
@@ -55,11 +55,11 @@ def rollout(patterns: Array, below: Array | None) -> Array:
 
 
 def reached(mask: Mask, below: Mask | None) -> Mask:
-    """[n, n]: which tokens of the input can have a part in each token, itself always.
+    """Return from which input tokens information can reach each position, [n, n].
 
     Args:
-        mask: What a layer's heads see, [n_heads, n, n].
-        below: The same of the layer below, if there is one.
+        mask: The masks of a layer's heads, [n_heads, n, n].
+        below: The result for the layer below, None for the first layer.
     """
     sees: Mask = mask.any(axis=0) | np.eye(mask.shape[1], dtype=np.bool_)
     if below is None or sees.all():
@@ -71,10 +71,10 @@ def reached(mask: Mask, below: Mask | None) -> Mask:
 def rollouts(
     layers: Iterable[LayerTrace], layer_indices: Collection[int], block: Block
 ) -> list[HeadMap]:
-    """A map for each layer that is wanted; its pattern is the mean of all its heads.
+    """Return the rollout of some layers; the pattern of each map is the mean over its heads.
 
     Raises:
-        UsageError: A layer looks at another text, so that nothing can be followed further down.
+        UsageError: A layer attends to another text, for which rollout is not defined.
     """
     maps: list[HeadMap] = []
     below, reach = None, None
@@ -91,10 +91,10 @@ def rollouts(
 
 
 def followed(maps: HeadMaps) -> HeadMaps:
-    """The rollout of maps that are there, such as a file's.
+    """Compute the rollout of existing maps, such as those of a file.
 
     Raises:
-        UsageError: Some head of some layer is not.
+        UsageError: A head of a layer is missing.
     """
     heads = {(m.layer, m.head): m for m in maps.maps}
     n_layers, n_heads = max(m.layer for m in maps.maps) + 1, maps.model.n_heads

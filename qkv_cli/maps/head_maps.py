@@ -1,4 +1,4 @@
-"""Head maps: the attention of chosen heads over one text, and which heads to choose."""
+"""Head maps: the attention of some heads over one text, and the selection of heads."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.names import Block, Show, Weighting
 
-# What can be shown of a map, and the field that holds it.
+# The field of each quantity that can be shown.
 FIELDS: Mapping[Show, str] = {
     "weights": "pattern",
     "scores": "scores",
     "contributions": "norms",
     "rollout": "rollout",
 }
-_INT = r"-?[0-9]{1,18}"  # what int() always reads, as it does not ² and 5,000 digits
-NAMED = 3  # heads that the name of their average tells one by one
+_INT = r"-?[0-9]{1,18}"  # always valid for int(), unlike ² or 5,000 digits
+NAMED = 3  # heads that the name of a mean lists
 
 
 @dataclass(frozen=True, slots=True)
 class HeadMap:
-    """One head on one text, or the average of a layer's heads, which has a pattern only."""
+    """One head on one text, or the mean of a layer's heads."""
 
     name: str  # L0H3
     block: Block
     layer: int
     head: int | None  # None: the average
-    pattern: Array  # [n_query, n_key], what multiplies the values
+    pattern: Array  # [n_query, n_key], the weights
     scores: Array | None = None  # [n_query, n_key], -inf where masked
     q: Array | None = None  # [n_query, d_head]
     k: Array | None = None  # [n_key, d_head]
     v: Array | None = None  # [n_key, d_head]
     z: Array | None = None  # [n_query, d_head]
-    norms: Array | None = None  # [n_query, n_key], see `analysis.norms`
-    rollout: Array | None = None  # [n_query, n_key], see `analysis.rollout`
-    # [n_query, n_key], True where the query can see the key: everywhere, if not given
+    norms: Array | None = None  # [n_query, n_key], see `maps.flow`
+    rollout: Array | None = None  # [n_query, n_key], see `maps.flow`
+    # [n_query, n_key], True where the query can see the key; everywhere by default
     mask: Mask = field(default_factory=lambda: np.ones((1, 1), np.bool_))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", np.broadcast_to(self.mask, self.pattern.shape))
 
     def part(self, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> HeadMap:
-        """These queries and keys; numbers are as they were."""
+        """Return the map of some queries and keys; weights do not change."""
         cut = {
             **dict.fromkeys((*FIELDS.values(), "mask"), (rows, columns)),
             **dict.fromkeys(("q", "z"), (rows, slice(None))),
@@ -64,23 +64,23 @@ class HeadMap:
 
 @dataclass(frozen=True, slots=True)
 class HeadMaps:
-    """What was asked of one text: rows are queries (who looks), columns keys."""
+    """Heads on one text. Rows are queries (the tokens that attend), columns are keys."""
 
     model: ModelInfo
     weighting: Weighting
     causal: bool
     text: str
-    source: str | None  # None: self-attention, and keys are the queries
+    source: str | None  # None: self-attention, with keys equal to queries
     queries: Sequence[Token]
     keys: Sequence[Token]
     maps: Sequence[HeadMap]
-    notes: Sequence[str] = ()  # what was done to them that a reader must know
-    pair: str | None = None  # a second text in the same row
+    notes: Sequence[str] = ()  # for a reader of the maps
+    pair: str | None = None  # the second sentence of a pair
     shown: Show = "weights"
-    ablated: str = ""  # heads that hand nothing on, and what they leave
+    ablated: str = ""  # the ablated heads, and what replaces their output
 
     def seen(self, m: HeadMap) -> Array:
-        """What is shown of a map, [n_query, n_key].
+        """Return the quantity shown of a map, [n_query, n_key].
 
         Raises:
             UsageError: The map does not have it.
@@ -95,10 +95,10 @@ class HeadMaps:
         return array
 
     def refuse_not_finite(self) -> None:
-        """Check what was made of a model's numbers: means, sums and lengths can be too large.
+        """Check the numbers of all maps: means, sums and norms can overflow.
 
         Raises:
-            InputError: A weight, or what is shown, is not finite where it is not masked.
+            InputError: A number that is not masked is NaN or infinite.
         """
         for m in self.maps:
             shown = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
@@ -110,7 +110,7 @@ class HeadMaps:
                     )
 
     def showing(self, show: Show) -> HeadMaps:
-        """The same maps with something else of them to see."""
+        """Return the same maps, showing another quantity."""
         maps = replace(self, shown=show)
         for m in maps.maps:
             maps.seen(m)
@@ -119,13 +119,13 @@ class HeadMaps:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Heads, in the order they were asked for."""
+    """Heads, in the order in which they were requested."""
 
     places: Sequence[tuple[int, int]]  # (layer, head)
 
     @property
     def heads(self) -> dict[int, list[int]]:
-        """The same by layer: the layers in the order they first appear, and the heads of each."""
+        """The heads by layer, with layers in the order in which they first appear."""
         by_layer: dict[int, list[int]] = {}
         for layer, head in self.places:
             by_layer.setdefault(layer, []).append(head)
@@ -137,12 +137,12 @@ class Selection:
     ) -> Selection:
         """Read `--layer` and `--head`.
 
-        A layer is an index, negative from the end, a range `0:4` as Python slices, or
-        `all`; the default is the last. A head is the same, or a name, `L0H3`, `L2H*`,
-        that brings its own layer; the default is every head.
+        A layer is an index (negative: from the end), a range such as `0:4`, or `all`; the default
+        is the last layer. A head is the same, or a name with its layer, `L0H3` or `L2H*`; the
+        default is all heads.
 
         Raises:
-            UsageError: It says what was asked for and what exists.
+            UsageError: There is no such layer or head; the error says what exists.
         """
         is_name = [head.startswith(("L", "l")) for head in heads]
         places: list[tuple[int, int]] = []
@@ -166,7 +166,7 @@ class Selection:
 
 
 def _named(name: str, n_layers: int, n_heads: int) -> tuple[int, list[int]]:
-    """The layer of `L0H3` or `L0H*`, and its heads."""
+    """Return the layer of `L0H3` or `L0H*`, and the heads."""
     match = re.fullmatch(rf"[Ll]({_INT})[Hh](\*|{_INT})", name)
     if not match:
         raise UsageError(
@@ -177,7 +177,7 @@ def _named(name: str, n_layers: int, n_heads: int) -> tuple[int, list[int]]:
 
 
 def indices(noun: str, items: Sequence[str], count: int) -> list[int]:
-    """Which of `count` layers or heads are asked for: 3, -1, 0:4 or all.
+    """Return the indices of layers or heads, out of `count`, for 3, -1, 0:4 or all.
 
     Raises:
         UsageError: There is no such layer or head.
@@ -217,10 +217,10 @@ def select(
     block: Block | None = None,
     make_map: Callable[[LayerTrace, int, Block | None], HeadMap] | None = None,
 ) -> list[HeadMap]:
-    """The chosen heads' maps, in their order; layers after the last chosen are not computed.
+    """Return the maps of selected heads, in their order; later layers are not computed.
 
     Args:
-        made: How a head's map is made, if not by `traced_head`.
+        made: Makes the map of a head; `traced_head` by default.
     """
     make_map = make_map or traced_head
     maps: dict[tuple[int, int], HeadMap] = {}
@@ -242,9 +242,9 @@ def _trace(layer: LayerTrace) -> tuple[Block, AttentionTrace]:
 
 
 def traced_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
-    """One head of what a layer computed; `block` is what it is called, if not by itself."""
+    """Return the map of one head of a layer; `block` names its block, if not self-attention."""
     called, trace = _trace(layer)
-    kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
+    kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention
     return HeadMap(
         name=f"L{layer.index}H{head}",
         block=called if block in (None, "self") else block,
@@ -261,9 +261,9 @@ def traced_head(layer: LayerTrace, head: int, block: Block | None = None) -> Hea
 
 
 def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
-    """The mean of each layer's chosen heads: of their patterns, and of what is shown.
+    """Return the mean over the heads of each layer, of the pattern and of the quantity shown.
 
-    Its queries see what any of the heads sees.
+    A key is masked in the mean if it is masked in every head.
     """
     means: list[HeadMap] = []
     for layer in dict.fromkeys(m.layer for m in maps):
@@ -278,7 +278,7 @@ def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
 
 
 def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
-    """Of a field of maps; of scores, over the heads that can see the key."""
+    """Return the mean of a field; of scores, over the heads that can see the key."""
     arrays = np.stack([getattr(m, field) for m in maps])
     if field != "scores":
         mean: Array = np.mean(arrays, axis=0)
@@ -290,7 +290,7 @@ def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
 
 
 def windowed(maps: HeadMaps, window_range: str) -> HeadMaps:
-    """What `--window` asks for: START:STOP as in a Python slice; see `window`."""
+    """Return a window START:STOP, as in a Python slice; see `window`."""
     match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", window_range)
     if not match:
         raise UsageError(f"{window_range!r} is not a window; write START:STOP, such as 20:60.")
@@ -299,9 +299,9 @@ def windowed(maps: HeadMaps, window_range: str) -> HeadMaps:
 
 
 def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
-    """Only the tokens from `start` to before `stop`, of queries and, in one text, of keys.
+    """Return the maps of tokens `start` to `stop`: the queries and, in self-attention, the keys.
 
-    Weights are as they were: a row's sum is what the row gives to the window.
+    Weights do not change, so a row sums to its weight within the window.
     """
     n = len(maps.queries)
     if not 0 <= start < stop <= n:
@@ -318,13 +318,13 @@ def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
 def choose(
     maps: HeadMaps, layers: Sequence[str], heads: Sequence[str], *, mean: bool = False
 ) -> HeadMaps:
-    """What `--layer`, `--head` and `--mean` ask of a file; without them, all that it has.
+    """Select maps of a file with `--layer`, `--head` and `--mean`; all of them by default.
 
-    They mean what they mean to a model, but that a range, `all` and `L0H*` stand for the
-    heads that the file has, and a plain `--head` for that head of each of its layers.
+    The options mean the same as for a model, except that ranges, `all` and `L0H*` select the heads
+    that the file has, and a plain `--head` selects that head in each of its layers.
 
     Raises:
-        UsageError: The model or the file has no such head; it says which the file has.
+        UsageError: The file has no such head; the error lists its maps.
     """
     chosen = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
     if mean and any(m.head is not None for m in chosen):
@@ -339,7 +339,7 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
     places: list[tuple[int, int | None]]
     if heads:
         places = [*Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads).places]
-    else:  # an average belongs to its layer, and to no head of it
+    else:  # a mean belongs to its layer, not to one of its heads
         chosen = indices("layer", layers, n_layers)
         places = [(at, head) for at in chosen for head in (*range(n_heads), None)]
     selected = [m for place in places for m in maps.maps if (m.layer, m.head) == place]

@@ -18,8 +18,8 @@ from qkv_cli.names import Show
 
 _CLUSTERS = pre_tokenizers.Split(Regex(r"\X"), "isolated")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-# Rule GB9c of Unicode 15.1, which the regular expression library does not have: in these scripts
-# a virama joins the consonants on its two sides. Their blocks have 128 characters in one order.
+# Rule GB9c of Unicode 15.1, which the regex library lacks: in these scripts, a virama joins the
+# consonants on both sides. Their blocks have 128 characters in the same order.
 _VIRAMAS = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d"
 _BLOCKS = {ord(virama) >> 7 for virama in _VIRAMAS}
 _CONSONANTS = {*range(0x15, 0x3A), *range(0x58, 0x60)}
@@ -54,10 +54,10 @@ _AMOUNTS: Mapping[Show, str] = {
 
 
 def hide_special(maps: HeadMaps) -> HeadMaps:
-    """Leave out the tokens that the tokenizer's template added, and say what weight they had.
+    """Remove special tokens, and note the share of the weight that they had.
 
-    Weights are as they were: a row's sum is what it gives to the words. Of norms and of rollout
-    it is said what part of each row they had; scores have no sum, so it is the weight's.
+    Weights do not change, so a row sums to its weight on other tokens. For norms and rollout, the
+    note gives the share of a row's sum; for scores, which have no sum, that of the weights.
     """
     rows = [i for i, token in enumerate(maps.queries) if not token.special]
     columns = [j for j, token in enumerate(maps.keys) if not token.special]
@@ -78,9 +78,9 @@ def hide_special(maps: HeadMaps) -> HeadMaps:
 
 
 def special_share(maps: HeadMaps) -> tuple[float, str]:
-    """What part of each row the special tokens have, and of what; the mean over rows and heads.
+    """Return the share of special tokens, as a mean over rows and heads, and of which quantity.
 
-    Rows are those of other tokens. Scores have no sum, so it is the weights' share.
+    Rows of special tokens are left out. Scores have no sum, so their weights are used.
     """
     rows = [i for i, token in enumerate(maps.queries) if not token.special]
     special = [j for j, token in enumerate(maps.keys) if token.special]
@@ -93,19 +93,19 @@ def special_share(maps: HeadMaps) -> tuple[float, str]:
 
 
 def merge_words(maps: HeadMaps) -> HeadMaps:
-    """Words in place of pieces: what goes to a word is the sum over its pieces, what it gives is
-    their mean (Clark et al. 2019, "What Does BERT Look At?", section 4.1). Norms and rollout alike.
-    A word sees another where one of its pieces sees one of the other's.
+    """Merge sub-words into words: weight to a word is summed, weight from a word is averaged
+    (Clark et al. 2019, "What Does BERT Look At?", section 4.1); norms and rollout likewise. A word
+    sees another if one of its tokens sees one of the other's.
 
     Raises:
-        UsageError: Scores are shown, whose sum means nothing.
+        UsageError: Scores are shown, whose sum has no meaning.
     """
     if maps.shown == "scores":
         raise UsageError(
             "Scores of sub-words cannot be merged into words: their sum has no meaning."
         )
     texts = (maps.text, maps.pair or "")
-    # A decoder's own attention has a source, which its keys are not of.
+    # A decoder's self-attention has a source, but its keys are not from it.
     one_text = maps.source is None or maps.keys == maps.queries
     sources = texts if one_text else (maps.source or "",)
     rows, columns = words(maps.queries, texts), words(maps.keys, sources)
@@ -136,7 +136,7 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
 
 
 def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
-    """What part of its rows some columns have on average; weights are parts already."""
+    """Return the mean share of some columns in their rows."""
     part = amounts[:, columns].sum(axis=1)
     if show != "weights":
         whole = amounts.sum(axis=1)
@@ -145,10 +145,10 @@ def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
 
 
 def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:
-    """Return which tokens are pieces of one word, in order.
+    """Return the groups of tokens that form a word, in order.
 
     Args:
-        texts: What the tokens are of: a text, or the two of a pair.
+        texts: The text of the tokens, or the two of a pair.
     """
 
     clusters = [graphemes(text) for text in texts]
@@ -164,23 +164,23 @@ def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:
 def _is_same_word(
     tokens: Sequence[Token], group: Sequence[int], i: int, clusters: Sequence[int]
 ) -> bool:
-    """Whether a token goes on with the word that the tokens of a group are pieces of."""
+    """Whether a token continues the word of a group of tokens."""
     last, this = tokens[i - 1], tokens[i]
     if last.segment != this.segment or last.special or this.special:
         return False
-    if not last.text:  # a separator alone begins the word after it
+    if not last.text:  # a separator starts the word after it
         return last.start == last.end == this.start and bool(this.text)
     begin, end = tokens[group[0]].start, max(tokens[j].end for j in group)
     if begin <= this.start < end:
         return True  # pieces of one character
-    # Between two pieces of a grapheme there may be a character that the tokenizer dropped.
+    # Between two tokens of a grapheme, the tokenizer may have dropped a character.
     if end > begin and clusters[end - 1 : end] == clusters[this.start : this.start + 1] != []:
         return True
     return bool(this.text) and _continues(tokens, i)
 
 
 def _continues(tokens: Sequence[Token], i: int) -> bool:
-    """Whether a token goes on with the letters or digits right before it."""
+    """Whether a token continues the letters or digits before it."""
     last, this = tokens[i - 1], tokens[i]
     if this.start != last.end or last.special or not last.text:
         return False
@@ -193,7 +193,7 @@ def _continues(tokens: Sequence[Token], i: int) -> bool:
 
 
 def _in_word(sign: str) -> bool:
-    """A letter, mark or digit of a script that has spaces between words."""
+    """Whether a character is a letter, mark or digit of a script with spaces between words."""
     if not sign:
         return False
     wide = unicodedata.east_asian_width(sign) in "WF"
@@ -207,7 +207,7 @@ def _word(tokens: Sequence[Token], group: Sequence[int], i: int, texts: Sequence
         return replace(first, i=i)
     text, end = "", first.start
     for piece in pieces:
-        if piece.end > end:  # pieces of one character share its text
+        if piece.end > end:  # tokens of one character share its text
             text += source[end : piece.start] + piece.text[max(0, end - piece.start) :]
             end = piece.end
     unknown = any(piece.unknown for piece in pieces)

@@ -1,4 +1,4 @@
-"""Whether a model that opens can be run: its tokenizer's ids, and every layer once."""
+"""Checks of `qkv models check`: the tokenizer's ids, and one token through every layer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from qkv_cli.formats.tokenizers.translators import Framed, Spelled
 from qkv_cli.session.run import LoadedModel
 
 _USUAL = "the"
-_TRIED = 1000  # ids whose texts are tried if a vocabulary lacks the usual word
+_TRIED = 1000  # ids whose texts are tried if the usual word gives no tokens
 
 
 def check_run(loaded: LoadedModel) -> None:
-    """Run the shortest text through every layer, as `qkv attend` does, and to the next token.
+    """Run a short text through every layer, as `qkv attend` does, and predict the next token.
 
     Raises:
-        QkvError: What `qkv attend` would raise, or an id that the embedding lacks.
+        QkvError: `qkv attend` would raise it too, or the embedding lacks an id.
     """
     model = loaded.model
     check_ids(loaded.tokenizer, model.embed, loaded.info.name)
@@ -38,12 +38,12 @@ def check_run(loaded: LoadedModel) -> None:
 
 
 def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
-    """Refuse a tokenizer whose vocabulary has an id without a row of the embedding.
+    """Check that every id of the tokenizer's vocabulary has a row in the embedding.
 
-    Tokens that were added to it are met only where a text spells them out: `attend` refuses that.
+    Added tokens are not checked: they occur only if a text contains them, which `attend` refuses.
 
     Raises:
-        CheckpointError: It names the first such token.
+        CheckpointError: An id has no row; the error names the first.
     """
     n_rows = len(embed.table) + embed.blank
     without_row = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
@@ -57,10 +57,10 @@ def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
 
 
 def short_text(loaded: LoadedModel) -> str:
-    """A text of which the model's tokenizers make at least one token.
+    """Return a text from which the model's tokenizers make at least one token.
 
     Raises:
-        CheckpointError: None was found.
+        CheckpointError: There is none among the texts that are tried.
     """
     tokenizers = [loaded.tokenizer, *([] if loaded.target is None else [loaded.target])]
     for text in chain([_USUAL], _spelled(loaded.tokenizer)):
@@ -73,13 +73,13 @@ def short_text(loaded: LoadedModel) -> str:
 
 
 def _spelled(tokenizer: Tokenizer) -> Iterator[str]:
-    """The texts that single tokens of a vocabulary stand for."""
+    """Yield the texts of single tokens of a vocabulary."""
     for token, id in sorted(_vocabulary(tokenizer).items(), key=lambda item: item[1])[:_TRIED]:
         yield tokenizer.inner.decode([id]) if isinstance(tokenizer, PieceTokenizer) else token
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Ids by token; none of word vectors, whose ids are compared when the model is opened."""
+    """Return ids by token; empty for word vectors, which are checked when they are opened."""
     if isinstance(tokenizer, Framed):
         return _vocabulary(tokenizer.splitter)
     if isinstance(tokenizer, PieceTokenizer):

@@ -1,4 +1,4 @@
-"""What there is to say of a model's folder: its shape, where it came from, what it takes."""
+"""Descriptions of models for `qkv models show`: shape, origin, size, memory."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
 
-BASE = 45 * 2**20  # bytes that Python, numpy and the tokenizer take (benchmarks/checkpoint.py)
-N_TOKENS = 128  # of the text that memory is estimated for
+BASE = 45 * 2**20  # bytes of Python, numpy and the tokenizer (benchmarks/checkpoint.py)
+N_TOKENS = 128  # the length of the text in the estimate
 _WEIGHTS = ("*.safetensors", "model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model's card.
+    """The description of a model.
 
     Attributes:
-        layers: Of each stack.
-        positions: How a token's place enters.
-        n_tensors, n_parameters: In the files, heads for tasks among them.
-        layer_bytes: Of the largest layer's matrices, as float32.
-        memory: Estimated, with `N_TOKENS` tokens: see `_memory`.
-        sha256: Of each file of weights.
+        layers: The number of layers of each stack.
+        positions: How positions enter the model.
+        n_tensors, n_parameters: In the files, including task heads.
+        layer_bytes: The size of the largest layer's matrices as float32.
+        memory: The estimated total for `N_TOKENS` tokens; see `_memory`.
+        sha256: The checksum of each file of weights.
     """
 
     info: ModelInfo
@@ -51,11 +51,11 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """The card of a model by its name or path; no tensor is read but for its checksum.
+    """Describe a model, given its name or path; tensors are read only for checksums.
 
     Raises:
         StoreError: There is no such model.
-        CheckpointError: It cannot be read whole.
+        CheckpointError: It cannot be read.
     """
     folder = find(name)
     return read_whole(folder, _describe)
@@ -76,9 +76,9 @@ def _describe(folder: Path) -> Description:
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
     most_heads = max(stack.n_heads for stack in info.stacks.values())
-    # Of n-grams only the rows of a text's unknown words are read.
+    # Only the n-gram rows of unknown words are read.
     on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
-    # What is quantised lies there as it was, on its way, and as float32.
+    # A quantised tensor is in memory as stored, while it is unpacked, and as float32.
     read = (t for t in tensors.values() if not isinstance(t, Unreadable))
     unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1
     layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
@@ -99,7 +99,7 @@ def _describe(folder: Path) -> Description:
 
 
 def positions(model: Model) -> str:
-    """How a token's place enters: what is added to its vector, to scores, or turns q and k."""
+    """Describe how positions enter: added to token vectors or scores, or by rotation of q and k."""
     schemes = [
         f"absolute embeddings, {len(places.positions):,} positions"
         for places in model.places.values()
@@ -135,9 +135,9 @@ def _of_stack(stack: Stack) -> list[str]:
 
 
 def _memory(n_heads: int, layer_bytes: int, layers_on_disk: int) -> int:
-    """The pages of the file with all layers, one of them unpacked, its scores, exps and pattern.
+    """Estimate the memory of a run: the mapped file, one unpacked layer, and its maps.
 
-    The pages are the file's own: a system that is short of memory takes them back.
+    Pages of the mapped file can be reclaimed by the system if memory is short.
     """
     return BASE + layers_on_disk + layer_bytes + 3 * 4 * n_heads * N_TOKENS**2
 

@@ -1,4 +1,4 @@
-"""From a folder on disk to a model, its tokenizer, and what there is to say about it."""
+"""Opening model folders: the model, its tokenizer, and information about it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FILES = ("tokenizer.json", "vectors.safetensors")  # of vectors, and the heads' 
 
 
 def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
-    """Open a model folder; nothing large is read yet.
+    """Open a model folder. Tensors are memory-mapped and read when they are used.
 
     Args:
-        random_heads: Replace the learned heads by untrained ones of this seed.
+        random_heads: Replace the learned heads by random ones with this seed.
 
     Raises:
-        CheckpointError: A file or tensor is missing, broken or not implemented.
+        CheckpointError: A file or tensor is missing, corrupt or not implemented.
         UsageError: Only word-vector models can have random heads.
     """
     return read_whole(folder, partial(_open, random_heads=random_heads))
@@ -78,14 +78,14 @@ def _encoder_decoder(
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """What there is to say of a folder's model; no tensor is read."""
+    """Return information about a folder's model, without reading a tensor."""
     if _is_vectors(folder):
         return _info(folder, _config_of(folder), None)
     return read_model(folder)[0]
 
 
 def read_model(folder: Path) -> tuple[ModelInfo, Model]:
-    """A folder's model, without its tokenizer where that is a file of its own."""
+    """Return a folder's model and information about it, without opening its tokenizer."""
     if gguf_of(folder) or _marian(folder) or _is_vectors(folder):
         loaded = load(folder)
         return loaded.info, loaded.model
@@ -95,7 +95,7 @@ def read_model(folder: Path) -> tuple[ModelInfo, Model]:
 
 
 def stored(folder: Path) -> Mapping[str, Stored]:
-    """Every tensor of a folder's model by name; nothing is read yet."""
+    """Return the tensors of a folder's model by name, memory-mapped."""
     if (path := gguf_of(folder)) is not None:
         from qkv_cli.formats.gguf import open_gguf
 
@@ -117,7 +117,7 @@ def _is_vectors(folder: Path) -> bool:
 
 
 def gguf_of(path: Path) -> Path | None:
-    """A GGUF file, or the one in a folder that has no config of its own; of a split one, a part."""
+    """Return the GGUF file at a path or in a folder without config.json, or a part of it."""
     if not path.is_dir() or (path / "config.json").is_file():
         return path if is_gguf(path) else None
     files = without_later_parts(file for file in path.iterdir() if is_gguf(file))
@@ -130,7 +130,7 @@ def gguf_of(path: Path) -> Path | None:
 
 
 def _marian(folder: Path) -> Path | None:
-    """Marian's own model in a folder that has no config of its own."""
+    """Return the Marian model in a folder without config.json, if there is one."""
     if not folder.is_dir() or (folder / "config.json").is_file():
         return None
     files = sorted(folder.glob("model*.bin"))
@@ -179,14 +179,14 @@ def _config_of(folder: Path) -> dict[str, Any]:
 
 
 def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model, tuple[str, ...]]:
-    """A model, and what a user of it should know."""
+    """Build a model, and return it with notes for the user."""
     kind, notes, weights = config.get("model_type"), list[str](), Weights(tensors)
     if config.get("auto_map"):
         notes.append(
             "config.json refers to custom code (auto_map), which qkv does not run; the results are "
             f"those of transformers' own class for {kind}, and the custom code may differ."
         )
-    with np.errstate(all="ignore"):  # what is not finite is refused when it runs
+    with np.errstate(all="ignore"):  # NaN and infinity are refused when the model runs
         model = build(config, Tensors(weights), notes.append)
     return model.made_of(weights), tuple(notes)
 
@@ -205,7 +205,7 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
     model = _built(config, tensors)[0]
-    if random_heads is not None:  # of the shape that the tensors have
+    if random_heads is not None:  # with the shape of the learned heads
         model = _built(config, tensors | draw_random_heads(config, random_heads))[0]
     tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, cut)
     ngrams = None
@@ -217,7 +217,7 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
 def _checkpoint_info(
     folder: Path, config: dict[str, Any], model: Model, notes: tuple[str, ...] = ()
 ) -> ModelInfo:
-    """Its shape is that of the tensors; where it came from is in source.json, if we fetched it."""
+    """Return information about a checkpoint, with its shape from the tensors."""
     [*_, stack] = model.stacks.values()
     attn = stack.blocks[0].attn or stack.blocks[0].cross
     assert attn is not None
@@ -239,7 +239,7 @@ def _checkpoint_info(
 
 
 def provenance(folder: Path) -> Config:
-    """Where a checkpoint came from, if we fetched it: what its source.json holds."""
+    """Return a checkpoint's source.json, which `qkv models pull` writes; empty if there is none."""
     path = folder / "source.json"
     return Config(read_json(path) if path.is_file() else {}, place=str(path))
 
@@ -251,7 +251,7 @@ def _stack_info(stack: Stack) -> StackInfo:
 
 
 def hub_name(folder: Path) -> str | None:
-    """A folder of the hub's cache is named after its revision; its model's name stands above."""
+    """Return the hub id of a folder in the Hugging Face cache; None for other folders."""
     repository = folder.parent.parent.name
     return (
         repository.removeprefix("models--").replace("--", "/") if "models--" in repository else None
@@ -278,7 +278,7 @@ def _info(folder: Path, values: dict[str, Any], random_heads: int | None) -> Mod
 
 
 def _check_vocabulary(folder: Path, n_words: int, tensors: dict[str, NDArray[Any]]) -> None:
-    """One row a word, and one behind them for words that are unknown."""
+    """Check that there is a row for each word, and one for unknown words."""
     rows = np.shape(tensors.get("embed.weight", ()))
     if rows[:1] != (n_words + 1,):
         raise CheckpointError(

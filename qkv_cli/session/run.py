@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qkv_cli.checkpoints.adapters.word_vectors import with_rows
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.block import Ablation, Attention, LayerTrace
-from qkv_cli.core.generate import Rules, generate
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token, Tokenizer
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.formats.ngrams import Ngrams
-from qkv_cli.formats.tokenizers.translators import Framed, TargetTokenizer, in_order
 from qkv_cli.names import Block, Show, StackName, Weighting
+
+if TYPE_CHECKING:
+    from qkv_cli.core.generate import Rules
+    from qkv_cli.formats.tokenizers.translators import TargetTokenizer
 
 # Scores and pattern of one layer at this size are 2 GiB.
 MAX_CELLS = 2**28
@@ -189,6 +192,8 @@ class LoadedModel:
         self, text: str, source: str | None, block: Block | None
     ) -> Tokenized:
         """Tokenize the texts of an encoder-decoder; a text without a source is the source."""
+        from qkv_cli.formats.tokenizers.translators import Framed
+
         target, stacks = self.target, self.model.stacks
         language = target.alone(text) if source and isinstance(target, Framed) else None
         has_target = source is not None and language is None
@@ -301,6 +306,9 @@ class LoadedModel:
 
     def _generate(self, tokens: Tokenized) -> tuple[str, list[Token], int | None]:
         """Generate the target: its text, its tokens, and the id that the decoder reads first."""
+        from qkv_cli.core.generate import generate
+        from qkv_cli.formats.tokenizers.translators import Framed, in_order
+
         assert self.target is not None and self.rules is not None
         rules = self.rules()
         if tokens.language is not None and isinstance(self.target, Framed):

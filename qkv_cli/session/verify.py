@@ -1,4 +1,4 @@
-"""A checkpoint's patterns held against those of transformers, where it is installed."""
+"""Comparison of a checkpoint's patterns with those of transformers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CLOSE = 1e-4
 
 
 def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[str, float]]:
-    """Of each layer: its block and index, and the largest difference of a weight.
+    """Yield the block and index of each layer, and the largest difference of a weight.
 
     Raises:
-        StoreError: torch or transformers is not installed here.
-        UsageError: transformers does not read such a model.
+        StoreError: torch or transformers is not installed.
+        UsageError: transformers cannot read this kind of model.
     """
     loaded = load(folder)
     path = gguf_of(folder)
@@ -57,7 +57,7 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
 
 
 def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict[str, list[Array]]:
-    """What transformers computes from a folder, or from a GGUF file that it unpacks."""
+    """Return the patterns that transformers computes, from a folder or a GGUF file."""
     try:
         import torch
         import transformers

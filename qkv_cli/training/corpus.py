@@ -1,4 +1,4 @@
-"""A corpus as the numbers that learning needs: which words stand beside which."""
+"""The training corpus: sentences of word ids, and sampling of replacement words."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from qkv_cli.errors import InputError
 Ids = NDArray[np.int32]
 Buckets = dict[int, Ids]  # length -> [n_sentences, length]
 
-MAX_WORDS = 48  # longer lines are cut: attention's cost grows with the square
+MAX_WORDS = 48  # longer lines are split, since the cost of attention is quadratic
 MAX_LINE = 2**20  # bytes
-HELD_OUT = 20  # every 20th sentence is never learned from
-_CHUNK = 4096  # lines a tokenizer gets at once
+HELD_OUT = 20  # every 20th sentence is held out
+_CHUNK = 4096  # lines that are tokenized at once
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Sentences by length, each word a row of `types`."""
+    """Sentences by length; each word is a row of `types`."""
 
-    types: NDArray[np.int64]  # ids in the vocabulary of the words that occur, ascending
+    types: NDArray[np.int64]  # ids of the words that occur, ascending
     learned: Buckets
     held_out: Buckets
-    words: Ids  # every running word that is learned from, sorted: drawing one draws a unigram
-    n_unknown: int  # running words without a vector
+    words: Ids  # every training word token, sorted; a random element is a sample from the unigrams
+    n_unknown: int  # word tokens without a vector
 
     @property
     def n_sentences(self) -> int:
@@ -48,10 +48,10 @@ class Corpus:
 
 
 def read_lines(sources: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, gzipped ones too; `-` is standard input.
+    """Yield the lines of text files, gzipped or not; `-` is standard input.
 
     Raises:
-        InputError: A file is not there, is no text, or has a line that no sentence fills.
+        InputError: A file is missing or not text, or has a line that is too long.
     """
     for source in sources:
         name = "standard input" if source == "-" else source
@@ -85,7 +85,7 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
 
 
 def _unzipped(file: BinaryIO) -> IO[bytes]:
-    """What is in a file if it begins as gzip does, else the file."""
+    """Return the unzipped contents of a gzip file; other files as they are."""
     if cast(BufferedReader, file).peek(2).startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     return file
@@ -94,17 +94,16 @@ def _unzipped(file: BinaryIO) -> IO[bytes]:
 def build_corpus(
     lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]], unknown: int
 ) -> Corpus:
-    """Tokenize, drop what is repeated, and set every 20th sentence aside.
+    """Tokenize a corpus, remove duplicates, and hold out every 20th sentence.
 
-    A sentence that occurs twice is kept once, so that none is both learned from and
-    held out.
+    A sentence that occurs twice is kept once, so none is both trained on and held out.
 
     Args:
-        encode: From lines to the ids of their words.
-        unknown: The id of every word that has no vector.
+        encode: Returns the word ids of lines.
+        unknown: The id of words without a vector.
 
     Raises:
-        InputError: There is nothing to learn from.
+        InputError: The corpus is empty or too small.
     """
     sentences = list(dict.fromkeys(_sentences(lines, encode)))
     if not sentences:
@@ -132,7 +131,7 @@ def build_corpus(
 def _sentences(
     lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]]
 ) -> Iterator[tuple[int, ...]]:
-    """Ids of each line, cut into equal parts where it is longer than MAX_WORDS."""
+    """Yield the ids of each line, split into equal parts if it exceeds MAX_WORDS."""
     lines = iter(lines)
     while chunk := list(islice(lines, _CHUNK)):
         for ids in encode(chunk):
@@ -144,7 +143,7 @@ def _sentences(
 
 
 def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> list[Ids]:
-    """Sentences of one length, about `n_words` words together; shuffled where rng is given."""
+    """Return batches of about `n_words` words in sentences of equal length; shuffled with rng."""
     batches: list[Ids] = []
     for n, rows in buckets.items():
         order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
@@ -156,18 +155,18 @@ def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> 
 
 
 def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generator) -> Ids:
-    """The true words and k others for each, [batch, n] -> [batch, 1 + k, n].
+    """Draw k replacements for each word, [batch, n] -> [batch, 1 + k, n], the true word first.
 
     Args:
-        unigrams: Every running word of a corpus, sorted, with two different ones among them. One
-            that is drawn has its unigram probability among those that are not the true word.
+        unigrams: Every word token of a corpus, sorted, with at least two different words. A drawn
+            word has its unigram probability among the words that differ from the true one.
     """
     batch, n = words.shape
     candidates = np.empty((batch, 1 + k, n), words.dtype)
     candidates[:, 0] = words
     drawn = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
     same = drawn == words[:, None]
-    # A true word is drawn again from all words but its own, which are next to each other.
+    # If the true word is drawn, draw from the others; equal words are adjacent.
     start, end = (np.searchsorted(unigrams, drawn[same], side) for side in ("left", "right"))
     at = rng.integers(len(unigrams) - (end - start))
     drawn[same] = unigrams[np.where(at < start, at, at + end - start)]

@@ -1,4 +1,4 @@
-"""The numbers that are learned: one layer of heads over word vectors that stay as they are."""
+"""The parameters that are trained: one layer of heads over fixed word vectors."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def initial(shape: HeadShape, seed: int) -> Parameters:
 
 
 def as_tensors(parameters: Mapping[str, Array], mean: Array) -> dict[str, Array]:
-    """The tensors of model.safetensors, named and laid out as a torch module would.
+    """Return the tensors of model.safetensors, with the names and layout of a torch module.
 
     Args:
-        mean: What was taken from every vector before it was scaled, [d_model].
+        mean: The mean that is subtracted from the word vectors, [d_model].
     """
     p = parameters
     tensors = {f"attn.{n.lower()}.weight": p[f"W_{n}"].T for n in "QKVO"}
@@ -59,7 +59,7 @@ def as_tensors(parameters: Mapping[str, Array], mean: Array) -> dict[str, Array]
 
 
 def centred(rows: Array, mean: Array) -> Array:
-    """Word vectors as the heads read them: the mean taken off, then unit root mean square."""
+    """Subtract the mean from word vectors, then scale them to unit root mean square."""
     x = (rows - mean).astype(np.float32)
     unit: Array = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + 1e-12)
     return unit

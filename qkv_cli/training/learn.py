@@ -16,12 +16,12 @@ from qkv_cli.training.heads import HeadShape, Parameters, initial
 from qkv_cli.training.objective import forward, loss_and_gradients
 
 BETA_1, BETA_2, EPS = 0.9, 0.99, 1e-8
-DECAY = 0.01  # of matrices; a bias is not drawn to zero
+DECAY = 0.01  # weight decay of matrices; biases have none
 
 
 @dataclass(frozen=True, slots=True)
 class Adam:
-    """Running means of the gradients and of their squares."""
+    """Adam's running means of the gradients and of their squares (Kingma and Ba 2015)."""
 
     m: Parameters
     v: Parameters
@@ -35,7 +35,7 @@ class Adam:
     def update(
         self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
     ) -> tuple[Parameters, Adam]:
-        """One step; parameters without a gradient stay as they are."""
+        """Return the parameters after one step; those without a gradient do not change."""
         t = self.step + 1
         new, m, v = dict(parameters), dict(self.m), dict(self.v)
         for name, g in gradients.items():
@@ -48,15 +48,15 @@ class Adam:
         return new, Adam(m, v, t)
 
 
-K = 5  # words drawn against the true one
-_SHARD = 512  # words that go through at once: their arrays fit in the processor's cache
-_WARM_UP = 0.02  # share of the run in which the rate rises
-_EVALUATE_SEED = 0  # the same replacements at every evaluation, of every run
+K = 5  # replacement words per position
+_SHARD = 512  # words that are processed at once; their arrays fit in the cache
+_WARM_UP = 0.02  # the share of the run in which the rate rises
+_EVALUATE_SEED = 0  # evaluations of all runs use the same replacements
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How to learn. One of epochs and seconds is the budget."""
+    """The settings of a run; either epochs or seconds limits it."""
 
     shape: HeadShape
     epochs: float | None = None
@@ -64,13 +64,13 @@ class TrainingPlan:
     batch: int = 1536  # words
     rate: float = 3e-3
     seed: int = 0
-    frozen: frozenset[str] = frozenset()  # parameters that stay as they began
+    frozen: frozenset[str] = frozenset()  # parameters that are not trained
     evaluate_every: int = 500  # steps
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that changes while learning: saved and loaded, the run goes on as if unbroken."""
+    """The state of a run. A run that resumes from it continues as if it had not stopped."""
 
     parameters: Parameters
     adam: Adam
@@ -85,13 +85,13 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of learning."""
+    """The progress after one step."""
 
     state: State
     done: float  # 0 to 1
-    loss: float  # mean over the recent past, nats a word
-    accuracy: float | None  # on the held-out sentences, where this step measured it
-    words: int  # learned from since this process began
+    loss: float  # running mean, in nats per word
+    accuracy: float | None  # on held-out sentences, if measured after this step
+    words: int  # words processed by this process
     elapsed: float  # seconds since then
 
 
@@ -101,13 +101,13 @@ def start(plan: TrainingPlan) -> State:
 
 
 def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Iterator[Progress]:
-    """Yield after every step. The sentences of a step depend on its number and the seed only.
+    """Train, and yield after every step. A step's sentences depend only on its number and the seed.
 
     Args:
         table: Centred and scaled vectors of the corpus's types, [n_types, d_model].
 
     Raises:
-        TrainingError: The loss or a parameter is not finite any more.
+        TrainingError: The loss or a parameter is NaN or infinite.
     """
     unigrams, loss = corpus.words, math.log(K + 1)
     n_steps = len(batches(corpus.learned, plan.batch, None))
@@ -120,7 +120,7 @@ def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Ite
         batch = order[state.step % n_steps]
         rng = np.random.default_rng([plan.seed, 1, state.step])
         candidates = with_replacements(batch, unigrams, K, rng)
-        with np.errstate(all="ignore"):  # what is not finite ends the run
+        with np.errstate(all="ignore"):  # NaN and infinity end the run
             total, gradients = _gradients(state.parameters, table, candidates)
         if not math.isfinite(total):
             raise _diverged(state.step, plan.rate)
@@ -146,16 +146,15 @@ def _diverged(step: int, rate: float) -> TrainingError:
 
 
 def _is_finite(parameters: Mapping[str, Array]) -> bool:
-    """Whether all are, but for the offset bias of -inf that keeps a word from itself."""
+    """Whether all parameters are finite, except the offset bias that masks the word itself."""
     return all(bool((p < np.inf).all()) for p in parameters.values()) and all(
         bool((p > -np.inf).all()) for name, p in parameters.items() if name != "offset"
     )
 
 
 def measured(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
-    """The state with its parameters as the best so far, if they are; and how good they are.
-
-    Parameters that are not finite are never the best.
+    """Evaluate the parameters; return the state, with them as the best so far if they are, and the
+    accuracy. Parameters with NaN or infinity are never the best.
     """
     if not _is_finite(state.parameters):
         return state, 0.0
@@ -172,7 +171,7 @@ def _done(plan: TrainingPlan, state: State, n_steps: int) -> float:
 
 
 def _rate(plan: TrainingPlan, done: float) -> float:
-    """A short rise, then half a cosine down to nothing."""
+    """Return the learning rate: a short linear rise, then half a cosine down to 0."""
     return plan.rate * min(1.0, done / _WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
@@ -193,7 +192,7 @@ def _shards(candidates: Ids) -> list[Ids]:
 def held_out_accuracy(
     parameters: Mapping[str, Array], table: Array, held_out: Buckets, unigrams: Ids
 ) -> float:
-    """How often the true word has the highest score of the six."""
+    """Return the share of words that score higher than their five replacements."""
     rng = np.random.default_rng(_EVALUATE_SEED)
     hits = total = 0
     for words in batches(held_out, _SHARD, None):

@@ -1,20 +1,19 @@
 """Replaced-word detection (after ELECTRA, Clark et al. 2020, arXiv 2003.10555), and its gradients.
 
-Which of several words stood here? Each candidate is the query over the *other* words of the
-sentence, and is scored by how well the blend it finds there predicts it:
+The task: which of several words is the true one at a position? Each candidate is the query over
+the *other* words of the sentence, and its score says how well the resulting blend predicts it:
 
     score = (concat(z) @ W_O + c) . x / sqrt(d_model)
 
 with x the candidate's vector. The loss is the cross-entropy of the true word among the
-candidates. Real and replaced words are treated alike, so the pattern cannot tell them apart.
+candidates. True and replaced words are treated alike, so the pattern cannot leak the answer.
 
-W_O need not wait for z: concat(z) @ W_O . x = sum_h z_h . u_h with u = x @ W_O.T, so
+z is not needed: concat(z) @ W_O . x = sum_h z_h . u_h with u = x @ W_O.T, so
 
     score = sum_h sum_j pattern[h, j] * (v[h, j] . u[h]) + c . x / sqrt(d_model)
 
-which has two products of the same form, q . k (where to look) and u . v (what it is worth),
-and gradients that mirror each other. Keys stand on an outer axis and candidates on the last,
-so that softmax over a few keys still runs along long rows.
+which has two products of the same form, q . k and u . v, with symmetric gradients. Keys are on an
+outer axis and candidates on the last, so softmax over few keys runs along long rows.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Ids = NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One batch of sentences of one length, n words each; C candidates a position."""
+    """The forward pass of a batch of sentences with n words and C candidates per position."""
 
     x: Array  # [batch, n, d_model], the words
     x_c: Array  # [batch, C * n, d_model], the candidates; the first n are the words
@@ -93,7 +92,7 @@ def loss_and_gradients(
 
 
 def _gradients(p: Mapping[str, Array], f: Forward, d_scores: Array) -> Parameters:
-    """Back through `forward`; d_scores is [batch, 1, 1, C * n]. Uses up f's arrays."""
+    """Backpropagate through `forward`; d_scores is [batch, 1, 1, C * n]. Overwrites f's arrays."""
     d_model, n_heads = p["W_O"].shape[1], p["offset"].shape[1]
     d_inner, n = len(p["W_O"]), f.x.shape[1]
     d_head = d_inner // n_heads
@@ -134,7 +133,7 @@ def _gradients(p: Mapping[str, Array], f: Forward, d_scores: Array) -> Parameter
 
 
 def offsets(table: Array, n: int) -> Ids:
-    """[n (keys), n (queries)]: which row of the offset table each pair reads."""
+    """Return the row of the offset table for each pair, [n (keys), n (queries)]."""
     clip = len(table) // 2
     apart = np.arange(n)[:, None] - np.arange(n)[None, :]
     rows: Ids = np.clip(apart, -clip, clip) + clip

@@ -1,4 +1,4 @@
-"""A run of learning as named tensors, so that it can be saved and gone on with."""
+"""The state of a training run as named tensors, for saving and resuming."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS = ("now", "adam.m", "adam.v", "best")
 
 
 def state_tensors(state: State, seed: int) -> dict[str, NDArray[Any]]:
-    """Everything that `read_state` needs."""
+    """Return the tensors that `read_state` reads."""
     parts = (state.parameters, state.adam.m, state.adam.v, state.best)
     tensors: dict[str, NDArray[Any]] = {
         f"{part}.{name}": array
@@ -30,10 +30,10 @@ def state_tensors(state: State, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
-    """A saved run and its seed.
+    """Return the state of a saved run, and its seed.
 
     Raises:
-        CheckpointError: It is not what `state_tensors` writes.
+        CheckpointError: The tensors were not written by `state_tensors`.
     """
     d_inner, d_model = _stored(tensors, "now.W_O", None, None).shape
     rows, n_heads = _stored(tensors, "now.offset", None, None).shape
@@ -56,14 +56,14 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
 
 
 def shape_of(parameters: Mapping[str, Array]) -> HeadShape:
-    """The shape that a run's parameters have."""
+    """Return the shape of a run's heads."""
     d_inner, d_model = parameters["W_O"].shape
     rows, n_heads = parameters["offset"].shape
     return HeadShape(d_model, n_heads, d_inner // n_heads, rows // 2)
 
 
 def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: HeadShape) -> Parameters:
-    """The arrays of one part, finite but for the offset 0."""
+    """Return the arrays of one part, finite except for the offset 0."""
     arrays = {
         name: np.array(_stored(tensors, f"{part}.{name}", *expected.shape), np.float32)
         for name, expected in initial(shape, 0).items()
@@ -78,7 +78,7 @@ def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: HeadShape) -> P
 def _stored(
     tensors: Mapping[str, NDArray[Any]], name: str, *shape: int | None, kind: type = np.floating
 ) -> NDArray[Any]:
-    """A tensor with this many axes, of these lengths where they are not None."""
+    """Return a tensor of an expected shape, with None for any length."""
     if (array := tensors.get(name)) is None:
         raise CheckpointError(f"The saved run has no {name!r}.")
     is_fit = array.ndim == len(shape) and all(

@@ -12,7 +12,6 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
 
 _CHARSMAP = re.compile(rb'"precompiled_charsmap"\s*:\s*"([^"]*)"')
 _PANIC = "PanicException"  # of pyo3; its module cannot be imported
@@ -51,6 +50,8 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     for encoded in _CHARSMAP.findall(data):
+        from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
+
         try:
             checked_charsmap(b64decode(encoded))
         except ValueError as error:
