@@ -1,4 +1,4 @@
-"""A checkpoint's config: typed access to its settings, none of which is silently left out."""
+"""A checkpoint's config: typed access to its settings, each of which is read or refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from qkv_cli.core.activations import ACTIVATIONS, Activation
 from qkv_cli.errors import CheckpointError
 
-# Settings that no family's inference depends on, by the reason why. `Config.ignore` has those of
-# one family.
+# Settings that have no effect on inference in any family, by the reason. Those of one family are
+# ignored by its adapter, with `Config.ignore`.
 IGNORED: Mapping[str, tuple[str, ...]] = {
     "names, versions and where the folder came from": (
         "_commit_hash",
@@ -159,23 +159,23 @@ IGNORED: Mapping[str, tuple[str, ...]] = {
 }
 _IGNORED = frozenset(name for names in IGNORED.values() for name in names)
 _REQUIRED: Any = object()
-_MAX = 2**31  # of whole numbers without a bound of their own
-MAX_LAYERS = 10_000  # a larger number is a mistake, and would take memory before it is found
+_MAX = 2**31  # the maximum of whole numbers without a bound of their own
+MAX_LAYERS = 10_000  # a larger number is an error, and would allocate memory before it is noticed
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings by name.
+    """The settings of a config.
 
     Every setting that transformers' class of the family reads is read, refused, or ignored with a
-    reason (`tests/unit/checkpoints/test_settings.py`). What is left over is unknown to that class,
-    so it does not change what it computes.
+    reason (`tests/unit/checkpoints/test_settings.py`). Other settings are unknown to that class and
+    have no effect there either.
 
     Attributes:
-        read: Names that were asked for or ignored.
-        defaults: Of settings that the file leaves out, as transformers' class has them.
-        place: What errors call it.
-        parts: Objects inside, whose settings are read in the same way.
+        read: The names that were read or ignored.
+        defaults: The defaults of transformers' class, for settings that the file omits.
+        place: The name of the config in errors.
+        parts: Nested objects, whose settings are read in the same way.
     """
 
     values: Mapping[str, Any]
@@ -185,11 +185,11 @@ class Config:
     parts: list[Config] = field(default_factory=list)
 
     def over(self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Config:
-        """The same settings, where those left out have these values.
+        """Return the same settings, with defaults for those that the file omits.
 
         Args:
-            aliases: Other names that transformers' class takes for some settings; where a file has
-                both, the alias wins, as it does there.
+            aliases: Alternative names of settings in transformers' class; if a file has both, the
+                alias takes precedence, as in transformers.
         """
         renamed = {n: new for n, new in (aliases or {}).items() if n in self.values}
         self.read.update(aliases or ())
@@ -197,7 +197,7 @@ class Config:
         return replace(self, values=values, defaults=defaults)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value as it is; a null is None."""
+        """Return a value of any type; null is None."""
         self.read.add(name)
         value = self.values.get(name, self.defaults.get(name, default))
         if value is _REQUIRED:
@@ -220,7 +220,7 @@ class Config:
         return self.size(name, default, most=MAX_LAYERS)
 
     def number(self, name: str, default: float = _REQUIRED) -> float:
-        """A finite number."""
+        """Return a finite number."""
         return self._number(name, self.get(name, default))
 
     def optional_number(self, name: str, default: float | None = None) -> float | None:
@@ -234,7 +234,7 @@ class Config:
         return float(value)
 
     def eps(self, name: str, default: float = _REQUIRED) -> float:
-        """What a norm adds to the variance: 0 or more."""
+        """Return the epsilon of a norm, 0 or more."""
         value = self.number(name, default)
         if value < 0:
             raise self.wrong(name, "a number, 0 or more")
@@ -266,7 +266,7 @@ class Config:
         return value
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """A copy of an object; empty where it is absent or null."""
+        """Return a copy of an object; empty if it is absent or null."""
         value = self.get(name)
         if value is None:
             return {}
@@ -275,7 +275,7 @@ class Config:
         return dict(value)
 
     def part(self, name: str, values: Mapping[str, Any]) -> Config:
-        """The settings of an object inside, perhaps completed."""
+        """Return the settings of a nested object."""
         config = Config(values, place=f"{name} in {self.place}")
         self.parts.append(config)
         return config
@@ -287,7 +287,7 @@ class Config:
         return value
 
     def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
-        """A value that must be one of those that are implemented."""
+        """Return a value that must be one of the implemented ones."""
         value = self.get(name, default)
         if not any(value == known and type(value) is type(known) for known in implemented):
             raise CheckpointError(
@@ -300,10 +300,10 @@ class Config:
         return ACTIVATIONS[self.one_of(name, tuple(ACTIVATIONS), default)]
 
     def ignore(self, *names: str, why: str) -> None:
-        """Settings of this family that do not change what is computed here.
+        """Ignore settings that have no effect on attention in this family.
 
         Args:
-            why: The reason, for whoever reads the adapter.
+            why: The reason, for readers of the adapter.
         """
         self.read.update(names)
 
@@ -313,10 +313,10 @@ class Config:
             raise CheckpointError(f"{self.place} sets {name} to {_shown(value)}: {why}.")
 
     def wrong(self, name: str, valid: str) -> CheckpointError:
-        """The error for a value that cannot be.
+        """Return the error for an invalid value.
 
         Args:
-            valid: What could be.
+            valid: A description of the valid values.
         """
         value = self.get(name)
         is_missing = value is None and name not in self.values
@@ -325,21 +325,21 @@ class Config:
 
     @property
     def unknown(self) -> list[str]:
-        """Settings that nobody read and nobody ignored, nulls left out."""
+        """The names of settings that were neither read nor ignored, except nulls."""
         known = self.read | _IGNORED
         own = (n for n, v in self.values.items() if v is not None and n not in known)
         return sorted({*own, *(name for part in self.parts for name in part.unknown)})
 
 
 def _whole_number(least: int, most: int) -> str:
-    """The valid numbers; a bound is left out where it only prevents an overflow."""
+    """Describe the valid range; a bound that only prevents overflows is left out."""
     if most < _MAX:
         return f"{least:,}" if least == most else f"a whole number from {least:,} to {most:,}"
     return "a whole number" if least < 0 else f"a whole number, {least:,} or more"
 
 
 def _shown(value: Any) -> str:
-    """A value as JSON spells it, shortened."""
+    """Return a value as JSON, shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors by name, held against the shapes that its config gives them."""
+"""A checkpoint's tensors by name, checked against the shapes that its config implies."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from qkv_cli.core.arrays import (
 from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
 
-# What the tensors of a weight quantized by GPTQ or AWQ are called in its place.
+# The names of the tensors of a weight quantized by GPTQ or AWQ.
 _GPTQ = (".qweight", ".qzeros", ".g_idx")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """Tensors under one prefix. `t / "attn"` looks one level further in.
+    """The tensors under a prefix; `t / "attn"` returns those one level deeper.
 
-    Whoever asks for a tensor gives the shape that the config makes it, so that a config that does
-    not belong to the tensors is refused before anything is computed. `read` collects the names
-    that were asked for, so that a load can refuse a tensor that nobody read.
+    Each read states the shape that the config implies, so a config that does not match the tensors
+    is refused before anything is computed. `read` records the names, so a tensor that was never
+    read can be refused.
     """
 
     by_name: Mapping[str, Stored]
@@ -46,18 +46,17 @@ class Tensors:
         return self.prefix + name in self.by_name
 
     def array(self, name: str, *shape: int | None) -> Array:
-        """The tensor as float32; see `stored`."""
+        """Return a tensor as float32; see `stored`."""
         return float32(self.stored(name, *shape))
 
     def stored(self, name: str, *shape: int | None) -> Stored:
-        """The tensor as the file has it: any type of float, perhaps memory-mapped.
+        """Return a tensor as stored: any float type, possibly memory-mapped.
 
         Args:
-            shape: What it must be; None for an axis of any length.
+            shape: The expected shape, with None for any length.
 
         Raises:
-            CheckpointError: It is missing, has another shape, or holds integers, which are weights
-                only together with scales that no reader here knows.
+            CheckpointError: It is missing, has another shape, or contains integers.
         """
         tensor = self.any_type(name, *shape)
         if (dtype := _integer_type(tensor)) is not None:
@@ -68,7 +67,7 @@ class Tensors:
         return tensor
 
     def any_type(self, name: str, *shape: int | None) -> Stored:
-        """The same, integers among them, for whoever knows their scales."""
+        """Return a tensor of any type, integers included."""
         full = self.prefix + name
         if full not in self.by_name:
             raise self._missing(full)
@@ -96,21 +95,19 @@ class Tensors:
         return CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
 
     def without_numbers(self) -> Tensors:
-        """The same names, shapes and kinds of number, with no memory behind them: to see what an
-        adapter reads.
-        """
+        """Return tensors of the same names, shapes and types without numbers, to see what is read."""
         return Tensors({name: _without_numbers(t) for name, t in self.by_name.items()})
 
     def optional(self, name: str, *shape: int | None) -> Array | None:
         return self.array(name, *shape) if name in self else None
 
     def linear(self, name: str, d_in: int, d_out: int, *, has_bias: bool = True) -> Linear:
-        """A torch Linear stores [d_out, d_in]; the transpose is a view."""
+        """Return a torch Linear, which stores [d_out, d_in]; its transpose is a view."""
         W = self.array(f"{name}.weight", d_out, d_in).T
         return Linear(W, self.array(f"{name}.bias", d_out) if has_bias else None)
 
     def conv1d(self, name: str, d_in: int, d_out: int) -> Linear:
-        """GPT-2's Conv1D stores [d_in, d_out]."""
+        """Return a GPT-2 Conv1D, which stores [d_in, d_out]."""
         return Linear(self.array(f"{name}.weight", d_in, d_out), self.array(f"{name}.bias", d_out))
 
     def layer_norm(self, name: str, width: int, eps: float, *, has_bias: bool = True) -> Norm:
@@ -118,12 +115,12 @@ class Tensors:
         return Norm(w, self.array(f"{name}.bias", width) if has_bias else None, eps, True)
 
     def rms_norm(self, name: str, width: int, eps: float, *, offset: float = 0.0) -> Norm:
-        """`offset` is what the checkpoint leaves out of its weights: 1 in Gemma."""
+        """Return an RMSNorm; `offset` is added to its weights (1 in Gemma)."""
         w = self.array(f"{name}.weight", width)
         return Norm(w + np.float32(offset) if offset else w, None, eps, False)
 
     def inner(self, *prefixes: str) -> Tensors:
-        """Under the first of these prefixes that weights of the checkpoint have, or as it is."""
+        """Return the tensors under the first of these prefixes that exists, or all tensors."""
         for prefix in prefixes:
             start = f"{self.prefix}{prefix}."
             if any(n.startswith(start) and not is_buffer(t) for n, t in self.by_name.items()):
@@ -131,10 +128,10 @@ class Tensors:
         return self
 
     def require_layer(self, name: str, n_layers: int) -> None:
-        """Refuse a config that counts more layers than there are, before anything is made of them.
+        """Refuse a config with more layers than the checkpoint has.
 
         Args:
-            name: Where the last layer's tensors would be.
+            name: The prefix of the last layer's tensors.
         """
         full = f"{self.prefix}{name}."
         if not any(tensor.startswith(full) for tensor in self.by_name):
@@ -144,13 +141,13 @@ class Tensors:
             )
 
     def pass_over(self, *patterns: str) -> None:
-        """Tensors that change no attention and no residual: heads, buffers, tied copies."""
+        """Skip tensors without effect on attention and residual: heads, buffers, tied copies."""
         self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
 
     def refuse_unread(self) -> None:
-        """A tensor that nobody read would have changed the numbers: name it and stop.
+        """Refuse tensors that were never read, since they might change the results.
 
-        One of a type that is not implemented is a buffer, such as a mask.
+        A tensor of a type that is not implemented is a buffer, such as a mask.
         """
         names = set(self.by_name) - self.read
         unread = sorted(n for n in names if not isinstance(self.by_name[n], Unreadable))
@@ -175,12 +172,12 @@ def _without_numbers(tensor: Stored) -> Stored:
 
 
 def _shape(shape: Sequence[int | None]) -> str:
-    """[768, 3072], with * for an axis of any length."""
+    """Format a shape, such as [768, 3072], with * for an axis of any length."""
     return f"[{', '.join('*' if n is None else str(n) for n in shape)}]"
 
 
 def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
-    """Cut a fused projection along its outputs."""
+    """Split a fused projection along its outputs."""
     cuts = np.cumsum(widths)[:-1].tolist()
     W = np.split(fused.W, cuts, axis=1)
     b = [None] * len(widths) if fused.b is None else np.split(fused.b, cuts)
@@ -188,10 +185,10 @@ def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
 
 
 def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Linear]:
-    """Undo an interleave by key head, [q0 k0 v0 q1 k1 v1 ...] -> q, k, v.
+    """Split a projection that is interleaved by key head, [q0 k0 v0 q1 k1 v1 ...], into q, k, v.
 
     Args:
-        group: How many query heads stand before each key and share it.
+        group: The number of query heads per key head.
     """
     d_in = len(fused.W)
     W = fused.W.reshape(d_in, n_kv_heads, group + 2, -1)

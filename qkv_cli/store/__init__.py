@@ -1,1 +1,1 @@
-"""Which models exist, where they live, and how they get there."""
+"""The model store: which models exist, where they are, and how they are downloaded and written."""

@@ -1,4 +1,4 @@
-"""A file of word vectors, written once as a model folder that opens memory-mapped."""
+"""Conversion of word-vector files into model folders, which are memory-mapped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from qkv_cli.formats.word2vec import Advance
 from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
 from qkv_cli.store.unpack import unpack_file
 
-RAREST = 1000  # rows whose mean stands for unknown words
-_BLOCK = 1 << 22  # numbers that are looked at at once
+RAREST = 1000  # rows whose mean is used for unknown words
+_BLOCK = 1 << 22  # numbers that are checked at once
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a file of vectors."""
+    """The result of a conversion."""
 
     n_words: int
-    notes: tuple[str, ...]  # what the user must know of it
+    notes: tuple[str, ...]  # for the user
 
 
 def add_vectors(
@@ -43,18 +43,18 @@ def add_vectors(
     facts: Mapping[str, object] | None = None,
     advance: Advance = lambda done, total: None,
 ) -> Added:
-    """Write a model folder of the vectors in a file, with one identity head.
+    """Convert a file of vectors into a model folder with one identity head.
 
     Args:
-        source: See `formats.vectors`; a compressed file is unpacked beside `folder` meanwhile.
-        limit: Only the first so many words.
+        source: See `formats.vectors`; a compressed file is unpacked next to `folder`.
+        limit: Keep only the first words.
         allow_pickle: Open gensim's own files, which are pickles.
         keep_ngrams: Keep the n-grams of a fastText .bin, 4 * d_model bytes for each bucket.
-        facts: Where the file came from, if it was fetched.
+        facts: The source of the file, if it was downloaded.
 
     Raises:
-        CheckpointError: The file is broken, or of another kind.
-        StoreError: The disk does not take the folder.
+        CheckpointError: The file is corrupt or of another type.
+        StoreError: The folder cannot be written.
     """
     with placed(folder) as temporary, unpack_file(source, temporary.parent) as plain:
         vectors = read_vectors(
@@ -130,6 +130,6 @@ def _check_finite(ngrams: Ngrams, source: Path) -> None:
 
 
 def unknown_row(rows: Array) -> Array:
-    """[1, d_model]: the mean of the rarest words, which stand last."""
+    """Return the mean of the rarest words, which are last, [1, d_model]."""
     mean: Array = rows[-RAREST:].mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean[None]

@@ -1,4 +1,4 @@
-"""From what a user calls a model to the folder it lives in."""
+"""Model names: the folder of a model, and the names that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the packag
 
 
 def home() -> Path:
-    """Where a user's own models live: QKV_HOME, else XDG_DATA_HOME/qkv, else ~/.local/share/qkv."""
+    """Return the store's folder: QKV_HOME, XDG_DATA_HOME/qkv or ~/.local/share/qkv."""
     if own := os.environ.get("QKV_HOME"):
         return Path(own)
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -24,7 +24,7 @@ def home() -> Path:
 
 
 def names() -> list[str]:
-    """The models that are there, the embedded ones first."""
+    """Return the names of installed models, the embedded ones first."""
     sweep(home() / "models")
     rooms = (EMBEDDED, home() / "models")
     return [
@@ -36,11 +36,11 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The folder of a model: an embedded one, one of the user's, a path, or a hub id
-    that the Hugging Face cache has.
+    """Return the folder of a model: an embedded one, one of the store, a path, or a hub id in the
+    Hugging Face cache.
 
     Raises:
-        StoreError: There is none; the message lists the names that exist.
+        StoreError: There is no such model; the error lists the names.
     """
     sweep(home() / "models")
     rooms = (EMBEDDED, home() / "models") if Path(name).name == name != ".." else ()
@@ -61,11 +61,11 @@ def find(name: str) -> Path:
 
 
 def removable(name: str) -> Path:
-    """The folder of one of the user's models, which may be deleted.
+    """Return the folder of a model in the store, which can be deleted.
 
     Raises:
-        UsageError: It is the embedded model, or no model of the store.
-        StoreError: There is none.
+        UsageError: The model is embedded or not in the store.
+        StoreError: There is no such model.
     """
     folder = home() / "models" / name
     if name in ("", ".", ".."):
@@ -86,10 +86,10 @@ def removable(name: str) -> Path:
 
 
 def remove(name: str) -> Path:
-    """Delete one of the user's models.
+    """Delete a model of the store.
 
     Raises:
-        QkvError: It cannot be; see `removable`.
+        QkvError: It cannot be deleted; see `removable`.
     """
     folder = removable(name)
     try:
@@ -101,16 +101,16 @@ def remove(name: str) -> Path:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the files of a folder, or of a GGUF file with its other parts."""
+    """Return the bytes of a folder's files, or of a GGUF file with its other parts."""
     files = present_parts(folder) if folder.is_file() else folder.iterdir()
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def own(name: str) -> Path:
-    """Where a model of the user's is or will be: in the store, or at a path with a slash.
+    """Return the folder of a new or existing model: in the store, or at a path with a slash.
 
     Raises:
-        UsageError: The name is an embedded model's, or no name for a folder.
+        UsageError: The name is that of the embedded model, or not a valid name.
     """
     if "/" in name or os.sep in name:
         return Path(name)

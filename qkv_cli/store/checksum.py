@@ -1,4 +1,4 @@
-"""Whether a file is the one that was meant."""
+"""Checksums of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sha256(path: Path) -> str:
 def check_checksum(
     path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
 ) -> None:
-    """Raise a StoreError where a file has another checksum."""
+    """Raise a StoreError if a file has another checksum."""
     digest = _digest(path, algorithm)
     if digest != expected:
         raise StoreError(

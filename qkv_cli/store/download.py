@@ -1,6 +1,6 @@
-"""Files from the network: one that was interrupted goes on where it stopped.
+"""Downloads, resumed after interruptions.
 
-What the other side says is not trusted: it is bounded in size and time, and held to a checksum.
+Servers are not trusted: answers are limited in size and time, and files must match a checksum.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from qkv_cli.errors import StoreError
 from qkv_cli.store.checksum import check_checksum
 
-SECONDS = 20.0  # to wait for an answer, and for more of it
-MAX_SECONDS = 120.0  # that a small answer may take in all
-MAX_BYTES = 32 * 2**20  # of a small answer: the largest page of the package index has 10 MiB
-MAX_FILE = 64 * 2**30  # bytes of a file whose size nobody says
+SECONDS = 20.0  # to wait for a response, and for each part of it
+MAX_SECONDS = 120.0  # the maximum duration of a small response
+MAX_BYTES = 32 * 2**20  # of a small response; the largest page of the package index has 10 MiB
+MAX_FILE = 64 * 2**30  # bytes of a file of unknown size
 _CHUNK = 1 << 18
 _SCHEMES = ("https", "http")
 _NETWORK = (
@@ -35,17 +35,17 @@ _NETWORK = (
 
 
 class OversizedAnswerError(StoreError):
-    """A server sends more than it should."""
+    """A server sent more bytes than the limit."""
 
 
-Advance = Callable[[int, int], object]  # bytes that are there, bytes in all
+Advance = Callable[[int, int], object]  # bytes so far, bytes in all
 
 
 def read_url(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[bytes, str]:
-    """A small answer, and its content type.
+    """Read a small response, and return it with its content type.
 
     Raises:
-        OversizedAnswerError: The answer is larger than `limit`.
+        OversizedAnswerError: The response is larger than `limit`.
         StoreError: The network or the server fails.
     """
     try:
@@ -63,19 +63,19 @@ def download(
     advance: Advance,
     n_bytes: int | None = None,
 ) -> None:
-    """A file, whole and with the right bytes, or not at all; what has come of it stays beside it.
+    """Download a file and verify its checksum; a partial download is kept next to it.
 
     Args:
-        algorithm: sha256 or md5, which must come out as `expected`.
-        n_bytes: How large the file is, where that is known; not more are written.
+        algorithm: sha256 or md5, whose result must be `expected`.
+        n_bytes: The size of the file, if known, as the maximum.
 
     Raises:
-        StoreError: The network fails, the disk is full, or other bytes came.
+        StoreError: The network fails, the disk is full, or the checksum differs.
     """
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(StoreError, FileNotFoundError):  # or it is fetched again
+        with suppress(StoreError, FileNotFoundError):  # otherwise it would be downloaded again
             check_checksum(target, expected, algorithm=algorithm)
             return
         _fetch(url, part, advance, n_bytes or MAX_FILE)
@@ -95,7 +95,7 @@ def download(
 
 
 def shown_url(url: str) -> str:
-    """A URL as errors show it: without a password, and not endless."""
+    """Return a URL for an error: without a password, and shortened."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     whole = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
@@ -123,12 +123,12 @@ def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        answer = _opened(url, {})  # shorter than what is here of it: begin again
+        answer = _opened(url, {})  # shorter than the partial download: start again
     with answer:
         content_range = answer.headers.get("Content-Range", "")
         goes_on = answer.status == 206 and content_range.startswith(f"bytes {come}-")
         come = come if goes_on else 0
-        total = come + (answer.length or 0)  # the Content-Length that is left, if it is a number
+        total = come + (answer.length or 0)  # the remaining Content-Length, if it is a number
         if total > limit:
             raise StoreError(f"{shown_url(url)} has {total:,} bytes; the maximum is {limit:,}.")
         with part.open("ab" if goes_on else "wb") as file:
@@ -145,13 +145,13 @@ def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
 
 
 def _opened(url: str, headers: dict[str, str]) -> Any:
-    # Compressed on the way, neither its length nor its bytes would be the file's.
+    # With compression in transit, length and bytes would differ from the file's.
     headers = {"Accept-Encoding": "identity", **headers}
     try:
         if urlsplit(url).scheme not in _SCHEMES:
             raise urllib.error.URLError("only http and https URLs are supported")
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS)
-    except ValueError as error:  # of a URL that is none, or a redirection to one
+    except ValueError as error:  # for an invalid URL, or a redirection to one
         raise urllib.error.URLError(str(error)) from error
 
 

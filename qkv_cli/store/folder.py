@@ -23,15 +23,15 @@ from qkv_cli.formats.tokenizers.words import cut_words, pack_words, splitter
 from qkv_cli.placement import alone, place_file, placed_folder, sync
 
 PROVENANCE = "source.json"
-_MARKS = ("config.json", PROVENANCE)  # one of them makes a folder a model's
+_MARKS = ("config.json", PROVENANCE)  # a folder with one of them is a model
 
 
 @contextmanager
 def placed(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which takes its place when the block ends well.
+    """Yield a temporary folder that replaces `folder` when the block succeeds.
 
     Raises:
-        StoreError: `folder` exists and is no model, or the disk does not take it.
+        StoreError: `folder` exists and is not a model, or it cannot be written.
     """
     try:
         with placed_folder(folder, _check_replaceable) as temporary:
@@ -42,10 +42,10 @@ def placed(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def lock_for_writing(folder: Path) -> Iterator[None]:
-    """Keep every other qkv that would write a model folder from it while the block lasts.
+    """Lock a model folder against other qkv processes that would write it.
 
     Raises:
-        StoreError: Another one is writing it, or the disk does not take the lock.
+        StoreError: Another process is writing it, or the lock cannot be created.
     """
     try:
         with alone(folder):
@@ -60,13 +60,13 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def sign(folder: Path, facts: Mapping[str, object]) -> None:
-    """Say in a folder where it came from."""
+    """Write a folder's source.json."""
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     (folder / PROVENANCE).write_text(text, encoding="utf-8")
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file; where the disk can, both share their blocks until one is written to."""
+    """Copy a file, as a copy-on-write clone if the file system supports it."""
     with source.open("rb") as read, target.open("wb") as written:
         if not _shares_blocks(read.fileno(), written.fileno()):
             shutil.copyfileobj(read, written, 1 << 20)
@@ -92,14 +92,14 @@ def write_vectors(
     lowercase: bool,
     joins_pieces: bool = False,
 ) -> None:
-    """vectors.safetensors and tokenizer.json.
+    """Write vectors.safetensors and tokenizer.json.
 
     Args:
-        tensors: embed.weight, [len(words) + 1, d_model], its last row for unknown words;
-            embed.scale, [len(words) + 1], where the weight is int8.
-        lowercase: Whether a text is cut into pieces as it reads in lower case.
-        joins_pieces: Whether words are looked up as written first, and those of several pieces
-            are found; else as version 0.1 did, see `formats.words`.
+        tensors: embed.weight, [len(words) + 1, d_model], with the last row for unknown words, and
+            embed.scale, [len(words) + 1], if the weight is int8.
+        lowercase: Whether text is lower-cased before it is split.
+        joins_pieces: Whether words are first looked up as written, and words of several pieces
+            are found; if not, as in version 0.1 (see `formats.tokenizers.words`).
     """
     split, lists = splitter(lowercase=lowercase), pack_words(words)
     if joins_pieces:
@@ -111,7 +111,7 @@ def write_vectors(
 def write_heads(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> None:
-    """model.safetensors and config.json."""
+    """Write model.safetensors and config.json."""
     write_tensors(folder / "model.safetensors", tensors)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -129,10 +129,10 @@ def begin_heads(
     heads: Mapping[str, NDArray[Any]],
     run: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a model folder with another's vectors; it takes the place of what `folder` was.
+    """Write a model folder with the vectors of another one, replacing `folder`.
 
     Raises:
-        StoreError: The disk does not take it; the folder is what it was.
+        StoreError: It cannot be written; `folder` is unchanged.
     """
     with placed(folder) as temporary:
         for name in _SHARED:
@@ -148,12 +148,13 @@ def replace_heads(
     heads: Mapping[str, NDArray[Any]],
     run: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a checkpoint into a folder whose vectors stay.
+    """Write a checkpoint into a folder, keeping its vectors.
 
-    The files of the checkpoint before it stay too, for who is reading them; older ones go.
+    The files of the previous checkpoint are kept for processes that are reading them; older ones
+    are deleted.
 
     Raises:
-        StoreError: The disk does not take it; the folder has the checkpoint that it had.
+        StoreError: It cannot be written; the folder keeps its checkpoint.
     """
     try:
         number = 1 + max(_checkpoints(folder).values(), default=1)
@@ -173,7 +174,7 @@ def replace_heads(
 
 
 def remove_earlier(folder: Path) -> None:
-    """Delete the files of every checkpoint but the one that config.json names.
+    """Delete the files of all checkpoints except the one that config.json names.
 
     Raises:
         StoreError: They cannot be deleted.
@@ -185,10 +186,10 @@ def remove_earlier(folder: Path) -> None:
 
 
 def read_run(folder: Path) -> dict[str, NDArray[Any]]:
-    """The state of a run, as arrays of their own.
+    """Return the saved state of a run, as copies.
 
     Raises:
-        CheckpointError: There is none, or its file is damaged.
+        CheckpointError: There is none, or its file is corrupt.
     """
     path = folder / RUN
     if (folder / "config.json").is_file():
@@ -199,14 +200,14 @@ def read_run(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 def _files(folder: Path) -> set[str]:
-    """The names of the files of the checkpoint that config.json names."""
+    """Return the file names of the checkpoint that config.json names."""
     config = read_json(folder / "config.json")
     defaults = {"weights": WEIGHTS, "training": RUN}
     return {named_file(folder, config, key, name).name for key, name in defaults.items()}
 
 
 def _checkpoints(folder: Path) -> dict[str, int]:
-    """The files of checkpoints in a folder, each with its number."""
+    """Return the checkpoint files in a folder, with their numbers."""
     matches = {path.name: _CHECKPOINT.fullmatch(path.name) for path in folder.iterdir()}
     return {name: int(match[1] or 1) for name, match in matches.items() if match is not None}
 

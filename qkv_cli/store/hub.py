@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, and those that its cache already has."""
+"""Models on the Hugging Face hub, and those in its cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from qkv_cli.errors import StoreError
 from qkv_cli.store.checksum import check_checksum
 
-# What a model is read from; never a pickle.
+# The files of a model; never a pickle.
 PATTERNS = [
     "config.json",
     "tokenizer*",
@@ -27,26 +27,26 @@ PATTERNS = [
     "model.safetensors.index.json",
     "generation_config.json",
 ]
-SECONDS = 10.0  # to wait for the hub's first answer
+SECONDS = 10.0  # to wait for the hub's first response
 _YES = ("1", "on", "yes", "true")
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the hub says of a model before anything is fetched."""
+    """Information about a model on the hub, before it is downloaded."""
 
     licence: str
-    n_bytes: int  # of the files that would be
+    n_bytes: int  # of the files to download
 
 
 def offline() -> bool:
-    """Whether the hub is not to be asked."""
+    """Whether offline mode is set."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.lower() in _YES
 
 
 def cached(name: str, revision: str | None = None) -> Path | None:
-    """The folder of a hub id in the cache, without asking anybody."""
+    """Return the folder of a hub id in the cache, without network access."""
     if not name or name.startswith((".", "/")) or name.count("/") > 1:
         return None
     repository = _cache() / f"models--{name.replace('/', '--')}"
@@ -55,13 +55,13 @@ def cached(name: str, revision: str | None = None) -> Path | None:
 
 
 def cached_weights(name: str, revision: str | None = None) -> Path | None:
-    """The same where all of it is there, not its config alone."""
+    """Return the same if the weights are there, not only the config."""
     folder = cached(name, revision)
     return folder if folder is not None and any(folder.glob("model*.safetensors")) else None
 
 
 def cached_names() -> list[str]:
-    """Hub ids of which the cache has weights."""
+    """Return the hub ids whose weights are in the cache."""
     names = [
         repository.name.removeprefix("models--").replace("--", "/")
         for repository in sorted(_cache().glob("models--*/"))
@@ -70,10 +70,10 @@ def cached_names() -> list[str]:
 
 
 def ask(name: str, revision: str | None = None) -> Offer:
-    """The licence and size of a model, from the hub.
+    """Ask the hub for the licence and size of a model.
 
     Raises:
-        StoreError: The hub cannot be reached, or has no such model, or has it as a pickle only.
+        StoreError: The hub cannot be reached, has no such model, or has only a pickle of it.
     """
     from huggingface_hub import HfApi
 
@@ -84,7 +84,7 @@ def ask(name: str, revision: str | None = None) -> Offer:
         )
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
-    except Exception as error:  # which, is up to the network library of the hub's version
+    except Exception as error:  # which ones depends on the version of huggingface_hub
         raise _refused(name, error) from error
     sizes = {
         file.rfilename: file.size or 0
@@ -101,17 +101,17 @@ def ask(name: str, revision: str | None = None) -> Offer:
 
 
 def fetch_repository(name: str, revision: str | None = None) -> Path:
-    """Download a model into the hub's cache, or find it there; every large file checked.
+    """Download a model into the hub's cache, or find it there; large files are checked.
 
-    What an interrupted download left there is gone on with.
+    An interrupted download is resumed.
 
     Raises:
-        StoreError: The hub cannot be reached, has no such model, or sent other bytes.
+        StoreError: The hub cannot be reached, has no such model, or a checksum differs.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tries again by itself
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it retries by itself
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
@@ -120,7 +120,7 @@ def fetch_repository(name: str, revision: str | None = None) -> Path:
                 name, revision=revision, allow_patterns=PATTERNS, etag_timeout=SECONDS
             )
         )
-    except Exception as error:  # which, is up to the network library of the hub's version
+    except Exception as error:  # which ones depends on the version of huggingface_hub
         raise _refused(name, error) from error
     for path in folder.iterdir():
         blob = path.resolve()
@@ -130,7 +130,7 @@ def fetch_repository(name: str, revision: str | None = None) -> Path:
 
 
 def _cache() -> Path:
-    """Where huggingface_hub keeps what it fetched, found without importing it."""
+    """Return the cache folder of huggingface_hub, without importing it."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
@@ -145,6 +145,6 @@ def _revision(repository: Path) -> str:
 
 
 def _refused(name: str, error: Exception) -> StoreError:
-    # Behind a network's own words the library explains its cache at length.
+    # After the network's message, the library adds a long explanation of its cache.
     reason = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
     return StoreError(f"Could not download {name} from the hub: {reason or type(error).__name__}.")

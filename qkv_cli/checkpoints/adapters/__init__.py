@@ -1,4 +1,4 @@
-"""Which function turns which checkpoint into a `Model`."""
+"""The table of families: the function that builds the `Model` of each `model_type`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ADAPTERS = {
     "xlm-roberta": "bert.roberta",
 }
 
-# What follows the last hidden state, for the task that a checkpoint was tuned to.
+# Task heads, which follow the last hidden state.
 HEADS = (
     "lm_head.*",
     "score.*",
@@ -87,14 +87,14 @@ def build(
     tensors: Tensors,
     note: Callable[[str], object] = lambda text: None,
 ) -> Model:
-    """The model that a config and its tensors describe.
+    """Build the model of a config and its tensors.
 
     Args:
-        note: Called with what a user should know of a model that can be read.
+        note: Called with notes for the user.
 
     Raises:
-        CheckpointError: The family is not supported, something is missing, a setting has a value
-            that is not implemented, or a tensor is left over that might change the numbers.
+        CheckpointError: The family is not supported, a setting or tensor is missing or not
+            implemented, or a tensor was not read.
     """
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in ADAPTERS:
@@ -105,7 +105,7 @@ def build(
             f"{', '.join(sorted(ADAPTERS))}."
         )
     adapter = adapter_of(kind)
-    # Layers are made when they run; a first pass without numbers sees what all of them read.
+    # Layers are built when they run; a first pass without numbers records what they read.
     config, names = Config(values), tensors.without_numbers()
     _refuse_rewritten_weights(config)
     stacks = adapter(config, names).stacks
@@ -114,7 +114,7 @@ def build(
             if isinstance(block.mlp, Experts):
                 deque(block.mlp.each(), 0)
     if any(stack.causal for stack in stacks.values()):
-        config.one_of("is_causal", (True,), True)  # false lets a decoder look to both sides
+        config.one_of("is_causal", (True,), True)  # false would make a decoder bidirectional
     config.ignore("is_causal", why="an encoder is not, whatever it says")
     names.pass_over(*HEADS)
     names.refuse_unread()
@@ -127,7 +127,7 @@ def build(
 
 
 def _refuse_rewritten_weights(config: Config) -> None:
-    """Settings of any family by which the tensors are not what their names say."""
+    """Refuse settings, of any family, that change the meaning of tensors."""
     if any(config.mapping("pruned_heads").values()):
         config.refuse("pruned_heads", "pruning heads is not implemented")
     config.refuse("per_layer_config", "layers with different settings are not implemented")
@@ -140,7 +140,7 @@ def _refuse_rewritten_weights(config: Config) -> None:
 
 
 def draw_random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
-    """Untrained heads in place of a checkpoint's own, where its family has such a thing."""
+    """Return random heads for a model, if its family supports them."""
     if config.get("model_type") != "word-vectors":
         raise UsageError("--random-heads needs a word-vector model.")
     from qkv_cli.checkpoints.adapters import word_vectors

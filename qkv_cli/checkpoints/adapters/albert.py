@@ -1,4 +1,4 @@
-"""ALBERT: BERT whose layers share their weights, with embeddings of their own size."""
+"""ALBERT: BERT with weights shared by the layers, and embeddings of another width."""
 
 from __future__ import annotations
 

@@ -57,11 +57,11 @@ _OWN = {"vocab_size": 128_112, "activation_function": "relu", "scale_embedding":
 
 def m2m_100(config: Config, tensors: Tensors) -> Model:
     config = config.over({**DEFAULTS, **_OWN}, ALIASES)
-    tensors.pass_over("*.embed_positions.weights")  # computed anew, as transformers does
+    tensors.pass_over("*.embed_positions.weights")  # recomputed, as in transformers
     n_places, d_model = places_of(config, tensors)
     padding = config.size("pad_token_id", 1, least=0, most=n_places)
     half = d_model // 2
-    # In single precision, as theirs; the exponential itself is exact.
+    # In single precision, as in transformers, except the exponential.
     power = np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1))
     rate = np.exp(power.astype(np.float64)).astype(np.float32)
     places = Places(computed=partial(_table, rate, padding), padding=padding)
@@ -69,7 +69,7 @@ def m2m_100(config: Config, tensors: Tensors) -> Model:
 
 
 def _table(rate: Array, padding: int, n_rows: int) -> Array:
-    """As many rows as a text needs: beyond max_position_embeddings, transformers makes more too."""
+    """Return n_rows rows; like transformers, also beyond max_position_embeddings."""
     table = sinusoids(n_rows, rate)
     table[padding] = 0
     return table

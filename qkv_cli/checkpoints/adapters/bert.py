@@ -13,7 +13,7 @@ def bert(config: Config, tensors: Tensors) -> Model:
     return post_norm_encoder(config.over(DEFAULTS), tensors.inner("bert"))
 
 
-_VOCABULARY = {"roberta": 50265}  # the others have BERT's where their config says nothing
+_VOCABULARY = {"roberta": 50265}  # the default of the others is BERT's
 
 
 def roberta(config: Config, tensors: Tensors) -> Model:

@@ -1,4 +1,4 @@
-"""BLOOM: ALiBi in place of positions, and a norm over the embeddings."""
+"""BLOOM: ALiBi instead of position embeddings, and a norm of the embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeBERTa v2 and v3: BERT with disentangled attention in place of positions."""
+"""DeBERTa v2 and v3: BERT with disentangled attention instead of position embeddings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
         tensors.pass_over("*embeddings.position_embeddings.weight")
     model = post_norm_encoder(config, t, names=_NAMES, has_positions=has_positions)
     plain, kinds, table = model.stacks["encoder"].blocks, _kinds(config), _table(config, t)
-    # What meets the positions is scaled down with what it is added to.
+    # The position terms are scaled like the content term.
     scale = (d_head * (1 + len(kinds))) ** -0.5
 
     def block(i: int) -> Block:
@@ -60,7 +60,7 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
 
 
 def _kinds(config: Config) -> set[str]:
-    """Which of content to position and position to content there are: c2p, p2c."""
+    """Return the position terms that the model has: c2p, p2c or both."""
     value = config.get("pos_att_type")
     names = value.lower().split("|") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -75,7 +75,7 @@ def _kinds(config: Config) -> set[str]:
 
 
 def _table(config: Config, t: Tensors) -> Array | None:
-    """A vector for each relative position; None where attention has none."""
+    """Return a vector for each relative position; None if there are none."""
     d_model = config.size("hidden_size")
     is_normed = config.one_of("norm_rel_ebd", ("none", "layer_norm"), "none") == "layer_norm"
     eps = config.eps("layer_norm_eps")
@@ -94,7 +94,7 @@ def _table(config: Config, t: Tensors) -> Array | None:
 
 
 def _reach(config: Config) -> tuple[int | None, int]:
-    """How many buckets distances share, if any, and how far they are told apart."""
+    """Return the number of buckets, if any, and the number of distinct distances."""
     anything = {"least": -(2**31)}
     n_buckets = config.size("position_buckets", -1, **anything)
     reach = config.size("max_relative_positions", **anything)
@@ -110,10 +110,10 @@ def _reach(config: Config) -> tuple[int | None, int]:
 def _relative(
     config: Config, kinds: set[str], table: Array, attn: Attention, own: Tensors
 ) -> Disentangled:
-    """The position terms of one layer.
+    """Return the position terms of one layer.
 
     Args:
-        own: What the layer's self-attention has.
+        own: The tensors of the layer's self-attention.
     """
     is_shared, k, q = config.flag("share_att_key", False), None, None
     d_model, d_query = attn.q.W.shape
@@ -125,7 +125,7 @@ def _relative(
 
 
 def _convolved(config: Config, t: Tensors, first: Block) -> Block:
-    """The first layer, with a convolution beside it where there is one."""
+    """Return the first layer, with its convolution if there is one."""
     n_taps = config.size("conv_kernel_size", 0, least=-(2**31))
     act = config.activation("conv_act", "tanh")
     config.one_of("conv_groups", (1,), 1)

@@ -1,4 +1,4 @@
-"""The shape that Llama gave to decoders: rotary positions, and as a rule RMSNorm and gated MLPs."""
+"""Decoders like Llama: rotary positions and, by default, RMSNorm and gated MLPs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qkv_cli.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a decoder's parts are, by its config."""
+    """The sizes of a decoder, from its config."""
 
     n_layers: int
     d_model: int
@@ -30,7 +30,7 @@ class Size:
 
     @property
     def d_query(self) -> int:
-        """Of the queries of all heads."""
+        """The size of the queries of all heads."""
         return self.n_heads * self.d_head
 
     @property
@@ -55,7 +55,7 @@ def read_size(config: Config) -> Size:
 
 
 def head_width(config: Config, d_model: int, n_heads: int) -> int:
-    """d_head of a model whose heads share d_model among them."""
+    """Return d_head of a model with d_head = d_model / n_heads."""
     if n_heads > d_model:
         raise CheckpointError(
             f"{config.place} sets {n_heads} attention heads, more than the width of the model "
@@ -98,18 +98,18 @@ def rotary_decoder(
     logit_softcap: float | None = None,
     logit_bias: bool = False,
 ) -> Model:
-    """A decoder, as a rule of gated blocks.
+    """Build a decoder.
 
     Args:
-        rotaries: Of each layer; None for one without positions.
-        norms: A layer's norms, from its tensors.
-        mlp: What follows attention, from the layer's tensors.
-        windows: Of each layer; None for one that sees everything before, as all do by default.
-        qkv: A layer's projections, from those of its attention, if they are not three; `o` is the
-            last one's name.
-        head_norm: The norm of a layer's queries ("q") or keys ("k"), where it has them.
-        is_causal: False for one that looks to both sides, an encoder.
-        scale: 1 / sqrt(d_head) if not given.
+        rotaries: The rotary embedding of each layer; None for a layer without positions.
+        norms: Returns a layer's norms, given its tensors.
+        mlp: Returns a layer's MLP, given its tensors.
+        windows: The window of each layer; None for unlimited, the default.
+        qkv: Returns a layer's projections, given the tensors of its attention, if they are fused;
+            `o` is the name of the output projection.
+        head_norm: Returns the norm of a layer's queries ("q") or keys ("k"), if it has one.
+        is_causal: False for a bidirectional model, an encoder.
+        scale: 1 / sqrt(d_head) by default.
     """
     t = tensors.inner("model", "transformer")
     tensors.pass_over("*rotary_emb.inv_freq")
@@ -174,7 +174,7 @@ _OLD_KINDS = {"attention": "full_attention"}
 
 
 def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
-    """`layer_types`, or what the family does where it is not given."""
+    """Return `layer_types`, or the family's default."""
     kinds = config.optional_list("layer_types")
     kinds = list(default) if kinds is None else [_OLD_KINDS.get(str(k), k) for k in kinds]
     known = ("full_attention", "sliding_attention")
@@ -192,7 +192,7 @@ def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
 
 
 def layer_windows(config: Config, kinds: Sequence[str], window: int | None) -> list[int | None]:
-    """Each layer's window, by its kind."""
+    """Return the window of each layer, from its type."""
     if window is None and "sliding_attention" in kinds:
         raise CheckpointError(
             "config.json has layers of type 'sliding_attention', but no sliding_window, or "
@@ -202,7 +202,7 @@ def layer_windows(config: Config, kinds: Sequence[str], window: int | None) -> l
 
 
 def pre_norms(d_model: int, eps: float, *, offset: float = 0.0) -> Callable[[Tensors], Norms]:
-    """A norm before attention and one before the MLP, which is named after the first."""
+    """Return the norms before attention and before the MLP."""
     return lambda layer: Norms(
         attn_in=layer.rms_norm("input_layernorm", d_model, eps, offset=offset),
         mlp_in=layer.rms_norm("post_attention_layernorm", d_model, eps, offset=offset),
@@ -210,7 +210,7 @@ def pre_norms(d_model: int, eps: float, *, offset: float = 0.0) -> Callable[[Ten
 
 
 def gemma_norms(d_model: int, eps: float) -> Callable[[Tensors], Norms]:
-    """A norm on both sides of each sub-layer, each with 1 left out of its weights."""
+    """Return norms before and after each sub-layer, whose weights are stored minus 1."""
 
     def norms(layer: Tensors) -> Norms:
         attn, mlp = "attention_layernorm", "feedforward_layernorm"

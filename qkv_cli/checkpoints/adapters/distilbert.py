@@ -1,4 +1,4 @@
-"""DistilBERT: BERT under other names, with no token types."""
+"""DistilBERT: BERT with other tensor names and without token types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape that BERT gave to encoders: learned positions, norms behind the sub-layers."""
+"""Encoders like BERT: learned positions, and norms after the sub-layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 class LayerNames(NamedTuple):
-    """What a layer calls its parts."""
+    """The names of a layer's tensors."""
 
     q: str = "attention.self.query"
     k: str = "attention.self.key"
@@ -43,7 +43,7 @@ BERT = LayerNames()
 
 
 class LayerSize(NamedTuple):
-    """How large a layer's parts are."""
+    """The sizes of a layer."""
 
     d_model: int
     d_head: int
@@ -54,7 +54,7 @@ class LayerSize(NamedTuple):
 def post_norm_block(
     layer: Tensors, names: LayerNames, size: LayerSize, *, act: Activation, eps: float
 ) -> Block:
-    """Attention, the MLP, and a norm of the sum behind either."""
+    """Return a block with attention and MLP, each followed by a norm of the sum."""
     d_model, d_query = size.d_model, size.n_heads * size.d_head
     q, k, v = (layer.linear(name, d_model, d_query) for name in (names.q, names.k, names.v))
     up, down = layer.linear(names.up, d_model, size.d_mlp), names.down
@@ -83,14 +83,14 @@ def post_norm_encoder(
     d_embed: int | None = None,
     embed_out: Linear | None = None,
 ) -> Model:
-    """Under `t`: embeddings and layers.
+    """Build an encoder from the embeddings and layers under `t`.
 
     Args:
-        n_passes: How often num_hidden_layers layers run.
-        layer_at: Where a layer's tensors are.
-        has_positions: Whether a token's place is added to its vector; `has_types`: or its text's.
+        n_passes: How often the layers run.
+        layer_at: Returns the prefix of a layer's tensors.
+        has_positions, has_types: Whether there are position and token-type embeddings.
         padding: See `Places`.
-        d_embed: Of the embeddings, if not d_model; `embed_out` leads from one to the other.
+        d_embed: The width of the embeddings, if not d_model; `embed_out` projects to d_model.
     """
     t.pass_over("*pooler.*", "*.position_ids")
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")

@@ -1,4 +1,4 @@
-"""Falcon: one norm or two feed attention and MLP at once; queries and their key are fused."""
+"""Falcon: attention and MLP in parallel, with one norm or two; fused projections."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def falcon(config: Config, tensors: Tensors) -> Model:
     config.ignore("hidden_size", why="n_embed, where it is there, comes first")
     d_mlp = config.optional_size("ffn_hidden_size") or 4 * d_model
     d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("num_hidden_layers")
-    config.one_of("head_dim", (None,), None)  # transformers' class works it out, and takes no other
-    # transformers' eager attention adds ALiBi twice, its default once.
+    config.one_of(
+        "head_dim", (None,), None
+    )  # transformers' class derives it, and accepts no other value
+    # transformers' eager attention adds ALiBi twice, its default attention once.
     config.one_of("alibi", (False,))
     is_new = config.flag("new_decoder_architecture")
     is_parallel = config.one_of("parallel_attn", (True,) if is_new else (True, False))

@@ -47,7 +47,7 @@ def gemma(config: Config, tensors: Tensors) -> Model:
         config.flag("attention_bias"),
     )
     config.one_of("use_bidirectional_attention", (None, False), None)
-    # The first files said "gelu" and meant its approximation.
+    # The first checkpoints say "gelu" for the tanh approximation.
     act = config.activation("hidden_act")
     act = gelu_tanh if config.get("hidden_act") == "gelu" else act
     config.one_of("hidden_activation", (None, "gelu_pytorch_tanh"), None)
@@ -156,7 +156,7 @@ def gemma3(config: Config, tensors: Tensors) -> Model:
     model = _text(text, tensors.inner("model").inner("language_model"))
     config = config.over({"tie_word_embeddings": True})
     unembed = decoder_unembedding(config, tensors, model.embed.table)
-    # A soft cap is of the text model alone: the class that sees pictures has none.
+    # Only the text model has a soft cap; the multimodal class has none.
     return replace(model, unembed=None if model.unembed is None else unembed)
 
 
@@ -169,11 +169,11 @@ def _text(config: Config, tensors: Tensors) -> Model:
     act, kinds = config.activation("hidden_activation"), _kinds(config, size)
     config.one_of(
         "attn_logit_softcapping", (None,), None
-    )  # the class has it, and does not apply it
+    )  # the class reads it but does not apply it
     config.ignore("cache_implementation", why="one text is read at once, nothing is cached")
     rotaries = _rotaries(config, size.d_head)
     both_sides = bool(config.one_of("use_bidirectional_attention", (None, False, True), None))
-    # A window counts the token itself, but half of one that looks to both sides does not.
+    # A causal window includes the token itself; half of a bidirectional window does not.
     window = config.optional_size("sliding_window")
     window = window // 2 if both_sides and window is not None else window
     return rotary_decoder(
@@ -208,7 +208,7 @@ def _kinds(config: Config, size: Size) -> list[str]:
 
 
 def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
-    """Of the layers that see everything, and of those that slide."""
+    """Return the rotary embeddings of full-attention and of sliding-window layers."""
     settings = nested_rope_settings(config, scaled=("full_attention",))
     thetas = {
         "full_attention": config.get("rope_theta", 1_000_000.0),

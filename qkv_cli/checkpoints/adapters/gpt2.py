@@ -47,7 +47,7 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
 
     def block(i: int) -> Block:
         layer = t / f"h.{i}"
-        # c_attn is query, key and value side by side, [d_model, 3 * d_query].
+        # c_attn is the fused projection of q, k and v, [d_model, 3 * d_query].
         q, k, v = split_linear(layer.conv1d("attn.c_attn", d_model, 3 * d_query), [d_query] * 3)
         o = layer.conv1d("attn.c_proj", d_query, d_model)
         up = layer.conv1d("mlp.c_fc", d_model, d_mlp)

@@ -1,4 +1,4 @@
-"""GPT-Neo: GPT-2's shape, scores that are not scaled, and a window in every other layer."""
+"""GPT-Neo: like GPT-2, with unscaled scores and a window in every other layer."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def gpt_neo(config: Config, tensors: Tensors) -> Model:
 
 
 def _windows(config: Config, n_layers: int) -> list[int | None]:
-    """Of each layer: by `attention_layers`, else by pairs of a pattern and how often it repeats."""
+    """Return the window of each layer, from `attention_layers` or from (pattern, count) pairs."""
     reach = {"global": None, "local": config.size("window_size")}
     kinds = config.optional_list("attention_layers")
     if kinds is None:

@@ -1,4 +1,4 @@
-"""GPT-NeoX, and so Pythia."""
+"""GPT-NeoX, including Pythia."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
         )
 
     table = t.stored("embed_in.weight", config.size("vocab_size"), d_model)
-    head = "embed_out" if "embed_out.weight" in tensors else "lm_head"  # its old name, and its new
+    head = "embed_out" if "embed_out.weight" in tensors else "lm_head"  # its old and its new name
     return Model(
         embed=Embedding(table),
         stacks={

@@ -1,4 +1,4 @@
-"""GPT-J: one norm feeds attention and MLP at once; rotary pairs are adjacent."""
+"""GPT-J: attention and MLP in parallel with one norm; adjacent rotary pairs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
     act, n_layers = config.activation("activation_function"), config.n_layers("n_layer")
     config.one_of("rotary", (True,), True)
     config.one_of("scale_attn_weights", (True,), True)
-    config.size("n_positions")  # however long a text is: positions are computed
+    config.size("n_positions")  # positions are computed, for texts of any length
     config.ignore("n_ctx", why="n_positions says it")
     t.require_layer(f"h.{n_layers - 1}", n_layers)
 

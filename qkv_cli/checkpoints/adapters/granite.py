@@ -1,4 +1,4 @@
-"""Granite: Llama with a factor at the embeddings, the scores and what each sub-layer adds."""
+"""Granite: Llama with multipliers for the embeddings, scores and residual branches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Marian's own models with an SSRU decoder: Mozilla's and Bergamot's translators.
 
-The decoder's first step is no attention but a simple recurrent unit (Kim et al. 2019, "From
+Instead of self-attention, the decoder has a simple recurrent unit (Kim et al. 2019, "From
 Research to Production and Back: Ludicrously Fast Neural Machine Translation", section 3.1);
 cross-attention and the encoder are Vaswani's. Activations, which Marian rounds to int8 as it
 multiplies, stay float32.

@@ -1,5 +1,5 @@
-"""ModernBERT: rotary positions, gated MLPs, no norm before the first attention, and only every
-third layer looks further than a few dozen tokens.
+"""ModernBERT: rotary positions, gated MLPs, no norm before the first attention, and local
+attention except in every third layer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def modernbert(config: Config, tensors: Tensors) -> Model:
     every = config.size("global_attn_every_n_layers", 3)
     kinds = layer_kinds(config, [_LOCAL if i % every else _GLOBAL for i in range(n_layers)])
     rotaries = _rotaries(config, d_head)
-    # The window in both directions; transformers' class takes half of it by another name.
+    # The window in both directions; transformers' class stores half of it under another name.
     reach = config.optional_size("sliding_window") or config.size("local_attention") // 2
 
     def block(i: int) -> Block:
@@ -98,11 +98,11 @@ def _ignore(config: Config) -> None:
 
 
 def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
-    """How queries and keys of each kind of layer are turned, in the old spelling or the new."""
+    """Return the rotary embedding of each type of layer, from old or new settings."""
     settings = nested_rope_settings(config, scaled=(_GLOBAL, _LOCAL))
     far = config.get("global_rope_theta", 160_000.0)
     near = config.get("local_rope_theta", 10_000.0)
-    # An old config's null means: as in the other layers.
+    # In old configs, null means the same as in the other layers.
     thetas = {_GLOBAL: far, _LOCAL: far if near is None else near}
     return {
         kind: rotary_of(config, {"rope_theta": theta, **settings[kind]}, d_head, 8192)

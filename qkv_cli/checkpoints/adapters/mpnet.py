@@ -1,4 +1,4 @@
-"""MPNet: BERT with a bias by distance that all layers share, and no token types."""
+"""MPNet: BERT with a relative position bias shared by all layers, without token types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLMo 2: norms follow each sub-layer, and run over all queries or keys at once."""
+"""OLMo 2: norms after each sub-layer, and norms of all queries and keys."""
 
 from __future__ import annotations
 

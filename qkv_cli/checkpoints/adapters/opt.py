@@ -1,4 +1,4 @@
-"""OPT: GPT-2's shape with ReLU, separate projections and two spare position rows."""
+"""OPT: like GPT-2, with ReLU, separate projections and two unused position rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def opt(config: Config, tensors: Tensors) -> Model:
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_mlp, d_head = config.size("ffn_dim"), head_width(config, d_model, n_heads)
     d_query, n_layers = n_heads * d_head, config.n_layers("num_hidden_layers")
-    # opt-350m normalises behind the sub-layers and embeds in fewer dimensions.
+    # opt-350m has norms after the sub-layers and narrower embeddings.
     is_pre_norm, has_bias = config.flag("do_layer_norm_before"), config.flag("enable_bias")
     has_final_norm = not config.flag("_remove_final_layer_norm") and is_pre_norm
     d_embed = config.optional_size("word_embed_proj_dim") or d_model

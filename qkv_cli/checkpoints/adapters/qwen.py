@@ -50,7 +50,7 @@ def qwen(
     o_bias: bool,
     head_norm: Callable[[Tensors, str], Norm] | None = None,
 ) -> Model:
-    """What Qwen 2 and Qwen 3 share."""
+    """Build Qwen 2 or Qwen 3, which share most settings."""
     eps, act = config.eps("rms_norm_eps"), config.activation("hidden_act")
     config.one_of("use_mrope", (False,), False)
     window = config.optional_size("sliding_window")

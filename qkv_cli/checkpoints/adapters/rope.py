@@ -1,7 +1,7 @@
-"""A config's rotary settings, in the old spelling and the new, as a `Rotary`.
+"""Rotary settings of configs, in old and new spellings.
 
-As transformers 5.24 reads them (modeling_rope_utils.py, RotaryEmbeddingConfigMixin): an old
-`rope_scaling` replaces the whole of `rope_parameters`.
+They are read as in transformers 5.24 (modeling_rope_utils.py, RotaryEmbeddingConfigMixin): an old
+`rope_scaling` replaces all of `rope_parameters`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qkv_cli.errors import CheckpointError
 
 TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 _MAX_FACTOR = 1_000_000_000
-# What some types do not read, and what only says where the settings come from.
+# Settings that some types do not read, and settings without effect.
 _SPARE = (
     "attention_factor",
     "beta_fast",
@@ -49,13 +49,13 @@ def read_rotary(
     share: float | None = None,
     n_original: int | None = None,
 ) -> Rotary:
-    """The rotation of queries and keys.
+    """Return the rotary embedding of a config.
 
     Args:
-        n_max: `max_position_embeddings` where the config leaves it out; and so `theta`, and
-            `n_original`, the number of positions before they were stretched.
-        share: Of d_head that is rotated where the config leaves it out; None for a family that
-            rotates all of it, whatever the config says.
+        n_max, theta, n_original: Defaults of `max_position_embeddings`, `rope_theta` and
+            `original_max_position_embeddings`.
+        share: The default share of d_head that is rotated; None for a family that rotates all of
+            it, regardless of the config.
     """
     settings = rope_settings(config)
     settings.setdefault("rope_theta", config.get("rope_theta", theta))
@@ -66,22 +66,22 @@ def read_rotary(
 
 
 def rope_settings(config: Config) -> dict[str, Any]:
-    """`rope_scaling`, or `rope_parameters` where there is no such."""
+    """Return `rope_scaling`, or else `rope_parameters`."""
     old, new = config.mapping("rope_scaling"), config.mapping("rope_parameters")
     return old or new
 
 
 def nested_rope_settings(config: Config, *, scaled: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """`rope_parameters` of each kind of layer.
+    """Return the `rope_parameters` of each type of layer.
 
     Args:
-        scaled: The kinds to which an old `rope_scaling` applies. It is laid over what is there,
-            so that a `type` without a `rope_type` changes nothing, as in transformers 5.24.
+        scaled: The types to which an old `rope_scaling` applies. It is merged into the others, so
+            a `type` without a `rope_type` has no effect, as in transformers 5.24.
     """
     new, old = config.mapping("rope_parameters"), config.mapping("rope_scaling")
     top = config.part("rope_parameters", new)
     top.ignore("rope_type", "rope_theta", why="settings outside the kinds of layer are not read")
-    truncate = {"truncate": top.get("truncate", True)}  # read there alone
+    truncate = {"truncate": top.get("truncate", True)}  # read only there
     plain = {"rope_type": "default"}
     return {
         kind: {**(top.mapping(kind) or plain), **(old if kind in scaled else {}), **truncate}
@@ -98,7 +98,7 @@ def rotary_of(
     share: float | None = None,
     n_original: int | None = None,
 ) -> Rotary:
-    """The same from settings that are spelled the new way."""
+    """Return the rotary embedding of settings in the new spelling."""
     rope = config.part("rope_parameters", settings)
     rope.ignore(*_SPARE, why="some types do not read them")
     kind = rope.one_of("rope_type", TYPES, rope.get("type", "default"))
@@ -141,7 +141,7 @@ def rotary_of(
 
 
 def _stretch(rope: Config, usual: float | None) -> float:
-    """How much longer texts can be; `usual` if the factor is null."""
+    """Return the factor by which texts are longer; `usual` if it is null."""
     if usual is not None and rope.get("factor", 0) is None:
         return usual
     factor = rope.positive("factor")
@@ -151,7 +151,7 @@ def _stretch(rope: Config, usual: float | None) -> float:
 
 
 def _turns(rope: Config, name: str, usual: float) -> float:
-    """Turns within the length that a model was trained on; 0 stands for the usual ones."""
+    """Return rotations within the training length; 0 means the default."""
     value = rope.optional_number(name) or usual
     if not 1e-9 < value < 1e9:
         raise rope.wrong(name, "a number between 1e-9 and 1e9")
@@ -159,7 +159,7 @@ def _turns(rope: Config, name: str, usual: float) -> float:
 
 
 def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
-    """How many dimensions of a head are rotated."""
+    """Return the number of rotated dimensions of a head."""
     if share is None and kind == "default":
         rope.ignore("partial_rotary_factor", why="the family rotates the whole head")
         part = 1.0
@@ -177,8 +177,8 @@ def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
 
 
 def _always(frequencies: Callable[[], Array]) -> Frequencies:
-    """The same for a text of any length; made when they are used, at a size that has been seen
-    to fit the tensors.
+    """Return frequencies that do not depend on the length; computed when they are used, after the
+    size has been checked.
     """
     made = cache(frequencies)
     return lambda n: made()
@@ -195,7 +195,7 @@ def _yarn_factor(rope: Config, factor: float) -> float:
 
 
 def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> Rotary:
-    """Ding et al. 2024 (arXiv 2402.13753): one stretch for short texts, another for long ones."""
+    """LongRoPE: separate factors for short and long texts (Ding et al. 2024, arXiv 2402.13753)."""
     short, long = (_factors(rope, f"{which}_factor", d // 2) for which in ("short", "long"))
     factor = rope.optional_number("factor")
     factor = n_max / n_known if factor is None else factor
@@ -210,7 +210,7 @@ def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> R
 
 
 def _factors(rope: Config, name: str, n: int) -> Array:
-    """A stretch for each frequency, [d_rotary / 2]."""
+    """Return a factor for each frequency, [d_rotary / 2]."""
     values = rope.optional_list(name)
     if values is None or len(values) != n or not all(type(v) in (int, float) for v in values):
         raise rope.wrong(name, f"an array of {n} numbers")

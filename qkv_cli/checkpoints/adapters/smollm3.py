@@ -1,4 +1,4 @@
-"""SmolLM 3: Llama with every fourth layer left without positions."""
+"""SmolLM 3: Llama with every fourth layer without positions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def smollm3(config: Config, tensors: Tensors) -> Model:
 
 
 def _is_rotated(config: Config, n_layers: int) -> list[bool]:
-    """Whether a layer has positions; in spite of the name, a 1 in `no_rope_layers` means yes."""
+    """Return which layers have rotary positions: despite its name, 1 in `no_rope_layers`."""
     every = config.size("no_rope_layer_interval")
     flags = config.optional_list("no_rope_layers")
     if flags is None:

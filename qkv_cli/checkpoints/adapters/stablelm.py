@@ -1,4 +1,4 @@
-"""StableLM: LayerNorm, a quarter of each head turns, and each head may have its own norm."""
+"""StableLM: LayerNorm, a quarter of each head rotated, and optional norms per head."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stablelm(config: Config, tensors: Tensors) -> Model:
     counts = {"q": size.n_heads, "k": size.n_kv_heads}
     config.one_of("rotary_scaling_factor", (1.0, 1), 1.0)
     width = head_width(config, size.d_model, size.n_heads)
-    config.one_of("head_dim", (None, width), None)  # transformers' class works it out itself
+    config.one_of("head_dim", (None, width), None)  # transformers' class derives it
 
     def norms(layer: Tensors) -> Norms:
         attn_in = layer.layer_norm("input_layernorm", size.d_model, eps)

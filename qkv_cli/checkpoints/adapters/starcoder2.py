@@ -1,4 +1,4 @@
-"""StarCoder 2: LayerNorm and biases, a plain MLP, and a window over all layers."""
+"""StarCoder 2: LayerNorm, biases, a plain MLP, and a window in all layers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from qkv_cli.core.model import Model
 
 def t5(config: Config, tensors: Tensors) -> Model:
     config = config.over(DEFAULTS, ALIASES)
-    # The first T5 scaled what it wrote, 1.1 does not: their configs tell them apart by this.
+    # T5 1.0 scales the decoder's output, 1.1 does not; their configs differ in this setting.
     scaled = config.flag("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
     return text_to_text(config, tensors, scaled_output=scaled)
 

@@ -1,4 +1,4 @@
-"""The shape that T5 gave to encoder-decoders: biases by distance, RMSNorm, unscaled scores."""
+"""Encoder-decoders like T5: relative position biases, RMSNorm, unscaled scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "layer_norm_epsilon": 1e-6,
     "feed_forward_proj": "relu",
 }
-# Of mT5 and UMT5.
+# Defaults of mT5 and UMT5.
 MULTILINGUAL = {
     **DEFAULTS,
     "vocab_size": 250_112,
@@ -49,7 +49,7 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """How large a model's parts are, and what all layers share."""
+    """The sizes of a model, and what all layers share."""
 
     d_model: int
     d_head: int
@@ -69,14 +69,14 @@ class _Size:
 def text_to_text(
     config: Config, tensors: Tensors, *, scaled_output: bool, shared_bias: bool = True
 ) -> Model:
-    """Under encoder.block and decoder.block; a file without a decoder is an encoder alone.
+    """Build the model; a checkpoint without a decoder is an encoder.
 
     Args:
-        config: With its defaults.
-        scaled_output: Whether the last hidden state is scaled before it is held to the tokens.
-        shared_bias: Whether layer 0 has the table of distances for all, or each has its own.
+        config: The config with its defaults.
+        scaled_output: Whether the last hidden state is scaled before the unembedding.
+        shared_bias: Whether layer 0 has the relative position bias of all layers.
     """
-    # Some files keep a table of distances for cross-attention, which has no distances.
+    # Some files contain a position bias for cross-attention, which has no positions.
     tensors.pass_over("*.EncDecAttention.relative_attention_bias.weight", "classifi*")
     size, n_tokens = _size(config), config.size("vocab_size")
     config.ignore("is_decoder", why="transformers' class sets it for each stack")
@@ -163,7 +163,7 @@ def _block(t: Tensors, size: _Size, *, is_decoder: bool, own_bias: bool) -> Bloc
 
 
 def _activation(config: Config) -> tuple[Activation, bool]:
-    """Of the MLP, and whether it is gated: "relu", "gated-silu"."""
+    """Return the activation of the MLP, and whether it is gated: "relu", "gated-silu"."""
     value = config.get("feed_forward_proj")
     if not isinstance(value, str):
         raise config.wrong("feed_forward_proj", "a string, such as 'relu' or 'gated-gelu'")

@@ -1,4 +1,4 @@
-"""The shape that BART gave to encoder-decoders: LayerNorm, biases, a table that all share."""
+"""Encoder-decoders like BART: LayerNorm, biases, and shared embeddings."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class NormLayout:
-    """What tells one such family from another."""
+    """The places of norms, in which the families differ."""
 
-    is_pre_norm: bool = False  # norms before the sub-layers and behind the last, or of each sum
+    is_pre_norm: bool = (
+        False  # norms before the sub-layers and after the last, instead of after each sum
+    )
     has_embed_norm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """Of one stack."""
+    """The sizes of one stack."""
 
     d_model: int
     d_head: int
@@ -64,10 +66,10 @@ class _Size:
 def translator(
     config: Config, tensors: Tensors, shape: NormLayout, places: Mapping[StackName, Places]
 ) -> Model:
-    """Under model.encoder and model.decoder, or without the first word.
+    """Build the model from tensors under model.encoder and model.decoder, or without model.
 
     Args:
-        config: With its defaults.
+        config: The config with its defaults.
     """
     t, d_model = tensors.inner("model"), config.size("d_model")
     tensors.pass_over("*coder.version", "classification_head.*", "qa_outputs.*")
@@ -158,7 +160,7 @@ def _block(
 
 
 def learned_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
-    """Rows of a table each; the first two are spare, as fairseq's were for padding."""
+    """Return learned positions; the first two rows are unused, as in fairseq."""
     t, n_places = tensors.inner("model"), config.size("max_position_embeddings")
     d_model = config.size("d_model")
     return {
@@ -168,7 +170,7 @@ def learned_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
 
 
 def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
-    """Marian's wavelengths, by pairs of dimensions; some files hold the table itself."""
+    """Return Marian's sinusoidal positions; some checkpoints contain the table itself."""
     t, (n_places, d_model) = tensors.inner("model"), places_of(config, tensors)
     rate = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
     stored = {
@@ -180,8 +182,10 @@ def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, Place
 
 
 def places_of(config: Config, tensors: Tensors) -> tuple[int, int]:
-    """How many places a table has that is computed, and how wide it is: as the embeddings are."""
+    """Return the number of positions of a computed table, and its width."""
     n_places = config.size("max_position_embeddings", most=_MAX_PLACES)
     d_model = config.size("d_model", least=4)
-    embeddings(tensors.inner("model"), config.size("vocab_size"), d_model)  # before a table is made
+    embeddings(
+        tensors.inner("model"), config.size("vocab_size"), d_model
+    )  # before a table is computed
     return n_places, d_model

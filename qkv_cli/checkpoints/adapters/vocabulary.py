@@ -1,4 +1,4 @@
-"""Tables of tokens: one for all, or one each for who reads and who writes."""
+"""Embeddings and unembeddings, shared or separate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SHARED = ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
 
 
 def embeddings(t: Tensors, d_vocab: int, d_model: int) -> tuple[Embedding, Embedding | None]:
-    """What the encoder reads with, and the decoder where it has another.
+    """Return the embedding, and the decoder's own if it has one.
 
-    A file names the shared table once, or every copy of it.
+    A checkpoint may contain the shared table once or several times.
     """
     read = _table(t, "encoder.embed_tokens", d_vocab, d_model)
     written = _table(t, "decoder.embed_tokens", None, d_model)
@@ -22,11 +22,11 @@ def embeddings(t: Tensors, d_vocab: int, d_model: int) -> tuple[Embedding, Embed
 
 
 def unembedding(tensors: Tensors, t: Tensors, d_model: int, *, scale: float = 1.0) -> Unembedding:
-    """What gives the next token its score: a table of its own, or the shared one.
+    """Return the unembedding: a table of its own, or the shared embedding.
 
     Args:
-        t: Where the embeddings are.
-        scale: Of the last hidden state.
+        t: The tensors of the embeddings.
+        scale: The factor of the last hidden state.
     """
     if "lm_head.weight" in tensors:
         table = tensors.stored("lm_head.weight", None, d_model)
@@ -49,10 +49,10 @@ def decoder_unembedding(
     into: Linear | None = None,
     softcap: float | None = None,
 ) -> Unembedding | None:
-    """Of a decoder alone: its file's own, or the embeddings; None of a file without its head.
+    """Return the unembedding of a decoder: its own, or the tied embedding; None if it is missing.
 
     Args:
-        table: The embeddings.
+        table: The embedding.
     """
     is_tied, bias = config.flag("tie_word_embeddings"), None
     if f"{head}.weight" in tensors:
@@ -68,4 +68,4 @@ def _table(t: Tensors, own: str, d_vocab: int | None, d_model: int) -> Stored:
     for name in (own, *_SHARED):
         if f"{name}.weight" in t:
             return t.stored(f"{name}.weight", d_vocab, d_model)
-    return t.stored("shared.weight", d_vocab, d_model)  # says that it is missing
+    return t.stored("shared.weight", d_vocab, d_model)  # raises the error for the missing tensor

@@ -1,7 +1,7 @@
-"""Heads over word vectors: one layer of attention, and nothing else.
+"""Heads over word vectors: a model with one layer of attention.
 
-Between two texts the same heads work on content alone: there is no offset from a
-word of one to a word of the other, and no self.
+Between two texts, the same heads are used without the offset bias, since there is no offset
+between words of different texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qkv_cli.core.block import Attention, Block
 from qkv_cli.core.layers import Embedding, Norm
 from qkv_cli.core.model import Model, Stack
 
-# Against division by zero only; a vector of a word is never this short.
+# Only to avoid division by zero; word vectors are never this short.
 _EPS = 1e-12
 
 
@@ -28,7 +28,7 @@ def word_vectors(config: Config, tensors: Tensors) -> Model:
     t, d_head, n_heads = tensors, config.size("d_head"), config.size("n_heads")
     d_model, d_vocab, d_query = config.size("d_model"), config.size("d_vocab"), n_heads * d_head
     config.ignore("n_layers", "name", "origin", "about", "licence", why="of use to readers only")
-    # Integers have a scale for each row.
+    # int8 tables have a scale per row.
     has_scale = "embed.scale" in t
     table = (t.any_type if has_scale else t.stored)("embed.weight", d_vocab, d_model)
     embed = Embedding(
@@ -56,10 +56,10 @@ def word_vectors(config: Config, tensors: Tensors) -> Model:
 
 
 def with_rows(model: Model, rows: Array) -> Model:
-    """The same model with more word vectors, of the ids after its own.
+    """Return the same model with additional word vectors, whose ids follow its own.
 
     Args:
-        rows: [n_rows, d_model], as they are before the mean is taken off.
+        rows: [n_rows, d_model], before the mean is subtracted.
     """
     own = replace(model.embed, mean=None)
     n_own = len(own.table)
@@ -79,7 +79,7 @@ def with_rows(model: Model, rows: Array) -> Model:
 
 
 def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:
-    """The tensors of one head with Q = K = V = e: plain soft indexing, nothing learned."""
+    """Return the tensors of one head with Q = K = V = e: soft indexing without training."""
     eye, zero = np.eye(d_model, dtype=np.float32), np.zeros(d_model, np.float32)
     heads: dict[str, Array] = {f"attn.{name}.weight": eye for name in "qkvo"}
     heads |= {f"attn.{name}.bias": zero for name in "qkvo"}
@@ -87,14 +87,14 @@ def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:
 
 
 def no_self(clip: int, n_heads: int) -> Array:
-    """Offset biases that do nothing but keep a word from itself, [2 * clip + 1, n_heads]."""
+    """Return offset biases that only mask the word itself, [2 * clip + 1, n_heads]."""
     table = np.zeros((2 * clip + 1, n_heads), np.float32)
     table[clip] = -np.inf
     return table
 
 
 def random_heads(config: Mapping[str, Any], seed: int) -> dict[str, Array]:
-    """Untrained heads of the config's shape: Glorot-normal projections, no biases."""
+    """Return random heads of the config's shape: Glorot-normal projections, zero biases."""
     rng = np.random.default_rng(seed)
     d_model, d_inner = config["d_model"], config["n_heads"] * config["d_head"]
     std = (2 / (d_model + d_inner)) ** 0.5
