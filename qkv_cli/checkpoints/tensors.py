@@ -95,7 +95,7 @@ class Tensors:
         return CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
 
     def without_numbers(self) -> Tensors:
-        """Return tensors of the same names, shapes and types without numbers, to see what is read."""
+        """Return the same names, shapes and types without numbers, to see what is read."""
         return Tensors({name: _without_numbers(t) for name, t in self.by_name.items()})
 
     def optional(self, name: str, *shape: int | None) -> Array | None:
