@@ -1,1 +1,1 @@
-"""Rich renderables: they know head maps and no models."""
+"""Pictures: Rich renderables of head maps, which know nothing about models."""

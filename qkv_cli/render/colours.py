@@ -28,13 +28,13 @@ def luminance(rgb: Rgb) -> float:
 
 
 def text_on(rgb: Rgb) -> Rgb:
-    """Black or white, whichever has the higher contrast (WCAG 2.1, ratio of luminances)."""
+    """Return black or white, whichever has the higher contrast (WCAG 2.1)."""
     light = luminance(rgb) + 0.05
     return (0, 0, 0) if light / 0.05 >= 1.05 / light else (255, 255, 255)
 
 
 def oklab(rgb: Rgb) -> Lab:
-    """sRGB to OKLab (Ottosson 2020, bottosson.github.io/posts/oklab)."""
+    """Convert sRGB to OKLab (Ottosson 2020, bottosson.github.io/posts/oklab)."""
     r, g, b = (_linear(c) for c in rgb)
     l_ = (0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) ** (1 / 3)
     m_ = (0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) ** (1 / 3)
@@ -47,7 +47,7 @@ def oklab(rgb: Rgb) -> Lab:
 
 
 def to_rgb(lab: Lab) -> Rgb:
-    """OKLab to sRGB; what no screen can show is clipped."""
+    """Convert OKLab to sRGB, clipped to the gamut."""
     L, a, b = lab
     l_ = (L + 0.3963377774 * a + 0.2158037573 * b) ** 3
     m_ = (L - 0.1055613458 * a - 0.0638541728 * b) ** 3
@@ -60,7 +60,7 @@ def to_rgb(lab: Lab) -> Rgb:
 
 
 def ramp(anchors: Sequence[Rgb], n: int) -> list[Rgb]:
-    """n colours along the anchors, in even steps of lightness, which is what reads as more."""
+    """Return n colours along the anchors, in even steps of lightness."""
     path = [oklab(anchor) for anchor in anchors]
     first, last = path[0][0], path[-1][0]
     return [to_rgb(_at_lightness(path, first + (last - first) * i / (n - 1))) for i in range(n)]
@@ -86,27 +86,27 @@ def _byte(linear: float) -> int:
 
 Depth = Literal["truecolor", "256", "standard"]
 
-# The ground of a map is a little off the background: so a map has a body, and what cannot be
-# looked at, which is left bare, differs from what nobody looks at.
+# The colour of 0 differs slightly from the background, so masked cells, which are blank, differ
+# from cells without weight.
 GROUND: dict[Background, Rgb] = {"dark": from_hex("211f29"), "light": from_hex("f0eee8")}
 LEVELS = 48
 DOT = "·"
 SHADES = "░▒▓█"
 STROKES = "-=≡▤"  # below zero
-# The same in ASCII. Where there is no minus to tell apart, more steps.
+# The same in ASCII, with more steps for unsigned weights.
 ASCII_DOT, ASCII_SHADES, ASCII_ABOVE, ASCII_BELOW = ".", ":-=+*#%@", ":+*@", "-~=#"
 
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """One level: a glyph over a ground."""
+    """One level: a glyph on a background colour."""
 
     glyph: str
     style: Style
-    number: Style  # of a number written into the cell
+    number: Style  # the colour of a number in the cell
 
     def cell(self, width: int) -> str:
-        """The glyph over a cell's width; the dot of nothing stands alone in it."""
+        """Return the glyph repeated over a cell; the dot for no weight appears once."""
         is_dot = self.glyph in (DOT, ASCII_DOT)
         return self.glyph.center(width) if is_dot else self.glyph * width
 
@@ -116,7 +116,7 @@ NOTHING = Ink(DOT, Style(dim=True), Style(dim=True))  # a weight of about 0
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """Inks in order. `zero` says which one stands for 0: the first, or the middle one."""
+    """Inks in order; `zero` is the index of the ink for 0, the first or the middle one."""
 
     inks: Sequence[Ink]
     zero: int
@@ -126,7 +126,7 @@ Inks = list[Ink]  # from zero outwards
 
 
 def shades(*, signed: bool, ascii_only: bool = False) -> Ramp:
-    """Without colour: the amount of ink on the cell is the weight."""
+    """Return shades, for output without colour: more ink is more weight."""
     dot, light_to_dark, strokes = DOT, SHADES, STROKES
     if ascii_only:
         dot, strokes = ASCII_DOT, ASCII_BELOW
@@ -138,7 +138,7 @@ def shades(*, signed: bool, ascii_only: bool = False) -> Ramp:
 
 
 def solids(palette: Palette, depth: Depth, on: Background) -> Inks:
-    """Flat colours from the ground away, each further from it in lightness than the last."""
+    """Return flat colours, in increasing distance from the background in lightness."""
     if depth == "standard":
         return _sixteen(palette.standard, on)
     even = even_colours(palette, on, LEVELS)
@@ -148,7 +148,7 @@ def solids(palette: Palette, depth: Depth, on: Background) -> Inks:
 
 
 def arm_solids(arm: Arm, depth: Depth, on: Background) -> Inks:
-    """Flat colours of one arm of a diverging palette, the ground first."""
+    """Return flat colours of one arm of a diverging palette, the background first."""
     if depth == "standard":
         return _sixteen(arm.standard, on)
     if depth == "truecolor":
@@ -157,10 +157,10 @@ def arm_solids(arm: Arm, depth: Depth, on: Background) -> Inks:
 
 
 def even_colours(palette: Palette, on: Background, n: int) -> list[Rgb]:
-    """n colours of a palette, the ground first."""
+    """Return n colours of a palette, the background first."""
     ground = oklab(GROUND[on])[0]
     anchors = [from_hex(code) for code in palette.colours]
-    # Anchors too near the ground would give the smallest weights the strongest hue.
+    # Anchors near the background would give the smallest weights the strongest hue.
     if on == "light":
         anchors = [a for a in reversed(anchors) if oklab(a)[0] < ground - 0.17]
     else:
@@ -169,19 +169,19 @@ def even_colours(palette: Palette, on: Background, n: int) -> list[Rgb]:
 
 
 def arm_colours(arm: Arm, on: Background, n: int) -> list[Rgb]:
-    """n colours of one arm of a diverging palette, the ground first."""
+    """Return n colours of one arm of a diverging palette, the background first."""
     return ramp([GROUND[on], *map(from_hex, arm.dark if on == "dark" else arm.light)], n)
 
 
 def join_arms(above: Inks, below: Inks) -> Ramp:
-    """Two arms that meet at zero, in as many steps on either side."""
+    """Join two arms at zero, with the same number of steps on both sides."""
     n = min(len(above), len(below))
     up, down = _thinned(above, n), _thinned(below, n)
     return Ramp([*reversed(down[1:]), *up], n - 1)
 
 
 def mixed(arm: Inks) -> Inks:
-    """More levels out of few colours: each shaded into the next."""
+    """Make more levels from few colours, by shading each into the next."""
     steps = [NOTHING]
     for one, two in pairwise(arm):
         ink = Style(color=two.style.bgcolor, bgcolor=one.style.bgcolor)
@@ -194,7 +194,7 @@ def _flat(colour: Color) -> Ink:
     on_dark = text_on(_in_truth(colour)) == (255, 255, 255)
     if colour.type is ColorType.STANDARD:
         text = Color.from_ansi(15 if on_dark else 0)
-    else:  # 16 and 231 are black and white in every terminal, 0 and 15 what its owner likes
+    else:  # 16 and 231 are black and white in every terminal; 0 and 15 can be changed by the user
         text = Color.from_ansi(231 if on_dark else 16)
     return Ink(" ", Style(bgcolor=colour), Style(color=text, bgcolor=colour))
 
@@ -206,7 +206,7 @@ def _sixteen(standard: Sequence[int], on: Background) -> Inks:
 
 
 def _in_256(even: Iterable[Rgb]) -> list[int]:
-    """The nearest of the fixed 240 colours, where that is a step on and none back."""
+    """Return the nearest of the 240 fixed colours that continues the ramp."""
     table = {n: oklab(_in_truth(Color.from_ansi(n))) for n in range(16, 256)}
     chosen: list[int] = []
     labs = [oklab(rgb) for rgb in even]
@@ -225,6 +225,6 @@ def _thinned(arm: Inks, n: int) -> Inks:
 
 
 def _in_truth(colour: Color) -> Rgb:
-    """Its colour where the terminal's owner has not changed it."""
+    """Return the usual RGB value of a colour of the terminal."""
     red, green, blue = colour.get_truecolor()
     return red, green, blue

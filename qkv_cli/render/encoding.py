@@ -23,7 +23,7 @@ _WIDER = {"√": "sqrt ", "Σ": "sum", "∞": "inf", "±": "+/-"}
 
 @dataclass(frozen=True, slots=True)
 class Charset:
-    """An encoding, and what is written for a character that it lacks."""
+    """An encoding, and the stand-ins for characters that it lacks."""
 
     encoding: str
 
@@ -36,13 +36,12 @@ class Charset:
         return True
 
     def written(self, parts: Iterable[str]) -> Iterator[str]:
-        """The parts of a text, with stand-ins.
+        """Yield the parts of a text, with stand-ins.
 
-        A stand-in that is wider than its character takes the columns from blanks in its line:
-        ∞, the end of a number that is aligned to the right, from those before it, the others
-        from those after it.
+        A stand-in that is wider than its character replaces spaces of its line: those before it
+        for ∞, the end of a right-aligned number, and those after it for other characters.
         """
-        owed = 0  # columns to take from the blanks to come
+        owed = 0  # columns to take from later spaces
         for part in parts:
             if not owed and self.has(part):
                 yield part
@@ -85,7 +84,7 @@ UTF_8 = Charset("utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Safe:
-    """The same picture, its text made visible, with stand-ins for what `charset` lacks."""
+    """A picture with its text escaped, and stand-ins for characters that `charset` lacks."""
 
     picture: RenderableType
     charset: Charset

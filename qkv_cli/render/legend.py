@@ -25,11 +25,11 @@ DOT = " · "
 def flowing(
     statements: Iterable[str], width: int, style: Style, first: Text | None = None
 ) -> Iterator[Text]:
-    """Lines of statements with a dot between two of them.
+    """Yield statements, separated by dots, on as few lines as possible.
 
     Args:
-        width: Of the terminal, in cells; a statement that is longer is folded there.
-        first: What the first line begins with; the lines below are set in by its width.
+        width: The width in cells; longer statements are folded.
+        first: The start of the first line; later lines are indented by its width.
     """
     line = first or Text()
     indent = Text(" " * line.cell_len if line.cell_len <= width // 4 else "")
@@ -59,7 +59,7 @@ _WEIGHTINGS = {
 
 
 def header(maps: HeadMaps, width: int) -> Iterator[Text]:
-    """The lines over the maps; texts are shown without anything in them acting."""
+    """Yield the lines above the maps, with escaped texts."""
     model = maps.model
     first = Text.assemble((label_line(model.name), _NAME), "  ")
     untrained = "untrained" in model.origin
@@ -75,7 +75,7 @@ def header(maps: HeadMaps, width: int) -> Iterator[Text]:
 
 
 def about(maps: HeadMaps) -> list[str]:
-    """What there is to say of the model, its heads, and how it read."""
+    """Describe the model, its heads, and the options of the reading."""
     model = maps.model
     statements = [
         label_line(model.type).replace("-", " "),
@@ -96,12 +96,12 @@ def about(maps: HeadMaps) -> list[str]:
 
 
 def label_line(text: str) -> str:
-    """A whole text on one line: words stay apart, and nothing in them acts."""
+    """Return a text on one line, escaped."""
     return " ".join(label(part) for part in text.split())
 
 
 def text_line(name: str, text: str, width: int) -> Text:
-    """What a text is for, and the text, cut where the line ends."""
+    """Return a line with a name and a text, cut at the end of the line."""
     line = Text(f"{name}: ", _DIM, no_wrap=True).append(label_line(text), Style(dim=False))
     line.truncate(width, overflow="ellipsis")
     return line
@@ -109,7 +109,7 @@ def text_line(name: str, text: str, width: int) -> Text:
 
 _DIM = Style(dim=True)
 BAR = 24  # columns of the colour bar
-LEAST_SPECIAL = 0.05  # of a row; less goes unmentioned
+LEAST_SPECIAL = 0.05  # of a row; a smaller share is not mentioned
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ class Shown:
     """How the maps are drawn.
 
     Attributes:
-        top: The weight that the last ink stands for: the largest that is shown.
-        numbers_asked, numbers: Whether numbers were asked for, and whether they had room.
+        top: The weight of the last ink: the largest one shown.
+        numbers_asked, numbers: Whether numbers were requested, and whether they fit.
         quantity: The kind of number that is drawn.
         compares: Whether the maps are of several models or texts, which have their own notes.
     """
@@ -156,7 +156,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[T
 
 
 def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
-    """The inks from least to most, with the numbers they stand for."""
+    """Return the bar of inks from the smallest to the largest weight, with numbers."""
     inks = ramp.inks
     columns = max(len(inks) if len(inks) <= BAR else BAR, 2 * len(inks) if len(inks) < 12 else 0)
     columns = min(columns, max(1, width - 12))
@@ -168,7 +168,7 @@ def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
 
 
 def scale_range(quantity: Quantity, top: float, *, signed: bool) -> str:
-    """What the ends of the bar stand for."""
+    """Describe the range of the bar."""
     if signed:
         return f"±{number(top)}, the largest {quantity.one} in magnitude"
     return f"0 to {number(top)}, the largest {quantity.one} shown"
@@ -190,7 +190,7 @@ def scale_notes(maps: HeadMaps, top: float, quantity: Quantity, *, signed: bool)
 def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False) -> Iterator[str]:
     masked = np.isnan(weights[0])
     own = maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all()
-    if own and not pooled:  # a pooled cell has its neighbours' weights
+    if own and not pooled:  # a pooled cell includes the weights of its neighbours
         yield "blank diagonal: in this model a word cannot attend to itself"
     if maps.causal and masked.size > 1:
         yield "blank upper right: a word cannot attend to later words"
@@ -219,7 +219,7 @@ def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
 
 
 def _detail(maps: HeadMaps, shown: Shown) -> str:
-    """What to ask for to see every weight."""
+    """Suggest options that show every weight."""
     room = (shown.width - shown.layout.gutter) // (5 if shown.numbers_asked else 2)
     first, last = maps.queries[0].i, maps.queries[-1].i
     if maps.source is not None or room < 2:

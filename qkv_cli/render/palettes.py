@@ -1,4 +1,4 @@
-"""The palettes: only names and numbers, so that listing them imports nothing else."""
+"""The palettes, as names and numbers, without imports."""
 
 from __future__ import annotations
 
@@ -119,4 +119,4 @@ PALETTES: Mapping[str, Palette] = {
         ),
     ),
 }
-SIGNED = (_ORANGE, _BLUE)  # for signed weights in any palette without arms
+SIGNED = (_ORANGE, _BLUE)  # for signed weights, in palettes without arms

@@ -1,4 +1,4 @@
-"""Pictures that leave the terminal: SVG, PDF, PNG and HTML."""
+"""Picture files: SVG, PDF, PNG and HTML."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Draw = Callable[[Theme], "RenderableType"]
 BACKGROUNDS: tuple[Background, ...] = ("light", "dark")
 TITLE = "qkv"
-COLUMNS = 130  # that a picture is wide
-POINTS = 7.5  # that a column of a terminal is wide on paper
+COLUMNS = 130  # the default width of a picture
+POINTS = 7.5  # the width of a terminal column on paper
 
 
 def file_of(

@@ -1,4 +1,4 @@
-"""What a picture holds, apart from how it is drawn: for paper and for a browser."""
+"""The contents of a picture, independent of the medium: for paper and for a browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qkv_cli.render.legend import about, label_line, mask_notes, scale_notes, wo
 from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.weights import largest, visible_cells
 
-FEW = 4  # heads that are named one by one
+FEW = 4  # heads that are listed one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Panel:
     name: str
     layer: int
     head: int | None
-    weights: Array  # [n_query, n_key], nan where the query cannot look
-    signs: str = ""  # what it is marked with
+    weights: Array  # [n_query, n_key], NaN where masked
+    signs: str = ""  # its mark
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Maps:
     """Maps over the same tokens, at one scale.
 
     Attributes:
-        notes: What a reader must know to read them.
+        notes: For the reader of the maps.
         numbers: Write the weights into the cells.
-        small: As thumbnails, layers down and heads across.
+        small: Draw thumbnails, with a row per layer and a column per head.
         quantity: The kind of number that is drawn.
     """
 
@@ -51,7 +51,7 @@ class Maps:
 
     @cached_property
     def top(self) -> float:
-        """The largest amount of weight, which the last colour stands for."""
+        """The largest magnitude, which has the last colour."""
         return largest([panel.weights for panel in self.panels])
 
     @cached_property
@@ -62,12 +62,12 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Figures beside each other: a name, an amount, and a bar as long as it."""
+    """A bar chart: names, numbers and bars."""
 
     title: str
     rows: Sequence[tuple[str, float]]
-    top: float  # what the longest bar stands for
-    rest: tuple[str, float] | None = None  # what is left, and has no bar
+    top: float  # the number of a bar of full length
+    rest: tuple[str, float] | None = None  # the sum of the others, without a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class Sentence:
     """A text whose words have weights.
 
     Attributes:
-        weights: [n_token], nan where there is none.
-        top: The weight that the last colour stands for.
-        marked: The token that the weights are about.
+        weights: [n_tokens], NaN where there is none.
+        top: The weight of the last colour.
+        marked: The token that the weights belong to.
     """
 
     title: str
@@ -101,12 +101,12 @@ class Plate:
     """One picture.
 
     Attributes:
-        title: What it is called where one line is all there is.
-        name: What the caption begins with: the model.
-        said: The rest of the caption, a thought each.
-        parts: In the order in which they are read.
-        behind: The maps that a browser shows in their place.
-        pinned: The word that it begins with: query or key, and where it stands.
+        title: A title in one line.
+        name: The start of the caption: the model.
+        said: The sentences of the caption.
+        parts: The parts, in reading order.
+        behind: The maps that a browser shows instead.
+        pinned: The word that is selected at first: whether it is a query or key, and its index.
     """
 
     title: str
@@ -119,13 +119,13 @@ class Plate:
 
 @runtime_checkable
 class HasPlate(Protocol):
-    """A picture of the terminal that can also say what it holds."""
+    """A picture of the terminal that can describe its contents."""
 
     def plate(self) -> Plate: ...
 
 
 def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
-    """The head maps of one text."""
+    """Return the plate of the head maps of one text."""
     part = maps_part(maps, numbers=numbers)
     texts = label_line(maps.text)
     if (other := maps.source or maps.pair) is not None:
@@ -138,7 +138,7 @@ def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
 
 
 def _named(maps: HeadMaps) -> str:
-    """The heads that are shown: a range where it has no gaps, the names of a few."""
+    """Name the heads shown: as a range without gaps, or one by one."""
     names = [label_line(m.name) for m in maps.maps]
     block = "" if maps.maps[0].block == "self" else f", {maps.maps[0].block} block"
     if len(names) > 2 and _without_gaps(maps):
@@ -150,7 +150,7 @@ def _named(maps: HeadMaps) -> str:
 
 
 def _without_gaps(maps: HeadMaps) -> bool:
-    """Whether every head from the first to the last is there, in order."""
+    """Whether the heads are a range without gaps, in order."""
     n_heads = maps.model.n_heads
     if any(m.head is None for m in maps.maps):
         return False
@@ -159,10 +159,10 @@ def _without_gaps(maps: HeadMaps) -> bool:
 
 
 def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | None = None) -> Maps:
-    """Head maps, and what the legend says of them.
+    """Return head maps with the notes of their legend.
 
     Args:
-        quantity: The kind of number, if not what the maps show.
+        quantity: The quantity drawn, if it is not that of the maps.
     """
     weights = visible_cells(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]

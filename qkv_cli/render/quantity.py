@@ -1,4 +1,4 @@
-"""What is shown of a map, in the words of its header, its legend and its links."""
+"""The quantities that maps can show, in the words of headers, legends and links."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from qkv_cli.names import Show
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """How one kind of number is spoken of.
+    """The words for one quantity.
 
     Attributes:
-        one: A single number.
-        more: What the larger one of two is.
-        reading: What rows and columns do.
-        header: What stands over the maps; empty for what a reader expects.
-        note: What must be known of these numbers.
-        link: Stands between a query and a key, before the number.
-        does, done: What a query does to a key, and a key to a query.
-        query, key: What the axes of a map are called.
+        one: The noun for one number.
+        more: The phrase for the larger of two numbers.
+        reading: How rows relate to columns.
+        header: The line above the maps; empty for weights.
+        note: A note on these numbers.
+        link: The arrow between a query and a key.
+        does, done: The verb of a query to a key, and of a key to a query.
+        query, key: The axis titles of a map.
     """
 
     one: str

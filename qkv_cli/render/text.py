@@ -13,15 +13,15 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.visible import is_visible
 
 ELLIPSIS = "…"
-# Behind a right-to-left word: a terminal that reorders text may turn the word, never what follows.
+# After a right-to-left word, so a terminal that reorders text does not reorder what follows.
 LEFT_TO_RIGHT = "\u200e"
-_MAX_MARKS = 2  # more of them on one letter climb into the lines above
+_MAX_MARKS = 2  # more of them on one letter would reach into the lines above
 _DOTTED_CIRCLE = "◌"
 _REGIONAL_A = 0x1F1E6
 
 
 def label(text: str, width: int | None = None) -> str:
-    """Token text for one line, cut to a width in cells; an ellipsis says that it was cut."""
+    """Return token text for one line, cut to a width in cells with an ellipsis."""
     clusters = _clusters(text)
     if width is not None and sum(map(cell_len, clusters)) > width:
         clusters = _cut(clusters, width)
@@ -30,12 +30,12 @@ def label(text: str, width: int | None = None) -> str:
 
 
 def clusters(text: str) -> list[str]:
-    """The same, sign by sign, each one or two cells wide: for writing downwards."""
+    """Return the characters of a label, each one or two cells wide, for vertical labels."""
     return [c + LEFT_TO_RIGHT if any(map(_is_rtl, c)) else c for c in _clusters(text)]
 
 
 def aligned(text: str, width: int, *, right: bool = False) -> str:
-    """Displayable text in exactly `width` cells."""
+    """Pad text to exactly `width` cells."""
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
 
@@ -63,20 +63,20 @@ def _clusters(text: str) -> tuple[str, ...]:
             if not clusters:
                 clusters.append(_DOTTED_CIRCLE)
             clusters[-1] += char
-    # Joiners and selectors alone would leave nothing to see.
+    # Joiners and selectors alone would be invisible.
     return tuple(clusters or text.encode("unicode_escape", "surrogatepass").decode())
 
 
 def _signs(text: str) -> Iterator[str]:
-    """One by one, what is shown for each character."""
-    joined = False  # by a zero-width joiner: what follows is part of the sign before
+    """Yield the escaped form of each character."""
+    joined = False  # a zero-width joiner: the next character belongs to the one before
     for char in text:
         code, kind = ord(char), unicodedata.category(char)
         if char == "\u200d":
             joined = True
             continue
         if 0xFE00 <= code <= 0xFE0F or 0x1F3FB <= code <= 0x1F3FF or code == 0x20E3:
-            continue  # another look or skin of the sign before
+            continue  # a variation or skin tone of the character before
         if joined and kind in ("So", "Sk"):
             joined = False
             continue
@@ -105,16 +105,16 @@ _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def word(token: Token, width: int | None = None) -> str:
-    """A token's label; a question mark behind it says that the model does not know it."""
+    """Return a token's label, followed by ? if the model does not know it."""
     if not token.unknown:
         return label(token.name, width)
     return label(token.name, None if width is None else max(0, width - 1)) + UNKNOWN[:width]
 
 
 def spelled(token: Token, length: int | None = None) -> str:
-    """A token's text where fonts are real: as it was written, joined emoji and accents whole.
+    """Return a token's text for paper and browsers: as written, with whole emoji and accents.
 
-    What acts or is invisible is shown as in `word`.
+    Control and invisible characters are escaped as in `word`.
     """
     text = token.name
     shown = "".join(
@@ -132,7 +132,7 @@ def widest(tokens: Sequence[Token]) -> int:
 
 
 def downwards(token: Token, height: int) -> list[str]:
-    """A token's signs from top to bottom, as many as `height`, standing on the map."""
+    """Return a token's characters from top to bottom, at most `height`, aligned to the map."""
     signs = clusters(token.name) + [UNKNOWN] * token.unknown
     if len(signs) > height:
         signs = [*signs[: height - 1], "⋮" if height > 1 else ELLIPSIS]
@@ -140,12 +140,12 @@ def downwards(token: Token, height: int) -> list[str]:
 
 
 def told_apart(tokens: Sequence[Token], width: int) -> list[str]:
-    """Words for a sentence: those that stand more than once bear their place."""
+    """Return labels for a sentence; repeated words get their index as a subscript."""
     return apart(tokens, [word(token, width) for token in tokens])
 
 
 def apart(tokens: Sequence[Token], said: Sequence[str]) -> list[str]:
-    """What tokens are called, with its place behind each that is called as another is."""
+    """Return the names of tokens, with the index after names that are not unique."""
     often = Counter(text.casefold() for text in said)
     return [
         text + str(token.i).translate(_SUBSCRIPT) if often[text.casefold()] > 1 else text

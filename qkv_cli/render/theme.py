@@ -1,4 +1,4 @@
-"""What this terminal can show: its colours, its background, and the palette asked for."""
+"""The theme of an output: colour depth, background, palette and character set."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ __all__ = ["PALETTES", "Theme"]
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colour depth, background and palette of one output."""
+    """The colour depth, background, palette and character set of one output."""
 
-    depth: Depth | None = None  # None: no colour, shades carry the order
+    depth: Depth | None = None  # None: no colour, shades instead
     background: Background = "dark"
     palette: str = DEFAULT_PALETTE
     charset: Charset = UTF_8
@@ -49,13 +49,13 @@ class Theme:
         background: Literal["auto", "dark", "light"] = "auto",
         encoding: str | None = None,
     ) -> Theme:
-        """The theme for a console: without colour where it takes none (NO_COLOR, dumb, a pipe).
+        """Return the theme of a console: without colour for NO_COLOR, dumb terminals and pipes.
 
         Args:
-            encoding: Of what is written, if not the console's.
+            encoding: The encoding of the output, if it is not the console's.
 
         Raises:
-            UsageError: There is no such palette; the message names those there are.
+            UsageError: There is no such palette; the error lists them.
         """
         _check(palette)
         depth: Depth | None
@@ -73,12 +73,12 @@ class Theme:
 
     @property
     def half_blocks(self) -> bool:
-        """Whether two rows of a map can share a line: one colour over another in each cell."""
+        """Whether two rows of a map can share a line, as half blocks in two colours."""
         return self.depth is not None and self.charset.has("▀▄")
 
     @classmethod
     def paper(cls, palette: str, background: Background) -> Theme:
-        """The theme of a file that no terminal shows.
+        """Return the theme of a picture file.
 
         Raises:
             UsageError: There is no such palette.
@@ -87,22 +87,22 @@ class Theme:
         return cls("truecolor", background, palette)
 
     def colours(self, *, signed: bool, n: int) -> list[Rgb]:
-        """n colours for weights from 0 to the largest; signed, from below zero to above."""
+        """Return n colours from 0 to the largest weight; if signed, from negative to positive."""
         if not signed:
             return even_colours(PALETTES[self.palette], self.background, n)
         above, below = (arm_colours(arm, self.background, n // 2 + 1) for arm in self.arms())
         return [*reversed(below[1:]), *above]
 
     def ramp(self, *, signed: bool = False) -> Ramp:
-        """Inks for whole cells. Signed weights have two arms that meet at zero."""
+        """Return inks for whole cells; for signed weights, two arms that meet at zero."""
         return _ramp(self, signed, flat=False)
 
     def pixels(self, *, signed: bool = False) -> Ramp:
-        """Inks of one flat colour each, as half blocks and written numbers need them."""
+        """Return inks of one flat colour each, for half blocks and for numbers in cells."""
         return _ramp(self, signed, flat=True)
 
     def arms(self) -> tuple[Arm, Arm]:
-        """The arms for weights above and below zero."""
+        """Return the arms for weights above and below zero."""
         palette = PALETTES[self.palette]
         if palette.above is None or palette.below is None:
             return SIGNED
@@ -127,6 +127,6 @@ def _check(palette: str) -> None:
 
 
 def _terminal_background() -> Background:
-    """COLORFGBG is "foreground;background", as rxvt, Konsole and iTerm2 set it."""
+    """Read COLORFGBG, "foreground;background", which rxvt, Konsole and iTerm2 set."""
     last = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return "light" if last == "7" or last in {str(n) for n in range(9, 16)} else "dark"

@@ -1,4 +1,4 @@
-"""A drawing as a list of things at places, in points from the upper left."""
+"""A drawing: a list of items with positions, in points from the upper left."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Box = tuple[float, float, float, float]  # x, y, width, height
 
 @dataclass(frozen=True, slots=True)
 class Inks:
-    """The colours of everything but weights."""
+    """The colours of everything except weights."""
 
     ground: Rgb
     text: Rgb
     dim: Rgb
-    accent: Rgb  # for the colours that a terminal's owner chooses
+    accent: Rgb  # for the colours that users can change
 
     @property
     def sixteen(self) -> TerminalTheme:
-        """What the 16 colours of a terminal are on paper."""
+        """Return the 16 terminal colours on paper."""
         return TerminalTheme(self.ground, self.text, [*[self.accent] * 7, self.text])
 
 
@@ -48,7 +48,7 @@ class Font:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A text on its baseline; turned, it is anchored and then turned."""
+    """A text on its baseline; rotated around its anchor if turned."""
 
     x: float
     y: float
@@ -76,14 +76,14 @@ class Pixels:
 
 @dataclass(slots=True)
 class Drawing:
-    """Things in the order in which they are drawn, and how much room they take."""
+    """Items in drawing order, and the size of the drawing."""
 
     width: float
     height: float = 0
     items: list[Label | Boxes | Pixels] = field(default_factory=list)
 
     def place(self, other: Drawing, x: float, y: float) -> None:
-        """Take over another drawing, its upper left at x, y."""
+        """Add another drawing, with its upper left at x, y."""
         for item in other.items:
             match item:
                 case Label():

@@ -1,4 +1,4 @@
-"""Drawings to the bytes of an SVG, a PDF or a PNG, by matplotlib."""
+"""Drawings as SVG, PDF or PNG files, with matplotlib."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from qkv_cli.render.paper.fonts import MONO, properties
 from qkv_cli.visible import visible
 
 DPI = 200  # of a PNG
-LARGEST = 30_000  # pixels along a side
+LARGEST = 30_000  # maximum pixels per side
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "qkv",  # the same names of parts every time
+    "svg.hashsalt": "qkv",  # the same ids every time
     "pdf.fonttype": 42,  # fonts are embedded, text can be searched
 }
 _CREATOR = f"qkv {__version__}"
 
 
 def encode_drawings(kind: str, drawings: Sequence[Drawing], title: str, inks: Inks) -> bytes:
-    """One file, the same bytes every time; a PDF has a page for each drawing.
+    """Return the bytes of a file, the same every time; a PDF has a page per drawing.
 
     Raises:
-        UsageError: Several drawings for a file that holds one.
+        UsageError: Only a PDF can contain several drawings.
     """
     if len(drawings) != 1 and kind != "pdf":
         raise UsageError(f"A .{kind} file holds one picture, not {len(drawings)}: use .pdf.")
     buffer, title = io.BytesIO(), visible(title)
     with _quiet(), matplotlib.rc_context():
-        matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # whatever a matplotlibrc says
+        matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # independent of matplotlibrc
         matplotlib.rcParams.update(_SETTINGS)
         if kind == "pdf":
             about = {"Title": title, "Creator": _CREATOR, "Producer": None}
@@ -64,7 +64,7 @@ def encode_drawings(kind: str, drawings: Sequence[Drawing], title: str, inks: In
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A sign that no font has is drawn as a box; nobody is told twice."""
+    """Suppress warnings about characters that no font has; they are drawn as boxes."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -77,7 +77,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _tidied(svg: str) -> str:
-    """One picture to a screen reader, fonts for where ours are not, and nothing idle."""
+    """Adapt an SVG: a role for screen readers, fallback fonts, and no unused elements."""
     svg = re.sub(r"<svg ", '<svg role="img" ', svg, count=1)
     svg = re.sub(r'<text style="[^"]*"', lambda match: _with_others(match[0]), svg)
     svg = re.sub(r'(<text [^>]*) transform="rotate\(-0 [^"]*"', r"\1", svg)
@@ -85,7 +85,7 @@ def _tidied(svg: str) -> str:
 
 
 def _with_others(tag: str) -> str:
-    """A text's style with the fonts that a machine without DejaVu has."""
+    """Add fallback fonts to the style of a text, for machines without DejaVu."""
     tag = tag.replace("text-anchor: start; ", "")
     others = "Menlo, Consolas, monospace" if f"'{MONO}'" in tag else "Verdana, sans-serif"
     return re.sub(r"(font-family: [^;\"]*)", rf"\1, {others}", tag)
@@ -130,7 +130,7 @@ def _figure(drawing: Drawing, inks: Inks) -> Figure:
 
 
 def _path(boxes: Sequence[Box]) -> Path:
-    """All boxes as one shape."""
+    """Return all boxes as one path."""
     corners = [
         corner
         for x, y, w, h in boxes

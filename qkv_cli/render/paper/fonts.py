@@ -1,4 +1,4 @@
-"""Fonts that have the signs of a text, and how wide it is in them."""
+"""Fonts for the characters of a text, and the width of the text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from matplotlib.textpath import text_to_path
 from qkv_cli.render.paper.drawing import Font
 from qkv_cli.visible import visible
 
-# That a foreign font has no bold cut is nothing that a reader can change.
+# A missing bold style of a fallback font is not worth a warning.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
-# Both come with matplotlib, so that a picture is the same on every machine.
+# Both come with matplotlib, so a picture is the same on every machine.
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 
 
 def properties(text: str, font: Font) -> FontProperties:
-    """The font of a text, with others behind it for the signs that it lacks."""
+    """Return the font of a text, with fallbacks for characters that it lacks."""
     first = [MONO, SANS] if font.mono else [SANS]
     return FontProperties(
         family=[*first, *_others(_foreign(text))],
@@ -30,7 +30,7 @@ def properties(text: str, font: Font) -> FontProperties:
 
 
 def text_width(text: str, font: Font) -> float:
-    """Points."""
+    """Return the width of a text in points."""
     return _width_at_10(visible(text), font.bold, font.mono) * font.size / 10
 
 
@@ -41,7 +41,7 @@ def _width_at_10(text: str, bold: bool, mono: bool) -> float:
 
 
 def _foreign(text: str) -> frozenset[str]:
-    """The signs that no Latin font is sure to have."""
+    """Return the characters that a Latin font may lack."""
     return frozenset(c for c in text if c > "\u024f" and not _ours(c))
 
 
@@ -52,7 +52,7 @@ def _ours(char: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _others(signs: frozenset[str]) -> tuple[str, ...]:
-    """Families of this machine that have the signs, those that have most of them first."""
+    """Return installed families that have the characters, those with most of them first."""
     missing, chosen = set(signs), []
     while missing:
         covered = {name: missing & _covers(path, signs) for name, path in _plain_fonts()}
@@ -72,7 +72,7 @@ def _covers(path: str, signs: frozenset[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _plain_fonts() -> tuple[tuple[str, str], ...]:
-    """Name and path of every upright font of this machine; Noto Sans, made for all, first."""
+    """Return the names and paths of installed upright fonts, Noto Sans first."""
     fonts = {
         font.name: font.fname
         for font in fontManager.ttflist

@@ -19,8 +19,8 @@ from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import MASKED, Levels, levels, pooled
 
-COLOURS = 255  # an odd number: zero is in the middle of signed weights
-FEW = 20_000  # cells of a picture that are drawn as shapes; more would make the file huge
+COLOURS = 255  # odd, so zero is the middle of signed weights
+FEW = 20_000  # cells that are drawn as shapes; more would make the file huge
 
 
 def in_levels(weights: Array, part: Maps) -> Levels:
@@ -30,7 +30,7 @@ def in_levels(weights: Array, part: Maps) -> Levels:
 def cells(
     level: Levels, colours: Sequence[Rgb], side: float, x: float, top: float, *, shapes: bool
 ) -> Iterator[Boxes | Pixels]:
-    """A map whose upper left is at x, top; its cells are `side` wide and high."""
+    """Add the cells of a map at x, top, each `side` wide and high."""
     if not shapes:
         table = np.array([(*colour, 255) for colour in colours] + [(0, 0, 0, 0)], dtype=np.uint8)
         n_query, n_key = level.shape
@@ -48,7 +48,7 @@ def cells(
 def colour_bar(
     drawing: Drawing, part: Maps | Sentence, colours: Sequence[Rgb], theme: Theme, x: float
 ) -> None:
-    """The colours from least to most, with the weights they stand for."""
+    """Add a colour bar with the smallest and largest weight."""
     inks, font = INKS[theme.background], Font(7)
     width, height, steps = 150.0, 7.0, 75
     y = drawing.height + 6
@@ -56,7 +56,7 @@ def colour_bar(
     drawing.add(Label(x - 4, y + 6, low, font, inks.dim, "right"))
     for step in range(steps):
         colour = colours[round(step * (len(colours) - 1) / (steps - 1))]
-        done = step * width / steps  # each reaches to the end, so that no seam shows
+        done = step * width / steps  # each box reaches to the end, so there is no seam
         drawing.add(Boxes([(x + done, y, width - done, height)], colour))
     drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
     name = part.quantity.one
@@ -67,21 +67,21 @@ def colour_bar(
 
 
 NAME, AXIS = Font(9, bold=True), Font(6.5, italic=True)
-GAP, BAND = 18.0, 20.0  # points between maps beside and above each other
+GAP, BAND = 18.0, 20.0  # points between maps, horizontally and vertically
 LONGEST_WORD = 20
-RISE = 0.36  # of a font's size: from the middle of its letters down to their baseline
+RISE = 0.36  # of the font size: from the middle of letters to their baseline
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """How large things are, in points."""
+    """The sizes of a picture, in points."""
 
     cell: float
     label: Font
-    every: int  # which tokens are named: all, or every so many
-    left: float  # room of the queries' names
-    head: float  # and of the keys'
-    tile: float  # of a map with what stands over it
+    every: int  # the step between labelled tokens
+    left: float  # the space of row labels
+    head: float  # and of column labels
+    tile: float  # of a map including its labels
     across: int
     numbers: bool
 
@@ -89,10 +89,10 @@ class Measures:
 def draw_maps(
     drawing: Drawing, part: Maps, theme: Theme, room: float, *, alone: bool
 ) -> Iterator[str]:
-    """Append the maps; what their notes must say besides comes back.
+    """Append the maps, and return additional notes.
 
     Args:
-        alone: There are no other maps in the picture.
+        alone: Whether the picture has no other maps.
     """
     m = measures(part, room, large=alone and len(part.panels) == 1)
     tiles = Tiles(drawing, part, theme, m)
@@ -109,7 +109,7 @@ def draw_maps(
 
 
 def measures(part: Maps, room: float, *, large: bool) -> Measures:
-    """Cells as large as reads well; where the text is long, a picture that grows with it."""
+    """Choose the cell size: as large as useful, but a long text makes a larger picture."""
     n_query, n_key = len(part.queries), len(part.keys)
     n = max(n_query, n_key)
     label = Font(8 if large else 7)
@@ -139,7 +139,7 @@ def _widest(tokens: Sequence[Token], font: Font, every: int) -> float:
 
 
 def _names(tokens: Sequence[Token], every: int) -> list[str]:
-    """What stands at each token; nothing at those between."""
+    """Return the label of each token; empty for those without a label."""
     return [
         "" if at % every else (f"{t.i} " if every > 1 else "") + spelled(t, LONGEST_WORD)
         for at, t in enumerate(tokens)
@@ -148,7 +148,7 @@ def _names(tokens: Sequence[Token], every: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Appends maps to a drawing, a band of them at a time."""
+    """Appends maps to a drawing, one band at a time."""
 
     drawing: Drawing
     part: Maps
@@ -156,7 +156,7 @@ class Tiles:
     m: Measures
 
     def band(self, which: range) -> None:
-        """Maps beside each other, under what names them."""
+        """Append maps next to each other, with their names above."""
         drawing, part, m = self.drawing, self.part, self.m
         colours = self.theme.colours(signed=part.signed, n=COLOURS)
         top = drawing.height + m.head
@@ -174,7 +174,7 @@ class Tiles:
         drawing.width = max(drawing.width, m.left + len(which) * (m.tile + GAP) - GAP)
 
     def _rows(self, top: float) -> None:
-        """The queries' names, which all maps of a band share."""
+        """Append the row labels, which all maps of a band share."""
         inks, m = INKS[self.theme.background], self.m
         for row, name in enumerate(_names(self.part.queries, m.every)):
             if name:
@@ -183,12 +183,12 @@ class Tiles:
                 self.drawing.add(Label(m.left - 5, y, name, m.label, ink, "right"))
         query = self.part.quantity.query
         long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
-        # Where it is longer than the map is high, it rises beside the keys' names.
+        # If it is longer than the map, it extends next to the column labels.
         low = top + (high + long) / 2 if high > long else top + high
         self.drawing.add(Label(11, low, query, AXIS, inks.dim, angle=90))
 
     def _heads(self, name: str, x: float, top: float, *, titled: bool) -> None:
-        """A map's name, and its keys'."""
+        """Append a map's name and its column labels."""
         inks, m = INKS[self.theme.background], self.m
         self.drawing.add(Label(x, top - m.head + 9, name, NAME, inks.text))
         if titled:
@@ -201,7 +201,7 @@ class Tiles:
                 self.drawing.add(Label(right, top - 5, key, m.label, ink, angle=90))
 
     def _borders(self, x: float, top: float) -> Iterator[Boxes]:
-        """A line beside the rows, and one over the columns, of the second text of a pair."""
+        """Append lines next to the rows and columns of the second sentence of a pair."""
         cell, ink, thick, off = self.m.cell, INKS[self.theme.background].dim, 0.7, 3.2
         rows = [row for row, token in enumerate(self.part.queries) if token.segment]
         columns = [column for column, token in enumerate(self.part.keys) if token.segment]
@@ -213,7 +213,7 @@ class Tiles:
     def _numbers(
         self, at: int, level: Levels, colours: Sequence[Rgb], x: float, top: float
     ) -> Iterator[Label]:
-        """The weights themselves."""
+        """Append the numbers in the cells."""
         m, weights = self.m, self.part.panels[at].weights
         font = Font(min(7.0, m.cell * 0.36))
         for row, column in np.argwhere(level != MASKED).tolist():
@@ -230,13 +230,13 @@ def _ordinal(n: int) -> str:
 
 THUMBNAIL_NAME, LAYER, SIGNS = Font(6.5), Font(7.5, bold=True), Font(7, bold=True)
 LEFT, THUMBNAIL_GAP, HEAD = 36.0, 7.0, 10.0
-SMALLEST, LARGEST = 34.0, 90.0  # points of a thumbnail's side
-MOST = 64  # cells along a side; more could not be told apart
-SHAPES = 40_000  # small as they are, shapes stay sharp where pixels blur
+SMALLEST, LARGEST = 34.0, 90.0  # the side of a thumbnail, in points
+MOST = 64  # cells per side; more would be indistinguishable
+SHAPES = 40_000  # small shapes stay sharp where pixels would blur
 
 
 def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> Iterator[str]:
-    """Append a thumbnail for each map; what their notes must say besides comes back."""
+    """Append a thumbnail for each map, and return additional notes."""
     inks = INKS[theme.background]
     colours = theme.colours(signed=part.signed, n=COLOURS)
     heads = sorted({-1 if p.head is None else p.head for p in part.panels})

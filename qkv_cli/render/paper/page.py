@@ -21,7 +21,7 @@ LEFT = 12.0
 
 
 def widest_name(parts: Sequence[object]) -> float:
-    """Points of the longest name in any of the bars among the parts."""
+    """Return the width of the longest name of all bar charts, in points."""
     bars = [part for part in parts if isinstance(part, Bars)]
     names = [name for part in bars for name, _ in lines(part)]
     return max((text_width(name, LABEL) for name in names), default=0.0)
@@ -32,7 +32,7 @@ def lines(part: Bars) -> list[tuple[str, float]]:
 
 
 def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
-    """Append a line for each figure; names are `wide` points wide."""
+    """Append a bar chart; names are `wide` points wide."""
     inks = INKS[theme.background]
     signed = any(amount < 0 for _, amount in part.rows)
     colours = theme.colours(signed=signed, n=5)
@@ -63,7 +63,7 @@ WIDEST = 520.0  # a longer line is hard to read
 
 
 def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -> None:
-    """Append the words, in as many lines as they need."""
+    """Append a sentence, on as many lines as needed."""
     inks = INKS[theme.background]
     colours = theme.colours(signed=part.signed, n=COLOURS)
     zero = COLOURS // 2 if part.signed else 0
@@ -97,13 +97,13 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
 
 
 MARGIN = 12.0
-BETWEEN = 10.0  # points between two parts, beside each other where both fit
-NARROWEST = 340.0  # a caption's lines
+BETWEEN = 10.0  # points between two parts
+NARROWEST = 340.0  # the line height of captions
 CAPTION, NAME = Font(7.5), Font(7.5, bold=True)
 
 
 def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
-    """A picture that is about as wide as `room`, in points, or as wide as its text needs."""
+    """Return the drawing of a picture about `room` points wide, or wider if its text needs it."""
     drawing = Drawing(0)
     notes: list[str] = []
     alone = sum(isinstance(part, Maps) for part in plate.parts) == 1
@@ -123,7 +123,7 @@ def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
             x, y = 0.0, drawing.height
         drawing.place(part_drawing, x, y)
         x += part_drawing.width + BETWEEN
-        if isinstance(part, Sentence):  # it has its lines for itself
+        if isinstance(part, Sentence):  # it is on lines of its own
             x, y = 0.0, drawing.height
     drawing.width = max(drawing.width, NARROWEST) + MARGIN
     statements = [*plate.said, *dict.fromkeys(notes)]
@@ -133,7 +133,7 @@ def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
 
 
 def _caption(drawing: Drawing, name: str, statements: Sequence[str], theme: Theme) -> None:
-    """The model's name, then everything else, as a paragraph."""
+    """Append the caption: the model's name and the sentences, as a paragraph."""
     inks = INKS[theme.background]
     text = ". ".join(thought[:1].upper() + thought[1:] for thought in statements) + "."
     drawing.add(Label(MARGIN, drawing.height + 10, name, NAME, inks.text))
@@ -146,7 +146,7 @@ def _caption(drawing: Drawing, name: str, statements: Sequence[str], theme: Them
 
 
 def _wrapped(words: Iterable[str], width: float, indent: float) -> list[str]:
-    """Lines that fit; the first has less room."""
+    """Return lines that fit; the first has less space."""
     lines, used = [""], indent
     space = text_width(" ", CAPTION)
     for word in words:

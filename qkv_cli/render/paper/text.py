@@ -1,4 +1,4 @@
-"""Any picture of the terminal as a page in a monospaced font, sign for sign."""
+"""Any picture of the terminal as a page in a monospaced font, character by character."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from qkv_cli.render.text import LEFT_TO_RIGHT
 from qkv_cli.render.theme import Theme
 
 SIZE, LINE, MARGIN = 8.0, 10.5, 12.0
-COLUMN = SIZE * 0.602  # how wide a sign of DejaVu Sans Mono is
-# Bars are boxes: a font leaves gaps between its blocks.
+COLUMN = SIZE * 0.602  # the width of a character of DejaVu Sans Mono
+# Bars are drawn as boxes, since fonts leave gaps between block characters.
 _WIDE = "█▉▊▋▌▍▎▏"  # eighths of a column, from the full one down
 _HIGH = "▁▂▃▄▅▆▇"  # eighths of a line, upwards
 _SHADES = "░▒▓"  # quarters of ink
@@ -27,7 +27,7 @@ _BLOCKS = _WIDE + _HIGH + _SHADES
 
 
 def typed(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
-    """The lines, each word in its own column whatever the font."""
+    """Return the drawing of a picture's lines, with each word at its column."""
     inks = INKS[theme.background]
     lines = lines_of(picture, columns)
     widest = max((sum(s.cell_length for s in line) for line in lines), default=1)
@@ -44,7 +44,7 @@ def typed(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
 
 
 def lines_of(picture: RenderableType, columns: int) -> list[list[Segment]]:
-    """What a terminal of so many columns would show, without the blanks that nobody sees."""
+    """Return the lines that a terminal would show, without trailing spaces."""
     console = Console(
         width=columns,
         force_terminal=True,
@@ -71,12 +71,12 @@ def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes
         at = x + COLUMN * cell_len(segment.text[: match.start()])
         if match[0][0] in _BLOCKS:
             yield _block(match[0], at, y, ink, ground or inks.ground)
-        elif text := match[0].replace(LEFT_TO_RIGHT, ""):  # a mark for terminals
+        elif text := match[0].replace(LEFT_TO_RIGHT, ""):  # a mark for bidirectional text
             yield Label(at, y + LINE / 2 + SIZE * 0.36, text, font, ink)
 
 
 def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:
-    """A run of blocks of one kind."""
+    """Return the boxes of a run of equal block characters."""
     top, high = y + 1.5, LINE - 3
     if signs[0] in _WIDE:
         eighths = sum(8 - _WIDE.index(sign) for sign in signs)
@@ -92,7 +92,7 @@ def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:
 
 
 def colours(style: Style, inks: Inks) -> tuple[Rgb, Rgb | None]:
-    """The ink of a style, and its ground if it has one."""
+    """Return the text colour of a style, and its background if it has one."""
     ink = _rgb(style.color, inks) or (inks.dim if style.dim else inks.text)
     ground = _rgb(style.bgcolor, inks)
     if style.reverse:

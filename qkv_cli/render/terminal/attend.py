@@ -49,13 +49,13 @@ def attention(
     like: int = 1,
     quantity: Quantity | None = None,
 ) -> AttentionPicture:
-    """Everything `qkv attend` prints: header, maps, legend, and the strongest links in words.
+    """Return the picture of `qkv attend`: header, maps, legend and strongest links.
 
     Args:
-        numbers: Write the weights into the cells, where the width has room for them.
-        links: How many of a head's strongest links are told; 0 for none.
-        like: Lay them out as if there were so many maps at least.
-        quantity: The kind of number, if not what the maps show.
+        numbers: Write the weights into the cells, if they fit.
+        links: The number of strongest links to list per head.
+        like: Choose the layout for at least this many maps.
+        quantity: The quantity drawn, if it is not that of the maps.
     """
     return AttentionPicture(maps, theme, quantity or QUANTITIES[maps.shown], numbers, links, like)
 
@@ -73,7 +73,7 @@ class AttentionPicture:
     compares: bool = False
 
     def plate(self) -> Plate:
-        """The same for paper and for a browser."""
+        """Return the contents for paper and for a browser."""
         return attention_plate(self.maps, numbers=self.numbers)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -108,7 +108,7 @@ class AttentionPicture:
             yield from trimmed(links)
 
     def _layout(self, weights: Sequence[Array], width: int) -> tuple[TileLayout, bool]:
-        """The plan, and whether there is room for the numbers that were asked for."""
+        """Return the layout, and whether the requested numbers fit."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
             n_maps=max(len(weights), self.like),
@@ -129,7 +129,7 @@ class AttentionPicture:
         return layout, self.numbers and layout.label_style != "ruler"
 
     def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
-        """Maps beside each other: they share the row labels, for they share the queries."""
+        """Yield the lines of maps next to each other, which share their row labels."""
         layout, ramp = shown.layout, shown.ramp
         yield beside(
             [Segment(" " * layout.gutter)],
@@ -144,7 +144,7 @@ class AttentionPicture:
             yield beside(label, cells, layout.tile)
 
     def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
-        """One map, a line for each line of labels."""
+        """Yield the lines of one map."""
         layout = shown.layout
         weights = pooled(weights, layout.blocks)
         level = levels(weights, shown.top, len(ramp.inks), ramp.zero)
@@ -159,9 +159,7 @@ class AttentionPicture:
 
 
 def _number_width(weights: Sequence[Array], colour: bool) -> int:
-    """Columns of the longest number, and of the shade beside it where there is no colour;
-    a minus would touch the shade.
-    """
+    """Return the columns of the longest number and, without colour, of the shade next to it."""
     numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
     longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
     return longest if colour else longest + 1 + bool((numbers < 0).any())
@@ -175,7 +173,7 @@ Link = tuple[str, str, str]  # query, key, weight
 
 
 def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -> list[Line]:
-    """A line for each head, strongest link first, in columns; as many as the width holds."""
+    """Return a line of strongest links for each head, in as many columns as fit."""
     queries, keys = told_apart(maps.queries, LONGEST_WORD), told_apart(maps.keys, LONGEST_WORD)
     rows = [
         [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest_links(rank, links)]
@@ -192,7 +190,7 @@ def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -
 
 
 def _ranked(maps: HeadMaps, shown: Sequence[Array]) -> list[Array]:
-    """Of scores the highest are the strongest, of all else what is furthest from zero."""
+    """Return numbers by which links are ranked: scores by value, others by magnitude."""
     if maps.shown != "scores":
         return list(shown)
     return [w if np.isnan(w).all() else w - np.nanmin(w) for w in shown]
@@ -204,7 +202,7 @@ def strongest_links(weights: Array, n: int) -> list[tuple[int, int]]:
 
 
 def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]]:
-    """The widths of query, key and weight in each column that fits."""
+    """Return the widths of query, key and weight in each column that fits."""
     columns: list[tuple[int, ...]] = []
     for nth in range(max(map(len, rows), default=0)):
         links = [row[nth] for row in rows if len(row) > nth]

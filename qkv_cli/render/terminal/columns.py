@@ -1,4 +1,4 @@
-"""Numbers under each other, coloured by their amount, and bars beside them."""
+"""Columns of numbers, coloured by magnitude, bars and sparklines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A label and its numbers. A total stands under a line."""
+    """A label and its numbers; a total has a rule above it."""
 
     label: str  # safe to print
     numbers: Sequence[Decimal]
@@ -29,19 +29,19 @@ class Row:
 
 
 def figure(number: Decimal) -> str:
-    """A printed number, without a zero before the point; a masked one as minus infinity."""
+    """Return a number as printed, without a leading zero; -∞ if it is masked."""
     return f"{number:f}".replace("0.", ".", number.copy_abs() < 1) if number.is_finite() else "-∞"
 
 
 def fitting(labels: Sequence[str], rows: Sequence[Sequence[Decimal]], width: int) -> int:
-    """How many columns of numbers the width holds beside the labels."""
+    """Return how many columns of numbers fit next to the labels."""
     room = width - len(INDENT) - max(map(cell_len, labels)) - 2
     n_columns = len(rows[0])
     return max(1, min(n_columns, (room + 2) // (_cell(rows) + 2)))
 
 
 def number_rows(heads: Sequence[str], rows: Sequence[Row], theme: Theme) -> list[Text]:
-    """A line each, after a line of column heads."""
+    """Return a line of column heads, and a line for each row."""
     cell = max(_cell([row.numbers for row in rows]), *map(cell_len, heads))
     wide = max(cell_len(row.label) for row in rows)
     top = max((abs(n) for row in rows for n in row.numbers), default=Decimal(0))
@@ -62,7 +62,7 @@ def number_rows(heads: Sequence[str], rows: Sequence[Row], theme: Theme) -> list
 
 
 def number_style(theme: Theme, number: Decimal, top: Decimal) -> Style:
-    """The ink of a signed amount, 0 the ground and `top` the furthest."""
+    """Return the style of a signed number, from 0 to `top`."""
     ramp = theme.pixels(signed=True)
     if theme.depth is None or not top or not number.is_finite():
         return Style.null()
@@ -71,7 +71,7 @@ def number_style(theme: Theme, number: Decimal, top: Decimal) -> Style:
 
 
 def bar(number: Decimal, top: Decimal, width: int, theme: Theme) -> Text:
-    """A bar as long as the amount; below zero another colour, and hatched."""
+    """Return a bar of a number's length; negative numbers have another colour and hatching."""
     if not top or not number.is_finite() or width < 1:
         return Text()
     eighths = round(float(abs(number) / top) * width * 8)
@@ -92,8 +92,8 @@ def _bar_style(theme: Theme, *, negative: bool) -> Style:
 
 
 def sparkline(numbers: Sequence[float], theme: Theme, width: int) -> Text:
-    """A whole vector, a sign a component: its height is the component's, zero in the middle.
-    An ellipsis says that there are more than the width holds.
+    """Return a vector as a sparkline, one character per component, with zero in the middle.
+    An ellipsis marks components that do not fit.
     """
     cut = len(numbers) > width
     numbers = list(numbers[: width - 1 if cut else width])

@@ -29,17 +29,17 @@ from qkv_cli.render.text import aligned, told_apart
 from qkv_cli.render.theme import Theme
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
-ROWS = 20  # rows whose divergence is told; of a longer text, those that differ most
+ROWS = 20  # rows whose divergence is listed; of a longer text, those that differ most
 LONGEST_WORD, BAR = 14, 24
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # what sides are called
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # the names of sides
 CAUSAL = "blank where a word cannot attend to later words"
 
 
 def pictures(
     pairs: Sequence[Comparison], *, numbers: bool = False, links: int = 5
 ) -> list[Callable[[Theme], ComparePicture]]:
-    """What draws one side beside each of the others: all of them at one scale where they have the
-    same rows and columns.
+    """Return functions that draw one side with the others: in one picture if all comparisons have
+    the same rows and columns, else one picture each.
     """
     groups: list[list[int]] = []
     for at, c in enumerate(pairs):
@@ -60,10 +60,10 @@ class ComparePicture:
     """A Rich renderable that fits the width it is given.
 
     Attributes:
-        pairs: One side with others, on the same rows and columns.
-        names: What they are called: A, and B and so on.
-        numbers: Write the weights into the cells, where the width has room for them.
-        links: How many of the cells that moved most are told.
+        pairs: The comparisons of one side with others, on the same rows and columns.
+        names: The names of the sides: A, B and so on.
+        numbers: Write the weights into the cells, if they fit.
+        links: The number of largest differences to list.
     """
 
     pairs: Sequence[Comparison]
@@ -85,7 +85,7 @@ class ComparePicture:
             yield from self._moved(c, name, width)
 
     def plate(self) -> Plate:
-        """The same for paper and for a browser."""
+        """Return the contents for paper and for a browser."""
         maps, differences = self._all(), self._differences()
         parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
         if differences is not None:
@@ -104,11 +104,11 @@ class ComparePicture:
         return [self.pairs[0].a, *(c.b for c in self.pairs)]
 
     def _of(self, name: str) -> str:
-        """Which of several pairs a figure is of."""
+        """Return the names of the sides of a pair, if there are several pairs."""
         return f"{self.names[0]} and {name}: " if len(self.pairs) > 1 else ""
 
     def _sides(self, width: int) -> Iterator[Text]:
-        """What is compared, and its texts where they are several."""
+        """Yield the descriptions of the sides, and their texts if these differ."""
         sides = list(zip(self.names, self._read(), strict=True))
         differ = len({maps.weighting for _, maps in sides}) > 1
         for name, maps in sides:
@@ -135,7 +135,7 @@ class ComparePicture:
         return [n if len(names) == every else f"{', '.join(names)}: {n}" for n, names in of.items()]
 
     def _differences(self) -> HeadMaps | None:
-        """None where there is none."""
+        """Return the maps of the differences; None if nothing differs."""
         first, a, others = self.pairs[0], self.names[0], self.names[1:]
         if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
             return None
@@ -151,8 +151,8 @@ class ComparePicture:
     def _maps(
         self, maps: HeadMaps, quantity: Quantity | None, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
-        """The picture of `qkv attend` without what it says of the model, which is text alone;
-        differences in cells of the size that the maps have.
+        """Yield the picture of `qkv attend` without its header; differences have cells of the same
+        size as the maps.
         """
         like = len(self.names)
         picture = attention(
@@ -192,7 +192,7 @@ class ComparePicture:
 
 
 def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> Iterator[Text]:
-    """What one side is: its head, its model, and how it read; softmax is named if asked for."""
+    """Yield the description of a side: head, model, options; softmax only on request."""
     [m] = maps.maps
     first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
     statements = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
@@ -206,7 +206,7 @@ def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> I
 
 
 def _text(name: str, maps: HeadMaps, width: int) -> Iterator[Text]:
-    """The text that one side has read, on a line."""
+    """Yield the text of one side, on one line."""
     source = "" if maps.source is None else f" (keys and values: {label_line(maps.source)})"
     pair = "" if maps.pair is None else f" (second sentence: {label_line(maps.pair)})"
     line = Text(f"{name}: ", _DIM, no_wrap=True).append(
@@ -226,7 +226,7 @@ def _overall(c: Comparison) -> list[str]:
 
 
 def _why_none(c: Comparison) -> str:
-    """Why there is no divergence: it is of shares that add up to 1."""
+    """Explain why there is no divergence."""
     if not isnan(c.mean_divergence):
         return ""
     if "linear" in (c.a.weighting, c.b.weighting):
@@ -235,7 +235,7 @@ def _why_none(c: Comparison) -> str:
 
 
 def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
-    """What they are, and that of each query, in the order of the text."""
+    """Return the title, and the divergence of each query in the order of the text."""
     known = np.flatnonzero(~np.isnan(c.divergence))
     title = "divergence by query, bits"
     if len(known) > ROWS:
@@ -246,7 +246,7 @@ def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
 
 
 def _places(c: Comparison) -> tuple[object, ...]:
-    """What two comparisons of one side must share to be drawn on the same rows and columns."""
+    """Return what comparisons must share to be drawn in one picture."""
     rows, columns = ([pair.a for pair in side] for side in (c.rows, c.columns))
     return c.a.queries, c.a.keys, rows, columns, [t.text for t in (*c.queries, *c.keys)]
 
@@ -270,11 +270,11 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
 def _drawn(
     c: Comparison, names: Sequence[str], weights: Sequence[Array], notes: Sequence[str]
 ) -> HeadMaps:
-    """Maps on the common rows and columns, as the picture of `qkv attend` takes them."""
+    """Return maps on the common rows and columns, for the picture of `qkv attend`."""
     [m] = c.a.maps
     head_maps = []
     for name, w in zip(names, weights, strict=True):
-        # The numbers stand wherever what is shown is looked for.
+        # In every field that can be shown.
         amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
         head_maps.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
     causal = c.a.causal and c.b.causal
@@ -304,8 +304,8 @@ SIMILARITY_BAR = 24
 class NearestTable:
     """A Rich renderable that fits the width it is given."""
 
-    own: HeadMaps  # of the one map that others were compared with
-    others: HeadMaps  # what these are of
+    own: HeadMaps  # the reference head
+    others: HeadMaps  # the side whose heads are ranked
     near: Sequence[Near]
     theme: Theme
 

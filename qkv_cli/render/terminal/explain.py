@@ -1,4 +1,4 @@
-"""The page that a teacher would show: one pair of words through one head, step by step."""
+"""The page of `qkv explain`: one pair of words through one head, step by step."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from qkv_cli.render.text import label, word
 from qkv_cli.render.theme import Theme
 
 MAX_PROSE = 96
-CONTEXT = 12  # words on either side, in a long text
+CONTEXT = 12  # words on each side, in a long text
 _LOUD = Style(bold=True, reverse=True)
 
 
 @dataclass(frozen=True)
 class ExplainPage:
-    """What to print. `products` and `words` say how many lines the two lists may have."""
+    """The page of an explanation; `products` and `words` limit the lines of the two lists."""
 
-    maps: HeadMaps  # of the one head
+    maps: HeadMaps  # the map of the head
     x: Explanation
     theme: Theme
     products: int = 6
@@ -91,7 +91,7 @@ class ExplainPage:
 
 
 def _folded(line: Text, width: int) -> list[Text]:
-    """A line that is too long, in parts from the right: so columns of numbers stay columns."""
+    """Split a line that is too long, keeping columns of numbers aligned."""
     if line.cell_len <= width:
         return [line]
     parts: list[Text] = []
@@ -101,7 +101,7 @@ def _folded(line: Text, width: int) -> list[Text]:
             parts.append(_at_the_right(line[begin:end], width))
             end = run.end()
         begin = run.start()
-    whole = cell_len(line.plain[:end]) <= width  # its indent included
+    whole = cell_len(line.plain[:end]) <= width  # including its indent
     parts.append(line[:end] if whole else _at_the_right(line[begin:end], width))
     return parts[::-1]
 
@@ -112,7 +112,7 @@ def _at_the_right(text: Text, width: int) -> Text:
 
 
 def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
-    """A text with the two words marked; of a long one, what stands around them."""
+    """Return a text with the two words marked; of a long text, the words around them."""
     line = Text(what, DIM)
     near = [i for i in range(len(tokens)) if any(abs(i - m) <= CONTEXT for m in marks)]
     last = -1

@@ -21,7 +21,7 @@ ONE = Decimal(1).quantize(UNIT)
 
 
 def printed(x: float | Decimal) -> Decimal:
-    """Rounded to the places that are shown; -inf stays."""
+    """Round a number to the decimals shown; -inf is kept."""
     number = Decimal(x)
     if not number.is_finite():
         return number
@@ -29,7 +29,7 @@ def printed(x: float | Decimal) -> Decimal:
 
 
 def decimal_product(a: Decimal, b: Decimal) -> Decimal:
-    """What a pocket calculator makes of two printed numbers."""
+    """Return the rounded product of two printed numbers."""
     return printed(a * b)
 
 
@@ -38,13 +38,13 @@ def decimal_quotient(a: Decimal, b: Decimal) -> Decimal:
 
 
 def decimal_column(shown: Sequence[Decimal], total: float) -> tuple[Decimal, Decimal]:
-    """What the parts that are not shown come to, and a printed total that is exactly the sum."""
+    """Return the sum of the hidden parts, and a printed total that is exactly the sum of all."""
     whole = printed(total)
     return whole - sum(shown, ZERO), whole
 
 
 def exponentials(scores: Sequence[Decimal]) -> list[Decimal]:
-    """exp(score - largest), from the printed scores; 0 where masked."""
+    """Return exp(score - largest) of printed scores; 0 where masked."""
     top = max(scores)
     if not isfinite(top):
         return [ZERO for _ in scores]
@@ -52,11 +52,16 @@ def exponentials(scores: Sequence[Decimal]) -> list[Decimal]:
 
 
 def apportion(parts: Sequence[Decimal], pinned: int) -> list[Decimal]:
-    """Parts of their sum that add up to exactly 1, by largest remainders.
+    """Divide parts by their sum and round them so that they sum to exactly 1.
+
+    The largest-remainder method decides which parts are rounded up.
 
     Args:
-        parts: Not negative; all zero gives zeros.
-        pinned: The part that is simply rounded, whatever the others must yield.
+        parts: [n] non-negative numbers; if all are 0, the result is 0.
+        pinned: The index of a part that is rounded to the nearest number in any case.
+
+    Returns:
+        [n] printed numbers that sum to 1.
     """
     total = sum(parts, ZERO)
     if not total:
@@ -73,7 +78,7 @@ def apportion(parts: Sequence[Decimal], pinned: int) -> list[Decimal]:
 
 
 def decimal_dot(a: Sequence[Decimal], b: Sequence[Decimal]) -> list[Decimal]:
-    """The products of a dot product, one a dimension."""
+    """Return the rounded products of a dot product, one per dimension."""
     return list(starmap(decimal_product, zip(a, b, strict=True)))
 
 
@@ -82,7 +87,7 @@ Numbers = Sequence[Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """W e + b, a component each. `result` is their sum unless something came after."""
+    """W e + b by component; `result` is the sum, unless a norm or rotation follows."""
 
     product: Numbers
     bias: Numbers | None
@@ -92,16 +97,16 @@ class Projected:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """q_d k_d to the score of the pair."""
+    """The numbers from q_d k_d to the score of the pair."""
 
     order: Sequence[int]  # every dimension, the largest product first
-    shown: Sequence[int]  # the dimensions that have a line
+    shown: Sequence[int]  # the dimensions that are listed
     products: Numbers  # [d_head]
-    rest: Decimal  # the other dimensions together
+    rest: Decimal  # the sum of the other dimensions
     dot: Decimal
-    factor: Decimal  # sqrt(d_head), or the scale where it is another
-    content: Decimal  # dot / factor, or times it
-    terms: Sequence[tuple[str, Decimal]]  # what is added to it
+    factor: Decimal  # sqrt(d_head), or the scale if it differs
+    content: Decimal  # dot / factor, or dot * factor
+    terms: Sequence[tuple[str, Decimal]]  # the added terms
     score: Decimal
 
 
@@ -122,7 +127,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class RowOfScores:
-    """The keys that are shown, in the order of the text, and the others together."""
+    """The keys shown, in the order of the text, and the sum of the others."""
 
     keys: Sequence[KeyRow]
     hidden: int
@@ -150,7 +155,7 @@ def projected(p: Projection) -> Projected:
 
 
 def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
-    """The dot product, the scaling and what is added, from the printed q and k."""
+    """Return the dot product, scaling and added terms of the printed q and k."""
     order = [int(d) for d in np.argsort(-np.abs(x.products), kind="stable")]
     shown = order if top >= x.d_head - 1 else order[:top]
     products = decimal_dot(q, k)
@@ -171,7 +176,7 @@ def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
 
 
 def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfScores:
-    """Scores to weights to the blend; the pair's own line goes on from `pair`."""
+    """Return scores, weights and weighted values; the row of the pair continues `pair`."""
     shown = _shown_keys(x, top)
     hidden = np.setdiff1d(np.arange(len(x.scores)), shown)
     at = shown.index(x.key)
@@ -207,10 +212,10 @@ def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfSco
 
 
 def totals(parts: Sequence[Numbers], whole: Array | None) -> tuple[Numbers, Numbers]:
-    """Column by column, what is not shown and the total.
+    """Return, for each column, the sum of hidden parts and the total.
 
     Args:
-        whole: The totals where parts are hidden; None if all are shown.
+        whole: The exact totals if parts are hidden; None if all are shown.
     """
     columns = list(zip(*parts, strict=True))
     if whole is None:
@@ -220,7 +225,7 @@ def totals(parts: Sequence[Numbers], whole: Array | None) -> tuple[Numbers, Numb
 
 
 def _shown_keys(x: Explanation, top: int) -> list[int]:
-    """The keys with the largest scores and the pair's, in the order of the text."""
+    """Return the keys with the largest scores and that of the pair, in the order of the text."""
     n_key = len(x.scores)
     if top >= n_key - 1:
         return list(range(n_key))
@@ -250,7 +255,7 @@ def _weights(
 def _with_rest(
     shown: Numbers, values: Array, hidden: Array, pinned: int
 ) -> tuple[list[Decimal], Decimal]:
-    """Parts of 1, and the rest of it."""
+    """Return parts of 1, and the rest."""
     if not values.any():
         return list(shown), ZERO
     if len(hidden):

@@ -50,7 +50,7 @@ class Lesson:
     x: Explanation
     theme: Theme
     width: int
-    products: int  # at most so many lines of products
+    products: int  # the maximum number of products
     words: int  # and of keys
 
     @property
@@ -59,12 +59,12 @@ class Lesson:
 
     @cached_property
     def b(self) -> str:
-        """The word that looks."""
+        """The name of the query."""
         return told_apart(self.maps.queries, LONGEST_WORD)[self.x.query]
 
     @cached_property
     def a(self) -> str:
-        """The word that is looked at."""
+        """The name of the key."""
         return self.key_names[self.x.key]
 
     @cached_property
@@ -73,7 +73,7 @@ class Lesson:
 
     @property
     def content(self) -> str:
-        """How the dot product becomes the first part of a score."""
+        """The formula from the dot product to the first part of a score."""
         return "Q · K / √d" if self.x.divides_by_root else "scale × Q · K"
 
     @cached_property
@@ -98,7 +98,7 @@ class Lesson:
 
     @cached_property
     def v_order(self) -> list[int]:
-        """Dimensions of the value, the largest first."""
+        """The dimensions of the value, the largest first."""
         return sorted(range(self.x.d_head), key=lambda d: -abs(self.v.result[d]))
 
 
@@ -190,7 +190,7 @@ def product_step(s: Lesson) -> Step:
     products = [m.products[d] for d in m.shown]
     cell = max(len(figure(n)) for n in [*q, *k, *products, m.rest, m.dot])
     wide = max(map(len, names))
-    left = wide + 2 * cell + 5  # name, q, k, and what stands between them
+    left = wide + 2 * cell + 5  # name, q, k, and the operator
     if hidden:
         left = max(left, len(rest))
     room = min(LONGEST_BAR, s.width - len(INDENT) - left - cell - 5)
@@ -307,7 +307,7 @@ def _more(n: int, of: str) -> Text:
 
 
 def _formula(s: Lesson, product: str, p: Projected) -> str:
-    """`Q = W_Q e_B + b_Q` and its shapes, without the bias where there is none."""
+    """Return `Q = W_Q e_B + b_Q` with its shapes; without the bias if there is none."""
     d, m = s.x.d_head, len(s.x.e_query)
     biased = p.bias is not None
     shapes = f"[{d}] = [{d} × {m}] [{m}]" + f" + [{d}]" * biased
@@ -315,7 +315,9 @@ def _formula(s: Lesson, product: str, p: Projected) -> str:
 
 
 LONGEST_BAR = 40
-Cells = list[tuple[str, list[str], Decimal | None, bool]]  # name, numbers, bar, is it the pair
+Cells = list[
+    tuple[str, list[str], Decimal | None, bool]
+]  # name, numbers, bar, whether it is the pair
 
 
 def scores_step(s: Lesson) -> Step:
@@ -466,7 +468,7 @@ def output_step(s: Lesson) -> Step:
 
 
 def _concatenated(s: Lesson) -> Text:
-    """The z of every head as little bars, this head's in brackets."""
+    """Return the z of every head as sparklines, this head's in brackets."""
     line = Text(f"{INDENT}concat ")
     first = max(0, s.x.head - max(0, (s.width - 14) // (s.x.d_head + 3) - 1))
     if first:
@@ -493,7 +495,7 @@ def _others(s: Lesson) -> str:
 def _table(
     s: Lesson, heads: list[str], rows: Cells, ends: list[tuple[str, list[str]]]
 ) -> list[Text]:
-    """Words down the side, columns of numbers, a bar for the last; the pair is marked."""
+    """Return lines with a word, numbers and a bar of the last number; the pair is marked."""
     wide = max(cell_len(name) for name in [*(r[0] for r in rows), *(e[0] for e in ends)])
     cells = [
         max(len(head), *(len(r[1][i]) for r in rows), *(len(e[1][i]) for e in ends), 0)

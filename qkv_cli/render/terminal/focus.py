@@ -35,7 +35,7 @@ class FocusPicture:
     """A Rich renderable that fits the width it is given.
 
     Attributes:
-        top: How many of each head's strongest have a bar.
+        top: The number of strongest weights with a bar, per head.
     """
 
     f: Focus
@@ -63,7 +63,7 @@ class FocusPicture:
             yield from flowing(notes, width, _DIM)
 
     def plate(self) -> Plate:
-        """The same for paper; a browser gets the maps, with the word pinned."""
+        """Return the contents for paper; a browser shows the maps with the word selected."""
         f = self.f
         whole = attention_plate(f.maps)
         names = told_apart(f.others, LONGEST_WORD)
@@ -86,7 +86,7 @@ class FocusPicture:
 
     @property
     def _sums(self) -> bool:
-        """Whether a sum of these numbers means something."""
+        """Whether a sum of these numbers has a meaning."""
         return self.f.maps.shown != "scores"
 
     def _title(self, width: int) -> Text:
@@ -99,7 +99,7 @@ class FocusPicture:
         return title
 
     def _bars(self, width: int) -> Iterator[Text]:
-        """A block of bars for each head, as many beside each other as there is room for."""
+        """Yield blocks of bars, one per head, as many next to each other as fit."""
         f = self.f
         names = told_apart(f.others, LONGEST_WORD)
         strongest = [strongest_weights(w, self.top) for w in f.weights]
@@ -149,7 +149,7 @@ class FocusPicture:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Columns of a word, a number and a bar; `top` is what the longest bar stands for."""
+    """The widths of word, number and bar; `top` is the number of the longest bar."""
 
     word: int
     digits: int

@@ -32,20 +32,20 @@ from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import largest, levels, pooled_visible
 
 LARGEST = 32  # columns of a thumbnail
-ENLARGED = 16  # columns up to which a short text's cells are enlarged
-LINES = 28  # of thumbnails, for which heads take a second band where that shows more
+ENLARGED = 16  # columns up to which the cells of short texts are enlarged
+LINES = 28  # lines of thumbnails that allow a second band of heads
 MAX_SCALE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The measures of a grid of thumbnails, in terminal cells.
+    """The layout of a grid of thumbnails, in terminal cells.
 
     Attributes:
-        across: Thumbnails beside each other; further heads stand in bands below.
-        tile: Columns of a thumbnail and of its name.
-        gap: Columns between two.
-        gutter: Columns of the layers' names, the space behind them included.
+        across: Thumbnails per band; further heads follow in bands below.
+        tile: Columns of a thumbnail with its name.
+        gap: Columns between thumbnails.
+        gutter: Columns of the layers' names, including the space after them.
         blocks: Queries x keys that are pooled into one cell.
         scale: Columns of a cell.
     """
@@ -69,11 +69,11 @@ def sheet(
     n_layers: int = 1,
     half_blocks: bool = True,
 ) -> Sheet:
-    """As many heads beside each other as there are, if their names fit; fewer if few lines hold
-    them all and each then shows more of its map, or shows it larger.
+    """Choose the layout: all heads next to each other if their names fit; fewer if lines suffice and
+    each thumbnail then shows more of its map, or is larger.
 
     Args:
-        name: Columns of the longest name of a head, its mark included.
+        name: Columns of the longest head name, including its mark.
         half_blocks: Whether two rows can share a line.
     """
     room = max(name, width - gutter)
@@ -104,7 +104,7 @@ def _in_bands(bands: int, n_heads: int, n_query: int, n_key: int, name: int, roo
 
 _NAME, _DIM, _MARKED = Style(bold=True), Style(dim=True), Style(bold=True)
 SIGNS = dict(zip(NAMES, "=<>^|,di", strict=True))
-TOLD = 8  # heads of a kind that the legend names
+TOLD = 8  # heads that the legend names per kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ class Thumbnails:
     """A Rich renderable that fits the width it is given: layers down, heads across.
 
     Attributes:
-        marks: Which heads are remarkable.
-        n_shuffles: How many shuffled readings they come from; 0 where none were asked for.
+        marks: The labels of heads.
+        n_shuffles: The number of shuffled readings behind the marks; 0 for no marks.
     """
 
     maps: HeadMaps
@@ -155,7 +155,7 @@ class Thumbnails:
             yield from flowing([self._readings(), "qkv heads uses more readings"], width, _DIM)
 
     def plate(self) -> Plate:
-        """The same for paper and for a browser."""
+        """Return the contents for paper and for a browser."""
         whole = attention_plate(self.maps)
         [part] = [part for part in whole.parts if isinstance(part, Maps)]
         panels = [replace(p, signs=self._signs(p.layer, p.head)) for p in part.panels]
@@ -164,7 +164,7 @@ class Thumbnails:
         return replace(whole, parts=[replace(part, panels=panels, notes=notes, small=True)])
 
     def _heads(self) -> list[int | None]:
-        """The columns."""
+        """Return the heads, one per column."""
         return sorted({m.head for m in self.maps.maps}, key=lambda h: -1 if h is None else h)
 
     def _band(
@@ -173,7 +173,7 @@ class Thumbnails:
         drawn: dict[tuple[int, int | None], list[Line]],
         layout: Sheet,
     ) -> Iterator[Line]:
-        """Some heads of every layer: a line of names over each line of thumbnails."""
+        """Yield some heads of every layer: names, and thumbnails below."""
         by_place = {(m.layer, m.head): m for m in self.maps.maps}
         for layer in dict.fromkeys(m.layer for m in self.maps.maps):
             row = [by_place.get((layer, head)) for head in heads]
@@ -189,7 +189,7 @@ class Thumbnails:
                 yield beside(blank, cells, layout.tile, layout.gap)
 
     def _name(self, m: HeadMap, room: int) -> Line:
-        """A head's name over its thumbnail, with as many of its marks as there is room for."""
+        """Return a head's name with as many of its marks as fit."""
         name = _called(m)
         signs = self._signs(m.layer, m.head)
         if not signs:
@@ -237,7 +237,7 @@ class Thumbnails:
         yield f"a map at full size: qkv attend --{name}{show}"
 
     def _legend_of_marks(self, width: int) -> Iterator[Text]:
-        """Each sign, what it stands for, and which heads bear it."""
+        """Yield each mark with its meaning and its heads."""
         for kind in NAMES:
             bear = sorted((k for k in self.marks if k.kind == kind), key=lambda k: -k.effect)
             if not bear:
@@ -261,7 +261,7 @@ def _called(m: HeadMap) -> str:
 
 
 def _cells(weights: Array, top: float, ramp: Ramp, scale: int, *, half: bool) -> list[Line]:
-    """A thumbnail, `scale` columns a cell: as half blocks, else as shades."""
+    """Yield the lines of a thumbnail, as half blocks or shades, `scale` columns per cell."""
     level = levels(weights, top, len(ramp.inks), ramp.zero)
     if half:
         return half_blocks(level.repeat(scale, axis=0).repeat(scale, axis=1), ramp)

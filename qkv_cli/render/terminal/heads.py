@@ -1,4 +1,4 @@
-"""The table of `qkv heads`: a line a head, its figures, and its label if it has earned one."""
+"""The table of `qkv heads`: a row per head with its statistics and labels."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from qkv_cli.render.text import aligned
 from qkv_cli.render.theme import Theme
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
-LABEL = 16  # columns that a label and its effect take
+LABEL = 16  # columns of a label and its effect size
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A figure of every head. `shaded` ones go from 0 to 1 and are coloured by it."""
+    """A column of statistics; if `shaded`, it has numbers from 0 to 1 and is coloured by them."""
 
     name: str  # as in JSON
     title: str
@@ -55,7 +55,7 @@ COLUMNS = (
 class HeadsTable:
     """A Rich renderable that fits the width it is given."""
 
-    about: HeadMaps  # the model and how it read
+    about: HeadMaps  # the model and the options of the reading
     extent: Extent
     heads: Sequence[HeadStatistics]
     theme: Theme
@@ -93,11 +93,11 @@ class HeadsTable:
         return line.append("  " + _labels(h, width - line.cell_len - 2))
 
     def _columns(self, column: Column) -> int:
-        """How wide a column is: a figure may be wider than its title (-.05)."""
+        """Return the width of each column; numbers may be wider than the title (-.05)."""
         return max(len(column.title), *(len(_figure(h, column)) for h in self.heads))
 
     def _fitting(self, columns: Sequence[Column], room: int) -> Sequence[Column]:
-        """As many columns as there is room for, from the left."""
+        """Return as many columns as fit, from the left."""
         for n, column in enumerate(columns):
             room -= self._columns(column) + 1
             if room < 0:
@@ -135,7 +135,7 @@ def _figure(h: HeadStatistics, column: Column) -> str:
 
 
 def _labels(h: HeadStatistics, room: int) -> str:
-    """As many labels as there is room for, at least one."""
+    """Return as many labels as fit, at least one."""
     parts = [f"{kind} {cell_number(h.evidence[kind].effect)}" for kind in h.labels]
     while len(parts) > 1 and cell_len(", ".join(parts)) > room:
         parts.pop()

@@ -1,4 +1,4 @@
-"""Models as a table, one model as a card, and a word's neighbours as bars."""
+"""Pictures of `qkv models`: the list, the description of a model, and bars of neighbours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_WORD = 40
 
 
 def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
-    """A line a model: name, what it is, and its size on disk."""
+    """Return the table of models, with their sizes on disk."""
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for head in ("name", "layers x heads", "d_model", "vocabulary", "size"):
         table.add_column(head, justify="left" if head == "name" else "right", no_wrap=True)
@@ -40,7 +40,7 @@ def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
 
 
 def layers_by_heads(info: ModelInfo) -> str:
-    """30 x 9; of an encoder-decoder 6 + 2 x 8, or 6 x 16 + 2 x 8."""
+    """Return layers x heads: 30 x 9, or 6 + 2 x 8 for an encoder-decoder."""
     stacks = list(info.stacks.values())
     if not stacks:
         return f"{info.n_layers} x {info.n_heads}"
@@ -50,7 +50,7 @@ def layers_by_heads(info: ModelInfo) -> str:
 
 
 def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
-    """A line a model that can be fetched: name, size, licence, shape."""
+    """Return the table of models that can be downloaded."""
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for head in ("name", "size", "licence", ""):
         table.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
@@ -60,7 +60,7 @@ def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
 
 
 def card(facts: Mapping[str, str]) -> Table:
-    """What there is to say about a model, a fact a line; empty ones are left out."""
+    """Return the description of a model; empty facts are left out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -72,7 +72,7 @@ def card(facts: Mapping[str, str]) -> Table:
 
 
 def bars(neighbors: Sequence[tuple[str, float]], theme: Theme) -> Group:
-    """Words with their cosines."""
+    """Return words with bars of their cosines."""
     words = [label(word, _LONGEST_WORD) for word, _ in neighbors]
     wide = max(map(cell_len, words), default=0)
     lines = []
@@ -83,7 +83,7 @@ def bars(neighbors: Sequence[tuple[str, float]], theme: Theme) -> Group:
 
 
 def amount(n_bytes: int) -> str:
-    """Bytes for a reader."""
+    """Return a number of bytes with a unit."""
     size = float(n_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""The picture of `qkv next`: the likeliest tokens as bars, before and after an ablation."""
+"""The picture of `qkv next`: the most likely tokens as bars, before and after an ablation."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ class NextPicture:
 
 
 def token_name(token: Token) -> str:
-    """A token's text; its name where it stands for none or for part of a character; else its id."""
+    """Return a token's text; its name if it has no text or is part of a character; else its id."""
     whole = token.text if "\ufffd" not in token.text else ""
     return whole or token.token or f"id:{token.id}"

@@ -1,4 +1,4 @@
-"""A text as it was written, each word shaded by a weight."""
+"""A text as written, with words shaded by weight."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _DIM = Style(dim=True)
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    text: str  # as it is shown
-    gap: bool  # whether it stands apart from the word before
+    text: str  # its displayed form
+    gap: bool  # whether there is a space before it
     level: int
     special: bool
     marked: bool
@@ -38,13 +38,13 @@ def shaded(
     signed: bool,
     marked: int | None = None,
 ) -> Iterator[Text]:
-    """Lines of words: with colour on their ink, without it over a line of shades.
+    """Yield lines of words on coloured backgrounds or, without colour, above lines of shades.
 
     Args:
-        weights: [n_token], nan where there is none.
-        top: The weight that the last ink stands for.
-        signed: Whether some are below 0, or might be.
-        marked: The token that is in brackets.
+        weights: [n_tokens], NaN where there is none.
+        top: The weight of the last ink.
+        signed: Whether weights can be negative.
+        marked: The token in brackets.
     """
     ramp = theme.pixels(signed=signed)
     level = levels(weights[None], top, len(ramp.inks), ramp.zero)[0].tolist()
@@ -87,7 +87,7 @@ def _words(
 
 
 def apart(before: Token, token: Token) -> bool:
-    """Whether there is a blank between two tokens, which some tokenizers make part of one."""
+    """Whether there is a space between two tokens, which may be part of one of them."""
     if before.special or token.special:
         return True
     if _is_one_character(before, token):
@@ -98,15 +98,13 @@ def apart(before: Token, token: Token) -> bool:
 
 
 def _is_one_character(before: Token, token: Token) -> bool:
-    """Whether two tokens are pieces of the same characters."""
+    """Whether two tokens are parts of the same character."""
     places = (before.start, before.end), (token.start, token.end)
     return places[0] == places[1] and token.start < token.end and not token.special
 
 
 def _lines(words: Iterator[_Word], width: int) -> Iterator[list[_Word]]:
-    """As many words as a line holds; a word is never parted from the one it touches unless it
-    must be.
-    """
+    """Yield lines of words; adjacent words without a space stay on one line if possible."""
     line: list[_Word] = []
     room = width
     for word in words:

@@ -22,12 +22,12 @@ from qkv_cli.render.text import aligned, downwards, word
 from qkv_cli.render.weights import MASKED, Levels
 
 GAP = 3  # columns between two maps
-MAX_CELL = 6  # columns; wider cells do not read better
-MAX_HEAD = {"one": 14, "tiles": 6}  # letters of a key that is written downwards
+MAX_CELL = 6  # columns; wider cells are not easier to read
+MAX_HEAD = {"one": 14, "tiles": 6}  # letters of a key that is written vertically
 MAX_LABEL = {"one": 18, "tiles": 12}
-LARGE = 16  # queries that are drawn in whole cells even if only one map fits across
-OVERVIEW = 32  # columns of a pooled map that has others beside it
-MAX_WORD = 8  # cells of a word that shares its line with another
+LARGE = 16  # queries that get whole cells even if only one map fits in the width
+OVERVIEW = 32  # columns of a pooled map next to others
+MAX_WORD = 8  # cells of a word that shares its line
 
 
 LabelStyle = Literal["across", "in turn", "down", "ruler"]
@@ -35,19 +35,17 @@ LabelStyle = Literal["across", "in turn", "down", "ruler"]
 
 @dataclass(frozen=True, slots=True)
 class TileLayout:
-    """The measures of a picture, in terminal cells.
+    """The layout of a picture, in terminal cells.
 
     Attributes:
-        cell: Columns a key and lines a query take; half a line is one query of two that
-            share a line as half blocks.
+        cell: Columns per key and lines per query; half a line if two queries share a line.
         blocks: Queries x keys that are pooled into one cell.
-        across: Maps beside each other.
-        tile: Columns of a map, its name included.
-        gutter: Columns of the row labels, the space behind them included.
-        heads: How columns are named: words across, on two lines in turn where one is too
-            narrow, words downwards, or a ruler of numbers.
-        head_lines: Lines that the heads take.
-        last_index: The largest number that a row or a column bears.
+        across: Maps next to each other.
+        tile: Columns of a map, including its name.
+        gutter: Columns of the row labels, including the space after them.
+        label_style: Column labels: across, on two lines in turn, downwards, or a ruler of numbers.
+        head_lines: The lines of the column labels.
+        last_index: The largest index of a row or column.
     """
 
     cell: tuple[int, int]
@@ -63,7 +61,7 @@ class TileLayout:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be drawn, and how much room there is."""
+    """What is to be drawn, and the available space."""
 
     n_maps: int
     n_query: int
@@ -73,7 +71,7 @@ class Request:
     key_width: int
     last_key_width: int
     name_width: int  # of the longest map name
-    number_width: int  # 0: no numbers are written into the cells
+    number_width: int  # 0: no numbers in the cells
     width: int
     colour: bool
     half_blocks: bool  # two rows can share a line
@@ -85,7 +83,8 @@ class Request:
 
 
 def plan_tiles(r: Request) -> TileLayout:
-    """Whole cells if they fit, else half blocks or cells of one column, else an overview."""
+    """Choose a layout: whole cells if they fit, else half blocks or cells of one column, else an
+    overview."""
     return _whole_cells(r) or _small_cells(r)
 
 
@@ -100,7 +99,7 @@ def _whole_cells(r: Request) -> TileLayout | None:
     across = _balanced(r.n_maps, fitting)
     widest = (room - GAP * (across - 1)) // across // r.n_key
     columns = max(least, min(widest, MAX_CELL))
-    shaded = r.number_width and not r.colour  # a number beside its shade, not on it
+    shaded = r.number_width and not r.colour  # a number next to its shade
     label_style: LabelStyle = "down"
     head_lines = min(r.key_width, MAX_HEAD[r.size])
     if r.key_width + 1 <= min(widest, MAX_LABEL["one"]):
@@ -109,7 +108,7 @@ def _whole_cells(r: Request) -> TileLayout | None:
         label_style, head_lines = "in turn", 2
     lines = 2 if columns >= 4 and r.n_query <= LARGE + 4 and not shaded else 1
     tile = max(columns * r.n_key, r.name_width)
-    if label_style == "in turn":  # every name has the room of two columns, the last too if it can
+    if label_style == "in turn":  # every name has the space of two columns, the last if possible
         wider = max(tile, columns * (r.n_key - 1) + r.last_key_width)
         tile = wider if wider * across + GAP * (across - 1) <= room else tile
     cell = (columns, lines)
@@ -122,8 +121,8 @@ def _small_cells(r: Request) -> TileLayout:
     digits = len(str(r.last_index))
     label = r.line_width if r.half_blocks else min(r.query_width, MAX_WORD)
     gutter = min(digits + 1 + label, r.width // 3) + 1
-    # Without half blocks several maps are an overview where they would be one with them: a
-    # line for each row, and one map above the other, is more than anyone scrolls through.
+    # Without half blocks, several maps are an overview wherever they would be with them: a
+    # line for each row, one map above the other, would be too long to scroll through.
     widest_label = r.line_width if r.n_maps > 1 else label
     label_width = min(digits + 1 + widest_label, r.width // 3) + 1
     fitting = _fitting(r.width - max(gutter, label_width), max(r.n_key, r.name_width))
@@ -136,7 +135,7 @@ def _small_cells(r: Request) -> TileLayout:
     across = _balanced(r.n_maps, max(1, _fitting(room, OVERVIEW)))
     tile = max(1, (room - GAP * (across - 1)) // across)
     keys = -(-r.n_key // tile)
-    # A handful of queries over a long source keep a line each.
+    # A few queries over a long source keep one line each.
     queries = min(keys, -(-r.n_query // (tile * 2 // 3 + 1)))
     return replace(whole, blocks=(queries, keys), across=across, tile=tile, gutter=gutter)
 
@@ -146,7 +145,7 @@ def _fitting(room: int, tile: int) -> int:
 
 
 def _balanced(n_maps: int, fitting: int) -> int:
-    """Maps a band, so that the last band is not left with one: 8 where 7 fit are 4 and 4."""
+    """Balance the maps per band: 8 maps, of which 7 fit, are 4 and 4."""
     bands = -(-n_maps // fitting)
     return -(-n_maps // bands)
 
@@ -155,7 +154,7 @@ Line = list[Segment]
 
 
 def whole_cells(levels: Levels, ramp: Ramp, width: int) -> list[Line]:
-    """A line for each row, `width` columns a cell."""
+    """Return a line for each row, with `width` columns per cell."""
     cells = [(ink.cell(width), ink.style) for ink in ramp.inks]
     cells.append((" " * width, Style.null()))  # MASKED is the last
     return [
@@ -165,13 +164,13 @@ def whole_cells(levels: Levels, ramp: Ramp, width: int) -> list[Line]:
 
 
 def below(line: Line) -> Line:
-    """The second line of a cell that is two lines high: its dot stands in the first alone."""
+    """Return the second line of a cell with two lines, without the dot."""
     blank = str.maketrans({DOT: " ", ASCII_DOT: " "})
     return [Segment(segment.text.translate(blank), segment.style) for segment in line]
 
 
 def half_blocks(levels: Levels, ramp: Ramp) -> list[Line]:
-    """A line for each two rows, one column a cell; a missing last row is left bare."""
+    """Return a line for every two rows, one column per cell; a missing last row is blank."""
     if len(levels) % 2:
         levels = np.vstack([levels, np.full((1, levels.shape[1]), MASKED)])
     n = len(ramp.inks) + 1
@@ -191,7 +190,7 @@ def _half(pair: tuple[int, int], inks: Sequence[Ink]) -> tuple[str, Style]:
 
 
 def numbered_cells(levels: Levels, weights: Array, ramp: Ramp, width: int) -> list[Line]:
-    """The weights themselves, in cells of their ink; shades stand beside them."""
+    """Return the numbers in cells of their ink; without colour, next to their shade."""
     texts = [["" if isnan(x) else cell_number(x) for x in row] for row in weights.tolist()]
     longest = max(len(text) for row in texts for text in row)
     apart = " " if any("-" in text for row in texts for text in row) else ""
@@ -212,14 +211,14 @@ def _numbered(ink: Ink, text: str, width: int, apart: str) -> Segment:
 
 
 def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """(level, how many of it) along a row."""
+    """Yield (level, length) of the runs in a row."""
     starts = np.flatnonzero(np.diff(row, prepend=row[0] - 1))
     lengths = np.diff(starts, append=len(row))
     return zip(row[starts].tolist(), lengths.tolist(), strict=True)
 
 
 def beside(label: Line, cells: Sequence[Line], tile: int, between: int = GAP) -> Line:
-    """A line of a band: the label, then each map's cells in its tile."""
+    """Return a line of a band: the row label, and the cells of each map."""
     line = list(label)
     for nth, segments in enumerate(cells):
         used = sum(segment.cell_length for segment in segments)
@@ -229,7 +228,7 @@ def beside(label: Line, cells: Sequence[Line], tile: int, between: int = GAP) ->
 
 
 def trimmed(lines: Iterator[Line] | Sequence[Line]) -> Iterator[Segment]:
-    """The lines without the blanks at their ends that nobody sees."""
+    """Yield lines without trailing spaces."""
     for line in lines:
         while line and not (line[-1].text.strip() or _ground(line[-1])):
             line = line[:-1]
@@ -247,7 +246,7 @@ _DIM, _PLAIN = Style(dim=True), Style.null()
 
 
 def column_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
-    """What stands above each map, so that a column can be told from the next."""
+    """Return the column labels of the maps."""
     second = _second(maps.keys)
     if second is None:
         return _names(maps, layout)
@@ -258,7 +257,7 @@ def column_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
 
 
 def _second(tokens: Sequence[Token]) -> int | None:
-    """Where the second text of a pair begins."""
+    """Return the index of the first token of the second sentence of a pair."""
     return next((i for i, token in enumerate(tokens) if token.segment), None)
 
 
@@ -279,7 +278,7 @@ def _names(maps: HeadMaps, layout: TileLayout) -> list[Line]:
 
 
 def _in_turn(keys: Sequence[Token], columns: int, first: int, tile: int) -> Line:
-    """Every second key, which so has the room of two; the last what the map leaves."""
+    """Return every second key, with the space of two columns; the last has the rest of the tile."""
     line = [Segment(" " * columns * first)]
     for at in range(first, len(keys), 2):
         if at == len(keys) - 1:
@@ -295,7 +294,7 @@ def _centred(sign: str, width: int) -> str:
 
 
 def _ruler(keys: Sequence[Token], block: int) -> str:
-    """Numbers of keys, each beginning over its column."""
+    """Return the indices of keys, each starting above its column."""
     columns = -(-len(keys) // block)
     step = 5 if columns <= 20 else 10
     ruler = ""
@@ -308,7 +307,7 @@ def _ruler(keys: Sequence[Token], block: int) -> str:
 
 
 def row_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
-    """What stands before each line: its word, and its number where keys are numbered."""
+    """Return the row labels: the word, and its index if keys are numbered."""
     if layout.label_style == "ruler":
         return _numbered_rows(maps.queries, layout)
     room = layout.gutter - 1
@@ -322,12 +321,12 @@ def row_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
 
 
 def _border(query: Token) -> Segment:
-    """Between a label and its cells; the rows of a second text have a line there."""
+    """Return the separator of label and cells; a line for the second sentence of a pair."""
     return Segment("│", _DIM) if query.segment else Segment(" ")
 
 
 def _numbered_rows(queries: Sequence[Token], layout: TileLayout) -> list[Line]:
-    """A line's first number, and its words, or the first one of those that are pooled."""
+    """Return a line's first index and its words, or the first of pooled words."""
     block, _ = layout.blocks
     step = block * (2 if layout.half else 1)
     digits = len(str(layout.last_index))
@@ -347,13 +346,13 @@ def _numbered_rows(queries: Sequence[Token], layout: TileLayout) -> list[Line]:
 
 
 def widest_line(queries: Sequence[Token]) -> int:
-    """The widest label of a line that two queries share."""
+    """Return the width of the widest label of a line shared by two queries."""
     lines = (queries[at : at + 2] for at in range(0, len(queries), 2))
     return max(cell_len(_sharing(line, 2 * MAX_WORD + 1)) for line in lines)
 
 
 def _sharing(queries: Sequence[Token], room: int) -> str:
-    """One word or two in a room of so many cells."""
+    """Return one or two words in a given width."""
     each = min(room, MAX_WORD)
     words = [word(query, each) for query in queries]
     if sum(map(cell_len, words)) + len(words) - 1 > room:

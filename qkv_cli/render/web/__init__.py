@@ -1,1 +1,1 @@
-"""Pictures for a browser: one self-contained file that fetches nothing."""
+"""Pictures for a browser: self-contained files without network requests."""

@@ -26,7 +26,7 @@ from qkv_cli.visible import visible
 
 
 def filled(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
-    """A template with its parts, and a policy that lets this style and script run and no other."""
+    """Fill a template, and add a content security policy that allows only its style and script."""
     allowed = {"style-src": style, "script-src": script}
     policy = "; ".join(
         [
@@ -46,22 +46,22 @@ def _hash(code: str) -> str:
 
 
 def read_template(name: str) -> str:
-    """A file that lies beside this one."""
+    """Read a template file of this package."""
     return (files(__package__) / name).read_text("utf-8")
 
 
-MASKED = 255  # the byte of a cell that has no weight
-STEPS = 254  # the largest byte of one that has
+MASKED = 255  # the byte of a masked cell
+STEPS = 254  # the largest byte of a weight
 COLOURS = 127
 SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "said.js", "start.js")
 
 
 def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
-    """The maps of a picture as a file.
+    """Return the maps of a picture as an HTML file.
 
     Args:
-        themes: Of a light and of a dark background.
-        background: light, dark, or auto: what the reader's browser prefers.
+        themes: The themes of a light and of a dark background.
+        background: light, dark, or auto for the reader's own setting.
     """
     parts = [part for part in plate.parts if isinstance(part, Maps)]
     parts = [plate.behind] if plate.behind is not None else parts
@@ -101,7 +101,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
 
 
 def _maps(parts: Sequence[Maps]) -> tuple[list[dict[str, Any]], bytes]:
-    """What there is to say of each map, and the steps of all of them."""
+    """Return the description of each map, and the quantised weights of all maps."""
     panels, steps = [], []
     for part in parts:
         for panel in part.panels:
@@ -123,9 +123,9 @@ def _maps(parts: Sequence[Maps]) -> tuple[list[dict[str, Any]], bytes]:
 
 
 def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, float]:
-    """Weights as bytes, which of them is zero, and how much one step is.
+    """Quantise weights to bytes; also return the byte for 0 and the size of a step.
 
-    A weight is (byte - zero) * step, at most half a step off.
+    A weight is (byte - zero) * step, with an error of at most half a step.
     """
     zero = STEPS // 2 if signed else 0
     amount = float(np.nanmax(np.abs(weights), initial=0.0)) if weights.size else 0.0
@@ -135,7 +135,7 @@ def in_steps(weights: Array, *, signed: bool) -> tuple[NDArray[np.uint8], int, f
 
 
 def _visible(data: Any) -> Any:
-    """The same, with every text in it visible."""
+    """Return a value with all its strings escaped."""
     if isinstance(data, str):
         return visible(data)
     if isinstance(data, list):
@@ -144,7 +144,7 @@ def _visible(data: Any) -> Any:
 
 
 def _script_safe(data: object) -> str:
-    """JSON in ASCII, in which no text can end the script that holds it."""
+    """Return ASCII JSON that cannot end the script element around it."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -163,7 +163,7 @@ def _codes(theme: Theme, *, signed: bool) -> list[str]:
 
 
 def _notes(parts: Sequence[Maps]) -> str:
-    """What the parts say of themselves, and how exact the numbers are, as sentences."""
+    """Return the notes of all parts and the precision of the numbers, as sentences."""
     steps = STEPS // 2 if any(part.signed for part in parts) else STEPS
     notes = [note for part in parts for note in part.notes]
     notes.append(f"numbers are stored in steps of 1/{steps} of each map's maximum")

@@ -1,4 +1,4 @@
-"""Any picture of the terminal as a page for a browser, sign for sign."""
+"""Any picture of the terminal as an HTML page, character by character."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def still(
     background: str,
     title: str,
 ) -> bytes:
-    """Pictures as a file.
+    """Return pictures as an HTML file.
 
     Args:
-        pictures: Drawn for a light and for a dark background; the reader's browser chooses.
-        columns: How wide each may be.
+        pictures: The pictures for a light and a dark background, of which the browser chooses.
+        columns: The width of a terminal.
     """
     classes: dict[tuple[Rgb, Rgb | None, bool, bool], str] = {}
     body = []
