@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# Before numpy starts them: its own threads spin while they wait, which costs more than they give
-# on matrices of this size. Where there is much to do, core.arrays.parallel shares it out.
+# Set before numpy is imported: OpenBLAS's threads spin while they wait, which costs more than they
+# gain on matrices of this size. Large matrices are shared out by core.parallel.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,33 +1,33 @@
 """Errors a user can act on.
 
-Everything below `commands/` raises one of these; only `commands/` prints.
+Code outside `cli/` raises one of these; only `cli/` prints.
 """
 
 
 class QkvError(Exception):
     """Base of every error that is shown as one line, without a traceback.
 
-    The exit code is 2: usage, or an input that cannot be read. 1 is reserved for the answer "no"
-    (two maps differ, a model does not verify), 70 for a bug of our own.
+    The exit code is 2. Exit code 1 is for "no" (two maps differ, a model does not verify), and 70
+    for a bug in qkv.
     """
 
     exit_code = 2
 
 
 class UsageError(QkvError):
-    """An option, a layer, a head or a token that does not exist, or does not apply."""
+    """An option, layer, head or token does not exist or does not apply."""
 
 
 class InputError(QkvError):
-    """A text or a file from the user cannot be read as what it should be."""
+    """A text or file of the user is invalid or cannot be read."""
 
 
 class CheckpointError(QkvError):
-    """A model folder lacks a file or a tensor, or holds what is not implemented."""
+    """A model lacks a file or a tensor, is corrupt, or uses something that is not implemented."""
 
 
 class TrainingError(QkvError):
-    """Learning ended without heads that could be kept."""
+    """Training failed: the loss or a parameter is NaN or infinite."""
 
 
 class StoreError(QkvError):

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, whatever stops the process that writes them.
+"""Atomic writing of files and folders, whatever stops the process.
 
-What is being written has a name of ours next to its target, and is locked as long as its writer
-lives. Such a name without a lock was left by a process that was killed: `sweep` removes it.
+A file or folder is written under a temporary name next to its target, and locked while its writer
+is alive. A temporary name without a lock was left by a killed process; `sweep` removes it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import TypeVar
 from qkv_cli.errors import QkvError, StoreError
 
 T = TypeVar("T")
-_PART = (".qkv-", ".part")  # around a random name, of a file or folder that is being written
+_PART = (".qkv-", ".part")  # around a random name, for temporary files and folders
 _OLD = ".qkv-old-"  # before the name of a folder that is being replaced
-_LOCK = (".qkv-", ".lock")  # around the name of a folder that one process works on
+_LOCK = (".qkv-", ".lock")  # around the name of a locked folder
 _LEFT = re.compile(r"\.qkv-(?:[a-z0-9_]{8}\.part|old-.+|.+\.lock)", re.DOTALL)
 
 
-_used: set[Path] = set()  # folders in which this process has made something
-_PATIENCE = 0.2  # seconds: as long as a sweep may hold a lock that it is about to delete
+_used: set[Path] = set()  # folders in which this process has created files
+_PATIENCE = 0.2  # seconds that a sweep may hold a lock that it is about to delete
 
 
 class _LockedError(Exception):
@@ -36,12 +36,12 @@ class _LockedError(Exception):
 
 
 def place_file(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file next to `path`, then let it take that place; a failure leaves what was there.
+    """Write a file under a temporary name, then rename it; on failure, `path` is unchanged.
 
-    A symbolic link stays, and its target is replaced; a device or a pipe is written to.
+    The target of a symbolic link is replaced; devices and pipes are written to directly.
 
     Raises:
-        OSError: Its filename is `path`, whatever the temporary file was called.
+        OSError: The file cannot be written; the error's filename is `path`.
     """
     try:
         target = resolved(path)
@@ -63,7 +63,7 @@ def place_file(path: Path, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def scratch_file(folder: Path) -> Iterator[Path]:
-    """An empty, locked file in `folder` while the block lasts."""
+    """Yield an empty, locked, temporary file in `folder`."""
     with _made(lambda: _new_file(folder)) as temporary:
         try:
             yield temporary
@@ -73,7 +73,7 @@ def scratch_file(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """An empty, locked folder in `folder` while the block lasts."""
+    """Yield an empty, locked, temporary folder in `folder`."""
     with _made(lambda: _new_folder(folder)) as temporary:
         try:
             yield temporary
@@ -83,13 +83,13 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def placed_folder(folder: Path, may_replace: Callable[[Path], None]) -> Iterator[Path]:
-    """A temporary folder, which takes the place of `folder` when the block ends well.
+    """Yield a temporary folder, which replaces `folder` when the block succeeds.
 
     Args:
-        may_replace: Raises an error where what is at `folder` must stay.
+        may_replace: Raises an error if `folder` must not be replaced.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The folder cannot be written.
     """
     target = resolved(folder)
     may_replace(target)
@@ -105,7 +105,7 @@ def placed_folder(folder: Path, may_replace: Callable[[Path], None]) -> Iterator
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder: it is gone at once, or there whole, though its files take longer.
+    """Delete a folder atomically: it is renamed first, then its files are deleted.
 
     Raises:
         OSError: It cannot be deleted.
@@ -119,11 +119,11 @@ def remove_folder(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let no other process that asks write to `folder` while the block lasts.
+    """Lock `folder` against other writers.
 
     Raises:
-        StoreError: Another process writes to it.
-        OSError: The disk does not take the lock.
+        StoreError: Another process is writing to it.
+        OSError: The lock cannot be created.
     """
     target = resolved(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,9 +145,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes of this user left in a folder; put a replaced one back.
+    """Remove the leftovers of this user's killed processes in a folder.
 
-    A folder that was being replaced in two steps is put back where the second did not happen.
+    A folder whose replacement was interrupted between two renames is put back.
     """
     if sys.platform == "win32":
         return
@@ -163,10 +163,10 @@ def sweep(folder: Path) -> None:
 
 
 def read_whole(folder: Path, read: Callable[[Path], T]) -> T:
-    """Return what `read` makes of a folder; read again where the folder was replaced meanwhile.
+    """Read a folder with `read`, again if the folder was replaced meanwhile.
 
-    So the files of two versions of a folder never meet. A folder counts as replaced where it, or
-    the config.json in it, is another one than before.
+    Files of two versions are therefore never mixed. A folder counts as replaced if it, or its
+    config.json, is another one than before.
     """
     while True:
         version = _version(folder)
@@ -181,13 +181,13 @@ def read_whole(folder: Path, read: Callable[[Path], T]) -> T:
 
 
 def clean() -> None:
-    """Remove what this process left where a signal came between two of its steps."""
+    """Remove temporary files that this process left when a signal interrupted it."""
     for folder in _used:
         sweep(folder)
 
 
 def sync(path: Path) -> None:
-    """Have the disk store a file or folder, before another name says that it is there."""
+    """Flush a file or folder to disk."""
     if sys.platform == "win32":
         return
     number = os.open(path, os.O_RDONLY)
@@ -198,10 +198,10 @@ def sync(path: Path) -> None:
 
 
 def resolved(path: Path) -> Path:
-    """A path without symbolic links.
+    """Return a path without symbolic links.
 
     Raises:
-        OSError: They go round in a circle.
+        OSError: The links form a circle.
     """
     try:
         return path.resolve()
@@ -238,7 +238,7 @@ def _remove_left(path: Path) -> None:
 
 @contextmanager
 def _made(make: Callable[[], Path]) -> Iterator[Path]:
-    """A new file or folder, locked; made again where a sweep came between these two steps."""
+    """Create and lock a file or folder; again if a sweep removed it in between."""
     while True:
         path = make()
         with _locked(path) as is_there:
@@ -249,12 +249,12 @@ def _made(make: Callable[[], Path]) -> Iterator[Path]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """A lock on a file or folder while the block lasts; whether the path still leads to it.
+    """Lock a file or folder, and yield whether the path still leads to it.
 
-    Where the disk has no locks, nothing is locked.
+    Nothing is locked if the file system has no locks.
 
     Raises:
-        _LockedError: Another process has it.
+        _LockedError: Another process has the lock.
     """
     number = _lock(path)
     try:
@@ -283,10 +283,10 @@ def _touched(path: Path) -> Path:
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file or folder; its descriptor, None where it is gone or the disk has no locks.
+    """Lock a file or folder, and return its descriptor; None if it is gone or cannot be locked.
 
     Raises:
-        _LockedError: Another process has it.
+        _LockedError: Another process has the lock.
     """
     if sys.platform == "win32":
         return None
@@ -307,7 +307,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _is_open_at(number: int, path: Path) -> bool:
-    """Whether a path still leads to what was opened there."""
+    """Whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(number), path.lstat())
     except FileNotFoundError:
@@ -315,7 +315,7 @@ def _is_open_at(number: int, path: Path) -> bool:
 
 
 def _take_place(new: Path, target: Path) -> None:
-    """Rename a folder to that of another, which is gone afterwards, or has its name."""
+    """Rename a folder to that of another one, which is removed or gets its name."""
     if not os.path.lexists(target):
         new.rename(target)
     elif not _exchanged(new, target):
@@ -327,7 +327,7 @@ def _take_place(new: Path, target: Path) -> None:
 
 
 def _exchanged(new: Path, target: Path) -> bool:
-    """Swap two folders in one step; False where the system or the disk cannot."""
+    """Exchange two folders atomically; False if the system cannot."""
     import ctypes
 
     paths = os.fsencode(new), os.fsencode(target)
@@ -342,7 +342,7 @@ def _exchanged(new: Path, target: Path) -> bool:
 
 
 def _mode(target: Path) -> int:
-    """The mode of the file that is replaced, else what a new file gets."""
+    """Return the mode of the replaced file, else that of a new file."""
     return target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
 
 

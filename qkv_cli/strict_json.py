@@ -1,4 +1,4 @@
-"""JSON from files and servers, read as RFC 8259 defines it; every fault is a `ValueError`."""
+"""Strict parsing of JSON from files and servers (RFC 8259); all errors are `ValueError`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Any, NoReturn
 
-# Half of a surrogate pair may be written as an escape; such text cannot be encoded again.
+# An unpaired surrogate can be written as an escape, but cannot be encoded.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -16,13 +16,13 @@ def parse(text: str | bytes, *, allow_surrogates: bool = False) -> Any:
 
     Args:
         text: A string, or UTF-8 bytes.
-        allow_surrogates: Accept strings with half of a surrogate pair, which our own documents
-            have where a text has bytes that are not UTF-8.
+        allow_surrogates: Accept unpaired surrogates, which qkv's documents contain for text that
+            is not valid UTF-8.
 
     Raises:
         ValueError: The text is not valid JSON or not valid UTF-8; an object has the same key
             twice; a number is NaN, infinite or too long for Python; the nesting is too deep; a
-            string holds half of a surrogate pair. The message is one line.
+            string contains an unpaired surrogate. The message is one line.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")

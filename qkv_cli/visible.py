@@ -1,13 +1,13 @@
-"""Text from anywhere as it may be shown: nothing in it acts, and nothing in it is hidden.
+"""Escaping of control and invisible characters.
 
-Whatever is printed or drawn goes through `visible` where it leaves the program: messages, pictures
-of the terminal, drawings and pages. Only machine-readable output (JSON, NPZ) keeps a text as it
-is, escaped as its format says.
+Everything that is printed or drawn passes through `visible`: messages, terminal pictures, drawings
+and pages. Only machine-readable output (JSON, NPZ) contains text unchanged, escaped as its format
+requires.
 """
 
 from __future__ import annotations
 
-# What only joins or orders the characters around it.
+# Characters that only join or order the characters around them.
 _HARMLESS = frozenset("\u200c\u200d\u200e\ufe0e\ufe0f")
 _GAP = " ... "
 
@@ -16,7 +16,7 @@ def visible(text: str, limit: int | None = None, *, keep: str = "") -> str:
     """Return a text with escapes for its control, bidirectional and invisible characters.
 
     Args:
-        limit: A longer text is cut in its middle to this many characters.
+        limit: The maximum length; longer text is shortened in the middle.
         keep: Characters that stay, such as a newline.
     """
     if not text.isprintable():

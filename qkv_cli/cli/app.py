@@ -1,4 +1,4 @@
-"""The `qkv` command: every subcommand, and the one place where an error becomes an exit code."""
+"""The `qkv` command, and the only place where an error becomes an exit code."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def qkv(
 
 
 def main() -> NoReturn:
-    """Run the command line; every way out is here.
+    """Run the command line, and return or exit with its exit code.
 
-    Exit codes: 0 success, also when the reader closed the pipe; 1 the answer "no" (two maps
-    differ, a model does not verify); 2 a usage error, or an input or a model that cannot be read;
-    70 a bug of ours, with its traceback; 129, 130, 143 SIGHUP, Ctrl-C, SIGTERM.
+    Exit codes: 0 success, also if the reader closes the pipe; 1 for "no" (two maps differ, a model
+    does not verify); 2 for a usage error or unreadable input; 70 for a bug in qkv, with a
+    traceback; 129, 130, 143 for SIGHUP, Ctrl-C, SIGTERM.
     """
     open_closed_streams()
     handle_signals()
     check_columns()
-    # What is not finite is refused by name; numpy's remarks on the way there would say it twice.
+    # NaN and infinity are refused by name; numpy's warnings would repeat it.
     warnings.filterwarnings("ignore", category=RuntimeWarning, append=True)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
@@ -87,7 +87,7 @@ def main() -> NoReturn:
 
 
 def _report_bug() -> int:
-    if exit_code() is None:  # an import that a signal cut short fails in many ways
+    if exit_code() is None:  # an import that a signal interrupts fails in many ways
         import traceback
 
         traceback.print_exc()
@@ -96,10 +96,10 @@ def _report_bug() -> int:
 
 
 def _say(error: Exception | str) -> int:
-    """One line on stderr, and the exit code."""
+    """Print one line on stderr, and return the exit code 2."""
     message = error.format_message() if isinstance(error, TyperException) else str(error)
     try:
-        if message and exit_code() is None:  # nothing is left to be said where the help was shown
+        if message and exit_code() is None:  # the help was shown instead of a message
             note(message)
     except OSError as broken:
         if broken.errno not in (errno.EPIPE, errno.ENOSPC):
@@ -108,7 +108,7 @@ def _say(error: Exception | str) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without a second complaint from the interpreter about a stdout that is gone."""
+    """Exit without a second error from the interpreter about a closed stdout."""
     if exit_code() is not None:
         from qkv_cli.placement import clean
 
@@ -118,7 +118,7 @@ def _leave(code: int) -> NoReturn:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if exit_code() is not None:
-        # A KeyboardInterrupt that passed through exec(), as dataclasses use it, makes Python end
+        # A KeyboardInterrupt that passed through exec(), which dataclasses use, makes Python end
         # itself with SIGINT even though it was caught here.
         os._exit(code)
     raise SystemExit(code)

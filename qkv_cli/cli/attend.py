@@ -1,4 +1,4 @@
-"""`qkv attend`: who looks at whom."""
+"""`qkv attend`: heatmaps of attention."""
 
 from __future__ import annotations
 

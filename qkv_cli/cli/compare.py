@@ -1,4 +1,4 @@
-"""`qkv compare`: where two heads, models, texts or files differ, and how much."""
+"""`qkv compare`: the difference of heads, models, texts or files."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def compare(
 
 
 def _pairs(compared: Sequence[Side], reading: Reading) -> list[Comparison]:
-    """The first side with each of the others."""
+    """Compare the first side with each of the others."""
     from qkv_cli.analysis.compare import compare
 
     first, *others = read_sides(compared, reading)

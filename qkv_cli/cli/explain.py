@@ -1,4 +1,4 @@
-"""`qkv explain`: the arithmetic of one pair of words, with real numbers."""
+"""`qkv explain`: the calculation of one weight, step by step."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _note_choice(
     chosen: int,
     tokens: Sequence[Token],
 ) -> None:
-    """Say which token was taken where what was asked left a choice."""
+    """Note which token was chosen, if there was a choice."""
     from qkv_cli.analysis.focus import same_word
 
     text = tokens[chosen].word

@@ -1,4 +1,4 @@
-"""`qkv focus`: one token, and where it looks."""
+"""`qkv focus`: what one word attends to, or what attends to it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def focus(
 
 
 def _picked(maps: HeadMaps, side: Side, reference: str) -> Focus:
-    """The first of the tokens that may be meant; stderr says which others there are."""
+    """Return the focus on the first token that matches, and note the others on stderr."""
     from qkv_cli.analysis.focus import focus, pick, same_word
 
     tokens = maps.queries if side == "query" else maps.keys

@@ -1,4 +1,4 @@
-"""`qkv grid`: every head of every layer at once."""
+"""`qkv grid`: every head of every layer as a thumbnail."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def grid(
         show=show,
     )
     layers, heads = layer or ([] if head else ["all"]), head or []
-    # Labels are about shares of a whole, and about single heads.
+    # Labels need weights that sum to 1, and single heads.
     n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles
 
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
         if len(maps.keys) == 1 and not any(maps.seen(m).any() for m in maps.maps):
             note_no_links()
-        # What a model wrote itself stays as it is while the words change places.
+        # Text that the model generated is kept while words are shuffled.
         reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)
         head_marks = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
         return Thumbnails(maps, theme, head_marks, n_shuffles)

@@ -1,7 +1,7 @@
-"""The subcommands of `qkv`, each built when it is run.
+"""The subcommands of `qkv`, each imported and built only when it runs.
 
-Typer would import and inspect every command at every start, 20 ms and more with each new one,
-and `qkv --help` needs no more than a name and a line of it.
+Typer would import and inspect every command at every start, which takes at least 20 ms;
+`qkv --help` needs only their names and first lines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from qkv_cli.cli.output import note
 
-# Modules of this room, and the first line of what they say of themselves.
+# The modules of commands, with the first lines of their help.
 COMMANDS = {
     "attend": "Show how strongly each word attends to every other word: a heatmap for each head.",
     "explain": "Explain one attention weight: every step from two word vectors to the output.",
@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Group(TyperGroup):
-    """`COMMANDS` by name; the one that is run is the real one."""
+    """A group of `COMMANDS` by name, of which only the one that runs is built."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -51,7 +51,7 @@ class Group(TyperGroup):
 
 
 def renamed(args: Sequence[str]) -> list[str]:
-    """The arguments with the options of 0.1 under their present names, and a note for each."""
+    """Return the arguments with renamed options of version 0.1, and note each on stderr."""
     arguments: list[str] = []
     for arg in args:
         old, new = arg, arg
@@ -69,7 +69,7 @@ def renamed(args: Sequence[str]) -> list[str]:
 
 
 def built(name: str) -> Any:
-    """A command with its options: a module's Typer app, or its function of the same name."""
+    """Return a command: a module's Typer app, or its function of the same name."""
     module = import_module(f"qkv_cli.cli.{name}")
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)

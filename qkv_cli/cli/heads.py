@@ -1,4 +1,4 @@
-"""`qkv heads`: what each head does, over as many texts as there are."""
+"""`qkv heads`: statistics and labels of heads over any number of texts."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def heads(
 
 
 def _watched(steps: Iterator[Study]) -> Study:
-    """The last step; on the way, stderr says how far it is."""
+    """Return the last step, and report progress on stderr."""
     started = monotonic()
     for step in steps:
         rate = step.n_tokens / max(monotonic() - started, 1e-3)

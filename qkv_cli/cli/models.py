@@ -1,4 +1,4 @@
-"""`qkv models`: which models there are, and how a file of vectors becomes one."""
+"""`qkv models`: list, describe, add, download, check and delete models."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def list_models(
             info, n_bytes = read_whole(folder, lambda path: (read_info(path), size(path)))
             models.append((name, info, n_bytes))
         except QkvError as error:
-            if name in own:  # of the cache, much is not for us
+            if name in own:  # the cache contains other kinds of models
                 broken.append(str(error))
     if as_json:
         from dataclasses import asdict
@@ -174,7 +174,7 @@ def path(name: NameArgument) -> None:
     path = str(find(name).resolve())
     if sys.stdout.isatty():
         say(path)
-    else:  # for a program, as it is
+    else:  # unescaped, for programs
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
 
@@ -378,7 +378,7 @@ def _heads(info: ModelInfo) -> str:
 
 
 def _of_stacks(values: Mapping[str, object]) -> str:
-    """What each stack has, once where all have the same: 8, or encoder 16, decoder 8."""
+    """Format a number per stack, once if all are equal: 8, or encoder 16, decoder 8."""
     texts = [str(value) for value in values.values()]
     if len(set(texts)) == 1:
         return texts[0]
@@ -437,7 +437,7 @@ def rm(
 
 
 def _whole_lines() -> Look:
-    """Lines are folded for a terminal; a pipe has them whole."""
+    """Return the look of text that is folded only on a terminal."""
     return Look(width=None if sys.stdout.isatty() else 10_000)
 
 

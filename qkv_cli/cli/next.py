@@ -1,4 +1,4 @@
-"""`qkv next`: what a decoder would write next."""
+"""`qkv next`: predictions of the next token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that commands share, declared once. Nothing here imports an array."""
+"""The options that commands share. This module imports no numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PICTURE, _RESULT = "Picture", "Result"
 
 
 def suffixes(data: str) -> str:
-    """What -o says of itself, where a command can write such data."""
+    """Return the help of -o for a command that can write these kinds of data."""
     return f"Write to FILE, of a type given by its suffix: .svg .pdf .png .html .txt {data}"
 
 
@@ -35,7 +35,7 @@ def model_names() -> list[str]:
 
 
 def head_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The heads of the model that the line names: all of one layer, or a layer at a time."""
+    """Complete heads of the model on the command line: of one layer, or layer by layer."""
     n_layers, n_heads = _shape(ctx)
     layer = incomplete.upper().partition("H")[0]
     if n_layers > 1 and "H" not in incomplete.upper():
@@ -49,7 +49,7 @@ def layer_names(ctx: typer.Context) -> list[str]:
 
 
 def _shape(ctx: typer.Context) -> tuple[int, int]:
-    """Layers and heads of the model that a half-written line names; none where it cannot be."""
+    """Return the layers and heads of the model on an incomplete command line; 0 if unknown."""
     from qkv_cli.errors import QkvError
     from qkv_cli.names import DEFAULT_MODEL
     from qkv_cli.session.load import read_info
@@ -65,10 +65,10 @@ def _shape(ctx: typer.Context) -> tuple[int, int]:
 
 
 def finite(param: typer.CallbackParam, value: float | None) -> float | None:
-    """Refuse nan, which no range refuses, and infinity where a range has no end.
+    """Refuse NaN and infinity, which Typer's ranges accept.
 
     Raises:
-        BadParameter: It says which numbers are valid.
+        BadParameter: The number is not finite.
     """
     if value is None or isfinite(value):
         return value

@@ -1,4 +1,4 @@
-"""Where a result goes: pictures and documents, to standard output or into a file."""
+"""Output of results: pictures and documents, to standard output or a file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from qkv_cli.render.theme import Theme
 
 LONGEST_MESSAGE = 1000  # characters
-SHOWN = 5  # unknown words that are named
+SHOWN = 5  # unknown words that are listed
 Draw = Callable[["Theme"], "RenderableType"]
 DrawMaps = Callable[["HeadMaps", "Theme"], "RenderableType"]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How pictures look: colour, palette, background, width."""
+    """The look of pictures: colour, palette, background, width."""
 
     color: ColorMode = "auto"
     palette: str = DEFAULT_PALETTE
@@ -50,7 +50,7 @@ class Look:
     width: int | None = None
 
     def text(self, draw: Draw, *, to_file: bool = False) -> str:
-        """A picture as the characters and control codes that show it.
+        """Return a picture as text with terminal control codes.
 
         Raises:
             UsageError: There is no such palette.
@@ -66,16 +66,16 @@ class Look:
             encoding="utf-8" if to_file else None,
         )
         with console.capture() as capture:
-            # "sqrt" in place of a root makes a line longer; better folded than cut.
+            # A line with "sqrt" instead of a root sign is longer: it is folded, not cut.
             console.print(Safe(draw(theme), theme.charset), crop=theme.charset.has("√"))
-        # Blanks at a line's end show nothing, and a pipe's reader trips over them.
+        # Trailing spaces are invisible, but disturb programs that read a pipe.
         return re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
 
     def picture(self, kind: Format, draws: Sequence[Draw]) -> bytes:
-        """Pictures as the bytes of a file of their own.
+        """Return the bytes of a picture file.
 
         Raises:
-            UsageError: There is no such palette, or the file holds one picture only.
+            UsageError: There is no such palette, or the file type holds only one picture.
         """
         from qkv_cli.render.picture import COLUMNS, file_of
 
@@ -89,7 +89,7 @@ class Look:
         )
 
     def _console(self, *, to_file: bool) -> Console:
-        """Rich's view of where this goes: its width, and which colours it takes."""
+        """Return a Rich console with the width and colours of the output."""
         from rich.console import Console
 
         always = self.color == "always"
@@ -111,7 +111,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of file, where it goes, and what it holds beside the patterns."""
+    """A format, its destination, and the arrays to include."""
 
     kind: Format
     path: Path | None  # None: standard output
@@ -127,14 +127,14 @@ class Target:
         include: Sequence[str] = (),
         data: Sequence[DataFormat] = DATA_FORMATS,
     ) -> Target:
-        """What is asked for, else what the file's suffix says, else text.
+        """Return the format of --json or --format, else that of the file's suffix, else text.
 
         Args:
-            data: What the command can write besides text and pictures.
+            data: The data formats that the command can write.
 
         Raises:
-            UsageError: --json, --format and the suffix disagree, nothing says, or the command
-                has no such thing to write.
+            UsageError: --json, --format and the suffix contradict each other, the suffix is
+                unknown, or the command cannot write the format.
         """
         if as_json and asked not in (None, "json", "jsonl"):
             raise UsageError(f"Use either --json or --format {asked}, not both.")
@@ -172,10 +172,10 @@ class Target:
         return cls(kind or "text", path, parts)
 
     def send(self, data: str | bytes, holds: str = "") -> None:
-        """Write a result; of a file, say on stderr that it is there.
+        """Write a result, and note on stderr that a file was written.
 
         Args:
-            holds: What the result is of, such as "8 heads, 13 words".
+            holds: The extent of the result, such as "8 heads, 13 words".
         """
         from qkv_cli.placement import place_file
 
@@ -191,13 +191,13 @@ class Target:
             sys.stdout.buffer.write(content)
 
     def draw(self, draws: Iterable[Draw], look: Look, holds: str = "") -> None:
-        """Write pictures, one after the other: as text, or as a file of pictures.
+        """Write pictures one after the other as text, or as one picture file.
 
         Args:
             holds: See `send`.
 
         Raises:
-            UsageError: There is no such palette, or the file holds one picture only.
+            UsageError: There is no such palette, or the file type holds only one picture.
         """
         if self.kind != "text":
             self.send(look.picture(self.kind, list(draws)), holds)
@@ -214,10 +214,10 @@ class Target:
     def send_maps(
         self, results: Iterable[HeadMaps], look: Look, draw: DrawMaps, *, several: bool = False
     ) -> None:
-        """Write each text's head maps, to standard output as soon as they are there.
+        """Write the head maps of each text, to standard output as soon as they are computed.
 
         Args:
-            several: There may be more than one text, so a CSV numbers them.
+            several: Whether there may be several texts, which a CSV then numbers.
         """
         from qkv_cli.export.attention import encode_maps, write_maps
 
@@ -242,7 +242,7 @@ class Target:
 
 
 def describe_extent(results: Sequence[object]) -> str:
-    """How many heads and tokens a result has, or how many texts."""
+    """Describe the extent of a result: its heads and tokens, or the number of texts."""
     from qkv_cli.maps.head_maps import HeadMaps
 
     if len(results) != 1:
@@ -256,13 +256,13 @@ def describe_extent(results: Sequence[object]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names as alternatives: a, b or c."""
+    """Format names as alternatives: a, b or c."""
     *others, last = names
     return f"{', '.join(others)} or {last}"
 
 
 def report_unknown(tokens: Iterable[Token], model: str) -> None:
-    """Say on stderr which words are unknown to the model, each once."""
+    """Note on stderr which words are unknown to the model, each once."""
     words = list(dict.fromkeys(token.text for token in tokens if token.unknown))
     if not words:
         return
@@ -283,12 +283,12 @@ def note_no_links() -> None:
 
 
 def note(message: str) -> None:
-    """One line on stderr, cut in its middle if it is long."""
+    """Write one line on stderr, shortened in the middle if it is long."""
     finish()
     print("qkv:", visible(" ".join(message.split()), LONGEST_MESSAGE), file=sys.stderr)  # noqa: T201
 
 
 def say(line: str) -> None:
-    """One line of a result on standard output."""
+    """Write one line of a result to standard output."""
     finish()
     print(visible(line))  # noqa: T201

@@ -1,4 +1,4 @@
-"""The process around a command: signals, closed standard streams, the environment's COLUMNS."""
+"""The process of a command: signals, closed standard streams, COLUMNS."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from types import FrameType
 from typing import IO
 
-NARROWEST, WIDEST = 20, 10_000  # columns that output is laid out for
-_received: list[int] = []  # signals that asked this process to end
+NARROWEST, WIDEST = 20, 10_000  # minimum and maximum width of output
+_received: list[int] = []  # signals that asked this process to exit
 
 
 def handle_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that it cleans up.
+    """Let SIGTERM and SIGHUP unwind the program like Ctrl-C, so it cleans up.
 
-    A signal that was ignored when the program began (`nohup`) stays ignored.
+    A signal that was ignored at the start (`nohup`) stays ignored.
     """
     _received.clear()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -25,14 +25,14 @@ def handle_signals() -> None:
 
 
 def exit_code() -> int | None:
-    """128 and the number of the signal that ended the program; None if none did."""
+    """Return 128 plus the number of the signal that ended the program; None if none did."""
     return 128 + _received[0] if _received else None
 
 
 def open_closed_streams() -> None:
-    """Give closed standard streams their descriptors back, so that no file of ours gets them.
+    """Reopen closed standard streams, so that no other file gets their descriptors.
 
-    Reading or writing them fails as it would have; messages to a closed stderr are dropped.
+    Reading and writing them still fails; messages to a closed stderr are dropped.
     """
     if sys.stdin is None:
         sys.stdin = _unusable(0, os.O_WRONLY, "r")
@@ -43,9 +43,9 @@ def open_closed_streams() -> None:
 
 
 def check_columns() -> None:
-    """Make COLUMNS a usable width for everything that reads it; ignore it where it is not a number.
+    """Make COLUMNS a usable width; ignore it if it is not a number.
 
-    0, as some multiplexers and build servers export it, means unknown.
+    0, which some multiplexers and build servers export, means unknown.
     """
     text = os.environ.get("COLUMNS")
     if text is None:

@@ -1,4 +1,4 @@
-"""How far something that takes long is, on stderr: a bar on a terminal, else a line at times."""
+"""Progress on stderr: a bar on a terminal, else occasional lines."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from qkv_cli.training.learn import Progress as Step
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], object]]:
-    """A function to call with how many there are so far, and how many in all."""
+    """Yield a function to call with the number so far, and in all."""
     with _bar(what, TaskProgressColumn()) as advance:
         yield advance
 
 
 @contextmanager
 def fetching(what: str) -> Iterator[Callable[[int, int], object]]:
-    """The same for bytes from the network."""
+    """Yield the same for bytes from the network."""
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
     with _bar(what, *columns) as advance:
         yield advance
 
 
 def below_ctrl_c() -> None:
-    """What follows stands on a line of its own: a terminal writes ^C where it was pressed."""
+    """Start a new line: a terminal writes ^C where it was pressed."""
     if sys.stderr.isatty():
         print(file=sys.stderr)  # noqa: T201
 
@@ -57,7 +57,7 @@ def _bar(what: str, *figures: ProgressColumn) -> Iterator[Callable[[int, int], o
 
 @contextmanager
 def watching() -> Iterator[Callable[[Step], None]]:
-    """A function to call after each step."""
+    """Yield a function to call after each training step."""
     if not sys.stderr.isatty():
         yield _say
         return

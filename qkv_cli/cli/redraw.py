@@ -1,4 +1,4 @@
-"""From a written document to what draws it, whichever command wrote it."""
+"""Drawing of documents that any command wrote."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
-    """What draws a document that holds no head maps; None for one that does, or for any other.
+    """Return what draws a document without head maps; None for other documents.
 
     Raises:
-        InputError: It is not what its schema says.
+        InputError: The document does not match its schema.
     """
     if not isinstance(document, dict):
         return None
@@ -29,7 +29,7 @@ def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
 
 
 def own_options(document: Any) -> tuple[str, ...]:
-    """The options of head maps that what `redraw` drew has too."""
+    """Return the options of head maps that also apply to a document drawn by `redraw`."""
     return ("--numbers",) if document["schema"] == "qkv.compare/1" else ()
 
 

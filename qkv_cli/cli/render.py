@@ -1,4 +1,4 @@
-"""`qkv render`: a written file, drawn or written again."""
+"""`qkv render`: draw or convert a file."""
 
 from __future__ import annotations
 
@@ -144,10 +144,10 @@ def render(
 def _read(
     path: Path, tokens: bytes | None, array: str | None, map_options: Sequence[str], *, links: int
 ) -> Sequence[HeadMaps | Draw]:
-    """What a file holds: head maps, or what draws the rest.
+    """Return the head maps of a file, or what draws its other documents.
 
     Raises:
-        UsageError: It holds none, and options are asked for that are of head maps.
+        UsageError: Options for head maps are given, but the file contains none.
     """
     from qkv_cli.cli.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
@@ -177,7 +177,7 @@ def _read(
 
 
 def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
-    """Weights that were computed elsewhere, and the tokens that they are about."""
+    """Return the head maps of weights computed by another program."""
     from qkv_cli.export.arrays import maps_of_arrays, one_of
 
     weights = one_of(_arrays(data), array)
@@ -185,7 +185,7 @@ def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> Hea
 
 
 def _arrays(data: bytes) -> Mapping[str, Stored]:
-    """The arrays of a file by name, whatever the file is called."""
+    """Return the arrays of a file by name; its type is recognised by content."""
     from qkv_cli.export.npz import file_type, from_npy, unpack_npz
 
     kind = file_type(data)

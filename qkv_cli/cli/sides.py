@@ -1,4 +1,4 @@
-"""From what the command line names to the sides of a comparison, each one head map."""
+"""The sides of a comparison, from the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAVED = (".json", ".jsonl", ".npz")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One thing to compare: a head of a text in a model, or of a file."""
+    """One side of a comparison: a head of a text in a model, or of a file."""
 
     of: str | Path  # the text, or the file
     head: str | None  # L0H3, L0 or L0H* for a layer's mean, None for that of the last layer
@@ -38,15 +38,15 @@ def sides(
     weightings: Sequence[str],
     default: str,
 ) -> list[Side]:
-    """What is given several times pairs up; what is given once holds for every side.
+    """Pair up options that are given several times; options given once apply to every side.
 
     Args:
         items: A text or files, and heads.
         others: Further texts.
-        default: The model where none is named.
+        default: The default model.
 
     Raises:
-        UsageError: They do not pair up, or a weighting does not exist.
+        UsageError: The numbers of options do not match, or a weighting does not exist.
     """
     if wrong := [name for name in weightings if name not in get_args(Weighting)]:
         raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
@@ -71,7 +71,7 @@ def sides(
 
 
 def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
-    """Texts and files in the order in which they were named; without any, standard input."""
+    """Return texts and files in their order; by default, standard input."""
     texts: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
     given = [item for item in texts if isinstance(item, str)]
     if len(given) > 1:
@@ -86,13 +86,13 @@ def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
 
 
 def _saved(item: str) -> bool:
-    """Whether an argument is a file that qkv wrote rather than a text."""
+    """Whether an argument is a file that qkv wrote, and not a text."""
     path = Path(item)
     return path.suffix.lower() in SAVED and (path.is_file() or not re.search(r"\s", item))
 
 
 def read_sides(compared: Sequence[Side], reading: Reading) -> list[HeadMaps]:
-    """Each side's one map. Heads of one text in one model are computed together."""
+    """Return the map of each side. Heads of one text in one model are computed together."""
     heads: dict[Side, list[str]] = {}
     for side in compared:
         heads.setdefault(replace(side, head=None), []).append(_name(side.head))
@@ -111,10 +111,10 @@ def maps_of_side(
     layers: Sequence[str] = (),
     heads: Sequence[str] = (),
 ) -> HeadMaps:
-    """Layers and heads of a side's text, or all maps of its file.
+    """Return layers and heads of a side's text, or all maps of its file.
 
     Args:
-        models: Those that are open; the side's is added.
+        models: The open models; the side's model is added.
     """
     if isinstance(side.of, Path):
         return _of_file(side.of, reading)
@@ -143,14 +143,14 @@ def _of_file(path: Path, reading: Reading) -> HeadMaps:
 
 
 def _name(head: str | None) -> str:
-    """What to compute for a head or a mean."""
+    """Return the name of the heads to compute for a head or a mean."""
     if head is None:
         return "L-1H*"
     return head if "H" in head.upper() else f"{head}H*"
 
 
 def _chosen(maps: HeadMaps, head: str | None) -> HeadMaps:
-    """The one map that is meant: a head's, or the mean of a layer's."""
+    """Return the map of a head, or the mean of a layer."""
     from qkv_cli.maps.head_maps import choose
 
     if head is None:

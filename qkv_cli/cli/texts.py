@@ -1,4 +1,4 @@
-"""From what the command line names to the texts themselves."""
+"""Texts, from arguments, files and standard input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from qkv_cli.errors import InputError, UsageError
 
-MAX_BYTES = 2**26  # of one text; attention over it would need a thousand times as much
+MAX_BYTES = 2**26  # of a text; attention would need a thousand times as much
 MAX_STREAM = 2**28  # of a document from a pipe
 _HEAD = 2**16
 
@@ -23,13 +23,13 @@ _HEAD = 2**16
 def read_texts(
     text: Sequence[str] | None, files: Sequence[Path] | None, *, lines: bool = False
 ) -> Iterator[str]:
-    """Each text to be looked at: TEXT, standard input or files; with `lines`, each of their lines.
+    """Yield each text of TEXT, standard input or files; with `lines`, each line.
 
-    Lines are handed on as they come, so that a pipe may stay open.
+    Lines are yielded as they arrive, so a pipe may stay open.
 
     Raises:
-        UsageError: No text, or several ways to give one.
-        InputError: A file that is not there, or is no text.
+        UsageError: There is no text, or it is given in several ways.
+        InputError: A file is missing or not text.
     """
     texts, paths = list(text or ()), list(files or ())
     if texts and paths:
@@ -49,7 +49,7 @@ def read_texts(
 
 
 def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
-    """The one text to be looked at; see `read_texts`."""
+    """Return the only text; see `read_texts`."""
     texts = list(read_texts(text, files))
     if len(texts) != 1:
         raise UsageError(f"Expected one text, found {len(texts)} files.")
@@ -57,7 +57,7 @@ def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
 
 
 def check_utf8(text: str, name: str) -> str:
-    """A text from the command line, in which bytes that are no UTF-8 are lone surrogates."""
+    """Check a text of the command line, in which invalid UTF-8 becomes unpaired surrogates."""
     for at, character in enumerate(text):
         if "\ud800" <= character <= "\udfff":
             raise InputError(f"{name} is not valid UTF-8 at character {at + 1}.")
@@ -65,13 +65,12 @@ def check_utf8(text: str, name: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file or, for '-', standard input holds: JSON or arrays.
+    """Read a file or, for '-', standard input: JSON or arrays.
 
-    A pipe or a device may be endless. Where it begins as neither of the two, the beginning is all
-    that is read.
+    A pipe or a device may be endless: if it starts as neither of the two, only the start is read.
 
     Raises:
-        InputError: It cannot be read, or is a pipe or a device and larger than `MAX_STREAM`.
+        InputError: It cannot be read, or is a pipe or device larger than `MAX_STREAM`.
     """
     with _opened(path) as (file, name):
         if _has_size(file):
@@ -90,12 +89,12 @@ def read_bytes(path: Path) -> bytes:
 def _has_size(file: BinaryIO) -> bool:
     try:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except UnsupportedOperation:  # it is no file of the system
+    except UnsupportedOperation:  # not a file of the system
         return False
 
 
 def _is_document(head: bytes) -> bool:
-    """Whether data that begin so may be an array file, or JSON in any encoding."""
+    """Whether data may be an array file, or JSON in any encoding, by their first bytes."""
     from qkv_cli.export.npz import file_type
 
     text = head.lstrip(b" \t\r\n\0" + codecs.BOM_UTF8 + codecs.BOM_UTF16)
@@ -119,7 +118,7 @@ def source_name(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """A file or, for '-', standard input, and what to call it in an error."""
+    """Yield a file or, for '-', standard input, with its name for errors."""
     name = source_name(path)
     try:
         if str(path) == "-":
@@ -132,7 +131,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _lines(lines: Iterable[str], name: str) -> Iterator[str]:
-    """Those that hold something."""
+    """Yield the lines that are not blank."""
     empty = True
     for line in lines:
         if line.strip():

@@ -1,4 +1,4 @@
-"""`qkv train`: heads learned from a text over word vectors that stay as they are."""
+"""`qkv train`: train heads on a corpus, over fixed word vectors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One line on stderr that says what a command is doing, once it has been doing it for a second.
+"""A progress line on stderr, shown after one second.
 
-On a terminal the line is rewritten as the work goes on and removed before anything else is
-printed. In a log it is a line of its own every ten seconds.
+On a terminal, the line is updated, and removed before anything else is printed. In a log, a new
+line is written every ten seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REDRAW = 0.2
 
 
 class _Ticker:
-    """A thread that looks at what is being done, and writes it if that takes long."""
+    """A thread that shows what is being done if it takes long."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -67,22 +67,22 @@ _ticker = _Ticker()
 
 
 def working_on(what: str) -> None:
-    """Say what is being done from now on, until the next call or `finish`."""
+    """Set what is being done, until the next call or `finish`."""
     _ticker.show(what)
 
 
 def so_far(what: str) -> None:
-    """Say what of a long work is done, before the name of what is being done."""
+    """Set what has been done so far, which is shown before what is being done."""
     _ticker.so_far = f"{what}; "
 
 
 def finish() -> None:
-    """Remove the line: something else is printed next, or nothing more is done."""
+    """Remove the line, before something else is printed or at the end."""
     _ticker.clear()
 
 
 def counted(layers: Iterator[LayerTrace], n_layers: int, what: str) -> Iterator[LayerTrace]:
-    """The same layers; each is named while it is computed."""
+    """Yield layers, and show which one is being computed."""
     name = f"{what}, layer {{}} of {n_layers}"
     working_on(name.format(1))
     for nth, layer in enumerate(layers, 2):
@@ -104,5 +104,5 @@ def _write(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError):  # a closed terminal: nobody reads it
+    except (OSError, ValueError):  # the terminal is closed
         _ticker.ended.set()

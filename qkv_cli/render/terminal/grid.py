@@ -69,8 +69,8 @@ def sheet(
     n_layers: int = 1,
     half_blocks: bool = True,
 ) -> Sheet:
-    """Choose the layout: all heads next to each other if their names fit; fewer if lines suffice and
-    each thumbnail then shows more of its map, or is larger.
+    """Choose the layout: all heads next to each other if their names fit; fewer if lines suffice
+    and each thumbnail then shows more of its map, or is larger.
 
     Args:
         name: Columns of the longest head name, including its mark.
