@@ -1,1 +1,1 @@
-"""Bytes on disk to named tensors and tokens."""
+"""File formats: from bytes on disk to named tensors and tokens."""

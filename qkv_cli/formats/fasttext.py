@@ -1,4 +1,4 @@
-"""fastText's own binary files (.bin): words, their vectors, and the n-grams of other words.
+"""fastText's binary files (.bin): words, their vectors, and character n-grams.
 
 Layout: https://github.com/facebookresearch/fastText, Args::save, Dictionary::save,
 DenseMatrix::save. A word's vector is the mean of its own row and of its n-grams' rows.
@@ -27,9 +27,9 @@ _STEP = 1 << 14  # words between two calls of `advance`
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What is used of a file's settings."""
+    """The settings of a file that are used."""
 
-    is_new: bool  # since version 0.1 of 2017 a file begins with a magic number
+    is_new: bool  # files since version 0.1 of 2017 start with a magic number
     model: int
     n_buckets: int
     min_n: int
@@ -46,7 +46,7 @@ class _Settings:
 
 
 def is_fasttext(head: bytes) -> bool:
-    """Whether a file begins with fastText's magic number, or with an older file's settings."""
+    """Whether a file starts with fastText's magic number, or with the settings of an older file."""
     if len(head) < 48:
         return False
     first, *rest = struct.unpack_from("<12i", head)
@@ -59,11 +59,11 @@ def is_fasttext(head: bytes) -> bool:
 def read_fasttext(
     data: mmap, path: Path, name: Path, encoding: str, limit: int | None, advance: Advance
 ) -> tuple[list[str], Array, Ngrams | None]:
-    """The words, their vectors, [n_words, d_model], and the n-grams, if the model has any.
+    """Return the words, their vectors, [n_words, d_model], and the n-grams, if there are any.
 
     Raises:
-        CheckpointError: The file is a classifier, is quantised, is cut short, or has n-grams
-            that are too long.
+        CheckpointError: The file is a classifier, quantised or truncated, or its n-grams are too
+            long.
     """
     try:
         settings = _Settings.read(data)
@@ -75,7 +75,7 @@ def read_fasttext(
                 f"{name} is quantized (.ftz), which is not implemented; use the original .bin."
             )
         shape, start, end = _matrix(data, at + settings.is_new)
-        _matrix(data, end + settings.is_new)  # what predicts words: it must be there
+        _matrix(data, end + settings.is_new)  # the output matrix, which must be there
     except (ValueError, IndexError, struct.error) as error:
         raise CheckpointError(f"{name} is a truncated fastText file: {error}.") from error
     table = np.asarray(np.memmap(path, "<f4", "r", start, shape))
@@ -97,7 +97,7 @@ def _vectors(
     encoding: str,
     advance: Advance,
 ) -> tuple[list[str], Array, Ngrams | None]:
-    # As gensim does: fastText itself never asks what the bytes of a word mean.
+    # As in gensim; fastText itself never decodes the bytes of words.
     words = [word.decode(encoding, errors="backslashreplace") for word in spelled]
     rows = np.array(table[: len(words)])
     if ngrams is None:
@@ -110,7 +110,7 @@ def _vectors(
 
 
 def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]:
-    """The words as bytes, the number of words and labels, and the byte after all of them."""
+    """Return the words as bytes, the number of words and labels, and the byte after them."""
     at = settings.end
     n_entries, n_words, _ = struct.unpack_from("<3i", data, at)
     n_pruned = struct.unpack_from("<q", data, at + 20)[0] if settings.is_new else 0
@@ -128,7 +128,7 @@ def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]
 
 
 def _matrix(data: mmap, at: int) -> tuple[tuple[int, int], int, int]:
-    """The shape of a matrix, and where its numbers start and end."""
+    """Return the shape of a matrix, and the first and last byte of its numbers."""
     n_rows, d_model = struct.unpack_from("<2q", data, at)
     start, end = at + 16, at + 16 + 4 * n_rows * d_model
     if n_rows < 1 or d_model < 1 or end > len(data):

@@ -1,4 +1,4 @@
-"""Folders as Hugging Face lays them out: a config, and tensors in one file or several."""
+"""Folders in the Hugging Face layout: a config, and tensors in one or several files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from qkv_cli.strict_json import parse
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.safetensors")
-_PICKLED = "pytorch_model*.bin"  # one, or shards
-# What LayerNorm's parameters were called in the first files.
+_PICKLED = "pytorch_model*.bin"  # one file, or shards
+# The names of LayerNorm's parameters in the first checkpoints.
 _OLD = {".gamma": ".weight", ".beta": ".bias"}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
-        CheckpointError: The file cannot be read, or is something else.
+        CheckpointError: The file cannot be read, or is not a JSON object.
     """
     try:
         document = parse(path.read_bytes())
@@ -38,10 +38,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_checkpoint(folder: Path) -> dict[str, Stored]:
-    """Every tensor by name, memory-mapped; nothing is read yet.
+    """Return all tensors by name, memory-mapped.
 
     Raises:
-        CheckpointError: There are none, a shard is missing, or all there is is a pickle.
+        CheckpointError: There are none, a shard is missing, or there is only a pickle.
     """
     if (folder / WEIGHTS).is_file():
         tensors = open_tensors(folder / WEIGHTS)
@@ -89,10 +89,10 @@ def _renamed(name: str) -> str:
 
 
 def named_file(folder: Path, config: Mapping[str, Any], key: str, default: str) -> Path:
-    """A safetensors file of a folder of vectors, called as its config says.
+    """Return a safetensors file of a word-vector model, with the name in its config.
 
     Raises:
-        CheckpointError: What the config says is no file name.
+        CheckpointError: The config contains an invalid file name.
     """
     name = config.get(key, default)
     if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):

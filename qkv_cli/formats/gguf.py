@@ -1,7 +1,7 @@
 """GGUF files: a model's config, its tensors and its tokenizer in one file, often quantised.
 
-Unpacked by the `gguf` library, an extra: pip install 'qkv-cli[gguf]'. What is read is put in the
-words of the families' own configs and checkpoints, so that the same adapters read it.
+Tensors are unpacked by the `gguf` library, an extra: pip install 'qkv-cli[gguf]'. Settings and
+tensors get the names of Hugging Face checkpoints, so the same adapters read them.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -29,18 +29,18 @@ from qkv_cli.formats.tokenizers.gguf import build_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How an architecture's files differ from its folders."""
+    """How the GGUF files of a family differ from its checkpoints."""
 
     model_type: str
-    settings: Mapping[str, Any]  # what the files leave unsaid
-    keys: Mapping[str, str] = field(default_factory=dict)  # beside those that all have
+    settings: Mapping[str, Any]  # settings that the files omit
+    keys: Mapping[str, str] = field(default_factory=dict)  # in addition to those of all families
     names: Mapping[str, str] = field(default_factory=dict)
-    permuted: bool = False  # rows of queries and keys are in the order of another rotation
-    added: float = 0.0  # to the weights of norms
-    widest: int | None = None  # layers of the one model whose scores are scaled by its width
+    permuted: bool = False  # rows of q and k are in the order of the other rotary layout
+    added: float = 0.0  # added to the weights of norms
+    widest: int | None = None  # layers of the only model whose scores are scaled by d_model
 
 
-# What llama.cpp's converter does to Gemma, and what llama.cpp itself knows of it.
+# How llama.cpp's converter changes Gemma, and what llama.cpp assumes.
 _GEMMA_KEYS = {
     "attention.sliding_window": "sliding_window",
     "attn_logit_softcapping": "attn_logit_softcapping",
@@ -62,7 +62,7 @@ FAMILIES = {
     "gemma2": Family("gemma2", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=46),
     "gemma3": Family("gemma3_text", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=62),
 }
-# The end of a key behind "llama." and the like, and what configs call it.
+# The key after "llama." or another prefix, and the name in configs.
 _SETTINGS = {
     "block_count": "num_hidden_layers",
     "embedding_length": "hidden_size",
@@ -81,7 +81,7 @@ _SCALING = {
     "rope.scaling.yarn_beta_fast": "beta_fast",
     "rope.scaling.yarn_beta_slow": "beta_slow",
 }
-# Said a second time by other keys or by the tensors, or of no account at inference.
+# Redundant settings, and settings without effect at inference.
 _SPARE = (
     "vocab_size",
     "rope.dimension_count",
@@ -90,8 +90,8 @@ _SPARE = (
     "expert_count",
     "expert_used_count",
 )
-WIDER = 8  # rows as one
-_STRETCH = "rope_freqs.weight"  # what each frequency is divided by, worked out beforehand
+WIDER = 8  # rows that are fused
+_STRETCH = "rope_freqs.weight"  # the precomputed factor of each frequency
 _NAMES = {
     "token_embd": "embed_tokens",
     "output_norm": "norm",
@@ -112,7 +112,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A GGUF file in the words of a Hugging Face folder."""
+    """The contents of a GGUF file, with the names of a Hugging Face checkpoint."""
 
     config: dict[str, Any]
     tensors: dict[str, Packed]
@@ -121,11 +121,11 @@ class Opened:
 
 
 def open_gguf(path: Path) -> Opened:
-    """Open a file; no tensor is unpacked yet.
+    """Open a file; tensors are unpacked when they are used.
 
     Raises:
         StoreError: The `gguf` library is not installed.
-        CheckpointError: The file is broken, or its family or tokenizer not supported.
+        CheckpointError: The file is corrupt, or its family or tokenizer is not supported.
     """
     try:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -149,10 +149,10 @@ def open_gguf(path: Path) -> Opened:
 def _read_parts(
     path: Path, row_bytes: Callable[[int, int], int]
 ) -> tuple[dict[str, Any], list[StoredTensor]]:
-    """The settings and tensors of a file, or of all parts of the split file that this is of.
+    """Read the settings and tensors of a file, or of all parts of a split file.
 
     Raises:
-        CheckpointError: A part is missing, broken, or of another model.
+        CheckpointError: A part is missing, corrupt, or of another model.
     """
     fields, tensors = _read(path, row_bytes)
     no, count = (fields.get(f"split.{name}", 0) for name in ("no", "count"))
@@ -165,7 +165,7 @@ def _read_parts(
     parts = every_part(path, no, count)
     contents = [(fields, tensors) if part == path else _read(part, row_bytes) for part in parts]
     all_tensors = [tensor for _, of_part in contents for tensor in of_part]
-    n_names = len({tensor.name for tensor in all_tensors})  # none may be in two parts
+    n_names = len({tensor.name for tensor in all_tensors})  # a tensor must not be in two parts
     for i, (part, (settings, _)) in enumerate(zip(parts, contents, strict=True)):
         if (settings.get("split.no"), settings.get("split.count")) != (i, count):
             raise CheckpointError(
@@ -218,7 +218,7 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
     except CheckpointError:
         raise
-    except Exception as error:  # the tokenizers library raises no narrower one
+    except Exception as error:  # the tokenizers library raises no narrower exception
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
             f"The tokenizer in {path} is incomplete or corrupt: {reason}."
@@ -227,7 +227,7 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
 
 
 def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[str, Any]:
-    """A file's settings as a config spells them."""
+    """Return a file's settings with the names of a config."""
     config: dict[str, Any] = {"model_type": family.model_type, **family.settings}
     known, scaling = {**_SETTINGS, **family.keys}, dict[str, Any]()
     for name, value in fields.items():
@@ -254,7 +254,7 @@ def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[st
 
 
 def _count(value: object, key: str) -> int:
-    """A setting that must be one number: some files have a list, a number for each layer."""
+    """Return a setting that must be one number; some files have a number per layer."""
     if value is None:
         raise CheckpointError(f"The GGUF file has no {key}.")
     if type(value) is not int or value < 1:
@@ -265,7 +265,7 @@ def _count(value: object, key: str) -> int:
 
 
 def _stretched(factors: Array) -> dict[str, Any]:
-    """A factor for each frequency, at any length of text: LongRoPE with nothing else of its own."""
+    """Return rotary settings with a factor per frequency, as LongRoPE."""
     same = [float(factor) for factor in factors]
     return {
         "rope_type": "longrope",
@@ -279,7 +279,7 @@ def _name(name: str, family: Family) -> str:
     names = {**_NAMES, **family.names}
     match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
     if match is None or match[2] not in names:
-        return name  # nothing reads it, and the load says so
+        return name  # nothing reads it, so it is refused
     layer = "" if match[1] is None else f"layers.{match[1]}."
     head = "" if match[2] == "output" else "model."
     return f"{head}{layer}{names[match[2]]}.{match[3]}"
@@ -310,7 +310,7 @@ def _rows(tensor: StoredTensor, rows: Any) -> Array:
 
 
 def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
-    """Rows of a tensor as float32."""
+    """Return rows of a tensor as float32."""
     try:
         return dequantize(data, tensor.kind)
     except NotImplementedError as error:
@@ -318,15 +318,15 @@ def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
 
 
 def dequantize(data: NDArray[np.uint8], number: int) -> Array:
-    """Numbers from rows of bytes, in the quantisation of this number.
+    """Dequantize rows of bytes of a quantisation type.
 
     Raises:
-        NotImplementedError: The library does not unpack it.
+        NotImplementedError: The library cannot unpack this type.
     """
     from gguf import GGMLQuantizationType, dequantize
 
     kind = GGMLQuantizationType(number)
-    # The library takes 16 rows at a time: with longer ones it is half again as fast.
+    # The library unpacks 16 rows at a time; longer rows are 1.5 times as fast.
     n_rows = prod(data.shape[:-1])
     wide = data.reshape(n_rows // gcd(n_rows, WIDER), -1)
     found = dequantize(wide, kind)
@@ -334,6 +334,6 @@ def dequantize(data: NDArray[np.uint8], number: int) -> Array:
 
 
 def _unpermuted(W: Array, n_heads: int) -> Array:
-    """Rows of pairs (2i, 2i + 1) back to pairs (i, i + half)."""
+    """Reorder rows from pairs (2i, 2i + 1) to pairs (i, i + half)."""
     rows = W.shape[0] // n_heads // 2
     return W.reshape(n_heads, rows, 2, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)

@@ -1,7 +1,7 @@
-"""What is in a GGUF file: settings by name, and tensors as the file keeps them.
+"""Reader of GGUF files: settings by name, and tensors as stored.
 
-The `gguf` library's reader makes several arrays of every piece of a vocabulary, which takes
-seconds; this one reads the same header in a twentieth of that.
+The `gguf` library's reader makes several arrays per token of a vocabulary, which takes seconds;
+this one takes a twentieth of the time.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.gguf_parts import MAGIC
 
-# How `struct` spells the types of settings, by their number in the file.
+# The `struct` formats of the types of settings, by their number.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"} | {
     12: "d"
 }
@@ -33,20 +33,20 @@ _ALIGNMENT = "general.alignment"  # of the tensors
 class StoredTensor:
     name: str
     shape: tuple[int, ...]
-    kind: int  # the number of a quantisation
+    kind: int  # the number of the quantisation type
     data: NDArray[np.uint8]  # [..., bytes of a row]
 
 
 def read_gguf(
     path: Path, row_bytes: Callable[[int, int], int]
 ) -> tuple[dict[str, Any], list[StoredTensor]]:
-    """Settings and tensors; these are views of the mapped file.
+    """Return settings and tensors, which are views of the mapped file.
 
     Args:
-        row_bytes: How many bytes so many numbers take, in the quantisation of this number.
+        row_bytes: Returns the bytes of a row, given its length and quantisation type.
 
     Raises:
-        ValueError, struct.error, OSError: It is no such file, or is cut short.
+        ValueError, struct.error, OSError: It is not a GGUF file, or it is truncated.
         CheckpointError: It is big-endian, or of another version.
     """
     data: Any = np.asarray(np.memmap(path, mode="r"))
@@ -68,7 +68,7 @@ def read_gguf(
     for _ in range(n_tensors):
         name = header.text()
         [rank] = header.unpack("I")
-        shape = header.unpack(f"{rank}Q")[::-1]  # fastest first in the file
+        shape = header.unpack(f"{rank}Q")[::-1]  # the fastest axis is first in the file
         heads.append((name, shape, *header.unpack("IQ")))
     if len({name for name, *_ in heads}) < len(heads):
         raise ValueError("two tensors have the same name")
@@ -103,7 +103,7 @@ def _check_version(path: Path, version: int) -> None:
 def _rows(
     body: NDArray[np.uint8], shape: tuple[int, ...], offset: int, width: int
 ) -> NDArray[np.uint8]:
-    """A tensor's bytes, [..., bytes of a row]."""
+    """Return a tensor's bytes, [..., bytes of a row]."""
     if not shape or 0 in shape:
         raise ValueError(f"has shape {list(shape)}, which is empty")
     size = width * prod(shape[:-1])

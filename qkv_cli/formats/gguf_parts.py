@@ -1,4 +1,4 @@
-"""GGUF files on disk: recognised by their first bytes, and the parts of a split one.
+"""GGUF files on disk: recognition, and the parts of split files.
 
 A model that was split is stored as NAME-00001-of-00003.gguf and so on. The first part has all
 settings, every part has split.no, counted from 0, and split.count.
@@ -18,7 +18,7 @@ _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins as a GGUF file does, or is named as one."""
+    """Whether a file starts like a GGUF file, or has its suffix."""
     if not path.is_file():
         return False
     if path.suffix == ".gguf":
@@ -31,13 +31,13 @@ def is_gguf(path: Path) -> bool:
 
 
 def model_name(path: Path) -> str:
-    """A file's name without its suffix and, of a part, without its number."""
+    """Return a file's name without its suffix and part number."""
     match = _PART.fullmatch(path.name)
     return path.stem if match is None else match[1]
 
 
 def without_later_parts(paths: Iterable[Path]) -> list[Path]:
-    """The files of a folder, of each split model only the first part that is present."""
+    """Return the files of a folder, with only the first part of each split model."""
     first: dict[object, Path] = {}
     for path in sorted(paths):
         match = _PART.fullmatch(path.name)
@@ -46,7 +46,7 @@ def without_later_parts(paths: Iterable[Path]) -> list[Path]:
 
 
 def present_parts(path: Path) -> list[Path]:
-    """A file and, if it is named as a part, the other parts of the same model in its folder."""
+    """Return a file and, if it is a part, the other parts in its folder."""
     match = _PART.fullmatch(path.name)
     if match is None:
         return [path]
@@ -56,13 +56,13 @@ def present_parts(path: Path) -> list[Path]:
 
 
 def every_part(path: Path, no: int, count: int) -> list[Path]:
-    """All parts of a split model, in order.
+    """Return all parts of a split model, in order.
 
     Args:
-        no, count: What the part at `path` says of itself; `no` counts from 0.
+        no, count: The index of the part at `path`, from 0, and the number of parts.
 
     Raises:
-        CheckpointError: Its name is not that of this part, or another part is missing.
+        CheckpointError: The file has the name of another part, or a part is missing.
     """
     match = _PART.fullmatch(path.name)
     if match is None or (int(match[2]), int(match[3])) != (no + 1, count):

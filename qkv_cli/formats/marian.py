@@ -1,8 +1,8 @@
-"""Marian's binary models, as Mozilla publishes for translation: int8 weights and a YAML config.
+"""Marian's binary models, which Mozilla publishes: int8 weights and a YAML config.
 
 Layout (marian-dev, src/common/binary.cpp): u64 version 1, u64 n, n times (name length, type, rank,
 bytes) as u64, the names, the shapes as i32, padding, the data. An int8 matrix is stored
-transposed, but for the embeddings, with a float32 multiplier behind it.
+transposed, except the embeddings, and followed by a float32 multiplier.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MAX_NAME, _MAX_RANK = 4096, 8
 
 
 def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
-    """A model's config and its tensors by name; nothing is unpacked yet.
+    """Return a model's config and its tensors, which are unpacked when they are used.
 
     Raises:
-        CheckpointError: The file is no such model, or is cut short.
+        CheckpointError: The file is not a Marian model, or is truncated.
     """
     try:
         return _read(np.asarray(np.memmap(path, mode="r")))
@@ -56,7 +56,7 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
         if name == CONFIG:
             config = _settings(bytes(raw).decode())
         elif name.endswith("_QuantMultA"):
-            continue  # of activations, which stay float32 here
+            continue  # for activations, which stay float32 in qkv
         elif kind == FLOAT32:
             tensors[name] = raw[: 4 * prod(shape)].view("<f4").reshape(shape)
         elif kind == INT8:
@@ -69,7 +69,7 @@ def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
 
 
 def _entries(data: Any) -> tuple[list[tuple[str, int, tuple[int, ...], int]], int]:
-    """The name, type, shape and bytes of each tensor, and where the data begins."""
+    """Return the name, type, shape and size of each tensor, and the first byte of the data."""
     version, count = struct.unpack_from("<2Q", data, 0)
     if version != 1 or count > len(data) // 32:
         raise ValueError(f"its header has version {version} and {count:,} tensors")
@@ -96,7 +96,7 @@ def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -
     if len(raw) < n + 4:
         raise ValueError("an int8 matrix has no multiplier")
     whole = raw[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
-    with np.errstate(divide="ignore"):  # what is not finite is refused where it is used
+    with np.errstate(divide="ignore"):  # NaN and infinity are refused when they are used
         step = np.float32(1) / raw[n : n + 4].view("<f4")[0]
     numbers = whole.T if transposed else whole
     return Packed(
@@ -107,7 +107,7 @@ def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """The YAML that Marian writes: a setting a line; lists are of no account here."""
+    """Parse Marian's YAML: one setting per line; lists are not needed."""
     settings: dict[str, Any] = {}
     for line in text.replace("\0", "").splitlines():
         name, colon, value = line.partition(": ")

@@ -1,4 +1,4 @@
-"""fastText's character n-grams: a vector for any word, from the parts that it is spelled with."""
+"""fastText's character n-grams, from which any word gets a vector."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
 
 NGRAMS = "ngrams.safetensors"  # the file of a model folder whose vectors are from a fastText .bin
-_MAX_N = 30  # Longer n-grams are refused: building a word takes time in proportion to this.
-_BATCH = 1024  # words whose n-grams are added up at once
+_MAX_N = 30  # Longer n-grams are refused, since the time per word is proportional to the length.
+_BATCH = 1024  # words whose n-grams are summed at once
 
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """A vector for each bucket that n-grams are hashed to. The table may be memory-mapped."""
+    """The vectors of the buckets to which n-grams are hashed; may be memory-mapped."""
 
     table: NDArray[np.float32]  # [n_buckets, d_model]
     min_n: int  # characters of the shortest n-gram
     max_n: int
 
     def buckets(self, word: str) -> list[int]:
-        """The bucket of each n-gram of `<word>`, in fastText's order.
+        """Return the bucket of each n-gram of `<word>`, in fastText's order.
 
-        The hash is FNV-1a of the UTF-8 bytes, each extended by its sign (a fault of the
-        original that every published model has): Dictionary::computeSubwords, Dictionary::hash.
+        The hash is FNV-1a of the UTF-8 bytes, each sign-extended (a bug of the original, on which
+        every published model depends): Dictionary::computeSubwords, Dictionary::hash.
         """
         utf8 = f"<{word}>".encode()
         starts = [at for at, byte in enumerate(utf8) if byte & 0xC0 != 0x80] + [len(utf8)]
@@ -47,7 +47,7 @@ class Ngrams:
         return buckets
 
     def row(self, word: str) -> Array:
-        """[d_model]: the mean of the word's n-grams; zeros if it is too short to have any."""
+        """Return the mean vector of the word's n-grams, [d_model]; zeros if it has none."""
         buckets = self.buckets(word)
         total = np.zeros(self.table.shape[1], np.float32)
         for bucket in buckets:
@@ -55,10 +55,9 @@ class Ngrams:
         return total / np.float32(max(1, len(buckets)))
 
     def complete(self, rows: Array, words: Sequence[str]) -> None:
-        """Make vectors of words, in place, the mean of their own row and of their n-grams.
+        """Replace vectors of words by the mean of their own vector and of their n-grams, in place.
 
-        Each word's rows are added in the order of its n-grams, as fastText adds them: float32
-        sums depend on the order.
+        Rows are added in the order of fastText, since float32 sums depend on the order.
 
         Args:
             rows: [n_words, d_model].
@@ -74,13 +73,13 @@ class Ngrams:
 
 
 def ngrams_of(name: object, table: NDArray[np.float32], min_n: int, max_n: int) -> Ngrams | None:
-    """The n-grams of a file; None if it has no buckets or no n-gram has a length that it allows.
+    """Return the n-grams of a file; None if there are no buckets or no valid lengths.
 
     Args:
-        name: What has them, for the message.
+        name: The name of the file in errors.
 
     Raises:
-        CheckpointError: They are longer than is read.
+        CheckpointError: The n-grams are too long.
     """
     if not len(table) or max_n < max(1, min_n):
         return None
@@ -92,17 +91,16 @@ def ngrams_of(name: object, table: NDArray[np.float32], min_n: int, max_n: int) 
 
 
 def pack_ngrams(ngrams: Ngrams) -> dict[str, NDArray[Any]]:
-    """The tensors that `unpack_ngrams` reads."""
+    """Return the tensors that `unpack_ngrams` reads."""
     lengths = np.array([ngrams.min_n, ngrams.max_n], np.int32)
     return {"ngrams.lengths": lengths, "ngrams.weight": ngrams.table}
 
 
 def unpack_ngrams(tensors: Mapping[str, NDArray[Any]], d_model: int) -> Ngrams:
-    """The n-grams of a model folder.
+    """Return the n-grams of a model folder.
 
     Raises:
-        CheckpointError: A tensor is missing, is not of the model's size, or holds no lengths
-            of n-grams.
+        CheckpointError: A tensor is missing, has another size, or contains invalid lengths.
     """
     try:
         table, lengths = tensors["ngrams.weight"], tensors["ngrams.lengths"]

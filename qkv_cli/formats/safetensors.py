@@ -1,8 +1,7 @@
-"""safetensors files, memory-mapped: opening one reads its header and no tensor.
+"""Memory-mapped safetensors files: opening one reads only its header.
 
-The library's numpy reader copies every tensor it is asked for; here a 400,000-row
-table stays on disk until single rows of it are wanted. Likewise, its writer makes a copy
-of every tensor, and here a table goes from one mapped file to another without it.
+The library's numpy reader copies every tensor; here, a table of 400,000 rows stays on disk until
+rows are used. The library's writer copies too; here, a table is written from a mapped file.
 Format: https://huggingface.co/docs/safetensors (u64 header length, JSON, data).
 """
 
@@ -32,24 +31,24 @@ _DTYPES = {
     "I8": "<i1",
     "U8": "<u1",
 }
-_OTHER_BITS = {  # of a number, in the types that the format has besides
+_OTHER_BITS = {  # bytes per number, of the other types of the format
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8},
     **{"I16": 16, "U16": 16, "C64": 64, "U64": 64},
 }
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
 _BLOCK = 1 << 24  # bytes that are written at once
-_MAX_HEADER = 100_000_000  # as in the library: a longer one is no header
+_MAX_HEADER = 100_000_000  # the library's limit for headers
 
 
 def open_tensors(path: Path) -> dict[str, Stored]:
-    """Every tensor of a file by name, each a read-only view of the mapped bytes.
+    """Return all tensors of a file by name, as read-only views of the mapped bytes.
 
-    A tensor of a type that is not read has a name and a shape: a file may hold buffers of any
-    type. It is refused where its numbers are used.
+    A tensor of a type that is not implemented has a name and a shape, since it may be a buffer; it
+    is refused when its numbers are used.
 
     Raises:
-        CheckpointError: It is not a valid safetensors file: cut short, or with tensors that
-            overlap or leave bytes over. The safetensors library refuses the same files.
+        CheckpointError: The file is truncated, or tensors overlap or leave gaps. The safetensors
+            library refuses the same files.
     """
     try:
         data = np.memmap(path, mode="r")
@@ -61,10 +60,10 @@ def open_tensors(path: Path) -> dict[str, Stored]:
 
 
 def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The same of a file that we wrote, in which every tensor is read.
+    """Return the tensors of a file that qkv wrote.
 
     Raises:
-        CheckpointError: As above, or a tensor is of a type that is not read.
+        CheckpointError: See `open_tensors`; or a type is not implemented.
     """
     return {
         name: tensor if isinstance(tensor, np.ndarray) else tensor.unpack()
@@ -73,7 +72,7 @@ def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
-    """The same of a file's bytes; `path` is what errors call it."""
+    """Return the tensors in the bytes of a file, which errors call `path`."""
     n_header = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or n_header > min(len(data) - 8, _MAX_HEADER):
         raise CheckpointError(f"{path} is not a valid safetensors file, or it is truncated.")
@@ -91,8 +90,8 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file of these arrays, which may be views of mapped files."""
-    # Numbers begin at a multiple of 8 bytes: the largest types come first.
+    """Write arrays, which may be views of mapped files, to a file."""
+    # Numbers are aligned to 8 bytes, so the largest types come first.
     by_size = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header, end = dict[str, Any](), 0
     for name, tensor in by_size:
@@ -104,7 +103,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in by_size:
-            # In the order of the axes: transposed arrays would come back scrambled.
+            # In C order; transposed arrays would be read wrongly.
             flat = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).reshape(-1)
             step = max(1, _BLOCK // tensor.itemsize)
             for start in range(0, len(flat), step):
@@ -136,7 +135,7 @@ def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored
 
 
 def _check_layout(header: dict[str, Any], n_bytes: int) -> None:
-    """Check that the tensors follow one another without a gap, up to the end of the file."""
+    """Check that tensors are contiguous, up to the end of the file."""
     places = sorted((*entry["data_offsets"], name) for name, entry in header.items())
     expected = 0
     for start, end, name in places:

@@ -1,7 +1,7 @@
-"""Files of word vectors as other tools write them.
+"""Word-vector files of other tools.
 
-word2vec (text and binary), GloVe, fastText (.vec and .bin), each recognised by its content; and
-gensim's own pickles, which gensim opens, and only where the user says that it may.
+word2vec (text and binary), GloVe and fastText (.vec and .bin) are recognised by content; gensim's
+own pickles are opened by gensim, only if the user allows it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from qkv_cli.formats.ngrams import Ngrams, ngrams_of
 from qkv_cli.formats.word2vec import Advance, read_binary_vectors, read_layout, read_text_vectors
 
 _HEAD = 1 << 16
-# Protocol 2 and later begin with their number, 0 and 1 with a class by its name or a container.
+# Protocols 2 and later start with their number, 0 and 1 with a class name or a container.
 _PICKLE = re.compile(rb"\x80[\2-\5]|ccopy_?reg\n|cgensim[\w.]*\n|\((?:dp|lp)\d+\n|[\]}]q[\0-\x1f]")
-# What gensim raises on pickles that are not what they seem.
+# The exceptions of gensim for invalid pickles.
 _BROKEN = (
     AssertionError,
     AttributeError,
@@ -46,12 +46,12 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The different words of a file, in its order (frequent ones first), and their vectors."""
+    """The distinct words of a file, in its order (frequent words first), and their vectors."""
 
     words: Sequence[str]
     rows: Array  # [n_words, d_model], float32
-    ngrams: Ngrams | None = None  # of a fastText .bin, for words that it does not have
-    n_repeated: int = 0  # words that the file has more than once
+    ngrams: Ngrams | None = None  # of a fastText .bin, for unknown words
+    n_repeated: int = 0  # the number of words with several entries
 
 
 def read_vectors(
@@ -63,17 +63,16 @@ def read_vectors(
     allow_pickle: bool = False,
     advance: Advance = lambda done, total: None,
 ) -> Vectors:
-    """Read the vectors of a file; of a word that it has more than once, the first.
+    """Read the vectors of a file; of several entries for a word, the first.
 
     Args:
         path: An uncompressed file.
-        named: What errors call it.
-        limit: Only the first so many rows.
-        allow_pickle: Open gensim's own files. Loading a pickle runs whatever is in it.
+        named: The name of the file in errors.
+        limit: Read only the first rows.
+        allow_pickle: Open gensim's own files. Loading a pickle can run arbitrary code.
 
     Raises:
-        CheckpointError: The file is of another kind, is broken, or is a pickle that may not be
-            opened.
+        CheckpointError: The file is of another type, corrupt, or a pickle that is not allowed.
     """
     named = named or path
     try:
@@ -97,7 +96,7 @@ def read_vectors(
 
 
 def _different(vectors: Vectors) -> Vectors:
-    """Each word once, with its first vector."""
+    """Return each word once, with its first vector."""
     first: dict[str, int] = {}
     repeated = set()
     for i, word in enumerate(vectors.words):
@@ -112,7 +111,7 @@ def _different(vectors: Vectors) -> Vectors:
 def nearest_words(
     words: Sequence[str], rows: Array, vector: Array, n: int
 ) -> list[tuple[str, float]]:
-    """The n words whose vectors have the largest cosine with a vector: gensim's most_similar."""
+    """Return the n words with the largest cosine, as gensim's most_similar does."""
     model = _models().KeyedVectors(rows.shape[1])
     model.vectors, model.index_to_key = rows, words
     return [(str(w), float(s)) for w, s in model.similar_by_vector(vector, n)]
@@ -171,7 +170,7 @@ def _models() -> Any:
             "gensim, which is needed for its own files and for neighbors, is not installed: "
             "`pip install gensim` (no wheel for Python 3.14 yet)."
         ) from error
-    # Its own reports of a broken file go nowhere: the error says it.
+    # gensim's own messages about corrupt files are dropped; the error replaces them.
     logging.getLogger("gensim").addHandler(logging.NullHandler())
     return models
 

@@ -1,9 +1,9 @@
-"""word2vec's text and binary formats, and GloVe's, which is the text without a header.
+"""word2vec's text and binary formats, and GloVe's, which is the text format without a header.
 
-Text: a header with the number of words and the size of a vector, then a line for each word. The
-last d_model fields of a line are its vector, and everything before them is one word, blanks
-included (`New York`, `. . .`). Binary: the same header, then each word, a blank and its float32
-numbers. Lines are read one at a time, so that only the vectors are held in memory.
+Text: a header with the number of words and the size of vectors, then one line per word. The last
+d_model fields of a line are its vector; everything before them is one word, spaces included
+(`New York`, `. . .`). Binary: the same header, then each word, a space and its float32 numbers.
+Lines are read one at a time, so only the vectors are in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Advance = Callable[[int, int], object]  # bytes read, bytes in all
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-# The first lines decide what a file is: at most so many, and so many bytes.
+# The number of first lines, and of their bytes, that determine the layout.
 _SAMPLE_LINES = 1000
 _SAMPLE_BYTES = 1 << 20
 _LONGEST_LINE = 1 << 26
@@ -39,18 +39,18 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the first lines of a file say about the rest."""
+    """The layout of a file, from its first lines."""
 
-    name: Path  # what errors call the file
+    name: Path  # the name of the file in errors
     encoding: str  # of the words
     d_model: int
-    n_words: int | None  # as the header says
+    n_words: int | None  # from the header
     is_binary: bool
     start: int  # byte of the first word
 
 
 def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
-    """Decide from the header and the first lines how a file is laid out.
+    """Determine the layout of a file from its header and first lines.
 
     Raises:
         CheckpointError: It is not a file of word vectors, or contradicts its header.
@@ -87,10 +87,10 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
 def read_text_vectors(
     data: mmap, layout: Layout, limit: int | None, advance: Advance
 ) -> tuple[list[str], Array]:
-    """The words and their vectors, [n_words, d_model], in the order of the lines.
+    """Return the words and their vectors, [n_words, d_model], in the order of lines.
 
     Raises:
-        CheckpointError: A line or the number of lines is not as it should be.
+        CheckpointError: A line is invalid, or the number of lines contradicts the header.
     """
     d_model, n_words = layout.d_model, layout.n_words
     n_most = min(n for n in (n_words, limit, len(data) // (2 * d_model) + 1) if n is not None)
@@ -119,7 +119,7 @@ def read_text_vectors(
 def read_binary_vectors(
     data: mmap, layout: Layout, limit: int | None, advance: Advance
 ) -> tuple[list[str], Array]:
-    """The words and their vectors, [n_words, d_model], of the binary format.
+    """Return the words and their vectors, [n_words, d_model], of the binary format.
 
     Raises:
         CheckpointError: The file is shorter or longer than its header says.
@@ -128,7 +128,7 @@ def read_binary_vectors(
     name, d_model, at = layout.name, layout.d_model, layout.start
     n_words = layout.n_words if limit is None else min(layout.n_words, limit)
     n_bytes = 4 * d_model
-    # A count beyond what the file can hold would reserve memory for it.
+    # A count that exceeds the file would allocate too much memory.
     if (n_left := len(data) - at) < n_words * (n_bytes + 1):
         raise CheckpointError(
             f"{name} is truncated, or is not a file of word vectors: {n_words:,} words of "
@@ -142,7 +142,7 @@ def read_binary_vectors(
             raise CheckpointError(
                 f"{name} is truncated: its header states {layout.n_words:,} words, found {i:,}."
             )
-        # The original tool ends each vector with a line feed, others do not.
+        # The original tool writes a line feed after each vector, others do not.
         words.append(_decode(data[at:blank].lstrip(b"\n"), layout))
         rows[i] = np.frombuffer(data, "<f4", d_model, blank + 1)
         at = blank + 1 + n_bytes
@@ -157,7 +157,7 @@ def read_binary_vectors(
 
 
 def _sample(data: mmap, start: int) -> Iterator[bytes]:
-    """The first lines that are not blank."""
+    """Return the first lines that are not blank."""
     n_lines, at = 0, start
     while n_lines < _SAMPLE_LINES and at < min(len(data), start + _SAMPLE_BYTES):
         end = data.find(b"\n", at, at + _LONGEST_LINE)
@@ -169,10 +169,10 @@ def _sample(data: mmap, start: int) -> Iterator[bytes]:
 
 
 def _is_text(lines: Sequence[bytes], d_model: int, encoding: str) -> bool:
-    """Whether lines are text: most are a word and its numbers, or no byte says otherwise.
+    """Whether lines are text: most are a word and numbers, or all bytes are valid text.
 
-    Bytes of float32 numbers hardly ever form numbers in print, and soon form a control
-    character or something that is not in the encoding.
+    The bytes of float32 numbers hardly ever look like printed numbers, and soon contain a control
+    character or an invalid sequence.
     """
     n_rows = 0
     for line in lines:
@@ -187,10 +187,10 @@ def _is_text(lines: Sequence[bytes], d_model: int, encoding: str) -> bool:
 
 
 def _headless_size(data: mmap, name: Path, start: int) -> int:
-    """The size of the vectors in a text without header: as most lines have it."""
+    """Return the size of the vectors in a text without a header: that of most lines."""
     lines = list(_sample(data, start))
     counts = Counter(map(_n_numbers, lines))
-    # Of two that are equally frequent the larger: shorter lines are refused later.
+    # Of two equally frequent sizes, the larger: shorter lines are refused later.
     d_model = max(counts, key=lambda n: (counts[n], n), default=0)
     if d_model == 0:
         raise CheckpointError(f"{name} is not a file of word vectors; implemented: {KINDS}.")
@@ -210,7 +210,7 @@ def _headless_size(data: mmap, name: Path, start: int) -> int:
 
 
 def _n_numbers(line: bytes) -> int:
-    """How many fields at the end of a line are numbers; the first field is always a word."""
+    """Count the fields at the end of a line that are numbers; the first field is always a word."""
     fields = line.split()
     for n, field in enumerate(reversed(fields[1:])):
         if not _is_number(field):
@@ -227,7 +227,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _lines(data: mmap, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """Each line with its number, counted from 1 in the file, without blank lines."""
+    """Yield lines that are not blank, with their line numbers from 1."""
     data.seek(layout.start)
     first = 1 if layout.n_words is None else 2
     for number, line in enumerate(iter(data.readline, b""), first):
@@ -236,10 +236,10 @@ def _lines(data: mmap, layout: Layout) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(line: bytes, number: int, layout: Layout) -> tuple[str, list[float]]:
-    """A line's word and its numbers."""
+    """Return a line's word and numbers."""
     fields = line.rsplit(None, layout.d_model)
     if len(fields) == layout.d_model and line[:1].isspace():
-        fields.insert(0, b"")  # the word itself was a blank
+        fields.insert(0, b"")  # the word itself was a space
     try:
         numbers = list(map(float, fields[1:]))
     except ValueError:
