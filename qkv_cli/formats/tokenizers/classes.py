@@ -1,7 +1,7 @@
-"""Which of transformers' classes opens a folder's tokenizer, as `AutoTokenizer` of 5.24 chooses.
+"""The tokenizer class that transformers 5.24 would choose for a folder, as `AutoTokenizer` does.
 
-The class matters: most build the tokenizer anew from the vocabulary in tokenizer.json, with rules
-of their own and the settings of tokenizer_config.json, whatever other rules the file has.
+The class matters: most rebuild the tokenizer from the vocabulary in tokenizer.json, with rules of
+their own and the settings of tokenizer_config.json, ignoring other rules in the file.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from qkv_cli.errors import CheckpointError
 
-BACKEND = "TokenizersBackend"  # which takes tokenizer.json as it is
-# By `model_type`; of what is not listed, the folder names the class.
+BACKEND = "TokenizersBackend"  # which uses tokenizer.json as it is
+# By `model_type`; folders of other types name the class.
 _REGISTERED = {
     "albert": "AlbertTokenizer",
     "bart": "RobertaTokenizer",
@@ -53,7 +53,7 @@ _REGISTERED = {
     "umt5": BACKEND,
     "xlm-roberta": "XLMRobertaTokenizer",
 }
-# Their folders on the hub name a wrong class, so it is not read.
+# Their folders on the hub name a wrong class, which is ignored.
 _NAMED_WRONGLY = ("modernbert", "phi3", "qwen2")
 _ALIASES = {
     "BartTokenizer": "RobertaTokenizer",
@@ -78,8 +78,8 @@ IMPLEMENTED = {
     *("NllbTokenizer", "PegasusTokenizer", "Qwen2Tokenizer", "RobertaTokenizer"),
     *("T5Tokenizer", "XLMRobertaTokenizer", BACKEND),
 }
-# Classes with rules of their own that are not implemented here. Any other name is unknown to
-# transformers, which then takes tokenizer.json as it is.
+# Classes with rules of their own that are not implemented. Other names are unknown to
+# transformers, which then uses tokenizer.json as it is.
 _OTHER_NAMES = (
     *("Barthez", "Bartpho", "Basic", "BertGeneration", "BertJapanese", "Bertweet", "BigBird"),
     *("BioGpt", "BlenderbotSmall", "Blenderbot", "ByT5", "CLIP", "CTRL", "Canine", "Character"),
@@ -102,7 +102,7 @@ def choose_class(
 
     Args:
         kind: `model_type` of the config.
-        settings: What tokenizer_config.json holds.
+        settings: The contents of tokenizer_config.json.
 
     Raises:
         CheckpointError: The class is not implemented.

@@ -1,6 +1,6 @@
-"""The tokenizer inside a GGUF file: byte pairs, or the pieces of SentencePiece.
+"""The tokenizer in a GGUF file: BPE or SentencePiece.
 
-What a file does not say is as llama.cpp has it (src/llama-vocab.cpp).
+Defaults are those of llama.cpp (src/llama-vocab.cpp).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a text is cut before pairs are merged, by `tokenizer.ggml.pre`.
+    """How text is split before merging, by `tokenizer.ggml.pre`.
 
     Attributes:
-        merges_whole: Whether a cut that is a piece is that piece, whatever the merges make of it.
-        begins: Whether a text gets a beginning where the file does not say.
+        merges_whole: Whether a part that is in the vocabulary is one token, regardless of merges.
+        begins: Whether a BOS token is added by default.
     """
 
     build: Callable[[], Any]
@@ -51,18 +51,18 @@ _CUTS = {
     "llama-bpe": _LLAMA3,
     "falcon3": _LLAMA3,
 }
-# Ids of SentencePiece's special tokens where the file does not say.
+# The default ids of SentencePiece's special tokens.
 _USUAL = {"bos": 1, "eos": 2, "unknown": 0}
 _UNKNOWN, _CONTROL, _BY_USER = 2, 3, 4  # of `tokenizer.ggml.token_type`
 _SPACE = "\u2581"
 
 
 def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
-    """The tokenizer that the file's fields describe.
+    """Build the tokenizer that the file's fields describe.
 
     Args:
-        ordered: Whether SentencePiece's pieces were merged in the order in which the file lists
-            them, as Gemma's, and not in that of their scores.
+        ordered: Whether SentencePiece's tokens are merged in the order of the file, as in Gemma,
+            and not by their scores.
     """
     kind = fields.get("tokenizer.ggml.model")
     if kind == "gpt2":
@@ -88,7 +88,7 @@ def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
 def _frame(
     tokenizer: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
 ) -> None:
-    """Put the tokens of beginning and end around a text, if they are wanted."""
+    """Add BOS and EOS to the template, if the file asks for them."""
     defaults = {"bos": starts, "eos": False}
     around = {}
     for name, default in defaults.items():
@@ -104,10 +104,10 @@ def _frame(
 
 
 def _id(fields: Mapping[str, Any], name: str, n_pieces: int) -> int:
-    """The id of a special token.
+    """Return the id of a special token.
 
     Raises:
-        CheckpointError: There is none, or no piece has it.
+        CheckpointError: There is none, or it is out of range.
     """
     usual = _USUAL[name] if fields["tokenizer.ggml.model"] == "llama" else None
     id = fields.get(f"tokenizer.ggml.{name}_token_id", usual)
@@ -162,7 +162,7 @@ def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
 
 
 def _merges(ids: Mapping[str, int], rank: Sequence[float]) -> list[tuple[str, str]]:
-    """The pairs that make up each piece, the best piece first."""
+    """Return the merges that form each token, the best token first."""
     ordered = []
     for piece, i in ids.items():
         for at in range(1, len(piece)):
@@ -174,7 +174,7 @@ def _merges(ids: Mapping[str, int], rank: Sequence[float]) -> list[tuple[str, st
 
 
 def _respelled(pieces: Sequence[str]) -> list[str]:
-    """A piece of spaces alone is written as spaces; the others have a sign for each."""
+    """Return a token's spelling: spaces as spaces if it has only spaces, else as their sign."""
     return [_SPACE * len(p) if p and not p.strip(" ") else p for p in pieces]
 
 

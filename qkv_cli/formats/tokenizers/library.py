@@ -1,4 +1,4 @@
-"""Calls into the tokenizers library, whose errors have no class of their own and may be panics."""
+"""Calls of the tokenizers library, whose errors are plain Exceptions or panics."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _PANIC = "PanicException"  # of pyo3; its module cannot be imported
 
 @contextmanager
 def library_errors(what: str, *others: type[Exception]) -> Iterator[None]:
-    """Raise a CheckpointError where the library fails on a file, or on a text because of it.
+    """Turn the library's exceptions and panics into CheckpointError.
 
-    Rust prints a panic to stderr before it becomes an exception: what is written there while the
-    block lasts is dropped.
+    Rust prints a panic to stderr before it becomes an exception, so stderr is silenced.
 
     Args:
         what: What failed, such as "Could not read m/tokenizer.json".
-        others: Classes of exceptions that the library raises here, besides its own.
+        others: Further exception classes that the library raises here.
     """
     try:
         with _silent():
@@ -40,10 +39,10 @@ def library_errors(what: str, *others: type[Exception]) -> Iterator[None]:
 
 
 def open_tokenizer_file(path: Path) -> Tokenizer:
-    """The tokenizer in a tokenizer.json, without padding and truncation.
+    """Open a tokenizer.json, without padding and truncation.
 
     Raises:
-        CheckpointError: The file cannot be read, or the library refuses what it holds.
+        CheckpointError: The file cannot be read, or the library refuses it.
     """
     try:
         data = path.read_bytes()
@@ -65,7 +64,7 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Descriptor 2 leads nowhere while the block lasts."""
+    """Redirect descriptor 2 to nowhere."""
     try:
         stderr_copy = os.dup(2)
     except OSError:  # it is closed

@@ -1,4 +1,4 @@
-"""Tokenizers of checkpoints: word pieces, byte pairs, and the special tokens around them."""
+"""Tokenizers of checkpoints: sub-words and special tokens, with offsets."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _UNREADABLE = "Could not tokenize this text with the model's tokenizer"
 
 @dataclass(frozen=True, slots=True)
 class PieceTokenizer:
-    """A text to pieces, with the special tokens that the model was trained with."""
+    """Splits a text into sub-words, and adds the model's special tokens."""
 
     inner: Tokenizer
-    unknown: int | None  # id of the piece that stands for what has none
+    unknown: int | None  # the id of the unknown token
 
     @classmethod
     def open(cls, folder: Path, kind: str) -> PieceTokenizer:
-        """A folder's tokenizer.
+        """Open a folder's tokenizer.
 
         Args:
-            kind: `model_type` of its config, which says how to build one that is not there.
+            kind: The `model_type` of its config, by which a missing tokenizer.json is built.
 
         Raises:
-            CheckpointError: There is none, or it is broken.
+            CheckpointError: There is none, or it is corrupt.
         """
         with library_errors(f"Could not read {folder / FILE}", OSError, UnicodeError):
             inner = open_tokenizer(folder, kind)
@@ -47,15 +47,15 @@ class PieceTokenizer:
         return self._tokens(text, self._encoded(text))
 
     def encode_pair(self, first: str, second: str) -> tuple[list[Token], list[int]]:
-        """Two texts in one row, and the token types that their template gives."""
+        """Tokenize two texts as one sequence; also return the token types."""
         encoding = self._encoded(first, second)
         tokens = self._tokens(first, encoding, second)
-        # What stands behind the second text's first word is of it, its separators too.
+        # Everything after the second text's first word belongs to it, separators included.
         begin = encoding.sequence_ids.index(1) if 1 in encoding.sequence_ids else len(tokens)
         return [replace(t, segment=int(t.i >= begin)) for t in tokens], encoding.type_ids
 
     def split(self, text: str) -> list[Token]:
-        """The pieces of a text, and nothing around them."""
+        """Split a text into tokens, without special tokens."""
         return self._tokens(text, self._encoded(text, add_special_tokens=False))
 
     def _encoded(
@@ -69,11 +69,11 @@ class PieceTokenizer:
         return encoding
 
     def special(self, id: int) -> Token:
-        """A token that stands for no text."""
+        """Return a special token."""
         return Token(0, "", self.inner.id_to_token(id) or "", id, 0, 0, special=True)
 
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
-        """The text that these ids stand for, and the tokens with their places in it."""
+        """Decode ids to a text, and return it with its tokens."""
         special = {id for id, t in self.inner.get_added_tokens_decoder().items() if t.special}
         written = [id for id in ids if id not in special]
         text = self._decoded(written)
@@ -90,22 +90,22 @@ class PieceTokenizer:
         return text, tokens
 
     def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Return where in a text the characters are that each id has a part of."""
-        # Where a character is not complete yet, what is read ends in replacement characters.
+        """Return the text of ids, and the offsets of each id's characters."""
+        # An incomplete character is decoded as replacement characters.
         read = [self._decoded(ids[: i + 1]) for i in range(len(ids))]
         ends = [_common(part, text) for part in read]
         spans, start = list[tuple[int, int]](), 0
         for i, end in enumerate(ends):
             if len(read[i]) > end:  # the rest of the character is in later ids
                 end = next((later for later in ends[i + 1 :] if later > end), len(text))
-            # The later bytes of a replacement character that was written add nothing to it.
+            # The later bytes of a written replacement character add nothing.
             repeats = start == end and text[:start].endswith("\ufffd")
             spans.append((start - repeats, end))
             start = max(start, ends[i])
         return spans
 
     def after(self, read: Sequence[int], id: int) -> Token:
-        """A token behind these, none of them special: its text is what it adds to theirs."""
+        """Return the token of an id after others; its text is what it adds to theirs."""
         known = self.inner.get_added_tokens_decoder().get(id)
         if known is not None and known.special:
             return self.special(id)
@@ -155,10 +155,10 @@ class PieceTokenizer:
 
 
 def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return where in a text the characters of each piece are.
+    """Return the offsets of each token.
 
-    A separator that SentencePiece puts before a text has no characters, though `tokenizers` gives
-    it the first one of the piece after it.
+    The space that SentencePiece adds before a text has no characters, although `tokenizers` gives
+    it the first one of the next token.
     """
     moved = list(spans)
     for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans[:-1], strict=False)):
@@ -169,12 +169,12 @@ def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tupl
 
 
 def _common(a: str, b: str) -> int:
-    """Return how many characters two texts begin with that are the same."""
+    """Return the length of the common prefix of two texts."""
     shorter = min(len(a), len(b))
     return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
 def blanks(text: str) -> int:
-    """Return how many blanks there are before a word; none where there is nothing else."""
+    """Return the number of spaces before a word; 0 if there are only spaces."""
     stripped = text.lstrip()
     return len(text) - len(stripped) if stripped else 0

@@ -12,22 +12,22 @@ import numpy as np
 
 from qkv_cli.errors import CheckpointError
 
-BLANK = "\u2581"  # what a blank is written as, to be a letter of its word
+BLANK = "\u2581"  # the sign for a space
 
 
 @dataclass(frozen=True, slots=True)
 class Charsmap:
-    """Prefixes and what is written in their place."""
+    """Normalization rules: prefixes and their replacements."""
 
     units: memoryview  # of the double array, u32
     written: bytes
 
     @classmethod
     def of(cls, data: bytes) -> Charsmap:
-        """The rules in a model file.
+        """Read the rules of a model file.
 
         Raises:
-            ValueError: They are cut short.
+            ValueError: They are truncated.
         """
         if not data:
             return cls(memoryview(b"").cast("I"), b"")
@@ -38,7 +38,7 @@ class Charsmap:
         return cls(memoryview(struct.pack(f"={len(units)}I", *units)).cast("I"), data[4 + size :])
 
     def longest(self, text: bytes, at: int) -> tuple[int, str] | None:
-        """How many bytes the longest rule covers from here, and what it writes."""
+        """Return the length of the longest rule that applies at a position, and its replacement."""
         if not len(self.units):
             return None
         match, node = None, _offset(self.units[0])
@@ -57,10 +57,10 @@ class Charsmap:
 
 
 def checked_charsmap(data: bytes) -> bytes:
-    """The same rules, for the tokenizers library, which trusts the size that they state.
+    """Return the same rules for the tokenizers library, which trusts their stated size.
 
     Raises:
-        CheckpointError: They are cut short.
+        CheckpointError: They are truncated.
     """
     try:
         Charsmap.of(data)
@@ -75,7 +75,7 @@ def _offset(unit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text as it is split, and the characters that each of its letters stands for."""
+    """A normalized text, and the original characters of each of its letters."""
 
     text: str
     starts: list[int]
@@ -85,11 +85,11 @@ class Written:
 @dataclass(frozen=True, slots=True)
 class Normaliser:
     charsmap: Charsmap
-    dummy_blank: bool = True  # before the text, so that its first word is as any other
-    blank_behind: bool = False  # a word's blank is its last letter
+    dummy_blank: bool = True  # whether a space is added before the text
+    blank_behind: bool = False  # whether the space is the last letter of a word
     single_blanks: bool = True
-    escaped: bool = True  # whether a blank is written as `BLANK`
-    whole: tuple[str, ...] = ()  # what no rule touches, longest first
+    escaped: bool = True  # whether a space is written as `BLANK`
+    whole: tuple[str, ...] = ()  # texts that no rule changes, longest first
 
     def __call__(self, text: str) -> Written:
         letters, starts, ends = list[str](), list[int](), list[int]()
@@ -118,10 +118,10 @@ class Normaliser:
         return Written("".join(letters), starts, ends)
 
     def _parts(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """What is written, rule by rule, and the characters it is written for."""
+        """Yield the replacement of each rule, and the characters it replaces."""
         letters = [letter.encode("utf-8", "replace") for letter in text]
         raw = b"".join(letters)
-        # Which character each byte is of; one more for the end.
+        # The character of each byte, and one more for the end.
         where = [i for i, letter in enumerate(letters) for _ in letter] + [len(text)]
         at = 0
         while at < len(raw):
@@ -136,23 +136,23 @@ class Normaliser:
             yield written, start, where[at]
 
 
-_UNKNOWN_COSTS = 10.0  # more than the unlikeliest piece
+_UNKNOWN_COSTS = 10.0  # below the lowest score
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """The pieces that a text may be split into."""
+    """The vocabulary for splitting a text."""
 
     scores: Mapping[str, float]
-    whole: tuple[str, ...]  # the user's own, never split, longest first
+    whole: tuple[str, ...]  # user-defined tokens, never split, longest first
     unused: frozenset[str]  # known, but split again
-    lowest: float  # of the scores that were learned
+    lowest: float  # of the learned scores
     highest: float
     longest: int  # letters
 
 
 def likeliest(text: str, lexicon: Lexicon) -> list[str]:
-    """The pieces whose scores add up to the most; a letter that has none stands for itself."""
+    """Return the tokens with the largest total score; a letter that has none is its own token."""
     scores = lexicon.scores
     best: list[np.float32 | None] = [np.float32(0), *[None] * len(text)]
     came_from = [0] * (len(text) + 1)
@@ -187,7 +187,7 @@ def _better(
 
 
 def merged(text: str, lexicon: Lexicon) -> list[str]:
-    """Letters, the two neighbours joined that make the best piece, until none do."""
+    """Merge letters, always the two neighbours that form the best token, until none do."""
     scores = lexicon.scores
     symbols = _letters(text, lexicon.whole)
     frozen = [symbol in lexicon.whole for symbol in symbols]
@@ -240,10 +240,10 @@ _KINDS = {3: "word", 4: "char"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a text; offsets are in characters of it."""
+    """A token of a text; offsets are in its characters."""
 
-    text: str  # as the file spells it; of what it lacks, the letters themselves
-    id: int  # the file's own number
+    text: str  # its spelling in the file; if unknown, its letters
+    id: int  # its id in the file
     start: int
     end: int
     unknown: bool = False
@@ -251,27 +251,26 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class SentencePieces:
-    """What a model file says: its pieces in order, and how a text becomes some of them.
+    """A SentencePiece model.
 
-    `split(text)` is the library's `encode`, without the special tokens of a model's template:
-    whoever knows the family adds those, and the ids by which the model knows the pieces, which
-    for many families are not the file's own.
+    `split(text)` is the library's `encode`, without the special tokens of a template: the code of
+    the family adds those, and the model's ids, which often differ from the file's.
     """
 
     pieces: tuple[str, ...]
-    ids: dict[str, int]  # of all but control pieces, which no text has
+    ids: dict[str, int]  # of all tokens except control tokens
     normaliser: Normaliser
     lexicon: Lexicon
     splits: Callable[[str, Lexicon], list[str]]
     unknown: int
-    bytewise: bool  # whether letters without a piece are written as bytes
+    bytewise: bool  # whether unknown letters are split into bytes
 
     @classmethod
     def open(cls, path: Path) -> SentencePieces:
         """Read a model file.
 
         Raises:
-            CheckpointError: It cannot be read, or splits in a way that is not implemented.
+            CheckpointError: It cannot be read, or its algorithm is not implemented.
         """
         try:
             return cls.read(path.read_bytes(), str(path))
@@ -280,7 +279,7 @@ class SentencePieces:
 
     @classmethod
     def read(cls, data: bytes, called: str) -> SentencePieces:
-        """The bytes of a file of this name; the same errors."""
+        """Read the bytes of a file; raises the same errors as `open`."""
         try:
             return _read(data)
         except (LookupError, ValueError, struct.error) as error:
@@ -289,10 +288,10 @@ class SentencePieces:
             ) from error
 
     def split(self, text: str) -> list[Piece]:
-        """The pieces of a text, in order.
+        """Split a text into tokens.
 
         Raises:
-            CheckpointError: The file's rules lead nowhere.
+            CheckpointError: The file's rules are corrupt.
         """
         try:
             return self._split(text)
@@ -321,7 +320,7 @@ class SentencePieces:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a model file holds: its pieces in order, and its settings by their numbers."""
+    """The contents of a model file: tokens in order, and settings by field number."""
 
     pieces: list[str]
     scores: list[float]
@@ -331,7 +330,7 @@ class Contents:
 
     @property
     def merges(self) -> bool:
-        """Whether it splits by merging pairs, not by the likeliest pieces."""
+        """Whether it splits by merging pairs (BPE) and not by scores (unigram)."""
         return self.trainer.get(3, 1) == 2
 
     @property
@@ -343,7 +342,7 @@ class Contents:
         """Read a model file.
 
         Raises:
-            CheckpointError: It cannot be read, or splits in a way that is not implemented.
+            CheckpointError: It cannot be read, or its algorithm is not implemented.
         """
         try:
             return _contents(path.read_bytes())
@@ -420,7 +419,7 @@ def _lexicon(pieces: list[str], scores: list[float], kinds: list[int]) -> Lexico
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:
-    """Its text, score and kind, which mostly stand in this order."""
+    """Return the text, score and type of a token."""
     size = data[1] if len(data) > 1 else 0
     if data[:1] == b"\x0a" and size < 0x80 and len(data) == size + 7 and data[size + 2] == 0x15:
         return data[2 : size + 2].decode(), struct.unpack_from("<f", data, size + 3)[0], NORMAL
@@ -430,7 +429,7 @@ def _piece(data: bytes) -> tuple[str, float, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The numbered fields of a protobuf message, in order; numbers behind a point as bytes."""
+    """Yield the fields of a protobuf message, in order; floats as bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -50,7 +50,7 @@ _QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# Versions before 5 of transformers wrote a wrong rule for these; a setting asks to mend it.
+# transformers before version 5 wrote a wrong rule for these; a setting requests a fix.
 _MENDED = ("mistral", "mistral3", "voxtral", "ministral", "pixtral")
 Build = Callable[[Settings, Vocabulary], Tokenizer]
 Read = Callable[[Settings], Vocabulary]
@@ -61,8 +61,8 @@ class TokenizerClass:
     """How a class builds its tokenizer.
 
     Attributes:
-        model: What it builds, and so what tokenizer.json must hold.
-        files: Where else the vocabulary may be; `read` reads them.
+        model: The model it builds, which tokenizer.json must contain.
+        files: Other files with the vocabulary, which `read` reads.
     """
 
     model: type
@@ -166,11 +166,11 @@ def _byte_pairs(
     composes: bool = False,
     keeps_template: bool = True,
 ) -> Build:
-    """GPT-2's byte pairs.
+    """Return the class of GPT-2's byte-level BPE.
 
     Args:
-        composes: Whether accents are composed first (NFC).
-        keeps_template: Whether the template of tokenizer.json counts, where the class has none.
+        composes: Whether text is normalized to NFC first.
+        keeps_template: Whether the template of tokenizer.json is kept if the class has none.
     """
 
     def build(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -238,7 +238,7 @@ def _read_pairs(settings: Settings) -> Vocabulary:
 
 _PAIRS = ("vocab.json", "merges.txt")
 _LINES = ("vocab.txt",)
-# What is only named is matched in normalised text, and the mask takes the blanks before it.
+# Tokens that are only named match normalized text; the mask includes the spaces before it.
 _MPNET = {role: {"normalized": True} for role in FAIRSEQ} | {
     "mask": {"normalized": True, "lstrip": True}
 }
@@ -264,12 +264,12 @@ _WORD_PIECE_AND_BPE_CLASSES: dict[str, TokenizerClass] = {
 
 _SPACE = "\u2581"
 _OPENS = {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}
-# The numbers of a model file's fields for the id and the piece of a role; -1 is no id.
+# The field numbers of the id and the token of a role; an id of -1 means none.
 _TRAINED = {"unk": (40, 45), "bos": (41, 46), "eos": (42, 47)}
 _NO_ID = 2**64 - 1
 _ENDED: Template = ("$A eos", "$A eos $B eos")
 _OPENED: Template = ("bos $A eos", "bos $A eos eos $B eos")
-# Of translators; what their decoders read is framed in `translators`.
+# For encoder-decoders; the templates of their decoders are in `translators`.
 _LANGUAGE_FIRST: Template = ("language $A eos", "language $A $B eos")
 _LANGUAGE_LAST: Template = ("$A eos language", "$A $B eos language")
 _BLANKS = normalizers.Replace(Regex(" {2,}"), " ")
@@ -372,7 +372,7 @@ def _camembert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    """Without the file's rules of normalisation."""
+    """Build mBART's tokenizer, without the file's normalization rules."""
     style = {"mask": {"lstrip": True, "normalized": True}}
     tokens = settings.tokens(FAIRSEQ, vocabulary, [_special(code) for code in MBART], style)
     tokenizer = _unigram(vocabulary, 3, [], _words(spaced=True))
@@ -382,7 +382,7 @@ def _mbart(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    """mBART with more languages, and the file's rules."""
+    """Build mBART-50's tokenizer, with more languages and the file's normalization rules."""
     codes = [*MBART, *_MORE_IN_50.split()]
     if not {piece for piece, _ in vocabulary.scored} & {*codes}:
         raise CheckpointError(
@@ -415,7 +415,7 @@ def _nllb(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _in_language(settings: Settings, tokens: Tokens, usual: str) -> Tokens:
-    """The same tokens, with a name in templates for the language of a text."""
+    """Return the same tokens, with a template name for the language of a text."""
     return replace(tokens, language=str(settings.values.get("src_lang") or usual))
 
 
@@ -428,7 +428,7 @@ def _pegasus(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     if not vocabulary.charsmap:
         rules.insert(0, normalizers.Replace(Regex(r"\n"), " "))
     roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask_2>"}
-    # The class takes none of those that a SentencePiece model sets apart.
+    # The class ignores the special tokens of a SentencePiece model.
     tokens = settings.tokens(roles, replace(vocabulary, apart=()), [*masks, *unused])
     unknown = _place(vocabulary, tokens.role("unk"), None)
     cuts = [pre_tokenizers.Metaspace(_SPACE, "always")]
@@ -460,7 +460,7 @@ def _gemma(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    """Pieces with a blank before the text, however tokenizer.json would put it there."""
+    """Build Llama's tokenizer, with its own way of adding a space before the text."""
     tokens = settings.tokens(_OPENS, vocabulary)
     spaced = settings.flag("add_prefix_space", True)
     scheme = "always" if settings.flag("legacy") else "first"
@@ -475,7 +475,7 @@ def _llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _code_llama(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    """As Llama's, with a beginning unless it is refused, and tokens for text that is left out."""
+    """Build Code Llama's tokenizer, with BOS by default and infilling tokens."""
     parts = {"prefix": "<PRE>", "middle": "<MID>", "suffix": "<SUF>", "eot": "<EOT>"}
     roles = _OPENS | {role: _SPACE + name for role, name in parts.items()} | {"fill": "<FILL_ME>"}
     tokens = settings.tokens(roles, vocabulary)
@@ -497,8 +497,8 @@ def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> To
 
 
 def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
-    """A SentencePiece model by its own rules, with merges in the order of their scores."""
-    del vocabulary  # what the classes read is not enough
+    """Build a tokenizer from a SentencePiece model by its own rules, with merges by score."""
+    del vocabulary  # the classes read too little
     model = _model(settings, "tokenizer.model", merges=True)
     if OWN in model.kinds:
         raise CheckpointError(
@@ -540,7 +540,7 @@ def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
 
 
 def _named(model: Contents, role: str) -> str | None:
-    """The piece of a role as the file names it; None if it has none."""
+    """Return the file's token of a role; None if it has none."""
     id, piece = _TRAINED[role]
     if model.trainer.get(id, 0) == _NO_ID:
         return None
@@ -549,10 +549,10 @@ def _named(model: Contents, role: str) -> str | None:
 
 
 def _decoder(*, strips: bool) -> Any:
-    """From pieces and bytes back to a text.
+    """Return a decoder of tokens and bytes.
 
     Args:
-        strips: Whether the blank before the text is the tokenizer's own.
+        strips: Whether to remove the space that the tokenizer adds before the text.
     """
     steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if strips else steps)
@@ -582,13 +582,13 @@ def _read_pegasus(settings: Settings) -> Vocabulary:
 def _read_fairseq(
     head: Scored, skipped: int, tail: list[str], begin: str, settings: Settings
 ) -> Vocabulary:
-    """Read pieces whose ids follow fairseq's own.
+    """Read tokens whose ids follow fairseq's.
 
     Args:
-        head: What has the first ids, by the usual names.
+        head: The first tokens, by their usual names.
         begin: The role of the first of them.
-        skipped: How many pieces of the file it replaces.
-        tail: What has the last ids, before the mask.
+        skipped: The number of the file's tokens that it replaces.
+        tail: The last tokens, before the mask.
     """
     model = _model(settings, "sentencepiece.bpe.model", merges=False)
     roles = {"<s>": begin, "<pad>": "pad", "</s>": "eos", "<unk>": "unk", "<mask>": "mask"}
@@ -640,7 +640,7 @@ def _scored(model: Contents) -> Scored:
 
 
 def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str, str]]:
-    """Every way in which a piece is made of two others."""
+    """Return every pair of tokens that forms another one."""
     return [
         (piece[:at], piece[at:])
         for piece in pieces
@@ -663,7 +663,7 @@ def _words(*, spaced: bool) -> list[Any]:
 
 
 def _place(vocabulary: Vocabulary, unknown: str, usual: int | None) -> int:
-    """The id of the unknown piece, whose score must be 0 for the class to know it."""
+    """Return the id of the unknown token, whose score must be 0."""
     if (unknown, 0.0) in vocabulary.scored:
         return vocabulary.scored.index((unknown, 0.0))
     if usual is None:

@@ -20,27 +20,27 @@ from qkv_cli.formats.tokenizers.vocabulary import SETTINGS, content
 
 
 class TargetTokenizer(Tokenizer, Protocol):
-    """A tokenizer of what a decoder writes: a text to tokens, and ids to a text."""
+    """A tokenizer of target texts: it encodes a text and decodes ids."""
 
     def special(self, id: int) -> Token:
-        """A token that stands for no text."""
+        """Return a special token."""
 
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
-        """The text that these ids stand for, and the tokens with their places in it."""
+        """Decode ids to a text, and return it with its tokens."""
 
 
 class Splitter(TargetTokenizer, Protocol):
-    """What a `Framed` frames."""
+    """A tokenizer without special tokens, to which `Framed` adds them."""
 
     def split(self, text: str) -> list[Token]:
-        """The pieces of a text, in order, and nothing around them."""
+        """Split a text into tokens, without special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """A tokenizer: what its splitter makes of a text, and what stands before and behind.
+    """A tokenizer that adds special tokens before and after the tokens of its splitter.
 
-    A text may begin with the code of a language, which then stands in the place of the usual one.
+    A text may start with a language code, which then replaces the default one.
     """
 
     splitter: Splitter
@@ -59,17 +59,17 @@ class Framed:
         return in_order([*before, *moved, *behind])
 
     def alone(self, text: str) -> int | None:
-        """The language that a text names, where it does nothing else."""
+        """Return the language of a text that is only a language code."""
         code, at = self._named(text)
         return None if text[at:].strip() else code
 
     def in_language(self, rules: Rules, code: int) -> Rules:
-        """To write in a language: where its code ends a text, a decoder begins with it."""
+        """Return rules for generating in a language: its code is the first or a forced token."""
         ends = any(id in self.codes.values() for id in self.behind)
         return replace(rules, start=code) if ends else replace(rules, first=code)
 
     def _named(self, text: str) -> tuple[int | None, int]:
-        """The language that a text begins with, and where the rest of it does."""
+        """Return the language code that starts a text, and the start of the rest."""
         word = text.split(maxsplit=1)[0] if text.strip() else ""
         if word not in self.codes:
             return None, 0
@@ -97,8 +97,8 @@ class Spelled:
     pieces: SentencePieces
     ids: Mapping[str, int]  # of pieces and of special tokens
     unknown: int
-    specials: frozenset[str]  # what is a token wherever a text has it
-    coded: bool = False  # whether a text may begin with the code of a language
+    specials: frozenset[str]  # special tokens that are recognised in a text
+    coded: bool = False  # whether a text may start with a language code
     names: dict[int, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Spelled:
         return tokens
 
     def _parts(self, text: str) -> Iterator[tuple[str, int]]:
-        """Special tokens and what stands between them, each with its place."""
+        """Yield special tokens and the texts between them, with their offsets."""
         longest_first = sorted(self.specials, key=len, reverse=True)
         pattern, at = "|".join(map(re.escape, longest_first)), 0
         for match in re.finditer(pattern, text) if pattern else ():
@@ -149,7 +149,9 @@ class Spelled:
         data, spans = b"", list[tuple[int, int]]()
         for piece in pieces:
             shown = b"" if piece in self.specials else _shown(piece)
-            shown = shown if data else shown.lstrip(b" ")  # the blank before the text is its own
+            shown = (
+                shown if data else shown.lstrip(b" ")
+            )  # the tokenizer adds the space before the text
             spans.append((len(data), len(data) + len(shown)))
             data += shown
         text, places = characters(data)
@@ -174,16 +176,16 @@ _END, _LANGUAGE = "end", "language"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What stands around a text in a language."""
+    """The special tokens around a text in a language."""
 
     before: tuple[str, ...]
     behind: tuple[str, ...]
-    usual: str  # the language where none is named
+    usual: str  # the default language
 
 
 _FIRST = (_LANGUAGE,), (_END,)
 _LAST = (), (_END, _LANGUAGE)
-# By `tokenizer_class`; transformers sets these anew, whatever tokenizer.json says.
+# By `tokenizer_class`; transformers replaces the template of tokenizer.json.
 _TEMPLATES = {
     "MBart50Tokenizer": Template(*_FIRST, "en_XX"),
     "MBartTokenizer": Template(*_LAST, "en_XX"),
@@ -192,7 +194,7 @@ _TEMPLATES = {
 }
 _LANGUAGE_CODE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_[A-Z][A-Za-z]+")  # __de__, de_DE, deu_Latn
 _WRAPPED = ("mbart",)
-# M2M-100's languages have the ids behind its vocabulary, in this order.
+# M2M-100's language codes follow its vocabulary, in this order.
 _M2M = {
     "m2m100": "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga "
     "gd gl gu ha he hi hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk "
@@ -203,7 +205,7 @@ _M2M = {
 
 
 def open_tokenizers(folder: Path, kind: str) -> tuple[Tokenizer, TargetTokenizer]:
-    """Of the source and of the target.
+    """Open the tokenizers of the source and of the target.
 
     Args:
         kind: `model_type` of the config.
@@ -224,10 +226,10 @@ def open_tokenizers(folder: Path, kind: str) -> tuple[Tokenizer, TargetTokenizer
 
 
 def first_read(config: Mapping[str, Any], n_tokens: int) -> int | None:
-    """What a decoder reads first when it is taught a text.
+    """Return the id that a decoder reads first with a given target.
 
     Returns:
-        None for the last token of the text itself: the language's, in mBART.
+        None for the last token of the target, which is a language code in mBART.
     """
     if config.get("model_type") in _WRAPPED:
         return None
@@ -243,7 +245,7 @@ def first_read(config: Mapping[str, Any], n_tokens: int) -> int | None:
 def generation_rules(
     folder: Path, config: Mapping[str, Any], n_tokens: int
 ) -> Callable[[], Rules] | None:
-    """The rules by which it writes by itself, where a file says with what it begins and ends."""
+    """Return the generation rules, if a file states the start and end tokens."""
     path = folder / "generation_config.json"
     settings = read_json(path) if path.is_file() else config
     start = settings.get("decoder_start_token_id", config.get("decoder_start_token_id"))
@@ -263,7 +265,7 @@ def _framed(
     template: Template,
     spelled: str,
 ) -> tuple[Framed, Framed]:
-    """The template in the source's language and in the target's, which is the same if not named."""
+    """Return the tokenizers of source and target, with the templates of their languages."""
     source = settings.get("src_lang") or template.usual
     tokenizers = list[Framed]()
     for language in (source, settings.get("tgt_lang") or source):
@@ -277,7 +279,7 @@ def _framed(
 
 
 def _codes(splitter: Spelled | PieceTokenizer) -> dict[str, int]:
-    """Of the languages that a tokenizer knows, by the tokens that stand for them."""
+    """Return the ids of language codes."""
     if isinstance(splitter, Spelled):
         return {token: id for token, id in splitter.ids.items() if _LANGUAGE_CODE.fullmatch(token)}
     added = splitter.inner.get_added_tokens_decoder().items()
@@ -307,7 +309,7 @@ def _marian(folder: Path, settings: Mapping[str, Any]) -> tuple[Framed, Framed]:
 
 def _m2m(folder: Path, settings: Mapping[str, Any]) -> Spelled:
     kind = settings.get("language_codes", "m2m100")
-    if kind not in [*_M2M]:  # it may be an array, which has no hash
+    if kind not in [*_M2M]:  # it may be an array, which is not hashable
         raise CheckpointError(
             f"{SETTINGS} sets language_codes to {kind!r}, which is not implemented; implemented: "
             f"{', '.join(_M2M)}."

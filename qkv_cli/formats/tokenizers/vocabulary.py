@@ -1,4 +1,4 @@
-"""What a folder says about its tokenizer: vocabulary, settings, and tokens that are set apart."""
+"""A folder's vocabulary, tokenizer settings and special tokens."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from qkv_cli.formats.tokenizers.library import library_errors
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 MAX_ID = 2**31 - 1
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-# What is put around one text, and around two; a role, or the texts A and B. Types after colons.
+# The templates of one text and of two: roles and the texts A and B, with types after colons.
 Template = tuple[str, str]
 Scored = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The pieces that a class builds its tokenizer from."""
+    """The vocabulary from which a class builds its tokenizer."""
 
-    ids: dict[str, int] = field(default_factory=dict)  # of word pieces, or byte pairs
+    ids: dict[str, int] = field(default_factory=dict)  # of WordPiece or BPE
     merges: list[tuple[str, str]] = field(default_factory=list)
     scored: Scored = field(default_factory=list)  # unigrams, by id
     charsmap: bytes = b""  # SentencePiece's rules of normalisation
-    unknown: int | None = None  # id of the unigram for what has none, where a file says so
-    apart: Sequence[AddedToken] = ()  # what a SentencePiece file sets apart
-    added: Mapping[int, AddedToken] = field(default_factory=dict)  # what tokenizer.json sets apart
+    unknown: int | None = None  # the id of the unknown unigram, if the file states it
+    apart: Sequence[AddedToken] = ()  # special tokens of a SentencePiece file
+    added: Mapping[int, AddedToken] = field(
+        default_factory=dict
+    )  # special tokens of tokenizer.json
     template: PostProcessor | None = None  # of tokenizer.json
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the files next to a vocabulary say.
+    """The settings in the files next to a vocabulary.
 
     Attributes:
-        values: tokenizer_config.json, and special_tokens_map.json where that counts.
+        values: tokenizer_config.json, with special_tokens_map.json if that is used.
         added: Tokens that were added to the vocabulary, by id.
-        lists_added: Whether they are all, so that those in tokenizer.json do not count.
-        extra: Special tokens without a role, and no others; None if nothing is said.
-        more: Such tokens beside those of a class.
+        lists_added: Whether this list is complete, so those in tokenizer.json are ignored.
+        extra: All special tokens without a role; None if not stated.
+        more: Such tokens in addition to those of a class.
     """
 
     folder: Path
@@ -62,7 +64,7 @@ class Settings:
         """Read the files.
 
         Raises:
-            CheckpointError: One is broken.
+            CheckpointError: A file is corrupt.
         """
         values = _read(folder / SETTINGS)
         if (folder / FILE).is_file():  # which has a template of its own
@@ -97,7 +99,7 @@ class Settings:
         return cls(folder, values, added, lists_added, tokens, others)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A setting that is true or false; null is the default."""
+        """Return a boolean setting; null means the default."""
         value = self.values.get(name)
         if not isinstance(value, bool | None):
             raise CheckpointError(
@@ -106,7 +108,7 @@ class Settings:
         return default if value is None else value
 
     def number(self, name: str, default: int) -> int:
-        """A setting that is a small whole number."""
+        """Return a setting that is a small whole number."""
         value = self.values.get(name, default)
         if type(value) is not int or not 0 <= value < 2**16:
             raise CheckpointError(
@@ -117,7 +119,7 @@ class Settings:
 
     @property
     def frames(self) -> bool:
-        """Whether it is said if a text gets a beginning or an end."""
+        """Whether the settings state if BOS or EOS are added."""
         return not self.values.keys().isdisjoint(("add_bos_token", "add_eos_token"))
 
     def tokens(
@@ -127,12 +129,12 @@ class Settings:
         more: Sequence[AddedToken] = (),
         styles: Mapping[str, Mapping[str, bool]] | None = None,
     ) -> Tokens:
-        """The special tokens of a class.
+        """Return the special tokens of a class.
 
         Args:
-            defaults: The token of each role where nothing is said; null in the settings is none.
-            more: Those without a role where nothing is said.
-            styles: How a class describes the tokens of some roles that are only named.
+            defaults: The default token of each role; null in the settings means no token.
+            more: The default tokens without a role.
+            styles: The options of tokens that are only named, by role.
         """
         added = self.added if self.lists_added else {**self.added, **vocabulary.added}
         added = dict(sorted(added.items()))
@@ -154,15 +156,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens that a tokenizer finds wherever a text has them."""
+    """The special tokens of a tokenizer."""
 
     added: dict[int, AddedToken]
     by_role: dict[str, AddedToken]
     more: list[AddedToken]
-    language: str | None = None  # of a text, where a template names it
+    language: str | None = None  # of a text, if the template has it
 
     def role(self, name: str) -> str:
-        """The token of a role, or that of the language.
+        """Return the token of a role, or of the language.
 
         Raises:
             CheckpointError: There is none.
@@ -175,10 +177,10 @@ class Tokens:
 
 
 def added_token(token: Any, **flags: bool) -> AddedToken:
-    """A special token by its name, or as a file describes it.
+    """Return a special token, given its name or description.
 
     Args:
-        flags: What counts where the file does not say.
+        flags: Defaults of its options.
     """
     if not isinstance(token, dict):
         return AddedToken(str(token), **{"special": True, **flags})
@@ -190,10 +192,10 @@ def added_token(token: Any, **flags: bool) -> AddedToken:
 def finish_tokenizer(
     tokenizer: Tokenizer, settings: Settings, tokens: Tokens, template: Template | None
 ) -> Tokenizer:
-    """Add what is set apart, in the order in which transformers does, and then the template.
+    """Add special tokens in transformers' order, and the template.
 
     Raises:
-        CheckpointError: A token would not have the id that the folder gives it.
+        CheckpointError: A token would get another id than in the folder.
     """
     contents = {id: str(token.content) for id, token in tokens.added.items()}
     before = {text for text in contents.values() if tokenizer.token_to_id(text) is not None}
@@ -218,10 +220,10 @@ def finish_tokenizer(
 
 
 def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -> Template:
-    """What `add_bos_token` and `add_eos_token` ask for.
+    """Return the template of `add_bos_token` and `add_eos_token`.
 
     Args:
-        begins: Whether a text begins with the first where nothing is said.
+        begins: The default of `add_bos_token`.
     """
     is_added = {"bos": settings.flag("add_bos_token", begins)}
     is_added["eos"] = settings.flag("add_eos_token")
@@ -236,7 +238,7 @@ def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -
 def kept_template(
     tokenizer: Tokenizer, vocabulary: Vocabulary, template: Template
 ) -> Template | None:
-    """Put the template of tokenizer.json in its place; return the class's own if there is none."""
+    """Keep the template of tokenizer.json; return the class's own template if there is none."""
     if vocabulary.template is None:
         return template
     tokenizer.post_processor = vocabulary.template
@@ -247,14 +249,14 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
     """Return the vocabulary of a tokenizer.json.
 
     Args:
-        name: What the class is called.
-        model: What it builds: `models.WordPiece`, `BPE` or `Unigram`.
+        name: The name of the class.
+        model: The model it builds: `models.WordPiece`, `BPE` or `Unigram`.
 
     Returns:
-        None where the file holds whole words, of which no class builds a tokenizer.
+        None if the file has a word-level vocabulary, which no class uses.
 
     Raises:
-        CheckpointError: It holds another kind of pieces.
+        CheckpointError: The vocabulary is for another model.
     """
     document = read_json(path)
     held = document.get("model")
@@ -272,7 +274,7 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
 
 
 def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
-    """Take a tokenizer.json apart; whatever in it is of another form raises one of three errors."""
+    """Read the vocabulary of a tokenizer.json; invalid contents raise one of three errors."""
     pieces, added = model["vocab"], document.get("added_tokens") or ()
     ids = {str(p): _whole(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
     scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
@@ -300,14 +302,14 @@ def _pair(merge: Any) -> tuple[str, str]:
 
 
 def _kind(model: Mapping[str, Any]) -> str:
-    """Of a model in tokenizer.json; the oldest files do not say."""
+    """Return the type of a model in tokenizer.json, which the oldest files omit."""
     if isinstance(model.get("vocab"), list):
         return "Unigram"
     return str(model.get("type") or ("BPE" if "merges" in model else "WordPiece"))
 
 
 def _charsmap(normalizer: dict[str, Any] | None) -> bytes:
-    """SentencePiece's rules of normalisation, if a file has some."""
+    """Return SentencePiece's normalization rules, if a file has them."""
     if not normalizer:
         return b""
     rules = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
@@ -316,7 +318,7 @@ def _charsmap(normalizer: dict[str, Any] | None) -> bytes:
 
 
 def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
-    """A file's template, by way of a tokenizer without a vocabulary."""
+    """Return a file's template, by loading it into an empty tokenizer."""
     if template is None:
         return None
     inner = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
@@ -347,7 +349,7 @@ def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> Templ
 
 
 def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of each role, those of the model's own last."""
+    """Return the settings of each role, those of the model's own roles last."""
     own = [
         key.removesuffix("_token")
         for key, value in values.items()
@@ -360,7 +362,7 @@ def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
 def _added_later(
     folder: Path, values: Mapping[str, Any], extra: Sequence[Any]
 ) -> dict[int, AddedToken]:
-    """The tokens of added_tokens.json, special if they have a role."""
+    """Return the tokens of added_tokens.json, special if they have a role."""
     names = {content(token) for token in (*_roles(values).values(), *extra)}
     added = _read(folder / "added_tokens.json")
     if not all(type(id) is int and id >= 0 for id in added.values()):

@@ -1,13 +1,12 @@
-"""Whole words as tokens: `tokenizers` splits, a sorted list on disk gives the ids.
+"""The tokenizer of word-vector models: `tokenizers` splits, a sorted list on disk gives the ids.
 
-A `WordLevel` vocabulary in tokenizer.json would do the same, but is parsed whole at
-every start: 35 ms for 60,000 words, a quarter of a second for 400,000. The list here
-is memory-mapped and searched by halving, so opening costs the same at any size.
+A `WordLevel` vocabulary in tokenizer.json would be parsed at every start, which takes 35 ms for
+60,000 words and 250 ms for 400,000. The list is memory-mapped and searched by bisection, so it
+opens in the same time at any size.
 
-A vocabulary may have words that `tokenizers` cuts into several pieces (`c++`, `<user>`,
-`New York`). Their ids are listed, in `words.cut`, and the longest of them that a text has at a
-place is read as one word. Folders written by version 0.1 have no such list, and their heads were
-learned without it: they are read as 0.1 read them.
+A vocabulary may have words that `tokenizers` splits into several pieces (`c++`, `<user>`,
+`New York`). Their ids are in `words.cut`, and the longest of them at a position is one word.
+Folders of version 0.1 have no such list, and are read as version 0.1 did.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.tokenizers.library import library_errors, open_tokenizer_file
 
-# As the Penn Treebank splits (GloVe's corpora were split so), first match wins.
+# The rules of the Penn Treebank, as used for GloVe's corpora; the first match wins.
 _SPLIT = "|".join(
     [
         r"(?:\p{L}\.){2,}",  # u.s.
@@ -39,7 +38,7 @@ _SPLIT = "|".join(
         r"[\p{L}\p{M}\p{N}_]+(?:[-'][\p{L}\p{M}\p{N}_]+)*?(?=n't\b|'(?:s|re|ve|ll|d|m)\b)",
         r"[\p{L}\p{M}\p{N}_]+(?:[-'][\p{L}\p{M}\p{N}_]+)*",  # well-known  o'clock
         r"\.{2,}|-{2,}",
-        r"(?!\s)\X",  # a punctuation mark, an emoji with all that joins it
+        r"(?!\s)\X",  # a punctuation mark, or an emoji with its modifiers
     ]
 )
 _QUOTES = {
@@ -54,12 +53,12 @@ _BLANKS = re.compile(r"\s+")
 _STRAIGHT = str.maketrans(_QUOTES)
 _CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
 _UNREADABLE = "Could not tokenize this text with the model's tokenizer.json"
-_BATCH = 10_000  # words that are cut at once
+_BATCH = 10_000  # words that are split at once
 Span = tuple[int, int]  # of characters
 
 
 def splitter(*, lowercase: bool) -> Tokenizer:
-    """A tokenizer that finds words and knows none: to be saved as tokenizer.json."""
+    """Return a tokenizer that splits words and has no vocabulary, for tokenizer.json."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     steps: list[Any] = [normalizers.NFC()]
     steps += [normalizers.Replace(*pair) for pair in _QUOTES.items()]
@@ -72,9 +71,9 @@ def splitter(*, lowercase: bool) -> Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Words(Sequence[str]):
-    """The words of a vocabulary by id, and back, without reading them all."""
+    """The words of a vocabulary by id, and ids by word, without reading them all."""
 
-    utf8: NDArray[np.uint8]  # all words, one behind the other
+    utf8: NDArray[np.uint8]  # all words, concatenated
     starts: NDArray[np.uint32]  # [n_words + 1]
     order: NDArray[np.uint32]  # [n_words], ids sorted by the words' bytes
 
@@ -90,7 +89,7 @@ class Words(Sequence[str]):
             raise CheckpointError(f"Word {i} of the vocabulary is not valid UTF-8.") from error
 
     def _bytes(self, i: int) -> bytes:
-        """The bytes of a word. The lists are checked here, so that opening them reads nothing."""
+        """Return the bytes of a word, and check the lists here, so that opening reads nothing."""
         try:
             start, end = int(self.starts[i]), int(self.starts[i + 1])
         except IndexError as error:
@@ -110,19 +109,19 @@ class Words(Sequence[str]):
         return id if id is not None and self._bytes(id) == spelling else None
 
     def begins(self, start: str, ids: NDArray[np.uint32]) -> bool:
-        """Whether one of these ids, which are sorted by their words' bytes, begins so."""
+        """Whether a word of these ids, which are sorted by their bytes, has this prefix."""
         prefix = start.encode()
         id = self._next(prefix, ids)
         return id is not None and self._bytes(id).startswith(prefix)
 
     def _next(self, spelling: bytes, ids: NDArray[np.uint32]) -> int | None:
-        """The first of these ids whose word is not before `wanted`."""
+        """Return the first of these ids whose word is not before `spelling`."""
         at = bisect_left(ids, spelling, key=self._bytes)
         return None if at == len(ids) else int(ids[at])
 
 
 def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """The tensors that `unpack_words` reads."""
+    """Return the tensors that `unpack_words` reads."""
     encoded = [word.encode() for word in words]
     starts = np.zeros(len(encoded) + 1, np.uint32)
     np.cumsum([len(word) for word in encoded], out=starts[1:])
@@ -135,10 +134,10 @@ def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
-    """The words of a vocabulary.
+    """Return the words of a vocabulary.
 
     Raises:
-        CheckpointError: A list is missing, or is not what `pack_words` makes.
+        CheckpointError: A tensor is missing or invalid.
     """
     utf8, starts, order = (_list_of(tensors, name) for name in ("utf8", "starts", "order"))
     if len(starts) != len(order) + 1:
@@ -150,10 +149,10 @@ def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
 
 
 def unpack_cut(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None:
-    """The ids of the words that are cut, where they are listed.
+    """Return the ids of words that are split into pieces, if they are listed.
 
     Raises:
-        CheckpointError: They are not what `cut_words` makes.
+        CheckpointError: The tensor is invalid.
     """
     return _list_of(tensors, "cut") if "words.cut" in tensors else None
 
@@ -173,8 +172,8 @@ def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 def cut_words(
     split: Tokenizer, words: Sequence[str], order: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
-    """The ids of the words that `split` cuts into several pieces, in the order of `order`."""
-    # Letters alone are one piece, but for `cannot`.
+    """Return the ids of words that `split` splits into several pieces, in the order of `order`."""
+    # Letters alone are one piece, except `cannot`.
     doubtful = [i for i, w in enumerate(words) if not w.isalpha() or w.lower().endswith("not")]
     is_cut: NDArray[np.bool_] = np.zeros(len(words), bool)
     for start in range(0, len(doubtful), _BATCH):
@@ -187,11 +186,11 @@ def cut_words(
 
 @dataclass(frozen=True, slots=True)
 class WordTokenizer:
-    """A text to words of a vocabulary; a word that it lacks has the id after the last."""
+    """Splits a text into words of a vocabulary; unknown words get the id after the last."""
 
     split: Tokenizer
     words: Words
-    cut: NDArray[np.uint32] | None = None  # see `cut_words`; None in a folder of version 0.1
+    cut: NDArray[np.uint32] | None = None  # see `cut_words`; None in folders of version 0.1
 
     @classmethod
     def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
@@ -222,7 +221,7 @@ class WordTokenizer:
         ]
 
     def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        """The ids of each text's words: many texts, each word looked up once."""
+        """Yield the ids of each text's words; each word is looked up once."""
         if self.cut is None:
             yield from self._old_ids(texts)
             return
@@ -235,7 +234,7 @@ class WordTokenizer:
             yield [unknown if id is None else id for _, _, id in matches]
 
     def _old(self, text: str) -> tuple[str, int | None]:
-        """A piece as it is spelled and its id, as version 0.1 found them."""
+        """Return the spelling and id of a piece, as in version 0.1."""
         word = self.split.normalizer.normalize_str(text)
         return word, self.words.find(word)
 
@@ -254,7 +253,7 @@ class WordTokenizer:
 
 
 def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
-    """The places of the pieces that `tokenizers` found, each with all its characters."""
+    """Return the offsets of the pieces of `tokenizers`, including combining characters."""
     bounds = [start for start, _ in offsets] + [len(text)]
     # Where NFC joins a word's last letter and its accent, the offset ends before the
     # accent; but only spaces stand between two words.
@@ -266,7 +265,7 @@ def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
 
 @dataclass(slots=True)
 class _Search:
-    """Finds the words of texts; every spelling is looked up once."""
+    """Finds the words of texts, looking up every spelling once."""
 
     words: Words
     cut: NDArray[np.uint32]
@@ -274,7 +273,7 @@ class _Search:
     starts: dict[str, bool] = field(default_factory=dict)
 
     def read(self, text: str, pieces: Sequence[Span]) -> Iterator[tuple[Span, str, int | None]]:
-        """The longest words from left to right: place, spelling, and id if it is known."""
+        """Yield the longest words from left to right: offsets, spelling, and id if known."""
         first = 0
         while first < len(pieces):
             last, spelled, id = self._longest(text, pieces, first)
@@ -284,12 +283,12 @@ class _Search:
     def _longest(
         self, text: str, pieces: Sequence[Span], first: int
     ) -> tuple[int, str, int | None]:
-        """The last piece of the longest word that begins here; the first, if none is known."""
+        """Return the last piece of the longest word that starts here; the first if none is."""
         start, end = pieces[first]
         last, (spelled, id) = first, self._find(text[start:end])
         for place in range(first + 1, len(pieces)):
             next_start, next_end = pieces[place]
-            # One blank first: that is soon known of each word, and rules out nearly all.
+            # One piece first: it is quickly looked up, and excludes nearly all candidates.
             if not self._begins(text[start : min(end + 1, next_start)]):
                 break
             if not self._begins(text[start:next_end]):
@@ -302,23 +301,23 @@ class _Search:
         return last, spelled, id
 
     def _find(self, text: str) -> tuple[str, int | None]:
-        """A text as the vocabulary spells it, and its id; as written, if it is unknown."""
+        """Return a text's spelling in the vocabulary and its id; as written if it is unknown."""
         if text not in self.hits:
             known = ((form, self.words.find(form)) for form in _forms(text))
             self.hits[text] = next((hit for hit in known if hit[1] is not None), (text, None))
         return self.hits[text]
 
     def _begins(self, text: str) -> bool:
-        """Whether a word that is cut may begin so."""
+        """Whether a word of several pieces may start with these."""
         if text not in self.starts:
             self.starts[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
         return self.starts[text]
 
 
 def _forms(text: str) -> Iterable[str]:
-    """The spellings that a word is looked for in: as written, normalised, in lower case.
+    """Yield the spellings to look up: as written, normalized, in lower case.
 
-    Last come the decomposed forms, for a vocabulary that has accents as characters.
+    Decomposed forms are last, for vocabularies with accents as separate characters.
     """
     if text.isascii() and not _BLANKS.search(text):
         return dict.fromkeys((text, text.lower()))
@@ -329,9 +328,9 @@ def _forms(text: str) -> Iterable[str]:
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
-    """Whether a span's last character is the full stop of its line, as in `The cat sat.`
+    """Whether a span ends with the full stop of its line, as in `The cat sat.`
 
-    The Penn Treebank cuts it off there only: `Dr.` elsewhere is a word, if the vocabulary has it.
+    The Penn Treebank splits it off only there; `Dr.` is a word if the vocabulary has it.
     """
     if text[end - 1] != "." or not text[end - 2].isalnum():
         return False
