@@ -18,13 +18,13 @@ Qkv = Callable[..., Result]
 
 
 def folder(tmp_path: Path, case: str) -> Path:
-    found = tmp_path / case
-    shutil.copytree(CHECKPOINTS / case, found)
+    result = tmp_path / case
+    shutil.copytree(CHECKPOINTS / case, result)
     words = {word: i for i, word in enumerate(["<pad>", "[UNK]", "the", "river", "bank", "was"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(found / "tokenizer.json"))
-    return found
+    tokenizer.save(str(result / "tokenizer.json"))
+    return result
 
 
 @pytest.fixture
@@ -32,23 +32,23 @@ def llama(tmp_path: Path) -> Path:
     return folder(tmp_path, "llama")
 
 
-def maps(found: Result) -> dict[str, np.ndarray]:
-    assert found.code == 0, found.stderr
-    return {m["name"]: np.array(m["pattern"]) for m in json.loads(found.stdout)["maps"]}
+def maps(result: Result) -> dict[str, np.ndarray]:
+    assert result.code == 0, result.stderr
+    return {m["name"]: np.array(m["pattern"]) for m in json.loads(result.stdout)["maps"]}
 
 
 def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama: Path) -> None:
     args = ("attend", "-m", llama, TEXT, "--layer", "all")
-    whole, found = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
-    assert json.loads(found.stdout)["ablated"] == "L1H0 L1H3"
+    whole, result = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
+    assert json.loads(result.stdout)["ablated"] == "L1H0 L1H3"
     assert "ablated" not in json.loads(whole.stdout)
-    before, after = maps(whole), maps(found)
+    before, after = maps(whole), maps(result)
     for name in before:
         assert np.array_equal(before[name], after[name]) == (not name.startswith("L2")), name
-    assert found.stderr == ""
+    assert result.stderr == ""
     drawn = qkv(*args, "--ablate", "L1H0", "--ablate", "L1H3")
     assert "ablated: L1H0 L1H3" in drawn.stdout
-    assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
+    assert qkv("render", "-", stdin=result.stdout).stdout == drawn.stdout
     mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
     assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 (mean ablation)"
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
@@ -63,8 +63,8 @@ def test_every_command_reads_without_them(qkv: Qkv, llama: Path) -> None:
         "compare": (*args, "L2H0", "L2H1"),
     }
     for command, given in runs.items():
-        found = qkv(command, *given)
-        assert (found.code, "ablated: L0H*" in found.stdout) == (0, True), (command, found)
+        result = qkv(command, *given)
+        assert (result.code, "ablated: L0H*" in result.stdout) == (0, True), (command, result)
         written = qkv(command, *given, "--json").stdout
         assert '"ablated":"L0H*"' in written
         assert written != qkv(command, *given[:3], *given[5:], "--json").stdout
@@ -88,13 +88,13 @@ def test_of_an_encoder_decoder_the_block_that_is_looked_at(qkv: Qkv, tmp_path: P
 
 def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
     args = ("attend", "-m", tiny_glove, "she sat on the bank", "--json")
-    found = qkv(*args, "--ablate", "L0H1")
-    assert found.code == 0
-    assert found.stderr == (
+    result = qkv(*args, "--ablate", "L0H1")
+    assert result.code == 0
+    assert result.stderr == (
         "qkv: --ablate changes nothing here: only layers after layer 0 are recomputed.\n"
     )
     for name, pattern in maps(qkv(*args)).items():
-        assert np.array_equal(pattern, maps(found)[name])
+        assert np.array_equal(pattern, maps(result)[name])
     assert "only layers after layer 0" in qkv("heads", *args[1:], "--ablate", "L0H1").stderr
 
 
@@ -109,6 +109,6 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
     ],
 )
 def test_what_cannot_be_taken_away(qkv: Qkv, tiny_glove: Path, args, said: str) -> None:
-    found = qkv("attend", "-m", tiny_glove, "the bank", *args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr and found.stderr.count("\n") == 1
+    result = qkv("attend", "-m", tiny_glove, "the bank", *args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1

@@ -31,25 +31,25 @@ def document(result) -> dict:
 
 
 def test_draws_every_head_and_says_which_model(attend) -> None:
-    found = attend(TEXT)
-    assert (found.code, found.stderr) == (0, "")
+    result = attend(TEXT)
+    assert (result.code, result.stderr) == (0, "")
     for what in ("tiny", "learned in a test", "L0H0", "L0H1", "L0H2", "L0H3", "mango"):
-        assert what in found.stdout
-    assert "\x1b" not in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+        assert what in result.stdout
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_json_holds_the_model_s_own_numbers(attend, tiny_glove) -> None:
-    found = document(attend(TEXT, "--json", "--include", "scores,q", "--include", "z"))
+    result = document(attend(TEXT, "--json", "--include", "scores,q", "--include", "z"))
     [layer] = load(tiny_glove).read(TEXT).layers
-    assert [m["name"] for m in found["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
-    for head, m in enumerate(found["maps"]):
+    assert [m["name"] for m in result["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    for head, m in enumerate(result["maps"]):
         assert np.array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
         assert np.array_equal(np.float32(m["q"]), layer.attn.q[head])
         assert np.array_equal(np.float32(m["z"]), layer.attn.z[head])
         assert m["scores"][0][0] is None
         assert "k" not in m
-    assert [t["text"] for t in found["queries"]] == TEXT.split()
+    assert [t["text"] for t in result["queries"]] == TEXT.split()
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_mean_is_the_mean(attend) -> None:
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
-    found = attend(TEXT, *args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr
-    assert found.stderr.startswith("qkv: ")
-    assert found.stderr.count("\n") == 1
+    result = attend(TEXT, *args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert result.stderr.startswith("qkv: ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "²"])
@@ -123,25 +123,25 @@ def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
 )
 def test_numbers_that_python_does_not_read_are_refused(qkv, tiny_glove, option, value, digits):
     command = "explain" if option == "--query" else "attend"
-    found = qkv(command, TEXT, "-m", tiny_glove, option, value.format(digits))
-    assert (found.code, found.stdout) == (2, "")
-    assert found.stderr.startswith("qkv: ")
-    assert found.stderr.count("\n") == 1
-    assert len(found.stderr) < 2000
+    result = qkv(command, TEXT, "-m", tiny_glove, option, value.format(digits))
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.startswith("qkv: ")
+    assert result.stderr.count("\n") == 1
+    assert len(result.stderr) < 2000
 
 
 def test_source_is_cross_attention(attend, tiny_glove) -> None:
-    found = document(attend("the river bank", "--source", "a fisherman sat", "--json"))
-    assert [t["text"] for t in found["keys"]] == ["a", "fisherman", "sat"]
-    assert {m["block"] for m in found["maps"]} == {"cross"}
+    result = document(attend("the river bank", "--source", "a fisherman sat", "--json"))
+    assert [t["text"] for t in result["keys"]] == ["a", "fisherman", "sat"]
+    assert {m["block"] for m in result["maps"]} == {"cross"}
     layers = list(load(tiny_glove).read("the river bank", "a fisherman sat").layers)
-    assert np.array_equal(np.float32(found["maps"][1]["pattern"]), layers[-1].cross.pattern[1])
+    assert np.array_equal(np.float32(result["maps"][1]["pattern"]), layers[-1].cross.pattern[1])
 
 
 def test_weightings_and_the_causal_mask(attend) -> None:
-    found = document(attend(TEXT, "--json", "--weighting", "hard", "--causal"))
-    assert (found["weighting"], found["causal"]) == ("hard", True)
-    pattern = np.array(found["maps"][0]["pattern"])
+    result = document(attend(TEXT, "--json", "--weighting", "hard", "--causal"))
+    assert (result["weighting"], result["causal"]) == ("hard", True)
+    pattern = np.array(result["maps"][0]["pattern"])
     assert set(pattern.ravel()) == {0.0, 1.0}
     assert not np.triu(pattern).any()
     assert "hard" in attend(TEXT, "--weighting", "hard").stdout
@@ -150,9 +150,9 @@ def test_weightings_and_the_causal_mask(attend) -> None:
 
 def test_random_heads_are_called_untrained(attend) -> None:
     assert "untrained" in attend(TEXT, "--random-heads", "1").stdout
-    found = document(attend(TEXT, "--random-heads", "1", "--json"))
-    assert found["model"]["origin"] == "random (seed 1), untrained"
-    assert found != document(attend(TEXT, "--random-heads", "2", "--json"))
+    result = document(attend(TEXT, "--random-heads", "1", "--json"))
+    assert result["model"]["origin"] == "random (seed 1), untrained"
+    assert result != document(attend(TEXT, "--random-heads", "2", "--json"))
 
 
 def test_a_window_keeps_weights_and_places(attend) -> None:
@@ -170,8 +170,8 @@ def test_standard_input_files_and_lines(attend, tmp_path) -> None:
     assert one["text"] == "the river"
     assert document(attend("--json", stdin="the river")) == one
     assert document(attend("--file", file, "--json"))["text"].startswith("the river\r\n")
-    found = attend("-f", file, "-f", file, "--lines", "--json")
-    texts = [json.loads(line)["text"] for line in found.stdout.splitlines()]
+    result = attend("-f", file, "-f", file, "--lines", "--json")
+    texts = [json.loads(line)["text"] for line in result.stdout.splitlines()]
     assert texts == ["the river", "a tree"] * 2
     assert attend("a tree\nthe river", "--lines").stdout.count("tiny  ") == 2
 
@@ -193,23 +193,23 @@ def test_csv(attend) -> None:
 
 
 def test_csv_of_lines_numbers_the_texts(attend, qkv, tmp_path: Path) -> None:
-    found = attend("the river\na tree on", "--lines", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(found.stdout)))
+    result = attend("the river\na tree on", "--lines", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["text"] for row in rows] == ["0"] * 4 * 2 * 2 + ["1"] * 4 * 3 * 3
     assert {row["query"] for row in rows if row["text"] == "1"} == {"a", "tree", "on"}
     one = attend("the river", "--lines", "--format", "csv").stdout
     assert one.startswith("text,map,block,")
     attend("the river\na tree on", "--lines", "-o", tmp_path / "two.csv")
-    assert (tmp_path / "two.csv").read_text() == found.stdout
+    assert (tmp_path / "two.csv").read_text() == result.stdout
     lines = attend("the river\na tree on", "--lines", "--format", "jsonl").stdout
-    assert qkv("render", "-", "--format", "csv", stdin=lines).stdout == found.stdout
+    assert qkv("render", "-", "--format", "csv", stdin=lines).stdout == result.stdout
 
 
 def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> None:
     both = "".join(attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores")))
-    found = qkv("render", "-", "--format", "csv", stdin=both)
-    assert found.code == 2
-    assert "A .csv file cannot contain both weights and scores" in found.stderr
+    result = qkv("render", "-", "--format", "csv", stdin=both)
+    assert result.code == 2
+    assert "A .csv file cannot contain both weights and scores" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
@@ -225,17 +225,17 @@ def test_format_names_what_the_suffix_does_not(attend, tmp_path) -> None:
 
 
 def test_unknown_words_are_marked_and_reported(attend) -> None:
-    found = attend("the zzyx \x1b[31m bank of zzyx", "--json")
-    assert [t["text"] for t in json.loads(found.stdout)["queries"] if t["unknown"]]
-    assert found.stderr.startswith("qkv: ")
-    assert "unknown to tiny: zzyx" in found.stderr
-    assert "\x1b" not in found.stderr + attend("the zzyx \x1b[31m bank").stdout
+    result = attend("the zzyx \x1b[31m bank of zzyx", "--json")
+    assert [t["text"] for t in json.loads(result.stdout)["queries"] if t["unknown"]]
+    assert result.stderr.startswith("qkv: ")
+    assert "unknown to tiny: zzyx" in result.stderr
+    assert "\x1b" not in result.stderr + attend("the zzyx \x1b[31m bank").stdout
 
 
 def test_only_unknown_words_still_have_weights(attend) -> None:
-    found = attend("qwx zzyx", "--json", "--head", "0")
-    assert found.code == 0
-    assert json.loads(found.stdout)["maps"][0]["pattern"] == [[0, 1], [1, 0]]
+    result = attend("qwx zzyx", "--json", "--head", "0")
+    assert result.code == 0
+    assert json.loads(result.stdout)["maps"][0]["pattern"] == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_only_unknown_words_still_have_weights(attend) -> None:
     ],
 )
 def test_input_that_is_no_text(attend, data, code, said) -> None:
-    found = attend("-", stdin=data)
-    assert (found.code, found.stdout) == (code, "")
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = attend("-", stdin=data)
+    assert (result.code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
@@ -295,28 +295,28 @@ def test_fills_the_width_and_no_more(attend, width) -> None:
 def test_a_reader_that_leaves_is_no_error(tiny_glove) -> None:
     command = f"{sys.executable} -m qkv_cli attend -f - --lines -m {tiny_glove} | head -1"
     text = "the river bank\n" * 300
-    found = subprocess.run(
+    result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], input=text, capture_output=True, text=True
     )
-    assert (found.returncode, found.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(tiny_glove) -> None:
     for args in ("", "--json", "-o /dev/full --json"):
         command = f"{sys.executable} -m qkv_cli attend '{TEXT}' -m {tiny_glove} {args} > /dev/full"
-        found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-        assert found.returncode == 2
-        assert found.stderr.count("\n") == 1
-        assert "No space left on device" in found.stderr
+        result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert result.returncode == 2
+        assert result.stderr.count("\n") == 1
+        assert "No space left on device" in result.stderr
 
 
 def test_an_encoding_without_blocks_is_no_traceback(tiny_glove) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "qkv_cli", "attend", TEXT, "-m", str(tiny_glove)],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
     )
-    assert (found.returncode, found.stderr) == (0, "")
-    assert "mango" in found.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "mango" in result.stdout

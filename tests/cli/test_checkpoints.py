@@ -28,15 +28,15 @@ WORDS = ["the", "river", "bank", "was", "muddy", "after", "rain", "she", "sat", 
 
 def tokenizer(*, template: str, specials: tuple[str, ...]) -> Tokenizer:
     vocabulary = {word: i for i, word in enumerate([*specials, "[UNK]", *WORDS])}
-    found = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    found.pre_tokenizer = pre_tokenizers.Whitespace()
-    found.add_special_tokens(list(specials))
-    found.post_processor = processors.TemplateProcessing(
+    result = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    result.pre_tokenizer = pre_tokenizers.Whitespace()
+    result.add_special_tokens(list(specials))
+    result.post_processor = processors.TemplateProcessing(
         single=template, special_tokens=[(s, vocabulary[s]) for s in specials if s in template]
     )
-    found.enable_padding(length=50)
-    found.enable_truncation(4)
-    return found
+    result.enable_padding(length=50)
+    result.enable_truncation(4)
+    return result
 
 
 @pytest.fixture
@@ -57,15 +57,15 @@ def t5(tmp_path: Path) -> Path:
     return folder
 
 
-def document(found: Result) -> dict[str, Any]:
-    assert found.code == 0, found.stderr
-    parsed: dict[str, Any] = json.loads(found.stdout)
+def document(result: Result) -> dict[str, Any]:
+    assert result.code == 0, result.stderr
+    parsed: dict[str, Any] = json.loads(result.stdout)
     return parsed
 
 
 def test_special_tokens_and_no_padding(bert: Path, qkv: Qkv) -> None:
-    found = document(qkv("attend", "-m", bert, "the muddy river bank was xyz", "--json"))
-    assert [t["token"] for t in found["queries"]] == [
+    result = document(qkv("attend", "-m", bert, "the muddy river bank was xyz", "--json"))
+    assert [t["token"] for t in result["queries"]] == [
         "[CLS]",
         "the",
         "muddy",
@@ -75,28 +75,28 @@ def test_special_tokens_and_no_padding(bert: Path, qkv: Qkv) -> None:
         "[UNK]",
         "[SEP]",
     ]
-    assert [t["special"] for t in found["queries"]] == [True, *[False] * 6, True]
-    assert found["queries"][6]["unknown"]
-    assert found["maps"][0]["name"] == "L1H0"  # the last layer
-    rows = np.sum(found["maps"][0]["pattern"], axis=1)
+    assert [t["special"] for t in result["queries"]] == [True, *[False] * 6, True]
+    assert result["queries"][6]["unknown"]
+    assert result["maps"][0]["name"] == "L1H0"  # the last layer
+    rows = np.sum(result["maps"][0]["pattern"], axis=1)
     np.testing.assert_allclose(rows, 1, atol=1e-5)
 
 
 def test_layers_are_computed_as_far_as_they_are_asked_for(bert: Path, qkv: Qkv) -> None:
-    found = document(qkv("attend", "-m", bert, "the river", "--layer", "all", "--json"))
-    names = [m["name"] for m in found["maps"]]
+    result = document(qkv("attend", "-m", bert, "the river", "--layer", "all", "--json"))
+    names = [m["name"] for m in result["maps"]]
     assert names == [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 
 
 def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--query", "bank", "--key", "river"]
-    found = document(qkv(*args, "--head", "L1H2", "--json"))
-    np.testing.assert_allclose(np.dot(found["q"], found["k"]), found["dot"], atol=1e-5)
-    q = np.add(found["W_Q_e"], found["b_Q"])
-    np.testing.assert_allclose(found["q"], q, atol=1e-5)
+    result = document(qkv(*args, "--head", "L1H2", "--json"))
+    np.testing.assert_allclose(np.dot(result["q"], result["k"]), result["dot"], atol=1e-5)
+    q = np.add(result["W_Q_e"], result["b_Q"])
+    np.testing.assert_allclose(result["q"], q, atol=1e-5)
     layer = [*load(bert).read("the river bank").layers][1]
     assert layer.attn is not None
-    assert found["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
+    assert result["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +113,15 @@ def test_explain_shows_what_is_added_for_a_place(
 ) -> None:
     shutil.copytree(GOLDEN / case, bert, dirs_exist_ok=True)
     args = ["explain", "-m", bert, "the river bank was muddy", "--query", "bank", "--key", "river"]
-    found = document(qkv(*args, "--head", "L1H2", "--json"))
+    result = document(qkv(*args, "--head", "L1H2", "--json"))
     layer = [*load(bert).read("the river bank was muddy").layers][1]
     assert layer.attn is not None and layer.attn.bias is not None
-    terms = found["terms"]
+    terms = result["terms"]
     assert [*terms] == ["content", *names]
     added = np.sum([terms[name] for name in names], axis=0)
     np.testing.assert_allclose(added, layer.attn.bias[2, 3], atol=1e-5)
-    np.testing.assert_allclose(terms["content"] + added, found["scores"], atol=1e-6)
-    np.testing.assert_allclose(found["scores"], layer.attn.scores[2, 3], atol=1e-5)
+    np.testing.assert_allclose(terms["content"] + added, result["scores"], atol=1e-6)
+    np.testing.assert_allclose(result["scores"], layer.attn.scores[2, 3], atol=1e-5)
     page = qkv(*args, "--head", "L1H2").stdout
     [sums] = re.findall(r"^   (-?[\d.]+(?: [+-] [\d.]+)+) = (-?[\d.]+)$", page, flags=re.M)
     parts = re.findall(r"-?[\d.]+", sums[0].replace("- ", "-"))
@@ -143,8 +143,10 @@ def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv)
         ("river", "outside the attention window"),
         ("the", None),
     ):
-        found = document(qkv(*args, "--key", key, "--head", "L0H1" if reason else "L1H1", "--json"))
-        assert found["masked"][found["key"]] == reason
+        result = document(
+            qkv(*args, "--key", key, "--head", "L0H1" if reason else "L1H1", "--json")
+        )
+        assert result["masked"][result["key"]] == reason
     causal = document(qkv(*args, "--key", "rain", "--head", "L1H1", "--causal", "--json"))
     assert causal["masked"][causal["key"]] == "it comes later"
 
@@ -182,9 +184,9 @@ def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
 
 
 def test_a_text_beyond_the_last_place(bert: Path, qkv: Qkv) -> None:
-    found = qkv("attend", "-m", bert, "river " * 60)
-    assert (found.code, found.stdout) == (2, "")
-    assert "62 tokens, but this model has 40 positions" in found.stderr
+    result = qkv("attend", "-m", bert, "river " * 60)
+    assert (result.code, result.stdout) == (2, "")
+    assert "62 tokens, but this model has 40 positions" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "shards", "old names", "prefix"])
@@ -217,8 +219,8 @@ def test_other_ways_to_store_the_same(bert: Path, kind: str) -> None:
         save_file(renamed, path)
     else:
         save_file({f"bert.{n}": t for n, t in tensors.items()}, path)
-    found = [*load(bert).read("the river bank").layers]
-    for one, other in zip(found, expected, strict=True):
+    result = [*load(bert).read("the river bank").layers]
+    for one, other in zip(result, expected, strict=True):
         assert one.attn is not None
         assert other.attn is not None
         np.testing.assert_allclose(one.attn.pattern, other.attn.pattern, atol=close)
@@ -240,8 +242,8 @@ def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> Non
     (bert / "tokenizer.json").unlink()
     assert "no tokenizer.json" in qkv("attend", "-m", bert, "river").stderr
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
-    found = qkv("attend", "-m", bert, "river")
-    assert (found.code, "is a pickle" in found.stderr) == (2, True)
+    result = qkv("attend", "-m", bert, "river")
+    assert (result.code, "is a pickle" in result.stderr) == (2, True)
     (bert / "pytorch_model.bin").rename(bert / "pytorch_model-00001-of-00002.bin")
     assert f"cd {bert} && python -c" in qkv("models", "check", bert).stderr
 
@@ -277,20 +279,20 @@ def test_hidden_specials_and_notes_go_into_the_file_and_back(
     path = tmp_path / "maps.json"
     args = ["attend", "-m", bert, "the river bank", "--hide-special", "--words"]
     assert qkv(*args, "-o", path).code == 0
-    found = json.loads(path.read_text())
-    assert [t["text"] for t in found["queries"]] == ["the", "river", "bank"]
-    assert "special tokens are hidden" in found["notes"][0]
+    result = json.loads(path.read_text())
+    assert [t["text"] for t in result["queries"]] == ["the", "river", "bank"]
+    assert "special tokens are hidden" in result["notes"][0]
     drawn = qkv("render", path).stdout
     assert "special tokens are hidden" in drawn.replace("\n", " ")
     assert drawn == qkv(*args).stdout
 
 
 def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
-    found = qkv("models", "check", bert)
-    assert found.code == 0
-    assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in found.stdout
+    result = qkv("models", "check", bert)
+    assert result.code == 0
+    assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in result.stdout
     per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
-    assert f"{per_layer / 1024:.1f} KiB for the weights" in found.stdout
+    assert f"{per_layer / 1024:.1f} KiB for the weights" in result.stdout
     assert "2 in the encoder, 3 in the decoder" in qkv("models", "check", t5).stdout
     plain = (bert / "config.json").read_text()[:-3]
     (bert / "config.json").write_text(plain + ', "twist": 1}')
@@ -305,12 +307,12 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
 
 
 def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
-    found = qkv("models", "verify", bert, "--text", "the river bank was muddy")
+    result = qkv("models", "verify", bert, "--text", "the river bank was muddy")
     if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
-        assert found.stdout.count("largest difference") == 2
-        assert found.code == 0
+        assert result.stdout.count("largest difference") == 2
+        assert result.code == 0
     else:
-        assert (found.code, "pip install torch transformers" in found.stderr) == (2, True)
+        assert (result.code, "pip install torch transformers" in result.stderr) == (2, True)
     assert qkv("models", "verify", "glove").code == 2
 
 
@@ -318,20 +320,20 @@ def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypat
     from qkv_cli.session import verify as proof
 
     monkeypatch.setattr(proof, "differences", lambda *a: iter([("layer 0", 2e-4)]))
-    found = qkv("models", "verify", bert)
-    assert (found.code, found.stdout) == (1, "layer 0: largest difference 2.0e-04\n")
-    assert found.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
+    result = qkv("models", "verify", bert)
+    assert (result.code, result.stdout) == (1, "layer 0: largest difference 2.0e-04\n")
+    assert result.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
 
 
 def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
     monkeypatch.setattr(proof, "differences", lambda *a: {}["no such name"])
-    found = qkv("models", "verify", bert)
-    assert (found.code, found.stdout) == (70, "")
-    assert found.stderr.startswith("Traceback (most recent call last):\n")
-    assert "KeyError: 'no such name'\n" in found.stderr
-    last = found.stderr.splitlines()[-1]
+    result = qkv("models", "verify", bert)
+    assert (result.code, result.stdout) == (70, "")
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert "KeyError: 'no such name'\n" in result.stderr
+    last = result.stderr.splitlines()[-1]
     assert re.fullmatch(r"qkv: This is a bug in qkv [\d.]+: please report it .*\.", last)
 
 
@@ -380,9 +382,9 @@ def test_every_command_describes_the_block_that_it_shows(
 def test_heads_of_an_encoder_decoder_without_a_source_are_the_encoders(
     qkv: Qkv, bart: Path
 ) -> None:
-    found = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
-    assert (found["model"]["layers"], found["model"]["heads"]) == (2, 4)
-    assert len(found["heads"]) == 8
+    result = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
+    assert (result["model"]["layers"], result["model"]["heads"]) == (2, 4)
+    assert len(result["heads"]) == 8
 
 
 def test_models_describe_both_stacks(

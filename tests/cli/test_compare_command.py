@@ -59,20 +59,20 @@ def other(tiny_glove: Path, tmp_path: Path) -> Path:
 
 def document(result, schema: str = "compare") -> dict:
     assert (result.code, result.stderr) == (0, "")
-    found = json.loads(result.stdout)
-    VALID[schema].validate(found)
-    return found
+    outcome = json.loads(result.stdout)
+    VALID[schema].validate(outcome)
+    return outcome
 
 
 def only(result) -> dict:
-    [found] = document(result)["comparisons"]
-    return found
+    [outcome] = document(result)["comparisons"]
+    return outcome
 
 
 def pattern(qkv: Callable, tiny: Path, text: str, head: int, *args: str) -> np.ndarray:
     """What `qkv attend` writes of a head."""
-    found = json.loads(qkv("attend", "-m", tiny, text, "--json", *args).stdout)
-    return np.array(found["maps"][head]["pattern"])
+    result = json.loads(qkv("attend", "-m", tiny, text, "--json", *args).stdout)
+    return np.array(result["maps"][head]["pattern"])
 
 
 def divergence(p: np.ndarray, q: np.ndarray) -> float:
@@ -83,8 +83,8 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def test_two_heads_side_by_side(compare) -> None:
-    found = compare(TEXT, "L0H1", "L0H3")
-    assert (found.code, found.stderr) == (0, "")
+    result = compare(TEXT, "L0H1", "L0H3")
+    assert (result.code, result.stderr) == (0, "")
     for what in (
         "A L0H1",
         "B L0H3",
@@ -94,34 +94,34 @@ def test_two_heads_side_by_side(compare) -> None:
         "Pearson",
         "learned in a",
     ):
-        assert what in found.stdout
-    assert "\x1b" not in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+        assert what in result.stdout
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_figures_are_those_of_the_patterns(compare, qkv, tiny_glove) -> None:
     a, b = (pattern(qkv, tiny_glove, TEXT, head) for head in (1, 3))
-    found = only(compare(TEXT, "L0H1", "L0H3", "--json"))
+    result = only(compare(TEXT, "L0H1", "L0H3", "--json"))
     bits = [divergence(p, q) for p, q in zip(a, b, strict=True)]
-    assert [row["divergence"] for row in found["rows"]] == pytest.approx(bits, abs=1e-6)
-    assert found["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
+    assert [row["divergence"] for row in result["rows"]] == pytest.approx(bits, abs=1e-6)
+    assert result["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
     off = ~np.eye(len(a), dtype=bool)  # a word cannot attend to itself
     x, y = a[off], b[off]
-    assert found["cosine"] == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), abs=1e-6)
-    assert found["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
-    difference = np.array(found["difference"], dtype=float)
+    assert result["cosine"] == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), abs=1e-6)
+    assert result["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
+    difference = np.array(result["difference"], dtype=float)
     assert np.isnan(difference.diagonal()).all()
     assert np.allclose(difference[off], (b - a)[off], atol=1e-7)
-    first = found["moved"][0]
+    first = result["moved"][0]
     assert abs(first["change"]) == pytest.approx(np.abs((b - a)[off]).max())
     assert first["change"] == pytest.approx((b - a)[first["row"], first["column"]])
 
 
 def test_a_head_and_itself(compare) -> None:
-    found = only(compare(TEXT, "L0H2", "L0H2", "--json", "--fail-above", "0"))
-    assert (found["divergence"], found["cosine"], found["moved"]) == (0, 1, [])
-    assert {row["divergence"] for row in found["rows"]} == {0}
-    assert {x for row in found["difference"] for x in row} == {0, None}
+    result = only(compare(TEXT, "L0H2", "L0H2", "--json", "--fail-above", "0"))
+    assert (result["divergence"], result["cosine"], result["moved"]) == (0, 1, [])
+    assert {row["divergence"] for row in result["rows"]} == {0}
+    assert {x for row in result["difference"] for x in row} == {0, None}
     shown = compare(TEXT, "L0H2", "L0H2").stdout
     assert "B - A" not in shown and "largest differences" not in shown
 
@@ -130,39 +130,39 @@ def test_fail_above_is_a_check_for_a_script(compare) -> None:
     args = (TEXT, "L0H1", "L0H3")
     bits = only(compare(*args, "--json"))["divergence"]
     assert compare(*args, "--fail-above", bits).code == 0
-    found = compare(*args, "--fail-above", bits - 1e-6)
-    assert found.code == 1
-    assert "Jensen-Shannon" in found.stdout  # it is shown, and then it fails
-    assert found.stderr.startswith("qkv: The mean divergence is ")
-    assert found.stderr.count("\n") == 1
+    result = compare(*args, "--fail-above", bits - 1e-6)
+    assert result.code == 1
+    assert "Jensen-Shannon" in result.stdout  # it is shown, and then it fails
+    assert result.stderr.startswith("qkv: The mean divergence is ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_first_is_compared_with_each_of_the_others(compare) -> None:
-    found = document(compare(TEXT, "L0H1", "L0H3", "L0H0", "--json"))["comparisons"]
-    assert [(c["a"]["name"], c["b"]["name"]) for c in found] == [
+    result = document(compare(TEXT, "L0H1", "L0H3", "L0H0", "--json"))["comparisons"]
+    assert [(c["a"]["name"], c["b"]["name"]) for c in result] == [
         ("L0H1", "L0H3"),
         ("L0H1", "L0H0"),
     ]
     two = only(compare(TEXT, "L0H1", "L0H0", "--json"))
-    assert found[1] == two
+    assert result[1] == two
     assert "C L0H0" in compare(TEXT, "L0H1", "L0H3", "L0H0").stdout
-    worst = max(c["divergence"] for c in found)
+    worst = max(c["divergence"] for c in result)
     assert compare(TEXT, "L0H1", "L0H3", "L0H0", "--fail-above", worst - 1e-6).code == 1
 
 
 def test_a_word_that_was_put_in(compare, qkv, tiny_glove) -> None:
     shorter, longer = "she sat on a tree", "she sat on a mango tree"
-    found = only(compare(shorter, "--with", longer, "L0H2", "--json"))
-    assert [row["text"] for row in found["rows"]] == shorter.split()
-    assert [c["text"] for c in found["columns"]] == ["she", "sat", "on", "a", "+mango", "tree"]
-    assert [(row["a"], row["b"]) for row in found["rows"]][-1] == (4, 5)
+    result = only(compare(shorter, "--with", longer, "L0H2", "--json"))
+    assert [row["text"] for row in result["rows"]] == shorter.split()
+    assert [c["text"] for c in result["columns"]] == ["she", "sat", "on", "a", "+mango", "tree"]
+    assert [(row["a"], row["b"]) for row in result["rows"]][-1] == (4, 5)
     a = pattern(qkv, tiny_glove, shorter, 2)
     b = pattern(qkv, tiny_glove, longer, 2)
     wide = np.insert(a, 4, 0, axis=1)
     rows = [0, 1, 2, 3, 5]
     bits = [divergence(p, b[i]) for p, i in zip(wide, rows, strict=True)]
-    assert [row["divergence"] for row in found["rows"]] == pytest.approx(bits, abs=1e-6)
-    assert [row[4] for row in found["pattern_a"]] == [None] * 5
+    assert [row["divergence"] for row in result["rows"]] == pytest.approx(bits, abs=1e-6)
+    assert [row[4] for row in result["pattern_a"]] == [None] * 5
     shown = compare(shorter, "--with", longer, "L0H2").stdout
     for what in (
         "A: she sat on a tree",
@@ -187,17 +187,17 @@ def test_weightings(compare, qkv, tiny_glove) -> None:
         pattern(qkv, tiny_glove, TEXT, 1, "--weighting", name) for name in ("softmax", "hard")
     )
     args = ("--weighting", "softmax", "--weighting", "hard")
-    found = only(compare(TEXT, "L0H1", *args, "--json"))
+    result = only(compare(TEXT, "L0H1", *args, "--json"))
     bits = [divergence(p, q) for p, q in zip(soft, hard, strict=True)]
-    assert found["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
+    assert result["divergence"] == pytest.approx(np.mean(bits), abs=1e-6)
     assert "weighting hard" in compare(TEXT, "L0H1", *args).stdout
 
 
 def test_linear_weights_have_no_divergence(compare) -> None:
     args = (TEXT, "L0H1", "--weighting", "softmax", "--weighting", "linear")
-    found = only(compare(*args, "--json"))
-    assert found["divergence"] is None and {r["divergence"] for r in found["rows"]} == {None}
-    assert -1 <= found["pearson"] <= 1
+    result = only(compare(*args, "--json"))
+    assert result["divergence"] is None and {r["divergence"] for r in result["rows"]} == {None}
+    assert -1 <= result["pearson"] <= 1
     assert "Jensen-Shannon divergence undefined" in compare(*args).stdout
     assert compare(*args, "--fail-above", "1").code == 2
 
@@ -206,26 +206,26 @@ def test_layers_are_means(compare, qkv, tiny_glove) -> None:
     mean = np.mean([pattern(qkv, tiny_glove, TEXT, head) for head in range(4)], axis=0)
     one = pattern(qkv, tiny_glove, TEXT, 1)
     for name in ("L0", "L0H*", "l0", "L-1"):
-        found = only(compare(TEXT, "L0H1", name, "--json"))
-        assert (found["b"]["name"], found["b"]["head"]) == ("L0 mean of 4", None)
-        got = np.array(found["difference"], dtype=float)
+        result = only(compare(TEXT, "L0H1", name, "--json"))
+        assert (result["b"]["name"], result["b"]["head"]) == ("L0 mean of 4", None)
+        got = np.array(result["difference"], dtype=float)
         off = ~np.eye(len(one), dtype=bool)
         assert np.allclose(got[off], (mean - one)[off], atol=1e-6)
 
 
 def test_without_a_head_it_is_the_mean_of_the_last_layer(compare) -> None:
-    found = only(compare("the river bank", "--with", "the river tree", "--json"))
-    assert found["a"]["name"] == found["b"]["name"] == "L0 mean of 4"
-    assert [row["text"] for row in found["rows"]] == ["the", "river", "bank/tree"]
+    result = only(compare("the river bank", "--with", "the river tree", "--json"))
+    assert result["a"]["name"] == result["b"]["name"] == "L0 mean of 4"
+    assert [row["text"] for row in result["rows"]] == ["the", "river", "bank/tree"]
 
 
 def test_files_in_the_order_they_are_named(compare, qkv, tiny_glove, tmp_path) -> None:
     qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
     qkv("attend", "-m", tiny_glove, TEXT, "--weighting", "hard", "-o", tmp_path / "b.npz")
     live = only(compare(TEXT, "L0H1", "--weighting", "softmax", "--weighting", "hard", "--json"))
-    found = only(compare(tmp_path / "a.json", tmp_path / "b.npz", "L0H1", "--json"))
-    assert (found["a"]["weighting"], found["b"]["weighting"]) == ("softmax", "hard")
-    assert found["divergence"] == pytest.approx(live["divergence"], abs=1e-6)
+    result = only(compare(tmp_path / "a.json", tmp_path / "b.npz", "L0H1", "--json"))
+    assert (result["a"]["weighting"], result["b"]["weighting"]) == ("softmax", "hard")
+    assert result["divergence"] == pytest.approx(live["divergence"], abs=1e-6)
     mixed = only(compare(tmp_path / "b.npz", TEXT, "L0H1", "--json"))
     assert (mixed["a"]["weighting"], mixed["b"]["weighting"]) == ("hard", "softmax")
     same = compare(tmp_path / "a.json", TEXT, "L0H3", "--fail-above", "1e-9")
@@ -237,21 +237,21 @@ def test_files_in_the_order_they_are_named(compare, qkv, tiny_glove, tmp_path) -
 
 def test_heads_of_one_file(compare, qkv, tiny_glove, tmp_path) -> None:
     qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
-    found = only(compare(tmp_path / "a.json", "L0H1", "L0H3", "--json"))
-    assert found["divergence"] == pytest.approx(
+    result = only(compare(tmp_path / "a.json", "L0H1", "L0H3", "--json"))
+    assert result["divergence"] == pytest.approx(
         only(compare(TEXT, "L0H1", "L0H3", "--json"))["divergence"], abs=1e-6
     )
 
 
 def test_a_window_of_both(compare) -> None:
-    found = only(compare(TEXT, "L0H1", "L0H3", "--window", "2:5", "--json"))
-    assert [row["text"] for row in found["rows"]] == ["and", "the", "apple"]
+    result = only(compare(TEXT, "L0H1", "L0H3", "--window", "2:5", "--json"))
+    assert [row["text"] for row in result["rows"]] == ["and", "the", "apple"]
 
 
 def test_a_source(compare) -> None:
-    found = only(compare("the river bank", "--source", "a tree", "L0H1", "L0H3", "--json"))
-    assert [c["text"] for c in found["columns"]] == ["a", "tree"]
-    assert found["a"]["block"] == "cross"
+    result = only(compare("the river bank", "--source", "a tree", "L0H1", "L0H3", "--json"))
+    assert [c["text"] for c in result["columns"]] == ["a", "tree"]
+    assert result["a"]["block"] == "cross"
 
 
 def test_standard_input(compare) -> None:
@@ -261,12 +261,12 @@ def test_standard_input(compare) -> None:
 
 
 def test_nearest_ranks_by_divergence(compare) -> None:
-    found = document(compare(TEXT, "--nearest", "L0H1", "--json"), "nearest")
-    assert found["head"]["name"] == "L0H1"
-    bits = [near["divergence"] for near in found["nearest"]]
+    result = document(compare(TEXT, "--nearest", "L0H1", "--json"), "nearest")
+    assert result["head"]["name"] == "L0H1"
+    bits = [near["divergence"] for near in result["nearest"]]
     assert bits == sorted(bits)
-    assert {near["name"] for near in found["nearest"]} == {"L0H0", "L0H2", "L0H3"}
-    for near in found["nearest"]:
+    assert {near["name"] for near in result["nearest"]} == {"L0H0", "L0H2", "L0H3"}
+    for near in result["nearest"]:
         one = only(compare(TEXT, "L0H1", near["name"], "--json"))
         for figure in ("divergence", "cosine", "pearson"):
             assert near[figure] == one[figure]
@@ -277,10 +277,10 @@ def test_nearest_ranks_by_divergence(compare) -> None:
 
 def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove) -> None:
     args = (TEXT, "--nearest", "L0H0", "-m", tiny_glove, "-m", other)
-    found = document(compare(*args, "--json"), "nearest")
-    assert found["nearest"][0]["name"] == "L0H3"
-    assert found["nearest"][0]["divergence"] == pytest.approx(0, abs=1e-9)
-    assert len(found["nearest"]) == 4
+    result = document(compare(*args, "--json"), "nearest")
+    assert result["nearest"][0]["name"] == "L0H3"
+    assert result["nearest"][0]["divergence"] == pytest.approx(0, abs=1e-9)
+    assert len(result["nearest"]) == 4
     shown = compare(*args).stdout
     assert "nearest to  L0H0" in shown and "among the heads of other" in shown
 
@@ -307,16 +307,16 @@ def test_nearest_in_another_model_finds_the_same_head(compare, other, tiny_glove
     ],
 )
 def test_what_cannot_be_is_one_line(compare, args, said) -> None:
-    found = compare(*args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = compare(*args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_files_that_cannot_be_read(compare, qkv, tiny_glove, tmp_path) -> None:
-    found = compare("no.json", "L0H1", "L0H2")
-    assert (found.code, found.stdout) == (2, "")
-    assert found.stderr == "qkv: Could not read no.json: No such file or directory.\n"
+    result = compare("no.json", "L0H1", "L0H2")
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr == "qkv: Could not read no.json: No such file or directory.\n"
     (tmp_path / "broken.json").write_text("{")
     assert "broken.json: not valid JSON" in compare(tmp_path / "broken.json", "L0", "L0H1").stderr
     lines = tmp_path / "two.jsonl"
@@ -336,10 +336,10 @@ def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
     heads = ("L0", "L0") if show == "rollout" else ("L0H1", "L0H3")
     args = ("compare", "-m", tiny_glove, "she sat on the bank", *heads, "--show", show)
     field = {"scores": "scores", "contributions": "norms", "rollout": "rollout"}[show]
-    drawn, found = qkv(*args), qkv(*args, "--json")
-    assert (drawn.code, found.code) == (0, 0), drawn.stderr
+    drawn, result = qkv(*args), qkv(*args, "--json")
+    assert (drawn.code, result.code) == (0, 0), drawn.stderr
     assert f" {show}: " in drawn.stdout
-    document = json.loads(found.stdout)
+    document = json.loads(result.stdout)
     VALID["compare"].validate(document)
     [c] = document["comparisons"]
     assert c["a"]["shown"] == c["b"]["shown"] == SHOWN[show]
@@ -348,8 +348,8 @@ def test_what_else_is_shown_is_compared(qkv, tiny_glove, show: str) -> None:
     one = [[x or 0 for x in row] for row in m[field]]
     assert np.allclose([[x or 0 for x in row] for row in c[f"{field}_a"]], one, rtol=1e-6, atol=0)
     assert (c["divergence"] is None) == (show == "scores")
-    assert qkv("render", "-", stdin=found.stdout).stdout == drawn.stdout
-    other = found.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
+    assert qkv("render", "-", stdin=result.stdout).stdout == drawn.stdout
+    other = result.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
     refused = qkv("render", "-", stdin=other)
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert 'and "pattern_a".' in refused.stderr
@@ -360,9 +360,10 @@ def test_what_is_shown_must_be_the_same(qkv, tiny_glove, tmp_path) -> None:
     for show in ("weights", "contributions"):
         qkv("attend", "-m", tiny_glove, text, "--show", show, "-o", tmp_path / f"{show}.json")
     files = (tmp_path / "weights.json", tmp_path / "contributions.json")
-    found = qkv("compare", *files, "L0H1")
-    assert (found.code, found.stdout) == (2, "")
+    result = qkv("compare", *files, "L0H1")
+    assert (result.code, result.stdout) == (2, "")
     assert (
-        "Cannot compare weights with contributions: choose one of them with --show." in found.stderr
+        "Cannot compare weights with contributions: choose one of them with --show."
+        in result.stderr
     )
     assert qkv("compare", *files, "L0H1", "--show", "weights", "--fail-above", "0").code == 0

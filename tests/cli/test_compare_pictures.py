@@ -56,18 +56,18 @@ def draw(name: str, look: Look) -> str:
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
 def test_without_colour(name: str, width: int) -> None:
-    found = draw(name, Look(color="never", width=width))
-    assert found == recorded(f"compare/{name}-{width}.txt", found)
-    check_plain(found, width)
+    result = draw(name, Look(color="never", width=width))
+    assert result == recorded(f"compare/{name}-{width}.txt", result)
+    check_plain(result, width)
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
 def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
-    found = draw("heads", Look(color="always", background=background, width=80))
-    assert found == recorded(f"compare/colour-{background}.txt", found)
-    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
+    result = draw("heads", Look(color="always", background=background, width=80))
+    assert result == recorded(f"compare/colour-{background}.txt", result)
+    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", result)
 
 
 def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
@@ -75,17 +75,17 @@ def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
     half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
     c = compare(one, replace(other, maps=[half]))
     look = Look(color="never", width=80)
-    found = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
+    result = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
     top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
-    assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in found
+    assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in result
     most = np.nanmax(np.abs(c.difference))
-    assert f"scale: ±.{round(100 * most)}, the largest difference in magnitude" in found
-    assert "0 is in the middle of the bar" in found
+    assert f"scale: ±.{round(100 * most)}, the largest difference in magnitude" in result
+    assert "0 is in the middle of the bar" in result
 
 
 def test_of_a_long_text_the_rows_that_differ_most() -> None:
-    found = draw("long", Look(color="never", width=80))
-    part = found.partition(f"the {ROWS} queries that diverge most")[2]
+    result = draw("long", Look(color="never", width=80))
+    part = result.partition(f"the {ROWS} queries that diverge most")[2]
     told = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
     assert len(told) == ROWS
     assert list(map(int, told)) == sorted(map(int, told))
@@ -97,9 +97,9 @@ def test_the_nearest(width: int) -> None:
     others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
     near = nearest_heads(own, others)
     look = Look(color="never", width=width)
-    found = look.text(lambda theme: NearestTable(own, others, near, theme))
-    assert found == recorded(f"compare/nearest-{width}.txt", found)
-    check_plain(found, width)
+    result = look.text(lambda theme: NearestTable(own, others, near, theme))
+    assert result == recorded(f"compare/nearest-{width}.txt", result)
+    check_plain(result, width)
 
 
 def test_no_other_head() -> None:
@@ -116,16 +116,16 @@ def test_several_stand_beside_each_other_at_one_scale() -> None:
     text = "the mango and the apple are fruits"
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
     [picture] = pictures(pairs)
-    found = Look(color="never", width=100).text(picture)
-    assert found == recorded("compare/several-100.txt", found)
-    lines = found.splitlines()
+    result = Look(color="never", width=100).text(picture)
+    assert result == recorded("compare/several-100.txt", result)
+    lines = result.splitlines()
     [names] = [line for line in lines if "A L0H0" in line and "B L0H3" in line]
     [changes] = [line for line in lines if "B - A" in line and "C - A" in line]
     assert "C L0H2" in names
     assert names.index("B L0H3") == changes.index("C - A")
-    assert "the largest difference in magnitude" in " ".join(found.split())
-    assert "A and B: Jensen-Shannon" in found and "A and C: Jensen-Shannon" in found
-    assert "largest differences, A → C" in found
+    assert "the largest difference in magnitude" in " ".join(result.split())
+    assert "A and B: Jensen-Shannon" in result and "A and C: Jensen-Shannon" in result
+    assert "largest differences, A → C" in result
 
 
 def test_what_has_other_rows_has_a_picture_of_its_own() -> None:

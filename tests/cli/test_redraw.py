@@ -111,7 +111,7 @@ def test_what_cannot_apply_to_it_is_refused(qkv, tiny_glove: Path, name: str) ->
     given = ["--head", "0", "--layer", "0", "--window", "0:2"]
     flags = ["--mean", "--words", "--hide-special"] + ["--numbers"] * (name != "compare")
     for option in (given[:2], given[2:4], given[4:], *([flag] for flag in flags)):
-        found = qkv("render", "-", *option, stdin=written)
+        result = qkv("render", "-", *option, stdin=written)
         said = f"qkv: standard input contains no head maps: leave out {option[0]}.\n"
-        assert found == (2, "", said)
+        assert result == (2, "", said)
     assert name != "compare" or qkv("render", "-", "--numbers", stdin=written).code == 0

@@ -66,17 +66,17 @@ def test_writes_other_formats(qkv, written, tmp_path) -> None:
 def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> None:
     file = tmp_path / "broken"
     file.write_bytes(data)
-    found = qkv("render", file)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr
-    assert str(file) in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = qkv("render", file)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert str(file) in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_head_that_the_file_lacks(qkv, written) -> None:
-    found = qkv("render", written("a.json", "--head", "1"), "--head", "L0H2")
-    assert (found.code, found.stdout) == (2, "")
-    assert "The file has no L0H2: it has L0H1." in found.stderr
+    result = qkv("render", written("a.json", "--head", "1"), "--head", "L0H2")
+    assert (result.code, result.stdout) == (2, "")
+    assert "The file has no L0H2: it has L0H1." in result.stderr
     assert qkv("render").code == 2
 
 

@@ -25,18 +25,18 @@ def attend(qkv: Callable[..., Result], tiny_glove: Path) -> Callable[..., Result
     return lambda *args: qkv("attend", "-m", tiny_glove, TEXT, *args)
 
 
-def document(found: Result) -> dict[str, Any]:
-    assert (found.code, found.stderr) == (0, "")
-    return json.loads(found.stdout)
+def document(result: Result) -> dict[str, Any]:
+    assert (result.code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
 
 
 def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_glove) -> None:
     [layer] = load(tiny_glove).read(TEXT).layers
     for show, field in FIELD.items():
-        found = document(attend("--show", show, "--json"))
-        assert found["shown"] == SHOWN[show]
-        assert all(("pattern" in m, field in m) == (True, True) for m in found["maps"])
-        assert not ({"scores", "norms", "rollout"} - {field}) & set(found["maps"][0])
+        result = document(attend("--show", show, "--json"))
+        assert result["shown"] == SHOWN[show]
+        assert all(("pattern" in m, field in m) == (True, True) for m in result["maps"])
+        assert not ({"scores", "norms", "rollout"} - {field}) & set(result["maps"][0])
     assert document(attend("--json"))["shown"] == "weights"
     values = document(attend("--show", "contributions", "--json"))["maps"]
     for head, m in enumerate(values):
@@ -71,12 +71,12 @@ def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_gl
     ],
 )
 def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> None:
-    found = attend("--show", show)
-    assert (found.code, found.stderr) == (0, "")
+    result = attend("--show", show)
+    assert (result.code, result.stderr) == (0, "")
     for words in said:
-        assert words in found.stdout
-    assert "weight shown" not in found.stdout and " → " not in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+        assert words in result.stdout
+    assert "weight shown" not in result.stdout and " → " not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
@@ -96,11 +96,11 @@ def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) ->
     assert qkv("render", path, "--show", "scores").stdout == attend("--show", "scores").stdout
     assert qkv("render", path, "--show", "rollout").stdout == attend("--show", "rollout").stdout
     attend("-o", path)
-    found = qkv("render", path, "--show", "contributions")
-    assert (found.code, found.stdout) == (2, "")
+    result = qkv("render", path, "--show", "contributions")
+    assert (result.code, result.stdout) == (2, "")
     assert (
         "L0H0 has no norms: write the file with `qkv attend ... --show contributions --json`."
-        in found.stderr
+        in result.stderr
     )
 
 
@@ -147,9 +147,9 @@ def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
     ],
 )
 def test_what_cannot_be_shown(attend, args: list[str], said: str) -> None:
-    found = attend(*args)
-    assert (found.code, found.stdout) == (2, "")
-    assert said in found.stderr and found.stderr.count("\n") == 1
+    result = attend(*args)
+    assert (result.code, result.stdout) == (2, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_rollout_of_all_heads_by_any_name(attend) -> None:
@@ -160,15 +160,15 @@ def test_rollout_of_all_heads_by_any_name(attend) -> None:
 @pytest.mark.parametrize("show", list(FIELD))
 def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
     args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
-    found = qkv(*args, "--width", "60")
+    result = qkv(*args, "--width", "60")
     one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
         show
     ]
     last = "in magnitude" if show == "scores" else "shown"
-    assert f"largest {one} {last}" in " ".join(found.stdout.split()) and found.code == 0
-    assert ("H0" in found.stdout) == (show != "rollout")
+    assert f"largest {one} {last}" in " ".join(result.stdout.split()) and result.code == 0
+    assert ("H0" in result.stdout) == (show != "rollout")
     again = "" if show == "weights" else f" --show {show}"
-    said = " ".join(found.stdout.split())
+    said = " ".join(result.stdout.split())
     assert (
         f"a map at full size: qkv attend --{'layer 0' if show == 'rollout' else 'head L0H0'}{again}"
         in said
@@ -187,9 +187,9 @@ def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove)
         for x in row
         if x is not None
     )
-    found = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
-    assert "scores (queries x keys)" in found
-    assert f"±{most:.1f}, the largest score" in found or f"±{most:.0f}, the" in found
+    result = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
+    assert "scores (queries x keys)" in result
+    assert f"±{most:.1f}, the largest score" in result or f"±{most:.0f}, the" in result
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove)
 )
 def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
-    found = qkv(*args)
-    assert (found.code, found.stderr) == (0, "")
-    assert said in found.stdout and "attends to" not in found.stdout
+    result = qkv(*args)
+    assert (result.code, result.stderr) == (0, "")
+    assert said in result.stdout and "attends to" not in result.stdout
     focused = document(qkv(*args, "--json"))
     assert focused["shown"] == SHOWN[show]
     for one, m in zip(
@@ -222,9 +222,9 @@ def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str)
     ],
 )
 def test_old_names_of_options_work_with_a_note(attend, old, new, said: str) -> None:
-    found = attend(*old)
-    assert (found.code, found.stdout) == (0, attend(*new).stdout)
-    assert said in found.stderr and found.stderr.count("\n") == 1
+    result = attend(*old)
+    assert (result.code, result.stdout) == (0, attend(*new).stdout)
+    assert said in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_documents_say_values_for_contributions_as_in_0_1(attend) -> None:

@@ -47,10 +47,10 @@ def train(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 def test_it_writes_a_model_that_attend_reads(
     train: Callable, qkv: Callable, corpus: Path, tmp_path: Path
 ) -> None:
-    found = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
-    assert found.code == 0, found.stderr
-    assert "3 heads of size 5" in found.stdout and "words/s" in found.stdout
-    assert "Held-out accuracy" in found.stdout
+    result = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
+    assert result.code == 0, result.stderr
+    assert "3 heads of size 5" in result.stdout and "words/s" in result.stdout
+    assert "Held-out accuracy" in result.stdout
     loaded = load(tmp_path / "mine")
     assert (loaded.info.n_heads, loaded.info.d_head) == (3, 5)
     assert loaded.info.origin == f"learned on {sum(len(x.split()) for x in LINES)} words of corpus"
@@ -109,9 +109,9 @@ def test_standard_input_is_a_corpus(train: Callable, tmp_path: Path) -> None:
 def test_what_cannot_be_asked_for(
     train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, said: str
 ) -> None:
-    found = train(corpus, *args)
-    assert (found.code, found.stdout) == (code, "")
-    assert said in found.stderr and found.stderr.count("\n") == 1
+    result = train(corpus, *args)
+    assert (result.code, result.stdout) == (code, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "mine").exists()
 
 
@@ -120,14 +120,14 @@ def test_a_model_that_is_there_is_left_as_it_is(
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
     before = (tmp_path / "mine" / "model.safetensors").read_bytes()
-    found = train(corpus, "--epochs", 1, "--seed", 9)
-    assert found.code == 2 and "--force" in found.stderr
+    result = train(corpus, "--epochs", 1, "--seed", 9)
+    assert result.code == 2 and "--force" in result.stderr
     for args, said in (
         (["--heads", 2], "8 heads of size 16"),
         (["--seed", 9], "seed 0"),
     ):
-        found = train(corpus, "--epochs", 2, "--resume", *args)
-        assert found.code == 2 and said in found.stderr
+        result = train(corpus, "--epochs", 2, "--resume", *args)
+        assert result.code == 2 and said in result.stderr
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
 
 
@@ -136,8 +136,8 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
-    found = train(corpus, "--epochs", 1, "--force")
-    assert found.code == 2 and "is not a model folder" in found.stderr
+    result = train(corpus, "--epochs", 1, "--force")
+    assert result.code == 2 and "is not a model folder" in result.stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
@@ -153,14 +153,14 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
 def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "corpus.txt"
     path.write_bytes(data)
-    found = train(path)
-    assert found.code == 2 and said in found.stderr.splitlines()[-1]
+    result = train(path)
+    assert result.code == 2 and said in result.stderr.splitlines()[-1]
     assert not (tmp_path / "mine").exists()
 
 
 def test_the_name_of_the_embedded_model_is_taken(qkv: Callable, corpus: Path) -> None:
-    found = qkv("train", corpus, "--out", "glove")
-    assert found.code == 2 and "included in qkv" in found.stderr
+    result = qkv("train", corpus, "--out", "glove")
+    assert result.code == 2 and "included in qkv" in result.stderr
 
 
 def test_ctrl_c_keeps_the_best_so_far(corpus: Path, tiny_glove: Path, tmp_path: Path) -> None:

@@ -75,11 +75,11 @@ def test_python_prints_what_it_says(name: str, language: str) -> None:
 
 @pytest.mark.parametrize(("name", "schema"), [(n, s) for n in PAGES for s in PAGES[n]])
 def test_every_field_is_described(name: str, schema: str) -> None:
-    found = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
+    result = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
     described = set(re.findall(r"`(\w+)`", page(name)))
-    parts = [found, *(part for part in found["$defs"].values() if "properties" in part)]
+    parts = [result, *(part for part in result["$defs"].values() if "properties" in part)]
     assert {field for part in parts for field in part["properties"]} <= described
-    assert f'"{found["properties"]["schema"]["const"]}"' in page(name)
+    assert f'"{result["properties"]["schema"]["const"]}"' in page(name)
 
 
 def test_the_numbers_of_heads_are_the_program_s() -> None:

@@ -42,7 +42,7 @@ def test_every_example_runs(place: Path) -> None:
         if "jq " in example and not shutil.which("jq"):
             continue
         quick = re.sub(r"--minutes \S+", "--epochs 1", example)
-        found = subprocess.run(
+        result = subprocess.run(
             ["bash", "-o", "pipefail", "-c", quick],
             cwd=place,
             env=os.environ | home,
@@ -50,9 +50,9 @@ def test_every_example_runs(place: Path) -> None:
             text=True,
             stdin=subprocess.DEVNULL,
         )
-        assert found.returncode == 0, f"{example}\n{found.stderr}"
-        assert "Traceback" not in found.stderr
-        assert found.stdout.strip() or "-o " in example, example
+        assert result.returncode == 0, f"{example}\n{result.stderr}"
+        assert "Traceback" not in result.stderr
+        assert result.stdout.strip() or "-o " in example, example
 
 
 def test_there_are_examples() -> None:

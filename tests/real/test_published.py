@@ -52,8 +52,8 @@ def maps(home: Path, *args: str) -> tuple[dict[str, np.ndarray], list[str], dict
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_minilm_resolves_the_pronoun(home: Path, pulled: str) -> None:
-    found, keys, _ = maps(home, "-m", pulled, "--layer", "2", "--head", "0", ANIMAL)
-    row = found["L2H0"][keys.index("it")]
+    result, keys, _ = maps(home, "-m", pulled, "--layer", "2", "--head", "0", ANIMAL)
+    row = result["L2H0"][keys.index("it")]
     assert row[keys.index("because")] == pytest.approx(0.4481, abs=1e-4)
     assert row[keys.index("[CLS]")] == pytest.approx(0.4126, abs=1e-4)
 
@@ -61,31 +61,31 @@ def test_minilm_resolves_the_pronoun(home: Path, pulled: str) -> None:
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_minilm_reads_a_pair_as_transformers_does(home: Path, pulled: str) -> None:
     pair = ("The river bank was muddy.", "--pair", "Money lay in the vault.")
-    found, keys, document = maps(home, "-m", pulled, "--layer", "all", *pair)
+    result, keys, document = maps(home, "-m", pulled, "--layer", "all", *pair)
     assert [t["segment"] for t in document["queries"]] == [0] * 8 + [1] * 7
     lay = keys.index("lay")
     for name, row in ROWS_OF_LAY.items():
-        np.testing.assert_allclose(found[name][lay], row, atol=1e-5)
+        np.testing.assert_allclose(result[name][lay], row, atol=1e-5)
 
 
 @pytest.mark.parametrize("pulled", ["smollm2"], indirect=True)
 def test_smollm2_as_transformers_reads_its_gguf(home: Path, pulled: str) -> None:
     pytest.importorskip("gguf")
-    found, _, document = maps(home, "-m", pulled, "--layer", "all", "The capital of France is")
+    result, _, document = maps(home, "-m", pulled, "--layer", "all", "The capital of France is")
     assert [t["id"] for t in document["queries"]] == [504, 3575, 282, 4649, 314]
     assert document["causal"]
-    assert len(found) == 270
+    assert len(result) == 270
     for name, row in LAST_ROWS.items():
-        np.testing.assert_allclose(found[name][-1], row, atol=1e-4)
+        np.testing.assert_allclose(result[name][-1], row, atol=1e-4)
 
 
 @pytest.mark.parametrize("pulled", ["translate-en-pt"], indirect=True)
 def test_margem_looks_at_bank(home: Path, pulled: str) -> None:
-    found, keys, document = maps(home, "-m", pulled, "The river bank was muddy after the rain.")
+    result, keys, document = maps(home, "-m", pulled, "The river bank was muddy after the rain.")
     assert document["text"] == "A margem do rio ficou enlameada após a chuva."
     margem = [t["text"] for t in document["queries"]].index("margem")
-    assert keys[found["L1H0"][margem].argmax()] == "▁bank"
-    assert found["L1H0"][margem].max() > 0.9
+    assert keys[result["L1H0"][margem].argmax()] == "▁bank"
+    assert result["L1H0"][margem].max() > 0.9
 
 
 # By transformers 5.24, eager, float32, with the token types of its tokenizer.
@@ -123,19 +123,19 @@ def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_the_grid_of_minilm_marks_the_same_heads(home: Path, pulled: str) -> None:
-    found = qkv(home, "grid", "-m", pulled, ANIMAL, "--width", "80")
-    assert len([line for line in found.splitlines() if line.startswith("L")]) == 6
-    assert "H2 <" in found and "H8 >" in found
-    assert "< previous  L0H2 " in found and "> next  L1H8 " in found
+    result = qkv(home, "grid", "-m", pulled, ANIMAL, "--width", "80")
+    assert len([line for line in result.splitlines() if line.startswith("L")]) == 6
+    assert "H2 <" in result and "H8 >" in result
+    assert "< previous  L0H2 " in result and "> next  L1H8 " in result
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_models_with_other_tokenizers_meet_in_words(home: Path, pulled: str) -> None:
     """The embedded model splits *didn't* in two, minilm in three; both in one word here."""
     both = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
-    [found] = both["comparisons"]
+    [result] = both["comparisons"]
     words = ANIMAL.split()
-    assert [row["text"] for row in found["rows"]] == words
-    assert [column["text"] for column in found["columns"]] == ["-[CLS]", *words, "-[SEP]"]
+    assert [row["text"] for row in result["rows"]] == words
+    assert [column["text"] for column in result["columns"]] == ["-[CLS]", *words, "-[SEP]"]
     same = json.loads(qkv(home, "compare", "-m", pulled, ANIMAL, "L1H8", "L1H8", "--json"))
     assert same["comparisons"][0]["divergence"] == 0

@@ -24,12 +24,12 @@ except SystemExit as leaving:
 
 def imported(*args: str) -> set[str]:
     """The top-level modules that `qkv ARGS` has imported when it ends well."""
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _RUN, *args], capture_output=True, text=True, check=True
     )
-    code, modules = json.loads(found.stderr.splitlines()[-1])
-    assert code == 0, found.stderr
-    assert found.stdout
+    code, modules = json.loads(result.stderr.splitlines()[-1])
+    assert code == 0, result.stderr
+    assert result.stdout
     return {name.partition(".")[0] for name in modules}
 
 
@@ -70,5 +70,5 @@ def test_numpy_starts_no_threads_of_its_own_unless_it_is_told_to() -> None:
     code = "import qkv_cli.session.load, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
     for told, kept in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
         around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
-        found = subprocess.check_output([sys.executable, "-c", code], env=around | told, text=True)
-        assert found.strip() == kept
+        result = subprocess.check_output([sys.executable, "-c", code], env=around | told, text=True)
+        assert result.strip() == kept

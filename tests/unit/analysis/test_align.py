@@ -9,14 +9,14 @@ from qkv_cli.core.tokens import Token
 
 
 def tokens(text: str, *, special: bool = False) -> list[Token]:
-    found: list[Token] = []
+    result: list[Token] = []
     for word in text.split():
-        start = text.index(word, found[-1].end if found else 0)
-        found.append(Token(len(found), word, word, 5, start, start + len(word)))
+        start = text.index(word, result[-1].end if result else 0)
+        result.append(Token(len(result), word, word, 5, start, start + len(word)))
     if special:
         cls = Token(0, "", "[CLS]", 1, 0, 0, special=True)
-        found = [cls, *found]
-    return found
+        result = [cls, *result]
+    return result
 
 
 def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
@@ -58,15 +58,15 @@ def test_special_tokens_are_known_by_their_name() -> None:
     a, b = tokens("the bank", special=True), tokens("the bank", special=True)
     assert [(p.a, p.b) for p in align(a, b, one_text=True)] == [(0, 0), (1, 1), (2, 2)]
     c = tokens("the bank")
-    found = align(a, c, one_text=True)
-    assert [(p.a, p.b) for p in found] == [(0, None), (1, 0), (2, 1)]
-    assert [t.text for t in named(found, a, c)] == ["-[CLS]", "the", "bank"]
+    result = align(a, c, one_text=True)
+    assert [(p.a, p.b) for p in result] == [(0, None), (1, 0), (2, 1)]
+    assert [t.text for t in named(result, a, c)] == ["-[CLS]", "the", "bank"]
 
 
 def test_names_are_counted_through() -> None:
     a, b = tokens("the river bank"), tokens("the very muddy river bank")
-    found = named(align(a, b, one_text=False), a, b)
-    assert [t.i for t in found] == [0, 1, 2, 3, 4]
+    result = named(align(a, b, one_text=False), a, b)
+    assert [t.i for t in result] == [0, 1, 2, 3, 4]
 
 
 def test_an_unknown_word_stays_one() -> None:

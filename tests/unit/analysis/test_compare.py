@@ -18,11 +18,11 @@ INFO = ModelInfo("hand", "bert", 2, 4, 4, 2, 100, "made by hand")
 
 
 def tokens(text: str) -> list[Token]:
-    found: list[Token] = []
+    result: list[Token] = []
     for word in text.split():
-        start = text.index(word, found[-1].end if found else 0)
-        found.append(Token(len(found), word, word, 5, start, start + len(word)))
-    return found
+        start = text.index(word, result[-1].end if result else 0)
+        result.append(Token(len(result), word, word, 5, start, start + len(word)))
+    return result
 
 
 def maps(text: str, pattern, *, name: str = "L0H0", mask=True, **changes) -> HeadMaps:
@@ -126,9 +126,9 @@ def test_texts_without_a_common_word_or_number_of_words() -> None:
 
 def test_the_cells_that_moved_most_come_first() -> None:
     c = compare(maps("the river bank", ONE), maps("the river bank", TWO))
-    found = [(m.row, m.column, round(m.change, 4)) for m in moved(c, 3)]
-    assert found[:2] in ([(1, 0, 0.6), (1, 1, -0.6)], [(1, 1, -0.6), (1, 0, 0.6)])
-    assert abs(found[2][2]) == pytest.approx(0.1)
+    result = [(m.row, m.column, round(m.change, 4)) for m in moved(c, 3)]
+    assert result[:2] in ([(1, 0, 0.6), (1, 1, -0.6)], [(1, 1, -0.6), (1, 0, 0.6)])
+    assert abs(result[2][2]) == pytest.approx(0.1)
     [first, *_] = moved(c, 9)
     assert (first.a, first.b) == pytest.approx(
         (ONE[first.row][first.column], TWO[first.row][first.column])
@@ -141,9 +141,9 @@ def test_the_nearest_is_first_and_oneself_is_not_among_them() -> None:
     near = [[0.5, 0.25, 0.25], [0.15, 0.75, 0.1], [0.2, 0.2, 0.6]]
     several = [maps("the river bank", x, name=n).maps[0] for x, n in
                ((TWO, "L0H1"), (ONE, "L0H0"), (near, "L0H2"))]  # fmt: skip
-    found = nearest_heads(own, replace(own, maps=several))
-    assert [n.map.name for n in found] == ["L0H2", "L0H1"]
-    assert found[1].divergence == compare(own, replace(own, maps=several[:1])).mean_divergence
+    result = nearest_heads(own, replace(own, maps=several))
+    assert [n.map.name for n in result] == ["L0H2", "L0H1"]
+    assert result[1].divergence == compare(own, replace(own, maps=several[:1])).mean_divergence
     elsewhere = replace(own, maps=several, model=replace(INFO, name="other"))
     assert [n.map.name for n in nearest_heads(own, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
     assert nearest_heads(own, elsewhere)[0].divergence == 0.0

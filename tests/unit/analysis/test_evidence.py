@@ -24,11 +24,11 @@ N_KINDS = len(KINDS)
 
 def total(kind: str, pieces: float, score: float, chance: float, n_heads: int = 1) -> Tally:
     """Evidence on one kind of the first head."""
-    found = [np.zeros((n_heads, N_KINDS)) for _ in range(3)]
+    result = [np.zeros((n_heads, N_KINDS)) for _ in range(3)]
     values = (pieces, pieces * score, pieces * chance)
-    for array, value in zip(found, values, strict=True):
+    for array, value in zip(result, values, strict=True):
         array[0, NAMES.index(kind)] = value
-    return Tally(*found)
+    return Tally(*result)
 
 
 def test_numbers_by_hand() -> None:
@@ -55,8 +55,8 @@ def test_the_bound_is_never_below_the_exact_tail() -> None:
     n, chance = 20, 0.25
     for hits in range(5, 21):
         exact = sum(comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(hits, n + 1))
-        found = weigh(total("previous", n, hits / n, chance), 99)[0]["previous"].p
-        assert exact <= found <= 40 * exact or found == 1
+        result = weigh(total("previous", n, hits / n, chance), 99)[0]["previous"].p
+        assert exact <= result <= 40 * exact or result == 1
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def sums(rows: float, share: float, chance: float) -> Sums:
 
 def test_rows_that_share_a_key_are_one_piece_of_evidence() -> None:
     """Ten rows shuffled, of mean .6 and chance .2; twenty repeated, of mean .5 and chance .1."""
-    found = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
+    result = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
     expected = {"row": (10, 6.0, 2.0), "reading": (1, 0.6, 0.2), "word": (20, 10.0, 2.0)}
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (found.pieces, found.share, found.chance))
+        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
         assert got == pytest.approx(expected[kind.unit]), kind.name
 
 
 def test_a_text_as_it_is_written_is_evidence_of_such_kinds_alone() -> None:
-    found = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
+    result = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (found.pieces, found.share, found.chance))
+        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
         assert got == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
 
 

@@ -18,19 +18,19 @@ N = len(TOKENS)
 
 def scores(*, causal: bool) -> np.ndarray:
     """Two heads; the second hides a key from everybody, and all but one from one query."""
-    found = np.random.default_rng(3).normal(0, 2, (2, N, N))
-    found[1, :, 4] = -np.inf
-    found[1, 5, 1:] = -np.inf
+    result = np.random.default_rng(3).normal(0, 2, (2, N, N))
+    result[1, :, 4] = -np.inf
+    result[1, 5, 1:] = -np.inf
     if causal:
-        found[:, *np.triu_indices(N, 1)] = -np.inf
-    return found
+        result[:, *np.triu_indices(N, 1)] = -np.inf
+    return result
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_sums(causal: bool) -> None:
     maps = head_maps(TOKENS, scores(causal=causal))
     wanted = targets(TOKENS, TOKENS, one_text=True)
-    found = measure(maps, wanted)
+    result = measure(maps, wanted)
     for head, m in enumerate(maps.maps):
         rows = bits = most = distance = 0.0
         count, share, chance = (dict.fromkeys(NAMES, 0.0) for _ in range(3))
@@ -49,12 +49,12 @@ def test_sums(causal: bool) -> None:
                     count[name] += 1
                     share[name] += sum(weights[j] for j in those)
                     chance[name] += len(those) / len(seen)
-        assert found.rows[head] == rows
-        assert found.bits[head] == pytest.approx(bits)
-        assert found.most_bits[head] == pytest.approx(most)
-        assert found.distance[head] == pytest.approx(distance)
+        assert result.rows[head] == rows
+        assert result.bits[head] == pytest.approx(bits)
+        assert result.most_bits[head] == pytest.approx(most)
+        assert result.distance[head] == pytest.approx(distance)
         for name, sums in (("targeted", count), ("share", share), ("chance", chance)):
-            assert getattr(found, name)[head] == pytest.approx(list(sums.values())), name
+            assert getattr(result, name)[head] == pytest.approx(list(sums.values())), name
 
 
 def test_chance_is_the_mean_over_all_ways_to_deal_a_row() -> None:
@@ -62,12 +62,12 @@ def test_chance_is_the_mean_over_all_ways_to_deal_a_row() -> None:
     tokens = Words().encode("a b")
     one = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
     maps = head_maps(tokens, [np.tile(one, (4, 1))])
-    found = measure(maps, targets(tokens, tokens, one_text=True))
+    result = measure(maps, targets(tokens, tokens, one_text=True))
     ways = [np.array(way) for way in permutations(row)]
     previous = NAMES.index("previous")
     mean = np.mean([way[0] for way in ways]) + np.mean([way[1] for way in ways])
-    assert found.chance[0, previous] == pytest.approx(mean)
-    assert found.share[0, previous] == pytest.approx(0.7 + 0.2)  # rows a and b, keys [CLS] and a
+    assert result.chance[0, previous] == pytest.approx(mean)
+    assert result.share[0, previous] == pytest.approx(0.7 + 0.2)  # rows a and b, keys [CLS] and a
 
 
 def test_sums_of_readings_add_and_layers_join() -> None:
@@ -82,8 +82,8 @@ def test_sums_of_readings_add_and_layers_join() -> None:
 
 
 def test_no_distance_between_two_texts() -> None:
-    found = head_maps(TOKENS, scores(causal=False))
-    maps = replace(found, maps=[replace(m, block="cross") for m in found.maps])
-    found = measure(maps, targets(TOKENS, TOKENS, one_text=False))
-    assert np.isnan(found.distance).all()
-    assert not np.isnan(found.bits).any()
+    result = head_maps(TOKENS, scores(causal=False))
+    maps = replace(result, maps=[replace(m, block="cross") for m in result.maps])
+    result = measure(maps, targets(TOKENS, TOKENS, one_text=False))
+    assert np.isnan(result.distance).all()
+    assert not np.isnan(result.bits).any()

@@ -12,8 +12,8 @@ TOKENS = Words().encode("a , b a , c")  # [CLS] a , b a , c [SEP]
 
 
 def keys_of(kind: str, query: int) -> list[int]:
-    found = targets(TOKENS, TOKENS, one_text=True)[NAMES.index(kind), query]
-    return [int(j) for j in found.nonzero()[0]]
+    result = targets(TOKENS, TOKENS, one_text=True)[NAMES.index(kind), query]
+    return [int(j) for j in result.nonzero()[0]]
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def test_keys(kind: str, query: int, keys: list[int]) -> None:
 
 def test_a_word_that_follows_itself_is_no_induction() -> None:
     tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
-    found = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
+    result = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
     # What stands behind the second a, looked at from the first, is b; the first a leads to itself.
-    assert [list(row.nonzero()[0]) for row in found[1:3]] == [[3], []]
+    assert [list(row.nonzero()[0]) for row in result[1:3]] == [[3], []]
 
 
 def test_special_tokens_are_no_repetition() -> None:
     tokens = [Token(i, "", "[SEP]", 2, 0, 0, special=True) for i in range(3)]
-    found = targets(tokens, tokens, one_text=True)
-    assert not found[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
+    result = targets(tokens, tokens, one_text=True)
+    assert not result[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
 
 
 def test_between_two_texts_there_is_no_before() -> None:
-    found = targets(TOKENS[:3], TOKENS, one_text=False)
-    assert found.shape == (len(NAMES), 3, len(TOKENS))
-    seen = {name for name, mask in zip(NAMES, found, strict=True) if mask.any()}
+    result = targets(TOKENS[:3], TOKENS, one_text=False)
+    assert result.shape == (len(NAMES), 3, len(TOKENS))
+    seen = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
     assert seen == {"first", "separators", "punctuation"}
 
 

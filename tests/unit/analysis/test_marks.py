@@ -19,9 +19,9 @@ TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_head_of_a_kind_is_marked_with_it_alone(kind) -> None:
-    found = marks(TEXT, reader([[looking(lambda t, i, j: False)], [of_kind(kind.name)]]), 8)
-    assert [(m.kind, m.name) for m in found] == [(kind.name, "L1H0")]
-    assert found[0].effect > 0.5
+    result = marks(TEXT, reader([[looking(lambda t, i, j: False)], [of_kind(kind.name)]]), 8)
+    assert [(m.kind, m.name) for m in result] == [(kind.name, "L1H0")]
+    assert result[0].effect > 0.5
 
 
 def test_its_effect_is_that_of_a_study() -> None:
@@ -29,8 +29,8 @@ def test_its_effect_is_that_of_a_study() -> None:
     layers = [[of_kind("previous"), causal(of_kind("previous"))]]
     *_, last = study(iter([TEXT]), reader(layers), shuffles=8, seed=0)
     expected = [h.evidence["previous"].effect for h in statistics(last)]
-    found = [m.effect for m in marks(TEXT, reader(layers), 4) if m.kind == "previous"]
-    assert found == pytest.approx(expected, rel=1e-6)
+    result = [m.effect for m in marks(TEXT, reader(layers), 4) if m.kind == "previous"]
+    assert result == pytest.approx(expected, rel=1e-6)
 
 
 def test_heads_of_chance_are_not_marked() -> None:

@@ -10,21 +10,21 @@ from qkv_cli.analysis.next import kl_divergence, log_probabilities, odds
 
 def test_softmax_rank_and_rest() -> None:
     scores = np.log(np.array([[1.0, 4.0, 2.0, 1.0]], np.float32))  # 1/8, 1/2, 1/4, 1/8
-    found = odds(scores, 2)
-    assert (found.ids, found.n_tokens, found.divergence) == ([1, 2], 4, None)
-    np.testing.assert_allclose(found.probability, [[0.5, 0.25]], rtol=1e-6)
-    assert found.rank.tolist() == [[1, 2]]
-    np.testing.assert_allclose(found.rest, [0.25], rtol=1e-6)
+    result = odds(scores, 2)
+    assert (result.ids, result.n_tokens, result.divergence) == ([1, 2], 4, None)
+    np.testing.assert_allclose(result.probability, [[0.5, 0.25]], rtol=1e-6)
+    assert result.rank.tolist() == [[1, 2]]
+    np.testing.assert_allclose(result.rest, [0.25], rtol=1e-6)
 
 
 def test_two_readings_show_the_likeliest_of_both() -> None:
     scores = np.log(np.array([[8.0, 4.0, 2.0, 2.0], [2.0, 2.0, 4.0, 8.0]], np.float32))
-    found = odds(scores, 2)
-    assert found.ids == [0, 1, 3, 2]
-    assert found.rank.tolist() == [[1, 2, 4, 3], [3, 4, 1, 2]]  # of equals the lower id first
-    np.testing.assert_allclose(found.rest, 0, atol=1e-12)
+    result = odds(scores, 2)
+    assert result.ids == [0, 1, 3, 2]
+    assert result.rank.tolist() == [[1, 2, 4, 3], [3, 4, 1, 2]]  # of equals the lower id first
+    np.testing.assert_allclose(result.rest, 0, atol=1e-12)
     # 1/2 log2(4) + 1/4 log2(2) - 1/8 log2(2) - 1/8 log2(4)
-    assert found.divergence == pytest.approx(1 + 0.25 - 0.125 - 0.25, rel=1e-6)
+    assert result.divergence == pytest.approx(1 + 0.25 - 0.125 - 0.25, rel=1e-6)
 
 
 def test_scores_of_any_size_and_a_probability_that_vanishes() -> None:

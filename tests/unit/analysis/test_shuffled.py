@@ -34,9 +34,9 @@ def test_every_order_comes() -> None:
 
 
 def test_repeated_words_stand_twice_in_one_order() -> None:
-    found = [t.token for t in repeated(TOKENS, generator())]
-    words = found[1:-1]
-    assert (found[0], found[-1]) == ("[CLS]", "[SEP]")
+    result = [t.token for t in repeated(TOKENS, generator())]
+    words = result[1:-1]
+    assert (result[0], result[-1]) == ("[CLS]", "[SEP]")
     assert words[:8] == words[8:]
     assert sorted(words[:8]) == sorted(TEXT.split())
     assert words[:8] != TEXT.split()
@@ -44,15 +44,15 @@ def test_repeated_words_stand_twice_in_one_order() -> None:
 
 def test_a_long_text_is_not_read_twice_whole() -> None:
     text = " ".join(f"w{i}" for i in range(100))
-    found = repeated(Words().encode(text), generator())
-    assert len(found) == 2 * MAX_REPEATED + 2
+    result = repeated(Words().encode(text), generator())
+    assert len(result) == 2 * MAX_REPEATED + 2
 
 
 def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
     tokens = Words().encode(" ".join(f"w{i}" for i in range(100)))
-    found = sampled(tokens, generator())
-    assert [found[0].token, found[-1].token] == ["[CLS]", "[SEP]"]
-    words = [t.token for t in found[1:-1]]
+    result = sampled(tokens, generator())
+    assert [result[0].token, result[-1].token] == ["[CLS]", "[SEP]"]
+    words = [t.token for t in result[1:-1]]
     assert len(words) == len(set(words)) == MAX_SAMPLED
     assert words != sorted(words)
     assert set(words) != {t.token for t in sampled(tokens, generator(1))[1:-1]}
@@ -70,10 +70,10 @@ def test_dealing_keeps_each_row_s_weights_within_what_it_sees() -> None:
     rng = np.random.default_rng(0)
     seen = rng.random((2, 5, 6)) < 0.6
     weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
-    found = dealt(weights, seen, rng)
-    assert not found[~seen].any()
-    assert np.array_equal(np.sort(found, axis=-1), np.sort(weights, axis=-1))
-    assert not np.array_equal(found, weights)
+    result = dealt(weights, seen, rng)
+    assert not result[~seen].any()
+    assert np.array_equal(np.sort(result, axis=-1), np.sort(weights, axis=-1))
+    assert not np.array_equal(result, weights)
 
 
 def test_dealing_has_no_favourites() -> None:
@@ -110,15 +110,15 @@ def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
     mask = np.triu(np.full((n, n), -np.inf), 1) if masked else np.zeros((n, n))
     one = head_maps(before, [rng.normal(0, 2, (n, n)) + mask])
     two = head_maps(after, [rng.normal(0, 2, (n, n)) + mask])
-    found = overlap(one, two, rng)
+    result = overlap(one, two, rng)
     order = [t.i for t in after]
     a, b = one.maps[0], two.maps[0]
     seen = mask == 0
     ways = (lambda i: i, order.index)  # the same places, the same words
     for column, to_place in enumerate(ways):
         common, whole = by_hand(a.pattern, b.pattern, seen, seen, order, to_place)
-        assert found.common[0, column] == pytest.approx(common)
-        assert found.whole[0, column] == pytest.approx(whole)
+        assert result.common[0, column] == pytest.approx(common)
+        assert result.whole[0, column] == pytest.approx(whole)
 
 
 def survival(rule, seed: int = 0) -> tuple[float | None, float | None]:

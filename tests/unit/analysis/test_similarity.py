@@ -23,9 +23,9 @@ def test_divergence_is_the_entropy_of_the_mean_less_the_mean_entropy(a, b) -> No
     p, q = [x / sum(a) for x in a], [x / sum(b) for x in b]
     middle = [(x + y) / 2 for x, y in zip(p, q, strict=True)]
     expected = entropy(middle) - (entropy(p) + entropy(q)) / 2
-    [found] = jensen_shannon(np.array([a]), np.array([b]))
-    assert found == pytest.approx(expected, abs=1e-9)
-    assert -1e-12 <= found <= 1 + 1e-12
+    [result] = jensen_shannon(np.array([a]), np.array([b]))
+    assert result == pytest.approx(expected, abs=1e-9)
+    assert -1e-12 <= result <= 1 + 1e-12
 
 
 @given(a=rows)

@@ -18,8 +18,8 @@ TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."
 
 
 def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> list[HeadStatistics]:
-    found = list(study(iter(texts), reader([rules]), shuffles=shuffles, seed=0))
-    return statistics(found[-1])
+    result = list(study(iter(texts), reader([rules]), shuffles=shuffles, seed=0))
+    return statistics(result[-1])
 
 
 @pytest.mark.parametrize("name", NAMES)

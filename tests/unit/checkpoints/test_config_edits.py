@@ -37,17 +37,17 @@ def test_an_edited_config_gives_what_transformers_gives(
     ids = [given[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in given]
     types = given["token_type_ids"].tolist() if "token_type_ids" in given else ()
     [*_, last] = model.layers(*ids, types=types)
-    found = normed(model.stacks[last.stack].final_norm, last.resid_post)
+    result = normed(model.stacks[last.stack].final_norm, last.resid_post)
     size = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * size)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * size)
 
 
 def test_m2m_100_reads_texts_beyond_its_position_table() -> None:
     folder = GOLDEN / "checkpoints" / "m2m_100"
     model = build(edited("m2m_100", {}), Tensors(open_tensors(folder / "model.safetensors")))
     [*_, last] = model.layers(LONG, LONG[::-1])
-    found, expected = normed(model.stacks["decoder"].final_norm, last.resid_post), EXPECTED["long"]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    result, expected = normed(model.stacks["decoder"].final_norm, last.resid_post), EXPECTED["long"]
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_every_edit_has_an_expected_value() -> None:

@@ -226,8 +226,8 @@ def test_copies_and_spare_tensors(case: str, copies: dict[str, str | None]) -> N
     ids = expected["input_ids"].tolist(), expected["decoder_input_ids"].tolist()
     [*_, last] = model.layers(*ids)
     assert last.cross is not None
-    found = expected[f"cross.{last.index}"]
-    np.testing.assert_allclose(last.cross.pattern, found, rtol=0, atol=CLOSE)
+    result = expected[f"cross.{last.index}"]
+    np.testing.assert_allclose(last.cross.pattern, result, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
@@ -241,8 +241,8 @@ def test_an_encoder_without_its_decoder(case: str) -> None:
     assert [*model.stacks] == ["encoder"] and model.unembed is None
     for layer in model.layers(expected["input_ids"].tolist()):
         assert layer.attn is not None
-        found = expected[f"encoder.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, found, rtol=0, atol=CLOSE)
+        result = expected[f"encoder.{layer.index}"]
+        np.testing.assert_allclose(layer.attn.pattern, result, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("case", CASES)

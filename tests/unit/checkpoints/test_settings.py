@@ -23,8 +23,8 @@ ANYWHERE = {name for names in IGNORED.values() for name in names}
 
 
 def config_of(case: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((GOLDEN / "checkpoints" / case / "config.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((GOLDEN / "checkpoints" / case / "config.json").read_text())
+    return result
 
 
 def tensors_of(case: str) -> Tensors:

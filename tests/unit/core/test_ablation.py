@@ -19,8 +19,8 @@ CHECKPOINTS = Path(__file__).parents[2] / "golden" / "checkpoints"
 
 
 def tensors_of(case: str) -> dict[str, np.ndarray]:
-    found = open_tensors(CHECKPOINTS / case / "model.safetensors")
-    return {name: np.array(tensor) for name, tensor in found.items()}
+    result = open_tensors(CHECKPOINTS / case / "model.safetensors")
+    return {name: np.array(tensor) for name, tensor in result.items()}
 
 
 def model_of(case: str, tensors: dict[str, np.ndarray]) -> Model:
@@ -53,7 +53,7 @@ def test_is_the_model_whose_W_O_has_zeros(
     at = next(int(part) for part in name.split(".") if part.isdigit())
     whole = run(case, model_of(case, tensors))
     ablation = Ablation(stack, cross, {at: [1, 2]})
-    found = run(case, model_of(case, tensors).ablate(ablation))
+    result = run(case, model_of(case, tensors).ablate(ablation))
     columns = slice(d_head, 3 * d_head)
     if case == "gpt2":
         tensors[name][columns] = 0
@@ -61,7 +61,7 @@ def test_is_the_model_whose_W_O_has_zeros(
         tensors[name][:, columns] = 0
     expected = run(case, model_of(case, tensors))
     behind = False
-    for a, b, c in zip(found, expected, whole, strict=True):
+    for a, b, c in zip(result, expected, whole, strict=True):
         for attention in ("attn", "cross"):
             one, other, before = (getattr(x, attention) for x in (a, b, c))
             if one is None:

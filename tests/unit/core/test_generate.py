@@ -52,8 +52,8 @@ def test_rules_by_hand() -> None:
 
 def test_rules_as_a_config_says_them() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
-    found = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
-    assert found == Rules(2, (4,), first=7, never_in_a_row=((5,),))
+    result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
+    assert result == Rules(2, (4,), first=7, never_in_a_row=((5,),))
     with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
         Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
 

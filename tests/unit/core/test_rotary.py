@@ -42,9 +42,9 @@ def test_default_frequencies_are_the_powers_of_theta() -> None:
 def test_yarn_stretches_slow_turns_on_a_ramp_within_the_dimensions(
     fast: float, slow: float, truncate: bool, stretched: list[float]
 ) -> None:
-    found = yarn(8, 2.0, 4.0, KNOWN, fast=fast, slow=slow, truncate=truncate)  # type: ignore[arg-type]
+    result = yarn(8, 2.0, 4.0, KNOWN, fast=fast, slow=slow, truncate=truncate)  # type: ignore[arg-type]
     expected = [f / 4 * s + f * (1 - s) for f, s in zip(PLAIN, stretched, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_dynamic_base_grows_only_beyond_the_known_length() -> None:
@@ -58,8 +58,8 @@ def test_dynamic_base_grows_only_beyond_the_known_length() -> None:
 
 def test_llama3_stretches_slow_turns_and_keeps_fast_ones() -> None:
     # 8, 6.73, 5.66 and 4.76 turns: the first is fast, the last is slow, two are between.
-    found = llama3(8, 2.0, 4.0, KNOWN, low=5, high=7)  # type: ignore[arg-type]
+    result = llama3(8, 2.0, 4.0, KNOWN, low=5, high=7)  # type: ignore[arg-type]
     turns = [8 * f for f in PLAIN]
     smooth = [1, (turns[1] - 5) / 2, (turns[2] - 5) / 2, 0]
     expected = [f * (s + (1 - s) / 4) for f, s in zip(PLAIN, smooth, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)

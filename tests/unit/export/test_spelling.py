@@ -47,10 +47,10 @@ from qkv_cli.export.arrays import tokens_of
     ],
 )
 def test_text_of_every_spelling(pieces: list[str], text: str, texts: list[str] | None) -> None:
-    found, tokens = tokens_of(pieces)
-    assert found == text
+    result, tokens = tokens_of(pieces)
+    assert result == text
     assert [token.token for token in tokens] == pieces
-    assert all(found[token.start : token.end] == token.text for token in tokens)
+    assert all(result[token.start : token.end] == token.text for token in tokens)
     if texts is not None:
         assert [token.text for token in tokens] == texts
 

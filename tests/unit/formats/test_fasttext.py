@@ -61,12 +61,12 @@ def test_known_and_unknown_words_have_the_vectors_that_gensim_gives_them(
     path = tmp_path / "v.bin"
     write_bin(path, lengths=lengths, is_new=is_new)
     expected = fasttext.load_facebook_vectors(str(path))
-    found = read_vectors(path)
-    assert list(found.words) == expected.index_to_key == WORDS
-    np.testing.assert_array_equal(found.rows, expected.vectors)
-    assert found.ngrams is not None
+    result = read_vectors(path)
+    assert list(result.words) == expected.index_to_key == WORDS
+    np.testing.assert_array_equal(result.rows, expected.vectors)
+    assert result.ngrams is not None
     for word in OTHER:
-        np.testing.assert_array_equal(found.ngrams.row(word), expected.get_vector(word))
+        np.testing.assert_array_equal(result.ngrams.row(word), expected.get_vector(word))
 
 
 def test_a_published_file_builds_words_as_gensim_does() -> None:
@@ -111,12 +111,12 @@ def test_a_label_does_not_make_a_classifier(tmp_path: Path, rows_of_labels: bool
     """fastText has no row for a label; gensim writes one for each entry."""
     path = tmp_path / "v.bin"
     matrix = write_bin(path, labels=("__label__x",), rows_of_labels=rows_of_labels)
-    found = read_vectors(path)
-    assert list(found.words) == WORDS
-    assert found.ngrams is not None
-    np.testing.assert_array_equal(found.ngrams.table, matrix[-40:])
-    own = [matrix[0], *found.ngrams.table[found.ngrams.buckets("the")]]
-    np.testing.assert_allclose(found.rows[0], np.mean(own, axis=0), rtol=1e-5)
+    result = read_vectors(path)
+    assert list(result.words) == WORDS
+    assert result.ngrams is not None
+    np.testing.assert_array_equal(result.ngrams.table, matrix[-40:])
+    own = [matrix[0], *result.ngrams.table[result.ngrams.buckets("the")]]
+    np.testing.assert_allclose(result.rows[0], np.mean(own, axis=0), rtol=1e-5)
 
 
 def test_model_3_is_a_classifier_without_labels_too(tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_a_quantised_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [{"n_buckets": 0}, {"lengths": (0, 0)}])
 def test_a_model_without_ngrams_keeps_none(tmp_path: Path, settings: dict[str, object]) -> None:
     matrix = write_bin(tmp_path / "v.bin", **settings)  # type: ignore[arg-type]
-    found = read_vectors(tmp_path / "v.bin")
-    assert found.ngrams is None
-    np.testing.assert_array_equal(found.rows, matrix[: len(WORDS)])
+    result = read_vectors(tmp_path / "v.bin")
+    assert result.ngrams is None
+    np.testing.assert_array_equal(result.rows, matrix[: len(WORDS)])
 
 
 def test_the_ngrams_of_gensims_own_file_are_kept(tmp_path: Path) -> None:

@@ -291,9 +291,9 @@ def test_load_any_part_of_a_split_file_gives_the_same_numbers(
         assert load(path).info.name == "tiny"
     tokens = load(parts[-1]).tokenizer.encode("the")
     assert [t.token for t in tokens] == ["the"]
-    found = describe(str(parts[-1]))
-    assert list(found.sha256) == [part.name for part in parts]
-    assert found.n_bytes == sum(part.stat().st_size for part in parts)
+    result = describe(str(parts[-1]))
+    assert list(result.sha256) == [part.name for part in parts]
+    assert result.n_bytes == sum(part.stat().st_size for part in parts)
 
 
 def test_load_split_file_without_a_part_names_the_part(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_begin_end_control_and_the_pieces_of_users() -> None:
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.add_eos_token": True,
     }
-    found = build_tokenizer(fields, ordered=False).encode("<turn>the<s>")
-    assert found.tokens == ["<turn>", "\u2581the", "<s>", "</s>"]
-    assert found.special_tokens_mask == [0, 0, 0, 1]
+    result = build_tokenizer(fields, ordered=False).encode("<turn>the<s>")
+    assert result.tokens == ["<turn>", "\u2581the", "<s>", "</s>"]
+    assert result.special_tokens_mask == [0, 0, 0, 1]
 
 
 def test_another_tokenizer_is_refused_by_name() -> None:

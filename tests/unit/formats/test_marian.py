@@ -158,15 +158,15 @@ def test_every_step_by_hand(folder: Path) -> None:
 
 def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
     """Token by token from the whole of `layers`."""
-    model, found = loaded.model, [VOCAB]
-    while len(found) < 30:
-        *_, last = model.layers(ids, found)
+    model, result = loaded.model, [VOCAB]
+    while len(result) < 30:
+        *_, last = model.layers(ids, result)
         assert model.unembed is not None
         token = int(model.unembed.linear()(last.resid_post[-1:]).argmax())
         if token == 0:
             break
-        found.append(token)
-    return found[1:]
+        result.append(token)
+    return result[1:]
 
 
 def test_what_it_writes_and_how_its_rows_are_called(folder: Path) -> None:

@@ -92,8 +92,8 @@ def test_a_special_token_that_was_written_is_text() -> None:
 def test_ids_give_the_text_and_the_places_back(text: str) -> None:
     tokenizer = byte_level()
     tokens = tokenizer.encode(text)
-    found, spelled = tokenizer.spelled([token.id for token in tokens])
-    assert found == text
+    result, spelled = tokenizer.spelled([token.id for token in tokens])
+    assert result == text
     assert places(spelled) == places(tokens)
     assert all(text[token.start : token.end] == token.text for token in tokens)
 
@@ -124,11 +124,11 @@ def test_a_translators_bytes_are_characters() -> None:
     for text in ("the ☃ bank", "☃ is"):
         tokens = tokenizer.encode(text)
         assert any(token.token.startswith("<0x") for token in tokens)
-        found, spelled = tokenizer.spelled([*(token.id for token in tokens), ids["</s>"]])
-        assert found == text
+        result, spelled = tokenizer.spelled([*(token.id for token in tokens), ids["</s>"]])
+        assert result == text
         assert [place[:2] for place in places(spelled)][:-1] == [t[:2] for t in places(tokens)]
         assert spelled[-1].special
-        assert all(found[t.start : t.end] == t.text for t in spelled)
+        assert all(result[t.start : t.end] == t.text for t in spelled)
 
 
 def test_bytes_without_a_decoder_are_characters() -> None:

@@ -32,12 +32,12 @@ def test_every_type_and_layout_comes_back(tmp_path: Path) -> None:
         "scalar": np.float32(7).reshape(()),
     }
     write_tensors(tmp_path / "t", tensors)
-    for found in (open_tensors(tmp_path / "t"), load_file(tmp_path / "t")):
-        assert found.keys() == tensors.keys()
+    for result in (open_tensors(tmp_path / "t"), load_file(tmp_path / "t")):
+        assert result.keys() == tensors.keys()
         for name, tensor in tensors.items():
-            assert found[name].shape == tensor.shape
-            assert found[name].dtype == tensor.dtype.newbyteorder("<")
-            np.testing.assert_array_equal(found[name], tensor)
+            assert result[name].shape == tensor.shape
+            assert result[name].dtype == tensor.dtype.newbyteorder("<")
+            np.testing.assert_array_equal(result[name], tensor)
 
 
 def test_numbers_begin_where_their_type_can_be_mapped(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
     [(name, *case) for name, cases in EXPECTED.items() for case in cases],
 )
 def test_as_the_library_splits(name: str, text: str, pieces: list[str], ids: list[int]) -> None:
-    found = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
-    assert [piece.text for piece in found] == pieces
-    assert [piece.id for piece in found] == ids
+    result = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
+    assert [piece.text for piece in result] == pieces
+    assert [piece.id for piece in result] == ids
 
 
 def spans(name: str, text: str) -> list[tuple[str, str]]:
-    found = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
-    return [(piece.text, text[piece.start : piece.end]) for piece in found]
+    result = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
+    return [(piece.text, text[piece.start : piece.end]) for piece in result]
 
 
 def test_offsets_are_of_the_text_as_it_was_written() -> None:

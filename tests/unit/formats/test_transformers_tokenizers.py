@@ -37,9 +37,9 @@ def test_as_transformers_splits(name: str) -> None:
         assert [[t.id for t in source.encode(text)] for text in texts] == expected["texts"]
         return
     for text, ids in zip(texts, expected["texts"], strict=True):
-        found = tokenizer.encode(text)
-        assert [t.id for t in found] == ids, text
-        for token in found:
+        result = tokenizer.encode(text)
+        assert [t.id for t in result] == ids, text
+        for token in result:
             assert text[token.start : token.end] == token.text
     for (first, second), (ids, types) in zip(pairs, expected["pairs"], strict=True):
         tokens, found_types = tokenizer.encode_pair(first, second)

@@ -60,26 +60,26 @@ REFUSED = {
 @pytest.mark.parametrize("name", FASTTEXT)
 def test_fasttext_as_gensim_reads_it(name: str) -> None:
     expected = gensim_models.fasttext.load_facebook_vectors(str(DATA / name))
-    found = read_vectors(DATA / name)
-    assert list(found.words) == expected.index_to_key
-    np.testing.assert_array_equal(found.rows, expected.vectors)
+    result = read_vectors(DATA / name)
+    assert list(result.words) == expected.index_to_key
+    np.testing.assert_array_equal(result.rows, expected.vectors)
 
 
 @pytest.mark.parametrize(("name", "binary"), WITH_COUNT.items())
 def test_word2vec_as_gensim_reads_it(name: str, binary: bool) -> None:
     expected = gensim_models.KeyedVectors.load_word2vec_format(str(DATA / name), binary=binary)
-    found = read_vectors(DATA / name)
-    assert list(found.words) == expected.index_to_key
-    np.testing.assert_array_equal(found.rows, expected.vectors)
+    result = read_vectors(DATA / name)
+    assert list(result.words) == expected.index_to_key
+    np.testing.assert_array_equal(result.rows, expected.vectors)
 
 
 def test_glove_has_no_first_line() -> None:
     lines = (DATA / "test_glove.txt").read_text().splitlines()
-    found = read_vectors(DATA / "test_glove.txt")
-    assert len(found.words) == len(lines)
+    result = read_vectors(DATA / "test_glove.txt")
+    assert len(result.words) == len(lines)
     word, *numbers = lines[5].split(" ")
-    assert found.words[5] == word
-    np.testing.assert_array_equal(found.rows[5], np.array(numbers, np.float32))
+    assert result.words[5] == word
+    np.testing.assert_array_equal(result.rows[5], np.array(numbers, np.float32))
 
 
 @pytest.mark.parametrize(("name", "said"), REFUSED.items())
@@ -108,9 +108,9 @@ def test_nothing_else_of_gensims_files_is_taken_for_vectors() -> None:
 def test_a_pickle_is_read_when_asked(name: str, loader: type) -> None:
     expected = loader.load(str(DATA / name))
     expected = getattr(expected, "wv", expected)
-    found = read_vectors(DATA / name, allow_pickle=True)
-    assert list(found.words) == expected.index_to_key
-    np.testing.assert_array_equal(found.rows, expected.vectors.astype(np.float32))
+    result = read_vectors(DATA / name, allow_pickle=True)
+    assert list(result.words) == expected.index_to_key
+    np.testing.assert_array_equal(result.rows, expected.vectors.astype(np.float32))
 
 
 def test_a_pickle_of_something_else() -> None:
@@ -148,9 +148,9 @@ def test_a_binary_file_is_never_taken_for_text(tmp_path: Path, d_model: int) -> 
             pairs = zip(words, rows, strict=True)
             body = b"".join(word.encode() + b" " + row.tobytes() + end for word, row in pairs)
             (tmp_path / "v").write_bytes(f"{len(words)} {d_model}\n".encode() + body)
-            found = read_vectors(tmp_path / "v")
-            assert list(found.words) == words
-            np.testing.assert_array_equal(found.rows, rows)
+            result = read_vectors(tmp_path / "v")
+            assert list(result.words) == words
+            np.testing.assert_array_equal(result.rows, rows)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_text_is_read_whatever_is_between_its_numbers(tmp_path: Path, line: str)
     for start in ("", "2 3\n", "\ufeff2 3\n"):
         (tmp_path / "v").write_text(f"{start}{line}\nbank 1 2 3", encoding="utf-8")
         for limit, words in ((1, ["the"]), (None, ["the", "bank"])):
-            found = read_vectors(tmp_path / "v", limit=limit)
-            assert list(found.words) == words
-            np.testing.assert_array_equal(found.rows[0], np.float32([0.1, 0.2, 0.3]))
+            result = read_vectors(tmp_path / "v", limit=limit)
+            assert list(result.words) == words
+            np.testing.assert_array_equal(result.rows[0], np.float32([0.1, 0.2, 0.3]))
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_a_row_longer_than_64_kib_is_read(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(2, 5000))
     lines = [" ".join(["wide", *(f"{x:.17f}" for x in row)]) for row in rows]
     (tmp_path / "v").write_text("2 5000\n" + "\n".join(lines))
-    found = read_vectors(tmp_path / "v", limit=1)
-    np.testing.assert_array_equal(found.rows, rows[:1].astype(np.float32))
+    result = read_vectors(tmp_path / "v", limit=1)
+    np.testing.assert_array_equal(result.rows, rows[:1].astype(np.float32))
 
 
 @pytest.mark.parametrize("header", ["", "7 2\n"])
@@ -206,9 +206,9 @@ def test_all_before_the_numbers_is_one_word(tmp_path: Path, header: str) -> None
     words = ["the", ". . .", "to you@example.org", "New York", "1 2 3", "a\u00a0b", "to infinity"]
     lines = [f"{word} 0.5 {i}\n" for i, word in enumerate(words)]
     (tmp_path / "v").write_text(header + "".join(lines), encoding="utf-8", newline="")
-    found = read_vectors(tmp_path / "v")
-    assert list(found.words) == words
-    np.testing.assert_array_equal(found.rows, [[0.5, i] for i in range(7)])
+    result = read_vectors(tmp_path / "v")
+    assert list(result.words) == words
+    np.testing.assert_array_equal(result.rows, [[0.5, i] for i in range(7)])
 
 
 def test_line_separators_of_unicode_do_not_end_a_line(tmp_path: Path) -> None:
@@ -219,16 +219,16 @@ def test_line_separators_of_unicode_do_not_end_a_line(tmp_path: Path) -> None:
 def test_of_equal_words_the_first_counts(tmp_path: Path) -> None:
     path = tmp_path / "v"
     path.write_text("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
-    found = read_vectors(path)
-    assert (list(found.words), found.n_repeated) == (["the", "river", "bank"], 2)
-    np.testing.assert_array_equal(found.rows, [[1, 2], [3, 4], [7, 8]])
+    result = read_vectors(path)
+    assert (list(result.words), result.n_repeated) == (["the", "river", "bank"], 2)
+    np.testing.assert_array_equal(result.rows, [[1, 2], [3, 4], [7, 8]])
     rows = [("the", 1, 2), ("bank", 3, 4), ("the", 5, 6)]
     path.write_bytes(
         b"3 2\n" + b"".join(word.encode() + struct.pack("<b2f", 32, *row) for word, *row in rows)
     )
-    found = read_vectors(path)
-    assert (list(found.words), found.n_repeated) == (["the", "bank"], 1)
-    np.testing.assert_array_equal(found.rows, [[1, 2], [3, 4]])
+    result = read_vectors(path)
+    assert (list(result.words), result.n_repeated) == (["the", "bank"], 1)
+    np.testing.assert_array_equal(result.rows, [[1, 2], [3, 4]])
 
 
 @pytest.mark.parametrize("word", ["]q", "(dp", "(lp", "cgensim", "BZh9", "PK"])
@@ -281,16 +281,16 @@ def test_damage_is_a_refusal_or_a_reading(
     path = tmp_path / "v"
     path.write_bytes(good[:at] + junk + good[at + len(junk) :])
     try:
-        found = read_vectors(path)
+        result = read_vectors(path)
     except CheckpointError as refusal:
         assert "\n" not in str(refusal)
     else:
-        assert len(found.words) == len(found.rows)
+        assert len(result.words) == len(result.rows)
 
 
 def test_neighbours_by_cosine() -> None:
     words = ["a", "b", "c", "d"]
     rows = np.array([[1, 0], [2, 0.2], [0, 1], [-1, 0]], np.float32)
-    found = nearest_words(words, rows, rows[0], 4)
-    assert [word for word, _ in found] == ["a", "b", "c", "d"]
-    assert found[1][1] == pytest.approx(2 / np.hypot(2, 0.2), abs=1e-6)
+    result = nearest_words(words, rows, rows[0], 4)
+    assert [word for word, _ in result] == ["a", "b", "c", "d"]
+    assert result[1][1] == pytest.approx(2 / np.hypot(2, 0.2), abs=1e-6)

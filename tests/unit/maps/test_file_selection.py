@@ -41,8 +41,8 @@ CASES = [
 
 @pytest.mark.parametrize(("layers", "heads", "names"), CASES)
 def test_selects_as_from_a_model(layers, heads, names) -> None:
-    found = {m.name for m in choose(SOME, layers, heads).maps}
-    assert found == set(names.split())
+    result = {m.name for m in choose(SOME, layers, heads).maps}
+    assert result == set(names.split())
 
 
 def test_keeps_the_order_that_was_asked_for() -> None:

@@ -154,9 +154,9 @@ def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None
 
 
 def test_select_prefers_the_other_text_where_a_layer_reads_one() -> None:
-    [found] = select(layers([], cross=True), Selection([(0, 1)]))
-    assert found.block == "cross"
-    np.testing.assert_array_equal(found.pattern, trace(0).pattern[1])
+    [result] = select(layers([], cross=True), Selection([(0, 1)]))
+    assert result.block == "cross"
+    np.testing.assert_array_equal(result.pattern, trace(0).pattern[1])
 
 
 def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:

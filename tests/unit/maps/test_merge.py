@@ -38,10 +38,10 @@ def maps(tokens: list[Token], pattern: np.ndarray, text: str = "") -> HeadMaps:
 def test_special_tokens_leave_with_their_weight_told() -> None:
     tokens = cut("a b", "a", "b")
     pattern = np.array([[1, 0, 0, 0], [0.5, 0.2, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1], [0, 0, 0, 1.0]])
-    found = hide_special(maps(tokens, np.maximum(pattern, 1e-9)))
-    assert [t.text for t in found.queries] == ["a", "b"]
-    np.testing.assert_allclose(found.maps[0].pattern, [[0.2, 0.2], [0.3, 0.3]])
-    assert found.notes == (
+    result = hide_special(maps(tokens, np.maximum(pattern, 1e-9)))
+    assert [t.text for t in result.queries] == ["a", "b"]
+    np.testing.assert_allclose(result.maps[0].pattern, [[0.2, 0.2], [0.3, 0.3]])
+    assert result.notes == (
         "special tokens are hidden; on average they have .50 of each row's weight",
     )
 
@@ -81,8 +81,8 @@ def test_which_pieces_are_one_word(text: str, pieces: list[str], expected: list[
 def test_bytes_of_one_character_are_one_word() -> None:
     tokens = [Token(i, "🙂", f"b{i}", i, 0, 1) for i in range(3)]
     assert words(tokens, ["🙂"]) == [[0, 1, 2]]
-    found = merge_words(maps(tokens, np.full((3, 3), 1 / 3), "🙂"))
-    assert found.queries[0].text == "🙂"
+    result = merge_words(maps(tokens, np.full((3, 3), 1 / 3), "🙂"))
+    assert result.queries[0].text == "🙂"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_grapheme_is_never_split(
     text: str, spans: list[tuple[int, int]], expected: list[str]
 ) -> None:
     tokens = [Token(i, text[a:b], text[a:b], i, a, b) for i, (a, b) in enumerate(spans)]
-    found = merge_words(maps(tokens, np.full((len(spans),) * 2, 1 / len(spans)), text))
-    assert [token.text for token in found.queries] == expected
+    result = merge_words(maps(tokens, np.full((len(spans),) * 2, 1 / len(spans)), text))
+    assert [token.text for token in result.queries] == expected
 
 
 def test_a_separator_alone_is_of_the_word_behind_it() -> None:
@@ -115,8 +115,8 @@ def test_a_separator_alone_is_of_the_word_behind_it() -> None:
     assert words(tokens, ["İs b"]) == [[0, 1, 2], [3]]
     special = [Token(0, "", "<s>", 1, 0, 0, special=True), *tokens]
     assert words(special, ["İs b"]) == [[0], [1, 2, 3], [4]]
-    found = merge_words(maps(tokens, np.full((4, 4), 0.25), "İs b"))
-    assert [(t.text, t.start, t.end) for t in found.queries] == [("İs", 0, 2), ("b", 3, 4)]
+    result = merge_words(maps(tokens, np.full((4, 4), 0.25), "İs b"))
+    assert [(t.text, t.start, t.end) for t in result.queries] == [("İs", 0, 2), ("b", 3, 4)]
 
 
 def test_words_of_a_pair_and_of_a_source() -> None:
@@ -128,21 +128,21 @@ def test_words_of_a_pair_and_of_a_source() -> None:
     queries, keys = cut("x y", "x", "y", specials=False), cut("👍🏽", "👍", "🏽", specials=False)
     one = HeadMap("L0H0", "cross", 0, 0, np.array([[0.25, 0.75], [0.5, 0.5]]))
     cross = HeadMaps(MODEL, "softmax", False, "x y", "👍🏽", queries, keys, [one])
-    found = merge_words(cross)
-    assert [token.text for token in found.keys] == ["👍🏽"]
-    np.testing.assert_allclose(found.maps[0].pattern, [[1], [1]])
+    result = merge_words(cross)
+    assert [token.text for token in result.keys] == ["👍🏽"]
+    np.testing.assert_allclose(result.maps[0].pattern, [[1], [1]])
 
 
 def test_keys_are_summed_and_queries_averaged() -> None:
     tokens = cut("unhappy me", "un", "happy", "me", specials=False)
     pattern = np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
-    found = merge_words(maps(tokens, pattern))
-    assert [(t.text, t.i) for t in found.queries] == [("unhappy", 0), ("me", 1)]
+    result = merge_words(maps(tokens, pattern))
+    assert [(t.text, t.i) for t in result.queries] == [("unhappy", 0), ("me", 1)]
     np.testing.assert_allclose(
-        found.maps[0].pattern, [[(0.5 + 0.8) / 2, (0.5 + 0.2) / 2], [0.2, 0.8]], rtol=1e-6
+        result.maps[0].pattern, [[(0.5 + 0.8) / 2, (0.5 + 0.2) / 2], [0.2, 0.8]], rtol=1e-6
     )
-    assert found.maps[0].scores is None
-    assert "keys are summed, queries averaged" in found.notes[0]
+    assert result.maps[0].scores is None
+    assert "keys are summed, queries averaged" in result.notes[0]
 
 
 def test_nothing_to_merge_is_left_as_it_is() -> None:

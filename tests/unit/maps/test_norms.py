@@ -32,15 +32,15 @@ def run(case: str) -> tuple[list[LayerTrace], dict[str, np.ndarray], np.lib.npyi
 
 def by_hand(pattern: np.ndarray, x: np.ndarray, W_V, b_V, W_O, head: int, kv: int, d: int):
     """|| a_ij (W_V x_j + b_V) W_O^h || one number at a time; W as torch keeps it, [out, in]."""
-    found = np.zeros(pattern.shape)
+    result = np.zeros(pattern.shape)
     for j in range(len(x)):
         v = W_V[kv * d : (kv + 1) * d] @ x[j]
         if b_V is not None:
             v = v + b_V[kv * d : (kv + 1) * d]
         for i in range(len(pattern)):
             flows = pattern[i, j] * (W_O[:, head * d : (head + 1) * d] @ v)
-            found[i, j] = sqrt(sum(part * part for part in flows))
-    return found
+            result[i, j] = sqrt(sum(part * part for part in flows))
+    return result
 
 
 @pytest.mark.parametrize("case", ["llama", "llama-plain"])  # with b_V, and without
@@ -52,10 +52,10 @@ def test_heads_that_share_values(case: str) -> None:
     assert (b_V is None) == (case == "llama-plain")
     for head, kv in ((0, 0), (1, 0), (2, 1), (3, 1)):  # four heads, two of values
         hand = by_hand(expected["attn.1"][head], x, W_V, b_V, W_O, head, kv, 8)
-        found = normed_head(layers[1], head)
-        np.testing.assert_allclose(found.norms, hand, rtol=0, atol=1e-4 * hand.max())
-        assert found.name == f"L1H{head}"
-        np.testing.assert_array_equal(found.pattern, layers[1].attn.pattern[head])
+        result = normed_head(layers[1], head)
+        np.testing.assert_allclose(result.norms, hand, rtol=0, atol=1e-4 * hand.max())
+        assert result.name == f"L1H{head}"
+        np.testing.assert_array_equal(result.pattern, layers[1].attn.pattern[head])
 
 
 def test_an_encoder_s_values_have_their_bias() -> None:
@@ -64,11 +64,11 @@ def test_an_encoder_s_values_have_their_bias() -> None:
     x, W_O = layers[1].attn_in.astype(np.float64), t[name + "output.dense.weight"]
     W_V, b_V = t[name + "self.value.weight"], t[name + "self.value.bias"]
     hand = by_hand(expected["attn.1"][2], x, W_V, b_V, W_O, 2, 2, 4)
-    found = normed_head(layers[1], 2).norms
-    np.testing.assert_allclose(found, hand, rtol=0, atol=1e-5 * hand.max())
+    result = normed_head(layers[1], 2).norms
+    np.testing.assert_allclose(result, hand, rtol=0, atol=1e-5 * hand.max())
     # It is another picture than that of the weights: the value of a key decides as well.
     weights = expected["attn.1"][2]
-    assert (found.argmax(axis=1) != weights.argmax(axis=1)).any()
+    assert (result.argmax(axis=1) != weights.argmax(axis=1)).any()
 
 
 def test_cross_attention_blends_what_the_encoder_left() -> None:
@@ -79,9 +79,9 @@ def test_cross_attention_blends_what_the_encoder_left() -> None:
     hand = by_hand(
         expected["cross.2"][1], memory, t[name + "v.weight"], None, t[name + "o.weight"], 1, 1, d
     )
-    found = normed_head(layer, 1, "cross")
-    np.testing.assert_allclose(found.norms, hand, rtol=0, atol=1e-5 * hand.max())
-    assert found.block == "cross"
+    result = normed_head(layer, 1, "cross")
+    np.testing.assert_allclose(result.norms, hand, rtol=0, atol=1e-5 * hand.max())
+    assert result.block == "cross"
 
 
 @pytest.mark.parametrize("source", [None, "the fisherman sat on a tree"])

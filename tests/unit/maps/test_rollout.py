@@ -45,11 +45,11 @@ def test_is_the_product_from_the_first_layer_up(case: str) -> None:
     patterns = [expected[f"attn.{i}"] for i in range(n_layers)]
     types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     layers = model.layers(expected["input_ids"].tolist(), types=types)
-    found = rollouts(layers, range(n_layers), "self")
-    assert [(m.name, m.layer, m.head) for m in found] == [
+    result = rollouts(layers, range(n_layers), "self")
+    assert [(m.name, m.layer, m.head) for m in result] == [
         (f"L{i} rollout", i, None) for i in range(n_layers)
     ]
-    for i, m in enumerate(found):
+    for i, m in enumerate(result):
         np.testing.assert_allclose(m.rollout, by_hand(patterns[: i + 1]), rtol=0, atol=2e-6)
         np.testing.assert_allclose(m.pattern, patterns[i].mean(axis=0), rtol=0, atol=1e-5)
         np.testing.assert_allclose(m.rollout.sum(axis=1), 1, atol=1e-5)
@@ -66,8 +66,8 @@ def test_layers_that_are_not_wanted_count_but_are_not_shown() -> None:
 
 
 def test_a_row_without_any_weight_stays_with_itself() -> None:
-    found = rollout(np.zeros((2, 3, 3), np.float32), None)
-    np.testing.assert_array_equal(found, np.eye(3))
+    result = rollout(np.zeros((2, 3, 3), np.float32), None)
+    np.testing.assert_array_equal(result, np.eye(3))
 
 
 def maps(n_layers: int = 2) -> HeadMaps:
@@ -83,10 +83,10 @@ def maps(n_layers: int = 2) -> HeadMaps:
 
 def test_maps_of_a_file_are_followed() -> None:
     whole = maps()
-    found = followed(whole)
+    result = followed(whole)
     patterns = [np.stack([m.pattern for m in whole.maps[i : i + 2]]) for i in (0, 2)]
-    np.testing.assert_allclose(found.maps[1].rollout, by_hand(patterns), atol=1e-12)
-    assert (found.shown, found.maps[1].name, found.maps[1].block) == (
+    np.testing.assert_allclose(result.maps[1].rollout, by_hand(patterns), atol=1e-12)
+    assert (result.shown, result.maps[1].name, result.maps[1].block) == (
         "rollout",
         "L1 rollout",
         "encoder",
@@ -101,10 +101,10 @@ def test_a_token_sees_what_it_can_be_reached_from() -> None:
         for i in (0, 1)
     ]
     info = replace(INFO, n_layers=2, n_heads=1)
-    found = followed(HeadMaps(info, "softmax", True, "a b c d", None, (), (), heads))
-    assert found.maps[0].mask.tolist() == window.tolist()
-    assert (found.maps[1].mask == (found.maps[1].rollout > 0)).all()
-    assert found.maps[1].mask.sum(axis=1).tolist() == [1, 2, 3, 3]
+    result = followed(HeadMaps(info, "softmax", True, "a b c d", None, (), (), heads))
+    assert result.maps[0].mask.tolist() == window.tolist()
+    assert (result.maps[1].mask == (result.maps[1].rollout > 0)).all()
+    assert result.maps[1].mask.sum(axis=1).tolist() == [1, 2, 3, 3]
     no_self = ~np.eye(2, dtype=bool)
     one = HeadMap("L0H0", "self", 0, 0, no_self.astype(float), mask=no_self)
     info = replace(INFO, n_layers=1, n_heads=1)

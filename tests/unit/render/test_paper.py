@@ -41,23 +41,23 @@ def test_each_cell_has_the_colour_of_its_weight(shapes: bool) -> None:
     weights = np.array([[NAN, 0.25, 0.75], [0.0, NAN, 0.5]])
     maps = part(weights)
     colours = LIGHT.colours(signed=False, n=COLOURS)
-    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    result: dict[tuple[int, int], tuple[int, ...]] = {}
     for item in cells(in_levels(weights, maps), colours, 10, 100, 50, shapes=shapes):
         if isinstance(item, Pixels):
             assert item.box == (100, 50, 30, 20)
             for (row, column), alpha in np.ndenumerate(item.colours[..., 3]):
                 if alpha:
-                    found[row, column] = tuple(item.colours[row, column, :3].tolist())
+                    result[row, column] = tuple(item.colours[row, column, :3].tolist())
         else:
             for x, y, width, height in item.boxes:
                 assert width == height == 9.5  # a hair apart
-                found[int((y - 50) // 10), int((x - 100) // 10)] = item.ink
+                result[int((y - 50) // 10), int((x - 100) // 10)] = item.ink
     expected = {
         (row, column): colours[round(float(w) / 0.75 * 254)]
         for (row, column), w in np.ndenumerate(weights)
         if not np.isnan(w)
     }
-    assert found == expected
+    assert result == expected
 
 
 def test_signed_weights_have_zero_in_the_middle() -> None:

@@ -19,18 +19,18 @@ def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **more: bool) -> Sheet:
 
 
 def test_sheet_of_one_layer_takes_a_second_band_rather_than_pool_words() -> None:
-    found = of(12)
-    assert (found.across, found.blocks) == (4, (1, 1))
+    result = of(12)
+    assert (result.across, result.blocks) == (4, (1, 1))
 
 
 def test_sheet_of_one_layer_enlarges_a_short_text() -> None:
-    found = of(5)
-    assert (found.across, found.scale) == (4, 3)
+    result = of(5)
+    assert (result.across, result.scale) == (4, 3)
 
 
 def test_sheet_of_many_layers_stays_as_small_as_it_can() -> None:
-    found = of(12, n_heads=12, n_layers=12)
-    assert found.across == 12
+    result = of(12, n_heads=12, n_layers=12)
+    assert result.across == 12
 
 
 def test_sheet_counts_whole_lines_where_rows_cannot_share_them() -> None:

@@ -32,22 +32,22 @@ def test_positions(case: str, positions: str) -> None:
 
 
 def test_heads_that_share_keys() -> None:
-    found = describe(str(GOLDEN / "llama"))
+    result = describe(str(GOLDEN / "llama"))
     config = json.loads((GOLDEN / "llama" / "config.json").read_text())
-    assert (found.info.n_heads, found.n_kv_heads) == (4, config["num_key_value_heads"])
-    assert found.layers == {"decoder": 3}
+    assert (result.info.n_heads, result.n_kv_heads) == (4, config["num_key_value_heads"])
+    assert result.layers == {"decoder": 3}
 
 
 def test_memory_by_hand() -> None:
-    found = describe(str(GOLDEN / "bert"))
+    result = describe(str(GOLDEN / "bert"))
     path = GOLDEN / "bert" / "model.safetensors"
     layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
     tensors = load_file(path)
-    assert found.n_tensors == len(tensors)
-    assert found.layer_bytes == layer
-    outside = tensors["embeddings.word_embeddings.weight"].size / found.n_parameters
+    assert result.n_tensors == len(tensors)
+    assert result.layer_bytes == layer
+    outside = tensors["embeddings.word_embeddings.weight"].size / result.n_parameters
     pages = int(path.stat().st_size * (1 - outside))
-    assert found.memory == BASE + pages + layer + 3 * 4 * 4 * N_TOKENS**2
+    assert result.memory == BASE + pages + layer + 3 * 4 * 4 * N_TOKENS**2
 
 
 def test_where_it_came_from(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def test_words_without_a_vector_are_counted() -> None:
 def test_a_long_line_is_cut_into_equal_parts_and_a_lone_word_is_dropped() -> None:
     long = " ".join(str(i) for i in range(2 * MAX_WORDS + 2))
     corpus = build_corpus([long, "5", ""], ids, UNKNOWN)
-    found = sentences(corpus)
-    assert sorted(map(len, found)) == [32, 33, 33]
-    assert sum(sorted(found), ()) == tuple(range(2 * MAX_WORDS + 2))
+    result = sentences(corpus)
+    assert sorted(map(len, result)) == [32, 33, 33]
+    assert sum(sorted(result), ()) == tuple(range(2 * MAX_WORDS + 2))
 
 
 @pytest.mark.parametrize(
@@ -74,28 +74,28 @@ def test_what_cannot_be_learned_from_is_said(lines: list[str], said: str) -> Non
 def test_batches_hold_every_sentence_once_whatever_their_order() -> None:
     buckets = {3: np.arange(30, dtype=np.int32).reshape(10, 3), 2: np.full((3, 2), 99, np.int32)}
     for rng in (None, np.random.default_rng(0)):
-        found = batches(buckets, 9, rng)
-        rows = [tuple(row) for batch in found for row in batch.tolist()]
+        result = batches(buckets, 9, rng)
+        rows = [tuple(row) for batch in result for row in batch.tolist()]
         assert sorted(rows) == sorted(tuple(r) for b in buckets.values() for r in b.tolist())
-        assert all(batch.size <= 9 for batch in found)
+        assert all(batch.size <= 9 for batch in result)
 
 
 def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> None:
     words = np.zeros((200, 5), np.int32)
     unigrams = np.array([0] * 6 + [1] * 3 + [2], np.int32)
-    found = with_replacements(words, unigrams, 4, np.random.default_rng(0))
-    assert found.shape == (200, 5, 5)
-    assert (found[:, 0] == words).all() and (found[:, 1:] != 0).all()
-    assert (found[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
+    result = with_replacements(words, unigrams, 4, np.random.default_rng(0))
+    assert result.shape == (200, 5, 5)
+    assert (result[:, 0] == words).all() and (result[:, 1:] != 0).all()
+    assert (result[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
 
 
 def test_replacements_of_a_word_that_is_nearly_the_whole_corpus() -> None:
     words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
-    found = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
-    assert (found != words).all()
-    assert (found[:, 1] == 0).mean() == pytest.approx(0.5, abs=0.06)
-    assert (found[:, [0, 2, 3]] == 1).mean() > 0.99
+    result = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
+    assert (result != words).all()
+    assert (result[:, 1] == 0).mean() == pytest.approx(0.5, abs=0.06)
+    assert (result[:, [0, 2, 3]] == 1).mean() > 0.99
 
 
 def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
