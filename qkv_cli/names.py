@@ -9,11 +9,13 @@ from typing import Literal, get_args
 
 DEFAULT_MODEL = "glove"  # the embedded model
 DEFAULT_PALETTE = "viridis"
+NARROWEST, WIDEST = 20, 10_000  # minimum and maximum width of output, in columns
 
 Weighting = Literal["softmax", "hard", "linear"]
 Block = Literal["self", "encoder", "decoder", "cross"]
 StackName = Literal["encoder", "decoder"]  # the stacks of layers of an encoder-decoder
 BlockChoice = Literal["encoder", "decoder", "cross"]  # the values of --block
+OrderName = Literal["as written", "shuffled", "twice", "sampled"]  # of the tokens of a text
 Show = Literal["weights", "scores", "contributions", "rollout"]  # what a map shows of a head
 
 ColorMode = Literal["auto", "always", "never"]

@@ -13,7 +13,7 @@ import pytest
 
 from qkv_cli.checkpoints.adapters.word_vectors import no_self
 from qkv_cli.cli.app import main
-from qkv_cli.cli.waiting import finish
+from qkv_cli.cli.progress import finish
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 
 WORDS = [

@@ -10,8 +10,8 @@ from qkv_cli.analysis.measure import is_punctuation
 from qkv_cli.core.attention import softmax
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
+from qkv_cli.maps.compute import repeated, sampled, shuffled
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.orders import repeated, sampled, shuffled
 
 INFO = ModelInfo("made", "made", 2, 4, 4, 2, 1000, "made in a test")
 # From tokens to scores, [n_query, n_key].

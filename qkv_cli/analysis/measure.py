@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.orders import ordinary
+from qkv_cli.maps.merge import ordinary
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -37,8 +37,7 @@ from qkv_cli.analysis.measure import (
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMaps
-from qkv_cli.maps.orders import OrderName
-from qkv_cli.names import Block
+from qkv_cli.names import Block, OrderName
 
 # Yields the head maps of a text in an order, one layer at a time.
 Read = Callable[[str, OrderName], Iterator[HeadMaps]]

@@ -10,8 +10,8 @@ import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note_no_links, report_unknown
+from qkv_cli.cli.progress import finish, so_far
 from qkv_cli.cli.texts import read_texts
-from qkv_cli.cli.waiting import finish, so_far
 from qkv_cli.errors import UsageError
 from qkv_cli.figures import count
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkv_cli.cli.group import COMMANDS, SETTINGS
+from qkv_cli.cli.app import COMMANDS, SETTINGS
 from qkv_cli.cli.options import OneJsonOption, model_names
 from qkv_cli.cli.output import Look, note, say
 from qkv_cli.errors import CheckpointError, InputError, QkvError, UsageError

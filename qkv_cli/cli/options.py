@@ -8,8 +8,16 @@ from typing import Annotated
 
 import typer
 
-from qkv_cli.cli.process import NARROWEST, WIDEST
-from qkv_cli.names import BackgroundMode, BlockChoice, ColorMode, FormatChoice, Show, Weighting
+from qkv_cli.names import (
+    NARROWEST,
+    WIDEST,
+    BackgroundMode,
+    BlockChoice,
+    ColorMode,
+    FormatChoice,
+    Show,
+    Weighting,
+)
 
 _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qkv_cli.cli.process import NARROWEST
-from qkv_cli.cli.waiting import finish, working_on
+from qkv_cli.cli.progress import finish, working_on
 from qkv_cli.errors import UsageError
 from qkv_cli.figures import count
 from qkv_cli.names import (
     DATA_FORMATS,
     DEFAULT_PALETTE,
+    NARROWEST,
     PICTURE_FORMATS,
     BackgroundMode,
     ColorMode,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qkv_cli.cli.output import note, note_about, report_unknown
-from qkv_cli.cli.waiting import counted, working_on
+from qkv_cli.cli.progress import counted, working_on
 from qkv_cli.maps.compute import Watch
 
 if TYPE_CHECKING:

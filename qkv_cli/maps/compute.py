@@ -11,9 +11,8 @@ from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, Selection, average, select, windowed
-from qkv_cli.maps.merge import hide_special, merge_words
-from qkv_cli.maps.orders import OrderName, repeated, sampled, shuffled
-from qkv_cli.names import Show
+from qkv_cli.maps.merge import hide_special, merge_words, ordinary
+from qkv_cli.names import OrderName, Show
 from qkv_cli.session.run import LoadedModel, Reading, Run, Tokenized
 
 Order = Callable[[list[Token]], list[Token]]
@@ -247,3 +246,46 @@ def _shown(run: Run, selection: Selection, reading: Reading) -> list[HeadMap]:
 
         return select(run.layers, selection, run.block, normed_head)
     return select(run.layers, selection, run.block)
+
+
+MAX_REPEATED = 16  # words that are repeated
+MAX_SAMPLED = 32  # words of a sample; fewer would not be read faster
+
+
+def shuffled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """Shuffle the ordinary tokens; special tokens keep their positions.
+
+    A token keeps its `i`, its index in the text as written.
+    """
+    places = np.flatnonzero(ordinary(tokens))
+    result = list(tokens)
+    for place, source in zip(places, rng.permutation(places), strict=True):
+        result[place] = tokens[source]
+    return result
+
+
+def sampled(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """Return at most `MAX_SAMPLED` of the ordinary tokens, shuffled, between the special ones."""
+    return _framed(tokens, _shuffled_words(tokens, rng)[:MAX_SAMPLED])
+
+
+def repeated(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    """Return at most `MAX_REPEATED` of the ordinary tokens, shuffled, and the same again.
+
+    Only the repetition makes a token predictable, as in the random sequences of Olsson et al.
+    2022 (arXiv 2209.11895).
+    """
+    words = _shuffled_words(tokens, rng)[:MAX_REPEATED]
+    return _framed(tokens, [*words, *words])
+
+
+def _shuffled_words(tokens: Sequence[Token], rng: np.random.Generator) -> list[Token]:
+    return [token for token in shuffled(tokens, rng) if not token.special]
+
+
+def _framed(tokens: Sequence[Token], words: Sequence[Token]) -> list[Token]:
+    """Return words between the special tokens at the start and at the end of a text."""
+    places = np.flatnonzero(ordinary(tokens))
+    if not len(places):
+        return list(tokens)
+    return [*tokens[: places[0]], *words, *tokens[places[-1] + 1 :]]

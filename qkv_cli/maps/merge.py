@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from tokenizers import Regex, pre_tokenizers
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
@@ -23,6 +23,11 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _VIRAMAS = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d"
 _BLOCKS = {ord(virama) >> 7 for virama in _VIRAMAS}
 _CONSONANTS = {*range(0x15, 0x3A), *range(0x58, 0x60)}
+
+
+def ordinary(tokens: Sequence[Token]) -> Mask:
+    """Return which tokens are not special, [n_tokens]."""
+    return np.array([not token.special for token in tokens])
 
 
 def graphemes(text: str) -> list[int]:

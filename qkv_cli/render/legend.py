@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.figures import count, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.merge import special_share
+from qkv_cli.names import Show
 from qkv_cli.render.colours import Ramp
-from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.tiles import TileLayout
 from qkv_cli.render.text import label, word
 
@@ -241,3 +241,71 @@ def word_notes(maps: HeadMaps) -> Iterator[str]:
         yield "lines mark the rows and columns of the second text"
     if any(token.unknown for token in (*maps.queries, *maps.keys)):
         yield "? marks a word unknown to the model"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """The words for one quantity.
+
+    Attributes:
+        one: The noun for one number.
+        more: The phrase for the larger of two numbers.
+        reading: How rows relate to columns.
+        header: The line above the maps; empty for weights.
+        note: A note on these numbers.
+        link: The arrow between a query and a key.
+        does, done: The verb of a query to a key, and of a key to a query.
+        query, key: The axis titles of a map.
+    """
+
+    one: str
+    more: str
+    reading: str
+    header: str = ""
+    note: str = ""
+    link: str = "→"
+    does: str = "attends to"
+    done: str = "is attended to by"
+    query: str = "query (attends)"
+    key: str = "key (attended to)"
+
+
+QUANTITIES: Mapping[Show, Quantity] = {
+    "weights": Quantity("weight", "more weight", "rows (queries) attend to columns (keys)"),
+    "scores": Quantity(
+        "score",
+        "the higher score",
+        "rows are queries, columns are keys",
+        "scores: before softmax, scaled, with any position bias",
+        "softmax depends only on the differences within a row",
+        "·",
+        "scores",
+        "is scored by",
+        "query",
+        "key",
+    ),
+    "contributions": Quantity(
+        "length",
+        "the greater length",
+        "rows (queries) receive from columns (keys)",
+        "contributions: ‖weight x value x W_O‖",
+        "each length is that of the vector which the key adds to the query's output",
+        "←",
+        "receives from",
+        "contributes to",
+        "query (receives)",
+        "key (contributes)",
+    ),
+    "rollout": Quantity(
+        "share",
+        "the larger share",
+        "rows (positions in this layer) draw on columns (input tokens)",
+        "rollout: weights traced through all layers to the input",
+        "each share is the part of a position that comes from an input token",
+        "←",
+        "draws on",
+        "goes into",
+        "position in this layer",
+        "input token",
+    ),
+}

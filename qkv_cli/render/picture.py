@@ -71,8 +71,7 @@ def _web(
     background: BackgroundMode,
     columns: int,
 ) -> bytes:
-    from qkv_cli.render.web.page import page
-    from qkv_cli.render.web.still import still
+    from qkv_cli.render.web.page import page, still
 
     pictures = {on: [draw(theme) for draw in draws] for on, theme in themes.items()}
     first, *others = next(iter(pictures.values()))

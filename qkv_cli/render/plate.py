@@ -12,8 +12,15 @@ import numpy as np
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMaps
-from qkv_cli.render.legend import about, label_line, mask_notes, scale_notes, word_notes
-from qkv_cli.render.quantity import QUANTITIES, Quantity
+from qkv_cli.render.legend import (
+    QUANTITIES,
+    Quantity,
+    about,
+    label_line,
+    mask_notes,
+    scale_notes,
+    word_notes,
+)
 from qkv_cli.render.weights import largest, visible_cells
 
 FEW = 4  # heads that are listed one by one

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qkv_cli.cli.group import COMMANDS
+from qkv_cli.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 HEADS = [f"L0H{i}" for i in range(8)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.text import Text
 
-from qkv_cli.cli.group import COMMANDS, built
+from qkv_cli.cli.app import COMMANDS, built
 
 
 @pytest.mark.parametrize("name", COMMANDS)

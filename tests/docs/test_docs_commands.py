@@ -17,7 +17,7 @@ import pytest
 import qkv_cli.export
 from qkv_cli.analysis.labels import LEAST_EFFECT, P_LEVEL
 from qkv_cli.export.heads import CSV_COLUMNS
-from qkv_cli.maps.orders import MAX_REPEATED
+from qkv_cli.maps.compute import MAX_REPEATED
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(qkv_cli.export.__file__).parent

@@ -238,9 +238,9 @@ def _with_commands_built_once() -> None:
 
     typer.main.get_command = functools.cache(typer.main.get_command)  # type: ignore[assignment]
     with contextlib.suppress(ImportError, AttributeError):
-        from qkv_cli.cli import group
+        from qkv_cli.cli import app
 
-        group.built = functools.cache(group.built)  # type: ignore[assignment]
+        app.built = functools.cache(app.built)  # type: ignore[assignment]
 
 
 def _without_pip() -> None:

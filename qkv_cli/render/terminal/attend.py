@@ -15,9 +15,8 @@ from qkv_cli.core.arrays import Array, largest_indices
 from qkv_cli.figures import cell_number, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import Ramp
-from qkv_cli.render.legend import Shown, header, legend
+from qkv_cli.render.legend import QUANTITIES, Quantity, Shown, header, legend
 from qkv_cli.render.plate import Plate, attention_plate
-from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.tiles import (
     Line,
     Request,

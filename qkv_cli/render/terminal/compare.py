@@ -20,9 +20,8 @@ from qkv_cli.analysis.compare import Comparison, Near, moved
 from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
-from qkv_cli.render.legend import flowing, label_line, special_notes
+from qkv_cli.render.legend import QUANTITIES, Quantity, flowing, label_line, special_notes
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
-from qkv_cli.render.quantity import QUANTITIES, Quantity
 from qkv_cli.render.terminal.attend import attention
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.text import aligned, told_apart

@@ -15,10 +15,9 @@ from rich.text import Text
 from qkv_cli.analysis.focus import Focus, Strongest, strongest_weights
 from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
-from qkv_cli.render.legend import flowing, header, label_line, text_line
+from qkv_cli.render.legend import QUANTITIES, flowing, header, label_line, text_line
 from qkv_cli.render.legend import scale_bar as scale
 from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
-from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.terminal.sentence import shaded
 from qkv_cli.render.text import aligned, told_apart

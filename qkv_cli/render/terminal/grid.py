@@ -18,6 +18,7 @@ from qkv_cli.figures import cell_number, count
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import (
+    QUANTITIES,
     flowing,
     header,
     label_line,
@@ -26,7 +27,6 @@ from qkv_cli.render.legend import (
     special_notes,
 )
 from qkv_cli.render.plate import Maps, Plate, attention_plate
-from qkv_cli.render.quantity import QUANTITIES
 from qkv_cli.render.terminal.tiles import Line, beside, half_blocks, trimmed, whole_cells
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import largest, levels, pooled_visible

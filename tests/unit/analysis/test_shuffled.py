@@ -7,7 +7,7 @@ import pytest
 from made_heads import Words, causal, head_maps, looking
 
 from qkv_cli.analysis.measure import Overlap, dealt, overlap
-from qkv_cli.maps.orders import MAX_REPEATED, MAX_SAMPLED, repeated, sampled, shuffled
+from qkv_cli.maps.compute import MAX_REPEATED, MAX_SAMPLED, repeated, sampled, shuffled
 
 TEXT = "one two three four five six seven eight"
 
