@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import typer
+
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target
+from qkv_cli.cli.output import Target
 from qkv_cli.cli.texts import read_texts
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
 
 def attend(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     file: options.FileOption = None,
     lines: options.LinesOption = False,
@@ -18,8 +21,8 @@ def attend(
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
-    hide: options.HideSpecialOption = False,
-    words: options.WordsOption = False,
+    hide_special: options.HideSpecialOption = False,
+    merge_words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
@@ -53,28 +56,15 @@ def attend(
     Example: qkv attend "the river bank" --show contributions
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.maps.compute import head_maps
     from qkv_cli.render.terminal.attend import attention
-    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
-    reading = Reading(
-        source=source,
-        pair=pair,
-        block=block,
-        weighting=weighting,
-        causal=causal,
-        ablate=ablate or (),
-        ablate_mean=ablate_mean,
-        hide_special=hide,
-        merge_words=words,
-        window=window,
-        show=show,
-    )
+    reading = options.reading(ctx)
     results = (
         head_maps(
             loaded, one_text, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from math import isnan
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Look, Target, note
-from qkv_cli.cli.sides import HEAD, Side, maps_of_side, read_sides, sides
-from qkv_cli.errors import UsageError
-from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
+from qkv_cli.cli.texts import check_utf8, read_bytes, read_text, source_name
+from qkv_cli.errors import InputError, UsageError
+from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE, Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qkv_cli.analysis.compare import Comparison
-    from qkv_cli.session.run import LoadedModel, Reading
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.maps.sides import Side, SideReader
+    from qkv_cli.session.run import Reading
+
+SAVED = (".json", ".jsonl", ".npz")
 
 
 def _models() -> list[str]:
@@ -29,6 +35,7 @@ def _models() -> list[str]:
 
 
 def compare(
+    ctx: typer.Context,
     items: Annotated[
         list[str] | None,
         typer.Argument(
@@ -75,9 +82,10 @@ def compare(
             rich_help_panel="Model",
         ),
     ] = None,
-    weighting: Annotated[
+    weightings: Annotated[
         list[str] | None,
         typer.Option(
+            "--weighting",
             metavar="NAME",
             help="softmax, hard or linear. Repeatable. Default: softmax.",
             rich_help_panel="Model",
@@ -87,8 +95,8 @@ def compare(
     block: options.BlockOption = None,
     ablate: options.AblateOption = None,
     ablate_mean: options.AblateMeanOption = False,
-    hide: options.HideSpecialOption = False,
-    words: options.WordsOption = False,
+    hide_special: options.HideSpecialOption = False,
+    merge_words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
     numbers: options.NumbersOption = False,
@@ -126,39 +134,16 @@ def compare(
     Example: qkv compare "the river bank" L0H0 L0H0 --fail-above 0
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
-    look = Look(color, palette, background, width)
-
-    from qkv_cli.session.run import Reading
-
-    reading = Reading(
-        source=source,
-        pair=pair,
-        block=block,
-        causal=causal,
-        ablate=ablate or (),
-        ablate_mean=ablate_mean,
-        hide_special=hide,
-        merge_words=words,
-        window=window,
-        show=show,
-    )
+    look = options.look(ctx)
+    reading = options.reading(ctx)
     default = os.environ.get("QKV_MODEL") or DEFAULT_MODEL
-    compared = sides(items or (), other or (), model or (), weighting or (), default)
+    compared = _sides(items or (), other or (), model or (), weightings or (), default)
     if nearest is not None:
         if fail_above is not None:
             raise UsageError("Use either --fail-above or --nearest, not both.")
         _nearest(compared, nearest, reading, top, target, look)
         return
 
-    from qkv_cli.render.terminal.compare import LETTERS
-
-    if not 1 < len(compared) <= len(LETTERS):
-        raise UsageError(
-            "Nothing to compare with: add a head, --with TEXT, a second -m or --weighting, or a "
-            "file."
-            if len(compared) == 1
-            else f"Cannot compare {len(compared)} maps: the maximum is {len(LETTERS)}."
-        )
     pairs = _pairs(compared, reading)
     if fail_above is not None and any(isnan(c.mean_divergence) for c in pairs):
         raise UsageError(
@@ -178,11 +163,102 @@ def compare(
         raise typer.Exit(1)
 
 
+def _sides(
+    items: Sequence[str],
+    others: Sequence[str],
+    models: Sequence[str],
+    weightings: Sequence[str],
+    default: str,
+) -> list[Side]:
+    """Pair up options that are given several times; options given once apply to every side.
+
+    Args:
+        items: A text or files, and heads.
+        others: Further texts.
+        default: The default model.
+
+    Raises:
+        UsageError: The numbers of options do not match, or a weighting does not exist.
+    """
+    from qkv_cli.maps.sides import HEAD, Side
+
+    if wrong := [name for name in weightings if name not in get_args(Weighting)]:
+        raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
+    heads = [item for item in items if HEAD.fullmatch(item)]
+    texts = _texts([item for item in items if item not in heads], others)
+    if all(isinstance(text, Path) for text in texts) and (models or weightings):
+        raise UsageError(
+            "-m and --weighting do not apply to files: their model and weighting are fixed."
+        )
+    several: dict[str, Sequence[Any]] = {
+        "texts": texts,
+        "heads": heads or [None],
+        "models": models or [default],
+        "weightings": weightings or ["softmax"],
+    }
+    n = max(map(len, several.values()))
+    if odd := [f"{len(values)} {what}" for what, values in several.items() if 1 < len(values) != n]:
+        most = next(f"{n} {what}" for what, values in several.items() if len(values) == n)
+        raise UsageError(f"Cannot pair {odd[0]} with {most}: give one, or the same number of each.")
+    columns = [values if len(values) == n else [*values] * n for values in several.values()]
+    rows = zip(*columns, strict=True)
+    return [Side(of=of, head=head, model=m, weighting=w) for of, head, m, w in rows]
+
+
+def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
+    """Return texts and files in their order; by default, standard input."""
+    texts: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
+    given = [item for item in texts if isinstance(item, str)]
+    if len(given) > 1:
+        raise UsageError(
+            f"Expected one text, found {len(given)}: put quotes around it, and give a second one "
+            "with --with TEXT."
+        )
+    if given or not texts:
+        text = read_text(given, None)
+        texts = [item if isinstance(item, Path) else text for item in texts or [text]]
+    return [*texts, *(check_utf8(other, "--with") for other in others)]
+
+
+def _saved(item: str) -> bool:
+    """Whether an argument is a file that qkv wrote, and not a text."""
+    path = Path(item)
+    return path.suffix.lower() in SAVED and (path.is_file() or not re.search(r"\s", item))
+
+
+def _reader(reading: Reading) -> SideReader:
+    from qkv_cli.cli.watch import WATCH, open_model
+    from qkv_cli.maps.sides import SideReader
+
+    return SideReader(reading, open_model=open_model, read_file=_maps_of_file, watch=WATCH)
+
+
+def _maps_of_file(path: Path) -> HeadMaps:
+    from qkv_cli.export.attention import read_maps
+
+    data = read_bytes(path)
+    try:
+        texts = read_maps(data)
+    except InputError as error:
+        raise InputError(f"{source_name(path)}: {error}") from error
+    if len(texts) != 1:
+        raise InputError(f"{source_name(path)} contains {len(texts)} texts; expected one.")
+    return texts[0]
+
+
 def _pairs(compared: Sequence[Side], reading: Reading) -> list[Comparison]:
     """Compare the first side with each of the others."""
     from qkv_cli.analysis.compare import compare
+    from qkv_cli.render.terminal.compare import LETTERS
 
-    first, *others = read_sides(compared, reading)
+    if len(compared) == 1:
+        raise UsageError(
+            "Nothing to compare with: add a head, --with TEXT, a second -m or --weighting, or a "
+            "file."
+        )
+    if len(compared) > len(LETTERS):
+        raise UsageError(f"Cannot compare {len(compared)} maps: the maximum is {len(LETTERS)}.")
+    first, *others = _reader(reading).selected(compared)
     return [compare(first, other) for other in others]
 
 
@@ -192,6 +268,7 @@ def _nearest(
     """Rank the heads of the last side by their divergence from a head of the first."""
     from qkv_cli.analysis.compare import nearest_heads
     from qkv_cli.export.compare import nearest_json
+    from qkv_cli.maps.sides import HEAD
     from qkv_cli.render.terminal.compare import NearestTable
 
     if not HEAD.fullmatch(head):
@@ -201,9 +278,9 @@ def _nearest(
             "--nearest compares one head with at most one other text, model or file: leave out "
             "the rest."
         )
-    [own] = read_sides([replace(compared[0], head=head)], reading)
-    models: dict[str, LoadedModel] = {}
-    others = maps_of_side(compared[-1], reading, models, layers=["all"])
+    reader = _reader(reading)
+    [own] = reader.selected([replace(compared[0], head=head)])
+    others = reader.maps(compared[-1], layers=["all"])
     near = nearest_heads(own, others)[:top]
     if target.kind == "json":
         target.send(nearest_json(own, others, near) + "\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target, note, report_unknown
+from qkv_cli.cli.output import Target, note, report_unknown
 from qkv_cli.cli.texts import read_text
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def explain(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     query: Annotated[
         str | None,
@@ -79,16 +80,15 @@ def explain(
     from qkv_cli.cli.watch import open_model
     from qkv_cli.export.explain import explain_json
     from qkv_cli.render.terminal.explain import ExplainPage
-    from qkv_cli.session.run import Reading
 
-    reading = Reading(source=source, pair=pair, block=block, weighting=weighting, causal=causal)
+    reading = options.reading(ctx)
     loaded = open_model(model, random_heads=random_heads)
     maps, x = _explained(loaded, whole, reading, query=query, key=key, head=head)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return
     lines = {} if top is None else {"products": top, "words": top}
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     target.draw([lambda theme: ExplainPage(maps, x, theme, **lines)], look)
 
 

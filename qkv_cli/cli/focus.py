@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target, note
+from qkv_cli.cli.output import Target, note
 from qkv_cli.cli.texts import read_text
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def focus(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     query: Annotated[
         str | None,
@@ -37,8 +38,8 @@ def focus(
     layer: options.LayerOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
-    hide: options.HideSpecialOption = False,
-    words: options.WordsOption = False,
+    hide_special: options.HideSpecialOption = False,
+    merge_words: options.WordsOption = False,
     show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
     causal: options.CausalOption = False,
@@ -71,28 +72,16 @@ def focus(
         raise UsageError(
             "Use either --query WORD (what it attends to) or --key WORD (what attends to it)."
         )
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     whole_text = read_text(text, file)
 
     from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.export.focus import focus_json
     from qkv_cli.maps.compute import head_maps
     from qkv_cli.render.terminal.focus import FocusPicture
-    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
-    reading = Reading(
-        source=source,
-        pair=pair,
-        block=block,
-        weighting=weighting,
-        causal=causal,
-        ablate=ablate or (),
-        ablate_mean=ablate_mean,
-        hide_special=hide,
-        merge_words=words,
-        show=show,
-    )
+    reading = options.reading(ctx)
     maps = head_maps(
         loaded, whole_text, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
     )

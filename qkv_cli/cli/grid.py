@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target
+from qkv_cli.cli.output import Target
 from qkv_cli.cli.texts import read_texts
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def grid(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     file: options.FileOption = None,
     lines: options.LinesOption = False,
@@ -27,8 +28,8 @@ def grid(
     model: options.ModelOption = DEFAULT_MODEL,
     layer: options.AllLayersOption = None,
     head: options.HeadOption = None,
-    hide: options.HideSpecialOption = False,
-    words: options.WordsOption = False,
+    hide_special: options.HideSpecialOption = False,
+    merge_words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
     weighting: options.WeightingOption = "softmax",
@@ -71,7 +72,7 @@ def grid(
     Example: qkv grid -m minilm --layer 0:3 "The animal was too tired"
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.study import marks
@@ -79,22 +80,9 @@ def grid(
     from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.maps.compute import OrderedReader, head_maps
     from qkv_cli.render.terminal.grid import Thumbnails
-    from qkv_cli.session.run import Reading
 
     loaded = open_model(model, random_heads=random_heads)
-    reading = Reading(
-        source=source,
-        pair=pair,
-        block=block,
-        weighting=weighting,
-        causal=causal,
-        ablate=ablate or (),
-        ablate_mean=ablate_mean,
-        hide_special=hide,
-        merge_words=words,
-        window=window,
-        show=show,
-    )
+    reading = options.reading(ctx)
     layers, heads = layer or ([] if head else ["all"]), head or []
     # Labels need weights that sum to 1, and single heads.
     n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target, note_no_links, report_unknown
+from qkv_cli.cli.output import Target, note_no_links, report_unknown
 from qkv_cli.cli.progress import finish, so_far
 from qkv_cli.cli.texts import read_texts
 from qkv_cli.errors import UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def heads(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     file: options.FileOption = None,
     lines: options.LinesOption = False,
@@ -99,7 +100,7 @@ def heads(
             "--weighting linear does not apply to qkv heads: its statistics need weights that "
             "sum to 1."
         )
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     texts = read_texts(text, file, lines=lines)
 
     from qkv_cli.analysis.study import figure_called, ranked, statistics, study
@@ -107,19 +108,11 @@ def heads(
     from qkv_cli.export.heads import heads_csv, heads_json
     from qkv_cli.maps.compute import SEED, OrderedReader
     from qkv_cli.render.terminal.heads import HeadsTable
-    from qkv_cli.session.run import Reading
 
     by = None if sort is None else figure_called(sort)
     layers = layer or ([] if head else ["all"])
     loaded = open_model(model, random_heads=random_heads)
-    reading = Reading(
-        source=source,
-        block=block,
-        weighting=weighting,
-        causal=causal,
-        ablate=ablate or (),
-        ablate_mean=ablate_mean,
-    )
+    reading = options.reading(ctx)
     watch = StudyWatch()
     reader = OrderedReader(loaded, reading, layers, head or (), watch)
     result = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))

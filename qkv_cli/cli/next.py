@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target
+from qkv_cli.cli.output import Target
 from qkv_cli.cli.texts import read_text
 from qkv_cli.errors import UsageError
 from qkv_cli.names import DEFAULT_MODEL, DEFAULT_PALETTE
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def next(
+    ctx: typer.Context,
     text: options.TextArgument = None,
     file: options.FileOption = None,
     model: options.ModelOption = DEFAULT_MODEL,
@@ -43,7 +44,7 @@ def next(
     Example: qkv next -m smollm2 "The capital of France is" --ablate "L2H*,L3H4"
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
     whole_text = read_text(text, file)
 
     from qkv_cli.cli.watch import open_model

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +20,31 @@ from qkv_cli.names import (
     Weighting,
 )
 
+if TYPE_CHECKING:
+    from qkv_cli.cli.output import Look
+    from qkv_cli.session.run import Reading
+
 _MODEL, _MAPS = "Model", "Which maps"
 _PICTURE, _RESULT = "Picture", "Result"
+
+
+def reading(ctx: typer.Context) -> Reading:
+    """Return the options of a command that have the name of a field of `Reading`."""
+    from qkv_cli.session.run import Reading
+
+    return Reading(**_fields(ctx, Reading))
+
+
+def look(ctx: typer.Context) -> Look:
+    """Return the options of a command that have the name of a field of `Look`."""
+    from qkv_cli.cli.output import Look
+
+    return Look(**_fields(ctx, Look))
+
+
+def _fields(ctx: typer.Context, of: type) -> dict[str, Any]:
+    values = {field.name: ctx.params.get(field.name) for field in fields(of)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def suffixes(data: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from qkv_cli.cli import options
-from qkv_cli.cli.output import Look, Target
+from qkv_cli.cli.output import Target
 from qkv_cli.cli.texts import read_bytes, source_name
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.names import DATA_FORMATS, DEFAULT_PALETTE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def render(
+    ctx: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -48,8 +49,8 @@ def render(
     layer: options.FileLayersOption = None,
     head: options.HeadOption = None,
     mean: options.MeanOption = False,
-    hide: options.HideSpecialOption = False,
-    words: options.WordsOption = False,
+    hide_special: options.HideSpecialOption = False,
+    merge_words: options.WordsOption = False,
     window: options.WindowOption = None,
     show: options.ShowOption = None,
     grid: Annotated[
@@ -86,27 +87,26 @@ def render(
     Example: qkv render attention.npz --tokens tokens.json --layer 3
     """
     target = Target.of(output, form, as_json=as_json, include=include or ())
-    look = Look(color, palette, background, width)
+    look = options.look(ctx)
 
     from qkv_cli.maps.compute import apply_reading
     from qkv_cli.maps.compute import show_quantity as show_quantity
     from qkv_cli.maps.head_maps import HeadMaps, choose
     from qkv_cli.render.terminal.attend import attention
     from qkv_cli.render.terminal.grid import Thumbnails
-    from qkv_cli.session.run import Reading
 
     if array is not None and tokens is None:
         raise UsageError("--array needs --tokens FILE, the tokens of that array.")
     token_list = None if tokens is None else read_bytes(tokens)
     if grid and numbers:
         raise UsageError("--grid and --numbers cannot be combined: a grid has no room for numbers.")
-    reading = Reading(hide_special=hide, merge_words=words, window=window)
+    reading = options.reading(ctx)
     of_maps = {
         "--layer": layer,
         "--head": head,
         "--mean": mean,
-        "--hide-special": hide,
-        "--words": words,
+        "--hide-special": hide_special,
+        "--words": merge_words,
         "--window": window,
         "--show": show,
         "--grid": grid,
@@ -149,10 +149,10 @@ def _read(
     Raises:
         UsageError: Options for head maps are given, but the file contains none.
     """
-    from qkv_cli.cli.redraw import own_options, redraw
     from qkv_cli.export.attention import documents, from_npz
     from qkv_cli.export.npz import file_type
     from qkv_cli.export.parse import json_array, parse_document
+    from qkv_cli.render.terminal.document import own_options, redraw
 
     data = read_bytes(path)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qkv_cli.cli.output import Draw
+    from qkv_cli.render.picture import Draw
 
 
 def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
