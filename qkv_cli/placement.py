@@ -153,10 +153,10 @@ def sweep(folder: Path) -> None:
         return
     try:
         with os.scandir(folder) as entries:
-            left = [Path(entry.path) for entry in entries if _LEFT.fullmatch(entry.name)]
+            leftovers = [Path(entry.path) for entry in entries if _LEFT.fullmatch(entry.name)]
     except OSError:
         return
-    for path in left:
+    for path in leftovers:
         with suppress(OSError, _LockedError):
             if path.lstat().st_uid == os.geteuid():
                 _remove_left(path)
@@ -335,8 +335,8 @@ def _exchanged(new: Path, target: Path) -> bool:
         system = ctypes.CDLL(None)
         if sys.platform == "darwin":
             return bool(system.renamex_np(*paths, 2) == 0)  # RENAME_SWAP
-        here = -100  # AT_FDCWD
-        return bool(system.renameat2(here, paths[0], here, paths[1], 2) == 0)  # RENAME_EXCHANGE
+        cwd = -100  # AT_FDCWD
+        return bool(system.renameat2(cwd, paths[0], cwd, paths[1], 2) == 0)  # RENAME_EXCHANGE
     except (AttributeError, OSError, TypeError):
         return False
 

@@ -60,10 +60,10 @@ class Group(TyperGroup):
         self.commands.update({name: TyperCommand(name, help=h) for name, h in COMMANDS.items()})
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, arguments = super().resolve_command(ctx, args)
         if name not in COMMANDS:
-            return name, command, rest
-        return name, built(name), renamed(rest) if name in DRAWING else rest
+            return name, command, arguments
+        return name, built(name), renamed(arguments) if name in DRAWING else arguments
 
 
 def renamed(args: Sequence[str]) -> list[str]:
@@ -89,9 +89,9 @@ def built(name: str) -> Any:
     module = import_module(f"qkv_cli.cli.{name}")
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)
-    alone = typer.Typer(add_completion=False, **SETTINGS)
-    alone.command()(getattr(module, name))
-    return typer.main.get_command(alone)
+    single = typer.Typer(add_completion=False, **SETTINGS)
+    single.command()(getattr(module, name))
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(name="qkv", cls=Group, no_args_is_help=True, **SETTINGS)
@@ -251,8 +251,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unusable(descriptor: int, flags: int, mode: str) -> IO[str]:
-    opened = os.open(os.devnull, flags)
-    if opened != descriptor:
-        os.dup2(opened, descriptor)
-        os.close(opened)
+    file_descriptor = os.open(os.devnull, flags)
+    if file_descriptor != descriptor:
+        os.dup2(file_descriptor, descriptor)
+        os.close(file_descriptor)
     return open(descriptor, mode, encoding="utf-8", errors="replace", closefd=False)

@@ -165,7 +165,7 @@ def compare(
 
 def _sides(
     items: Sequence[str],
-    others: Sequence[str],
+    more_texts: Sequence[str],
     models: Sequence[str],
     weightings: Sequence[str],
     default: str,
@@ -182,10 +182,10 @@ def _sides(
     """
     from qkv_cli.maps.sides import HEAD, Side
 
-    if wrong := [name for name in weightings if name not in get_args(Weighting)]:
-        raise UsageError(f"Unknown weighting {wrong[0]!r}: use softmax, hard or linear.")
+    if unknown_names := [name for name in weightings if name not in get_args(Weighting)]:
+        raise UsageError(f"Unknown weighting {unknown_names[0]!r}: use softmax, hard or linear.")
     heads = [item for item in items if HEAD.fullmatch(item)]
-    texts = _texts([item for item in items if item not in heads], others)
+    texts = _texts([item for item in items if item not in heads], more_texts)
     if all(isinstance(text, Path) for text in texts) and (models or weightings):
         raise UsageError(
             "-m and --weighting do not apply to files: their model and weighting are fixed."
@@ -197,27 +197,31 @@ def _sides(
         "weightings": weightings or ["softmax"],
     }
     n = max(map(len, several.values()))
-    if odd := [f"{len(values)} {what}" for what, values in several.items() if 1 < len(values) != n]:
-        most = next(f"{n} {what}" for what, values in several.items() if len(values) == n)
-        raise UsageError(f"Cannot pair {odd[0]} with {most}: give one, or the same number of each.")
+    if mismatched := [
+        f"{len(values)} {noun}" for noun, values in several.items() if 1 < len(values) != n
+    ]:
+        longest = next(f"{n} {noun}" for noun, values in several.items() if len(values) == n)
+        raise UsageError(
+            f"Cannot pair {mismatched[0]} with {longest}: give one, or the same number of each."
+        )
     columns = [values if len(values) == n else [*values] * n for values in several.values()]
     rows = zip(*columns, strict=True)
     return [Side(of=of, head=head, model=m, weighting=w) for of, head, m, w in rows]
 
 
-def _texts(items: Sequence[str], others: Sequence[str]) -> list[str | Path]:
+def _texts(items: Sequence[str], more_texts: Sequence[str]) -> list[str | Path]:
     """Return texts and files in their order; by default, standard input."""
     texts: list[str | Path] = [Path(item) if _saved(item) else item for item in items]
-    given = [item for item in texts if isinstance(item, str)]
-    if len(given) > 1:
+    plain_texts = [item for item in texts if isinstance(item, str)]
+    if len(plain_texts) > 1:
         raise UsageError(
-            f"Expected one text, found {len(given)}: put quotes around it, and give a second one "
-            "with --with TEXT."
+            f"Expected one text, found {len(plain_texts)}: put quotes around it, and give a "
+            "second one with --with TEXT."
         )
-    if given or not texts:
-        text = read_text(given, None)
+    if plain_texts or not texts:
+        text = read_text(plain_texts, None)
         texts = [item if isinstance(item, Path) else text for item in texts or [text]]
-    return [*texts, *(check_utf8(other, "--with") for other in others)]
+    return [*texts, *(check_utf8(other, "--with") for other in more_texts)]
 
 
 def _saved(item: str) -> bool:
@@ -279,10 +283,10 @@ def _nearest(
             "the rest."
         )
     reader = _reader(reading)
-    [own] = reader.selected([replace(compared[0], head=head)])
-    others = reader.maps(compared[-1], layers=["all"])
-    near = nearest_heads(own, others)[:top]
+    [reference] = reader.selected([replace(compared[0], head=head)])
+    candidates = reader.maps(compared[-1], layers=["all"])
+    nearest = nearest_heads(reference, candidates)[:top]
     if target.kind == "json":
-        target.send(nearest_json(own, others, near) + "\n")
+        target.send(nearest_json(reference, candidates, nearest) + "\n")
         return
-    target.draw([lambda theme: NearestTable(own, others, near, theme)], look)
+    target.draw([lambda theme: NearestTable(reference, candidates, nearest, theme)], look)

@@ -75,7 +75,7 @@ def explain(
     Example: qkv explain "The fisherman sat on the bank of the river" --query bank --key river
     """
     target = Target.of(output, None, as_json=as_json, data=("json",))
-    whole = read_text(text, file)
+    whole_text = read_text(text, file)
 
     from qkv_cli.cli.watch import open_model
     from qkv_cli.export.explain import explain_json
@@ -83,7 +83,7 @@ def explain(
 
     reading = options.reading(ctx)
     loaded = open_model(model, random_heads=random_heads)
-    maps, x = _explained(loaded, whole, reading, query=query, key=key, head=head)
+    maps, x = _explained(loaded, whole_text, reading, query=query, key=key, head=head)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return
@@ -139,18 +139,21 @@ def _note_choice(
     side: str,
     reference: str | None,
     candidates: Sequence[int],
-    chosen: int,
+    chosen_index: int,
     tokens: Sequence[Token],
 ) -> None:
     """Note which token was chosen, if there was a choice."""
     from qkv_cli.analysis.focus import same_word
 
-    text = tokens[chosen].word
+    text = tokens[chosen_index].word
     if reference is None:
-        note(f"Using --{side} {chosen} ({text}): it has the largest weight.")
+        note(f"Using --{side} {chosen_index} ({text}): it has the largest weight.")
     elif len(candidates) > 1:
         places = ", ".join(map(str, candidates))
-        note(f"{text!r} occurs at {places}: using --{side} {chosen}, which has the largest weight.")
+        note(
+            f"{text!r} occurs at {places}: using --{side} {chosen_index}, which has the largest "
+            "weight."
+        )
     elif (same := same_word(reference, tokens)) and same != candidates:
         note(
             f"--{side} {reference} is read as an index; for the word, write --{side} ={reference}."

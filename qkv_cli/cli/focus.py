@@ -100,7 +100,7 @@ def _picked(maps: HeadMaps, side: Side, reference: str) -> Focus:
     places = pick(side, reference, tokens)
     token = tokens[places[0]]
     if len(places) > 1:
-        indices = ", ".join(str(tokens[at].i) for at in places)
+        indices = ", ".join(str(tokens[place].i) for place in places)
         note(f"{token.word!r} occurs at {indices}: using --{side} {token.i}, the first.")
     elif (same := same_word(reference, tokens)) and same != places:
         note(

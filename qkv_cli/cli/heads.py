@@ -109,7 +109,7 @@ def heads(
     from qkv_cli.maps.compute import SEED, OrderedReader
     from qkv_cli.render.terminal.heads import HeadsTable
 
-    by = None if sort is None else figure_called(sort)
+    sort_figure = None if sort is None else figure_called(sort)
     layers = layer or ([] if head else ["all"])
     loaded = open_model(model, random_heads=random_heads)
     reading = options.reading(ctx)
@@ -118,7 +118,7 @@ def heads(
     result = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
     report_unknown(watch.unknown.values(), loaded.info.name)
     table, about = statistics(result), result.about
-    table = table if by is None else ranked(table, by)
+    table = table if sort_figure is None else ranked(table, sort_figure)
     holds = count(len(table), "head")
     if target.kind == "json":
         target.send(heads_json(about, result.extent, table) + "\n", holds)

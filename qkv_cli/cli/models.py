@@ -60,14 +60,14 @@ def list_models(
     from qkv_cli.store.catalogue import find, names, size
     from qkv_cli.store.hub import cached_names
 
-    models, broken, own = [], [], names()
-    for name in [*own, *cached_names()]:
+    models, broken, stored_names = [], [], names()
+    for name in [*stored_names, *cached_names()]:
         try:
             folder = find(name)
             info, n_bytes = read_whole(folder, lambda path: (read_info(path), size(path)))
             models.append((name, info, n_bytes))
         except QkvError as error:
-            if name in own:  # the cache contains other kinds of models
+            if name in stored_names:  # the cache contains other kinds of models
                 broken.append(str(error))
     if as_json:
         from dataclasses import asdict
@@ -88,7 +88,7 @@ def _list_sources(*, as_json: bool) -> None:
     from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
     sources: list[Source | VectorSet] = [*SOURCES.values(), *VECTOR_SETS.values()]
-    here = set(names())
+    stored_names = set(names())
     if as_json:
         rows = [
             {
@@ -97,14 +97,14 @@ def _list_sources(*, as_json: bool) -> None:
                 "shape": source.shape,
                 "licence": source.licence,
                 "bytes": source.n_bytes,
-                "here": source.name in here,
+                "here": source.name in stored_names,
             }
             for source in sources
         ]
         _write_json({"schema": "qkv.sources/1", "sources": rows})
         return
     lines = [
-        (s.name, "here" if s.name in here else amount(s.n_bytes), s.licence, s.shape)
+        (s.name, "here" if s.name in stored_names else amount(s.n_bytes), s.licence, s.shape)
         for s in sources
     ]
     sys.stdout.write(Look().text(lambda theme: offers(lines)))
@@ -232,7 +232,7 @@ def add(
     with lock_for_writing(folder), counting("reading vectors") as advance:
         if folder.exists() and not force:
             raise UsageError(f"{name} already exists: use --force to replace it.")
-        added = add_vectors(
+        result = add_vectors(
             folder,
             vectors,
             name=folder.name,
@@ -242,9 +242,9 @@ def add(
             keep_ngrams=not no_ngrams,
             advance=advance,
         )
-    for message in added.notes:
+    for message in result.notes:
         note(message)
-    say(f"{folder}: {added.n_words:,} words.")
+    say(f"{folder}: {result.n_words:,} words.")
 
 
 @app.command()
@@ -315,10 +315,10 @@ def neighbors(
     [token] = tokens
     words = loaded.tokenizer.words
     rows = replace(loaded.model.embed, mean=None)(range(len(words)))
-    if (odd := unsound_row(rows)) is not None:
+    if (bad_row := unsound_row(rows)) is not None:
         raise CheckpointError(
-            f"The vector of {words[odd]!r} in {name} contains NaN or infinity, or values too large "
-            "for float32."
+            f"The vector of {words[bad_row]!r} in {name} contains NaN or infinity, or values too "
+            "large for float32."
         )
     if not token.unknown:
         vector = rows[token.id]

@@ -85,7 +85,7 @@ def _predicted(
         reading = Reading(ablate=ablate, ablate_mean=ablate_mean)
         runs.append(run_text(loaded, text, reading, watch=WATCH))
     scores = np.stack([run.next_scores() for run in runs])
-    whole, last = odds(scores, top), runs[-1]
+    odds_of_all, last = odds(scores, top), runs[-1]
     about = HeadMaps(
         last.describe(loaded.info),
         "softmax",
@@ -97,5 +97,7 @@ def _predicted(
         (),
         ablated=last.ablated,
     )
-    read = [token.id for token in last.queries if not token.special]
-    return Next(about, [loaded.tokenizer.after(read[-1:], id) for id in whole.ids], whole)
+    context_ids = [token.id for token in last.queries if not token.special]
+    return Next(
+        about, [loaded.tokenizer.after(context_ids[-1:], id) for id in odds_of_all.ids], odds_of_all
+    )

@@ -93,11 +93,11 @@ class Look:
         from rich.console import Console
 
         always = self.color == "always"
-        shown = always or not (to_file or self.color == "never")
+        is_coloured = always or not (to_file or self.color == "never")
         make = partial(
             Console,
-            force_terminal=True if always else None if shown else False,
-            no_color=False if always else None if shown else True,
+            force_terminal=True if always else None if is_coloured else False,
+            no_color=False if always else None if is_coloured else True,
             width=self.width,
             highlight=False,
         )
@@ -257,8 +257,8 @@ def describe_extent(results: Sequence[object]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     """Format names as alternatives: a, b or c."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}"
+    *first_names, last = names
+    return f"{', '.join(first_names)} or {last}"
 
 
 def report_unknown(tokens: Iterable[Token], model: str) -> None:
@@ -266,9 +266,9 @@ def report_unknown(tokens: Iterable[Token], model: str) -> None:
     words = list(dict.fromkeys(token.text for token in tokens if token.unknown))
     if not words:
         return
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    suffix = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     subject = "1 word is" if len(words) == 1 else f"{len(words)} words are"
-    note(f"{subject} unknown to {model}: {', '.join(words[:SHOWN])}{more}.")
+    note(f"{subject} unknown to {model}: {', '.join(words[:SHOWN])}{suffix}.")
 
 
 def note_about(info: ModelInfo) -> None:

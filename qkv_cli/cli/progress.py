@@ -38,11 +38,11 @@ class _Ticker:
         self.is_drawn = False
         self.thread: Thread | None = None
 
-    def show(self, what: str) -> None:
+    def show(self, activity: str) -> None:
         with self.lock:
             if not self.what:
                 self.since = self.written = monotonic()
-            self.what = what
+            self.what = activity
         if self.thread is None:
             self.thread = Thread(target=self._run, daemon=True)
             self.thread.start()
@@ -73,14 +73,14 @@ class _Ticker:
 _ticker = _Ticker()
 
 
-def working_on(what: str) -> None:
+def working_on(activity: str) -> None:
     """Set what is being done, until the next call or `finish`."""
-    _ticker.show(what)
+    _ticker.show(activity)
 
 
-def so_far(what: str) -> None:
+def so_far(summary: str) -> None:
     """Set what has been done so far, which is shown before what is being done."""
-    _ticker.so_far = f"{what}; "
+    _ticker.so_far = f"{summary}; "
 
 
 def finish() -> None:
@@ -88,9 +88,9 @@ def finish() -> None:
     _ticker.clear()
 
 
-def counted(layers: Iterator[LayerTrace], n_layers: int, what: str) -> Iterator[LayerTrace]:
+def counted(layers: Iterator[LayerTrace], n_layers: int, title: str) -> Iterator[LayerTrace]:
     """Yield layers, and show which one is being computed."""
-    name = f"{what}, layer {{}} of {n_layers}"
+    name = f"{title}, layer {{}} of {n_layers}"
     working_on(name.format(1))
     for nth, layer in enumerate(layers, 2):
         yield layer
@@ -143,14 +143,14 @@ def below_ctrl_c() -> None:
 @contextmanager
 def _bar(title: str, *figures: ProgressColumn) -> Iterator[Callable[[int, int], object]]:
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda n_done, total: None
         return
     from rich.progress import BarColumn, TextColumn
 
     columns = (TextColumn(title, markup=False), BarColumn(bar_width=24), *figures)
     with _bars(*columns) as bars:
         task = bars.add_task("", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield lambda n_done, total: bars.update(task, completed=n_done, total=total)
 
 
 @contextmanager

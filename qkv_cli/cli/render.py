@@ -112,21 +112,23 @@ def render(
         "--grid": grid,
         "--numbers": numbers,
     }
-    asked = [option for option, given in of_maps.items() if given]
+    given_options = [option for option, value in of_maps.items() if value]
 
     def results() -> Iterator[HeadMaps | Draw]:
         for path in files:
-            for one in _read(path, token_list, array, asked, links=links):
-                if isinstance(one, HeadMaps):
-                    seen = show_quantity(one, show)
-                    yield apply_reading(choose(seen, layer or (), head or (), mean=mean), reading)
+            for item in _read(path, token_list, array, given_options, links=links):
+                if isinstance(item, HeadMaps):
+                    shown_maps = show_quantity(item, show)
+                    yield apply_reading(
+                        choose(shown_maps, layer or (), head or (), mean=mean), reading
+                    )
                 elif target.kind in DATA_FORMATS:
                     raise UsageError(
                         f"{source_name(path)} contains no head maps: it can be drawn, but not "
                         f"converted to {target.kind}."
                     )
                 else:
-                    yield one
+                    yield item
 
     def picture(maps: HeadMaps, theme: Theme) -> RenderableType:
         return (
@@ -135,8 +137,8 @@ def render(
             else attention(maps, theme, numbers=numbers, links=links)
         )
 
-    def draw(one: HeadMaps | Draw, theme: Theme) -> RenderableType:
-        return picture(one, theme) if isinstance(one, HeadMaps) else one(theme)
+    def draw(item: HeadMaps | Draw, theme: Theme) -> RenderableType:
+        return picture(item, theme) if isinstance(item, HeadMaps) else item(theme)
 
     target.send_maps(cast("Iterator[HeadMaps]", results()), look, draw)
 
@@ -162,15 +164,18 @@ def _read(
             return [from_npz(data)]
         results: list[HeadMaps | Draw] = []
         for document in documents(data):
-            drawn = redraw(document, numbers="--numbers" in map_options, links=links)
-            if drawn is None:
+            pictures = redraw(document, numbers="--numbers" in map_options, links=links)
+            if pictures is None:
                 results.append(parse_document(document, json_array))
                 continue
-            if idle := [option for option in map_options if option not in own_options(document)]:
+            if inapplicable := [
+                option for option in map_options if option not in own_options(document)
+            ]:
                 raise UsageError(
-                    f"{source_name(path)} contains no head maps: leave out {', '.join(idle)}."
+                    f"{source_name(path)} contains no head maps: leave out "
+                    f"{', '.join(inapplicable)}."
                 )
-            results += drawn
+            results += pictures
         return results
     except (InputError, CheckpointError) as error:
         raise InputError(f"{source_name(path)}: {error}") from error

@@ -43,8 +43,8 @@ def read_texts(
             raise UsageError("No text: give one in quotes, use --file FILE, or pipe it in.")
         texts = ["-"]
     if texts and texts[0] != "-":
-        whole = check_utf8(texts[0], "The text")
-        return _lines(whole.splitlines(), "The text") if lines else iter([whole])
+        argument = check_utf8(texts[0], "The text")
+        return _lines(argument.splitlines(), "The text") if lines else iter([argument])
     return _streams(paths or [Path("-")], lines=lines)
 
 
@@ -58,9 +58,9 @@ def read_text(text: Sequence[str] | None, files: Sequence[Path] | None) -> str:
 
 def check_utf8(text: str, name: str) -> str:
     """Check a text of the command line, in which invalid UTF-8 becomes unpaired surrogates."""
-    for at, character in enumerate(text):
+    for position, character in enumerate(text):
         if "\ud800" <= character <= "\udfff":
-            raise InputError(f"{name} is not valid UTF-8 at character {at + 1}.")
+            raise InputError(f"{name} is not valid UTF-8 at character {position + 1}.")
     return text
 
 
@@ -146,8 +146,8 @@ def _decoded(data: bytes, name: str) -> str:
         raise InputError(f"{name} is larger than {MAX_BYTES:,} bytes.")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{name} is UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`.")
-    if (at := data.find(b"\0")) >= 0:
-        raise InputError(f"{name} is binary, not text: byte {at + 1} is 0.")
+    if (position := data.find(b"\0")) >= 0:
+        raise InputError(f"{name} is binary, not text: byte {position + 1} is 0.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -66,11 +66,11 @@ def head_maps(
     selection = Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads)
     note_ineffective_ablation(run, selection, watch)
     watch.tokens((*run.queries, *run.keys), loaded.info.name)
-    shown = reading.show or "weights"
+    quantity = reading.show or "weights"
     maps = _shown(run, selection, reading)
-    if mean and shown != "rollout":
-        maps = average(maps, shown)
-    result = replace(about_run(loaded, run, reading), maps=maps, notes=run.notes, shown=shown)
+    if mean and quantity != "rollout":
+        maps = average(maps, quantity)
+    result = replace(about_run(loaded, run, reading), maps=maps, notes=run.notes, shown=quantity)
     return apply_reading(result, reading)
 
 
@@ -191,8 +191,8 @@ class OrderedReader:
         about = replace(about, source=self.reading.source)
         for layer in run.layers:
             if heads := selection.heads.get(layer.index):
-                here = Selection([(layer.index, head) for head in heads])
-                yield replace(about, maps=select([layer], here, run.block))
+                layer_selection = Selection([(layer.index, head) for head in heads])
+                yield replace(about, maps=select([layer], layer_selection, run.block))
             if layer.index == max(selection.heads):
                 break
 
@@ -215,9 +215,10 @@ def _ablated_heads(
         if reading.ablate_mean:
             raise UsageError("--ablate-mean needs --ablate HEADS.")
         return None, ""
-    if plain := [name for name in names if not name.startswith(("L", "l"))]:
+    if without_layer := [name for name in names if not name.startswith(("L", "l"))]:
         raise UsageError(
-            f"{plain[0]!r} is not a head name; write L0H3, or L0H* for all heads of layer 0."
+            f"{without_layer[0]!r} is not a head name; write L0H3, or L0H* for all heads of "
+            "layer 0."
         )
     n_layers, n_heads = loaded.shape(tokens.block)
     by_layer = Selection.parse((), names, n_layers=n_layers, n_heads=n_heads).heads

@@ -53,13 +53,15 @@ class HeadMap:
 
     def part(self, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> HeadMap:
         """Return the map of some queries and keys; weights do not change."""
-        cut = {
+        indices = {
             **dict.fromkeys((*FIELDS.values(), "mask"), (rows, columns)),
             **dict.fromkeys(("q", "z"), (rows, slice(None))),
             **dict.fromkeys(("k", "v"), (columns, slice(None))),
         }
-        arrays = {name: array for name in cut if (array := getattr(self, name)) is not None}
-        return replace(self, **{n: array[cut[n][0]][:, cut[n][1]] for n, array in arrays.items()})
+        arrays = {name: array for name in indices if (array := getattr(self, name)) is not None}
+        return replace(
+            self, **{n: array[indices[n][0]][:, indices[n][1]] for n, array in arrays.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,10 @@ class HeadMaps:
         """
         array: Array | None = getattr(m, FIELDS[self.shown])
         if array is None:
-            written = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
+            option = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
             raise UsageError(
                 f"{m.name} has no {FIELDS[self.shown]}: write the file with "
-                f"`qkv attend ... {written} --json`."
+                f"`qkv attend ... {option} --json`."
             )
         return array
 
@@ -101,8 +103,8 @@ class HeadMaps:
             InputError: A number that is not masked is NaN or infinite.
         """
         for m in self.maps:
-            shown = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
-            for name, amounts in shown.items():
+            arrays = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
+            for name, amounts in arrays.items():
                 if not (np.isfinite(amounts).all() or np.isfinite(amounts[m.mask]).all()):
                     raise InputError(
                         f"{m.name}.{name} contains NaN or infinity: a value exceeds the range of "
@@ -154,9 +156,9 @@ class Selection:
 
         if all(is_name) and (layers or not heads):
             add_to_layers(["all"])
-        for named, group in groupby(zip(is_name, heads, strict=True), key=itemgetter(0)):
+        for has_layer, group in groupby(zip(is_name, heads, strict=True), key=itemgetter(0)):
             items = [head for _, head in group]
-            if not named:
+            if not has_layer:
                 add_to_layers(items)
                 continue
             for name in items:
@@ -224,11 +226,11 @@ def select(
     """
     make_map = make_map or traced_head
     maps: dict[tuple[int, int], HeadMap] = {}
-    chosen = selection.heads
+    selected_heads = selection.heads
     for layer in layers:
-        for head in chosen.get(layer.index, ()):
+        for head in selected_heads.get(layer.index, ()):
             maps[layer.index, head] = make_map(layer, head, block)
-        if layer.index == max(chosen):
+        if layer.index == max(selected_heads):
             break
     return [maps[place] for place in selection.places]
 
@@ -326,10 +328,10 @@ def choose(
     Raises:
         UsageError: The file has no such head; the error lists its maps.
     """
-    chosen = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
-    if mean and any(m.head is not None for m in chosen):
-        chosen = average([m for m in chosen if m.head is not None], maps.shown)
-    return replace(maps, maps=chosen)
+    selected = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
+    if mean and any(m.head is not None for m in selected):
+        selected = average([m for m in selected if m.head is not None], maps.shown)
+    return replace(maps, maps=selected)
 
 
 def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> list[HeadMap]:
@@ -340,8 +342,8 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
     if heads:
         places = [*Selection.parse(layers, heads, n_layers=n_layers, n_heads=n_heads).places]
     else:  # a mean belongs to its layer, not to one of its heads
-        chosen = indices("layer", layers, n_layers)
-        places = [(at, head) for at in chosen for head in (*range(n_heads), None)]
+        layer_indices = indices("layer", layers, n_layers)
+        places = [(at, head) for at in layer_indices for head in (*range(n_heads), None)]
     selected = [m for place in places for m in maps.maps if (m.layer, m.head) == place]
     missing = set(places) - {(m.layer, m.head) for m in selected}
     loose = not heads or any(x == "all" or ":" in x or "*" in x for x in (*layers, *heads))
@@ -353,5 +355,5 @@ def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> l
 
 
 def _names(maps: Sequence[HeadMap]) -> str:
-    more = f" and {len(maps) - 12} more" if len(maps) > 12 else ""
-    return ", ".join(m.name for m in maps[:12]) + more
+    suffix = f" and {len(maps) - 12} more" if len(maps) > 12 else ""
+    return ", ".join(m.name for m in maps[:12]) + suffix

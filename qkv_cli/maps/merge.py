@@ -144,8 +144,8 @@ def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
     """Return the mean share of some columns in their rows."""
     part = amounts[:, columns].sum(axis=1)
     if show != "weights":
-        whole = amounts.sum(axis=1)
-        part = part / np.where(whole == 0, 1, whole)
+        totals = amounts.sum(axis=1)
+        part = part / np.where(totals == 0, 1, totals)
     return float(part.mean())
 
 
@@ -170,31 +170,31 @@ def _is_same_word(
     tokens: Sequence[Token], group: Sequence[int], i: int, clusters: Sequence[int]
 ) -> bool:
     """Whether a token continues the word of a group of tokens."""
-    last, this = tokens[i - 1], tokens[i]
-    if last.segment != this.segment or last.special or this.special:
+    last, current = tokens[i - 1], tokens[i]
+    if last.segment != current.segment or last.special or current.special:
         return False
     if not last.text:  # a separator starts the word after it
-        return last.start == last.end == this.start and bool(this.text)
+        return last.start == last.end == current.start and bool(current.text)
     begin, end = tokens[group[0]].start, max(tokens[j].end for j in group)
-    if begin <= this.start < end:
+    if begin <= current.start < end:
         return True  # pieces of one character
     # Between two tokens of a grapheme, the tokenizer may have dropped a character.
-    if end > begin and clusters[end - 1 : end] == clusters[this.start : this.start + 1] != []:
+    if end > begin and clusters[end - 1 : end] == clusters[current.start : current.start + 1] != []:
         return True
-    return bool(this.text) and _continues(tokens, i)
+    return bool(current.text) and _continues(tokens, i)
 
 
 def _continues(tokens: Sequence[Token], i: int) -> bool:
     """Whether a token continues the letters or digits before it."""
-    last, this = tokens[i - 1], tokens[i]
-    if this.start != last.end or last.special or not last.text:
+    last, current = tokens[i - 1], tokens[i]
+    if current.start != last.end or last.special or not last.text:
         return False
-    if this.text in _INSIDE and i + 1 < len(tokens):
+    if current.text in _INSIDE and i + 1 < len(tokens):
         after = tokens[i + 1]
-        return _in_word(last.text[-1]) and after.start == this.end and _in_word(after.text[:1])
+        return _in_word(last.text[-1]) and after.start == current.end and _in_word(after.text[:1])
     if last.text in _INSIDE and i > 1:
-        return _continues(tokens, i - 1) and _in_word(this.text[0])
-    return _in_word(last.text[-1]) and _in_word(this.text[0])
+        return _continues(tokens, i - 1) and _in_word(current.text[0])
+    return _in_word(last.text[-1]) and _in_word(current.text[0])
 
 
 def _in_word(sign: str) -> bool:

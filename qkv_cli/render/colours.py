@@ -67,10 +67,14 @@ def ramp(anchors: Sequence[Rgb], n: int) -> list[Rgb]:
 
 
 def _at_lightness(path: Sequence[Lab], lightness: float) -> Lab:
-    for one, two in pairwise(path):
-        if min(one[0], two[0]) <= lightness <= max(one[0], two[0]):
-            t = (lightness - one[0]) / (two[0] - one[0])
-            return lightness, one[1] + t * (two[1] - one[1]), one[2] + t * (two[2] - one[2])
+    for lower, upper in pairwise(path):
+        if min(lower[0], upper[0]) <= lightness <= max(lower[0], upper[0]):
+            t = (lightness - lower[0]) / (upper[0] - lower[0])
+            return (
+                lightness,
+                lower[1] + t * (upper[1] - lower[1]),
+                lower[2] + t * (upper[2] - lower[2]),
+            )
     return path[-1]
 
 
@@ -183,10 +187,10 @@ def join_arms(above: Inks, below: Inks) -> Ramp:
 def mixed(arm: Inks) -> Inks:
     """Make more levels from few colours, by shading each into the next."""
     steps = [NOTHING]
-    for one, two in pairwise(arm):
-        ink = Style(color=two.style.bgcolor, bgcolor=one.style.bgcolor)
-        steps += [Ink(shade, ink, two.number) for shade in SHADES[:-1]]
-        steps.append(two)
+    for lower, upper in pairwise(arm):
+        ink = Style(color=upper.style.bgcolor, bgcolor=lower.style.bgcolor)
+        steps += [Ink(shade, ink, upper.number) for shade in SHADES[:-1]]
+        steps.append(upper)
     return steps
 
 
@@ -208,16 +212,16 @@ def _sixteen(standard: Sequence[int], on: Background) -> Inks:
 def _in_256(even: Iterable[Rgb]) -> list[int]:
     """Return the nearest of the 240 fixed colours that continues the ramp."""
     table = {n: oklab(_in_truth(Color.from_ansi(n))) for n in range(16, 256)}
-    chosen: list[int] = []
+    indices: list[int] = []
     labs = [oklab(rgb) for rgb in even]
     away = 1 if labs[-1][0] > labs[0][0] else -1
     for lab in labs:
         nearest = min(
             table, key=lambda n: sum((x - y) ** 2 for x, y in zip(table[n], lab, strict=True))
         )
-        if not chosen or away * (table[nearest][0] - table[chosen[-1]][0]) > 0.005:
-            chosen.append(nearest)
-    return chosen
+        if not indices or away * (table[nearest][0] - table[indices[-1]][0]) > 0.005:
+            indices.append(nearest)
+    return indices
 
 
 def _thinned(arm: Inks, n: int) -> Inks:

@@ -35,7 +35,7 @@ class Charset:
             return False
         return True
 
-    def written(self, parts: Iterable[str]) -> Iterator[str]:
+    def replaced(self, parts: Iterable[str]) -> Iterator[str]:
         """Yield the parts of a text, with stand-ins.
 
         A stand-in that is wider than its character replaces spaces of its line: those before it
@@ -46,7 +46,7 @@ class Charset:
             if not owed and self.has(part):
                 yield part
                 continue
-            written = ""
+            result = ""
             for piece in re.split("(\n| {3,})", part):
                 if piece == "\n":
                     owed = 0
@@ -55,15 +55,15 @@ class Charset:
                     owed -= taken
                     piece = piece[taken:]
                 else:
-                    plain = "".join(map(self._stand_in, piece))
-                    extra = max(0, cell_len(plain) - cell_len(piece))
+                    replacement = "".join(map(self._stand_in, piece))
+                    extra = max(0, cell_len(replacement) - cell_len(piece))
                     if piece.endswith("∞"):
-                        written = written[: len(written) - extra]
+                        result = result[: len(result) - extra]
                     else:
                         owed += extra
-                    piece = plain
-                written += piece
-            yield written
+                    piece = replacement
+                result += piece
+            yield result
 
     def _stand_in(self, char: str) -> str:
         if self.has(char):
@@ -72,11 +72,11 @@ class Charset:
             return _SAME_WIDTH[char]
         if char in _WIDER:
             return _WIDER[char]
-        plain = unicodedata.normalize("NFKD", char)  # é: e and an accent
-        kept = "".join(c for c in plain if not unicodedata.combining(c))
-        if not kept:
+        decomposed = unicodedata.normalize("NFKD", char)  # é: e and an accent
+        base = "".join(c for c in decomposed if not unicodedata.combining(c))
+        if not base:
             return ""
-        return kept if len(kept) == 1 and self.has(kept) else "?" * cell_len(char)
+        return base if len(base) == 1 and self.has(base) else "?" * cell_len(char)
 
 
 UTF_8 = Charset("utf-8")
@@ -91,5 +91,5 @@ class Safe:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         segments = [s for s in console.render(self.picture, options) if s.control is None]
-        texts = self.charset.written(visible(s.text, keep="\n") for s in segments)
+        texts = self.charset.replaced(visible(s.text, keep="\n") for s in segments)
         yield from (Segment(text, s.style) for text, s in zip(texts, segments, strict=True))

@@ -88,9 +88,9 @@ def about(maps: HeadMaps) -> list[str]:
         statements.append("causal")
     if maps.ablated:
         statements.append(f"ablated: {label_line(maps.ablated)}")
-    if shown := QUANTITIES[maps.shown].header:
+    if header := QUANTITIES[maps.shown].header:
         statements.append(
-            shown if maps.weighting == "softmax" else shown.replace("softmax", "weighting")
+            header if maps.weighting == "softmax" else header.replace("softmax", "weighting")
         )
     return statements
 
@@ -196,8 +196,8 @@ def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False
         yield "blank upper right: a word cannot attend to later words"
     empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
-        alone = word(maps.queries[empty[0]], 12)
-        yield f"the row of '{alone}' is empty: it has no key to attend to"
+        first_word = word(maps.queries[empty[0]], 12)
+        yield f"the row of '{first_word}' is empty: it has no key to attend to"
     elif empty:
         yield f"{len(empty)} rows are empty: they have no key to attend to"
 

@@ -174,11 +174,11 @@ def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | Non
     weights = visible_cells(maps)
     panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
     quantity = quantity or QUANTITIES[maps.shown]
-    drawn = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
+    part = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
     notes = [
-        *scale_notes(maps, drawn.top, quantity, signed=drawn.signed),
+        *scale_notes(maps, part.top, quantity, signed=part.signed),
         *mask_notes(maps, weights),
         *word_notes(maps),
         *map(label_line, maps.notes),
     ]
-    return replace(drawn, notes=notes)
+    return replace(part, notes=notes)

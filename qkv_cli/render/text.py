@@ -25,8 +25,8 @@ def label(text: str, width: int | None = None) -> str:
     clusters = _clusters(text)
     if width is not None and sum(map(cell_len, clusters)) > width:
         clusters = _cut(clusters, width)
-    shown = "".join(clusters)
-    return shown + LEFT_TO_RIGHT if any(map(_is_rtl, shown)) else shown
+    escaped = "".join(clusters)
+    return escaped + LEFT_TO_RIGHT if any(map(_is_rtl, escaped)) else escaped
 
 
 def clusters(text: str) -> list[str]:
@@ -69,18 +69,18 @@ def _clusters(text: str) -> tuple[str, ...]:
 
 def _signs(text: str) -> Iterator[str]:
     """Yield the escaped form of each character."""
-    joined = False  # a zero-width joiner: the next character belongs to the one before
+    is_joined = False  # a zero-width joiner: the next character belongs to the one before
     for char in text:
         code, kind = ord(char), unicodedata.category(char)
         if char == "\u200d":
-            joined = True
+            is_joined = True
             continue
         if 0xFE00 <= code <= 0xFE0F or 0x1F3FB <= code <= 0x1F3FF or code == 0x20E3:
             continue  # a variation or skin tone of the character before
-        if joined and kind in ("So", "Sk"):
-            joined = False
+        if is_joined and kind in ("So", "Sk"):
+            is_joined = False
             continue
-        joined = False
+        is_joined = False
         if _REGIONAL_A <= code < _REGIONAL_A + 26:  # half a flag
             yield chr(ord("A") + code - _REGIONAL_A)
         elif kind == "Zs":
@@ -117,14 +117,14 @@ def spelled(token: Token, length: int | None = None) -> str:
     Control and invisible characters are escaped as in `word`.
     """
     text = token.name
-    shown = "".join(
+    spelling = "".join(
         c if c in _JOINERS or (c.isprintable() and c != " ") else label(c) for c in text
     )
-    if not shown.strip(_JOINERS):
-        shown = label(text)
-    if length is not None and len(shown) > length:
-        shown = shown[: length - 1] + ELLIPSIS
-    return shown + UNKNOWN * token.unknown
+    if not spelling.strip(_JOINERS):
+        spelling = label(text)
+    if length is not None and len(spelling) > length:
+        spelling = spelling[: length - 1] + ELLIPSIS
+    return spelling + UNKNOWN * token.unknown
 
 
 def widest(tokens: Sequence[Token]) -> int:

@@ -114,11 +114,11 @@ def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if theme.depth is None:
         return shades(signed=signed, ascii_only=not theme.charset.has(SHADES + STROKES))
     is_mixed = theme.depth == "standard" and not flat and theme.charset.has(SHADES)
-    more = mixed if is_mixed else list
+    interpolate = mixed if is_mixed else list
     if not signed:
-        return Ramp(more(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
+        return Ramp(interpolate(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
     above, below = (arm_solids(arm, theme.depth, theme.background) for arm in theme.arms())
-    return join_arms(more(above), more(below))
+    return join_arms(interpolate(above), interpolate(below))
 
 
 def _check(palette: str) -> None:

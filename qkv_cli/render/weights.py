@@ -30,9 +30,9 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
     if blocks == (1, 1):
         return weights
     absent = np.isnan(weights)
-    most = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks)
+    maxima = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks)
     least = _reduce(np.minimum, np.where(absent, np.inf, weights), blocks)
-    extremes: Array = np.where(most >= -least, most, least)
+    extremes: Array = np.where(maxima >= -least, maxima, least)
     return np.where(np.isinf(extremes), np.nan, extremes)
 
 

@@ -49,10 +49,10 @@ def check_ids(tokenizer: Tokenizer, embed: Embedding, name: str) -> None:
     without_row = {id: token for token, id in _vocabulary(tokenizer).items() if id >= n_rows}
     if without_row:
         first = min(without_row)
-        more = f" (and {len(without_row) - 1} more)" if len(without_row) > 1 else ""
+        suffix = f" (and {len(without_row) - 1} more)" if len(without_row) > 1 else ""
         raise CheckpointError(
-            f"The tokenizer of {name} has token {without_row[first]!r} with id {first}{more}, but "
-            f"the embedding has {n_rows} rows."
+            f"The tokenizer of {name} has token {without_row[first]!r} with id {first}{suffix}, "
+            f"but the embedding has {n_rows} rows."
         )
 
 

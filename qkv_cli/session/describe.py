@@ -70,8 +70,8 @@ def _describe(folder: Path) -> Description:
     attn = block.attn or block.cross
     assert attn is not None  # or it would not have been read
     gguf = gguf_of(folder)
-    named = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
-    weights = sorted(named) if gguf is None else present_parts(gguf)
+    weight_files = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
+    weights = sorted(weight_files) if gguf is None else present_parts(gguf)
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
     layer_bytes = max(first.n_bytes for first in firsts)
     table = model.embed.table
@@ -79,8 +79,8 @@ def _describe(folder: Path) -> Description:
     # Only the n-gram rows of unknown words are read.
     on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
     # A quantised tensor is in memory as stored, while it is unpacked, and as float32.
-    read = (t for t in tensors.values() if not isinstance(t, Unreadable))
-    unpacking = 3 if any(isinstance(t, Packed) for t in read) else 1
+    readable = (t for t in tensors.values() if not isinstance(t, Unreadable))
+    unpacking = 3 if any(isinstance(t, Packed) for t in readable) else 1
     layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
     return Description(
         info=info,

@@ -160,12 +160,12 @@ def _load_gguf(path: Path) -> LoadedModel:
     from qkv_cli.formats.gguf import open_gguf
     from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
 
-    opened = open_gguf(path)
-    model, _ = _built(opened.config, opened.tensors)
-    info = _checkpoint_info(path.parent, opened.config, model)
+    gguf = open_gguf(path)
+    model, _ = _built(gguf.config, gguf.tensors)
+    info = _checkpoint_info(path.parent, gguf.config, model)
     if not (path.parent / "source.json").is_file():
         info = replace(info, name=model_name(path))
-    return LoadedModel(model, PieceTokenizer(opened.tokenizer, None), info)
+    return LoadedModel(model, PieceTokenizer(gguf.tokenizer, None), info)
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
@@ -200,14 +200,14 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
         )
     vectors = open_arrays(folder / "vectors.safetensors")
     lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
-    words, cut = unpack_words(lists), unpack_cut(lists)
+    words, cut_ids = unpack_words(lists), unpack_cut(lists)
     tensors = vectors | open_arrays(weights)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
     model = _built(config, tensors)[0]
     if random_heads is not None:  # with the shape of the learned heads
         model = _built(config, tensors | draw_random_heads(config, random_heads))[0]
-    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, cut)
+    tokenizer = WordTokenizer.open(folder / "tokenizer.json", words, cut_ids)
     ngrams = None
     if (folder / NGRAMS).is_file():
         ngrams = unpack_ngrams(open_arrays(folder / NGRAMS), info.d_model)

@@ -328,8 +328,8 @@ class LoadedModel:
         ids = [target[-1].id if start is None else start, *(token.id for token in target[:-1])]
         if self._rows_are_generated_tokens:
             return target, ids
-        read = (replace(token, i=token.i + 1) for token in target[:-1])
-        return [self.target.special(ids[0]), *read], ids
+        shifted = (replace(token, i=token.i + 1) for token in target[:-1])
+        return [self.target.special(ids[0]), *shifted], ids
 
     def _with_ngrams(
         self, model: Model, texts: list[list[Token]]
@@ -350,8 +350,8 @@ class LoadedModel:
             return replace(token, id=ids[token.text], unknown=not rows[token.text].any())
 
         words = [word for word, row in rows.items() if row.any()]
-        more = f" and {len(words) - _N_NAMED} more" if len(words) > _N_NAMED else ""
-        notes = (f"built from n-grams: {', '.join(words[:_N_NAMED])}{more}",) if words else ()
+        suffix = f" and {len(words) - _N_NAMED} more" if len(words) > _N_NAMED else ""
+        notes = (f"built from n-grams: {', '.join(words[:_N_NAMED])}{suffix}",) if words else ()
         texts = [[with_row(token) for token in text] for text in texts]
         return with_rows(model, np.stack([*rows.values()])), texts, notes
 
@@ -360,8 +360,8 @@ class LoadedModel:
         if all(token.special for token in tokens):
             raise InputError(f"The {name} is empty: it has no tokens other than special tokens.")
         is_target = tokenizer is not None
-        own = self.model.decoder_embed if is_target else None
-        _check_ids(tokens, len((own or self.model.embed).table))
+        own_embedding = self.model.decoder_embed if is_target else None
+        _check_ids(tokens, len((own_embedding or self.model.embed).table))
         return tokens
 
 
@@ -398,13 +398,13 @@ class Run:
     def describe(self, info: ModelInfo) -> ModelInfo:
         """Return the information about a model, with the sizes of the block that is read."""
         n_layers, n_heads = self.shape
-        own = self.model.decoder_embed if self._stack == "decoder" else None
+        own_embedding = self.model.decoder_embed if self._stack == "decoder" else None
         return replace(
             info,
             n_layers=n_layers,
             n_heads=n_heads,
             d_head=self._attn.d_head,
-            d_vocab=len((own or self.model.embed).table),
+            d_vocab=len((own_embedding or self.model.embed).table),
         )
 
     def next_scores(self) -> Array:

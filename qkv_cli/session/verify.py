@@ -43,11 +43,11 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
     if loaded.is_encoder_decoder:
         blocks = ("encoder", "decoder", "cross")
     runs = {block: loaded.read(text, source, block=block) for block in blocks}
-    read = [
+    source_ids = [
         t.id for t in (runs["encoder"].keys if loaded.is_encoder_decoder else runs[None].queries)
     ]
-    written = [t.id for t in runs["decoder"].queries] if loaded.is_encoder_decoder else None
-    theirs = _transformers(folder if path is None else path, read, written)
+    target_ids = [t.id for t in runs["decoder"].queries] if loaded.is_encoder_decoder else None
+    theirs = _transformers(folder if path is None else path, source_ids, target_ids)
     for block, run in runs.items():
         for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
             trace = layer.cross if block == "cross" else layer.attn
@@ -56,7 +56,9 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
             yield f"{block or 'layer'} {layer.index}", difference
 
 
-def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict[str, list[Array]]:
+def _transformers(
+    path: Path, ids: list[int], target_ids: list[int] | None
+) -> dict[str, list[Array]]:
     """Return the patterns that transformers computes, from a folder or a GGUF file."""
     try:
         import torch
@@ -67,21 +69,24 @@ def _transformers(path: Path, ids: list[int], written: list[int] | None) -> dict
             f"{error.name} is not installed: run `pip install torch transformers`."
         ) from error
     place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-    named = "dtype" if _version(transformers.__version__) >= (4, 56) else "torch_dtype"
-    settings: dict[str, Any] = {"attn_implementation": "eager", named: torch.float32} | place[1]
+    dtype_argument = "dtype" if _version(transformers.__version__) >= (4, 56) else "torch_dtype"
+    settings: dict[str, Any] = {
+        "attn_implementation": "eager",
+        dtype_argument: torch.float32,
+    } | place[1]
     try:
         model: Any = AutoModel.from_pretrained(str(place[0]), **settings).eval()
     except Exception as error:  # of dozens of kinds
         reason = " ".join(str(error).split()).rstrip(".")
         raise StoreError(f"transformers could not read {path}: {reason}.") from error
     inputs = {"input_ids": torch.tensor([ids])}
-    if written is not None:
-        inputs["decoder_input_ids"] = torch.tensor([written])
+    if target_ids is not None:
+        inputs["decoder_input_ids"] = torch.tensor([target_ids])
     with torch.no_grad():
         output = model(**inputs, output_attentions=True)
     names = (
         {"self": "attentions"}
-        if written is None
+        if target_ids is None
         else {
             "encoder": "encoder_attentions",
             "decoder": "decoder_attentions",

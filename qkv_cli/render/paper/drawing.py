@@ -89,10 +89,10 @@ class Drawing:
                 case Label():
                     self.items.append(replace(item, x=item.x + x, y=item.y + y))
                 case Boxes():
-                    moved = [(left + x, top + y, w, h) for left, top, w, h in item.boxes]
+                    moved = [(box_left + x, top + y, w, h) for box_left, top, w, h in item.boxes]
                     self.items.append(replace(item, boxes=moved))
-                case Pixels((left, top, w, h)):
-                    self.items.append(replace(item, box=(left + x, top + y, w, h)))
+                case Pixels((box_left, top, w, h)):
+                    self.items.append(replace(item, box=(box_left + x, top + y, w, h)))
         self.width = max(self.width, x + other.width)
         self.height = max(self.height, y + other.height)
 

@@ -46,19 +46,19 @@ def encode_drawings(kind: str, drawings: Sequence[Drawing], title: str, inks: In
         matplotlib.rcParams.update(matplotlib.rcParamsDefault)  # independent of matplotlibrc
         matplotlib.rcParams.update(_SETTINGS)
         if kind == "pdf":
-            about = {"Title": title, "Creator": _CREATOR, "Producer": None}
-            with PdfPages(buffer, metadata=about | {"CreationDate": None}) as pages:
+            metadata = {"Title": title, "Creator": _CREATOR, "Producer": None}
+            with PdfPages(buffer, metadata=metadata | {"CreationDate": None}) as pages:
                 for drawing in drawings:
                     pages.savefig(_figure(drawing, inks))
             return buffer.getvalue()
         [figure] = (_figure(drawing, inks) for drawing in drawings)
         if kind == "svg":
-            about = {"Title": title, "Creator": _CREATOR, "Date": None}
-            figure.savefig(buffer, format="svg", metadata=about)
+            metadata = {"Title": title, "Creator": _CREATOR, "Date": None}
+            figure.savefig(buffer, format="svg", metadata=metadata)
             return _tidied(buffer.getvalue().decode()).encode()
         dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
-        about = {"Title": title, "Software": _CREATOR}
-        figure.savefig(buffer, format="png", dpi=dpi, metadata=about)
+        metadata = {"Title": title, "Software": _CREATOR}
+        figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -87,8 +87,8 @@ def _tidied(svg: str) -> str:
 def _with_others(tag: str) -> str:
     """Add fallback fonts to the style of a text, for machines without DejaVu."""
     tag = tag.replace("text-anchor: start; ", "")
-    others = "Menlo, Consolas, monospace" if f"'{MONO}'" in tag else "Verdana, sans-serif"
-    return re.sub(r"(font-family: [^;\"]*)", rf"\1, {others}", tag)
+    fallback_fonts = "Menlo, Consolas, monospace" if f"'{MONO}'" in tag else "Verdana, sans-serif"
+    return re.sub(r"(font-family: [^;\"]*)", rf"\1, {fallback_fonts}", tag)
 
 
 def _figure(drawing: Drawing, inks: Inks) -> Figure:

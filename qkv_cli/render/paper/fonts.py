@@ -53,15 +53,15 @@ def _ours(char: str) -> bool:
 @lru_cache(maxsize=1024)
 def _others(signs: frozenset[str]) -> tuple[str, ...]:
     """Return installed families that have the characters, those with most of them first."""
-    missing, chosen = set(signs), []
+    missing, fonts = set(signs), []
     while missing:
         covered = {name: missing & _covers(path, signs) for name, path in _plain_fonts()}
         best = max(covered, key=lambda name: len(covered[name]), default="")
         if not best or not covered[best]:
             break
-        chosen.append(best)
+        fonts.append(best)
         missing -= covered[best]
-    return tuple(chosen)
+    return tuple(fonts)
 
 
 @lru_cache(maxsize=4096)

@@ -56,13 +56,13 @@ def colour_bar(
     drawing.add(Label(x - 4, y + 6, low, font, inks.dim, "right"))
     for step in range(steps):
         colour = colours[round(step * (len(colours) - 1) / (steps - 1))]
-        done = step * width / steps  # each box reaches to the end, so there is no seam
-        drawing.add(Boxes([(x + done, y, width - done, height)], colour))
+        x_done = step * width / steps  # each box reaches to the end, so there is no seam
+        drawing.add(Boxes([(x + x_done, y, width - x_done, height)], colour))
     drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
     name = part.quantity.one
-    unit, at = Font(7, italic=True), x + width + 26
-    drawing.add(Label(at, y + 6, name, unit, inks.dim))
-    drawing.width = max(drawing.width, at + text_width(name, unit))
+    unit, x_unit = Font(7, italic=True), x + width + 26
+    drawing.add(Label(x_unit, y + 6, name, unit, inks.dim))
+    drawing.width = max(drawing.width, x_unit + text_width(name, unit))
     drawing.height = y + height + 8
 
 
@@ -113,11 +113,11 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     n_query, n_key = len(part.queries), len(part.keys)
     n = max(n_query, n_key)
     label = Font(8 if large else 7)
-    least = label.size * 1.2
-    side, limit, most = (430.0, 1150.0, 30.0) if large else (200.0, 400.0, 17.0)
+    min_size = label.size * 1.2
+    side, limit, max_size = (430.0, 1150.0, 30.0) if large else (200.0, 400.0, 17.0)
     if part.numbers:
-        least, most = 17.0, max(most, 20.0)
-    cell = min(most, max(side / n, min(least, limit / n)))
+        min_size, max_size = 17.0, max(max_size, 20.0)
+    cell = min(max_size, max(side / n, min(min_size, limit / n)))
     every = ceil(label.size * 1.05 / cell)
     left = _widest(part.queries, label, every) + 23
     head = max(

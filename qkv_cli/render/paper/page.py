@@ -41,15 +41,15 @@ def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
     start = LEFT + wide + 34
     for nth, (name, amount) in enumerate(lines(part)):
         base = y + LINE / 2 + LABEL.size * 0.36
-        rest = nth == len(part.rows)
-        ink = inks.dim if rest else inks.text
+        is_rest = nth == len(part.rows)
+        ink = inks.dim if is_rest else inks.text
         drawing.add(Label(LEFT + wide, base, name, LABEL, ink, "right"))
         drawing.add(Label(start - 6, base, number(amount), FIGURE, inks.dim, "right"))
-        if not rest:
+        if not is_rest:
             long = LONGEST * abs(amount) / part.top if part.top else 0.0
-            shown = colours[1 if amount < 0 else 3]
+            colour = colours[1 if amount < 0 else 3]
             drawing.add(Boxes([(start, y + 2, LONGEST, LINE - 4)], colours[2 if signed else 0]))
-            drawing.add(Boxes([(start, y + 2, long, LINE - 4)], shown))
+            drawing.add(Boxes([(start, y + 2, long, LINE - 4)], colour))
         y += LINE
     drawing.height = y + 10
     drawing.width = max(drawing.width, start + LONGEST)

@@ -83,7 +83,7 @@ class AttentionPicture:
         layout, numbers = self._layout(weights, width)
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        shown = Shown(
+        statistics = Shown(
             top,
             signed,
             self.numbers,
@@ -98,9 +98,9 @@ class AttentionPicture:
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
             part = slice(first, first + layout.across)
-            yield from trimmed(self._band(part, weights[part], shown))
+            yield from trimmed(self._band(part, weights[part], statistics))
         yield Segment.line()
-        yield from legend(self.maps, weights, shown)
+        yield from legend(self.maps, weights, statistics)
         if self.links:
             links = link_lines(self.maps, weights, self.links, width)
             yield from [Segment.line()] if links else []

@@ -75,12 +75,12 @@ def bar(number: Decimal, top: Decimal, width: int, theme: Theme) -> Text:
     if not top or not number.is_finite() or width < 1:
         return Text()
     eighths = round(float(abs(number) / top) * width * 8)
-    whole, part = divmod(eighths, 8)
+    n_full, part = divmod(eighths, 8)
     if number < 0:
-        drawn = "▒" * (whole + (part >= 4))
+        blocks = "▒" * (n_full + (part >= 4))
     else:
-        drawn = "█" * whole + (_EIGHTHS[part] if part else "")
-    return Text(drawn, _bar_style(theme, negative=number < 0))
+        blocks = "█" * n_full + (_EIGHTHS[part] if part else "")
+    return Text(blocks, _bar_style(theme, negative=number < 0))
 
 
 def _bar_style(theme: Theme, *, negative: bool) -> Style:
@@ -95,14 +95,14 @@ def sparkline(numbers: Sequence[float], theme: Theme, width: int) -> Text:
     """Return a vector as a sparkline, one character per component, with zero in the middle.
     An ellipsis marks components that do not fit.
     """
-    cut = len(numbers) > width
-    numbers = list(numbers[: width - 1 if cut else width])
+    is_cut = len(numbers) > width
+    numbers = list(numbers[: width - 1 if is_cut else width])
     top = max((abs(n) for n in numbers), default=0.0) or 1.0
     line = Text()
     for n in numbers:
         level = min(7, int((n / top + 1) * 4))
         line.append("▁▂▃▄▅▆▇█"[level], _bar_style(theme, negative=n < 0))
-    return line.append(ELLIPSIS) if cut else line
+    return line.append(ELLIPSIS) if is_cut else line
 
 
 def _cell(rows: Sequence[Sequence[Decimal]]) -> int:

@@ -93,8 +93,8 @@ class ComparePicture:
         for c, name in zip(self.pairs, self.names[1:], strict=True):
             title_of_bars, rows = _divergences(c)
             parts += [Bars(self._of(name) + title_of_bars, rows, 1.0)] if rows else []
-            first, *others = _overall(c)
-            statements += [self._of(name) + first, *others]
+            first, *more_statements = _overall(c)
+            statements += [self._of(name) + first, *more_statements]
         title = " and ".join(label_line(m.name) for m in maps.maps)
         models = dict.fromkeys(label_line(m.model.name) for m in self._read())
         return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), statements, parts)
@@ -179,12 +179,12 @@ class ComparePicture:
             return
         yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
         queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
-        left = max(cell_len(queries[m.row]) for m in cells)
+        name_width = max(cell_len(queries[m.row]) for m in cells)
         right = max(cell_len(keys[m.column]) for m in cells)
         arrow = QUANTITIES[c.a.shown].link
         for m in cells:
             line = Text("  ", no_wrap=True, overflow="crop")
-            line.append(aligned(queries[m.row], left, right=True)).append(f" {arrow} ", _DIM)
+            line.append(aligned(queries[m.row], name_width, right=True)).append(f" {arrow} ", _DIM)
             line.append(aligned(keys[m.column], right))
             line.append(f"  {number(m.a):>4} → {number(m.b):<4}", _DIM)
             yield line.append(f"  {'+' if m.change > 0 else ''}{number(m.change)}")
@@ -196,8 +196,8 @@ def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> I
     first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
     statements = [label_line(maps.model.name), f"heads {label_line(maps.model.origin)}"]
     statements += [] if m.block == "self" else [f"block {m.block}"]
-    named = weighting or maps.weighting != "softmax"
-    statements += [f"weighting {maps.weighting}"] if named else []
+    names_weighting = weighting or maps.weighting != "softmax"
+    statements += [f"weighting {maps.weighting}"] if names_weighting else []
     statements += ["causal"] if maps.causal else []
     statements += [f"ablated: {label_line(maps.ablated)}"] if maps.ablated else []
     statements += [] if maps.shown == "weights" else [QUANTITIES[maps.shown].header]
@@ -235,13 +235,15 @@ def _why_none(c: Comparison) -> str:
 
 def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
     """Return the title, and the divergence of each query in the order of the text."""
-    known = np.flatnonzero(~np.isnan(c.divergence))
+    comparable = np.flatnonzero(~np.isnan(c.divergence))
     title = "divergence by query, bits"
-    if len(known) > ROWS:
-        known = np.sort(known[np.argsort(-c.divergence[known], kind="stable")[:ROWS]])
+    if len(comparable) > ROWS:
+        comparable = np.sort(
+            comparable[np.argsort(-c.divergence[comparable], kind="stable")[:ROWS]]
+        )
         title = f"the {ROWS} queries that diverge most, bits"
     names = told_apart(c.queries, LONGEST_WORD)
-    return title, [(names[row], float(c.divergence[row])) for row in known]
+    return title, [(names[row], float(c.divergence[row])) for row in comparable]
 
 
 def _places(c: Comparison) -> tuple[object, ...]:
@@ -255,14 +257,14 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
     maps, weights = (c.a, c.weights_a) if side == "a" else (c.b, c.weights_b)
     rows = [getattr(pair, side) for pair in c.rows]
     columns = [(at, i) for at, p in enumerate(c.columns) if (i := getattr(p, side)) is not None]
-    own = weights[:, [at for at, _ in columns]]
+    side_weights = weights[:, [at for at, _ in columns]]
     [m] = maps.maps
-    amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(own))
+    amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(side_weights))
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],
         keys=[maps.keys[i] for _, i in columns],
-        maps=[HeadMap(m.name, m.block, m.layer, m.head, **amounts, mask=~np.isnan(own))],
+        maps=[HeadMap(m.name, m.block, m.layer, m.head, **amounts, mask=~np.isnan(side_weights))],
     )
 
 
@@ -283,8 +285,8 @@ def _drawn(
 
 
 def _unpaired(c: Comparison, a: str, b: str, noun: str) -> Iterator[str]:
-    for sign, name, alone in (("-", a, "b"), ("+", b, "a")):
-        if any(getattr(pair, alone) is None for pair in c.columns):
+    for sign, name, other_side in (("-", a, "b"), ("+", b, "a")):
+        if any(getattr(pair, other_side) is None for pair in c.columns):
             yield (
                 f"{sign} marks a word that only {name} has: a column without a row, "
                 f"no {noun} in the other"

@@ -16,7 +16,7 @@ def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
     """
     if not isinstance(document, dict):
         return None
-    of = {
+    drawers = {
         "qkv.compare/1": lambda: _compare(document, numbers, links),
         "qkv.explain/1": lambda: _explain(document),
         "qkv.focus/1": lambda: _focus(document),
@@ -25,7 +25,7 @@ def redraw(document: object, *, numbers: bool, links: int) -> list[Draw] | None:
         "qkv.next/1": lambda: _next(document),
     }
     schema = document.get("schema")
-    return of[schema]() if isinstance(schema, str) and schema in of else None
+    return drawers[schema]() if isinstance(schema, str) and schema in drawers else None
 
 
 def own_options(document: Any) -> tuple[str, ...]:
@@ -68,8 +68,8 @@ def _nearest(document: Any) -> list[Draw]:
     from qkv_cli.export.compare import read_nearest
     from qkv_cli.render.terminal.compare import NearestTable
 
-    own, others, near = read_nearest(document)
-    return [lambda theme: NearestTable(own, others, near, theme)]
+    reference, candidates, nearest = read_nearest(document)
+    return [lambda theme: NearestTable(reference, candidates, nearest, theme)]
 
 
 def _next(document: Any) -> list[Draw]:

@@ -101,8 +101,8 @@ def _folded(line: Text, width: int) -> list[Text]:
             parts.append(_at_the_right(line[begin:end], width))
             end = run.end()
         begin = run.start()
-    whole = cell_len(line.plain[:end]) <= width  # including its indent
-    parts.append(line[:end] if whole else _at_the_right(line[begin:end], width))
+    fits = cell_len(line.plain[:end]) <= width  # including its indent
+    parts.append(line[:end] if fits else _at_the_right(line[begin:end], width))
     return parts[::-1]
 
 
@@ -111,12 +111,12 @@ def _at_the_right(text: Text, width: int) -> Text:
     return text
 
 
-def _marked(what: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
+def _marked(title: str, tokens: Sequence[Token], marks: dict[int, str]) -> Text:
     """Return a text with the two words marked; of a long text, the words around them."""
-    line = Text(what, DIM)
-    near = [i for i in range(len(tokens)) if any(abs(i - m) <= CONTEXT for m in marks)]
+    line = Text(title, DIM)
+    close = [i for i in range(len(tokens)) if any(abs(i - m) <= CONTEXT for m in marks)]
     last = -1
-    for i in near:
+    for i in close:
         if i > last + 1:
             line.append("… ", DIM)
         name = label(tokens[i].name)

@@ -39,8 +39,8 @@ def decimal_quotient(a: Decimal, b: Decimal) -> Decimal:
 
 def decimal_column(shown: Sequence[Decimal], total: float) -> tuple[Decimal, Decimal]:
     """Return the sum of the hidden parts, and a printed total that is exactly the sum of all."""
-    whole = printed(total)
-    return whole - sum(shown, ZERO), whole
+    printed_total = printed(total)
+    return printed_total - sum(shown, ZERO), printed_total
 
 
 def exponentials(scores: Sequence[Decimal]) -> list[Decimal]:
@@ -157,10 +157,10 @@ def projected(p: Projection) -> Projected:
 def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
     """Return the dot product, scaling and added terms of the printed q and k."""
     order = [int(d) for d in np.argsort(-np.abs(x.products), kind="stable")]
-    shown = order if top >= x.d_head - 1 else order[:top]
+    listed = order if top >= x.d_head - 1 else order[:top]
     products = decimal_dot(q, k)
-    visible = [products[d] for d in shown]
-    if len(shown) == x.d_head:
+    visible = [products[d] for d in listed]
+    if len(listed) == x.d_head:
         rest, dot = ZERO, sum(visible, ZERO)
     else:
         rest, dot = decimal_column(visible, x.dot)
@@ -172,29 +172,29 @@ def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
         content = decimal_product(dot, factor)
     terms = [(name, printed(row[x.key])) for name, row in x.terms.items() if name != "content"]
     score = sum((value for _, value in terms), content)
-    return Match(order, shown, products, rest, dot, factor, content, terms, score)
+    return Match(order, listed, products, rest, dot, factor, content, terms, score)
 
 
 def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfScores:
     """Return scores, weights and weighted values; the row of the pair continues `pair`."""
-    shown = _shown_keys(x, top)
-    hidden = np.setdiff1d(np.arange(len(x.scores)), shown)
-    at = shown.index(x.key)
-    terms = [[printed(row[j]) for row in x.terms.values()] for j in shown]
-    terms[at] = [pair.content, *(value for _, value in pair.terms)]
+    listed = _shown_keys(x, top)
+    hidden = np.setdiff1d(np.arange(len(x.scores)), listed)
+    pair_row = listed.index(x.key)
+    terms = [[printed(row[j]) for row in x.terms.values()] for j in listed]
+    terms[pair_row] = [pair.content, *(value for _, value in pair.terms)]
     scores = [sum(row, ZERO) for row in terms]
     best = max(scores)
     exps = exponentials(scores)
     exp_rest = printed(float(x.exps[hidden].sum()))
-    weights, weight_rest = _weights(x, shown, hidden, scores, exps, exp_rest)
-    shares = [[printed(s) for s in x.shares[j]] for j in shown]
-    shares[at] = [decimal_product(weights[at], value) for value in v]
+    weights, weight_rest = _weights(x, listed, hidden, scores, exps, exp_rest)
+    shares = [[printed(s) for s in x.shares[j]] for j in listed]
+    shares[pair_row] = [decimal_product(weights[pair_row], value) for value in v]
     share_rest, z = totals(shares, x.z if len(hidden) else None)
-    along, along_rest = _with_rest([printed(a) for a in x.along[shown]], x.along, hidden, at)
+    along, along_rest = _with_rest([printed(a) for a in x.along[listed]], x.along, hidden, pair_row)
     keys = [
         KeyRow(j, terms[i], scores[i], _below(scores[i], best), exps[i], weights[i], shares[i],
                along[i], x.masked[j])
-        for i, j in enumerate(shown)
+        for i, j in enumerate(listed)
     ]  # fmt: skip
     return RowOfScores(
         keys=keys,
@@ -237,18 +237,18 @@ def _shown_keys(x: Explanation, top: int) -> list[int]:
 
 def _weights(
     x: Explanation,
-    shown: Sequence[int],
+    listed: Sequence[int],
     hidden: Array,
     scores: Numbers,
     exps: Numbers,
     exp_rest: Decimal,
 ) -> tuple[list[Decimal], Decimal]:
     if x.weighting == "softmax":
-        parts = apportion([*exps, exp_rest], shown.index(x.key))
+        parts = apportion([*exps, exp_rest], listed.index(x.key))
         return parts[:-1], parts[-1]
     rest = printed(float(x.pattern[hidden].sum()))
     if x.weighting == "hard":
-        return [printed(w) for w in x.pattern[shown]], rest
+        return [printed(w) for w in x.pattern[listed]], rest
     return [s if s.is_finite() else ZERO for s in scores], rest
 
 

@@ -185,24 +185,24 @@ def product_step(s: Lesson) -> Step:
     m = s.match
     names = [f"d{d}" for d in m.shown]
     hidden = s.x.d_head - len(m.shown)
-    rest = f"the other {hidden} dimensions"
+    rest_name = f"the other {hidden} dimensions"
     q, k = ([p.result[d] for d in m.shown] for p in (s.q, s.k))
     products = [m.products[d] for d in m.shown]
     cell = max(len(figure(n)) for n in [*q, *k, *products, m.rest, m.dot])
     wide = max(map(len, names))
-    left = wide + 2 * cell + 5  # name, q, k, and the operator
+    left_width = wide + 2 * cell + 5  # name, q, k, and the operator
     if hidden:
-        left = max(left, len(rest))
-    room = min(LONGEST_BAR, s.width - len(INDENT) - left - cell - 5)
+        left_width = max(left_width, len(rest_name))
+    room = min(LONGEST_BAR, s.width - len(INDENT) - left_width - cell - 5)
     top = max(map(abs, [*products, m.rest]))
     lines = []
-    for name, q_d, k_d, both in zip(names, q, k, products, strict=True):
-        text = f"{name:<{wide}}  {figure(q_d):>{cell}} × {figure(k_d):>{cell}}".rjust(left)
-        lines.append(_sum_line(s, text, both, cell, top, room))
+    for name, q_d, k_d, product in zip(names, q, k, products, strict=True):
+        text = f"{name:<{wide}}  {figure(q_d):>{cell}} × {figure(k_d):>{cell}}".rjust(left_width)
+        lines.append(_sum_line(s, text, product, cell, top, room))
     if hidden:
-        lines.append(_sum_line(s, rest.ljust(left), m.rest, cell, top, room))
-    lines.append(Text(INDENT + " " * (left + 3) + "─" * cell, DIM))
-    lines.append(Text(f"{INDENT}{'Q · K':<{left}} = {figure(m.dot):>{cell}}", BOLD))
+        lines.append(_sum_line(s, rest_name.ljust(left_width), m.rest, cell, top, room))
+    lines.append(Text(INDENT + " " * (left_width + 3) + "─" * cell, DIM))
+    lines.append(Text(f"{INDENT}{'Q · K':<{left_width}} = {figure(m.dot):>{cell}}", BOLD))
     return Step(
         "Do they match? Multiply and add",
         "Q · K = Σ_d q_d k_d",
@@ -233,8 +233,12 @@ def position_step(s: Lesson) -> Step:
         line = Text(f"{INDENT}score = -∞", BOLD)
         meaning = f"{s.b} cannot attend to {s.a}: {reason}. The weight will be 0."
         return Step(title, "score = -∞ where masked", [line], meaning)
-    added = "".join(f" {'-' if value < 0 else '+'} {figure(abs(value))}" for _, value in m.terms)
-    line = Text(f"{INDENT}{figure(m.content)}{added} = " if added else f"{INDENT}score = ")
+    terms_text = "".join(
+        f" {'-' if value < 0 else '+'} {figure(abs(value))}" for _, value in m.terms
+    )
+    line = Text(
+        f"{INDENT}{figure(m.content)}{terms_text} = " if terms_text else f"{INDENT}score = "
+    )
     line.append(figure(m.score), BOLD)
     formula = " + ".join([f"score = {s.content}", *(f"{name} term" for name, _ in m.terms)])
     return Step(title, formula, [line], _what_the_place_does(s))
@@ -243,11 +247,11 @@ def position_step(s: Lesson) -> Step:
 def _what_the_place_does(s: Lesson) -> str:
     terms = dict(s.match.terms)
     capped = "The soft cap keeps the score from growing without bound. " * ("soft cap" in terms)
-    met = [effect for name, effect in _MET.items() if name in terms]
-    if met:
+    effects = [effect for name, effect in _MET.items() if name in terms]
+    if effects:
         where = (
             f"{_place(s)} This model also has keys and queries for distances, and compares "
-            f"{' and '.join(met)}. "
+            f"{' and '.join(effects)}. "
             f"That {_liking(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} the score."
         )
     elif "position" in terms:
@@ -286,14 +290,14 @@ def _projection(
     if p.bias is not None:
         parts.append((f"+ {bias}", p.bias))
     n = fitting([f"= {result}, then rotated"], [p.product, p.result], s.width)
-    rows = [Row(said, [numbers[d] for d in order[:n]]) for said, numbers in parts]
-    said = f"= {result}" if p.is_plain else f"→ {result}"
+    rows = [Row(formula, [numbers[d] for d in order[:n]]) for formula, numbers in parts]
+    formula = f"= {result}" if p.is_plain else f"→ {result}"
     total = p.is_plain and p.bias is not None
-    last = Row(said, [p.result[d] for d in order[:n]], total=total, strong=True)
+    last = Row(formula, [p.result[d] for d in order[:n]], total=total, strong=True)
     lines = number_rows([f"d{d}" for d in order[:n]], [*rows, last], s.theme)
     if not p.is_plain:
-        how = ["normed"] * s.x.norms + ["rotated by the word's position"] * s.x.rotates
-        lines.append(Text(f"{INDENT}→ {' and '.join(how)}", DIM))
+        changes = ["normed"] * s.x.norms + ["rotated by the word's position"] * s.x.rotates
+        lines.append(Text(f"{INDENT}→ {' and '.join(changes)}", DIM))
     return [*lines, _more(s.x.d_head - n, f"of {s.x.d_head}")]
 
 
@@ -302,8 +306,8 @@ def _sum_line(s: Lesson, text: str, number: Decimal, cell: int, top: Decimal, ro
     return line.append_text(bar(number, top, room, s.theme))
 
 
-def _more(n: int, of: str) -> Text:
-    return Text(f"{INDENT}and {n} more {of}" if n else f"{INDENT}all {of[3:]}", DIM)
+def _more(n: int, noun: str) -> Text:
+    return Text(f"{INDENT}and {n} more {noun}" if n else f"{INDENT}all {noun[3:]}", DIM)
 
 
 def _formula(s: Lesson, product: str, p: Projected) -> str:
@@ -419,8 +423,8 @@ def blend_step(s: Lesson) -> Step:
     ]
     body.append(Row("= z", [r.z[d] for d in order], total=True, strong=True))
     lines = number_rows([f"d{d}" for d in order], body, s.theme)
-    more = s.x.d_head - n
-    lines.append(Text(f"{INDENT}and {more} more of {s.x.d_head}" if more else INDENT, DIM))
+    n_hidden = s.x.d_head - n
+    lines.append(Text(f"{INDENT}and {n_hidden} more of {s.x.d_head}" if n_hidden else INDENT, DIM))
     return Step(
         "The blend: a little of every value",
         "z = Σ_j weight_j V_j",
@@ -434,32 +438,32 @@ def blend_step(s: Lesson) -> Step:
 
 def output_step(s: Lesson) -> Step:
     out = s.x.output
-    others = s.x.n_heads - 1
+    n_other_heads = s.x.n_heads - 1
     parts = [
         (f"  {s.a} through {s.name}", out.pair),
         (f"+ other words through {s.name}", out.words),
     ]
-    if others:
-        parts.append((f"+ the other {count(others, 'head')}", out.heads))
+    if n_other_heads:
+        parts.append((f"+ the other {count(n_other_heads, 'head')}", out.heads))
     if out.bias is not None:
         parts.append(("+ b_O", out.bias))
     columns = [[printed(c) for c in part] for _, part in parts]
-    whole = totals(columns, None)[1]
-    n = fitting([label for label, _ in parts], [*columns, whole], s.width)
-    order = sorted(range(len(whole)), key=lambda m: -abs(columns[0][m]))[:n]
+    sums = totals(columns, None)[1]
+    n = fitting([label for label, _ in parts], [*columns, sums], s.width)
+    order = sorted(range(len(sums)), key=lambda m: -abs(columns[0][m]))[:n]
     rows = [
         Row(label, [column[m] for m in order], strong=i == 0)
         for i, ((label, _), column) in enumerate(zip(parts, columns, strict=True))
     ]
-    rows.append(Row("= output", [whole[m] for m in order], total=True, strong=True))
-    more = len(whole) - n
+    rows.append(Row("= output", [sums[m] for m in order], total=True, strong=True))
+    n_hidden = len(sums) - n
     lines = [_concatenated(s), *number_rows([f"e{m}" for m in order], rows, s.theme)]
-    lines.append(Text(f"{INDENT}and {more} more of {len(whole)}" if more else INDENT, DIM))
+    lines.append(Text(f"{INDENT}and {n_hidden} more of {len(sums)}" if n_hidden else INDENT, DIM))
     d = s.x.d_head
     return Step(
         "All heads together",
         f"output = W_O concat(z of {s.x.n_heads} heads){'' if out.bias is None else ' + b_O'}"
-        f"     [{len(whole)}] = [{len(whole)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]",
+        f"     [{len(sums)}] = [{len(sums)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]",
         lines,
         f"The {s.x.n_heads} blends are concatenated, and W_O mixes them into one vector: what "
         f"{s.b} learned from the other words. The dimensions in which {s.a} matters most come "
@@ -501,8 +505,8 @@ def _table(
         max(len(head), *(len(r[1][i]) for r in rows), *(len(e[1][i]) for e in ends), 0)
         for i, head in enumerate(heads)
     ]
-    left = len(INDENT) + wide + sum(cells) + 2 * len(cells)
-    room = min(LONGEST_BAR, s.width - left - 3)
+    table_width = len(INDENT) + wide + sum(cells) + 2 * len(cells)
+    room = min(LONGEST_BAR, s.width - table_width - 3)
     top = max(
         (abs(r[2]) for r in rows if r[2] is not None and r[2].is_finite()), default=Decimal(0)
     )
@@ -516,12 +520,12 @@ def _table(
     lines = [line("", "", heads)]
     lines[0].stylize(DIM)
     for name, numbers, amount, is_pair in rows:
-        here = line(" →" if is_pair else "", name, numbers).append("  ")
+        row_text = line(" →" if is_pair else "", name, numbers).append("  ")
         if is_pair:
-            here.stylize(BOLD)
+            row_text.stylize(BOLD)
         if amount is not None:
-            here.append_text(bar(amount, top, room, s.theme))
-        lines.append(here)
+            row_text.append_text(bar(amount, top, room, s.theme))
+        lines.append(row_text)
     for i, (name, numbers) in enumerate(ends):
         if i == len(ends) - 1:
             rules = ["─" * c if n else "" for n, c in zip(numbers, cells, strict=True)]

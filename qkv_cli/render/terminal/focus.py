@@ -46,8 +46,8 @@ class FocusPicture:
         yield from header(replace(f.maps, source=None, pair=None), width)
         yield Text()
         if f.maps.source is not None:
-            own = ("queries", f.maps.text), ("keys", f.maps.source)
-            yield text_line(*own[f.side == "key"], width)
+            tokens_of = ("queries", f.maps.text), ("keys", f.maps.source)
+            yield text_line(*tokens_of[f.side == "key"], width)
         yield self._title(width)
         marked = f.at if f.maps.source is None else None
         signed = f.maps.shown == "scores" or bool(np.nanmin(f.mean, initial=0) < 0)
@@ -64,7 +64,7 @@ class FocusPicture:
     def plate(self) -> Plate:
         """Return the contents for paper; a browser shows the maps with the word selected."""
         f = self.f
-        whole = attention_plate(f.maps)
+        maps_plate = attention_plate(f.maps)
         names = told_apart(f.others, LONGEST_WORD)
         top, largest = _largest(f.mean), _largest(f.weights)
         marked = f.at if f.maps.source is None else None
@@ -79,9 +79,11 @@ class FocusPicture:
                 else None
             )
             parts.append(Bars(label_line(m.name), rows, largest, rest))
-        statements = [*whole.said, *self._notes(top)]
-        [behind] = [part for part in whole.parts if isinstance(part, Maps)]
-        return replace(whole, said=statements, parts=parts, behind=behind, pinned=(f.side, f.at))
+        statements = [*maps_plate.said, *self._notes(top)]
+        [behind] = [part for part in maps_plate.parts if isinstance(part, Maps)]
+        return replace(
+            maps_plate, said=statements, parts=parts, behind=behind, pinned=(f.side, f.at)
+        )
 
     @property
     def _sums(self) -> bool:
@@ -190,5 +192,5 @@ def _rest(s: Strongest) -> str:
 
 
 def _largest(weights: Array) -> float:
-    known = np.abs(weights[~np.isnan(weights)])
-    return float(known.max()) if len(known) else 0.0
+    amounts = np.abs(weights[~np.isnan(weights)])
+    return float(amounts.max()) if len(amounts) else 0.0

@@ -93,8 +93,8 @@ def sheet(
 
 def _in_bands(bands: int, n_heads: int, n_query: int, n_key: int, name: int, room: int) -> Sheet:
     across = -(-n_heads // bands)
-    each = (room + 1) // across - 1
-    gap = 2 if each > name else 1
+    tile_width = (room + 1) // across - 1
+    gap = 2 if tile_width > name else 1
     tile = min(LARGEST, (room + gap) // across - gap)
     blocks = -(-n_query // tile), -(-n_key // tile)
     scale = max(1, min(MAX_SCALE, min(tile, ENLARGED) // max(n_query, n_key)))
@@ -138,7 +138,7 @@ class Thumbnails:
         top = largest(weights)
         signed = maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
         ramp = self.theme.pixels(signed=signed)
-        drawn = {
+        tiles = {
             (m.layer, m.head): _cells(w, top, ramp, layout.scale, half=self.theme.half_blocks)
             for m, w in zip(maps.maps, weights, strict=True)
         }
@@ -146,7 +146,7 @@ class Thumbnails:
         for first in range(0, len(heads), layout.across):
             yield Segment.line()
             band = heads[first : first + layout.across]
-            yield from trimmed(self._band(band, drawn, layout))
+            yield from trimmed(self._band(band, tiles, layout))
         yield Segment.line()
         yield from self._scale(ramp, top, width, signed=signed)
         yield from flowing(self._notes(weights, top, layout, signed=signed), width, _DIM)
@@ -156,12 +156,12 @@ class Thumbnails:
 
     def plate(self) -> Plate:
         """Return the contents for paper and for a browser."""
-        whole = attention_plate(self.maps)
-        [part] = [part for part in whole.parts if isinstance(part, Maps)]
+        maps_plate = attention_plate(self.maps)
+        [part] = [part for part in maps_plate.parts if isinstance(part, Maps)]
         panels = [replace(p, signs=self._signs(p.layer, p.head)) for p in part.panels]
         notes = [*part.notes, *(line.plain for line in self._legend_of_marks(10_000))]
         notes += [self._readings()] if self.n_shuffles else []
-        return replace(whole, parts=[replace(part, panels=panels, notes=notes, small=True)])
+        return replace(maps_plate, parts=[replace(part, panels=panels, notes=notes, small=True)])
 
     def _heads(self) -> list[int | None]:
         """Return the heads, one per column."""
@@ -170,7 +170,7 @@ class Thumbnails:
     def _band(
         self,
         heads: Sequence[int | None],
-        drawn: dict[tuple[int, int | None], list[Line]],
+        tiles_of: dict[tuple[int, int | None], list[Line]],
         layout: Sheet,
     ) -> Iterator[Line]:
         """Yield some heads of every layer: names, and thumbnails below."""
@@ -182,7 +182,7 @@ class Thumbnails:
             label = [Segment(f"L{layer}".ljust(layout.gutter), _NAME)]
             names = [[] if m is None else self._name(m, layout.tile) for m in row]
             yield beside(label, names, layout.tile, layout.gap)
-            tiles = [[] if m is None else drawn[m.layer, m.head] for m in row]
+            tiles = [[] if m is None else tiles_of[m.layer, m.head] for m in row]
             for at in range(max(map(len, tiles))):
                 cells = [tile[at] if tile else [] for tile in tiles]
                 blank = [Segment(" " * layout.gutter)]
@@ -244,8 +244,8 @@ class Thumbnails:
                 continue
             first = Text.assemble((SIGNS[kind], _MARKED), f" {kind}  ")
             marked = [f"{k.name} {cell_number(k.effect)}" for k in bear[:TOLD]]
-            more = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
-            yield from flowing([*marked, *more], width, _DIM, first)
+            suffix = [f"and {len(bear) - TOLD} more"] if len(bear) > TOLD else []
+            yield from flowing([*marked, *suffix], width, _DIM, first)
 
     def _readings(self) -> str:
         readings = count(self.n_shuffles, "shuffled reading")

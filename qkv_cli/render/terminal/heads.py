@@ -64,15 +64,15 @@ class HeadsTable:
         width = options.max_width
         measured = [c for c in COLUMNS if any(h.figure(c.name) is not None for h in self.heads)]
         name = max(len(h.name) for h in self.heads)
-        shown = self._fitting(measured, width - name - LABEL)
+        columns = self._fitting(measured, width - name - LABEL)
         yield from header(replace(self.about, source=None), width)
         yield from flowing(self._read(), width, _DIM)
         yield Text()
-        yield self._titles(name, shown)
+        yield self._titles(name, columns)
         for h in self.heads:
-            yield self._line(h, name, shown, width)
+            yield self._line(h, name, columns, width)
         yield Text()
-        yield from flowing(self._notes(measured, shown), width, _DIM)
+        yield from flowing(self._notes(measured, columns), width, _DIM)
 
     def _read(self) -> Iterator[str]:
         yield count(self.extent.n_texts, "text")
@@ -84,9 +84,9 @@ class HeadsTable:
         if self.about.source is not None:
             yield f"keys and values from: {label_line(self.about.source)}"
 
-    def _line(self, h: HeadStatistics, name: int, shown: Sequence[Column], width: int) -> Text:
+    def _line(self, h: HeadStatistics, name: int, columns: Sequence[Column], width: int) -> Text:
         line = Text(no_wrap=True, overflow="crop").append(h.name.ljust(name), _NAME)
-        for column in shown:
+        for column in columns:
             line.append(" ")
             cell = aligned(_figure(h, column), self._columns(column), right=True)
             line.append(cell, self._ink(h, column))
@@ -104,8 +104,8 @@ class HeadsTable:
                 return columns[:n]
         return columns
 
-    def _titles(self, name: int, shown: Sequence[Column]) -> Text:
-        titles = "".join(" " + c.title.rjust(self._columns(c)) for c in shown)
+    def _titles(self, name: int, columns: Sequence[Column]) -> Text:
+        titles = "".join(" " + c.title.rjust(self._columns(c)) for c in columns)
         return Text(" " * name + titles, _DIM, no_wrap=True, overflow="crop")
 
     def _ink(self, h: HeadStatistics, column: Column) -> Style:
@@ -115,9 +115,9 @@ class HeadsTable:
         inks = self.theme.pixels().inks
         return inks[round(min(max(amount, 0.0), 1.0) * (len(inks) - 1))].number
 
-    def _notes(self, measured: Sequence[Column], shown: Sequence[Column]) -> Iterator[str]:
-        yield from (column.about for column in shown)
-        if missing := [column.title for column in measured[len(shown) :]]:
+    def _notes(self, measured: Sequence[Column], columns: Sequence[Column]) -> Iterator[str]:
+        yield from (column.about for column in columns)
+        if missing := [column.title for column in measured[len(columns) :]]:
             yield f"no room for the column{'s' * (len(missing) > 1)} {', '.join(missing)}"
         if self.extent.n_shuffled:
             p, effect = cell_number(P_LEVEL), cell_number(LEAST_EFFECT)

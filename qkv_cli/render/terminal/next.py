@@ -45,36 +45,36 @@ class NextPicture:
     def _rows(self, width: int) -> Iterator[Text]:
         odds = self.next.odds
         names = [token_name(token) for token in self.next.tokens]
-        others = f"{odds.n_tokens - len(odds.ids):,} others"
+        rest_name = f"{odds.n_tokens - len(odds.ids):,} others"
         longest = min(LONGEST_WORD, max(1, width // 3))
         names = [label(name, longest) for name in names]
-        word = max(map(cell_len, [*names, others[:longest]]))
+        word = max(map(cell_len, [*names, rest_name[:longest]]))
         ranks = [[f"#{rank:,}" for rank in row] for row in odds.rank.tolist()]
         place = max(len(rank) for row in ranks for rank in row)
-        each = NUMBER + 1 + place  # a number, its rank
+        n_cells = NUMBER + 1 + place  # a number, its rank
         n = len(odds.probability)
-        room = max(0, min(BAR, (width - word) // n - GAP - each - 1))
+        room = max(0, min(BAR, (width - word) // n - GAP - n_cells - 1))
         if n == 2:
             title = Text(" " * word, _DIM, no_wrap=True, overflow="crop")
             for reading in ("before", "after"):
-                title.append(" " * GAP + reading.ljust(each + 1 + room))
+                title.append(" " * GAP + reading.ljust(n_cells + 1 + room))
             title.rstrip()
             yield title
         largest = Decimal(str(round(float(odds.probability.max()), 6)))
         for i, name in enumerate(names):
             line = Text(aligned(name, word), no_wrap=True, overflow="crop")
             for p, rank in zip(odds.probability[:, i], ranks, strict=True):
-                drawn = bar(Decimal(str(round(float(p), 6))), largest, room, self.theme)
+                bar_text = bar(Decimal(str(round(float(p), 6))), largest, room, self.theme)
                 line.append(f"{' ' * GAP}{probability(p):>{NUMBER}} ").append(
                     f"{rank[i]:>{place}} ", _DIM
                 )
-                line.append_text(drawn).append(" " * (room - drawn.cell_len))
+                line.append_text(bar_text).append(" " * (room - bar_text.cell_len))
             line.rstrip()
             yield line
-        rest = aligned(others[:word], word)
+        rest_line = aligned(rest_name[:word], word)
         for p in odds.rest:
-            rest += f"{' ' * GAP}{probability(p):>{NUMBER}}".ljust(GAP + each + 1 + room)
-        yield Text(rest.rstrip(), _DIM, no_wrap=True, overflow="crop")
+            rest_line += f"{' ' * GAP}{probability(p):>{NUMBER}}".ljust(GAP + n_cells + 1 + room)
+        yield Text(rest_line.rstrip(), _DIM, no_wrap=True, overflow="crop")
 
     def _notes(self) -> list[str]:
         odds = self.next.odds
@@ -90,5 +90,5 @@ class NextPicture:
 
 def token_name(token: Token) -> str:
     """Return a token's text; its name if it has no text or is part of a character; else its id."""
-    whole = token.text if "\ufffd" not in token.text else ""
-    return whole or token.token or f"id:{token.id}"
+    text = token.text if "\ufffd" not in token.text else ""
+    return text or token.token or f"id:{token.id}"

@@ -50,7 +50,7 @@ def shaded(
     level = levels(weights[None], top, len(ramp.inks), ramp.zero)[0].tolist()
     words = _words(tokens, level, marked, width)
     for line in _lines(words, width):
-        written, below = Text(no_wrap=True, overflow="crop"), ""
+        row, below = Text(no_wrap=True, overflow="crop"), ""
         for nth, word in enumerate(line):
             gap = " " if nth and word.gap else ""
             ink = None if word.level == MASKED else ramp.inks[word.level]
@@ -59,10 +59,10 @@ def shaded(
                 style += _DIM if word.special else Style.null()
             else:
                 style += ink.number
-            written.append(gap).append(word.text, style)
+            row.append(gap).append(word.text, style)
             glyph = " " if ink is None or ink.glyph == DOT else ink.glyph
             below += gap + glyph * cell_len(word.text)
-        yield written
+        yield row
         if theme.depth is None and below.strip():
             yield Text(below.rstrip(), no_wrap=True, overflow="crop")
 
@@ -75,9 +75,9 @@ def _words(
         text = token.text.strip() or token.name
         if before is not None and _is_one_character(before, token):
             text = DOT  # another byte of it
-        shown = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
+        name = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
         yield _Word(
-            f"[{shown}]" if at == marked else shown,
+            f"[{name}]" if at == marked else name,
             before is None or apart(before, token),
             level[at],
             token.special,

@@ -126,10 +126,10 @@ def _small_cells(r: Request) -> TileLayout:
     widest_label = r.line_width if r.n_maps > 1 else label
     label_width = min(digits + 1 + widest_label, r.width // 3) + 1
     fitting = _fitting(r.width - max(gutter, label_width), max(r.n_key, r.name_width))
-    whole = TileLayout((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
+    layout = TileLayout((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
     if fitting:
         across = _balanced(r.n_maps, fitting)
-        return replace(whole, across=across, tile=max(r.n_key, r.name_width))
+        return replace(layout, across=across, tile=max(r.n_key, r.name_width))
     gutter = min(digits + 1 + min(r.query_width, MAX_WORD), r.width // 3) + 1
     room = max(1, r.width - gutter)
     across = _balanced(r.n_maps, max(1, _fitting(room, OVERVIEW)))
@@ -137,7 +137,7 @@ def _small_cells(r: Request) -> TileLayout:
     keys = -(-r.n_key // tile)
     # A few queries over a long source keep one line each.
     queries = min(keys, -(-r.n_query // (tile * 2 // 3 + 1)))
-    return replace(whole, blocks=(queries, keys), across=across, tile=tile, gutter=gutter)
+    return replace(layout, blocks=(queries, keys), across=across, tile=tile, gutter=gutter)
 
 
 def _fitting(room: int, tile: int) -> int:
@@ -193,21 +193,21 @@ def numbered_cells(levels: Levels, weights: Array, ramp: Ramp, width: int) -> li
     """Return the numbers in cells of their ink; without colour, next to their shade."""
     texts = [["" if isnan(x) else cell_number(x) for x in row] for row in weights.tolist()]
     longest = max(len(text) for row in texts for text in row)
-    apart = " " if any("-" in text for row in texts for text in row) else ""
+    separator = " " if any("-" in text for row in texts for text in row) else ""
     bare = Segment(" " * width, Style.null())
     return [
         [
-            _numbered(ramp.inks[level], text.rjust(longest), width, apart) if text else bare
+            _numbered(ramp.inks[level], text.rjust(longest), width, separator) if text else bare
             for level, text in zip(row, numbers, strict=True)
         ]
         for row, numbers in zip(levels.tolist(), texts, strict=True)
     ]
 
 
-def _numbered(ink: Ink, text: str, width: int, apart: str) -> Segment:
+def _numbered(ink: Ink, text: str, width: int, separator: str) -> Segment:
     if ink.glyph == " ":
         return Segment(text.center(width), ink.number)
-    return Segment((ink.glyph + apart + text).ljust(width), ink.number)
+    return Segment((ink.glyph + separator + text).ljust(width), ink.number)
 
 
 def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
@@ -289,8 +289,8 @@ def _in_turn(keys: Sequence[Token], columns: int, first: int, tile: int) -> Line
 
 
 def _centred(sign: str, width: int) -> str:
-    left = (width - cell_len(sign)) // 2
-    return aligned(" " * left + sign, width)
+    n_before = (width - cell_len(sign)) // 2
+    return aligned(" " * n_before + sign, width)
 
 
 def _ruler(keys: Sequence[Token], block: int) -> str:
@@ -315,8 +315,8 @@ def row_labels(maps: HeadMaps, layout: TileLayout) -> list[Line]:
     for query in maps.queries:
         name = aligned(word(query, room), room, right=True)
         label = Segment(name, _DIM if query.special else _PLAIN)
-        both = ([label, _border(query)], [Segment(" " * room), _border(query)])
-        lines += both[: layout.cell[1]]
+        label_and_border = ([label, _border(query)], [Segment(" " * room), _border(query)])
+        lines += label_and_border[: layout.cell[1]]
     return lines
 
 
@@ -353,9 +353,9 @@ def widest_line(queries: Sequence[Token]) -> int:
 
 def _sharing(queries: Sequence[Token], room: int) -> str:
     """Return one or two words in a given width."""
-    each = min(room, MAX_WORD)
-    words = [word(query, each) for query in queries]
+    word_width = min(room, MAX_WORD)
+    words = [word(query, word_width) for query in queries]
     if sum(map(cell_len, words)) + len(words) - 1 > room:
-        each = (room - 1) // 2
-        words = [word(query, each) for query in queries] if each > 1 else words[:1]
+        word_width = (room - 1) // 2
+        words = [word(query, word_width) for query in queries] if word_width > 1 else words[:1]
     return " ".join(words)

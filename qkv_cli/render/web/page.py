@@ -42,8 +42,8 @@ def filled(template: str, *, style: str, script: str = "", **parts: str) -> byte
         ]
     )
     parts |= {"style": style, "script": script, "policy": policy, "generator": f"qkv {__version__}"}
-    whole = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_template(template))
-    return whole.encode()
+    document = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], read_template(template))
+    return document.encode()
 
 
 def _hash(code: str) -> str:

@@ -11,7 +11,7 @@ ASCII = Charset("ascii")
 
 
 def written(charset: Charset, *parts: str) -> str:
-    return "".join(charset.written(parts))
+    return "".join(charset.replaced(parts))
 
 
 def test_charset_with_every_character_changes_nothing() -> None:
