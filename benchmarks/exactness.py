@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 from qkv_cli.core.arrays import float32
 from qkv_cli.core.model import Model
 from qkv_cli.formats.gguf import open_gguf
-from qkv_cli.session.load import gguf_of, load, read_model
+from qkv_cli.session.load import gguf_in, load, read_model
 from qkv_cli.store.catalogue import find
 
 LENGTHS = "32,128,512,650,1024,2048"
@@ -132,7 +132,7 @@ def published(name: str) -> Case:
     folder = find(name)
     loaded = load(folder)
     ids = [t.id for t in loaded.tokenizer.encode(PROSE.read_text()) if not t.special]
-    if (path := gguf_of(folder)) is None:
+    if (path := gguf_in(folder)) is None:
         config = transformers.AutoConfig.from_pretrained(folder)
         return Case(loaded.model, partial(eager, folder), ids, config.max_position_embeddings)
     opened = open_gguf(path)

@@ -44,7 +44,7 @@ def place_file(path: Path, pieces: Iterable[bytes]) -> None:
         OSError: The file cannot be written; the error's filename is `path`.
     """
     try:
-        target = resolved(path)
+        target = resolve_links(path)
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
                 file.writelines(pieces)
@@ -91,7 +91,7 @@ def placed_folder(folder: Path, may_replace: Callable[[Path], None]) -> Iterator
     Raises:
         OSError: The folder cannot be written.
     """
-    target = resolved(folder)
+    target = resolve_links(folder)
     may_replace(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
@@ -110,7 +110,7 @@ def remove_folder(folder: Path) -> None:
     Raises:
         OSError: It cannot be deleted.
     """
-    target = resolved(folder)
+    target = resolve_links(folder)
     with scratch_folder(target.parent) as temporary:
         target.rename(temporary / target.name)
         if folder.is_symlink():
@@ -118,14 +118,14 @@ def remove_folder(folder: Path) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Lock `folder` against other writers.
 
     Raises:
         StoreError: Another process is writing to it.
         OSError: The lock cannot be created.
     """
-    target = resolved(folder)
+    target = resolve_links(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     path, end = target.with_name(target.name.join(_LOCK)), time.monotonic() + _PATIENCE
     while True:
@@ -197,7 +197,7 @@ def sync(path: Path) -> None:
         os.close(number)
 
 
-def resolved(path: Path) -> Path:
+def resolve_links(path: Path) -> Path:
     """Return a path without symbolic links.
 
     Raises:

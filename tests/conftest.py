@@ -13,7 +13,7 @@ import pytest
 
 from qkv_cli.checkpoints.adapters.word_vectors import no_self
 from qkv_cli.cli.app import main
-from qkv_cli.cli.progress import finish
+from qkv_cli.cli.progress import clear_progress
 from qkv_cli.store.folder import placed, write_heads, write_vectors
 
 WORDS = [
@@ -79,7 +79,7 @@ def tiny_glove(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_rest() -> Iterator[None]:
     """End what a test that calls a command's functions directly was said to be working on."""
     yield
-    finish()
+    clear_progress()
 
 
 class Result(NamedTuple):

@@ -24,7 +24,7 @@ from typer.exceptions import TyperException
 
 from qkv_cli import __version__
 from qkv_cli.cli.output import note
-from qkv_cli.cli.progress import finish
+from qkv_cli.cli.progress import clear_progress
 from qkv_cli.errors import QkvError
 from qkv_cli.names import NARROWEST, WIDEST
 
@@ -63,10 +63,14 @@ class Group(TyperGroup):
         name, command, arguments = super().resolve_command(ctx, args)
         if name not in COMMANDS:
             return name, command, arguments
-        return name, built(name), renamed(arguments) if name in DRAWING else arguments
+        return (
+            name,
+            build_command(name),
+            update_arguments(arguments) if name in DRAWING else arguments,
+        )
 
 
-def renamed(args: Sequence[str]) -> list[str]:
+def update_arguments(args: Sequence[str]) -> list[str]:
     """Return the arguments with renamed options of version 0.1, and note each on stderr."""
     arguments: list[str] = []
     for arg in args:
@@ -84,7 +88,7 @@ def renamed(args: Sequence[str]) -> list[str]:
     return arguments
 
 
-def built(name: str) -> Any:
+def build_command(name: str) -> Any:
     """Return a command: a module's Typer app, or its function of the same name."""
     module = import_module(f"qkv_cli.cli.{name}")
     if hasattr(module, "app"):
@@ -157,7 +161,7 @@ def main() -> NoReturn:
         code = _say(f"Could not write {error.filename or 'the output'}: {error.strerror}.")
     except Exception:
         code = _report_bug()
-    finish()
+    clear_progress()
     _leave(exit_code() or code)
 
 

@@ -83,7 +83,7 @@ def explain(
 
     reading = options.reading(ctx)
     loaded = open_model(model, random_heads=random_heads)
-    maps, x = _explained(loaded, whole_text, reading, query=query, key=key, head=head)
+    maps, x = _explain_weight(loaded, whole_text, reading, query=query, key=key, head=head)
     if target.kind == "json":
         target.send(explain_json(maps, x) + "\n")
         return
@@ -92,7 +92,7 @@ def explain(
     target.draw([lambda theme: ExplainPage(maps, x, theme, **lines)], look)
 
 
-def _explained(
+def _explain_weight(
     loaded: LoadedModel,
     text: str,
     reading: Reading,

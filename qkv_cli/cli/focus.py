@@ -85,14 +85,14 @@ def focus(
     maps = head_maps(
         loaded, whole_text, reading, layers=layer or (), heads=head or (), mean=mean, watch=WATCH
     )
-    focused = _picked(maps, "key" if query is None else "query", query or key or "")
+    focused = _pick_focus(maps, "key" if query is None else "query", query or key or "")
     if target.kind == "json":
         target.send(focus_json(focused, top) + "\n")
     else:
         target.draw([lambda theme: FocusPicture(focused, theme, top)], look)
 
 
-def _picked(maps: HeadMaps, side: Side, reference: str) -> Focus:
+def _pick_focus(maps: HeadMaps, side: Side, reference: str) -> Focus:
     """Return the focus on the first token that matches, and note the others on stderr."""
     from qkv_cli.analysis.focus import focus, pick, same_word
 

@@ -10,7 +10,7 @@ import typer
 
 from qkv_cli.cli import options
 from qkv_cli.cli.output import Target, note_no_links, report_unknown
-from qkv_cli.cli.progress import finish, so_far
+from qkv_cli.cli.progress import clear_progress, report_summary
 from qkv_cli.cli.texts import read_texts
 from qkv_cli.errors import UsageError
 from qkv_cli.figures import count
@@ -115,7 +115,7 @@ def heads(
     reading = options.reading(ctx)
     watch = StudyWatch()
     reader = OrderedReader(loaded, reading, layers, head or (), watch)
-    result = _watched(study(texts, reader, shuffles=shuffles, seed=SEED))
+    result = _run_study(study(texts, reader, shuffles=shuffles, seed=SEED))
     report_unknown(watch.unknown.values(), loaded.info.name)
     table, about = statistics(result), result.about
     table = table if sort_figure is None else ranked(table, sort_figure)
@@ -130,11 +130,11 @@ def heads(
         target.draw([lambda theme: HeadsTable(about, result.extent, table, theme)], look, holds)
 
 
-def _watched(steps: Iterator[Study]) -> Study:
+def _run_study(steps: Iterator[Study]) -> Study:
     """Return the last step, and report progress on stderr."""
     started = monotonic()
     for step in steps:
         rate = step.n_tokens / max(monotonic() - started, 1e-3)
-        so_far(f"{count(step.n_texts, 'text')} read, {rate:,.0f} tokens/s")
-    finish()
+        report_summary(f"{count(step.n_texts, 'text')} read, {rate:,.0f} tokens/s")
+    clear_progress()
     return step

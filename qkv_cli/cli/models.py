@@ -75,15 +75,15 @@ def list_models(
         rows = [asdict(info) | {"name": name, "bytes": n} for name, info, n in models]
         _write_json({"schema": "qkv.models/1", "models": rows})
     else:
-        from qkv_cli.render.terminal.models import listing
+        from qkv_cli.render.terminal.models import model_table
 
-        sys.stdout.write(Look().text(lambda theme: listing(models)))
+        sys.stdout.write(Look().text(lambda theme: model_table(models)))
     for message in broken:
         note(message)
 
 
 def _list_sources(*, as_json: bool) -> None:
-    from qkv_cli.render.terminal.models import amount, offers
+    from qkv_cli.render.terminal.models import amount, source_table
     from qkv_cli.store.catalogue import names
     from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
@@ -107,7 +107,7 @@ def _list_sources(*, as_json: bool) -> None:
         (s.name, "here" if s.name in stored_names else amount(s.n_bytes), s.licence, s.shape)
         for s in sources
     ]
-    sys.stdout.write(Look().text(lambda theme: offers(lines)))
+    sys.stdout.write(Look().text(lambda theme: source_table(lines)))
 
 
 @app.command()
@@ -119,7 +119,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
     from dataclasses import asdict
 
     from qkv_cli.cli.output import note_about
-    from qkv_cli.render.terminal.models import amount, card
+    from qkv_cli.render.terminal.models import amount, model_card
     from qkv_cli.session.describe import describe
 
     description = describe(name)
@@ -160,7 +160,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "path": str(description.path),
         "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in description.sha256.items()),
     }
-    sys.stdout.write(_whole_lines().text(lambda theme: card(facts)))
+    sys.stdout.write(_whole_lines().text(lambda theme: model_card(facts)))
 
 
 @app.command()
@@ -223,13 +223,13 @@ def add(
         problem = "is not a regular file" if vectors.exists() else "does not exist"
         raise InputError(f"{vectors} {problem}; expected a file of word vectors.")
 
-    from qkv_cli.cli.progress import counting
+    from qkv_cli.cli.progress import counting_bar
     from qkv_cli.store.add import add_vectors
     from qkv_cli.store.catalogue import own
     from qkv_cli.store.folder import lock_for_writing
 
     folder = own(name)
-    with lock_for_writing(folder), counting("reading vectors") as advance:
+    with lock_for_writing(folder), counting_bar("reading vectors") as advance:
         if folder.exists() and not force:
             raise UsageError(f"{name} already exists: use --force to replace it.")
         result = add_vectors(
@@ -272,15 +272,15 @@ def pull(
 
     Example: qkv models pull minilm && qkv attend -m minilm "the river bank was muddy"
     """
-    from qkv_cli.cli.progress import below_ctrl_c, fetching
+    from qkv_cli.cli.progress import download_bar, start_new_line
     from qkv_cli.store.pull import PullWatch
     from qkv_cli.store.pull import pull as fetch
 
     for name in names:
         try:
-            say(str(fetch(name, PullWatch(note, fetching), force=force, limit=limit)))
+            say(str(fetch(name, PullWatch(note, download_bar), force=force, limit=limit)))
         except KeyboardInterrupt:
-            below_ctrl_c()
+            start_new_line()
             note(f"{name} is incomplete, but the part downloaded is kept: pull again to continue.")
             raise
 
@@ -333,9 +333,9 @@ def neighbors(
         _write_json({"schema": "qkv.neighbors/1", "word": token.token, "neighbors": pairs})
         return
 
-    from qkv_cli.render.terminal.models import bars
+    from qkv_cli.render.terminal.models import neighbor_bars
 
-    sys.stdout.write(Look().text(lambda theme: bars(nearest, theme)))
+    sys.stdout.write(Look().text(lambda theme: neighbor_bars(nearest, theme)))
 
 
 @app.command()
@@ -405,11 +405,11 @@ def verify(
 
     Example: qkv models verify ./my-checkpoint
     """
-    from qkv_cli.session.verify import CLOSE, differences
+    from qkv_cli.session.verify import CLOSE, compare_with_transformers
     from qkv_cli.store.catalogue import find
 
     worst = 0.0
-    for layer, difference in differences(find(name), text, source):
+    for layer, difference in compare_with_transformers(find(name), text, source):
         say(f"{layer}: largest difference {difference:.1e}")
         worst = max(worst, difference)
     if not worst <= CLOSE:

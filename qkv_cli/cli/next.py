@@ -51,14 +51,14 @@ def next(
     from qkv_cli.export.next import next_json
     from qkv_cli.render.terminal.next import NextPicture
 
-    prediction = _predicted(open_model(model), whole_text, top, ablate or (), ablate_mean)
+    prediction = _predict(open_model(model), whole_text, top, ablate or (), ablate_mean)
     if target.kind == "json":
         target.send(next_json(prediction) + "\n")
     else:
         target.draw([lambda theme: NextPicture(prediction, theme)], look)
 
 
-def _predicted(
+def _predict(
     loaded: LoadedModel, text: str, top: int, ablate: Sequence[str], ablate_mean: bool
 ) -> Next:
     import numpy as np

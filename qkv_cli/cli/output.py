@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qkv_cli.cli.progress import finish, working_on
+from qkv_cli.cli.progress import clear_progress, report_activity
 from qkv_cli.errors import UsageError
 from qkv_cli.figures import count
 from qkv_cli.names import (
@@ -77,10 +77,10 @@ class Look:
         Raises:
             UsageError: There is no such palette, or the file type holds only one picture.
         """
-        from qkv_cli.render.picture import COLUMNS, file_of
+        from qkv_cli.render.picture import COLUMNS, picture_file
 
-        working_on(f"drawing the .{kind}")
-        return file_of(
+        report_activity(f"drawing the .{kind}")
+        return picture_file(
             kind,
             draws,
             palette=self.palette,
@@ -179,7 +179,7 @@ class Target:
         """
         from qkv_cli.placement import place_file
 
-        finish()
+        clear_progress()
         content = data.encode(errors="replace") if isinstance(data, str) else data
         if self.path is not None:
             place_file(self.path, [content])
@@ -233,7 +233,7 @@ class Target:
             self._note_written(holds)
         else:
             sys.stdout.flush()
-            finish()
+            clear_progress()
             for piece in encode_maps(self.kind, results, self.include, several=several):
                 sys.stdout.buffer.write(piece)
 
@@ -284,11 +284,11 @@ def note_no_links() -> None:
 
 def note(message: str) -> None:
     """Write one line on stderr, shortened in the middle if it is long."""
-    finish()
+    clear_progress()
     print("qkv:", visible(" ".join(message.split()), LONGEST_MESSAGE), file=sys.stderr)  # noqa: T201
 
 
 def say(line: str) -> None:
     """Write one line of a result to standard output."""
-    finish()
+    clear_progress()
     print(visible(line))  # noqa: T201

@@ -73,28 +73,28 @@ class _Ticker:
 _ticker = _Ticker()
 
 
-def working_on(activity: str) -> None:
-    """Set what is being done, until the next call or `finish`."""
+def report_activity(activity: str) -> None:
+    """Set what is being done, until the next call or `clear_progress`."""
     _ticker.show(activity)
 
 
-def so_far(summary: str) -> None:
+def report_summary(summary: str) -> None:
     """Set what has been done so far, which is shown before what is being done."""
     _ticker.so_far = f"{summary}; "
 
 
-def finish() -> None:
+def clear_progress() -> None:
     """Remove the line, before something else is printed or at the end."""
     _ticker.clear()
 
 
-def counted(layers: Iterator[LayerTrace], n_layers: int, title: str) -> Iterator[LayerTrace]:
+def count_layers(layers: Iterator[LayerTrace], n_layers: int, title: str) -> Iterator[LayerTrace]:
     """Yield layers, and show which one is being computed."""
     name = f"{title}, layer {{}} of {n_layers}"
-    working_on(name.format(1))
+    report_activity(name.format(1))
     for nth, layer in enumerate(layers, 2):
         yield layer
-        working_on(name.format(min(nth, n_layers)))
+        report_activity(name.format(min(nth, n_layers)))
 
 
 def _is_terminal() -> bool:
@@ -116,7 +116,7 @@ def _write(text: str) -> None:
 
 
 @contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], object]]:
+def counting_bar(title: str) -> Iterator[Callable[[int, int], object]]:
     """Yield a function to call with the number so far, and in all."""
     from rich.progress import TaskProgressColumn
 
@@ -125,7 +125,7 @@ def counting(title: str) -> Iterator[Callable[[int, int], object]]:
 
 
 @contextmanager
-def fetching(title: str) -> Iterator[Callable[[int, int], object]]:
+def download_bar(title: str) -> Iterator[Callable[[int, int], object]]:
     """Yield the same for bytes from the network."""
     from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -134,7 +134,7 @@ def fetching(title: str) -> Iterator[Callable[[int, int], object]]:
         yield advance
 
 
-def below_ctrl_c() -> None:
+def start_new_line() -> None:
     """Start a new line: a terminal writes ^C where it was pressed."""
     if sys.stderr.isatty():
         print(file=sys.stderr)  # noqa: T201
@@ -154,7 +154,7 @@ def _bar(title: str, *figures: ProgressColumn) -> Iterator[Callable[[int, int], 
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Step], None]]:
+def training_bar() -> Iterator[Callable[[Step], None]]:
     """Yield a function to call after each training step."""
     if not sys.stderr.isatty():
         yield _note_step

@@ -91,7 +91,7 @@ def render(
 
     from qkv_cli.maps.compute import apply_reading
     from qkv_cli.maps.compute import show_quantity as show_quantity
-    from qkv_cli.maps.head_maps import HeadMaps, choose
+    from qkv_cli.maps.head_maps import HeadMaps, select_from
     from qkv_cli.render.terminal.attend import attention
     from qkv_cli.render.terminal.grid import Thumbnails
 
@@ -120,7 +120,7 @@ def render(
                 if isinstance(item, HeadMaps):
                     shown_maps = show_quantity(item, show)
                     yield apply_reading(
-                        choose(shown_maps, layer or (), head or (), mean=mean), reading
+                        select_from(shown_maps, layer or (), head or (), mean=mean), reading
                     )
                 elif target.kind in DATA_FORMATS:
                     raise UsageError(
@@ -159,7 +159,7 @@ def _read(
     data = read_bytes(path)
     try:
         if tokens is not None:
-            return [_elsewhere(path, data, tokens, array)]
+            return [_maps_of_foreign_array(path, data, tokens, array)]
         if file_type(data) == "npz":
             return [from_npz(data)]
         results: list[HeadMaps | Draw] = []
@@ -181,7 +181,7 @@ def _read(
         raise InputError(f"{source_name(path)}: {error}") from error
 
 
-def _elsewhere(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
+def _maps_of_foreign_array(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
     """Return the head maps of weights computed by another program."""
     from qkv_cli.export.arrays import maps_of_arrays, one_of
 

@@ -120,7 +120,7 @@ def train(
     if resume and force:
         raise UsageError("Use either --resume or --force, not both.")
 
-    from qkv_cli.cli.progress import below_ctrl_c, counting, watching
+    from qkv_cli.cli.progress import counting_bar, start_new_line, training_bar
     from qkv_cli.training.run import TrainingOptions, TrainingWatch, train_heads
 
     trained = train_heads(
@@ -138,7 +138,9 @@ def train(
         ),
         resume=resume,
         force=force,
-        watch=TrainingWatch(note, partial(counting, "reading vectors"), watching, below_ctrl_c),
+        watch=TrainingWatch(
+            note, partial(counting_bar, "reading vectors"), training_bar, start_new_line
+        ),
     )
     for line in _report(trained):
         say(line)

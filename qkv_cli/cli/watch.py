@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qkv_cli.cli.output import note, note_about, report_unknown
-from qkv_cli.cli.progress import counted, working_on
+from qkv_cli.cli.progress import count_layers, report_activity
 from qkv_cli.maps.compute import Watch
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ class StderrWatch(Watch):
         note(message)
 
     def reading(self, model: str) -> None:
-        working_on(f"{model}: reading the text")
+        report_activity(f"{model}: reading the text")
 
     def layers(
         self, layers: Iterator[LayerTrace], n_layers: int, model: str
     ) -> Iterator[LayerTrace]:
-        return counted(layers, n_layers, model)
+        return count_layers(layers, n_layers, model)
 
     def tokens(self, tokens: Iterable[Token], model: str) -> None:
         report_unknown(tokens, model)
@@ -42,12 +42,12 @@ class StudyWatch(StderrWatch):
 
     def reading(self, model: str) -> None:
         self.n_readings += 1
-        working_on(f"{model}: reading {self.n_readings}")
+        report_activity(f"{model}: reading {self.n_readings}")
 
     def layers(
         self, layers: Iterator[LayerTrace], n_layers: int, model: str
     ) -> Iterator[LayerTrace]:
-        return counted(layers, n_layers, f"{model}: reading {self.n_readings}")
+        return count_layers(layers, n_layers, f"{model}: reading {self.n_readings}")
 
     def tokens(self, tokens: Iterable[Token], model: str) -> None:
         self.unknown |= {token.text: token for token in tokens if token.unknown}
@@ -65,7 +65,7 @@ def open_model(name: str, *, random_heads: int | None = None) -> LoadedModel:
     from qkv_cli.session.load import load
     from qkv_cli.store.catalogue import find
 
-    working_on(f"opening {name}")
+    report_activity(f"opening {name}")
     loaded = load(find(name), random_heads=random_heads)
     note_about(loaded.info)
     return loaded

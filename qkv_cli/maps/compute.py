@@ -138,9 +138,9 @@ def apply_reading(maps: HeadMaps, reading: Reading) -> HeadMaps:
 def show_quantity(maps: HeadMaps, quantity: Show | None) -> HeadMaps:
     """Return the maps of a file, showing another quantity of the file, or rollout."""
     if quantity == "rollout" and any(m.rollout is None for m in maps.maps):
-        from qkv_cli.maps.flow import followed
+        from qkv_cli.maps.flow import with_rollout
 
-        return followed(maps)
+        return with_rollout(maps)
     return maps if quantity is None else maps.showing(quantity)
 
 

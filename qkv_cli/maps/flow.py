@@ -54,7 +54,7 @@ def rollout(patterns: Array, below: Array | None) -> Array:
     return mixed if below is None else mixed @ below
 
 
-def reached(mask: Mask, below: Mask | None) -> Mask:
+def reachable(mask: Mask, below: Mask | None) -> Mask:
     """Return from which input tokens information can reach each position, [n, n].
 
     Args:
@@ -82,7 +82,7 @@ def rollouts(
         if layer.cross is not None or layer.attn is None:
             raise UsageError(_TWO_TEXTS)
         below = rollout(layer.attn.pattern, below)
-        reach = reached(layer.attn.mask, reach)
+        reach = reachable(layer.attn.mask, reach)
         if layer.index in layer_indices:
             maps.append(_map(layer.attn.pattern, below, reach, block, layer.index))
         if layer.index == max(layer_indices):
@@ -90,7 +90,7 @@ def rollouts(
     return maps
 
 
-def followed(maps: HeadMaps) -> HeadMaps:
+def with_rollout(maps: HeadMaps) -> HeadMaps:
     """Compute the rollout of existing maps, such as those of a file.
 
     Raises:
@@ -111,7 +111,7 @@ def followed(maps: HeadMaps) -> HeadMaps:
     for index, layer_places in enumerate(places):
         patterns = np.stack([heads[place].pattern for place in layer_places])
         below = rollout(patterns, below)
-        reach = reached(np.stack([heads[place].mask for place in layer_places]), reach)
+        reach = reachable(np.stack([heads[place].mask for place in layer_places]), reach)
         rollout_maps.append(_map(patterns, below, reach, heads[layer_places[0]].block, index))
     return replace(maps, maps=rollout_maps, shown="rollout")
 

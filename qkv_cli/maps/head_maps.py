@@ -317,7 +317,7 @@ def window(maps: HeadMaps, start: int, stop: int) -> HeadMaps:
     )
 
 
-def choose(
+def select_from(
     maps: HeadMaps, layers: Sequence[str], heads: Sequence[str], *, mean: bool = False
 ) -> HeadMaps:
     """Select maps of a file with `--layer`, `--head` and `--mean`; all of them by default.
@@ -328,13 +328,13 @@ def choose(
     Raises:
         UsageError: The file has no such head; the error lists its maps.
     """
-    selected = _asked_for(maps, layers, heads) if layers or heads else list(maps.maps)
+    selected = _requested(maps, layers, heads) if layers or heads else list(maps.maps)
     if mean and any(m.head is not None for m in selected):
         selected = average([m for m in selected if m.head is not None], maps.shown)
     return replace(maps, maps=selected)
 
 
-def _asked_for(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> list[HeadMap]:
+def _requested(maps: HeadMaps, layers: Sequence[str], heads: Sequence[str]) -> list[HeadMap]:
     if not layers and any(head[:1] not in "Ll" for head in heads):
         layers = list(dict.fromkeys(str(m.layer) for m in maps.maps))
     n_layers, n_heads = maps.model.n_layers, maps.model.n_heads

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qkv_cli.maps.compute import SILENT, Watch, apply_reading, head_maps, show_quantity
-from qkv_cli.maps.head_maps import HeadMaps, choose
+from qkv_cli.maps.head_maps import HeadMaps, select_from
 from qkv_cli.names import Weighting
 from qkv_cli.session.run import LoadedModel, Reading
 
@@ -77,9 +77,9 @@ def _names(head: str | None) -> str:
 def _selected(maps: HeadMaps, head: str | None) -> HeadMaps:
     """Return the map of a head, or the mean of a layer."""
     if head is None:
-        selected = choose(maps, (), (), mean=True)
+        selected = select_from(maps, (), (), mean=True)
     elif (match := HEAD.fullmatch(head)) and match[2] and "*" not in head:
-        selected = choose(maps, (), (head,))
+        selected = select_from(maps, (), (head,))
     else:
-        selected = choose(maps, (head[1:].upper().partition("H")[0],), (), mean=True)
+        selected = select_from(maps, (head[1:].upper().partition("H")[0],), (), mean=True)
     return replace(selected, maps=selected.maps[-1:])

@@ -184,7 +184,7 @@ def join_arms(above: Inks, below: Inks) -> Ramp:
     return Ramp([*reversed(down[1:]), *up], n - 1)
 
 
-def mixed(arm: Inks) -> Inks:
+def interpolate(arm: Inks) -> Inks:
     """Make more levels from few colours, by shading each into the next."""
     steps = [NOTHING]
     for lower, upper in pairwise(arm):

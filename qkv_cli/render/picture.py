@@ -21,7 +21,7 @@ COLUMNS = 130  # the default width of a picture
 POINTS = 7.5  # the width of a terminal column on paper
 
 
-def file_of(
+def picture_file(
     kind: str,
     draws: Sequence[Draw],
     *,
@@ -50,8 +50,8 @@ def file_of(
 def _paper(kind: str, draws: Sequence[Draw], theme: Theme, columns: int) -> bytes:
     from qkv_cli.render.paper.drawing import INKS
     from qkv_cli.render.paper.file import encode_drawings
-    from qkv_cli.render.paper.page import drawn
-    from qkv_cli.render.paper.text import typed
+    from qkv_cli.render.paper.page import lay_out
+    from qkv_cli.render.paper.text import typeset
 
     drawings, title = [], TITLE
     for draw in draws:
@@ -59,9 +59,9 @@ def _paper(kind: str, draws: Sequence[Draw], theme: Theme, columns: int) -> byte
         if isinstance(picture, HasPlate):
             plate = picture.plate()
             title = plate.title if title == TITLE else title
-            drawings.append(drawn(plate, theme, columns * POINTS))
+            drawings.append(lay_out(plate, theme, columns * POINTS))
         else:
-            drawings.append(typed(picture, theme, columns))
+            drawings.append(typeset(picture, theme, columns))
     return encode_drawings(kind, drawings, title, INKS[theme.background])
 
 
@@ -71,12 +71,12 @@ def _web(
     background: BackgroundMode,
     columns: int,
 ) -> bytes:
-    from qkv_cli.render.web.page import page, still
+    from qkv_cli.render.web.page import map_page, table_page
 
     pictures = {on: [draw(theme) for draw in draws] for on, theme in themes.items()}
     first, *others = next(iter(pictures.values()))
     if not isinstance(first, HasPlate):
-        return still(pictures, columns, background, TITLE)
+        return table_page(pictures, columns, background, TITLE)
     if others:
         raise UsageError(f"An .html file of maps holds one picture, not {len(draws)}: use .pdf.")
-    return page(first.plate(), themes, background)
+    return map_page(first.plate(), themes, background)

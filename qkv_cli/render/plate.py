@@ -138,13 +138,13 @@ def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
     if (other := maps.source or maps.pair) is not None:
         texts = f"{texts} | {label_line(other)}"
     name = label_line(maps.model.name)
-    statements = [_named(maps), *about(maps)]
+    statements = [_heads_in_words(maps), *about(maps)]
     if (maps.weighting, maps.shown) == ("softmax", "weights"):
         statements.append("softmax weights")
     return Plate(f"{name} {statements[0]}: {texts}", name, statements, [part])
 
 
-def _named(maps: HeadMaps) -> str:
+def _heads_in_words(maps: HeadMaps) -> str:
     """Name the heads shown: as a range without gaps, or one by one."""
     names = [label_line(m.name) for m in maps.maps]
     block = "" if maps.maps[0].block == "self" else f", {maps.maps[0].block} block"

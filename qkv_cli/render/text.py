@@ -131,7 +131,7 @@ def widest(tokens: Sequence[Token]) -> int:
     return max(cell_len(word(token)) for token in tokens)
 
 
-def downwards(token: Token, height: int) -> list[str]:
+def vertical_label(token: Token, height: int) -> list[str]:
     """Return a token's characters from top to bottom, at most `height`, aligned to the map."""
     signs = clusters(token.name) + [UNKNOWN] * token.unknown
     if len(signs) > height:
@@ -139,12 +139,12 @@ def downwards(token: Token, height: int) -> list[str]:
     return [""] * (height - len(signs)) + signs
 
 
-def told_apart(tokens: Sequence[Token], width: int) -> list[str]:
+def distinct_words(tokens: Sequence[Token], width: int) -> list[str]:
     """Return labels for a sentence; repeated words get their index as a subscript."""
-    return apart(tokens, [word(token, width) for token in tokens])
+    return with_indices(tokens, [word(token, width) for token in tokens])
 
 
-def apart(tokens: Sequence[Token], said: Sequence[str]) -> list[str]:
+def with_indices(tokens: Sequence[Token], said: Sequence[str]) -> list[str]:
     """Return the names of tokens, with the index after names that are not unique."""
     often = Counter(text.casefold() for text in said)
     return [

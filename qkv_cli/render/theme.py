@@ -20,8 +20,8 @@ from qkv_cli.render.colours import (
     arm_colours,
     arm_solids,
     even_colours,
+    interpolate,
     join_arms,
-    mixed,
     shades,
     solids,
 )
@@ -114,11 +114,11 @@ def _ramp(theme: Theme, signed: bool, *, flat: bool) -> Ramp:
     if theme.depth is None:
         return shades(signed=signed, ascii_only=not theme.charset.has(SHADES + STROKES))
     is_mixed = theme.depth == "standard" and not flat and theme.charset.has(SHADES)
-    interpolate = mixed if is_mixed else list
+    steps = interpolate if is_mixed else list
     if not signed:
-        return Ramp(interpolate(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
+        return Ramp(steps(solids(PALETTES[theme.palette], theme.depth, theme.background)), 0)
     above, below = (arm_solids(arm, theme.depth, theme.background) for arm in theme.arms())
-    return join_arms(interpolate(above), interpolate(below))
+    return join_arms(steps(above), steps(below))
 
 
 def _check(palette: str) -> None:

@@ -13,7 +13,7 @@ from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.gguf_parts import present_parts
 from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.placement import read_whole
-from qkv_cli.session.load import gguf_of, hub_name, provenance, read_model, stored
+from qkv_cli.session.load import gguf_in, hub_name, provenance, read_model, stored_folder
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.checksum import sha256
 from qkv_cli.store.folder import PROVENANCE
@@ -63,13 +63,13 @@ def describe(name: str) -> Description:
 
 def _describe(folder: Path) -> Description:
     info, model = read_model(folder)
-    tensors = stored(folder)
+    tensors = stored_folder(folder)
     n_parameters = sum(prod(t.shape) for t in tensors.values() if not is_buffer(t))
     [*_, stack] = model.stacks.values()
     block = stack.blocks[0]
     attn = block.attn or block.cross
     assert attn is not None  # or it would not have been read
-    gguf = gguf_of(folder)
+    gguf = gguf_in(folder)
     weight_files = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
     weights = sorted(weight_files) if gguf is None else present_parts(gguf)
     firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]

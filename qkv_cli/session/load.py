@@ -46,7 +46,7 @@ def load(folder: Path, *, random_heads: int | None = None) -> LoadedModel:
 
 
 def _open(folder: Path, random_heads: int | None) -> LoadedModel:
-    gguf, marian = gguf_of(folder), _marian(folder)
+    gguf, marian = gguf_in(folder), _marian(folder)
     config = {} if gguf or marian else _config_of(folder)
     if config.get("model_type") == "word-vectors":
         return _load_vectors(folder, config, random_heads)
@@ -86,7 +86,7 @@ def read_info(folder: Path) -> ModelInfo:
 
 def read_model(folder: Path) -> tuple[ModelInfo, Model]:
     """Return a folder's model and information about it, without opening its tokenizer."""
-    if gguf_of(folder) or _marian(folder) or _is_vectors(folder):
+    if gguf_in(folder) or _marian(folder) or _is_vectors(folder):
         loaded = load(folder)
         return loaded.info, loaded.model
     config = _config_of(folder)
@@ -94,9 +94,9 @@ def read_model(folder: Path) -> tuple[ModelInfo, Model]:
     return _checkpoint_info(folder, config, model, notes), model
 
 
-def stored(folder: Path) -> Mapping[str, Stored]:
+def stored_folder(folder: Path) -> Mapping[str, Stored]:
     """Return the tensors of a folder's model by name, memory-mapped."""
-    if (path := gguf_of(folder)) is not None:
+    if (path := gguf_in(folder)) is not None:
         from qkv_cli.formats.gguf import open_gguf
 
         return open_gguf(path).tensors
@@ -116,7 +116,7 @@ def _is_vectors(folder: Path) -> bool:
     return path.is_file() and read_json(path).get("model_type") == "word-vectors"
 
 
-def gguf_of(path: Path) -> Path | None:
+def gguf_in(path: Path) -> Path | None:
     """Return the GGUF file at a path or in a folder without config.json, or a part of it."""
     if not path.is_dir() or (path / "config.json").is_file():
         return path if is_gguf(path) else None

@@ -12,12 +12,14 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import present_parts
 from qkv_cli.names import Block
-from qkv_cli.session.load import gguf_of, load
+from qkv_cli.session.load import gguf_in, load
 
 CLOSE = 1e-4
 
 
-def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[str, float]]:
+def compare_with_transformers(
+    folder: Path, text: str, source: str | None
+) -> Iterator[tuple[str, float]]:
     """Yield the block and index of each layer, and the largest difference of a weight.
 
     Raises:
@@ -25,7 +27,7 @@ def differences(folder: Path, text: str, source: str | None) -> Iterator[tuple[s
         UsageError: transformers cannot read this kind of model.
     """
     loaded = load(folder)
-    path = gguf_of(folder)
+    path = gguf_in(folder)
     if path is None and not (folder / "config.json").is_file():
         raise UsageError(f"transformers cannot read {folder}: it has no config.json.")
     if path is not None and len(present_parts(path)) > 1:

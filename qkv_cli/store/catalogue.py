@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import is_gguf, present_parts
-from qkv_cli.placement import alone, remove_folder, sweep
+from qkv_cli.placement import folder_lock, remove_folder, sweep
 from qkv_cli.store.hub import cached
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
@@ -93,7 +93,7 @@ def remove(name: str) -> Path:
     """
     folder = removable(name)
     try:
-        with alone(folder):
+        with folder_lock(folder):
             remove_folder(folder)
     except OSError as error:
         raise StoreError(f"Could not delete {folder}: {error.strerror}.") from error

@@ -20,7 +20,7 @@ from qkv_cli.formats.folder import WEIGHTS, named_file, read_json
 from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.formats.safetensors import open_arrays, write_tensors
 from qkv_cli.formats.tokenizers.words import cut_words, pack_words, splitter
-from qkv_cli.placement import alone, place_file, placed_folder, sync
+from qkv_cli.placement import folder_lock, place_file, placed_folder, sync
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # a folder with one of them is a model
@@ -48,7 +48,7 @@ def lock_for_writing(folder: Path) -> Iterator[None]:
         StoreError: Another process is writing it, or the lock cannot be created.
     """
     try:
-        with alone(folder):
+        with folder_lock(folder):
             yield
     except OSError as error:
         raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error

@@ -13,7 +13,7 @@ from qkv_cli.core.finite import unsound_row
 from qkv_cli.errors import CheckpointError, TrainingError, UsageError
 from qkv_cli.figures import thousandths
 from qkv_cli.formats.tokenizers.words import WordTokenizer
-from qkv_cli.placement import resolved, scratch_folder
+from qkv_cli.placement import resolve_links, scratch_folder
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.catalogue import find, own
@@ -118,7 +118,7 @@ def train_heads(
         if resume:
             base = folder
         elif Path(options.vectors).is_file():
-            scratch = stack.enter_context(scratch_folder(resolved(folder).parent))
+            scratch = stack.enter_context(scratch_folder(resolve_links(folder).parent))
             base = _add_vectors(Path(options.vectors), scratch / folder.name, watch)
         else:
             base = find(options.vectors)

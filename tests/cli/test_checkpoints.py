@@ -319,7 +319,7 @@ def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
 def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
-    monkeypatch.setattr(proof, "differences", lambda *a: iter([("layer 0", 2e-4)]))
+    monkeypatch.setattr(proof, "compare_with_transformers", lambda *a: iter([("layer 0", 2e-4)]))
     result = qkv("models", "verify", bert)
     assert (result.code, result.stdout) == (1, "layer 0: largest difference 2.0e-04\n")
     assert result.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
@@ -328,7 +328,7 @@ def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypat
 def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
-    monkeypatch.setattr(proof, "differences", lambda *a: {}["no such name"])
+    monkeypatch.setattr(proof, "compare_with_transformers", lambda *a: {}["no such name"])
     result = qkv("models", "verify", bert)
     assert (result.code, result.stdout) == (70, "")
     assert result.stderr.startswith("Traceback (most recent call last):\n")

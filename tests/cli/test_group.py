@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from rich.text import Text
 
-from qkv_cli.cli.app import COMMANDS, built
+from qkv_cli.cli.app import COMMANDS, build_command
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_its_line_is_its_own(name: str) -> None:
-    command = built(name)
+    command = build_command(name)
     assert command.help.splitlines()[0] == COMMANDS[name]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_its_help_has_an_example(name: str) -> None:
-    command = built(name)
+    command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         assert "Example: " in each.help, each.name
 
@@ -24,7 +24,7 @@ def test_its_help_has_an_example(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_bracket_of_its_help_is_lost(name: str) -> None:
     """Help is Rich markup, in which [word] is a style; \\[word] is said."""
-    command = built(name)
+    command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         for said in [each.help, *(getattr(p, "help", None) or "" for p in each.params)]:
             assert Text.from_markup(said).plain == said.replace("\\[", "["), said
@@ -32,7 +32,7 @@ def test_no_bracket_of_its_help_is_lost(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_o_and_json_say_what_they_can(name: str) -> None:
-    command = built(name)
+    command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         said = {option: p.help for p in each.params for option in p.opts}
         if "--width" in said:

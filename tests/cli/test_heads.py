@@ -177,7 +177,7 @@ def test_unknown_words_are_told_once(heads) -> None:
 
 def test_says_how_far_it_is(heads, monkeypatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(command, "so_far", said.append)
+    monkeypatch.setattr(command, "report_summary", said.append)
     result = heads("--lines", stdin="the river\nthe bank\nthe money\n")
     assert [line.split(",")[0] for line in said] == ["1 text read", "2 texts read", "3 texts read"]
     assert all(line.endswith(" tokens/s") for line in said)

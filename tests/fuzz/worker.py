@@ -240,7 +240,7 @@ def _with_commands_built_once() -> None:
     with contextlib.suppress(ImportError, AttributeError):
         from qkv_cli.cli import app
 
-        app.built = functools.cache(app.built)  # type: ignore[assignment]
+        app.build_command = functools.cache(app.build_command)  # type: ignore[assignment]
 
 
 def _without_pip() -> None:

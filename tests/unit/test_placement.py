@@ -15,7 +15,7 @@ import pytest
 
 from qkv_cli import placement
 from qkv_cli.errors import StoreError
-from qkv_cli.placement import alone, place_file, placed_folder, remove_folder, sweep
+from qkv_cli.placement import folder_lock, place_file, placed_folder, remove_folder, sweep
 
 
 def anything(folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_sweep_removes_what_has_no_owner_and_nothing_else(tmp_path: Path) -> Non
 
 
 def test_sweep_leaves_what_is_being_written(tmp_path: Path) -> None:
-    with placed_folder(tmp_path / "m", anything) as temporary, alone(tmp_path / "other"):
+    with placed_folder(tmp_path / "m", anything) as temporary, folder_lock(tmp_path / "other"):
         (temporary / "file").touch()
         sweep(tmp_path)
         assert (temporary / "file").is_file()
@@ -164,15 +164,15 @@ def test_sweep_puts_a_folder_back_whose_replacement_did_not_come(tmp_path: Path)
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "m"
-    with alone(folder):
+    with folder_lock(folder):
         began = time.monotonic()
         with (
             pytest.raises(StoreError, match="Another qkv process is writing to"),
-            alone(folder),
+            folder_lock(folder),
         ):
             pass
         assert time.monotonic() - began < 2
-    with alone(folder):
+    with folder_lock(folder):
         pass
     assert list(folder.parent.iterdir()) == []
 
@@ -180,12 +180,12 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_killed_process_locks_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from qkv_cli.placement import *\n"
-        "with alone(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"
+        "with folder_lock(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "m"], check=False)
     assert len(list(tmp_path.iterdir())) == 2
-    with alone(tmp_path / "m"):
+    with folder_lock(tmp_path / "m"):
         pass
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []

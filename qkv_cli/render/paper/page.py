@@ -10,7 +10,7 @@ from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Font, Label
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import COLOURS, colour_bar, draw_maps, draw_thumbnails
 from qkv_cli.render.plate import Bars, Maps, Plate, Sentence
-from qkv_cli.render.terminal.sentence import apart
+from qkv_cli.render.terminal.sentence import has_gap
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import MASKED, levels
@@ -23,11 +23,11 @@ LEFT = 12.0
 def widest_name(parts: Sequence[object]) -> float:
     """Return the width of the longest name of all bar charts, in points."""
     bars = [part for part in parts if isinstance(part, Bars)]
-    names = [name for part in bars for name, _ in lines(part)]
+    names = [name for part in bars for name, _ in wrap_lines(part)]
     return max((text_width(name, LABEL) for name in names), default=0.0)
 
 
-def lines(part: Bars) -> list[tuple[str, float]]:
+def wrap_lines(part: Bars) -> list[tuple[str, float]]:
     return [*part.rows, *([part.rest] if part.rest else [])]
 
 
@@ -39,7 +39,7 @@ def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
     drawing.add(Label(LEFT, drawing.height + 10, part.title, TITLE, inks.text))
     y = drawing.height + 14
     start = LEFT + wide + 34
-    for nth, (name, amount) in enumerate(lines(part)):
+    for nth, (name, amount) in enumerate(wrap_lines(part)):
         base = y + LINE / 2 + LABEL.size * 0.36
         is_rest = nth == len(part.rows)
         ink = inks.dim if is_rest else inks.text
@@ -75,7 +75,7 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
         text = spelled(token, LONGEST_WORD)
         font = MARKED if at == part.marked else WORD
         wide = text_width(text, font) + 2 * PAD
-        gap = GAP if before is not None and apart(before, token) else 0.4
+        gap = GAP if before is not None and has_gap(before, token) else 0.4
         if x > LEFT and x + gap + wide > LEFT + min(room, WIDEST):
             x, y = LEFT, y + SENTENCE_LINE
         else:
@@ -102,7 +102,7 @@ NARROWEST = 340.0  # the line height of captions
 CAPTION, NAME = Font(7.5), Font(7.5, bold=True)
 
 
-def drawn(plate: Plate, theme: Theme, room: float) -> Drawing:
+def lay_out(plate: Plate, theme: Theme, room: float) -> Drawing:
     """Return the drawing of a picture about `room` points wide, or wider if its text needs it."""
     drawing = Drawing(0)
     notes: list[str] = []
@@ -147,13 +147,13 @@ def _caption(drawing: Drawing, name: str, statements: Sequence[str], theme: Them
 
 def _wrapped(words: Iterable[str], width: float, indent: float) -> list[str]:
     """Return lines that fit; the first has less space."""
-    lines, used = [""], indent
+    wrap_lines, used = [""], indent
     space = text_width(" ", CAPTION)
     for word in words:
         long = text_width(word, CAPTION)
-        if lines[-1] and used + space + long > width:
-            lines.append("")
+        if wrap_lines[-1] and used + space + long > width:
+            wrap_lines.append("")
             used = 0
-        lines[-1] += f" {word}" if lines[-1] else word
+        wrap_lines[-1] += f" {word}" if wrap_lines[-1] else word
         used += long + space
-    return lines
+    return wrap_lines

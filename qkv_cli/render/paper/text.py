@@ -26,7 +26,7 @@ _SHADES = "░▒▓"  # quarters of ink
 _BLOCKS = _WIDE + _HIGH + _SHADES
 
 
-def typed(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
+def typeset(picture: RenderableType, theme: Theme, columns: int) -> Drawing:
     """Return the drawing of a picture's lines, with each word at its column."""
     inks = INKS[theme.background]
     lines = lines_of(picture, columns)

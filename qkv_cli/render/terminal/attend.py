@@ -21,10 +21,10 @@ from qkv_cli.render.terminal.tiles import (
     Line,
     Request,
     TileLayout,
-    below,
-    beside,
     column_labels,
     half_blocks,
+    join_columns,
+    labels_below,
     numbered_cells,
     plan_tiles,
     row_labels,
@@ -32,7 +32,7 @@ from qkv_cli.render.terminal.tiles import (
     whole_cells,
     widest_line,
 )
-from qkv_cli.render.text import aligned, told_apart, widest, word
+from qkv_cli.render.text import aligned, distinct_words, widest, word
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import largest, levels, pooled, visible_cells
 
@@ -130,17 +130,17 @@ class AttentionPicture:
     def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
         """Yield the lines of maps next to each other, which share their row labels."""
         layout, ramp = shown.layout, shown.ramp
-        yield beside(
+        yield join_columns(
             [Segment(" " * layout.gutter)],
             [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
             layout.tile,
         )
         for line in column_labels(self.maps, layout):
-            yield beside([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
+            yield join_columns([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
         tiles = [self._cells(w, shown, ramp) for w in weights]
         labels = row_labels(self.maps, layout)
         for label, *cells in zip(labels, *tiles, strict=True):
-            yield beside(label, cells, layout.tile)
+            yield join_columns(label, cells, layout.tile)
 
     def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
         """Yield the lines of one map."""
@@ -153,7 +153,7 @@ class AttentionPicture:
         lines = first = whole_cells(level, ramp, columns)
         if shown.numbers:
             first = numbered_cells(level, weights, ramp, columns)
-        second = [below(line) for line in lines]
+        second = [labels_below(line) for line in lines]
         return [line for pair in zip(first, second, strict=True) for line in pair[:height]]
 
 
@@ -173,7 +173,10 @@ Link = tuple[str, str, str]  # query, key, weight
 
 def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -> list[Line]:
     """Return a line of strongest links for each head, in as many columns as fit."""
-    queries, keys = told_apart(maps.queries, LONGEST_WORD), told_apart(maps.keys, LONGEST_WORD)
+    queries, keys = (
+        distinct_words(maps.queries, LONGEST_WORD),
+        distinct_words(maps.keys, LONGEST_WORD),
+    )
     rows = [
         [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest_links(rank, links)]
         for weights, rank in zip(shown, _ranked(maps, shown), strict=True)

@@ -24,7 +24,7 @@ from qkv_cli.render.legend import QUANTITIES, Quantity, flowing, label_line, spe
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
 from qkv_cli.render.terminal.attend import attention
 from qkv_cli.render.terminal.columns import bar
-from qkv_cli.render.text import aligned, told_apart
+from qkv_cli.render.text import aligned, distinct_words
 from qkv_cli.render.theme import Theme
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
@@ -111,7 +111,7 @@ class ComparePicture:
         sides = list(zip(self.names, self._read(), strict=True))
         differ = len({maps.weighting for _, maps in sides}) > 1
         for name, maps in sides:
-            yield from side(name, maps, width, weighting=differ)
+            yield from side_name(name, maps, width, weighting=differ)
         if len({(maps.text, maps.source, maps.pair) for _, maps in sides}) > 1:
             for name, maps in sides:
                 yield from _text(name, maps, width)
@@ -119,7 +119,7 @@ class ComparePicture:
     def _all(self) -> HeadMaps:
         titled = [f"{n} {m.maps[0].name}" for n, m in zip(self.names, self._read(), strict=True)]
         weights = [self.pairs[0].weights_a, *(c.weights_b for c in self.pairs)]
-        return _drawn(self.pairs[0], titled, weights, self._notes())
+        return _drawn_maps(self.pairs[0], titled, weights, self._notes())
 
     def _notes(self) -> list[str]:
         """The notes of the sides, with the names of the sides that they are about."""
@@ -142,7 +142,7 @@ class ComparePicture:
         notes = [f"above 0, {' or '.join(others)} has {quantity.more}; below 0, {a}"]
         notes += _unpaired(first, a, others[0], quantity.one)
         names = [f"{name} - {a}" for name in others]
-        return _drawn(first, names, [c.difference for c in self.pairs], notes)
+        return _drawn_maps(first, names, [c.difference for c in self.pairs], notes)
 
     def _change(self) -> Quantity:
         return replace(QUANTITIES[self.pairs[0].a.shown], one="difference", note="")
@@ -178,7 +178,10 @@ class ComparePicture:
         if not cells:
             return
         yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
-        queries, keys = told_apart(c.queries, LONGEST_WORD), told_apart(c.keys, LONGEST_WORD)
+        queries, keys = (
+            distinct_words(c.queries, LONGEST_WORD),
+            distinct_words(c.keys, LONGEST_WORD),
+        )
         name_width = max(cell_len(queries[m.row]) for m in cells)
         right = max(cell_len(keys[m.column]) for m in cells)
         arrow = QUANTITIES[c.a.shown].link
@@ -190,7 +193,7 @@ class ComparePicture:
             yield line.append(f"  {'+' if m.change > 0 else ''}{number(m.change)}")
 
 
-def side(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> Iterator[Text]:
+def side_name(name: str, maps: HeadMaps, width: int, *, weighting: bool = False) -> Iterator[Text]:
     """Yield the description of a side: head, model, options; softmax only on request."""
     [m] = maps.maps
     first = Text.assemble((f"{name}  {label_line(m.name)}", _NAME), "  ")
@@ -242,7 +245,7 @@ def _divergences(c: Comparison) -> tuple[str, list[tuple[str, float]]]:
             comparable[np.argsort(-c.divergence[comparable], kind="stable")[:ROWS]]
         )
         title = f"the {ROWS} queries that diverge most, bits"
-    names = told_apart(c.queries, LONGEST_WORD)
+    names = distinct_words(c.queries, LONGEST_WORD)
     return title, [(names[row], float(c.divergence[row])) for row in comparable]
 
 
@@ -268,7 +271,7 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
     )
 
 
-def _drawn(
+def _drawn_maps(
     c: Comparison, names: Sequence[str], weights: Sequence[Array], notes: Sequence[str]
 ) -> HeadMaps:
     """Return maps on the common rows and columns, for the picture of `qkv attend`."""
@@ -312,7 +315,7 @@ class NearestTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        yield from side("nearest to", self.own, width)
+        yield from side_name("nearest to", self.own, width)
         statements = [f"among the heads of {label_line(self.others.model.name)}"]
         if (self.own.text, self.own.source) != (self.others.text, self.others.source):
             statements.append(f"on: {label_line(self.others.text)}")

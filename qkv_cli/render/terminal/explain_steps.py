@@ -28,7 +28,7 @@ from qkv_cli.render.terminal.columns import (
     sparkline,
 )
 from qkv_cli.render.terminal.explain_numbers import ZERO, KeyRow, Projected, printed, totals
-from qkv_cli.render.text import aligned, told_apart
+from qkv_cli.render.text import aligned, distinct_words
 from qkv_cli.render.theme import Theme
 
 LONGEST_WORD = 14
@@ -60,7 +60,7 @@ class Lesson:
     @cached_property
     def b(self) -> str:
         """The name of the query."""
-        return told_apart(self.maps.queries, LONGEST_WORD)[self.x.query]
+        return distinct_words(self.maps.queries, LONGEST_WORD)[self.x.query]
 
     @cached_property
     def a(self) -> str:
@@ -69,7 +69,7 @@ class Lesson:
 
     @cached_property
     def key_names(self) -> list[str]:
-        return told_apart(self.maps.keys, LONGEST_WORD)
+        return distinct_words(self.maps.keys, LONGEST_WORD)
 
     @property
     def content(self) -> str:
@@ -241,10 +241,10 @@ def position_step(s: Lesson) -> Step:
     )
     line.append(figure(m.score), BOLD)
     formula = " + ".join([f"score = {s.content}", *(f"{name} term" for name, _ in m.terms)])
-    return Step(title, formula, [line], _what_the_place_does(s))
+    return Step(title, formula, [line], _position_in_words(s))
 
 
-def _what_the_place_does(s: Lesson) -> str:
+def _position_in_words(s: Lesson) -> str:
     terms = dict(s.match.terms)
     capped = "The soft cap keeps the score from growing without bound. " * ("soft cap" in terms)
     effects = [effect for name, effect in _MET.items() if name in terms]
@@ -252,12 +252,12 @@ def _what_the_place_does(s: Lesson) -> str:
         where = (
             f"{_place(s)} This model also has keys and queries for distances, and compares "
             f"{' and '.join(effects)}. "
-            f"That {_liking(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} the score."
+            f"That {_match_in_words(terms.get('c2p', ZERO) + terms.get('p2c', ZERO))} the score."
         )
     elif "position" in terms:
         where = (
-            f"{_place(s)} At that distance this head {_liking(terms['position'])} the score, "
-            "whatever the words are."
+            f"{_place(s)} At that distance this head {_match_in_words(terms['position'])} the "
+            "score, whatever the words are."
         )
     elif s.x.between_texts:
         where = "Between two texts there is no distance: only the content of the words counts."
@@ -279,7 +279,7 @@ def _place(s: Lesson) -> str:
     return f"{s.a} is {count(n, 'place')} to the {side} of {s.b}."
 
 
-def _liking(helped: Decimal) -> str:
+def _match_in_words(helped: Decimal) -> str:
     return "adds to" if helped > 0 else "subtracts from" if helped < 0 else "does not change"
 
 

@@ -20,7 +20,7 @@ from qkv_cli.render.legend import scale_bar as scale
 from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.terminal.sentence import shaded
-from qkv_cli.render.text import aligned, told_apart
+from qkv_cli.render.text import aligned, distinct_words
 from qkv_cli.render.theme import Theme
 
 _NAME, _DIM = Style(bold=True), Style(dim=True)
@@ -65,7 +65,7 @@ class FocusPicture:
         """Return the contents for paper; a browser shows the maps with the word selected."""
         f = self.f
         maps_plate = attention_plate(f.maps)
-        names = told_apart(f.others, LONGEST_WORD)
+        names = distinct_words(f.others, LONGEST_WORD)
         top, largest = _largest(f.mean), _largest(f.weights)
         marked = f.at if f.maps.source is None else None
         quantity, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
@@ -92,7 +92,9 @@ class FocusPicture:
 
     def _title(self, width: int) -> Text:
         f = self.f
-        name = told_apart(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[f.at]
+        name = distinct_words(f.maps.queries if f.side == "query" else f.maps.keys, LONGEST_WORD)[
+            f.at
+        ]
         quantity = QUANTITIES[f.maps.shown]
         does = quantity.does if f.side == "query" else quantity.done
         title = Text(no_wrap=True).append(name, _NAME).append(f" {does}")
@@ -102,7 +104,7 @@ class FocusPicture:
     def _bars(self, width: int) -> Iterator[Text]:
         """Yield blocks of bars, one per head, as many next to each other as fit."""
         f = self.f
-        names = told_apart(f.others, LONGEST_WORD)
+        names = distinct_words(f.others, LONGEST_WORD)
         strongest = [strongest_weights(w, self.top) for w in f.weights]
         layout = _layout(strongest, f.weights, names, width)
         blocks = [

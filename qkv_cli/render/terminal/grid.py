@@ -27,7 +27,7 @@ from qkv_cli.render.legend import (
     special_notes,
 )
 from qkv_cli.render.plate import Maps, Plate, attention_plate
-from qkv_cli.render.terminal.tiles import Line, beside, half_blocks, trimmed, whole_cells
+from qkv_cli.render.terminal.tiles import Line, half_blocks, join_columns, trimmed, whole_cells
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import largest, levels, pooled_visible
 
@@ -181,12 +181,12 @@ class Thumbnails:
                 continue
             label = [Segment(f"L{layer}".ljust(layout.gutter), _NAME)]
             names = [[] if m is None else self._name(m, layout.tile) for m in row]
-            yield beside(label, names, layout.tile, layout.gap)
+            yield join_columns(label, names, layout.tile, layout.gap)
             tiles = [[] if m is None else tiles_of[m.layer, m.head] for m in row]
             for at in range(max(map(len, tiles))):
                 cells = [tile[at] if tile else [] for tile in tiles]
                 blank = [Segment(" " * layout.gutter)]
-                yield beside(blank, cells, layout.tile, layout.gap)
+                yield join_columns(blank, cells, layout.tile, layout.gap)
 
     def _name(self, m: HeadMap, room: int) -> Line:
         """Return a head's name with as many of its marks as fit."""

@@ -21,7 +21,7 @@ _LONGEST_BAR = 30
 _LONGEST_WORD = 40
 
 
-def listing(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
+def model_table(models: Sequence[tuple[str, ModelInfo, int]]) -> Table:
     """Return the table of models, with their sizes on disk."""
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for head in ("name", "layers x heads", "d_model", "vocabulary", "size"):
@@ -49,7 +49,7 @@ def layers_by_heads(info: ModelInfo) -> str:
     return " + ".join(f"{stack.n_layers} x {stack.n_heads}" for stack in stacks)
 
 
-def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
+def source_table(sources: Sequence[tuple[str, str, str, str]]) -> Table:
     """Return the table of models that can be downloaded."""
     table = Table(box=None, pad_edge=False, header_style=DIM)
     for head in ("name", "size", "licence", ""):
@@ -59,7 +59,7 @@ def offers(sources: Sequence[tuple[str, str, str, str]]) -> Table:
     return table
 
 
-def card(facts: Mapping[str, str]) -> Table:
+def model_card(facts: Mapping[str, str]) -> Table:
     """Return the description of a model; empty facts are left out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -71,7 +71,7 @@ def card(facts: Mapping[str, str]) -> Table:
     return table
 
 
-def bars(neighbors: Sequence[tuple[str, float]], theme: Theme) -> Group:
+def neighbor_bars(neighbors: Sequence[tuple[str, float]], theme: Theme) -> Group:
     """Return words with bars of their cosines."""
     words = [label(word, _LONGEST_WORD) for word, _ in neighbors]
     wide = max(map(cell_len, words), default=0)

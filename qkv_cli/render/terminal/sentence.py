@@ -78,7 +78,7 @@ def _words(
         name = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
         yield _Word(
             f"[{name}]" if at == marked else name,
-            before is None or apart(before, token),
+            before is None or has_gap(before, token),
             level[at],
             token.special,
             at == marked,
@@ -86,7 +86,7 @@ def _words(
         before = token
 
 
-def apart(before: Token, token: Token) -> bool:
+def has_gap(before: Token, token: Token) -> bool:
     """Whether there is a space between two tokens, which may be part of one of them."""
     if before.special or token.special:
         return True

@@ -18,7 +18,7 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.figures import cell_number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import ASCII_DOT, DOT, Ink, Ramp
-from qkv_cli.render.text import aligned, downwards, word
+from qkv_cli.render.text import aligned, vertical_label, word
 from qkv_cli.render.weights import MASKED, Levels
 
 GAP = 3  # columns between two maps
@@ -163,7 +163,7 @@ def whole_cells(levels: Levels, ramp: Ramp, width: int) -> list[Line]:
     ]
 
 
-def below(line: Line) -> Line:
+def labels_below(line: Line) -> Line:
     """Return the second line of a cell with two lines, without the dot."""
     blank = str.maketrans({DOT: " ", ASCII_DOT: " "})
     return [Segment(segment.text.translate(blank), segment.style) for segment in line]
@@ -217,7 +217,7 @@ def _runs(row: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
     return zip(row[starts].tolist(), lengths.tolist(), strict=True)
 
 
-def beside(label: Line, cells: Sequence[Line], tile: int, between: int = GAP) -> Line:
+def join_columns(label: Line, cells: Sequence[Line], tile: int, between: int = GAP) -> Line:
     """Return a line of a band: the row label, and the cells of each map."""
     line = list(label)
     for nth, segments in enumerate(cells):
@@ -270,7 +270,7 @@ def _names(maps: HeadMaps, layout: TileLayout) -> list[Line]:
         return [_in_turn(maps.keys, columns, first, layout.tile) for first in (0, 1)]
     if layout.label_style == "down":
         height = layout.head_lines
-        signs = [downwards(key, height) for key in maps.keys]
+        signs = [vertical_label(key, height) for key in maps.keys]
         return [
             [Segment("".join(_centred(s[line], columns) for s in signs))] for line in range(height)
         ]

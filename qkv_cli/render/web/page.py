@@ -25,12 +25,12 @@ from qkv_cli.render.colours import Rgb
 from qkv_cli.render.paper.drawing import INKS, Inks
 from qkv_cli.render.paper.text import colours, lines_of
 from qkv_cli.render.plate import Maps, Plate
-from qkv_cli.render.text import apart, spelled
+from qkv_cli.render.text import spelled, with_indices
 from qkv_cli.render.theme import Theme
 from qkv_cli.visible import visible
 
 
-def filled(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
+def fill_template(template: str, *, style: str, script: str = "", **parts: str) -> bytes:
     """Fill a template, and add a content security policy that allows only its style and script."""
     allowed = {"style-src": style, "script-src": script}
     policy = "; ".join(
@@ -61,7 +61,7 @@ COLOURS = 127
 SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "said.js", "start.js")
 
 
-def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
+def map_page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
     """Return the maps of a picture as an HTML file.
 
     Args:
@@ -94,7 +94,7 @@ def page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> b
         "theme": background,
         "start": {"side": side, "at": at, "pinned": side is not None},
     }
-    return filled(
+    return fill_template(
         "page.html",
         title=html.escape(visible(plate.title)),
         theme=background,
@@ -159,7 +159,9 @@ def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
         {"text": spelled(t), "told": distinct_name}
         | ({"special": True} if t.special else {})
         | ({"second": True} if t.segment else {})
-        for t, distinct_name in zip(tokens, apart(tokens, list(map(spelled, tokens))), strict=True)
+        for t, distinct_name in zip(
+            tokens, with_indices(tokens, list(map(spelled, tokens))), strict=True
+        )
     ]
 
 
@@ -175,7 +177,7 @@ def _notes(parts: Sequence[Maps]) -> str:
     return " ".join(f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(notes))
 
 
-def still(
+def table_page(
     pictures: Mapping[Background, Sequence[RenderableType]],
     columns: int,
     background: str,
@@ -198,7 +200,7 @@ def still(
             ]
             body.append(f'<pre class="{theme}">' + "\n".join(lines) + "</pre>")
     rules = [f".{name} {{ {_rule(*look)} }}" for look, name in classes.items()]
-    return filled(
+    return fill_template(
         "still.html",
         title=html.escape(visible(title)),
         theme=background,

@@ -14,7 +14,7 @@ from qkv_cli.checkpoints.adapters import build
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.errors import UsageError
 from qkv_cli.formats.safetensors import open_tensors
-from qkv_cli.maps.flow import followed, rollout, rollouts
+from qkv_cli.maps.flow import rollout, rollouts, with_rollout
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 
 CHECKPOINTS = Path(__file__).parents[2] / "golden" / "checkpoints"
@@ -83,7 +83,7 @@ def maps(n_layers: int = 2) -> HeadMaps:
 
 def test_maps_of_a_file_are_followed() -> None:
     whole = maps()
-    result = followed(whole)
+    result = with_rollout(whole)
     patterns = [np.stack([m.pattern for m in whole.maps[i : i + 2]]) for i in (0, 2)]
     np.testing.assert_allclose(result.maps[1].rollout, by_hand(patterns), atol=1e-12)
     assert (result.shown, result.maps[1].name, result.maps[1].block) == (
@@ -101,22 +101,22 @@ def test_a_token_sees_what_it_can_be_reached_from() -> None:
         for i in (0, 1)
     ]
     info = replace(INFO, n_layers=2, n_heads=1)
-    result = followed(HeadMaps(info, "softmax", True, "a b c d", None, (), (), heads))
+    result = with_rollout(HeadMaps(info, "softmax", True, "a b c d", None, (), (), heads))
     assert result.maps[0].mask.tolist() == window.tolist()
     assert (result.maps[1].mask == (result.maps[1].rollout > 0)).all()
     assert result.maps[1].mask.sum(axis=1).tolist() == [1, 2, 3, 3]
     no_self = ~np.eye(2, dtype=bool)
     one = HeadMap("L0H0", "self", 0, 0, no_self.astype(float), mask=no_self)
     info = replace(INFO, n_layers=1, n_heads=1)
-    [alone] = followed(HeadMaps(info, "softmax", False, "a b", None, (), (), [one])).maps
+    [alone] = with_rollout(HeadMaps(info, "softmax", False, "a b", None, (), (), [one])).maps
     assert alone.mask.all() and alone.rollout.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_what_cannot_be_followed() -> None:
     whole = maps()
     with pytest.raises(UsageError, match="L0H1 is missing"):
-        followed(replace(whole, maps=[whole.maps[0], *whole.maps[2:]]))
+        with_rollout(replace(whole, maps=[whole.maps[0], *whole.maps[2:]]))
     with pytest.raises(UsageError, match="not apply to cross-attention"):
-        followed(replace(whole, source="x"))
+        with_rollout(replace(whole, source="x"))
     with pytest.raises(UsageError, match="not apply to linear weights"):
-        followed(replace(whole, weighting="linear"))
+        with_rollout(replace(whole, weighting="linear"))

@@ -18,7 +18,7 @@ from qkv_cli.render.paper.maps import (
     in_levels,
     measures,
 )
-from qkv_cli.render.paper.page import LONGEST, draw_bars, drawn, widest_name
+from qkv_cli.render.paper.page import LONGEST, draw_bars, lay_out, widest_name
 from qkv_cli.render.plate import Bars, Maps, Panel, Plate, attention_plate
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
@@ -93,7 +93,7 @@ def test_words_stand_at_their_rows_and_columns() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 30])
 def test_everything_is_on_the_page(n: int) -> None:
-    drawing = drawn(Plate("t", "tiny", ["L0H0"], [part(np.ones((n, n)))]), LIGHT, 900)
+    drawing = lay_out(Plate("t", "tiny", ["L0H0"], [part(np.ones((n, n)))]), LIGHT, 900)
     for item in drawing.items:
         if isinstance(item, Label):
             long = text_width(item.text, item.font)
@@ -141,7 +141,7 @@ def test_thumbnails_are_pooled_and_say_so() -> None:
 def test_parts_stand_beside_each_other_where_they_fit() -> None:
     parts = [part(np.ones((4, 4))), part(np.ones((4, 4)))]
     plate = Plate("t", "tiny", ["L0H0"], parts)
-    wide, narrow = drawn(plate, LIGHT, 900), drawn(plate, LIGHT, 200)
+    wide, narrow = lay_out(plate, LIGHT, 900), lay_out(plate, LIGHT, 200)
     assert wide.width > narrow.width
     assert wide.height < narrow.height
     for drawing in (wide, narrow):
@@ -156,7 +156,7 @@ def test_a_row_of_which_nothing_can_be_seen() -> None:
     info = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
     m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), mask=np.zeros((1, 1), bool))
     maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
-    drawing = drawn(attention_plate(maps), LIGHT, 900)
+    drawing = lay_out(attention_plate(maps), LIGHT, 900)
     caption = " ".join(i.text for i in drawing.items if isinstance(i, Label))
     assert "No weight to show." in caption
 
