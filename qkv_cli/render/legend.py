@@ -113,7 +113,7 @@ LEAST_SPECIAL = 0.05  # of a row; a smaller share is not mentioned
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Appearance:
     """How the maps are drawn.
 
     Attributes:
@@ -134,25 +134,27 @@ class Shown:
     compares: bool = False
 
 
-def legend(maps: HeadMaps, weights: Sequence[Array], shown: Shown) -> Iterator[Text]:
+def legend(maps: HeadMaps, weights: Sequence[Array], appearance: Appearance) -> Iterator[Text]:
     notes: list[str] = []
-    if shown.top:
-        line = scale_bar(shown.ramp, shown.top, shown.width, signed=shown.signed)
-        reading = shown.quantity.reading
-        if line.cell_len + 3 + len(reading) <= shown.width:
+    if appearance.top:
+        line = scale_bar(
+            appearance.ramp, appearance.top, appearance.width, signed=appearance.signed
+        )
+        reading = appearance.quantity.axes
+        if line.cell_len + 3 + len(reading) <= appearance.width:
             line.append(f"   {reading}")
         else:
             notes = [reading]
         yield line
     notes += [
-        *scale_notes(maps, shown.top, shown.quantity, signed=shown.signed),
-        *mask_notes(maps, weights, pooled=shown.layout.blocks != (1, 1)),
-        *_drawing(maps, shown),
-        *([] if shown.compares else special_notes(maps)),
+        *scale_notes(maps, appearance.top, appearance.quantity, signed=appearance.signed),
+        *mask_notes(maps, weights, pooled=appearance.layout.blocks != (1, 1)),
+        *_drawing(maps, appearance),
+        *([] if appearance.compares else special_notes(maps)),
         *word_notes(maps),
     ]
     notes += [label_line(note) for note in maps.notes]
-    yield from flowing(notes, shown.width, _DIM)
+    yield from flowing(notes, appearance.width, _DIM)
 
 
 def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
@@ -170,13 +172,13 @@ def scale_bar(ramp: Ramp, top: float, width: int, *, signed: bool) -> Text:
 def scale_range(quantity: Quantity, top: float, *, signed: bool) -> str:
     """Describe the range of the bar."""
     if signed:
-        return f"±{number(top)}, the largest {quantity.one} in magnitude"
-    return f"0 to {number(top)}, the largest {quantity.one} shown"
+        return f"±{number(top)}, the largest {quantity.noun} in magnitude"
+    return f"0 to {number(top)}, the largest {quantity.noun} shown"
 
 
 def scale_notes(maps: HeadMaps, top: float, quantity: Quantity, *, signed: bool) -> Iterator[str]:
     if not top:
-        yield f"no {quantity.one} to show"
+        yield f"no {quantity.noun} to show"
         return
     if quantity.note and (maps.shown != "scores" or maps.weighting == "softmax"):
         yield quantity.note
@@ -202,25 +204,26 @@ def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False
         yield f"{len(empty)} rows are empty: they have no key to attend to"
 
 
-def _drawing(maps: HeadMaps, shown: Shown) -> Iterator[str]:
-    layout = shown.layout
+def _drawing(maps: HeadMaps, appearance: Appearance) -> Iterator[str]:
+    layout = appearance.layout
     queries, keys = layout.blocks
     if layout.label_style == "ruler":
         yield "words are numbered from 0"
     if layout.half:
         yield "each line shows two rows"
     if layout.blocks != (1, 1):
-        furthest = "the largest in magnitude" if shown.signed else "the largest"
-        yield f"each cell is {furthest} of {queries}x{keys} {shown.quantity.one}s (queries x keys)"
-    if shown.numbers_asked and not shown.numbers:
+        furthest = "the largest in magnitude" if appearance.signed else "the largest"
+        noun = appearance.quantity.noun
+        yield f"each cell is {furthest} of {queries}x{keys} {noun}s (queries x keys)"
+    if appearance.numbers_asked and not appearance.numbers:
         yield "this width is too narrow for the numbers"
-    if layout.blocks != (1, 1) or (shown.numbers_asked and not shown.numbers):
-        yield _detail(maps, shown)
+    if layout.blocks != (1, 1) or (appearance.numbers_asked and not appearance.numbers):
+        yield _detail(maps, appearance)
 
 
-def _detail(maps: HeadMaps, shown: Shown) -> str:
+def _detail(maps: HeadMaps, appearance: Appearance) -> str:
     """Suggest options that show every weight."""
-    room = (shown.width - shown.layout.gutter) // (5 if shown.numbers_asked else 2)
+    room = (appearance.width - appearance.layout.gutter) // (5 if appearance.numbers_asked else 2)
     first, last = maps.queries[0].i, maps.queries[-1].i
     if maps.source is not None or room < 2:
         return "a wider terminal shows more detail"
@@ -248,24 +251,24 @@ class Quantity:
     """The words for one quantity.
 
     Attributes:
-        one: The noun for one number.
-        more: The phrase for the larger of two numbers.
-        reading: How rows relate to columns.
+        noun: The noun for one number.
+        larger: The phrase for the larger of two numbers.
+        axes: How rows relate to columns.
         header: The line above the maps; empty for weights.
         note: A note on these numbers.
         link: The arrow between a query and a key.
-        does, done: The verb of a query to a key, and of a key to a query.
+        verb, passive: The verb of a query to a key, and of a key to a query.
         query, key: The axis titles of a map.
     """
 
-    one: str
-    more: str
-    reading: str
+    noun: str
+    larger: str
+    axes: str
     header: str = ""
     note: str = ""
     link: str = "→"
-    does: str = "attends to"
-    done: str = "is attended to by"
+    verb: str = "attends to"
+    passive: str = "is attended to by"
     query: str = "query (attends)"
     key: str = "key (attended to)"
 

@@ -110,17 +110,17 @@ class Plate:
     Attributes:
         title: A title in one line.
         name: The start of the caption: the model.
-        said: The sentences of the caption.
+        statements: The sentences of the caption.
         parts: The parts, in reading order.
-        behind: The maps that a browser shows instead.
+        page_maps: The maps that a browser shows instead.
         pinned: The word that is selected at first: whether it is a query or key, and its index.
     """
 
     title: str
     name: str
-    said: Sequence[str]
+    statements: Sequence[str]
     parts: Sequence[Part]
-    behind: Maps | None = None
+    page_maps: Maps | None = None
     pinned: tuple[Literal["query", "key"], int] | None = None
 
 

@@ -59,7 +59,7 @@ def colour_bar(
         x_done = step * width / steps  # each box reaches to the end, so there is no seam
         drawing.add(Boxes([(x + x_done, y, width - x_done, height)], colour))
     drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
-    name = part.quantity.one
+    name = part.quantity.noun
     unit, x_unit = Font(7, italic=True), x + width + 26
     drawing.add(Label(x_unit, y + 6, name, unit, inks.dim))
     drawing.width = max(drawing.width, x_unit + text_width(name, unit))

@@ -126,7 +126,7 @@ def lay_out(plate: Plate, theme: Theme, room: float) -> Drawing:
         if isinstance(part, Sentence):  # it is on lines of its own
             x, y = 0.0, drawing.height
     drawing.width = max(drawing.width, NARROWEST) + MARGIN
-    statements = [*plate.said, *dict.fromkeys(notes)]
+    statements = [*plate.statements, *dict.fromkeys(notes)]
     _caption(drawing, plate.name, statements, theme)
     drawing.height += MARGIN - 4
     return drawing

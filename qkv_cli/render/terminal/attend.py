@@ -15,7 +15,7 @@ from qkv_cli.core.arrays import Array, largest_indices
 from qkv_cli.figures import cell_number, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.render.colours import Ramp
-from qkv_cli.render.legend import QUANTITIES, Quantity, Shown, header, legend
+from qkv_cli.render.legend import QUANTITIES, Appearance, Quantity, header, legend
 from qkv_cli.render.plate import Plate, attention_plate
 from qkv_cli.render.terminal.tiles import (
     Line,
@@ -45,7 +45,7 @@ def attention(
     *,
     numbers: bool = False,
     links: int = 5,
-    like: int = 1,
+    min_maps: int = 1,
     quantity: Quantity | None = None,
 ) -> AttentionPicture:
     """Return the picture of `qkv attend`: header, maps, legend and strongest links.
@@ -53,10 +53,12 @@ def attention(
     Args:
         numbers: Write the weights into the cells, if they fit.
         links: The number of strongest links to list per head.
-        like: Choose the layout for at least this many maps.
+        min_maps: Choose the layout for at least this many maps.
         quantity: The quantity drawn, if it is not that of the maps.
     """
-    return AttentionPicture(maps, theme, quantity or QUANTITIES[maps.shown], numbers, links, like)
+    return AttentionPicture(
+        maps, theme, quantity or QUANTITIES[maps.shown], numbers, links, min_maps
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class AttentionPicture:
     quantity: Quantity
     numbers: bool = False
     links: int = 5
-    like: int = 1
+    min_maps: int = 1
     compares: bool = False
 
     def plate(self) -> Plate:
@@ -83,7 +85,7 @@ class AttentionPicture:
         layout, numbers = self._layout(weights, width)
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
-        statistics = Shown(
+        appearance = Appearance(
             top,
             signed,
             self.numbers,
@@ -98,9 +100,9 @@ class AttentionPicture:
         for first in range(0, len(weights), layout.across):
             yield Segment.line()
             part = slice(first, first + layout.across)
-            yield from trimmed(self._band(part, weights[part], statistics))
+            yield from trimmed(self._band(part, weights[part], appearance))
         yield Segment.line()
-        yield from legend(self.maps, weights, statistics)
+        yield from legend(self.maps, weights, appearance)
         if self.links:
             links = link_lines(self.maps, weights, self.links, width)
             yield from [Segment.line()] if links else []
@@ -110,7 +112,7 @@ class AttentionPicture:
         """Return the layout, and whether the requested numbers fit."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
-            n_maps=max(len(weights), self.like),
+            n_maps=max(len(weights), self.min_maps),
             n_query=len(maps.queries),
             n_key=len(maps.keys),
             query_width=widest(maps.queries),
@@ -127,9 +129,11 @@ class AttentionPicture:
         layout = plan_tiles(request)
         return layout, self.numbers and layout.label_style != "ruler"
 
-    def _band(self, part: slice, weights: Sequence[Array], shown: Shown) -> Iterator[Line]:
+    def _band(
+        self, part: slice, weights: Sequence[Array], appearance: Appearance
+    ) -> Iterator[Line]:
         """Yield the lines of maps next to each other, which share their row labels."""
-        layout, ramp = shown.layout, shown.ramp
+        layout, ramp = appearance.layout, appearance.ramp
         yield join_columns(
             [Segment(" " * layout.gutter)],
             [[Segment(m.name, _NAME)] for m in self.maps.maps[part]],
@@ -137,21 +141,21 @@ class AttentionPicture:
         )
         for line in column_labels(self.maps, layout):
             yield join_columns([Segment(" " * layout.gutter)], [line] * len(weights), layout.tile)
-        tiles = [self._cells(w, shown, ramp) for w in weights]
+        tiles = [self._cells(w, appearance, ramp) for w in weights]
         labels = row_labels(self.maps, layout)
         for label, *cells in zip(labels, *tiles, strict=True):
             yield join_columns(label, cells, layout.tile)
 
-    def _cells(self, weights: Array, shown: Shown, ramp: Ramp) -> list[Line]:
+    def _cells(self, weights: Array, appearance: Appearance, ramp: Ramp) -> list[Line]:
         """Yield the lines of one map."""
-        layout = shown.layout
+        layout = appearance.layout
         weights = pooled(weights, layout.blocks)
-        level = levels(weights, shown.top, len(ramp.inks), ramp.zero)
+        level = levels(weights, appearance.top, len(ramp.inks), ramp.zero)
         if layout.half:
             return half_blocks(level, ramp)
         columns, height = layout.cell
         lines = first = whole_cells(level, ramp, columns)
-        if shown.numbers:
+        if appearance.numbers:
             first = numbered_cells(level, weights, ramp, columns)
         second = [labels_below(line) for line in lines]
         return [line for pair in zip(first, second, strict=True) for line in pair[:height]]

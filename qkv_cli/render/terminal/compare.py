@@ -139,13 +139,13 @@ class ComparePicture:
         if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
             return None
         quantity = QUANTITIES[first.a.shown]
-        notes = [f"above 0, {' or '.join(others)} has {quantity.more}; below 0, {a}"]
-        notes += _unpaired(first, a, others[0], quantity.one)
+        notes = [f"above 0, {' or '.join(others)} has {quantity.larger}; below 0, {a}"]
+        notes += _unpaired(first, a, others[0], quantity.noun)
         names = [f"{name} - {a}" for name in others]
         return _drawn_maps(first, names, [c.difference for c in self.pairs], notes)
 
     def _change(self) -> Quantity:
-        return replace(QUANTITIES[self.pairs[0].a.shown], one="difference", note="")
+        return replace(QUANTITIES[self.pairs[0].a.shown], noun="difference", note="")
 
     def _maps(
         self, maps: HeadMaps, quantity: Quantity | None, console: Console, options: ConsoleOptions
@@ -153,9 +153,9 @@ class ComparePicture:
         """Yield the picture of `qkv attend` without its header; differences have cells of the same
         size as the maps.
         """
-        like = len(self.names)
+        min_maps = len(self.names)
         picture = attention(
-            maps, self.theme, numbers=self.numbers, links=0, like=like, quantity=quantity
+            maps, self.theme, numbers=self.numbers, links=0, min_maps=min_maps, quantity=quantity
         )
         picture = replace(picture, compares=True)
         parts = picture.__rich_console__(console, options)

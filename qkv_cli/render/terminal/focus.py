@@ -79,10 +79,14 @@ class FocusPicture:
                 else None
             )
             parts.append(Bars(label_line(m.name), rows, largest, rest))
-        statements = [*maps_plate.said, *self._notes(top)]
-        [behind] = [part for part in maps_plate.parts if isinstance(part, Maps)]
+        statements = [*maps_plate.statements, *self._notes(top)]
+        [page_maps] = [part for part in maps_plate.parts if isinstance(part, Maps)]
         return replace(
-            maps_plate, said=statements, parts=parts, behind=behind, pinned=(f.side, f.at)
+            maps_plate,
+            statements=statements,
+            parts=parts,
+            page_maps=page_maps,
+            pinned=(f.side, f.at),
         )
 
     @property
@@ -96,7 +100,7 @@ class FocusPicture:
             f.at
         ]
         quantity = QUANTITIES[f.maps.shown]
-        does = quantity.does if f.side == "query" else quantity.done
+        does = quantity.verb if f.side == "query" else quantity.passive
         title = Text(no_wrap=True).append(name, _NAME).append(f" {does}")
         title.truncate(width, overflow="ellipsis")
         return title
@@ -139,7 +143,7 @@ class FocusPicture:
         if quantity.note:
             yield quantity.note
         if not top:
-            yield f"no {quantity.one} to show"
+            yield f"no {quantity.noun} to show"
         elif several:
             yield f"words are shaded by the mean of {len(f.maps.maps)} heads, up to {number(top)}"
             yield "all bars have one scale"

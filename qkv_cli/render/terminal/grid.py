@@ -204,7 +204,7 @@ class Thumbnails:
             return
         line, reading = (
             scale_bar(ramp, top, width, signed=signed),
-            QUANTITIES[self.maps.shown].reading,
+            QUANTITIES[self.maps.shown].axes,
         )
         if line.cell_len + 3 + len(reading) <= width:
             yield line.append(f"   {reading}")
@@ -220,11 +220,11 @@ class Thumbnails:
             yield from [quantity.note] if quantity.note else []
             yield f"one scale for all heads: {scale_range(quantity, top, signed=signed)}"
         else:
-            yield f"no {quantity.one} to show"
+            yield f"no {quantity.noun} to show"
         if layout.blocks != (1, 1):
             furthest = "the largest in magnitude" if signed else "the largest"
             queries, keys = layout.blocks
-            yield f"each cell is {furthest} of {queries}x{keys} {quantity.one}s (queries x keys)"
+            yield f"each cell is {furthest} of {queries}x{keys} {quantity.noun}s (queries x keys)"
         if any(np.isnan(w).any() for w in weights):
             yield "blank: masked"
         if (n_heads := len(self._heads())) > layout.across:

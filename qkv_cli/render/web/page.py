@@ -69,21 +69,21 @@ def map_page(plate: Plate, themes: Mapping[Background, Theme], background: str) 
         background: light, dark, or auto for the reader's own setting.
     """
     parts = [part for part in plate.parts if isinstance(part, Maps)]
-    parts = [plate.behind] if plate.behind is not None else parts
+    parts = [plate.page_maps] if plate.page_maps is not None else parts
     side, at = plate.pinned or (None, None)
     first = parts[0]
     maps, steps = _maps(parts)
     data = {
         "model": plate.name,
-        "about": " · ".join(plate.said),
+        "about": " · ".join(plate.statements),
         "notes": _notes(parts),
         "queries": _tokens(first.queries),
         "keys": _tokens(first.keys),
         "same": list(first.queries) == list(first.keys),
         "maps": maps,
         "words": {
-            "does": first.quantity.does,
-            "done": first.quantity.done,
+            "does": first.quantity.verb,
+            "done": first.quantity.passive,
             "link": first.quantity.link,
         },
         "masked": MASKED,
