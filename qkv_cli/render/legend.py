@@ -246,7 +246,7 @@ def word_notes(maps: HeadMaps) -> Iterator[str]:
         yield "? marks a word unknown to the model"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
     """The words for one quantity.
 
@@ -274,41 +274,45 @@ class Quantity:
 
 
 QUANTITIES: Mapping[Show, Quantity] = {
-    "weights": Quantity("weight", "more weight", "rows (queries) attend to columns (keys)"),
+    "weights": Quantity(
+        noun="weight",
+        larger="more weight",
+        axes="rows (queries) attend to columns (keys)",
+    ),
     "scores": Quantity(
-        "score",
-        "the higher score",
-        "rows are queries, columns are keys",
-        "scores: before softmax, scaled, with any position bias",
-        "softmax depends only on the differences within a row",
-        "·",
-        "scores",
-        "is scored by",
-        "query",
-        "key",
+        noun="score",
+        larger="the higher score",
+        axes="rows are queries, columns are keys",
+        header="scores: before softmax, scaled, with any position bias",
+        note="softmax depends only on the differences within a row",
+        link="·",
+        verb="scores",
+        passive="is scored by",
+        query="query",
+        key="key",
     ),
     "contributions": Quantity(
-        "length",
-        "the greater length",
-        "rows (queries) receive from columns (keys)",
-        "contributions: ‖weight x value x W_O‖",
-        "each length is that of the vector which the key adds to the query's output",
-        "←",
-        "receives from",
-        "contributes to",
-        "query (receives)",
-        "key (contributes)",
+        noun="length",
+        larger="the greater length",
+        axes="rows (queries) receive from columns (keys)",
+        header="contributions: ‖weight x value x W_O‖",
+        note="each length is that of the vector which the key adds to the query's output",
+        link="←",
+        verb="receives from",
+        passive="contributes to",
+        query="query (receives)",
+        key="key (contributes)",
     ),
     "rollout": Quantity(
-        "share",
-        "the larger share",
-        "rows (positions in this layer) draw on columns (input tokens)",
-        "rollout: weights traced through all layers to the input",
-        "each share is the part of a position that comes from an input token",
-        "←",
-        "draws on",
-        "goes into",
-        "position in this layer",
-        "input token",
+        noun="share",
+        larger="the larger share",
+        axes="rows (positions in this layer) draw on columns (input tokens)",
+        header="rollout: weights traced through all layers to the input",
+        note="each share is the part of a position that comes from an input token",
+        link="←",
+        verb="draws on",
+        passive="goes into",
+        query="position in this layer",
+        key="input token",
     ),
 }
