@@ -146,8 +146,8 @@ class Comparison:
     @property
     def mean_divergence(self) -> float:
         """The mean over the rows with a divergence; NaN if there is none."""
-        known = self.divergence[~np.isnan(self.divergence)]
-        return float(known.mean()) if len(known) else float("nan")
+        comparable = self.divergence[~np.isnan(self.divergence)]
+        return float(comparable.mean()) if len(comparable) else float("nan")
 
 
 def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
@@ -178,7 +178,7 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         _placed(a, [pair.a for pair in rows], [pair.a for pair in keys]),
         _placed(b, [pair.b for pair in rows], [pair.b for pair in keys]),
     ]
-    one, other = (np.nan_to_num(side) for side in sides)
+    first_side, second_side = (np.nan_to_num(side) for side in sides)
     visible = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
     shares = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
     return Comparison(
@@ -190,10 +190,12 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         named(keys, a.keys, b.keys),
         weights_a=sides[0],
         weights_b=sides[1],
-        difference=np.where(visible, other - one, np.nan),
-        divergence=jensen_shannon(one, other) if shares else np.full(len(rows), np.nan),
-        cosine=cosine(one[visible], other[visible]),
-        pearson=pearson(one[visible], other[visible]),
+        difference=np.where(visible, second_side - first_side, np.nan),
+        divergence=jensen_shannon(first_side, second_side)
+        if shares
+        else np.full(len(rows), np.nan),
+        cosine=cosine(first_side[visible], second_side[visible]),
+        pearson=pearson(first_side[visible], second_side[visible]),
     )
 
 
@@ -255,11 +257,11 @@ def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
 
     The reference head itself is left out.
     """
-    [own] = a.maps
+    [reference] = a.maps
     same = _reading(a) == _reading(candidates)
     similar_heads = []
     for m in candidates.maps:
-        if same and (m.block, m.name) == (own.block, own.name):
+        if same and (m.block, m.name) == (reference.block, reference.name):
             continue
         c = compare(a, replace(candidates, maps=[m]))
         similar_heads.append(Near(m, c.mean_divergence, c.cosine, c.pearson))

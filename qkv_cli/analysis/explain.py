@@ -26,8 +26,8 @@ class Projection:
     @property
     def is_plain(self) -> bool:
         """Whether the vector is W e + b, without norm or rotation."""
-        plain = self.product if self.bias is None else self.product + self.bias
-        return bool(np.allclose(plain, self.result, rtol=1e-3, atol=1e-4))
+        expected = self.product if self.bias is None else self.product + self.bias
+        return bool(np.allclose(expected, self.result, rtol=1e-3, atol=1e-4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +181,19 @@ def _terms(
         terms["soft cap"] = attn.softcap * np.tanh(content / attn.softcap) - content
     if trace.bias is None:
         return terms
-    rest = float64(trace.bias[head % len(trace.bias), query])
+    remainder = float64(trace.bias[head % len(trace.bias), query])
     if attn.relative is not None:
         parts = attn.relative.terms(trace.q, trace.k)
         terms |= {name: attn.scale * float64(part[head, query]) for name, part in parts.items()}
-        added = sum(terms[name] for name in parts)
-        rest = np.where(np.isclose(rest, added, rtol=1e-4, atol=1e-6), 0.0, rest - added)
+        explained = sum(terms[name] for name in parts)
+        remainder = np.where(
+            np.isclose(remainder, explained, rtol=1e-4, atol=1e-6), 0.0, remainder - explained
+        )
     visible = trace.mask[head % len(trace.mask), query]
-    if rest[visible].any():
-        terms["position"] = rest
+    if remainder[visible].any():
+        terms["position"] = remainder
     elif not visible.all() or attn.relative is None:
-        terms["mask"] = rest
+        terms["mask"] = remainder
     return terms
 
 
@@ -281,10 +283,12 @@ def largest_weight(
             for head in heads.get(layer.index, ()):
                 pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
                 scores = trace.scores[head][np.ix_(queries, keys)].ravel()
-                at = int(np.lexsort((-scores, -pattern))[0])  # the last key is the primary one
-                candidate = (float(pattern[at]), float(scores[at]))
+                best_key = int(
+                    np.lexsort((-scores, -pattern))[0]
+                )  # the last key is the primary one
+                candidate = (float(pattern[best_key]), float(scores[best_key]))
                 if link is None or candidate > best:
-                    i, j = divmod(at, len(keys))
+                    i, j = divmod(best_key, len(keys))
                     best, link = candidate, Link(layer, head, queries[i], keys[j])
         if layer.index == last:
             break

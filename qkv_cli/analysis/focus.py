@@ -38,12 +38,12 @@ def pick(side: str, reference: str, tokens: Sequence[Token]) -> list[int]:
     if places := _called(spelling, tokens):
         return places
     spellings = {_plain(token.word): token.word for token in tokens}
-    near = difflib.get_close_matches(_plain(spelling), spellings, n=1)
-    hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""
+    suggestions = difflib.get_close_matches(_plain(spelling), spellings, n=1)
+    hint = f" Did you mean {spellings[suggestions[0]]!r}?" if suggestions else ""
     listed = ", ".join(f"{t.i} {t.word}" for t in tokens[:MAX_LISTED])
-    more = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
+    suffix = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
     raise UsageError(
-        f"--{side} {spelling!r} is neither a word nor an index here.{hint} Words: {listed}{more}."
+        f"--{side} {spelling!r} is neither a word nor an index here.{hint} Words: {listed}{suffix}."
     )
 
 
@@ -57,10 +57,10 @@ def _is_index(text: str) -> bool:
 
 
 def _called(spelling: str, tokens: Sequence[Token]) -> list[int]:
-    plain = _plain(spelling)
-    if not plain:  # special tokens have no text
+    folded = _plain(spelling)
+    if not folded:  # special tokens have no text
         return []
-    return [p for p, t in enumerate(tokens) if plain in (_plain(t.text), _plain(t.token))]
+    return [p for p, t in enumerate(tokens) if folded in (_plain(t.text), _plain(t.token))]
 
 
 def _plain(text: str) -> str:
@@ -100,8 +100,8 @@ class Focus:
 def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
     """Return one row or one column of every map."""
     weights = np.stack([_line(m, maps.seen(m), side, at) for m in maps.maps])
-    known = ~np.isnan(weights)
-    total, n = np.nansum(weights, axis=0), known.sum(axis=0)
+    visible = ~np.isnan(weights)
+    total, n = np.nansum(weights, axis=0), visible.sum(axis=0)
     return Focus(maps, side, at, weights, np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 

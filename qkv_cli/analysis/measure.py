@@ -232,12 +232,17 @@ def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> 
     sums = []
     for order in (places, (np.argsort(rows), np.argsort(columns))):
         cells = np.ix_(np.arange(len(b)), *order)
-        both = seen_a & seen_b[cells] & moved
-        sides = [np.where(both, x, 0.0) for x in (a, b[cells])]
+        comparable = seen_a & seen_b[cells] & moved
+        sides = [np.where(comparable, x, 0.0) for x in (a, b[cells])]
         mass = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_query]
         # Early causal rows have fewer keys, so each row is scaled to sum to 1.
-        one, other = (x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides)
-        pairs = (np.minimum(one, other), np.minimum(one, dealt(other, both, rng)))
+        first_side, second_side = (
+            x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides
+        )
+        pairs = (
+            np.minimum(first_side, second_side),
+            np.minimum(first_side, dealt(second_side, comparable, rng)),
+        )
         common, chance = (pair.sum(axis=-1) * mass for pair in pairs)
         sums.append([x.sum(axis=-1) for x in (common, chance, mass)])
     return Overlap(*(np.stack(columns, axis=-1) for columns in zip(*sums, strict=True)))

@@ -55,8 +55,8 @@ def odds(scores: Array, top: int) -> Odds:
     np.put_along_axis(rank, order, np.arange(1, order.shape[1] + 1)[None], axis=-1)
     ids = [int(id) for id in dict.fromkeys(order[:, :top].ravel().tolist())]
     rest = np.delete(p, ids, axis=1).sum(axis=1)
-    apart = kl_divergence(*logs) if len(logs) == 2 else None
-    return Odds(ids, p[:, ids], rank[:, ids], rest, p.shape[1], apart)
+    divergence = kl_divergence(*logs) if len(logs) == 2 else None
+    return Odds(ids, p[:, ids], rank[:, ids], rest, p.shape[1], divergence)
 
 
 def log_probabilities(scores: Array) -> Array:

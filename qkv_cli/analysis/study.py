@@ -118,8 +118,8 @@ def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iter
     ahead = list(islice(texts, max(1, shuffles)))
     so_far = None
     for index, text in enumerate(chain(ahead, texts)):
-        each = -(-shuffles // len(ahead)) if index < len(ahead) else 0
-        new = _reading(text, read, each, rng)
+        n_each = -(-shuffles // len(ahead)) if index < len(ahead) else 0
+        new = _reading(text, read, n_each, rng)
         so_far = new if so_far is None else so_far + new
         yield so_far
 
@@ -224,8 +224,8 @@ def figure_called(name: str) -> str:
     """
     name = HEADINGS.get(name, name)
     if name not in (LABEL, *FIGURES):
-        near = difflib.get_close_matches(name, FIGURES, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        suggestions = difflib.get_close_matches(name, FIGURES, n=1)
+        hint = f" Did you mean {suggestions[0]}?" if suggestions else ""
         raise UsageError(f"Unknown column {name!r}.{hint} Use {LABEL}, {', '.join(FIGURES)}.")
     return name
 

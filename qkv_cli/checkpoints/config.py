@@ -289,7 +289,10 @@ class Config:
     def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
         """Return a value that must be one of the implemented ones."""
         value = self.get(name, default)
-        if not any(value == known and type(value) is type(known) for known in implemented):
+        if not any(
+            value == value_implemented and type(value) is type(value_implemented)
+            for value_implemented in implemented
+        ):
             raise CheckpointError(
                 f"{self.place} sets {name} to {_shown(value)}, which is not implemented; "
                 f"implemented: {', '.join(map(_shown, implemented))}."
@@ -326,9 +329,9 @@ class Config:
     @property
     def unknown(self) -> list[str]:
         """The names of settings that were neither read nor ignored, except nulls."""
-        known = self.read | _IGNORED
-        own = (n for n, v in self.values.items() if v is not None and n not in known)
-        return sorted({*own, *(name for part in self.parts for name in part.unknown)})
+        handled = self.read | _IGNORED
+        present = (n for n, v in self.values.items() if v is not None and n not in handled)
+        return sorted({*present, *(name for part in self.parts for name in part.unknown)})
 
 
 def _whole_number(least: int, most: int) -> str:

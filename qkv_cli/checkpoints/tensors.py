@@ -90,8 +90,8 @@ class Tensors:
                 "GPTQ or AWQ, which is not implemented; use the original model, or a GGUF file of "
                 "it."
             )
-        near = difflib.get_close_matches(full, self.by_name, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        suggestions = difflib.get_close_matches(full, self.by_name, n=1)
+        hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
         return CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
 
     def without_numbers(self) -> Tensors:
@@ -152,10 +152,10 @@ class Tensors:
         names = set(self.by_name) - self.read
         unread = sorted(n for n in names if not isinstance(self.by_name[n], Unreadable))
         if unread:
-            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+            suffix = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
             raise CheckpointError(
                 "The checkpoint has tensors that the model does not use: "
-                f"{', '.join(unread[:3])}{more}."
+                f"{', '.join(unread[:3])}{suffix}."
             )
 
 
@@ -194,6 +194,6 @@ def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Li
     W = fused.W.reshape(d_in, n_kv_heads, group + 2, -1)
     b = None if fused.b is None else fused.b.reshape(n_kv_heads, group + 2, -1)
     return [
-        Linear(W[:, :, cut].reshape(d_in, -1), None if b is None else b[:, cut].reshape(-1))
-        for cut in (slice(group), slice(group, group + 1), slice(group + 1, None))
+        Linear(W[:, :, part].reshape(d_in, -1), None if b is None else b[:, part].reshape(-1))
+        for part in (slice(group), slice(group, group + 1), slice(group + 1, None))
     ]

@@ -96,25 +96,25 @@ class Attention:
         memory: Array,
         bias: Array | None,
         weighting: Weighting,
-        before: AttentionTrace | None = None,
-        left: Callable[[Array], Array] | None = None,
+        earlier: AttentionTrace | None = None,
+        ablate: Callable[[Array], Array] | None = None,
         mask: Mask | None = None,
     ) -> tuple[Array, AttentionTrace]:
         """Attend from x, [n_query, d_model], to memory, [n_key, d_model].
 
         Args:
             bias, mask: See `scaled_dot_product_attention`.
-            before: The attention of earlier tokens, whose keys and values come first.
-            left: Applied to z before W_O; see `Ablation`.
+            earlier: The attention of earlier tokens, whose keys and values come first.
+            ablate: Applied to z before W_O; see `Ablation`.
         """
         q, k, v = together((self.q, x), (self.k, memory), (self.v, memory))
         q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
         v = split_heads(v, self.d_head)
-        if before is not None:
-            k, v = np.concatenate([before.k, k], axis=1), np.concatenate([before.v, v], axis=1)
+        if earlier is not None:
+            k, v = np.concatenate([earlier.k, k], axis=1), np.concatenate([earlier.v, v], axis=1)
         if self.relative is not None:
-            added = q.dtype.type(self.scale) * self.relative(q, k)
-            bias = added if bias is None else added + bias
+            relative_bias = q.dtype.type(self.scale) * self.relative(q, k)
+            bias = relative_bias if bias is None else relative_bias + bias
         trace = scaled_dot_product_attention(
             q,
             k,
@@ -125,7 +125,7 @@ class Attention:
             softcap=self.softcap,
             weighting=weighting,
         )
-        return self.o(merge_heads(trace.z if left is None else left(trace.z))), trace
+        return self.o(merge_heads(trace.z if ablate is None else ablate(trace.z))), trace
 
     @property
     def n_heads(self) -> int:
@@ -242,7 +242,7 @@ def run_block(
         before: The trace of the earlier tokens, if they were run separately.
     """
 
-    def left(cross: bool) -> Callable[[Array], Array] | None:
+    def ablate(cross: bool) -> Callable[[Array], Array] | None:
         if ablation is None:
             return None
         return partial(ablation, stack=name, layer=index, cross=cross)
@@ -251,16 +251,16 @@ def run_block(
     resid, attn, cross, cross_in = resid_pre, None, None, None
     attn_in = normed(norms.attn_in, resid_pre)
     if block.attn is not None:
-        known = None if before is None else before.attn
-        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, known, left(False), mask)
+        earlier = None if before is None else before.attn
+        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, earlier, ablate(False), mask)
         resid = normed(norms.resid_mid, resid + scale * normed(norms.attn_out, attn_out))
     if block.recurrent is not None:
         resid = normed(norms.resid_mid, resid + block.recurrent(attn_in))
     if block.cross is not None and memory is not None:
         cross_in = normed(norms.cross_in, resid)
-        known = None if before is None else before.cross
-        new = memory if known is None else memory[:0]
-        cross_out, cross = block.cross(cross_in, new, None, weighting, known, left(True))
+        earlier = None if before is None else before.cross
+        new_memory = memory if earlier is None else memory[:0]
+        cross_out, cross = block.cross(cross_in, new_memory, None, weighting, earlier, ablate(True))
         resid = normed(norms.cross_out, resid + cross_out)
     resid_mid = resid
     if block.mlp is not None:

@@ -114,15 +114,15 @@ class FiniteCheck:
         group, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
         for head in range(len(trace.q)):
             kv, mask = head // group, trace.mask[head % n_masks]
-            own = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
-            if not all(map(_is_finite, own)) or not _is_finite(trace.scores[head], mask):
+            arrays = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
+            if not all(map(_is_finite, arrays)) or not _is_finite(trace.scores[head], mask):
                 return head
         return None
 
     def _is_bias_finite(self, trace: AttentionTrace) -> bool:
         """Whether a bias is finite where it is not masked; layers may share a bias."""
         bias = trace.bias
-        if bias is None or any(bias is known for known in self.biases):
+        if bias is None or any(bias is passed for passed in self.biases):
             return True
         n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
         is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
@@ -133,8 +133,8 @@ class FiniteCheck:
 
     def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
-        read = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
-        if all(map(_is_finite, read)):
+        inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
+        if all(map(_is_finite, inputs)):
             yield from self._names(layer)
             if self._is_bias_finite(trace):
                 return
@@ -142,22 +142,22 @@ class FiniteCheck:
 
     def _names(self, layer: LayerTrace) -> Iterator[str]:
         """Return the names of a layer's tensors; of all tensors if it was built before."""
-        own = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
-        return (name for name in self.weights if name in own or not own)
+        layer_names = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
+        return (name for name in self.weights if name in layer_names or not layer_names)
 
     def _outside(self) -> Iterator[str]:
         """Return the names of the tensors that belong to no layer."""
         inside = self.weights.of(block for blocks in self.blocks.values() for block in blocks)
         return (name for name in self.weights if name not in inside)
 
-    def _error(self, what: str, names: Iterable[str]) -> CheckpointError:
+    def _error(self, subject: str, names: Iterable[str]) -> CheckpointError:
         """Return an error that names the first tensor with NaN or infinity, if there is one."""
-        message = f"{what[0].upper()}{what[1:]} contains NaN or infinity"
+        message = f"{subject[0].upper()}{subject[1:]} contains NaN or infinity"
         bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
         if bad is not None:
             tensor = self.weights.tensors[bad]
-            own = (tensor.name if isinstance(tensor, Packed) else "") or bad
-            return CheckpointError(f"{message} because tensor {own!r} does.")
+            stored_name = (tensor.name if isinstance(tensor, Packed) else "") or bad
+            return CheckpointError(f"{message} because tensor {stored_name!r} does.")
         why = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
         return CheckpointError(f"{message}{why}.")
 

@@ -52,14 +52,14 @@ class Rules:
         """
         try:
             rules = cls._of(settings, start, ends)
-            named = [*rules.never, *rules.never_first, *ends]
-            named += [id for row in rules.never_in_a_row for id in row]
-            named += [] if rules.first is None else [rules.first]
-            if wrong := [id for id in named if type(id) is not int or not 0 <= id < n_tokens]:
-                raise ValueError(f"{wrong[0]!r} is not a token id (0 to {n_tokens - 1})")
+            ids = [*rules.never, *rules.never_first, *ends]
+            ids += [id for row in rules.never_in_a_row for id in row]
+            ids += [] if rules.first is None else [rules.first]
+            if invalid := [id for id in ids if type(id) is not int or not 0 <= id < n_tokens]:
+                raise ValueError(f"{invalid[0]!r} is not a token id (0 to {n_tokens - 1})")
             counts = rules.no_repeat, rules.min_length, rules.max_length or 0
-            if wrong := [n for n in counts if type(n) is not int or n < 0]:
-                raise ValueError(f"{wrong[0]!r} is not a number of tokens")
+            if invalid := [n for n in counts if type(n) is not int or n < 0]:
+                raise ValueError(f"{invalid[0]!r} is not a number of tokens")
             if not rules.repetition_penalty > 0:
                 raise ValueError(
                     f"repetition_penalty is {rules.repetition_penalty!r}; expected a number above 0"
@@ -97,7 +97,7 @@ class Rules:
             values.get("max_length"),
         )
 
-    def choose(self, scores: Array, read: Sequence[int]) -> int:
+    def choose(self, scores: Array, ids: Sequence[int]) -> int:
         """Return the id of the next token.
 
         Args:
@@ -105,32 +105,32 @@ class Rules:
         """
         scores = scores.copy()
         if self.repetition_penalty != 1.0:
-            rows = sorted(set(read))
+            rows = sorted(set(ids))
             weaker = np.where(
                 scores[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
             )
             scores[rows] *= weaker.astype(scores.dtype)
-        scores[self._repeated(read)] = -np.inf
+        scores[self._repeated(ids)] = -np.inf
         for row in self.never_in_a_row:
-            if len(row) <= len(read) and [*read[len(read) - len(row) + 1 :]] == [*row[:-1]]:
+            if len(row) <= len(ids) and [*ids[len(ids) - len(row) + 1 :]] == [*row[:-1]]:
                 scores[row[-1]] = -np.inf
-        if len(read) < self.min_length:
+        if len(ids) < self.min_length:
             scores[[*self.ends]] = -np.inf
-        if self.first is not None and len(read) == 1:
+        if self.first is not None and len(ids) == 1:
             scores[:] = -np.inf
             scores[self.first] = 0
         scores[[*self.never]] = -np.inf
-        if len(read) == 1 + (self.first is not None):
+        if len(ids) == 1 + (self.first is not None):
             scores[[*self.never_first]] = -np.inf
         return int(scores.argmax())
 
-    def _repeated(self, read: Sequence[int]) -> list[int]:
+    def _repeated(self, ids: Sequence[int]) -> list[int]:
         """Return the ids that would repeat an n-gram."""
         n = self.no_repeat
         if not n:
             return []
-        last = [*read[len(read) - n + 1 :]]
-        rows = (read[i : i + n] for i in range(len(read) - n + 1))
+        last = [*ids[len(ids) - n + 1 :]]
+        rows = (ids[i : i + n] for i in range(len(ids) - n + 1))
         return [row[-1] for row in rows if [*row[:-1]] == last]
 
 
@@ -155,12 +155,12 @@ def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list
     places = model.places.get("decoder")
     if places is not None and places.n_places is not None:
         n_max = min(n_max, places.n_places - 1)
-    unembed, read, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
-    while len(read) <= n_max:
-        before = model.step(read, memory, before)
+    unembed, target_ids, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
+    while len(target_ids) <= n_max:
+        before = model.step(target_ids, memory, before)
         scores = model.scores(unembed, before[-1].resid_post[-1:], "decoder")
-        token = rules.choose(scores[0], read)
+        token = rules.choose(scores[0], target_ids)
         if token in rules.ends:
             break
-        read.append(token)
-    return read[1:]
+        target_ids.append(token)
+    return target_ids[1:]

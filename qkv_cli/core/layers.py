@@ -30,12 +30,12 @@ class Linear:
     W: Array  # [d_in, d_out]
     b: Array | None  # [d_out]
 
-    def __call__(self, x: Array, then: Activation | None = None) -> Array:
+    def __call__(self, x: Array, act: Activation | None = None) -> Array:
         """[n_pos, d_in] -> [n_pos, d_out], after `then`."""
-        [y] = together((self, x), then=then)
+        [y] = together((self, x), act=act)
         return y
 
-    def into(self, out: Array, x: Array, rows: slice, then: Activation | None = None) -> None:
+    def into(self, out: Array, x: Array, rows: slice, act: Activation | None = None) -> None:
         """Compute some rows of `out`, [d_out, n_pos], on this core.
 
         `out` is W.T @ x.T, so weights in torch's layout are read in file order. Positions are
@@ -47,41 +47,41 @@ class Linear:
             np.matmul(self.W.T[rows], x.T, out=y)
         if self.b is not None:
             y += self.b[rows, None]
-        if then is not None:
-            for some in parts(len(y), y.size // BLOCK):
-                y[some] = then(y[some])
+        if act is not None:
+            for block in parts(len(y), y.size // BLOCK):
+                y[block] = act(y[block])
 
     def room(self, x: Array) -> Array:
         """Return an empty array for the result, [d_out, n_pos]."""
         return np.empty((self.W.shape[1], len(x)), np.result_type(x, self.W))
 
 
-def together(*asked: tuple[Linear, Array], then: Activation | None = None) -> list[Array]:
+def together(*products: tuple[Linear, Array], act: Activation | None = None) -> list[Array]:
     """Apply several matrices, each to its own input, with the work shared between the cores.
 
     Args:
-        asked: Matrices and their inputs, [n_pos, d_in].
-        then: Applied to every result, [n_pos, d_out].
+        products: Matrices and their inputs, [n_pos, d_in].
+        act: Applied to every result, [n_pos, d_out].
     """
-    outs = [linear.room(x) for linear, x in asked]
-    work = sum(len(x) * linear.W.size for linear, x in asked)
+    outs = [linear.room(x) for linear, x in products]
+    work = sum(len(x) * linear.W.size for linear, x in products)
     n_parts = 1 if work < WORTH_SHARING else N_CORES
     tasks = [
         (linear, x, out, rows)
-        for (linear, x), out in zip(asked, outs, strict=True)
+        for (linear, x), out in zip(products, outs, strict=True)
         for rows in parts(len(out), n_parts)
     ]
 
     def run(task: int) -> None:
         linear, x, out, rows = tasks[task]
-        linear.into(out, x, rows, then)
+        linear.into(out, x, rows, act)
 
-    each = range(len(tasks))
+    all_tasks = range(len(tasks))
     if n_parts == 1:
-        for task in each:
+        for task in all_tasks:
             run(task)
     else:
-        parallel(run, each)
+        parallel(run, all_tasks)
     return [out.T for out in outs]
 
 
@@ -253,12 +253,12 @@ class Experts:
 
     def __call__(self, x: Array) -> Array:
         share = softmax(self.router(x))  # [n_pos, n_experts]
-        chosen = (-share).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
-        weight = np.take_along_axis(share, chosen, axis=-1)  # [n_pos, n_chosen]
+        experts = (-share).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
+        weight = np.take_along_axis(share, experts, axis=-1)  # [n_pos, n_chosen]
         weight /= weight.sum(axis=-1, keepdims=True)
         out = np.zeros_like(x)
-        for expert in np.unique(chosen):
-            token, rank = np.nonzero(chosen == expert)
+        for expert in np.unique(experts):
+            token, rank = np.nonzero(experts == expert)
             out[token] += weight[token, rank, None] * self.make(int(expert))(x[token])
         return out
 

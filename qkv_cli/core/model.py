@@ -204,7 +204,7 @@ class Model:
             memory = None if resid is None else normed(stack.final_norm, resid)
 
     def step(
-        self, read: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
+        self, ids: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
     ) -> list[LayerTrace]:
         """Run the decoder's layers on the last token, with cached keys and values.
 
@@ -215,22 +215,22 @@ class Model:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            watch, layers = self._watch, self._step(read, memory, before)
+            watch, layers = self._watch, self._step(ids, memory, before)
             for layer in layers:
                 watch.attention(layer)
                 watch.output(layer)
         return layers
 
     def _step(
-        self, read: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
+        self, ids: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
     ) -> list[LayerTrace]:
         stack = self.stacks["decoder"]
         if any(block.recurrent is not None for block in stack.blocks):
-            return [*self._stack("decoder", read, memory)]  # recurrent state, which no trace keeps
-        resid, traces = self._embed("decoder", read, ())[-1:], list[LayerTrace]()
+            return [*self._stack("decoder", ids, memory)]  # recurrent state, which no trace keeps
+        resid, traces = self._embed("decoder", ids, ())[-1:], list[LayerTrace]()
         for i, block in enumerate(stack.blocks):
-            bias = stack.bias(len(read), block.window, block.buckets, causal=False)
-            mask = stack.mask(len(read), block.window, causal=False)
+            bias = stack.bias(len(ids), block.window, block.buckets, causal=False)
+            mask = stack.mask(len(ids), block.window, causal=False)
             bias = None if bias is None else bias[:, -1:]
             mask = None if mask is None else mask[:, -1:]
             last = before[i] if before else None
@@ -264,8 +264,8 @@ class Model:
             resid = layer.resid_post
 
     def _embed(self, name: StackName, ids: Sequence[int], types: Sequence[int]) -> Array:
-        own = self.decoder_embed if name == "decoder" else None
-        x = (own or self.embed)(ids)
+        decoder_embed = self.decoder_embed if name == "decoder" else None
+        x = (decoder_embed or self.embed)(ids)
         if self.embed_scale != 1.0:
             x = np.float32(self.embed_scale) * x
         if name in self.places:

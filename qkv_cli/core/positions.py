@@ -169,8 +169,8 @@ def yarn(
     low, high = max(low, 0), min(high, d_rotary - 1)
     ramp = (np.arange(d_rotary // 2) - low) / (high - low or 0.001)
     stretched = np.clip(ramp, 0, 1)
-    plain = default(d_rotary, theta)
-    inv_freq: Array = plain / factor * stretched + plain * (1 - stretched)
+    unscaled = default(d_rotary, theta)
+    inv_freq: Array = unscaled / factor * stretched + unscaled * (1 - stretched)
     return inv_freq.astype(np.float32)
 
 
@@ -178,10 +178,10 @@ def llama3(
     d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
 ) -> Array:
     """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
-    plain = default(d_rotary, theta)
-    turns = n_known * plain / (2 * math.pi)  # within the length of training
+    unscaled = default(d_rotary, theta)
+    turns = n_known * unscaled / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
-    inv_freq: Array = (1 - smooth) * plain / factor + smooth * plain
+    inv_freq: Array = (1 - smooth) * unscaled / factor + smooth * unscaled
     return inv_freq.astype(np.float32)
 
 

@@ -36,9 +36,9 @@ _CONTINUES, _ENDS, _GOES_ON = "##", "</w>", "@@"  # WordPiece, and two kinds of 
 def _byte_alphabet() -> dict[str, int]:
     """Return GPT-2's character for each byte: printable bytes as they are, others from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
+    remaining = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + n): byte for n, byte in enumerate(others)
+        chr(0x100 + n): byte for n, byte in enumerate(remaining)
     }
 
 
@@ -73,8 +73,8 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
     for i, (piece, (begin, stop)) in enumerate(zip(pieces, spans, strict=True)):
         start = places[begin]
         end = places[stop - 1] + 1 if stop > begin else start
-        shown = text[start:end]
-        start += len(shown) - len(shown.lstrip()) if shown.strip() else 0
+        spelling = text[start:end]
+        start += len(spelling) - len(spelling.lstrip()) if spelling.strip() else 0
         unknown = piece in _UNKNOWN
         tokens.append(Token(i, text[start:end], piece, i, start, end, special[i], unknown))
     return text, tokens
@@ -129,12 +129,12 @@ def _is_byte_level(pieces: Sequence[str]) -> bool:
     Without a space, non-ASCII text must decode as UTF-8, which it hardly ever does by chance: an
     accented letter of Latin-1 is half a character.
     """
-    spelled = [piece for piece in pieces if not _stands_for_word(piece)]
-    if not all(sign in _BYTES for piece in spelled for sign in piece):
+    pieces_of_bytes = [piece for piece in pieces if not _stands_for_word(piece)]
+    if not all(sign in _BYTES for piece in pieces_of_bytes for sign in piece):
         return False
-    if any(piece.startswith(("\u0120", "\u010a")) for piece in spelled):
+    if any(piece.startswith(("\u0120", "\u010a")) for piece in pieces_of_bytes):
         return True
-    data = b"".join(_of_bytes(piece).data for piece in spelled)
+    data = b"".join(_of_bytes(piece).data for piece in pieces_of_bytes)
     try:
         return not data.isascii() and bool(data.decode())
     except UnicodeDecodeError:
@@ -258,9 +258,11 @@ def _weights(name: str, pattern: NDArray[Any]) -> Array:
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(f"{name} contains NaN, infinity or negative numbers; expected weights.")
     sums = weights.sum(axis=1)
-    wrong = np.flatnonzero(sums > 1 + FAR)
-    if len(wrong):
-        raise InputError(f"row {wrong[0]} of {name} sums to {sums[wrong[0]]:.4g}, more than 1.")
+    bad_rows = np.flatnonzero(sums > 1 + FAR)
+    if len(bad_rows):
+        raise InputError(
+            f"row {bad_rows[0]} of {name} sums to {sums[bad_rows[0]]:.4g}, more than 1."
+        )
     return weights
 
 
@@ -292,7 +294,7 @@ def _said(data: bytes) -> tuple[list[str], list[str] | None]:
     return _texts(document, "--tokens"), None
 
 
-def _texts(texts: object, what: str) -> list[str]:
+def _texts(texts: object, name: str) -> list[str]:
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-        raise InputError(f"{what} is not a list of tokens; expected an array of strings.")
+        raise InputError(f"{name} is not a list of tokens; expected an array of strings.")
     return texts

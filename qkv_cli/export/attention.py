@@ -79,12 +79,14 @@ def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
         yield _csv_line((*["text"][: len(start)], *CSV_COLUMNS, CSV_AMOUNTS[maps.shown]))
     keys = [_csv_line((t.i, visible(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
-        about = (*start, visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
+        map_fields = (*start, visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
         rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
         for query, row, sees in rows:
-            left = _csv_line((*about, query.i, visible(query.name)))[:-1]
+            row_fields = _csv_line((*map_fields, query.i, visible(query.name)))[:-1]
             amounts = zip(keys, row.split(","), sees, strict=True)
-            yield "".join(f"{left},{key},{x if seen else ''}\n" for key, x, seen in amounts)
+            yield "".join(
+                f"{row_fields},{key},{x if is_visible else ''}\n" for key, x, is_visible in amounts
+            )
 
 
 def write_maps(

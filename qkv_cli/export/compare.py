@@ -30,7 +30,7 @@ def compare_json(pairs: Sequence[Comparison]) -> str:
     )
 
 
-def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
+def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[Near]) -> str:
     """Return one line of JSON, with the most similar head first.
 
     Args:
@@ -44,14 +44,14 @@ def nearest_json(own: HeadMaps, others: HeadMaps, near: Sequence[Near]) -> str:
             "cosine": _number(n.cosine),
             "pearson": _number(n.pearson),
         }
-        for n in near
+        for n in nearest
     ]
     return dumps(
         {
             "schema": NEAREST,
             "qkv": __version__,
-            "head": _side(own),
-            "among": _about(others),
+            "head": _side(reference),
+            "among": _about(candidates),
             "nearest": similar_heads,
         }
     )
@@ -74,15 +74,15 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
         InputError: The document is invalid; the error names the first invalid field.
     """
     check_schema(document, "nearest")
-    others = about_of(document["among"])
-    near = [
+    candidates = about_of(document["among"])
+    nearest = [
         Near(
-            bare_map(n, others),
+            bare_map(n, candidates),
             *(_nan(n[figure]) for figure in ("divergence", "cosine", "pearson")),
         )
         for n in document["nearest"]
     ]
-    return _read_side(document["head"]), others, near
+    return _read_side(document["head"]), candidates, nearest
 
 
 def _read_comparison(c: dict[str, Any]) -> Comparison:
@@ -94,7 +94,7 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
             f'"shown" is {SHOWN[a.shown]!r} in "a" and {SHOWN[b.shown]!r} in "b"; expected the '
             f'same, and "{shown}_a".'
         )
-    one, other, difference = (
+    a_values, b_values, difference = (
         numbers(name, c[name], shape, null=np.nan)
         for name in (f"{shown}_a", f"{shown}_b", "difference")
     )
@@ -105,8 +105,8 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
         columns,
         named(rows, a.queries, b.queries),
         named(columns, a.keys, b.keys),
-        one,
-        other,
+        a_values,
+        b_values,
         difference,
         divergence=np.array([_nan(row["divergence"]) for row in c["rows"]]),
         cosine=_nan(c["cosine"]),
@@ -117,10 +117,11 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
 def _pairs(words: Sequence[dict[str, Any]], a: HeadMaps, b: HeadMaps, name: str) -> list[Pair]:
     """Return the pairs of rows or columns, with their indices checked."""
     sides = (a.queries, b.queries) if name == "rows" else (a.keys, b.keys)
-    for of, tokens in zip("ab", sides, strict=True):
-        if any(word[of] is not None and word[of] >= len(tokens) for word in words):
+    for side, tokens in zip("ab", sides, strict=True):
+        if any(word[side] is not None and word[side] >= len(tokens) for word in words):
             raise InputError(
-                f'"{name}" has an index into "{of}" that is out of range (0 to {len(tokens) - 1}).'
+                f'"{name}" has an index into "{side}" that is out of range '
+                f"(0 to {len(tokens) - 1})."
             )
     return [Pair(word["a"], word["b"]) for word in words]
 

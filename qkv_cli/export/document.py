@@ -28,14 +28,14 @@ def shortest(x: Array) -> NDArray[np.float64]:
     x = np.asarray(x, dtype=np.float32)
     rounded = x.astype(np.float64)
     magnitude = np.abs(rounded)
-    left = np.flatnonzero((magnitude >= 1e-13) & (magnitude < 1e9))
-    exponent = np.floor(np.log10(magnitude.flat[left]))
+    pending = np.flatnonzero((magnitude >= 1e-13) & (magnitude < 1e9))
+    exponent = np.floor(np.log10(magnitude.flat[pending]))
     for digits in (6, 7, 8, 9):
         power = 10.0 ** np.clip(digits - 1 - exponent, 0, 22)
-        trial = np.rint(rounded.flat[left] * power) / power
-        same = trial.astype(np.float32) == x.flat[left]
-        rounded.flat[left[same]] = trial[same]
-        left, exponent = left[~same], exponent[~same]
+        trial = np.rint(rounded.flat[pending] * power) / power
+        same = trial.astype(np.float32) == x.flat[pending]
+        rounded.flat[pending[same]] = trial[same]
+        pending, exponent = pending[~same], exponent[~same]
     return rounded
 
 
@@ -55,7 +55,7 @@ SHOWN: Mapping[Show, str] = {show: show for show in FIELDS} | {"contributions": 
 MATRICES = (*INCLUDABLE, "norms", "rollout")  # the arrays of a map other than its pattern
 
 
-def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array]:
+def arrays(m: HeadMap, include: Collection[str], quantity: Show) -> dict[str, Array]:
     """Return the arrays of a map to write: pattern, the quantity shown, and `include`.
 
     Raises:
@@ -66,7 +66,7 @@ def arrays(m: HeadMap, include: Collection[str], shown: Show) -> dict[str, Array
         raise UsageError(f"Unknown array {unknown[0]!r}: --include takes {', '.join(INCLUDABLE)}.")
     selected = {"pattern": m.pattern}
     for name in MATRICES:
-        if name in include or name == FIELDS[shown]:
+        if name in include or name == FIELDS[quantity]:
             if (array := getattr(m, name)) is None:
                 raise UsageError(f"{m.name} has no {name}: --include {name} does not apply to it.")
             selected[name] = array

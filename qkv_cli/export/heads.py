@@ -65,9 +65,9 @@ def heads_csv(heads: Sequence[HeadStatistics]) -> str:
 
 
 def _head(h: HeadStatistics) -> dict[str, Any]:
-    named = {"name": h.name, "block": h.block, "layer": h.layer, "head": h.head}
+    names = {"name": h.name, "block": h.block, "layer": h.layer, "head": h.head}
     evidence = {kind: asdict(item) for kind, item in h.evidence.items()}
-    return named | _figures(h) | {"labels": list(h.labels), "evidence": evidence}
+    return names | _figures(h) | {"labels": list(h.labels), "evidence": evidence}
 
 
 def _read_head(h: dict[str, Any]) -> HeadStatistics:
@@ -76,7 +76,7 @@ def _read_head(h: dict[str, Any]) -> HeadStatistics:
         raise InputError(
             f"{h['name']!r:.60} has the label {missing.pop()!r}, but no evidence for it."
         )
-    own = {name: h[name] for name in FIGURES if name not in NAMES}
+    figures = {name: h[name] for name in FIGURES if name not in NAMES}
     return HeadStatistics(
         name=h["name"],
         block=h["block"],
@@ -85,7 +85,7 @@ def _read_head(h: dict[str, Any]) -> HeadStatistics:
         shares={name: h[name] for name in NAMES},
         evidence=evidence,
         labels=h["labels"],
-        **own,
+        **figures,
     )
 
 

@@ -23,9 +23,14 @@ def next_json(prediction: Next) -> str:
     readings = READINGS[: len(odds.probability)]
     tokens = []
     for i, token in enumerate(prediction.tokens):
-        own = {"id": token.id, "token": token.token, "text": token.text, "special": token.special}
+        fields = {
+            "id": token.id,
+            "token": token.token,
+            "text": token.text,
+            "special": token.special,
+        }
         tokens.append(
-            own
+            fields
             | {
                 name: {"probability": float(p[i]), "rank": int(rank[i])}
                 for name, p, rank in zip(readings, odds.probability, odds.rank, strict=True)

@@ -57,7 +57,7 @@ class Vectors:
 def read_vectors(
     path: Path,
     *,
-    named: Path | None = None,
+    original: Path | None = None,
     encoding: str = "utf-8",
     limit: int | None = None,
     allow_pickle: bool = False,
@@ -67,30 +67,30 @@ def read_vectors(
 
     Args:
         path: An uncompressed file.
-        named: The name of the file in errors.
+        original: The name of the file in errors.
         limit: Read only the first rows.
         allow_pickle: Open gensim's own files. Loading a pickle can run arbitrary code.
 
     Raises:
         CheckpointError: The file is of another type, corrupt, or a pickle that is not allowed.
     """
-    named = named or path
+    original = original or path
     try:
         with np.errstate(over="ignore"):  # a number too large for float32 is refused below
-            vectors = _opened(path, named, encoding, limit, allow_pickle, advance)
+            vectors = _opened(path, original, encoding, limit, allow_pickle, advance)
     except MemoryError as error:
         raise CheckpointError(
-            f"{named} does not fit into memory; use --limit N to read only the first N words."
+            f"{original} does not fit into memory; use --limit N to read only the first N words."
         ) from error
     words, rows = vectors.words, vectors.rows
     if not words or rows.ndim != 2 or len(rows) != len(words) or not rows.shape[1]:
-        raise CheckpointError(f"{named} contains no words with vectors.")
+        raise CheckpointError(f"{original} contains no words with vectors.")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         word = words[int(finite.argmin())]
         raise CheckpointError(
-            f"{named}: the vector of {word!r} contains NaN, infinity or a number that exceeds the "
-            "range of float32 (3.4e38)."
+            f"{original}: the vector of {word!r} contains NaN, infinity or a number that exceeds "
+            "the range of float32 (3.4e38)."
         )
     return _different(vectors)
 
@@ -119,7 +119,7 @@ def nearest_words(
 
 def _opened(
     path: Path,
-    named: Path,
+    original: Path,
     encoding: str,
     limit: int | None,
     allow_pickle: bool,
@@ -130,18 +130,18 @@ def _opened(
         if _PICKLE.match(head):
             if not allow_pickle:
                 raise CheckpointError(
-                    f"{named} is a pickle, and loading a pickle can run any code: use "
+                    f"{original} is a pickle, and loading a pickle can run any code: use "
                     "--allow-pickle if you trust its author."
                 )
-            return _unpickled(path, named, limit)
+            return _unpickled(path, original, limit)
         if is_fasttext(head):
-            return Vectors(*read_fasttext(data, path, named, encoding, limit, advance))
-        layout = read_layout(data, named, encoding)
-        read = read_binary_vectors if layout.is_binary else read_text_vectors
-        return Vectors(*read(data, layout, limit, advance))
+            return Vectors(*read_fasttext(data, path, original, encoding, limit, advance))
+        layout = read_layout(data, original, encoding)
+        read_file = read_binary_vectors if layout.is_binary else read_text_vectors
+        return Vectors(*read_file(data, layout, limit, advance))
 
 
-def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
+def _unpickled(path: Path, original: Path, limit: int | None) -> Vectors:
     _models()
     from gensim.utils import unpickle
 
@@ -155,10 +155,10 @@ def _unpickled(path: Path, named: Path, limit: int | None) -> Vectors:
         ngrams, table = None, getattr(keyed, "vectors_ngrams", None)
         # Some old files have fewer rows than buckets: gensim cannot use those either.
         if table is not None and len(table) == keyed.bucket > 0:
-            ngrams = ngrams_of(named, np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
+            ngrams = ngrams_of(original, np.asarray(table, np.float32), keyed.min_n, keyed.max_n)
     except _BROKEN as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise CheckpointError(f"Could not read {named}: {reason}.") from error
+        raise CheckpointError(f"Could not read {original}: {reason}.") from error
     return Vectors(words, rows, ngrams)
 
 

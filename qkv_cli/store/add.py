@@ -56,10 +56,10 @@ def add_vectors(
         CheckpointError: The file is corrupt or of another type.
         StoreError: The folder cannot be written.
     """
-    with placed(folder) as temporary, unpack_file(source, temporary.parent) as plain:
+    with placed(folder) as temporary, unpack_file(source, temporary.parent) as unpacked:
         vectors = read_vectors(
-            plain,
-            named=source,
+            unpacked,
+            original=source,
             encoding=encoding,
             limit=limit,
             allow_pickle=allow_pickle,
@@ -85,9 +85,11 @@ def add_vectors(
 
 def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
     n_words, d_model = vectors.rows.shape
-    about = f"{n_words:,} word vectors from {source.name}."
+    description = f"{n_words:,} word vectors from {source.name}."
     if vectors.ngrams is not None:
-        about += f" Unknown words are built from n-grams of {_lengths(vectors.ngrams)} characters."
+        description += (
+            f" Unknown words are built from n-grams of {_lengths(vectors.ngrams)} characters."
+        )
     return {
         "model_type": "word-vectors",
         "name": name,
@@ -97,7 +99,7 @@ def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:
         "d_head": d_model,
         "d_vocab": n_words + 1,
         "origin": "identity: Q = K = V = e (the word vectors), untrained",
-        "about": about,
+        "about": description,
     }
 
 

@@ -17,8 +17,8 @@ EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the packag
 
 def home() -> Path:
     """Return the store's folder: QKV_HOME, XDG_DATA_HOME/qkv or ~/.local/share/qkv."""
-    if own := os.environ.get("QKV_HOME"):
-        return Path(own)
+    if configured := os.environ.get("QKV_HOME"):
+        return Path(configured)
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "qkv"
 
@@ -54,10 +54,10 @@ def find(name: str) -> Path:
             return snapshot
     if source or name in VECTOR_SETS:
         raise StoreError(f"{name} is not downloaded yet; run: qkv models pull {name}")
-    known = names()
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise StoreError(f"Unknown model {name!r}; available: {', '.join(known)}.{hint}")
+    known_names = names()
+    suggestions = difflib.get_close_matches(name, known_names, n=1)
+    hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
+    raise StoreError(f"Unknown model {name!r}; available: {', '.join(known_names)}.{hint}")
 
 
 def removable(name: str) -> Path:

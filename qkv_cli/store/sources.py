@@ -262,8 +262,10 @@ _TWITTER = ("GloVe, trained on 2 billion tweets", "1,193,514 words x {}")
 _PDDL = "PDDL-1.0"
 
 
-def _sized(stem: str, said: tuple[str, str], *sizes: tuple[int, int, str]) -> list[VectorSet]:
-    about, shape = said
+def _sized(
+    stem: str, description: tuple[str, str], *sizes: tuple[int, int, str]
+) -> list[VectorSet]:
+    about, shape = description
     return [
         VectorSet(f"{stem}-{d_model}", about, shape.format(d_model), _PDDL, n_bytes, md5)
         for d_model, n_bytes, md5 in sizes

@@ -93,9 +93,9 @@ def _opener(path: Path, source: Path) -> Opener | None:
 
 @contextmanager
 def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Path]:
-    with scratch_file(folder) as plain:
+    with scratch_file(folder) as unpacked:
         try:
-            with opener(path, source) as packed, plain.open("wb") as file:
+            with opener(path, source) as packed, unpacked.open("wb") as file:
                 copy_bounded(packed, file, unpacked_limit(path.stat().st_size))
         except (TooLargeError, *DAMAGED) as error:
             raise CheckpointError(f"Could not unpack {source}: {str(error)[:200]}.") from error
@@ -103,7 +103,7 @@ def _copy(opener: Opener, path: Path, source: Path, folder: Path) -> Iterator[Pa
             if error.errno is not None:  # of the disk; corrupt data has none
                 raise
             raise CheckpointError(f"Could not unpack {source}: {error}.") from error
-        yield plain
+        yield unpacked
 
 
 def _open_only_member(path: Path, source: Path) -> IO[bytes]:

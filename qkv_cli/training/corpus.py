@@ -114,18 +114,20 @@ def build_corpus(
         raise InputError(f"None of the corpus's {len(flat):,} words has a vector.")
     types, rows = np.unique(flat, return_inverse=True)
     ends = np.cumsum([len(s) for s in sentences])[:-1]
-    split: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
+    buckets: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
     for i, sentence in enumerate(np.split(rows.astype(np.int32), ends)):
-        split[i % HELD_OUT == 0][len(sentence)].append(sentence)
-    learned, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in split)
-    words: Ids = np.concatenate([np.zeros(0, np.int32), *(b.ravel() for b in learned.values())])
+        buckets[i % HELD_OUT == 0][len(sentence)].append(sentence)
+    training_ids, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in buckets)
+    words: Ids = np.concatenate(
+        [np.zeros(0, np.int32), *(b.ravel() for b in training_ids.values())]
+    )
     words.sort()
     if len(sentences) < 2 or len(types) < 3 or words[0] == words[-1]:
         raise InputError(
             "The corpus is too small to train on one part and hold out another (sentences: "
             f"{len(sentences)}, different words: {len(types)})."
         )
-    return Corpus(types, learned, held_out, words, n_unknown)
+    return Corpus(types, training_ids, held_out, words, n_unknown)
 
 
 def _sentences(
@@ -164,11 +166,11 @@ def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generato
     batch, n = words.shape
     candidates = np.empty((batch, 1 + k, n), words.dtype)
     candidates[:, 0] = words
-    drawn = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
-    same = drawn == words[:, None]
+    replacements = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
+    same = replacements == words[:, None]
     # If the true word is drawn, draw from the others; equal words are adjacent.
-    start, end = (np.searchsorted(unigrams, drawn[same], side) for side in ("left", "right"))
+    start, end = (np.searchsorted(unigrams, replacements[same], side) for side in ("left", "right"))
     at = rng.integers(len(unigrams) - (end - start))
-    drawn[same] = unigrams[np.where(at < start, at, at + end - start)]
-    candidates[:, 1:] = drawn
+    replacements[same] = unigrams[np.where(at < start, at, at + end - start)]
+    candidates[:, 1:] = replacements
     return candidates

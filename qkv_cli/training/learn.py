@@ -113,7 +113,7 @@ def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Ite
     n_steps = len(batches(corpus.learned, plan.batch, None))
     began, before, words = time.monotonic(), state.elapsed, 0
     epoch, order = -1, []
-    while (done := _done(plan, state, n_steps)) < 1:
+    while (progress := _done(plan, state, n_steps)) < 1:
         if epoch != state.step // n_steps:
             epoch = state.step // n_steps
             order = batches(corpus.learned, plan.batch, np.random.default_rng([plan.seed, epoch]))
@@ -126,16 +126,16 @@ def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Ite
             raise _diverged(state.step, plan.rate)
         gradients = {n: g / batch.size for n, g in gradients.items() if n not in plan.frozen}
         with np.errstate(all="ignore"):
-            parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, done))
+            parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, progress))
         words, loss = words + batch.size, 0.98 * loss + 0.02 * total / batch.size
         elapsed = time.monotonic() - began
         state = State(parameters, adam, before + elapsed, state.best, state.best_accuracy)
-        done, accuracy = _done(plan, state, n_steps), None
-        if state.step % plan.evaluate_every == 0 or done >= 1:
+        progress, accuracy = _done(plan, state, n_steps), None
+        if state.step % plan.evaluate_every == 0 or progress >= 1:
             if not _is_finite(state.parameters):
                 raise _diverged(state.step, plan.rate)
             state, accuracy = measured(corpus, table, state)
-        yield Progress(state, done, loss, accuracy, words, time.monotonic() - began)
+        yield Progress(state, progress, loss, accuracy, words, time.monotonic() - began)
 
 
 def _diverged(step: int, rate: float) -> TrainingError:
@@ -170,9 +170,13 @@ def _done(plan: TrainingPlan, state: State, n_steps: int) -> float:
     return min(1.0, max(by_steps, by_time))
 
 
-def _rate(plan: TrainingPlan, done: float) -> float:
+def _rate(plan: TrainingPlan, progress: float) -> float:
     """Return the learning rate: a short linear rise, then half a cosine down to 0."""
-    return plan.rate * min(1.0, done / _WARM_UP + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done))
+    return (
+        plan.rate
+        * min(1.0, progress / _WARM_UP + 0.01)
+        * (0.5 + 0.5 * math.cos(math.pi * progress))
+    )
 
 
 def _gradients(

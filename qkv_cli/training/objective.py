@@ -135,8 +135,8 @@ def _gradients(p: Mapping[str, Array], f: Forward, d_scores: Array) -> Parameter
 def offsets(table: Array, n: int) -> Ids:
     """Return the row of the offset table for each pair, [n (keys), n (queries)]."""
     clip = len(table) // 2
-    apart = np.arange(n)[:, None] - np.arange(n)[None, :]
-    rows: Ids = np.clip(apart, -clip, clip) + clip
+    distance = np.arange(n)[:, None] - np.arange(n)[None, :]
+    rows: Ids = np.clip(distance, -clip, clip) + clip
     return rows
 
 

@@ -174,8 +174,8 @@ class Checkpoints:
     def write(self, state: State) -> None:
         """Write a checkpoint: the best heads so far as a model, and the state of the run."""
         accuracy = thousandths(state.best_accuracy)
-        about = f"Held-out accuracy {accuracy} (one word of six). {self.config['about']}"
-        config = self.config | {"about": about}
+        description = f"Held-out accuracy {accuracy} (one word of six). {self.config['about']}"
+        config = self.config | {"about": description}
         heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
         if self.has_begun:
             replace_heads(self.folder, config, heads, run)
@@ -222,8 +222,8 @@ def _add_vectors(vectors: Path, folder: Path, watch: TrainingWatch) -> Path:
     from qkv_cli.store.add import add_vectors
 
     with watch.vectors() as advance:
-        added = add_vectors(folder, vectors, name=folder.name, advance=advance)
-    for message in added.notes:
+        result = add_vectors(folder, vectors, name=folder.name, advance=advance)
+    for message in result.notes:
         watch.note(message)
     return folder
 

@@ -42,21 +42,21 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
     if not (has_positions := config.flag("position_biased_input")):
         tensors.pass_over("*embeddings.position_embeddings.weight")
     model = post_norm_encoder(config, t, names=_NAMES, has_positions=has_positions)
-    plain, kinds, table = model.stacks["encoder"].blocks, _kinds(config), _table(config, t)
+    plain_blocks, kinds, table = model.stacks["encoder"].blocks, _kinds(config), _table(config, t)
     # The position terms are scaled like the content term.
     scale = (d_head * (1 + len(kinds))) ** -0.5
 
     def block(i: int) -> Block:
-        plain_block: Block = plain[i]
+        plain_block: Block = plain_blocks[i]
         assert plain_block.attn is not None
         attn = replace(plain_block.attn, scale=scale)
         if table is not None and kinds:
-            own = t / f"encoder.layer.{i}.attention.self"
-            attn = replace(attn, relative=_relative(config, kinds, table, attn, own))
+            self_attn = t / f"encoder.layer.{i}.attention.self"
+            attn = replace(attn, relative=_relative(config, kinds, table, attn, self_attn))
         plain_block = replace(plain_block, attn=attn)
         return plain_block if i else _convolved(config, t / "encoder.conv", plain_block)
 
-    return replace(model, stacks={"encoder": Stack(Blocks(len(plain), block))})
+    return replace(model, stacks={"encoder": Stack(Blocks(len(plain_blocks), block))})
 
 
 def _kinds(config: Config) -> set[str]:

@@ -177,11 +177,11 @@ def layer_kinds(config: Config, default: Sequence[str]) -> list[str]:
     """Return `layer_types`, or the family's default."""
     kinds = config.optional_list("layer_types")
     kinds = list(default) if kinds is None else [_OLD_KINDS.get(str(k), k) for k in kinds]
-    known = ("full_attention", "sliding_attention")
-    if unknown := [kind for kind in kinds if kind not in known]:
+    implemented = ("full_attention", "sliding_attention")
+    if unknown := [kind for kind in kinds if kind not in implemented]:
         raise CheckpointError(
             f"layer_types in config.json contains {unknown[0]!r}, which is not implemented; "
-            f"implemented: {', '.join(map(repr, known))}."
+            f"implemented: {', '.join(map(repr, implemented))}."
         )
     if len(kinds) != len(default):
         raise CheckpointError(

@@ -39,8 +39,10 @@ def mistral(config: Config, tensors: Tensors) -> Model:
         why="transformers' class gives every layer the window, if there is one",
     )
     window = config.optional_size("sliding_window")
-    plain = "full_attention" if window is None else "sliding_attention"
-    kinds = layer_kinds(config, [plain] * size.n_layers)  # with layer_types, it is a Ministral
+    default_kind = "full_attention" if window is None else "sliding_attention"
+    kinds = layer_kinds(
+        config, [default_kind] * size.n_layers
+    )  # with layer_types, it is a Ministral
     return rotary_decoder(
         config,
         tensors,

@@ -101,9 +101,9 @@ def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
     """Return the rotary embedding of each type of layer, from old or new settings."""
     settings = nested_rope_settings(config, scaled=(_GLOBAL, _LOCAL))
     far = config.get("global_rope_theta", 160_000.0)
-    near = config.get("local_rope_theta", 10_000.0)
+    local_theta = config.get("local_rope_theta", 10_000.0)
     # In old configs, null means the same as in the other layers.
-    thetas = {_GLOBAL: far, _LOCAL: far if near is None else near}
+    thetas = {_GLOBAL: far, _LOCAL: far if local_theta is None else local_theta}
     return {
         kind: rotary_of(config, {"rope_theta": theta, **settings[kind]}, d_head, 8192)
         for kind, theta in thetas.items()

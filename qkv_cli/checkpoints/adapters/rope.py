@@ -82,9 +82,13 @@ def nested_rope_settings(config: Config, *, scaled: tuple[str, ...]) -> dict[str
     top = config.part("rope_parameters", new)
     top.ignore("rope_type", "rope_theta", why="settings outside the kinds of layer are not read")
     truncate = {"truncate": top.get("truncate", True)}  # read only there
-    plain = {"rope_type": "default"}
+    default_settings = {"rope_type": "default"}
     return {
-        kind: {**(top.mapping(kind) or plain), **(old if kind in scaled else {}), **truncate}
+        kind: {
+            **(top.mapping(kind) or default_settings),
+            **(old if kind in scaled else {}),
+            **truncate,
+        }
         for kind in ("full_attention", "sliding_attention")
     }
 
@@ -180,8 +184,8 @@ def _always(frequencies: Callable[[], Array]) -> Frequencies:
     """Return frequencies that do not depend on the length; computed when they are used, after the
     size has been checked.
     """
-    made = cache(frequencies)
-    return lambda n: made()
+    cached = cache(frequencies)
+    return lambda n: cached()
 
 
 def _yarn_factor(rope: Config, factor: float) -> float:

@@ -49,8 +49,8 @@ def stablelm(config: Config, tensors: Tensors) -> Model:
         return Norms(attn_in=attn_in, mlp_in=mlp_in)
 
     def head_norm(attn: Tensors, of: str) -> Norm:
-        each = attn / f"{of}_layernorm.norms"
-        w = np.stack([each.array(f"{head}.weight", size.d_head) for head in range(counts[of])])
+        norms = attn / f"{of}_layernorm.norms"
+        w = np.stack([norms.array(f"{head}.weight", size.d_head) for head in range(counts[of])])
         return Norm(w[:, None], None, eps, True)  # [n_heads, 1, d_head]
 
     return rotary_decoder(

@@ -15,10 +15,12 @@ def embeddings(t: Tensors, d_vocab: int, d_model: int) -> tuple[Embedding, Embed
 
     A checkpoint may contain the shared table once or several times.
     """
-    read = _table(t, "encoder.embed_tokens", d_vocab, d_model)
-    written = _table(t, "decoder.embed_tokens", None, d_model)
+    encoder_table = _table(t, "encoder.embed_tokens", d_vocab, d_model)
+    decoder_table = _table(t, "decoder.embed_tokens", None, d_model)
     t.pass_over(*(f"{t.prefix}{name}.weight" for name in _SHARED))
-    return Embedding(read), None if written is read else Embedding(written)
+    return Embedding(encoder_table), None if decoder_table is encoder_table else Embedding(
+        decoder_table
+    )
 
 
 def unembedding(tensors: Tensors, t: Tensors, d_model: int, *, scale: float = 1.0) -> Unembedding:
@@ -64,8 +66,8 @@ def decoder_unembedding(
     return Unembedding(table, bias, scale, into, softcap)
 
 
-def _table(t: Tensors, own: str, d_vocab: int | None, d_model: int) -> Stored:
-    for name in (own, *_SHARED):
+def _table(t: Tensors, table_name: str, d_vocab: int | None, d_model: int) -> Stored:
+    for name in (table_name, *_SHARED):
         if f"{name}.weight" in t:
             return t.stored(f"{name}.weight", d_vocab, d_model)
     return t.stored("shared.weight", d_vocab, d_model)  # raises the error for the missing tensor

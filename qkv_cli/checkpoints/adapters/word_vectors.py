@@ -61,12 +61,12 @@ def with_rows(model: Model, rows: Array) -> Model:
     Args:
         rows: [n_rows, d_model], before the mean is subtracted.
     """
-    own = replace(model.embed, mean=None)
-    n_own = len(own.table)
+    own_embed = replace(model.embed, mean=None)
+    n_own = len(own_embed.table)
 
     def read(ids: NDArray[np.intp]) -> Array:
         is_own = ids < n_own
-        x = own(np.where(is_own, ids, 0).tolist())
+        x = own_embed(np.where(is_own, ids, 0).tolist())
         x[~is_own] = rows[ids[~is_own] - n_own]
         return x
 

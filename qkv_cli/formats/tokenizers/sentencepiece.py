@@ -157,7 +157,7 @@ def likeliest(text: str, lexicon: Lexicon) -> list[str]:
     best: list[np.float32 | None] = [np.float32(0), *[None] * len(text)]
     came_from = [0] * (len(text) + 1)
     for start in range(len(text)):
-        so_far, alone = best[start], False
+        so_far, has_character = best[start], False
         assert so_far is not None
         for end in range(start + 1, min(start + lexicon.longest, len(text)) + 1):
             piece = text[start:end]
@@ -166,9 +166,9 @@ def likeliest(text: str, lexicon: Lexicon) -> list[str]:
             score = scores[piece]
             if piece in lexicon.whole:
                 score = len(piece.encode()) * lexicon.highest - 0.1
-            alone = alone or end == start + 1
+            has_character = has_character or end == start + 1
             _better(best, came_from, start, end, so_far + np.float32(score))
-        if not alone:
+        if not has_character:
             unknown = so_far + np.float32(lexicon.lowest - _UNKNOWN_COSTS)
             _better(best, came_from, start, start + 1, unknown)
     pieces, end = list[str](), len(text)
@@ -181,8 +181,8 @@ def likeliest(text: str, lexicon: Lexicon) -> list[str]:
 def _better(
     best: list[np.float32 | None], came_from: list[int], start: int, end: int, score: np.float32
 ) -> None:
-    known = best[end]
-    if known is None or score > known:
+    best_path = best[end]
+    if best_path is None or score > best_path:
         best[end], came_from[end] = score, start
 
 
@@ -191,38 +191,38 @@ def merged(text: str, lexicon: Lexicon) -> list[str]:
     scores = lexicon.scores
     symbols = _letters(text, lexicon.whole)
     frozen = [symbol in lexicon.whole for symbol in symbols]
-    left, right = list(range(-1, len(symbols) - 1)), list(range(1, len(symbols) + 1))
+    previous, following = list(range(-1, len(symbols) - 1)), list(range(1, len(symbols) + 1))
     agenda = list[tuple[float, int, int, str]]()
     parts = dict[str, tuple[str, str]]()
 
     def pair(i: int, j: int) -> None:
         if i < 0 or j >= len(symbols) or frozen[i] or frozen[j]:
             return
-        both = symbols[i] + symbols[j]
-        if both in scores:
-            heapq.heappush(agenda, (-scores[both], i, j, both))
-            if both in lexicon.unused:
-                parts[both] = symbols[i], symbols[j]
+        pair_text = symbols[i] + symbols[j]
+        if pair_text in scores:
+            heapq.heappush(agenda, (-scores[pair_text], i, j, pair_text))
+            if pair_text in lexicon.unused:
+                parts[pair_text] = symbols[i], symbols[j]
 
     for i in range(len(symbols) - 1):
         pair(i, i + 1)
     while agenda:
-        _, i, j, both = heapq.heappop(agenda)
-        if not symbols[i] or not symbols[j] or symbols[i] + symbols[j] != both:
+        _, i, j, pair_text = heapq.heappop(agenda)
+        if not symbols[i] or not symbols[j] or symbols[i] + symbols[j] != pair_text:
             continue
-        symbols[i], symbols[j] = both, ""
-        right[i] = right[j]
-        if right[j] < len(symbols):
-            left[right[j]] = i
-        pair(left[i], i)
-        pair(i, right[i])
+        symbols[i], symbols[j] = pair_text, ""
+        following[i] = following[j]
+        if following[j] < len(symbols):
+            previous[following[j]] = i
+        pair(previous[i], i)
+        pair(i, following[i])
     return [piece for symbol in symbols if symbol for piece in _split_again(symbol, parts)]
 
 
-def _letters(text: str, whole: Sequence[str]) -> list[str]:
+def _letters(text: str, user_defined: Sequence[str]) -> list[str]:
     letters, at = list[str](), 0
     while at < len(text):
-        letters.append(next((w for w in whole if text.startswith(w, at)), text[at]))
+        letters.append(next((w for w in user_defined if text.startswith(w, at)), text[at]))
         at += len(letters[-1])
     return letters
 
@@ -299,17 +299,17 @@ class SentencePieces:
             raise CheckpointError(f"The SentencePiece model is corrupt: {error}.") from error
 
     def _split(self, text: str) -> list[Piece]:
-        written = self.normaliser(text)
+        normalised = self.normaliser(text)
         pieces, at = list[Piece](), 0
-        for piece in self.splits(written.text, self.lexicon):
-            start, end = written.starts[at], written.ends[at + len(piece) - 1]
+        for piece in self.splits(normalised.text, self.lexicon):
+            start, end = normalised.starts[at], normalised.ends[at + len(piece) - 1]
             at += len(piece)
             id = self.ids.get(piece, self.unknown)
             if id != self.unknown:
                 pieces.append(Piece(piece, id, start, end))
             elif self.bytewise:
-                spelled = [f"<0x{byte:02X}>" for byte in piece.encode()]
-                pieces += [Piece(s, self.ids[s], start, end) for s in spelled]
+                byte_pieces = [f"<0x{byte:02X}>" for byte in piece.encode()]
+                pieces += [Piece(s, self.ids[s], start, end) for s in byte_pieces]
             elif pieces and pieces[-1].unknown:
                 before = pieces.pop()
                 pieces.append(Piece(before.text + piece, id, before.start, end, unknown=True))
@@ -406,14 +406,14 @@ def _read(data: bytes) -> SentencePieces:
 
 def _lexicon(pieces: list[str], scores: list[float], kinds: list[int]) -> Lexicon:
     usable = {p: i for i, p in enumerate(pieces) if kinds[i] in (NORMAL, OWN, UNUSED)}
-    own = (p for p, i in usable.items() if kinds[i] == OWN)
-    learned = [score for score, kind in zip(scores, kinds, strict=True) if kind == NORMAL]
+    user_defined = (p for p, i in usable.items() if kinds[i] == OWN)
+    normal_scores = [score for score, kind in zip(scores, kinds, strict=True) if kind == NORMAL]
     return Lexicon(
         {p: scores[i] for p, i in usable.items()},
-        whole=tuple(sorted(own, key=lambda p: (-len(p), p))),
+        whole=tuple(sorted(user_defined, key=lambda p: (-len(p), p))),
         unused=frozenset(p for p, i in usable.items() if kinds[i] == UNUSED),
-        lowest=min(learned, default=0.0),
-        highest=max(learned, default=0.0),
+        lowest=min(normal_scores, default=0.0),
+        highest=max(normal_scores, default=0.0),
         longest=max(map(len, usable), default=1),
     )
 

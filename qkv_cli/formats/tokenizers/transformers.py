@@ -181,10 +181,10 @@ def _byte_pairs(
             add_prefix_space=settings.flag("add_prefix_space")
         )
         tokenizer.decoder = decoders.ByteLevel()
-        own: Template | None = template or begin_and_end(settings, tokens)
-        if own is not None and template is None and keeps_template:
-            own = kept_template(tokenizer, vocabulary, own)
-        return finish_tokenizer(tokenizer, settings, tokens, own)
+        own_template: Template | None = template or begin_and_end(settings, tokens)
+        if own_template is not None and template is None and keeps_template:
+            own_template = kept_template(tokenizer, vocabulary, own_template)
+        return finish_tokenizer(tokenizer, settings, tokens, own_template)
 
     return build
 
@@ -309,8 +309,8 @@ _MORE_IN_50 = (
 
 def _t5(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     roles = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
-    more = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
-    tokens = settings.tokens(roles, vocabulary, more)
+    extra_ids = [_special(f"<extra_id_{i}>") for i in range(settings.number("extra_ids", 100))]
+    tokens = settings.tokens(roles, vocabulary, extra_ids)
     tokenizer = _unigram(vocabulary, 2, _charsmap(vocabulary), _words(spaced=True))
     return finish_tokenizer(tokenizer, settings, tokens, _ENDED)
 
@@ -327,8 +327,10 @@ def _albert(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         vocabulary, 1, rules, _words(spaced=settings.flag("add_prefix_space", True))
     )
     tokens = settings.tokens(roles, vocabulary)
-    own = begin_and_end(settings, tokens) if settings.frames else BERT
-    return finish_tokenizer(tokenizer, settings, tokens, kept_template(tokenizer, vocabulary, own))
+    template = begin_and_end(settings, tokens) if settings.frames else BERT
+    return finish_tokenizer(
+        tokenizer, settings, tokens, kept_template(tokenizer, vocabulary, template)
+    )
 
 
 def _deberta(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
@@ -388,8 +390,8 @@ def _mbart50(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
         raise CheckpointError(
             f"{settings.folder}: the vocabulary has no mBART-50 language code, such as en_XX."
         )
-    more = [_special(code) for code in codes]
-    tokens = settings.tokens(FAIRSEQ, vocabulary, more, {"mask": {"lstrip": True}})
+    language_codes = [_special(code) for code in codes]
+    tokens = settings.tokens(FAIRSEQ, vocabulary, language_codes, {"mask": {"lstrip": True}})
     rules = [*_charsmap(vocabulary), _BLANKS]
     tokenizer = _unigram(vocabulary, 3, rules, [pre_tokenizers.Metaspace(_SPACE, "always")])
     return finish_tokenizer(

@@ -148,12 +148,12 @@ class Spelled:
         pieces = [self.names.get(id, "") for id in ids]
         data, spans = b"", list[tuple[int, int]]()
         for piece in pieces:
-            shown = b"" if piece in self.specials else _shown(piece)
-            shown = (
-                shown if data else shown.lstrip(b" ")
+            shown_bytes = b"" if piece in self.specials else _shown(piece)
+            shown_bytes = (
+                shown_bytes if data else shown_bytes.lstrip(b" ")
             )  # the tokenizer adds the space before the text
-            spans.append((len(data), len(data) + len(shown)))
-            data += shown
+            spans.append((len(data), len(data) + len(shown_bytes)))
+            data += shown_bytes
         text, places = characters(data)
         tokens = list[Token]()
         for id, piece, (begin, stop) in zip(ids, pieces, spans, strict=True):
@@ -216,13 +216,13 @@ def open_tokenizers(folder: Path, kind: str) -> tuple[Tokenizer, TargetTokenizer
     called = class_of(folder, kind)
     if called == "M2M100Tokenizer":
         return _framed(_m2m(folder, settings), settings, _TEMPLATES[called], "__{}__")
-    plain = PieceTokenizer.open(folder, kind)
+    tokenizer = PieceTokenizer.open(folder, kind)
     if called not in _TEMPLATES:
-        return plain, plain
+        return tokenizer, tokenizer
     template = _TEMPLATES[called]
     if called == "NllbTokenizer" and settings.get("legacy_behaviour"):
         template = Template(*_LAST, template.usual)
-    return _framed(plain, settings, template, "{}")
+    return _framed(tokenizer, settings, template, "{}")
 
 
 def first_read(config: Mapping[str, Any], n_tokens: int) -> int | None:
@@ -282,8 +282,10 @@ def _codes(splitter: Spelled | PieceTokenizer) -> dict[str, int]:
     """Return the ids of language codes."""
     if isinstance(splitter, Spelled):
         return {token: id for token, id in splitter.ids.items() if _LANGUAGE_CODE.fullmatch(token)}
-    added = splitter.inner.get_added_tokens_decoder().items()
-    return {token.content: id for id, token in added if _LANGUAGE_CODE.fullmatch(token.content)}
+    added_tokens = splitter.inner.get_added_tokens_decoder().items()
+    return {
+        token.content: id for id, token in added_tokens if _LANGUAGE_CODE.fullmatch(token.content)
+    }
 
 
 def _id(splitter: Spelled | PieceTokenizer, token: str) -> int:

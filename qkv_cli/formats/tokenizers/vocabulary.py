@@ -145,9 +145,9 @@ class Settings:
             token = roles.get(role, None if role in absent else defaults.get(role))
             if token is None:
                 continue
-            named = described.get(content(token))
+            description = described.get(content(token))
             style = (styles or {}).get(role, {}) if isinstance(token, str) else {}
-            by_role[role] = named or added_token(token, **style)
+            by_role[role] = description or added_token(token, **style)
         extra = self.extra
         if extra is None:
             extra = [*(vocabulary.apart or self.more), *more]
@@ -184,8 +184,8 @@ def added_token(token: Any, **flags: bool) -> AddedToken:
     """
     if not isinstance(token, dict):
         return AddedToken(str(token), **{"special": True, **flags})
-    known = ("lstrip", "rstrip", "single_word", "normalized", "special")
-    options = {name: bool(token[name]) for name in known if name in token}
+    flag_names = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    options = {name: bool(token[name]) for name in flag_names if name in token}
     return AddedToken(content(token), **{"special": True, **flags, **options})
 
 
@@ -199,10 +199,12 @@ def finish_tokenizer(
     """
     contents = {id: str(token.content) for id, token in tokens.added.items()}
     before = {text for text in contents.values() if tokenizer.token_to_id(text) is not None}
-    known = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
-    known |= {str(token.content) for token in tokens.added.values()}
+    known_contents = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
+    known_contents |= {str(token.content) for token in tokens.added.values()}
     roles = {str(token.content) for token in tokens.by_role.values()}
-    later = [t for t in (*tokens.by_role.values(), *tokens.more) if str(t.content) not in known]
+    later = [
+        t for t in (*tokens.by_role.values(), *tokens.more) if str(t.content) not in known_contents
+    ]
     for token in (*tokens.added.values(), *later):
         if str(token.content) in roles:
             token.special = True
@@ -259,8 +261,8 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
         CheckpointError: The vocabulary is for another model.
     """
     document = read_json(path)
-    held = document.get("model")
-    if not isinstance(held, dict) or (kind := _kind(held)) == "WordLevel":
+    model_values = document.get("model")
+    if not isinstance(model_values, dict) or (kind := _kind(model_values)) == "WordLevel":
         return None
     if kind != model.__name__:
         raise CheckpointError(
@@ -268,7 +270,7 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
             f"tokenizer_class in {SETTINGS}, such as PreTrainedTokenizerFast."
         )
     try:
-        return _vocabulary(document, held)
+        return _vocabulary(document, model_values)
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a valid tokenizer: {error}.") from error
 
@@ -322,8 +324,8 @@ def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
     if template is None:
         return None
     inner = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
-    whole = json.loads(inner.to_str()) | {"post_processor": template}
-    processor: PostProcessor | None = Tokenizer.from_str(json.dumps(whole)).post_processor
+    document = json.loads(inner.to_str()) | {"post_processor": template}
+    processor: PostProcessor | None = Tokenizer.from_str(json.dumps(document)).post_processor
     return processor
 
 
@@ -350,12 +352,12 @@ def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> Templ
 
 def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of each role, those of the model's own roles last."""
-    own = [
+    role_tokens = [
         key.removesuffix("_token")
         for key, value in values.items()
         if key.endswith("_token") and isinstance(value, str | dict)
     ]
-    roles = {role: values.get(f"{role}_token") for role in dict.fromkeys([*ROLES, *own])}
+    roles = {role: values.get(f"{role}_token") for role in dict.fromkeys([*ROLES, *role_tokens])}
     return {role: token for role, token in roles.items() if token is not None}
 
 

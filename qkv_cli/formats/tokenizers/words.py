@@ -179,9 +179,9 @@ def cut_words(
     for start in range(0, len(doubtful), _BATCH):
         ids = doubtful[start : start + _BATCH]
         pieces = split.encode_batch_fast([words[i] for i in ids])
-        is_cut[ids] = [len(each) > 1 for each in pieces]
-    cut: NDArray[np.uint32] = order[is_cut[order]]
-    return cut
+        is_cut[ids] = [len(pieces_of_word) > 1 for pieces_of_word in pieces]
+    cut_ids: NDArray[np.uint32] = order[is_cut[order]]
+    return cut_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +247,8 @@ class WordTokenizer:
             words = [word for word, _ in pieces]
             for word in words:
                 if word not in ids:
-                    known = self.words.find(word)
-                    ids[word] = len(self.words) if known is None else known
+                    known_id = self.words.find(word)
+                    ids[word] = len(self.words) if known_id is None else known_id
             yield [ids[word] for word in words]
 
 
@@ -303,8 +303,8 @@ class _Search:
     def _find(self, text: str) -> tuple[str, int | None]:
         """Return a text's spelling in the vocabulary and its id; as written if it is unknown."""
         if text not in self.hits:
-            known = ((form, self.words.find(form)) for form in _forms(text))
-            self.hits[text] = next((hit for hit in known if hit[1] is not None), (text, None))
+            candidates = ((form, self.words.find(form)) for form in _forms(text))
+            self.hits[text] = next((hit for hit in candidates if hit[1] is not None), (text, None))
         return self.hits[text]
 
     def _begins(self, text: str) -> bool:
@@ -321,9 +321,9 @@ def _forms(text: str) -> Iterable[str]:
     """
     if text.isascii() and not _BLANKS.search(text):
         return dict.fromkeys((text, text.lower()))
-    plain = _BLANKS.sub(" ", unicodedata.normalize("NFC", text).translate(_STRAIGHT))
-    forms = (text, plain, text.lower(), plain.lower())
-    decomposed = (unicodedata.normalize("NFD", form) for form in (plain, plain.lower()))
+    normal = _BLANKS.sub(" ", unicodedata.normalize("NFC", text).translate(_STRAIGHT))
+    forms = (text, normal, text.lower(), normal.lower())
+    decomposed = (unicodedata.normalize("NFD", form) for form in (normal, normal.lower()))
     return dict.fromkeys((*forms, *decomposed))
 
 
