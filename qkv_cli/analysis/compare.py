@@ -182,18 +182,18 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     visible = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
     shares = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
     return Comparison(
-        a,
-        b,
-        rows,
-        keys,
-        [names[at] for at in shared],
-        named(keys, a.keys, b.keys),
+        a=a,
+        b=b,
+        rows=rows,
+        columns=keys,
+        queries=[names[at] for at in shared],
+        keys=named(keys, a.keys, b.keys),
         weights_a=sides[0],
         weights_b=sides[1],
         difference=np.where(visible, second_side - first_side, np.nan),
-        divergence=jensen_shannon(first_side, second_side)
-        if shares
-        else np.full(len(rows), np.nan),
+        divergence=(
+            jensen_shannon(first_side, second_side) if shares else np.full(len(rows), np.nan)
+        ),
         cosine=cosine(first_side[visible], second_side[visible]),
         pearson=pearson(first_side[visible], second_side[visible]),
     )
@@ -238,7 +238,9 @@ def moved(c: Comparison, n: int) -> list[Moved]:
     for at in largest_indices(c.difference, n):
         row, column = divmod(at, len(c.keys))
         a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
-        cells.append(Moved(row, column, a, b, float(c.difference[row, column])))
+        cells.append(
+            Moved(row=row, column=column, a=a, b=b, change=float(c.difference[row, column]))
+        )
     return cells
 
 
@@ -264,7 +266,9 @@ def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
         if same and (m.block, m.name) == (reference.block, reference.name):
             continue
         c = compare(a, replace(candidates, maps=[m]))
-        similar_heads.append(Near(m, c.mean_divergence, c.cosine, c.pearson))
+        similar_heads.append(
+            Near(map=m, divergence=c.mean_divergence, cosine=c.cosine, pearson=c.pearson)
+        )
     return sorted(similar_heads, key=lambda near: (isnan(near.divergence), near.divergence))
 
 

@@ -249,7 +249,13 @@ def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Ou
     heads = np.delete(by_head, head, axis=0).sum(axis=0)
     bias = None if o.b is None else float64(o.b)
     total = pair + words + heads
-    return Output(pair, words, heads, bias, total if bias is None else total + bias)
+    return Output(
+        pair=pair,
+        words=words,
+        heads=heads,
+        bias=bias,
+        total=total if bias is None else total + bias,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +295,10 @@ def largest_weight(
                 candidate = (float(pattern[best_key]), float(scores[best_key]))
                 if link is None or candidate > best:
                     i, j = divmod(best_key, len(keys))
-                    best, link = candidate, Link(layer, head, queries[i], keys[j])
+                    best, link = (
+                        candidate,
+                        Link(layer=layer, head=head, query=queries[i], key=keys[j]),
+                    )
         if layer.index == last:
             break
     if link is None:

@@ -102,7 +102,13 @@ def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
     weights = np.stack([_line(m, maps.seen(m), side, at) for m in maps.maps])
     visible = ~np.isnan(weights)
     total, n = np.nansum(weights, axis=0), visible.sum(axis=0)
-    return Focus(maps, side, at, weights, np.where(n > 0, total / np.maximum(n, 1), np.nan))
+    return Focus(
+        maps=maps,
+        side=side,
+        at=at,
+        weights=weights,
+        mean=np.where(n > 0, total / np.maximum(n, 1), np.nan),
+    )
 
 
 def _line(m: HeadMap, seen: Array, side: Side, at: int) -> Array:

@@ -118,7 +118,9 @@ def labels(evidence: Mapping[str, Evidence]) -> list[str]:
 def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:
     effect = (score - chance) / (1 - chance) if chance < 1 else 0.0
     bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
-    return Evidence(score, chance, effect, n, float(min(1.0, tests * bound)))
+    return Evidence(
+        score=score, chance=chance, effect=effect, n=n, p=float(min(1.0, tests * bound))
+    )
 
 
 def binary_kl(score: float, chance: float) -> float:

@@ -56,7 +56,14 @@ def odds(scores: Array, top: int) -> Odds:
     ids = [int(id) for id in dict.fromkeys(order[:, :top].ravel().tolist())]
     rest = np.delete(p, ids, axis=1).sum(axis=1)
     divergence = kl_divergence(*logs) if len(logs) == 2 else None
-    return Odds(ids, p[:, ids], rank[:, ids], rest, p.shape[1], divergence)
+    return Odds(
+        ids=ids,
+        probability=p[:, ids],
+        rank=rank[:, ids],
+        rest=rest,
+        n_tokens=p.shape[1],
+        divergence=divergence,
+    )
 
 
 def log_probabilities(scores: Array) -> Array:

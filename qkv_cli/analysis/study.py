@@ -55,11 +55,11 @@ class Probes:
 
     def __add__(self, other: Probes) -> Probes:
         return Probes(
-            self.n + other.n,
-            self.tally + other.tally,
-            self.repeated + other.repeated,
-            self.overlap + other.overlap,
-            self.words | other.words,
+            n=self.n + other.n,
+            tally=self.tally + other.tally,
+            repeated=self.repeated + other.repeated,
+            overlap=self.overlap + other.overlap,
+            words=self.words | other.words,
         )
 
 
@@ -96,13 +96,13 @@ class Study:
     def __add__(self, other: Study) -> Study:
         probes = [p for p in (self.probes, other.probes) if p is not None]
         return Study(
-            other.about,
-            self.heads,
-            self.n_texts + other.n_texts,
-            self.n_tokens + other.n_tokens,
-            self.written + other.written,
-            self.tally + other.tally,
-            reduce(add, probes) if probes else None,
+            about=other.about,
+            heads=self.heads,
+            n_texts=self.n_texts + other.n_texts,
+            n_tokens=self.n_tokens + other.n_tokens,
+            written=self.written + other.written,
+            tally=self.tally + other.tally,
+            probes=reduce(add, probes) if probes else None,
         )
 
 
@@ -153,7 +153,13 @@ def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Ge
         twice.append(measure(maps, masks))
         words = frozenset(token.id for token in maps.queries if not token.special)
     repeated = concatenate(twice)
-    return Probes(1, tally(concatenate(sums), repeated), repeated, concatenate(overlaps), words)
+    return Probes(
+        n=1,
+        tally=tally(concatenate(sums), repeated),
+        repeated=repeated,
+        overlap=concatenate(overlaps),
+        words=words,
+    )
 
 
 def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
@@ -307,7 +313,7 @@ def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
     for _ in range(n_shuffles):
         total += of_shuffled(_measured(text, read, "sampled")[2])
     return [
-        Mark(kind, layer, head, evidence[kind].effect)
+        Mark(kind=kind, layer=layer, head=head, effect=evidence[kind].effect)
         for (layer, head), evidence in zip(heads, weigh(total, len(words)), strict=True)
         for kind in labels(evidence)
     ]

@@ -112,12 +112,14 @@ class Tensors:
 
     def layer_norm(self, name: str, width: int, eps: float, *, has_bias: bool = True) -> Norm:
         w = self.array(f"{name}.weight", width)
-        return Norm(w, self.array(f"{name}.bias", width) if has_bias else None, eps, True)
+        return Norm(
+            w=w, b=self.array(f"{name}.bias", width) if has_bias else None, eps=eps, centred=True
+        )
 
     def rms_norm(self, name: str, width: int, eps: float, *, offset: float = 0.0) -> Norm:
         """Return an RMSNorm; `offset` is added to its weights (1 in Gemma)."""
         w = self.array(f"{name}.weight", width)
-        return Norm(w + np.float32(offset) if offset else w, None, eps, False)
+        return Norm(w=w + np.float32(offset) if offset else w, b=None, eps=eps, centred=False)
 
     def inner(self, *prefixes: str) -> Tensors:
         """Return the tensors under the first of these prefixes that exists, or all tensors."""

@@ -40,8 +40,10 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="TEXT|FILE... HEAD...",
-            help="A text in quotes, '-' for standard input, or files that qkv wrote; "
-            "heads such as L0H3, or L0 for the mean of layer 0.",
+            help=(
+                "A text in quotes, '-' for standard input, or files that qkv wrote; "
+                "heads such as L0H3, or L0 for the mean of layer 0."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -289,4 +291,7 @@ def _nearest(
     if target.kind == "json":
         target.send(nearest_json(reference, candidates, nearest) + "\n")
         return
-    target.draw([lambda theme: NearestTable(reference, candidates, nearest, theme)], look)
+    target.draw(
+        [lambda theme: NearestTable(own=reference, others=candidates, near=nearest, theme=theme)],
+        look,
+    )

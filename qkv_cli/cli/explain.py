@@ -28,8 +28,10 @@ def explain(
         str | None,
         typer.Option(
             metavar="WORD",
-            help='The word that attends, or its index; =3 for the word "3". '
-            "Default: that of the largest weight.",
+            help=(
+                'The word that attends, or its index; =3 for the word "3". '
+                "Default: that of the largest weight."
+            ),
         ),
     ] = None,
     key: Annotated[
@@ -119,7 +121,14 @@ def _explain_weight(
     if key is not None:
         keys = pick("key", key, run.keys)
     link = largest_weight(run.layers, selection.heads, queries, keys)
-    x = explain_layer(run.model, link.layer, link.head, link.query, link.key, reading.weighting)
+    x = explain_layer(
+        model=run.model,
+        layer=link.layer,
+        head=link.head,
+        query=link.query,
+        key=link.key,
+        weighting=reading.weighting,
+    )
     m = traced_head(link.layer, link.head, run.block)
     if x.pattern.any():
         _note_choice("query", query, queries, link.query, run.queries)

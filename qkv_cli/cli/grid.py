@@ -93,7 +93,7 @@ def grid(
         # Text that the model generated is kept while words are shuffled.
         reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)
         head_marks = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
-        return Thumbnails(maps, theme, head_marks, n_shuffles)
+        return Thumbnails(maps=maps, theme=theme, marks=head_marks, n_shuffles=n_shuffles)
 
     results = (
         head_maps(loaded, one_text, reading, layers=layers, heads=heads, watch=WATCH)

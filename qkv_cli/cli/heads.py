@@ -127,7 +127,11 @@ def heads(
     else:
         if result.n_tokens == result.n_texts and not any(any(h.shares.values()) for h in table):
             note_no_links()
-        target.draw([lambda theme: HeadsTable(about, result.extent, table, theme)], look, holds)
+        target.draw(
+            [lambda theme: HeadsTable(about=about, extent=result.extent, heads=table, theme=theme)],
+            look,
+            holds,
+        )
 
 
 def _run_study(steps: Iterator[Study]) -> Study:

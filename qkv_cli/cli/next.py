@@ -87,14 +87,14 @@ def _predict(
     scores = np.stack([run.next_scores() for run in runs])
     odds_of_all, last = odds(scores, top), runs[-1]
     about = HeadMaps(
-        last.describe(loaded.info),
-        "softmax",
-        last.causal,
-        last.text,
-        None,
-        last.queries,
-        last.keys,
-        (),
+        model=last.describe(loaded.info),
+        weighting="softmax",
+        causal=last.causal,
+        text=last.text,
+        source=None,
+        queries=last.queries,
+        keys=last.keys,
+        maps=(),
         ablated=last.ablated,
     )
     context_ids = [token.id for token in last.queries if not token.special]

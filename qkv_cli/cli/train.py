@@ -139,7 +139,10 @@ def train(
         resume=resume,
         force=force,
         watch=TrainingWatch(
-            note, partial(counting_bar, "reading vectors"), training_bar, start_new_line
+            note=note,
+            vectors=partial(counting_bar, "reading vectors"),
+            steps=training_bar,
+            interrupted=start_new_line,
         ),
     )
     for line in _report(trained):

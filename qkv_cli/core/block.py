@@ -269,5 +269,15 @@ def run_block(
     if block.convolution is not None:
         resid = normed(norms.convolved, resid + block.convolution(resid_pre))
     return LayerTrace(
-        name, index, resid_pre, resid_mid, resid, attn_in, cross_in, memory, attn, cross, block
+        stack=name,
+        index=index,
+        resid_pre=resid_pre,
+        resid_mid=resid_mid,
+        resid_post=resid,
+        attn_in=attn_in,
+        cross_in=cross_in,
+        memory=memory,
+        attn=attn,
+        cross=cross,
+        block=block,
     )

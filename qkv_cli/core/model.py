@@ -235,7 +235,17 @@ class Model:
             mask = None if mask is None else mask[:, -1:]
             last = before[i] if before else None
             traces.append(
-                run_block(block, "decoder", i, resid, bias, mask, memory, "softmax", last)
+                run_block(
+                    block=block,
+                    name="decoder",
+                    index=i,
+                    resid_pre=resid,
+                    bias=bias,
+                    mask=mask,
+                    memory=memory,
+                    weighting="softmax",
+                    before=last,
+                )
             )
             resid = traces[-1].resid_post
         return traces
@@ -258,7 +268,15 @@ class Model:
         for index, block in enumerate(stack.blocks):
             bias, mask = bias_of(block.window, block.buckets), mask_of(block.window)
             layer = run_block(
-                block, name, index, resid, bias, mask, memory, weighting, ablation=self.ablation
+                block=block,
+                name=name,
+                index=index,
+                resid_pre=resid,
+                bias=bias,
+                mask=mask,
+                memory=memory,
+                weighting=weighting,
+                ablation=self.ablation,
             )
             yield layer
             resid = layer.resid_post

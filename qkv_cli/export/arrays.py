@@ -76,7 +76,18 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
         spelling = text[start:end]
         start += len(spelling) - len(spelling.lstrip()) if spelling.strip() else 0
         unknown = piece in _UNKNOWN
-        tokens.append(Token(i, text[start:end], piece, i, start, end, special[i], unknown))
+        tokens.append(
+            Token(
+                i=i,
+                text=text[start:end],
+                token=piece,
+                id=i,
+                start=start,
+                end=end,
+                special=special[i],
+                unknown=unknown,
+            )
+        )
     return text, tokens
 
 
@@ -230,13 +241,34 @@ def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     mask = np.ones(layers.shape[2:], np.bool_)
     mask = np.tril(mask) if causal else mask
     maps = [
-        HeadMap(f"L{layer}H{head}", block, layer, head, pattern, mask=mask)
+        HeadMap(
+            name=f"L{layer}H{head}", block=block, layer=layer, head=head, pattern=pattern, mask=mask
+        )
         for (layer, head), pattern in patterns.items()
     ]
     n_layers, n_heads = layers.shape[:2]
-    info = ModelInfo(name, "array", n_layers, n_heads, 0, 0, 0, "computed elsewhere")
+    info = ModelInfo(
+        name=name,
+        type="array",
+        n_layers=n_layers,
+        n_heads=n_heads,
+        d_model=0,
+        d_head=0,
+        d_vocab=0,
+        origin="computed elsewhere",
+    )
     notes = _missing(patterns.values())
-    return HeadMaps(info, "softmax", causal, text, source, queries, keys, maps, notes)
+    return HeadMaps(
+        model=info,
+        weighting="softmax",
+        causal=causal,
+        text=text,
+        source=source,
+        queries=queries,
+        keys=keys,
+        maps=maps,
+        notes=notes,
+    )
 
 
 def _by_layer(array: NDArray[Any]) -> NDArray[Any]:

@@ -67,7 +67,14 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     mask = np.ones(pattern.shape, np.bool_)
     mask[query] = [reason is None for reason in document["masked"]]
     block, layer = document["block"], document["layer"]
-    m = HeadMap(document["name"], block, layer, document["head"], pattern, mask=mask)
+    m = HeadMap(
+        name=document["name"],
+        block=block,
+        layer=layer,
+        head=document["head"],
+        pattern=pattern,
+        mask=mask,
+    )
     x = Explanation(
         weighting=about.weighting,
         head=document["head"],

@@ -53,7 +53,13 @@ def read_focus(document: dict[str, Any]) -> tuple[Focus, int]:
     weights = [numbers(f"{m['name']:.60}.weights", m["weights"], [n], null=np.nan) for m in heads]
     mean = numbers("mean", document["mean"], [n], null=np.nan)
     n_top = max(1, *(len(m["top"]) for m in heads))
-    return Focus(replace(about, maps=maps), side, places[0], np.stack(weights), mean), n_top
+    return Focus(
+        maps=replace(about, maps=maps),
+        side=side,
+        at=places[0],
+        weights=np.stack(weights),
+        mean=mean,
+    ), n_top
 
 
 def _head(f: Focus, m: HeadMap, weights: Array, top: int) -> dict[str, Any]:

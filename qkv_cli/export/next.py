@@ -62,7 +62,15 @@ def read_next(document: dict[str, Any]) -> Next:
     if (document["divergence"] is None) == (len(readings) == 2):
         raise InputError('"divergence" needs both "before" and "after", and is null without.')
     tokens = [
-        Token(0, item["text"], item["token"], item["id"], 0, 0, special=item["special"])
+        Token(
+            i=0,
+            text=item["text"],
+            token=item["token"],
+            id=item["id"],
+            start=0,
+            end=0,
+            special=item["special"],
+        )
         for item in items
     ]
     probability, rank = (
@@ -71,11 +79,11 @@ def read_next(document: dict[str, Any]) -> Next:
     )
     rest = np.array([document["rest"][name] for name in readings])
     odds = Odds(
-        [token.id for token in tokens],
-        probability,
-        rank,
-        rest,
-        document["d_vocab"],
-        document["divergence"],
+        ids=[token.id for token in tokens],
+        probability=probability,
+        rank=rank,
+        rest=rest,
+        n_tokens=document["d_vocab"],
+        divergence=document["divergence"],
     )
     return Next(about_of(document), tokens, odds)

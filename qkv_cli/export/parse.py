@@ -100,7 +100,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
 def bare_map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
     """Return a map without weights, for documents of statistics."""
     none = np.zeros((len(about.queries), len(about.keys)), np.float32)
-    return HeadMap(m["name"], m["block"], m["layer"], m["head"], none)
+    return HeadMap(name=m["name"], block=m["block"], layer=m["layer"], head=m["head"], pattern=none)
 
 
 def _notes(value: object) -> tuple[str, ...]:

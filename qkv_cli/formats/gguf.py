@@ -59,8 +59,22 @@ FAMILIES = {
     "qwen2": Family("qwen2", _SILU),
     "qwen3": Family("qwen3", _SILU),
     "gemma": Family("gemma", _GELU, added=1.0),
-    "gemma2": Family("gemma2", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=46),
-    "gemma3": Family("gemma3_text", _GELU, _GEMMA_KEYS, _GEMMA_NAMES, added=1.0, widest=62),
+    "gemma2": Family(
+        model_type="gemma2",
+        settings=_GELU,
+        keys=_GEMMA_KEYS,
+        names=_GEMMA_NAMES,
+        added=1.0,
+        widest=46,
+    ),
+    "gemma3": Family(
+        model_type="gemma3_text",
+        settings=_GELU,
+        keys=_GEMMA_KEYS,
+        names=_GEMMA_NAMES,
+        added=1.0,
+        widest=62,
+    ),
 }
 # The key after "llama." or another prefix, and the name in configs.
 _SETTINGS = {
@@ -223,7 +237,12 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         raise CheckpointError(
             f"The tokenizer in {path} is incomplete or corrupt: {reason}."
         ) from error
-    return Opened(config, tensors, tokenizer, str(fields.get("general.name", path.stem)))
+    return Opened(
+        config=config,
+        tensors=tensors,
+        tokenizer=tokenizer,
+        name=str(fields.get("general.name", path.stem)),
+    )
 
 
 def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[str, Any]:
@@ -302,7 +321,7 @@ def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> 
             _unpermuted(numbers, heads[called]) if family.permuted and called in heads else numbers
         )
 
-    return Packed(tensor.shape, unpack, partial(_rows, tensor), tensor.name)
+    return Packed(shape=tensor.shape, unpack=unpack, rows=partial(_rows, tensor), name=tensor.name)
 
 
 def _rows(tensor: StoredTensor, rows: Any) -> Array:

@@ -82,7 +82,7 @@ def read_gguf(
             rows = _rows(body, shape, offset, row_bytes(kind, shape[-1]) if shape else 0)
         except ValueError as error:
             raise ValueError(f"tensor {name!r} {error}") from error
-        tensors.append(StoredTensor(name, shape, kind, rows))
+        tensors.append(StoredTensor(name=name, shape=shape, kind=kind, data=rows))
     return settings, tensors
 
 

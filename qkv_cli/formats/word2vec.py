@@ -65,7 +65,14 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
         )
     header = first.split() if len(first) < _LONGEST_HEADER else []
     if len(header) != 2 or not all(part.isdigit() for part in header):
-        return Layout(name, encoding, _headless_size(data, name, start), None, False, start)
+        return Layout(
+            name=name,
+            encoding=encoding,
+            d_model=_headless_size(data, name, start),
+            n_words=None,
+            is_binary=False,
+            start=start,
+        )
     n_words, d_model = map(int, header)
     if not n_words or not d_model:
         raise CheckpointError(
@@ -81,7 +88,14 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
             f"The header of {name} states {d_model:,} numbers per word; the first word has "
             f"{counts[0]:,}."
         )
-    return Layout(name, encoding, d_model, n_words, is_binary, start)
+    return Layout(
+        name=name,
+        encoding=encoding,
+        d_model=d_model,
+        n_words=n_words,
+        is_binary=is_binary,
+        start=start,
+    )
 
 
 def read_text_vectors(

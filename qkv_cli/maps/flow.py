@@ -118,4 +118,6 @@ def with_rollout(maps: HeadMaps) -> HeadMaps:
 
 def _map(patterns: Array, rolled: Array, reach: Mask, block: Block, layer: int) -> HeadMap:
     name, pattern = f"L{layer} rollout", patterns.mean(axis=0)
-    return HeadMap(name, block, layer, None, pattern, rollout=rolled, mask=reach)
+    return HeadMap(
+        name=name, block=block, layer=layer, head=None, pattern=pattern, rollout=rolled, mask=reach
+    )

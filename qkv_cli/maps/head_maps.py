@@ -275,7 +275,7 @@ def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
         named = " ".join(f"H{m.head}" for m in same) if len(same) <= NAMED else len(same)
         mask = np.any([m.mask for m in same], axis=0)
         name, block = f"L{layer} mean of {named}", same[0].block
-        means.append(HeadMap(name, block, layer, None, **mean, mask=mask))
+        means.append(HeadMap(name=name, block=block, layer=layer, head=None, **mean, mask=mask))
     return means
 
 

@@ -125,10 +125,10 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
         keys=[_word(maps.keys, group, j, sources) for j, group in enumerate(columns)],
         maps=[
             HeadMap(
-                m.name,
-                m.block,
-                m.layer,
-                m.head,
+                name=m.name,
+                block=m.block,
+                layer=m.layer,
+                head=m.head,
                 **{
                     f: by_row @ getattr(m, f) @ by_column.T for f in {"pattern", FIELDS[maps.shown]}
                 },

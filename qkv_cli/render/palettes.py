@@ -50,18 +50,18 @@ def _codes(text: str) -> list[str]:
 
 
 _ORANGE = Arm(
-    _codes("5a2a06 964609 c96714 ff8c1f"),
-    _codes("ffe0bf ffb877 ea7f2c b84400"),
-    (234, 52, 88, 130, 166, 172, 208),
-    (255, 223, 215, 208, 172, 166, 130),
-    (3, 11),
+    dark=_codes("5a2a06 964609 c96714 ff8c1f"),
+    light=_codes("ffe0bf ffb877 ea7f2c b84400"),
+    dark_256=(234, 52, 88, 130, 166, 172, 208),
+    light_256=(255, 223, 215, 208, 172, 166, 130),
+    standard=(3, 11),
 )
 _BLUE = Arm(
-    _codes("0b3260 12509a 2a6fd2 4d94ff"),
-    _codes("dbe8ff 9cc1ff 5a8fee 1f4fd0"),
-    (234, 18, 24, 25, 26, 32, 33),
-    (255, 153, 111, 69, 33, 26, 20),
-    (4, 12),
+    dark=_codes("0b3260 12509a 2a6fd2 4d94ff"),
+    light=_codes("dbe8ff 9cc1ff 5a8fee 1f4fd0"),
+    dark_256=(234, 18, 24, 25, 26, 32, 33),
+    light_256=(255, 153, 111, 69, 33, 26, 20),
+    standard=(4, 12),
 )
 
 # viridis and magma are by Smith and van der Walt, cividis by Nuñez, Anderton and Renslow
@@ -104,18 +104,18 @@ PALETTES: Mapping[str, Palette] = {
         _codes("04200f 0a3d1f 125a31 237a45 46995f 7cba87 b1d8b2 e2f3df"),
         (2, 10, 15),
         above=Arm(
-            _codes("0a3d1f 1a6b34 2f9e4c 4fd264"),
-            _codes("d2efd2 93d69a 4fae5e 147a2c"),
-            (234, 22, 28, 35, 71, 77),
-            (255, 151, 114, 77, 71, 28, 22),
-            (2, 10),
+            dark=_codes("0a3d1f 1a6b34 2f9e4c 4fd264"),
+            light=_codes("d2efd2 93d69a 4fae5e 147a2c"),
+            dark_256=(234, 22, 28, 35, 71, 77),
+            light_256=(255, 151, 114, 77, 71, 28, 22),
+            standard=(2, 10),
         ),
         below=Arm(
-            _codes("41155a 6d2a94 9447c9 b96cff"),
-            _codes("eadcf7 c9a2ee 9c5cd6 6f1fb5"),
-            (234, 54, 91, 97, 134, 141),
-            (255, 183, 177, 141, 134, 91, 54),
-            (5, 13),
+            dark=_codes("41155a 6d2a94 9447c9 b96cff"),
+            light=_codes("eadcf7 c9a2ee 9c5cd6 6f1fb5"),
+            dark_256=(234, 54, 91, 97, 134, 141),
+            light_256=(255, 183, 177, 141, 134, 91, 54),
+            standard=(5, 13),
         ),
     ),
 }

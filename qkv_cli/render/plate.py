@@ -141,7 +141,9 @@ def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
     statements = [_heads_in_words(maps), *about(maps)]
     if (maps.weighting, maps.shown) == ("softmax", "weights"):
         statements.append("softmax weights")
-    return Plate(f"{name} {statements[0]}: {texts}", name, statements, [part])
+    return Plate(
+        title=f"{name} {statements[0]}: {texts}", name=name, statements=statements, parts=[part]
+    )
 
 
 def _heads_in_words(maps: HeadMaps) -> str:
@@ -172,7 +174,10 @@ def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | Non
         quantity: The quantity drawn, if it is not that of the maps.
     """
     weights = visible_cells(maps)
-    panels = [Panel(m.name, m.layer, m.head, w) for m, w in zip(maps.maps, weights, strict=True)]
+    panels = [
+        Panel(name=m.name, layer=m.layer, head=m.head, weights=w)
+        for m, w in zip(maps.maps, weights, strict=True)
+    ]
     quantity = quantity or QUANTITIES[maps.shown]
     part = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
     notes = [

@@ -74,7 +74,14 @@ def _encoder_decoder(
     source, target = open_tokenizers(folder, info.type)
     n_tokens = len((model.decoder_embed or model.embed).table)
     rules = None if model.unembed is None else generation_rules(folder, config, n_tokens)
-    return LoadedModel(model, source, info, target, first_read(config, n_tokens), rules)
+    return LoadedModel(
+        model=model,
+        tokenizer=source,
+        info=info,
+        target=target,
+        start=first_read(config, n_tokens),
+        rules=rules,
+    )
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -153,7 +160,14 @@ def _load_marian(path: Path) -> LoadedModel:
     )
     info = _checkpoint_info(path.parent, config, model)
     rules = partial(Rules, info.d_vocab, (end,))
-    return LoadedModel(model, tokenizer, info, tokenizer, info.d_vocab, rules)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        info=info,
+        target=tokenizer,
+        start=info.d_vocab,
+        rules=rules,
+    )
 
 
 def _load_gguf(path: Path) -> LoadedModel:

@@ -446,7 +446,9 @@ def _ablation(
 ) -> Ablation:
     stack = _stack_of(model, block)
     has_no_self_attention = model.stacks[stack].blocks[0].attn is None
-    return Ablation(stack, block == "cross" or has_no_self_attention, heads, mean)
+    return Ablation(
+        stack=stack, cross=block == "cross" or has_no_self_attention, heads=heads, mean=mean
+    )
 
 
 def _checked_run(
@@ -458,7 +460,7 @@ def _checked_run(
     causal: bool,
 ) -> Run:
     """Return a run, unless its maps would not fit in memory."""
-    run = Run(queries, keys, model, layers, block, causal)
+    run = Run(queries=queries, keys=keys, model=model, layers=layers, block=block, causal=causal)
     _, n_heads = run.shape
     n_cells = n_heads * len(queries) * len(keys)
     if n_cells > MAX_CELLS:

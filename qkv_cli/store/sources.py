@@ -267,7 +267,14 @@ def _sized(
 ) -> list[VectorSet]:
     about, shape = description
     return [
-        VectorSet(f"{stem}-{d_model}", about, shape.format(d_model), _PDDL, n_bytes, md5)
+        VectorSet(
+            name=f"{stem}-{d_model}",
+            about=about,
+            shape=shape.format(d_model),
+            licence=_PDDL,
+            n_bytes=n_bytes,
+            md5=md5,
+        )
         for d_model, n_bytes, md5 in sizes
     ]
 
@@ -292,20 +299,20 @@ VECTOR_SETS = {
             (200, 795_373_100, "e52e8392d1860b95d5308a525817d8f9"),
         ),
         VectorSet(
-            "word2vec-google-news-300",
-            "word2vec, trained on Google News",
-            "3,000,000 words x 300",
-            "not stated",
-            1_743_563_840,
-            "a5e5354d40acb95f9ec66d5977d140ef",
+            name="word2vec-google-news-300",
+            about="word2vec, trained on Google News",
+            shape="3,000,000 words x 300",
+            licence="not stated",
+            n_bytes=1_743_563_840,
+            md5="a5e5354d40acb95f9ec66d5977d140ef",
         ),
         VectorSet(
-            "fasttext-wiki-news-subwords-300",
-            "fastText, trained on Wikipedia 2017 and news",
-            "999,999 words x 300",
-            "CC-BY-SA-3.0",
-            1_005_007_116,
-            "de2bb3a20c46ce65c9c131e1ad9a77af",
+            name="fasttext-wiki-news-subwords-300",
+            about="fastText, trained on Wikipedia 2017 and news",
+            shape="999,999 words x 300",
+            licence="CC-BY-SA-3.0",
+            n_bytes=1_005_007_116,
+            md5="de2bb3a20c46ce65c9c131e1ad9a77af",
         ),
     )
 }

@@ -127,7 +127,9 @@ def build_corpus(
             "The corpus is too small to train on one part and hold out another (sentences: "
             f"{len(sentences)}, different words: {len(types)})."
         )
-    return Corpus(types, training_ids, held_out, words, n_unknown)
+    return Corpus(
+        types=types, learned=training_ids, held_out=held_out, words=words, n_unknown=n_unknown
+    )
 
 
 def _sentences(

@@ -129,13 +129,26 @@ def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Ite
             parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, progress))
         words, loss = words + batch.size, 0.98 * loss + 0.02 * total / batch.size
         elapsed = time.monotonic() - began
-        state = State(parameters, adam, before + elapsed, state.best, state.best_accuracy)
+        state = State(
+            parameters=parameters,
+            adam=adam,
+            elapsed=before + elapsed,
+            best=state.best,
+            best_accuracy=state.best_accuracy,
+        )
         progress, accuracy = _done(plan, state, n_steps), None
         if state.step % plan.evaluate_every == 0 or progress >= 1:
             if not _is_finite(state.parameters):
                 raise _diverged(state.step, plan.rate)
             state, accuracy = measured(corpus, table, state)
-        yield Progress(state, progress, loss, accuracy, words, time.monotonic() - began)
+        yield Progress(
+            state=state,
+            done=progress,
+            loss=loss,
+            accuracy=accuracy,
+            words=words,
+            elapsed=time.monotonic() - began,
+        )
 
 
 def _diverged(step: int, rate: float) -> TrainingError:

@@ -75,7 +75,17 @@ def forward(parameters: Mapping[str, Array], table: Array, candidates: Ids) -> F
     worth = v @ u.swapaxes(-1, -2)
     worth *= pattern
     scores = worth.sum(axis=(1, 2)) + x_c @ (p["c"] * u_scale)
-    return Forward(x, x_c, q, u, k, v, pattern, worth, scores.reshape(batch, n_candidates, n))
+    return Forward(
+        x=x,
+        x_c=x_c,
+        q=q,
+        u=u,
+        k=k,
+        v=v,
+        pattern=pattern,
+        worth=worth,
+        scores=scores.reshape(batch, n_candidates, n),
+    )
 
 
 def loss_and_gradients(

@@ -138,7 +138,14 @@ def _train(
         raise UsageError(f"The run to resume has seed {seed}: leave out --seed {options.seed}.")
     shape = _shape(options, loaded.info.d_model, state)
     seconds = options.minutes and 60 * options.minutes
-    plan = TrainingPlan(shape, options.epochs, seconds, options.batch, options.rate, seed)
+    plan = TrainingPlan(
+        shape=shape,
+        epochs=options.epochs,
+        seconds=seconds,
+        batch=options.batch,
+        rate=options.rate,
+        seed=seed,
+    )
     watch.note("reading the corpus ...")
     unknown = loaded.info.d_vocab - 1
     corpus = build_corpus(read_lines(options.corpus), loaded.tokenizer.ids, unknown)
@@ -151,7 +158,9 @@ def _train(
     old = loaded.model.embed.mean
     mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old
     config = _config(loaded, plan, options, corpus)
-    place = Checkpoints(base, folder, config, mean, seed, has_begun=resume)
+    place = Checkpoints(
+        vectors=base, folder=folder, config=config, mean=mean, seed=seed, has_begun=resume
+    )
     try:
         return _learn(corpus, centred(raw, mean), plan, state or start(plan), place, watch)
     except TrainingError as error:
@@ -214,7 +223,13 @@ def _learn(
         )
         raise
     place.finish()
-    return Trained(place.folder, plan.shape, n_words, seconds, state.best_accuracy)
+    return Trained(
+        folder=place.folder,
+        shape=plan.shape,
+        n_words=n_words,
+        seconds=seconds,
+        accuracy=state.best_accuracy,
+    )
 
 
 def _add_vectors(vectors: Path, folder: Path, watch: TrainingWatch) -> Path:

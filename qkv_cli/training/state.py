@@ -43,7 +43,7 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
             f"{[rows, n_heads]}; expected W_O with a multiple of {n_heads} rows, and offset with "
             "an odd number of rows."
         )
-    shape = HeadShape(d_model, n_heads, d_inner // n_heads, rows // 2)
+    shape = HeadShape(d_model=d_model, n_heads=n_heads, d_head=d_inner // n_heads, clip=rows // 2)
     now, m, v, best = (_part(tensors, part, shape) for part in _PARTS)
     step, seed = _stored(tensors, "run", 2, kind=np.integer).tolist()
     elapsed, accuracy = _stored(tensors, "measured", 2).tolist()
@@ -52,14 +52,16 @@ def read_state(tensors: Mapping[str, NDArray[Any]]) -> tuple[State, int]:
             f"The saved run is corrupt: step {step}, seed {seed}, accuracy {accuracy}, "
             f"{elapsed} seconds."
         )
-    return State(now, Adam(m, v, step), elapsed, best, accuracy), seed
+    return State(
+        parameters=now, adam=Adam(m, v, step), elapsed=elapsed, best=best, best_accuracy=accuracy
+    ), seed
 
 
 def shape_of(parameters: Mapping[str, Array]) -> HeadShape:
     """Return the shape of a run's heads."""
     d_inner, d_model = parameters["W_O"].shape
     rows, n_heads = parameters["offset"].shape
-    return HeadShape(d_model, n_heads, d_inner // n_heads, rows // 2)
+    return HeadShape(d_model=d_model, n_heads=n_heads, d_head=d_inner // n_heads, clip=rows // 2)
 
 
 def _part(tensors: Mapping[str, NDArray[Any]], part: str, shape: HeadShape) -> Parameters:

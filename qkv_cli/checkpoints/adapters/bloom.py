@@ -50,7 +50,7 @@ def bloom(config: Config, tensors: Tensors) -> Model:
         o = layer.linear("self_attention.dense", d_query, d_model)
         up = layer.linear("mlp.dense_h_to_4h", d_model, 4 * d_model)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5),
             mlp=MLP(up, layer.linear("mlp.dense_4h_to_h", 4 * d_model, d_model), gelu_tanh),
             norms=Norms(
                 attn_in=layer.layer_norm("input_layernorm", d_model, eps),

@@ -130,11 +130,11 @@ def rotary_decoder(
         q, k, v = (qkv or separate)(attn)
         return Block(
             attn=Attention(
-                q,
-                k,
-                v,
-                attn.linear(o, size.d_query, size.d_model, has_bias=o_bias),
-                size.d_head,
+                q=q,
+                k=k,
+                v=v,
+                o=attn.linear(o, size.d_query, size.d_model, has_bias=o_bias),
+                d_head=size.d_head,
                 scale=size.d_head**-0.5 if scale is None else scale,
                 q_norm=None if head_norm is None else head_norm(attn, "q"),
                 k_norm=None if head_norm is None else head_norm(attn, "k"),
@@ -157,16 +157,18 @@ def rotary_decoder(
                 blocks=Blocks(size.n_layers, block), causal=is_causal, final_norm=final_norm(t)
             )
         },
-        unembed=decoder_unembedding(
-            config,
-            tensors,
-            table,
-            scale=logit_scale,
-            softcap=logit_softcap,
-            has_bias=logit_bias,
-        )
-        if is_causal
-        else None,
+        unembed=(
+            decoder_unembedding(
+                config,
+                tensors,
+                table,
+                scale=logit_scale,
+                softcap=logit_softcap,
+                has_bias=logit_bias,
+            )
+            if is_causal
+            else None
+        ),
     )
 
 

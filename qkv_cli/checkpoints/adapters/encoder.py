@@ -60,7 +60,12 @@ def post_norm_block(
     up, down = layer.linear(names.up, d_model, size.d_mlp), names.down
     return Block(
         attn=Attention(
-            q, k, v, layer.linear(names.o, d_query, d_model), size.d_head, size.d_head**-0.5
+            q=q,
+            k=k,
+            v=v,
+            o=layer.linear(names.o, d_query, d_model),
+            d_head=size.d_head,
+            scale=size.d_head**-0.5,
         ),
         mlp=MLP(up, layer.linear(down, size.d_mlp, d_model), act),
         norms=Norms(
@@ -115,9 +120,11 @@ def post_norm_encoder(
         embed=Embedding(e.stored("word_embeddings.weight", config.size("vocab_size"), width)),
         places={
             "encoder": Places(
-                positions=e.array("position_embeddings.weight", n_places, width)
-                if has_positions
-                else None,
+                positions=(
+                    e.array("position_embeddings.weight", n_places, width)
+                    if has_positions
+                    else None
+                ),
                 types=e.array("token_type_embeddings.weight", n_types, width) if n_types else None,
                 padding=padding,
             )

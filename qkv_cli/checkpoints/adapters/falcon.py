@@ -73,7 +73,7 @@ def falcon(config: Config, tensors: Tensors) -> Model:
         up = layer.linear("mlp.dense_h_to_4h", d_model, d_mlp, has_bias=has_bias)
         down = layer.linear("mlp.dense_4h_to_h", d_mlp, d_model, has_bias=has_bias)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotary),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5, rotary=rotary),
             mlp=MLP(up, down, act),
             norms=norms(layer),
             parallel=is_parallel,

@@ -52,7 +52,9 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
         o = layer.conv1d("attn.c_proj", d_query, d_model)
         up = layer.conv1d("mlp.c_fc", d_model, d_mlp)
         return Block(
-            attn=Attention(q, k, v, o, d_head, scale / (i + 1) if by_layer else scale),
+            attn=Attention(
+                q=q, k=k, v=v, o=o, d_head=d_head, scale=scale / (i + 1) if by_layer else scale
+            ),
             mlp=MLP(up, layer.conv1d("mlp.c_proj", d_mlp, d_model), act),
             norms=Norms(
                 attn_in=layer.layer_norm("ln_1", d_model, eps),

@@ -45,7 +45,7 @@ def gpt_neo(config: Config, tensors: Tensors) -> Model:
         o = attn.linear("out_proj", n_heads * d_head, d_model)
         up = layer.linear("mlp.c_fc", d_model, d_mlp)
         return Block(
-            attn=Attention(q, k, v, o, d_head, scale=1.0),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=1.0),
             mlp=MLP(up, layer.linear("mlp.c_proj", d_mlp, d_model), act),
             norms=Norms(
                 attn_in=layer.layer_norm("ln_1", d_model, eps),

@@ -47,7 +47,7 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
         o = layer.linear("attention.dense", d_query, d_model, has_bias=has_bias)
         up = layer.linear("mlp.dense_h_to_4h", d_model, d_mlp)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotary),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5, rotary=rotary),
             mlp=MLP(up, layer.linear("mlp.dense_4h_to_h", d_mlp, d_model), act),
             norms=Norms(
                 attn_in=layer.layer_norm("input_layernorm", d_model, eps),

@@ -52,7 +52,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
         o = layer.linear("attn.out_proj", d_query, d_model, has_bias=False)
         up = layer.linear("mlp.fc_in", d_model, d_mlp)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotary),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5, rotary=rotary),
             mlp=MLP(up, layer.linear("mlp.fc_out", d_mlp, d_model), act),
             norms=Norms(attn_in=shared, mlp_in=shared),
             parallel=True,

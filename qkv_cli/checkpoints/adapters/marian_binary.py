@@ -56,13 +56,13 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
 
     def norm(name: str) -> Norm:
         w, b = (t.array(f"{name}_ln_{part}", 1, d_model).reshape(-1) for part in ("scale", "bias"))
-        return Norm(w, b, _EPS, True)
+        return Norm(w=w, b=b, eps=_EPS, centred=True)
 
     def attention(name: str) -> Attention:
         d_query = n_heads * d_head
         q, k, v = (linear(f"{name}_W{p}", f"{name}_b{p}", d_out=d_query) for p in "qkv")
         o = linear(f"{name}_Wo", f"{name}_bo", d_in=d_query)
-        return Attention(q, k, v, o, d_head, d_head**-0.5)
+        return Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5)
 
     def mlp(name: str) -> MLP:
         up = linear(f"{name}_ffn_W1", f"{name}_ffn_b1", d_out=d_mlp)

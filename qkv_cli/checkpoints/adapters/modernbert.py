@@ -55,12 +55,14 @@ def modernbert(config: Config, tensors: Tensors) -> Model:
         gate, up = split_linear(hidden, [d_mlp] * 2)
         down = layer.linear("mlp.Wo", d_mlp, d_model, has_bias=mlp_bias)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5, rotary=rotaries[kinds[i]]),
-            mlp=MLP(up, down, act, gate),
+            attn=Attention(
+                q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5, rotary=rotaries[kinds[i]]
+            ),
+            mlp=MLP(up=up, down=down, act=act, gate=gate),
             norms=Norms(
-                attn_in=layer.layer_norm("attn_norm", d_model, eps, has_bias=norm_bias)
-                if i
-                else None,
+                attn_in=(
+                    layer.layer_norm("attn_norm", d_model, eps, has_bias=norm_bias) if i else None
+                ),
                 mlp_in=layer.layer_norm("mlp_norm", d_model, eps, has_bias=norm_bias),
             ),
             window=reach if kinds[i] == _LOCAL else None,

@@ -43,7 +43,11 @@ def opt(config: Config, tensors: Tensors) -> Model:
     t.require_layer(f"layers.{n_layers - 1}", n_layers)
 
     def norm(t: Tensors, name: str) -> Norm:
-        return t.layer_norm(name, d_model, _EPS) if is_affine else Norm(None, None, _EPS, True)
+        return (
+            t.layer_norm(name, d_model, _EPS)
+            if is_affine
+            else Norm(w=None, b=None, eps=_EPS, centred=True)
+        )
 
     def norms(layer: Tensors) -> Norms:
         first, second = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
@@ -59,7 +63,7 @@ def opt(config: Config, tensors: Tensors) -> Model:
         up = layer.linear("fc1", d_model, d_mlp, has_bias=has_bias)
         down = layer.linear("fc2", d_mlp, d_model, has_bias=has_bias)
         return Block(
-            attn=Attention(q, k, v, o, d_head, d_head**-0.5),
+            attn=Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5),
             mlp=MLP(up, down, act),
             norms=norms(layer),
         )

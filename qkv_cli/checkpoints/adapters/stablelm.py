@@ -51,7 +51,7 @@ def stablelm(config: Config, tensors: Tensors) -> Model:
     def head_norm(attn: Tensors, of: str) -> Norm:
         norms = attn / f"{of}_layernorm.norms"
         w = np.stack([norms.array(f"{head}.weight", size.d_head) for head in range(counts[of])])
-        return Norm(w[:, None], None, eps, True)  # [n_heads, 1, d_head]
+        return Norm(w=w[:, None], b=None, eps=eps, centred=True)  # [n_heads, 1, d_head]
 
     return rotary_decoder(
         config,

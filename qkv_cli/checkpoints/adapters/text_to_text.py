@@ -143,7 +143,7 @@ def _block(t: Tensors, size: _Size, *, is_decoder: bool, own_bias: bool) -> Bloc
     def attention(t: Tensors) -> Attention:
         q, k, v = (t.linear(name, d_model, d_query, has_bias=False) for name in "qkv")
         o = t.linear("o", d_query, d_model, has_bias=False)
-        return Attention(q, k, v, o, size.d_head, scale=1.0)
+        return Attention(q=q, k=k, v=v, o=o, d_head=size.d_head, scale=1.0)
 
     def mlp(t: Tensors) -> MLP:
         names = ("wi_1", "wi_0") if size.is_gated else ("wi",)

@@ -103,11 +103,11 @@ def translator(
         decoder_embed=decoder_embed,
         embed_scale=d_model**0.5 if config.flag("scale_embedding") else 1.0,
         places=places,
-        embed_norms={
-            name: (t / name).layer_norm("layernorm_embedding", d_model, _EPS) for name in STACKS
-        }
-        if shape.has_embed_norm
-        else {},
+        embed_norms=(
+            {name: (t / name).layer_norm("layernorm_embedding", d_model, _EPS) for name in STACKS}
+            if shape.has_embed_norm
+            else {}
+        ),
         stacks={name: stack(name) for name in STACKS},
         unembed=unembedding(tensors, t, d_model) if has_output else None,
     )
@@ -144,7 +144,7 @@ def _block(
     def attention(name: str) -> Attention:
         q, k, v = (layer.linear(f"{name}.{part}_proj", d_model, d_query) for part in "qkv")
         o = layer.linear(f"{name}.out_proj", d_query, d_model)
-        return Attention(q, k, v, o, size.d_head, size.d_head**-0.5)
+        return Attention(q=q, k=k, v=v, o=o, d_head=size.d_head, scale=size.d_head**-0.5)
 
     attn, mlp = (layer.layer_norm(f"{n}_layer_norm", d_model, _EPS) for n in ("self_attn", "final"))
     cross = layer.layer_norm("encoder_attn_layer_norm", d_model, _EPS) if crosses else None
@@ -153,9 +153,11 @@ def _block(
         attn=attention("self_attn"),
         cross=attention("encoder_attn") if crosses else None,
         mlp=MLP(up, down, act),
-        norms=Norms(attn_in=attn, cross_in=cross, mlp_in=mlp)
-        if is_pre_norm
-        else Norms(resid_mid=attn, cross_out=cross, resid_post=mlp),
+        norms=(
+            Norms(attn_in=attn, cross_in=cross, mlp_in=mlp)
+            if is_pre_norm
+            else Norms(resid_mid=attn, cross_out=cross, resid_post=mlp)
+        ),
     )
 
 

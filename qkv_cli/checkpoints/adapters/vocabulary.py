@@ -63,7 +63,7 @@ def decoder_unembedding(
         return None
     if has_bias and f"{head}.bias" in tensors:
         bias = tensors.stored(f"{head}.bias", table.shape[0])
-    return Unembedding(table, bias, scale, into, softcap)
+    return Unembedding(table=table, b=bias, scale=scale, into=into, softcap=softcap)
 
 
 def _table(t: Tensors, table_name: str, d_vocab: int | None, d_model: int) -> Stored:

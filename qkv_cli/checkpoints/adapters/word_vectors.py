@@ -39,7 +39,7 @@ def word_vectors(config: Config, tensors: Tensors) -> Model:
     unit_rms = Norm(w=None, b=None, eps=_EPS, centred=False)
     q, k, v = (t.linear(f"attn.{name}", d_model, d_query) for name in "qkv")
     o = t.linear("attn.o", d_query, d_model)
-    attn = Attention(q, k, v, o, d_head, scale=d_head**-0.5)
+    attn = Attention(q=q, k=k, v=v, o=o, d_head=d_head, scale=d_head**-0.5)
     return Model(
         embed=embed,
         embed_norms={"encoder": unit_rms},

@@ -70,7 +70,15 @@ class PieceTokenizer:
 
     def special(self, id: int) -> Token:
         """Return a special token."""
-        return Token(0, "", self.inner.id_to_token(id) or "", id, 0, 0, special=True)
+        return Token(
+            i=0,
+            text="",
+            token=self.inner.id_to_token(id) or "",
+            id=id,
+            start=0,
+            end=0,
+            special=True,
+        )
 
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
         """Decode ids to a text, and return it with its tokens."""
@@ -86,7 +94,9 @@ class PieceTokenizer:
             start, end = next(spans)
             start += blanks(text[start:end])
             piece = self.inner.id_to_token(id) or ""
-            tokens.append(Token(0, text[start:end], piece, id, start, end))
+            tokens.append(
+                Token(i=0, text=text[start:end], token=piece, id=id, start=start, end=end)
+            )
         return text, tokens
 
     def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -111,7 +121,7 @@ class PieceTokenizer:
             return self.special(id)
         before, whole = self._decoded(read), self._decoded([*read, id])
         text = whole[len(before) :] if whole.startswith(before) else self._decoded([id])
-        return Token(0, text, self.inner.id_to_token(id) or "", id, 0, 0)
+        return Token(i=0, text=text, token=self.inner.id_to_token(id) or "", id=id, start=0, end=0)
 
     def _decoded(self, ids: Sequence[int]) -> str:
         if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
@@ -132,12 +142,12 @@ class PieceTokenizer:
         ]
         return [
             Token(
-                i,
-                "" if special else texts[sequence or 0][start:end],
-                token,
-                id,
-                start,
-                end,
+                i=i,
+                text="" if special else texts[sequence or 0][start:end],
+                token=token,
+                id=id,
+                start=start,
+                end=end,
                 special=bool(special),
                 unknown=id == self.unknown and not special,
             )

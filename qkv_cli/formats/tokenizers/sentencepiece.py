@@ -306,15 +306,19 @@ class SentencePieces:
             at += len(piece)
             id = self.ids.get(piece, self.unknown)
             if id != self.unknown:
-                pieces.append(Piece(piece, id, start, end))
+                pieces.append(Piece(text=piece, id=id, start=start, end=end))
             elif self.bytewise:
                 byte_pieces = [f"<0x{byte:02X}>" for byte in piece.encode()]
-                pieces += [Piece(s, self.ids[s], start, end) for s in byte_pieces]
+                pieces += [Piece(text=s, id=self.ids[s], start=start, end=end) for s in byte_pieces]
             elif pieces and pieces[-1].unknown:
                 before = pieces.pop()
-                pieces.append(Piece(before.text + piece, id, before.start, end, unknown=True))
+                pieces.append(
+                    Piece(
+                        text=before.text + piece, id=id, start=before.start, end=end, unknown=True
+                    )
+                )
             else:
-                pieces.append(Piece(piece, id, start, end, unknown=True))
+                pieces.append(Piece(text=piece, id=id, start=start, end=end, unknown=True))
         return pieces
 
 
@@ -374,7 +378,7 @@ def _contents(data: bytes) -> Contents:
         raise ValueError(
             f"its model type {_KINDS.get(kind, kind)} is not implemented; implemented: unigram, bpe"
         )
-    return Contents(pieces, scores, kinds, trainer, rules)
+    return Contents(pieces=pieces, scores=scores, kinds=kinds, trainer=trainer, rules=rules)
 
 
 def _read(data: bytes) -> SentencePieces:

@@ -703,7 +703,7 @@ _FAIRSEQ, _PIECES, _MERGES = "sentencepiece.bpe.model", "spiece.model", "tokeniz
 
 
 def _of_unigrams(build: Build, file: str, read: Callable[[Settings], Vocabulary]) -> TokenizerClass:
-    return TokenizerClass(models.Unigram, build, (file,), read)
+    return TokenizerClass(model=models.Unigram, build=build, files=(file,), read=read)
 
 
 def _of_fairseq(
@@ -722,8 +722,16 @@ _SENTENCEPIECE_CLASSES = {
     "MBartTokenizer": _of_fairseq(_mbart, _HEAD, 3, MBART),
     "MBart50Tokenizer": _of_fairseq(_mbart50, _HEAD, 3, [*MBART, *_MORE_IN_50.split()], "cls"),
     "NllbTokenizer": TokenizerClass(models.BPE, _nllb),
-    "GemmaTokenizer": TokenizerClass(models.BPE, _gemma, (_MERGES,), _read_merges),
-    "LlamaTokenizer": TokenizerClass(models.BPE, _llama, (_MERGES,), _read_merges),
-    "CodeLlamaTokenizer": TokenizerClass(models.BPE, _code_llama, (_MERGES,), _read_merges),
-    BACKEND: TokenizerClass(models.BPE, _as_the_library, (_MERGES,), lambda _: Vocabulary()),
+    "GemmaTokenizer": TokenizerClass(
+        model=models.BPE, build=_gemma, files=(_MERGES,), read=_read_merges
+    ),
+    "LlamaTokenizer": TokenizerClass(
+        model=models.BPE, build=_llama, files=(_MERGES,), read=_read_merges
+    ),
+    "CodeLlamaTokenizer": TokenizerClass(
+        model=models.BPE, build=_code_llama, files=(_MERGES,), read=_read_merges
+    ),
+    BACKEND: TokenizerClass(
+        model=models.BPE, build=_as_the_library, files=(_MERGES,), read=lambda _: Vocabulary()
+    ),
 }

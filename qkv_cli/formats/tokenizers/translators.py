@@ -112,7 +112,9 @@ class Spelled:
         for part, at in self._parts(text):
             if part in self.specials:
                 id = self.ids.get(part, self.unknown)
-                tokens.append(Token(0, part, part, id, at, at + len(part)))
+                tokens.append(
+                    Token(i=0, text=part, token=part, id=id, start=at, end=at + len(part))
+                )
                 continue
             code = _MARIAN_CODE.match(part) if self.coded else None
             if code is not None:
@@ -139,10 +141,20 @@ class Spelled:
     def _token(self, text: str, piece: str, start: int, end: int) -> Token:
         id = self.ids.get(piece, self.unknown)
         start += blanks(text[start:end])
-        return Token(0, text[start:end], piece, id, start, end, unknown=id == self.unknown)
+        return Token(
+            i=0,
+            text=text[start:end],
+            token=piece,
+            id=id,
+            start=start,
+            end=end,
+            unknown=id == self.unknown,
+        )
 
     def special(self, id: int) -> Token:
-        return Token(0, "", self.names.get(id, ""), id, 0, 0, special=True)
+        return Token(
+            i=0, text="", token=self.names.get(id, ""), id=id, start=0, end=0, special=True
+        )
 
     def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
         pieces = [self.names.get(id, "") for id in ids]
@@ -163,7 +175,9 @@ class Spelled:
             start = places[begin]
             end = places[stop - 1] + 1 if stop > begin else start
             start += blanks(text[start:end])
-            tokens.append(Token(0, text[start:end], piece, id, start, end))
+            tokens.append(
+                Token(i=0, text=text[start:end], token=piece, id=id, start=start, end=end)
+            )
         return text, tokens
 
 
@@ -274,7 +288,9 @@ def _framed(
             tuple(_id(splitter, content(tokens[part])) for part in side)
             for side in (template.before, template.behind)
         )
-        tokenizers.append(Framed(splitter, before, behind, _codes(splitter)))
+        tokenizers.append(
+            Framed(splitter=splitter, before=before, behind=behind, codes=_codes(splitter))
+        )
     return tokenizers[0], tokenizers[1]
 
 
@@ -348,9 +364,9 @@ def _spelled(
         )
         specials |= {content(token) for token in additional or ()} & ids.keys()
     return Spelled(
-        SentencePieces.open(folder / model),
-        ids,
-        ids[unknown],
-        frozenset(specials | {unknown}),
-        coded,
+        pieces=SentencePieces.open(folder / model),
+        ids=ids,
+        unknown=ids[unknown],
+        specials=frozenset(specials | {unknown}),
+        coded=coded,
     )

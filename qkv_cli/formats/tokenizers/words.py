@@ -209,12 +209,12 @@ class WordTokenizer:
         unknown = len(self.words)
         return [
             Token(
-                i,
-                text[start:end],
-                spelled,
-                unknown if id is None else id,
-                start,
-                end,
+                i=i,
+                text=text[start:end],
+                token=spelled,
+                id=unknown if id is None else id,
+                start=start,
+                end=end,
                 unknown=id is None,
             )
             for i, ((start, end), spelled, id) in enumerate(matches)

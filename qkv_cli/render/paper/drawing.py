@@ -33,8 +33,18 @@ class Inks:
 
 
 INKS: dict[Background, Inks] = {
-    "light": Inks((255, 255, 255), from_hex("1c1b22"), from_hex("66646f"), from_hex("1b5e82")),
-    "dark": Inks(from_hex("121117"), from_hex("dededf"), from_hex("93919d"), from_hex("5fb9c8")),
+    "light": Inks(
+        ground=(255, 255, 255),
+        text=from_hex("1c1b22"),
+        dim=from_hex("66646f"),
+        accent=from_hex("1b5e82"),
+    ),
+    "dark": Inks(
+        ground=from_hex("121117"),
+        text=from_hex("dededf"),
+        dim=from_hex("93919d"),
+        accent=from_hex("5fb9c8"),
+    ),
 }
 
 

@@ -53,15 +53,15 @@ def colour_bar(
     width, height, steps = 150.0, 7.0, 75
     y = drawing.height + 6
     low = number(-part.top) if part.signed else "0"
-    drawing.add(Label(x - 4, y + 6, low, font, inks.dim, "right"))
+    drawing.add(Label(x=x - 4, y=y + 6, text=low, font=font, ink=inks.dim, anchor="right"))
     for step in range(steps):
         colour = colours[round(step * (len(colours) - 1) / (steps - 1))]
         x_done = step * width / steps  # each box reaches to the end, so there is no seam
         drawing.add(Boxes([(x + x_done, y, width - x_done, height)], colour))
-    drawing.add(Label(x + width + 4, y + 6, number(part.top), font, inks.dim))
+    drawing.add(Label(x=x + width + 4, y=y + 6, text=number(part.top), font=font, ink=inks.dim))
     name = part.quantity.noun
     unit, x_unit = Font(7, italic=True), x + width + 26
-    drawing.add(Label(x_unit, y + 6, name, unit, inks.dim))
+    drawing.add(Label(x=x_unit, y=y + 6, text=name, font=unit, ink=inks.dim))
     drawing.width = max(drawing.width, x_unit + text_width(name, unit))
     drawing.height = y + height + 8
 
@@ -95,7 +95,7 @@ def draw_maps(
         alone: Whether the picture has no other maps.
     """
     m = measures(part, room, large=alone and len(part.panels) == 1)
-    tiles = Tiles(drawing, part, theme, m)
+    tiles = Tiles(drawing=drawing, part=part, theme=theme, m=m)
     for first in range(0, len(part.panels), m.across):
         tiles.band(range(first, min(first + m.across, len(part.panels))))
     drawing.height -= BAND / 2
@@ -131,7 +131,16 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
     fitting = max(min(2, len(part.panels)), int((room - left + GAP) // (tile + GAP)))
     bands = ceil(len(part.panels) / fitting)
     across = ceil(len(part.panels) / bands)
-    return Measures(cell, label, every, left, head, tile, across, part.numbers and cell >= 14)
+    return Measures(
+        cell=cell,
+        label=label,
+        every=every,
+        left=left,
+        head=head,
+        tile=tile,
+        across=across,
+        numbers=part.numbers and cell >= 14,
+    )
 
 
 def _widest(tokens: Sequence[Token], font: Font, every: int) -> float:
@@ -180,17 +189,19 @@ class Tiles:
             if name:
                 y = top + m.cell * (row + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.queries[row].special else inks.text
-                self.drawing.add(Label(m.left - 5, y, name, m.label, ink, "right"))
+                self.drawing.add(
+                    Label(x=m.left - 5, y=y, text=name, font=m.label, ink=ink, anchor="right")
+                )
         query = self.part.quantity.query
         long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
         # If it is longer than the map, it extends next to the column labels.
         low = top + (high + long) / 2 if high > long else top + high
-        self.drawing.add(Label(11, low, query, AXIS, inks.dim, angle=90))
+        self.drawing.add(Label(x=11, y=low, text=query, font=AXIS, ink=inks.dim, angle=90))
 
     def _heads(self, name: str, x: float, top: float, *, titled: bool) -> None:
         """Append a map's name and its column labels."""
         inks, m = INKS[self.theme.background], self.m
-        self.drawing.add(Label(x, top - m.head + 9, name, NAME, inks.text))
+        self.drawing.add(Label(x=x, y=top - m.head + 9, text=name, font=NAME, ink=inks.text))
         if titled:
             at = x + m.tile, top - m.head + 8.5
             self.drawing.add(Label(*at, self.part.quantity.key, AXIS, inks.dim, "right"))
@@ -198,7 +209,9 @@ class Tiles:
             if key:
                 right = x + m.cell * (column + 0.5) + m.label.size * RISE
                 ink = inks.dim if self.part.keys[column].special else inks.text
-                self.drawing.add(Label(right, top - 5, key, m.label, ink, angle=90))
+                self.drawing.add(
+                    Label(x=right, y=top - 5, text=key, font=m.label, ink=ink, angle=90)
+                )
 
     def _borders(self, x: float, top: float) -> Iterator[Boxes]:
         """Append lines next to the rows and columns of the second sentence of a pair."""
@@ -221,7 +234,7 @@ class Tiles:
             middle = x + m.cell * (column + 0.5)
             y = top + m.cell * (row + 0.5) + font.size * RISE
             text = cell_number(float(weights[row, column]))
-            yield Label(middle, y, text, font, ink, "center")
+            yield Label(x=middle, y=y, text=text, font=font, ink=ink, anchor="center")
 
 
 def _ordinal(n: int) -> str:
@@ -250,13 +263,19 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
         x = LEFT + heads.index(-1 if panel.head is None else panel.head) * (tile + THUMBNAIL_GAP)
         y = drawing.height + layers.index(panel.layer) * (tile + HEAD + 4) + HEAD
         name = "mean" if panel.head is None else f"H{panel.head}"
-        drawing.add(Label(x, y - 2.5, name, THUMBNAIL_NAME, inks.dim))
-        drawing.add(Label(x + tile, y - 2.5, panel.signs, SIGNS, inks.text, "right"))
+        drawing.add(Label(x=x, y=y - 2.5, text=name, font=THUMBNAIL_NAME, ink=inks.dim))
+        drawing.add(
+            Label(
+                x=x + tile, y=y - 2.5, text=panel.signs, font=SIGNS, ink=inks.text, anchor="right"
+            )
+        )
         level = in_levels(pooled(panel.weights, (block, block)), part)
         drawing.items += cells(level, colours, side, x, y, shapes=shapes)
     for row, layer in enumerate(layers):
         y = drawing.height + row * (tile + HEAD + 4) + HEAD + tile / 2 + 3
-        drawing.add(Label(LEFT - 8, y, f"L{layer}", LAYER, inks.text, "right"))
+        drawing.add(
+            Label(x=LEFT - 8, y=y, text=f"L{layer}", font=LAYER, ink=inks.text, anchor="right")
+        )
     drawing.height += len(layers) * (tile + HEAD + 4) + 2
     drawing.width = max(drawing.width, LEFT + len(heads) * (tile + THUMBNAIL_GAP) - THUMBNAIL_GAP)
     if part.top:

@@ -36,15 +36,19 @@ def draw_bars(drawing: Drawing, part: Bars, theme: Theme, wide: float) -> None:
     inks = INKS[theme.background]
     signed = any(amount < 0 for _, amount in part.rows)
     colours = theme.colours(signed=signed, n=5)
-    drawing.add(Label(LEFT, drawing.height + 10, part.title, TITLE, inks.text))
+    drawing.add(Label(x=LEFT, y=drawing.height + 10, text=part.title, font=TITLE, ink=inks.text))
     y = drawing.height + 14
     start = LEFT + wide + 34
     for nth, (name, amount) in enumerate(wrap_lines(part)):
         base = y + LINE / 2 + LABEL.size * 0.36
         is_rest = nth == len(part.rows)
         ink = inks.dim if is_rest else inks.text
-        drawing.add(Label(LEFT + wide, base, name, LABEL, ink, "right"))
-        drawing.add(Label(start - 6, base, number(amount), FIGURE, inks.dim, "right"))
+        drawing.add(Label(x=LEFT + wide, y=base, text=name, font=LABEL, ink=ink, anchor="right"))
+        drawing.add(
+            Label(
+                x=start - 6, y=base, text=number(amount), font=FIGURE, ink=inks.dim, anchor="right"
+            )
+        )
         if not is_rest:
             long = LONGEST * abs(amount) / part.top if part.top else 0.0
             colour = colours[1 if amount < 0 else 3]
@@ -68,7 +72,9 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
     colours = theme.colours(signed=part.signed, n=COLOURS)
     zero = COLOURS // 2 if part.signed else 0
     levels_of_tokens = levels(part.weights[None], part.top, COLOURS, zero)[0].tolist()
-    drawing.add(Label(LEFT, drawing.height + 9, part.title, SENTENCE_TITLE, inks.text))
+    drawing.add(
+        Label(x=LEFT, y=drawing.height + 9, text=part.title, font=SENTENCE_TITLE, ink=inks.text)
+    )
     x, y = LEFT, drawing.height + 20
     before = None
     for at, (token, level) in enumerate(zip(part.tokens, levels_of_tokens, strict=True)):
@@ -87,7 +93,9 @@ def draw_sentence(drawing: Drawing, part: Sentence, theme: Theme, room: float) -
         elif level != MASKED:
             drawing.add(Boxes([(x, y, wide, HIGH)], colours[level]))
             ink = text_on(colours[level])
-        drawing.add(Label(x + PAD, y + HIGH / 2 + WORD.size * 0.36, text, font, ink))
+        drawing.add(
+            Label(x=x + PAD, y=y + HIGH / 2 + WORD.size * 0.36, text=text, font=font, ink=ink)
+        )
         x += wide
         drawing.width = max(drawing.width, x)
         before = token
@@ -136,11 +144,13 @@ def _caption(drawing: Drawing, name: str, statements: Sequence[str], theme: Them
     """Append the caption: the model's name and the sentences, as a paragraph."""
     inks = INKS[theme.background]
     text = ". ".join(thought[:1].upper() + thought[1:] for thought in statements) + "."
-    drawing.add(Label(MARGIN, drawing.height + 10, name, NAME, inks.text))
+    drawing.add(Label(x=MARGIN, y=drawing.height + 10, text=name, font=NAME, ink=inks.text))
     indent = text_width(name, NAME) + 6
     for nth, line in enumerate(_wrapped(text.split(), drawing.width - 2 * MARGIN, indent)):
         y = drawing.height + 10 + nth * CAPTION.size * 1.45
-        drawing.add(Label(MARGIN + (0 if nth else indent), y, line, CAPTION, inks.dim))
+        drawing.add(
+            Label(x=MARGIN + (0 if nth else indent), y=y, text=line, font=CAPTION, ink=inks.dim)
+        )
         last = y
     drawing.height = last + 4
 

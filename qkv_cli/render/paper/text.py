@@ -72,7 +72,7 @@ def _segment(segment: Segment, x: float, y: float, inks: Inks) -> Iterator[Boxes
         if match[0][0] in _BLOCKS:
             yield _block(match[0], at, y, ink, ground or inks.ground)
         elif text := match[0].replace(LEFT_TO_RIGHT, ""):  # a mark for bidirectional text
-            yield Label(at, y + LINE / 2 + SIZE * 0.36, text, font, ink)
+            yield Label(x=at, y=y + LINE / 2 + SIZE * 0.36, text=text, font=font, ink=ink)
 
 
 def _block(signs: str, x: float, y: float, ink: Rgb, ground: Rgb) -> Boxes:

@@ -57,7 +57,12 @@ def attention(
         quantity: The quantity drawn, if it is not that of the maps.
     """
     return AttentionPicture(
-        maps, theme, quantity or QUANTITIES[maps.shown], numbers, links, min_maps
+        maps=maps,
+        theme=theme,
+        quantity=quantity or QUANTITIES[maps.shown],
+        numbers=numbers,
+        links=links,
+        min_maps=min_maps,
     )
 
 
@@ -86,14 +91,14 @@ class AttentionPicture:
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
         appearance = Appearance(
-            top,
-            signed,
-            self.numbers,
-            numbers,
-            layout,
-            ramp,
-            width,
-            self.quantity,
+            top=top,
+            signed=signed,
+            numbers_asked=self.numbers,
+            numbers=numbers,
+            layout=layout,
+            ramp=ramp,
+            width=width,
+            quantity=self.quantity,
             compares=self.compares,
         )
         yield from header(self.maps, width)

@@ -49,7 +49,13 @@ def pictures(
 
     def draw(group: Sequence[int], theme: Theme) -> ComparePicture:
         names = [LETTERS[0], *(LETTERS[at + 1] for at in group)]
-        return ComparePicture([pairs[at] for at in group], names, theme, numbers, links)
+        return ComparePicture(
+            pairs=[pairs[at] for at in group],
+            names=names,
+            theme=theme,
+            numbers=numbers,
+            links=links,
+        )
 
     return [partial(draw, group) for group in groups]
 
@@ -97,7 +103,12 @@ class ComparePicture:
             statements += [self._of(name) + first, *more_statements]
         title = " and ".join(label_line(m.name) for m in maps.maps)
         models = dict.fromkeys(label_line(m.model.name) for m in self._read())
-        return Plate(f"{title}: {label_line(maps.text)}", " and ".join(models), statements, parts)
+        return Plate(
+            title=f"{title}: {label_line(maps.text)}",
+            name=" and ".join(models),
+            statements=statements,
+            parts=parts,
+        )
 
     def _read(self) -> list[HeadMaps]:
         return [self.pairs[0].a, *(c.b for c in self.pairs)]
@@ -267,7 +278,16 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
         maps,
         queries=[maps.queries[i] for i in rows],
         keys=[maps.keys[i] for _, i in columns],
-        maps=[HeadMap(m.name, m.block, m.layer, m.head, **amounts, mask=~np.isnan(side_weights))],
+        maps=[
+            HeadMap(
+                name=m.name,
+                block=m.block,
+                layer=m.layer,
+                head=m.head,
+                **amounts,
+                mask=~np.isnan(side_weights),
+            )
+        ],
     )
 
 
@@ -280,7 +300,11 @@ def _drawn_maps(
     for name, w in zip(names, weights, strict=True):
         # In every field that can be shown.
         amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
-        head_maps.append(HeadMap(name, m.block, m.layer, None, **amounts, mask=~np.isnan(w)))
+        head_maps.append(
+            HeadMap(
+                name=name, block=m.block, layer=m.layer, head=None, **amounts, mask=~np.isnan(w)
+            )
+        )
     causal = c.a.causal and c.b.causal
     return replace(
         c.a, causal=causal, queries=c.queries, keys=c.keys, maps=head_maps, notes=tuple(notes)

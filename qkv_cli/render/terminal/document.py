@@ -61,7 +61,7 @@ def _heads(document: Any) -> list[Draw]:
     from qkv_cli.render.terminal.heads import HeadsTable
 
     about, extent, heads = read_heads(document)
-    return [lambda theme: HeadsTable(about, extent, heads, theme)]
+    return [lambda theme: HeadsTable(about=about, extent=extent, heads=heads, theme=theme)]
 
 
 def _nearest(document: Any) -> list[Draw]:
@@ -69,7 +69,7 @@ def _nearest(document: Any) -> list[Draw]:
     from qkv_cli.render.terminal.compare import NearestTable
 
     reference, candidates, nearest = read_nearest(document)
-    return [lambda theme: NearestTable(reference, candidates, nearest, theme)]
+    return [lambda theme: NearestTable(own=reference, others=candidates, near=nearest, theme=theme)]
 
 
 def _next(document: Any) -> list[Draw]:

@@ -42,7 +42,14 @@ class ExplainPage:
         width = options.max_width
         prose = min(width, MAX_PROSE) - 1
         yield from (Padding(line, (0, width - prose - 1, 0, 0)) for line in self._head())
-        lesson = Lesson(self.maps, self.x, self.theme, width, self.products, self.words)
+        lesson = Lesson(
+            maps=self.maps,
+            x=self.x,
+            theme=self.theme,
+            width=width,
+            products=self.products,
+            words=self.words,
+        )
         for number, step in enumerate(steps.all_steps(lesson), 1):
             yield Text()
             yield from self._step(number, step, width, prose)

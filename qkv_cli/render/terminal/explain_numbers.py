@@ -151,7 +151,7 @@ def projected(p: Projection) -> Projected:
         result = product
     else:
         result = [a + b for a, b in zip(product, bias, strict=True)]
-    return Projected(product, bias, result, p.is_plain)
+    return Projected(product=product, bias=bias, result=result, is_plain=p.is_plain)
 
 
 def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
@@ -172,7 +172,17 @@ def match(x: Explanation, q: Numbers, k: Numbers, top: int) -> Match:
         content = decimal_product(dot, factor)
     terms = [(name, printed(row[x.key])) for name, row in x.terms.items() if name != "content"]
     score = sum((value for _, value in terms), content)
-    return Match(order, listed, products, rest, dot, factor, content, terms, score)
+    return Match(
+        order=order,
+        shown=listed,
+        products=products,
+        rest=rest,
+        dot=dot,
+        factor=factor,
+        content=content,
+        terms=terms,
+        score=score,
+    )
 
 
 def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfScores:
@@ -192,10 +202,19 @@ def row_of_scores(x: Explanation, pair: Match, v: Numbers, top: int) -> RowOfSco
     share_rest, z = totals(shares, x.z if len(hidden) else None)
     along, along_rest = _with_rest([printed(a) for a in x.along[listed]], x.along, hidden, pair_row)
     keys = [
-        KeyRow(j, terms[i], scores[i], _below(scores[i], best), exps[i], weights[i], shares[i],
-               along[i], x.masked[j])
+        KeyRow(
+            key=j,
+            terms=terms[i],
+            score=scores[i],
+            below=_below(scores[i], best),
+            exp=exps[i],
+            weight=weights[i],
+            share=shares[i],
+            along=along[i],
+            masked=x.masked[j],
+        )
         for i, j in enumerate(listed)
-    ]  # fmt: skip
+    ]
     return RowOfScores(
         keys=keys,
         hidden=len(hidden),

@@ -141,43 +141,56 @@ def embedding_step(s: Lesson) -> Step:
     cosine = float(float64(s.x.e_query) @ float64(s.x.e_key)) / max(lengths[0] * lengths[1], 1e-12)
     layer = s.maps.maps[0].layer
     return Step(
-        f"Two words, as layer {layer} receives them" if layer else "Two words become two vectors",
-        f"e_B = vector of {s.b}     e_A = vector of {s.a}",
-        lines,
-        "Words used in similar contexts have similar vectors: "
-        f"the cosine of these two is {number(cosine)}. "
-        f"Their lengths are {number(lengths[0])} and {number(lengths[1])}. "
-        "The vectors are all that attention knows about the words.",
+        title=(
+            f"Two words, as layer {layer} receives them"
+            if layer
+            else "Two words become two vectors"
+        ),
+        formula=f"e_B = vector of {s.b}     e_A = vector of {s.a}",
+        lines=lines,
+        meaning=(
+            "Words used in similar contexts have similar vectors: "
+            f"the cosine of these two is {number(cosine)}. "
+            f"Their lengths are {number(lengths[0])} and {number(lengths[1])}. "
+            "The vectors are all that attention knows about the words."
+        ),
     )
 
 
 def query_step(s: Lesson) -> Step:
     return Step(
-        f"The query: what {s.b} looks for",
-        _formula(s, "Q = W_Q e_B", s.q),
-        _projection(s, s.q, "W_Q e_B", "b_Q", "Q", s.match.order),
-        f"W_Q turns the vector of {s.b} into a query: a question to the other words. The "
-        "dimensions that count most in the match below come first; d0, d1, ... only number them.",
+        title=f"The query: what {s.b} looks for",
+        formula=_formula(s, "Q = W_Q e_B", s.q),
+        lines=_projection(s, s.q, "W_Q e_B", "b_Q", "Q", s.match.order),
+        meaning=(
+            f"W_Q turns the vector of {s.b} into a query: a question to the other words. The "
+            "dimensions that count most in the match below come first; d0, d1, ... only number "
+            "them."
+        ),
     )
 
 
 def key_step(s: Lesson) -> Step:
     return Step(
-        f"The key: how {s.a} can be found",
-        _formula(s, "K = W_K e_A", s.k),
-        _projection(s, s.k, "W_K e_A", "b_K", "K", s.match.order),
-        f"W_K turns the vector of {s.a} into a key: a label that queries are compared with. "
-        "Every word has one.",
+        title=f"The key: how {s.a} can be found",
+        formula=_formula(s, "K = W_K e_A", s.k),
+        lines=_projection(s, s.k, "W_K e_A", "b_K", "K", s.match.order),
+        meaning=(
+            f"W_K turns the vector of {s.a} into a key: a label that queries are compared with. "
+            "Every word has one."
+        ),
     )
 
 
 def value_step(s: Lesson) -> Step:
     return Step(
-        f"The value: what {s.a} passes on",
-        _formula(s, "V = W_V e_A", s.v),
-        _projection(s, s.v, "W_V e_A", "b_V", "V", s.v_order),
-        f"W_V turns the vector of {s.a} into a value: what it passes on to a query that matches "
-        "its key. The key is used to find a word, the value is what the query receives.",
+        title=f"The value: what {s.a} passes on",
+        formula=_formula(s, "V = W_V e_A", s.v),
+        lines=_projection(s, s.v, "W_V e_A", "b_V", "V", s.v_order),
+        meaning=(
+            f"W_V turns the vector of {s.a} into a value: what it passes on to a query that "
+            "matches its key. The key is used to find a word, the value is what the query receives."
+        ),
     )
 
 
@@ -204,11 +217,13 @@ def product_step(s: Lesson) -> Step:
     lines.append(Text(INDENT + " " * (left_width + 3) + "─" * cell, DIM))
     lines.append(Text(f"{INDENT}{'Q · K':<{left_width}} = {figure(m.dot):>{cell}}", BOLD))
     return Step(
-        "Do they match? Multiply and add",
-        "Q · K = Σ_d q_d k_d",
-        lines,
-        "Where both numbers are large and have the same sign, the match becomes stronger; "
-        "opposite signs make it weaker.",
+        title="Do they match? Multiply and add",
+        formula="Q · K = Σ_d q_d k_d",
+        lines=lines,
+        meaning=(
+            "Where both numbers are large and have the same sign, the match becomes stronger; "
+            "opposite signs make it weaker."
+        ),
     )
 
 
@@ -224,7 +239,12 @@ def scale_step(s: Lesson) -> Step:
         formula, sign = f"scale × Q · K     scale = {figure(m.factor)}", "×"
         meaning = f"This model multiplies by {figure(m.factor)}; others divide by √{d}."
     line = Text(f"{INDENT}{figure(m.dot)} {sign} {figure(m.factor)} = ")
-    return Step("Scale the score", formula, [line.append(figure(m.content), BOLD)], meaning)
+    return Step(
+        title="Scale the score",
+        formula=formula,
+        lines=[line.append(figure(m.content), BOLD)],
+        meaning=meaning,
+    )
 
 
 def position_step(s: Lesson) -> Step:
@@ -232,7 +252,7 @@ def position_step(s: Lesson) -> Step:
     if reason := s.x.masked[s.x.key]:
         line = Text(f"{INDENT}score = -∞", BOLD)
         meaning = f"{s.b} cannot attend to {s.a}: {reason}. The weight will be 0."
-        return Step(title, "score = -∞ where masked", [line], meaning)
+        return Step(title=title, formula="score = -∞ where masked", lines=[line], meaning=meaning)
     terms_text = "".join(
         f" {'-' if value < 0 else '+'} {figure(abs(value))}" for _, value in m.terms
     )
@@ -241,7 +261,7 @@ def position_step(s: Lesson) -> Step:
     )
     line.append(figure(m.score), BOLD)
     formula = " + ".join([f"score = {s.content}", *(f"{name} term" for name, _ in m.terms)])
-    return Step(title, formula, [line], _position_in_words(s))
+    return Step(title=title, formula=formula, lines=[line], meaning=_position_in_words(s))
 
 
 def _position_in_words(s: Lesson) -> str:
@@ -342,11 +362,13 @@ def scores_step(s: Lesson) -> Step:
     content = s.content.replace("K", "K_j")
     formula = " + ".join([f"score_j = {content}", *(f"{name}_j" for name, _ in s.match.terms)])
     return Step(
-        f"{s.b} is compared with every word",
-        formula,
-        lines,
-        f"The query of {s.b}, compared with every key."
-        + (f" -∞: masked ({because})." if because else ""),
+        title=f"{s.b} is compared with every word",
+        formula=formula,
+        lines=lines,
+        meaning=(
+            f"The query of {s.b}, compared with every key."
+            + (f" -∞: masked ({because})." if because else "")
+        ),
     )
 
 
@@ -361,17 +383,19 @@ def weights_step(s: Lesson) -> Step:
     lines = _table(s, ["weight"], rows, ends)
     if s.x.weighting == "hard":
         return Step(
-            "Hard indexing: one key takes all",
-            "weight = 1 for the best key, 0 for the others",
-            lines,
-            "This is what a dictionary does: one key matches, and its value is the answer. It is "
-            "the special case of soft indexing in which one score is far above the others.",
+            title="Hard indexing: one key takes all",
+            formula="weight = 1 for the best key, 0 for the others",
+            lines=lines,
+            meaning=(
+                "This is what a dictionary does: one key matches, and its value is the answer. It "
+                "is the special case of soft indexing in which one score is far above the others."
+            ),
         )
     return Step(
-        "No softmax: scores are weights",
-        "weight = score",
-        lines,
-        "Q Kᵀ / √d without softmax: weights may be negative and need not sum to 1.",
+        title="No softmax: scores are weights",
+        formula="weight = score",
+        lines=lines,
+        meaning="Q Kᵀ / √d without softmax: weights may be negative and need not sum to 1.",
     )
 
 
@@ -398,14 +422,16 @@ def _softmax_step(s: Lesson) -> Step:
         line = Text(f"{INDENT}{s.a}: {figure(pair.exp)} / {figure(r.exp_total)} = ")
         lines.append(line.append(figure(pair.weight), BOLD))
     return Step(
-        "Softmax: scores become weights",
-        "weight_j = exp(score_j - largest) / Σ exp(score - largest)",
-        lines,
-        "Every weight is positive and they sum to 1: the query matches keys softly. The "
-        "further one score is above the others, the closer its weight is to 1; in the limit, "
-        "that is hard indexing."
-        if r.exp_total
-        else f"{s.b} cannot attend to any word, so every weight is 0.",
+        title="Softmax: scores become weights",
+        formula="weight_j = exp(score_j - largest) / Σ exp(score - largest)",
+        lines=lines,
+        meaning=(
+            "Every weight is positive and they sum to 1: the query matches keys softly. The "
+            "further one score is above the others, the closer its weight is to 1; in the limit, "
+            "that is hard indexing."
+            if r.exp_total
+            else f"{s.b} cannot attend to any word, so every weight is 0."
+        ),
     )
 
 
@@ -426,13 +452,15 @@ def blend_step(s: Lesson) -> Step:
     n_hidden = s.x.d_head - n
     lines.append(Text(f"{INDENT}and {n_hidden} more of {s.x.d_head}" if n_hidden else INDENT, DIM))
     return Step(
-        "The blend: a little of every value",
-        "z = Σ_j weight_j V_j",
-        lines,
-        f"{s.b} gets a weighted mixture of all values. {s.a} has {figure(pair.weight)} of the "
-        f"weight and makes up {number(float(pair.along))} of the blend (measured along z)."
-        if any(k.weight for k in r.keys)
-        else f"{s.b} gets nothing.",
+        title="The blend: a little of every value",
+        formula="z = Σ_j weight_j V_j",
+        lines=lines,
+        meaning=(
+            f"{s.b} gets a weighted mixture of all values. {s.a} has {figure(pair.weight)} of the "
+            f"weight and makes up {number(float(pair.along))} of the blend (measured along z)."
+            if any(k.weight for k in r.keys)
+            else f"{s.b} gets nothing."
+        ),
     )
 
 
@@ -461,13 +489,17 @@ def output_step(s: Lesson) -> Step:
     lines.append(Text(f"{INDENT}and {n_hidden} more of {len(sums)}" if n_hidden else INDENT, DIM))
     d = s.x.d_head
     return Step(
-        "All heads together",
-        f"output = W_O concat(z of {s.x.n_heads} heads){'' if out.bias is None else ' + b_O'}"
-        f"     [{len(sums)}] = [{len(sums)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]",
-        lines,
-        f"The {s.x.n_heads} blends are concatenated, and W_O mixes them into one vector: what "
-        f"{s.b} learned from the other words. The dimensions in which {s.a} matters most come "
-        "first.",
+        title="All heads together",
+        formula=(
+            f"output = W_O concat(z of {s.x.n_heads} heads){'' if out.bias is None else ' + b_O'}"
+            f"     [{len(sums)}] = [{len(sums)} × {s.x.n_heads * d}] [{s.x.n_heads * d}]"
+        ),
+        lines=lines,
+        meaning=(
+            f"The {s.x.n_heads} blends are concatenated, and W_O mixes them into one vector: what "
+            f"{s.b} learned from the other words. The dimensions in which {s.a} matters most come "
+            "first."
+        ),
     )
 
 

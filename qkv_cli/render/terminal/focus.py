@@ -69,7 +69,16 @@ class FocusPicture:
         top, largest = _largest(f.mean), _largest(f.weights)
         marked = f.at if f.maps.source is None else None
         quantity, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
-        parts: list[Part] = [Sentence(title, f.others, f.mean, top, marked, quantity)]
+        parts: list[Part] = [
+            Sentence(
+                title=title,
+                tokens=f.others,
+                weights=f.mean,
+                top=top,
+                marked=marked,
+                quantity=quantity,
+            )
+        ]
         for m, weights in zip(f.maps.maps, f.weights, strict=True):
             strongest = strongest_weights(weights, self.top)
             rows = [(names[at], float(weights[at])) for at in strongest.places]
@@ -78,7 +87,7 @@ class FocusPicture:
                 if strongest.n_rest and rows and self._sums
                 else None
             )
-            parts.append(Bars(label_line(m.name), rows, largest, rest))
+            parts.append(Bars(title=label_line(m.name), rows=rows, top=largest, rest=rest))
         statements = [*maps_plate.statements, *self._notes(top)]
         [page_maps] = [part for part in maps_plate.parts if isinstance(part, Maps)]
         return replace(
@@ -181,7 +190,9 @@ def _layout(
     fitting = max(1, (width + GAP) // (word + digits + LEAST_BAR + 2 + GAP))
     across = -(-len(strongest) // -(-len(strongest) // fitting))
     room = (width + GAP) // across - GAP - word - digits - 2
-    return _Layout(word, digits, max(0, min(BAR, room)), across, _largest(weights))
+    return _Layout(
+        word=word, digits=digits, bar=max(0, min(BAR, room)), across=across, top=_largest(weights)
+    )
 
 
 def _joined(parts: Sequence[Text], layout: _Layout) -> Text:

@@ -99,7 +99,7 @@ def _in_bands(bands: int, n_heads: int, n_query: int, n_key: int, name: int, roo
     blocks = -(-n_query // tile), -(-n_key // tile)
     scale = max(1, min(MAX_SCALE, min(tile, ENLARGED) // max(n_query, n_key)))
     columns = max(name, scale * -(-n_key // blocks[1]))
-    return Sheet(across, columns, gap, 0, blocks, scale)
+    return Sheet(across=across, tile=columns, gap=gap, gutter=0, blocks=blocks, scale=scale)
 
 
 _NAME, _DIM, _MARKED = Style(bold=True), Style(dim=True), Style(bold=True)

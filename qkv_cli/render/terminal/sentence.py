@@ -77,11 +77,11 @@ def _words(
             text = DOT  # another byte of it
         name = label(text, max(1, width - 3)) + UNKNOWN * token.unknown
         yield _Word(
-            f"[{name}]" if at == marked else name,
-            before is None or has_gap(before, token),
-            level[at],
-            token.special,
-            at == marked,
+            text=f"[{name}]" if at == marked else name,
+            gap=before is None or has_gap(before, token),
+            level=level[at],
+            special=token.special,
+            marked=at == marked,
         )
         before = token
 

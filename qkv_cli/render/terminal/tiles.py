@@ -113,7 +113,15 @@ def _whole_cells(r: Request) -> TileLayout | None:
         tile = wider if wider * across + GAP * (across - 1) <= room else tile
     cell = (columns, lines)
     return TileLayout(
-        cell, False, (1, 1), across, tile, gutter, label_style, head_lines, r.last_index
+        cell=cell,
+        half=False,
+        blocks=(1, 1),
+        across=across,
+        tile=tile,
+        gutter=gutter,
+        label_style=label_style,
+        head_lines=head_lines,
+        last_index=r.last_index,
     )
 
 
@@ -126,7 +134,17 @@ def _small_cells(r: Request) -> TileLayout:
     widest_label = r.line_width if r.n_maps > 1 else label
     label_width = min(digits + 1 + widest_label, r.width // 3) + 1
     fitting = _fitting(r.width - max(gutter, label_width), max(r.n_key, r.name_width))
-    layout = TileLayout((1, 1), r.half_blocks, (1, 1), 1, r.n_key, gutter, "ruler", 1, r.last_index)
+    layout = TileLayout(
+        cell=(1, 1),
+        half=r.half_blocks,
+        blocks=(1, 1),
+        across=1,
+        tile=r.n_key,
+        gutter=gutter,
+        label_style="ruler",
+        head_lines=1,
+        last_index=r.last_index,
+    )
     if fitting:
         across = _balanced(r.n_maps, fitting)
         return replace(layout, across=across, tile=max(r.n_key, r.name_width))
