@@ -15,8 +15,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import SHOWN, dumps, head, map_head
-from qkv_cli.export.parse import about_of, bare_map
-from qkv_cli.export.schema import check_schema, numbers
+from qkv_cli.export.parse import about_of, bare_map, check_schema, numbers
 from qkv_cli.maps.head_maps import FIELDS, HeadMaps
 
 COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"

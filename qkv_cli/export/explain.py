@@ -11,8 +11,7 @@ from qkv_cli.analysis.explain import Explanation, Output, Projection
 from qkv_cli.core.arrays import Array, float64
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head
-from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check_schema, numbers
+from qkv_cli.export.parse import about_of, check_schema, numbers
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 
 SCHEMA = "qkv.explain/1"

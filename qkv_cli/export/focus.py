@@ -11,8 +11,7 @@ from qkv_cli.analysis.focus import Focus, strongest_weights
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head, map_head, shortest
-from qkv_cli.export.parse import about_of, bare_map
-from qkv_cli.export.schema import check_schema, numbers
+from qkv_cli.export.parse import about_of, bare_map, check_schema, numbers
 from qkv_cli.maps.head_maps import HeadMap
 
 SCHEMA = "qkv.focus/1"

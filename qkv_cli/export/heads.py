@@ -13,8 +13,7 @@ from qkv_cli.analysis.measure import NAMES
 from qkv_cli.analysis.study import FIGURES, Extent, HeadStatistics
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
-from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check_schema
+from qkv_cli.export.parse import about_of, check_schema
 from qkv_cli.maps.head_maps import HeadMaps
 
 SCHEMA = "qkv.heads/1"

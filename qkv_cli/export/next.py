@@ -10,8 +10,7 @@ from qkv_cli.analysis.next import Next, Odds
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
 from qkv_cli.export.document import dumps, head
-from qkv_cli.export.parse import about_of
-from qkv_cli.export.schema import check_schema
+from qkv_cli.export.parse import about_of, check_schema
 
 SCHEMA = "qkv.next/1"
 READINGS = ("before", "after")

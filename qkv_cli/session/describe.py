@@ -15,8 +15,7 @@ from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.placement import read_whole
 from qkv_cli.session.load import gguf_in, hub_name, provenance, read_model, stored_folder
 from qkv_cli.store.catalogue import EMBEDDED, find, size
-from qkv_cli.store.checksum import sha256
-from qkv_cli.store.folder import PROVENANCE
+from qkv_cli.store.folder import PROVENANCE, sha256
 
 BASE = 45 * 2**20  # bytes of Python, numpy and the tokenizer (benchmarks/checkpoint.py)
 N_TOKENS = 128  # the length of the text in the estimate

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.checksum import check_checksum
+from qkv_cli.store.folder import check_checksum
 
 SECONDS = 20.0  # to wait for a response, and for each part of it
 MAX_SECONDS = 120.0  # the maximum duration of a small response

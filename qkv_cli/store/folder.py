@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -215,3 +216,23 @@ def _checkpoints(folder: Path) -> dict[str, int]:
 def _remove_others(folder: Path, kept: set[str]) -> None:
     for name in _checkpoints(folder).keys() - kept:
         (folder / name).unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    return _digest(path, "sha256")
+
+
+def check_checksum(
+    path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
+) -> None:
+    """Raise a StoreError if a file has another checksum."""
+    digest = _digest(path, algorithm)
+    if digest != expected:
+        raise StoreError(
+            f"{called or path.name} has {algorithm} {digest}; expected {expected}. It is not used."
+        )
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

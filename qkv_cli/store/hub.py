@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.checksum import check_checksum
+from qkv_cli.store.folder import check_checksum
 
 # The files of a model; never a pickle.
 PATTERNS = [

