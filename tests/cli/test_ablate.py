@@ -37,7 +37,9 @@ def maps(result: Result) -> dict[str, np.ndarray]:
     return {m["name"]: np.array(m["pattern"]) for m in json.loads(result.stdout)["maps"]}
 
 
-def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama: Path) -> None:
+def test_ablate_changes_later_layers_only_and_every_output_names_the_heads(
+    qkv: Qkv, llama: Path
+) -> None:
     args = ("attend", "-m", llama, TEXT, "--layer", "all")
     whole, result = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
     assert json.loads(result.stdout)["ablated"] == "L1H0 L1H3"
@@ -54,7 +56,7 @@ def test_only_what_lies_behind_changes_and_every_output_says_so(qkv: Qkv, llama:
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
 
 
-def test_every_command_reads_without_them(qkv: Qkv, llama: Path) -> None:
+def test_ablate_applies_in_every_command(qkv: Qkv, llama: Path) -> None:
     args = ("-m", llama, TEXT, "--ablate", "L0H*")
     runs = {
         "grid": (*args, "--shuffles", "0"),
@@ -76,7 +78,7 @@ def test_every_command_reads_without_them(qkv: Qkv, llama: Path) -> None:
     assert same == [True] * 4 + [False] * 8
 
 
-def test_of_an_encoder_decoder_the_block_that_is_looked_at(qkv: Qkv, tmp_path: Path) -> None:
+def test_ablate_of_an_encoder_decoder_applies_to_the_block_shown(qkv: Qkv, tmp_path: Path) -> None:
     t5 = folder(tmp_path, "t5")
     args = ("attend", "-m", t5, TEXT, "--source", "was the bank", "--layer", "all", "--json")
     for block, n_layers in (("encoder", 2), ("decoder", 3), ("cross", 3)):
@@ -86,7 +88,9 @@ def test_of_an_encoder_decoder_the_block_that_is_looked_at(qkv: Qkv, tmp_path: P
         assert changed == {f"L{i}" for i in range(1, n_layers)}, block
 
 
-def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
+def test_ablate_in_the_last_layer_shown_is_noted_as_without_effect(
+    qkv: Qkv, tiny_glove: Path
+) -> None:
     args = ("attend", "-m", tiny_glove, "she sat on the bank", "--json")
     result = qkv(*args, "--ablate", "L0H1")
     assert result.code == 0
@@ -108,7 +112,9 @@ def test_one_layer_has_nothing_behind_it(qkv: Qkv, tiny_glove: Path) -> None:
         (["--ablate-mean"], "--ablate-mean needs --ablate HEADS."),
     ],
 )
-def test_what_cannot_be_taken_away(qkv: Qkv, tiny_glove: Path, args, said: str) -> None:
+def test_ablate_of_a_head_that_does_not_exist_is_refused(
+    qkv: Qkv, tiny_glove: Path, args, said: str
+) -> None:
     result = qkv("attend", "-m", tiny_glove, "the bank", *args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr and result.stderr.count("\n") == 1

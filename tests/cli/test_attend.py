@@ -30,7 +30,7 @@ def document(result) -> dict:
     return json.loads(result.stdout)
 
 
-def test_draws_every_head_and_says_which_model(attend) -> None:
+def test_attend_draws_every_head_and_names_the_model(attend) -> None:
     result = attend(TEXT)
     assert (result.code, result.stderr) == (0, "")
     for what in ("tiny", "learned in a test", "L0H0", "L0H1", "L0H2", "L0H3", "mango"):
@@ -39,7 +39,7 @@ def test_draws_every_head_and_says_which_model(attend) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_json_holds_the_model_s_own_numbers(attend, tiny_glove) -> None:
+def test_attend_json_contains_the_numbers_of_the_model(attend, tiny_glove) -> None:
     result = document(attend(TEXT, "--json", "--include", "scores,q", "--include", "z"))
     [layer] = load(tiny_glove).read(TEXT).layers
     assert [m["name"] for m in result["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
@@ -63,11 +63,11 @@ def test_json_holds_the_model_s_own_numbers(attend, tiny_glove) -> None:
         (["--mean", "--head", "1:3"], ["L0 mean of H1 H2"]),
     ],
 )
-def test_chooses_heads(attend, args, names) -> None:
+def test_attend_with_layer_and_head_shows_the_selected_heads(attend, args, names) -> None:
     assert [m["name"] for m in document(attend(TEXT, "--json", *args))["maps"]] == names
 
 
-def test_mean_is_the_mean(attend) -> None:
+def test_attend_mean_is_the_average_of_the_selected_heads(attend) -> None:
     heads = document(attend(TEXT, "--json"))["maps"]
     [mean] = document(attend(TEXT, "--json", "--mean"))["maps"]
     assert np.allclose(mean["pattern"], np.mean([m["pattern"] for m in heads], axis=0), atol=1e-7)
@@ -99,7 +99,7 @@ def test_mean_is_the_mean(attend) -> None:
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
+def test_attend_with_invalid_options_prints_one_line(attend, args, said) -> None:
     result = attend(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_said_in_one_line(attend, args, said) -> None:
         ("--query", "-{}"),
     ],
 )
-def test_numbers_that_python_does_not_read_are_refused(qkv, tiny_glove, option, value, digits):
+def test_attend_head_with_unusual_digits_is_refused(qkv, tiny_glove, option, value, digits):
     command = "explain" if option == "--query" else "attend"
     result = qkv(command, TEXT, "-m", tiny_glove, option, value.format(digits))
     assert (result.code, result.stdout) == (2, "")
@@ -130,7 +130,7 @@ def test_numbers_that_python_does_not_read_are_refused(qkv, tiny_glove, option, 
     assert len(result.stderr) < 2000
 
 
-def test_source_is_cross_attention(attend, tiny_glove) -> None:
+def test_attend_source_gives_cross_attention(attend, tiny_glove) -> None:
     result = document(attend("the river bank", "--source", "a fisherman sat", "--json"))
     assert [t["text"] for t in result["keys"]] == ["a", "fisherman", "sat"]
     assert {m["block"] for m in result["maps"]} == {"cross"}
@@ -138,7 +138,7 @@ def test_source_is_cross_attention(attend, tiny_glove) -> None:
     assert np.array_equal(np.float32(result["maps"][1]["pattern"]), layers[-1].cross.pattern[1])
 
 
-def test_weightings_and_the_causal_mask(attend) -> None:
+def test_attend_weighting_and_causal_change_the_pattern(attend) -> None:
     result = document(attend(TEXT, "--json", "--weighting", "hard", "--causal"))
     assert (result["weighting"], result["causal"]) == ("hard", True)
     pattern = np.array(result["maps"][0]["pattern"])
@@ -148,14 +148,14 @@ def test_weightings_and_the_causal_mask(attend) -> None:
     assert "linear" in attend(TEXT, "--weighting", "linear").stdout
 
 
-def test_random_heads_are_called_untrained(attend) -> None:
+def test_attend_random_heads_are_labelled_untrained(attend) -> None:
     assert "untrained" in attend(TEXT, "--random-heads", "1").stdout
     result = document(attend(TEXT, "--random-heads", "1", "--json"))
     assert result["model"]["origin"] == "random (seed 1), untrained"
     assert result != document(attend(TEXT, "--random-heads", "2", "--json"))
 
 
-def test_a_window_keeps_weights_and_places(attend) -> None:
+def test_attend_window_keeps_weights_and_token_indices(attend) -> None:
     whole = document(attend(TEXT, "--json", "--head", "0"))
     part = document(attend(TEXT, "--json", "--head", "0", "--window", "4:7"))
     assert [t["i"] for t in part["keys"]] == [4, 5, 6]
@@ -163,7 +163,7 @@ def test_a_window_keeps_weights_and_places(attend) -> None:
     assert document(attend(TEXT, "--json", "--window", "9:"))["queries"][0]["text"] == "on"
 
 
-def test_standard_input_files_and_lines(attend, tmp_path) -> None:
+def test_attend_reads_standard_input_files_and_lines(attend, tmp_path) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes(b"\xef\xbb\xbfthe river\r\n\r\n  a tree\n")
     one = document(attend("-", "--json", stdin="the river"))
@@ -176,7 +176,7 @@ def test_standard_input_files_and_lines(attend, tmp_path) -> None:
     assert attend("a tree\nthe river", "--lines").stdout.count("tiny  ") == 2
 
 
-def test_lines_are_answered_while_the_pipe_is_open(tiny_glove) -> None:
+def test_attend_lines_writes_each_result_while_the_pipe_is_open(tiny_glove) -> None:
     args = [sys.executable, "-m", "qkv_cli", "attend", "-", "--lines", "-m", str(tiny_glove)]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         child.stdin.write(b"the river\n")
@@ -187,12 +187,12 @@ def test_lines_are_answered_while_the_pipe_is_open(tiny_glove) -> None:
     assert child.returncode == 0
 
 
-def test_csv(attend) -> None:
+def test_attend_csv_lists_every_cell(attend) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("the river", "--format", "csv").stdout)))
     assert len(rows) == 4 * 2 * 2
 
 
-def test_csv_of_lines_numbers_the_texts(attend, qkv, tmp_path: Path) -> None:
+def test_attend_csv_of_lines_has_a_text_column(attend, qkv, tmp_path: Path) -> None:
     result = attend("the river\na tree on", "--lines", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["text"] for row in rows] == ["0"] * 4 * 2 * 2 + ["1"] * 4 * 3 * 3
@@ -205,7 +205,7 @@ def test_csv_of_lines_numbers_the_texts(attend, qkv, tmp_path: Path) -> None:
     assert qkv("render", "-", "--format", "csv", stdin=lines).stdout == result.stdout
 
 
-def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> None:
+def test_attend_csv_of_texts_with_different_quantities_is_refused(attend, qkv) -> None:
     both = "".join(attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores")))
     result = qkv("render", "-", "--format", "csv", stdin=both)
     assert result.code == 2
@@ -213,18 +213,18 @@ def test_csv_of_texts_that_show_different_numbers_is_refused(attend, qkv) -> Non
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
-def test_writes_files(attend, tmp_path, name) -> None:
+def test_attend_output_writes_each_file_type(attend, tmp_path, name) -> None:
     said = f"qkv: Wrote {tmp_path / name} (4 heads, 12 words)\n"
     assert attend(TEXT, "-o", tmp_path / name) == (0, "", said)
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_size] == [name]
 
 
-def test_format_names_what_the_suffix_does_not(attend, tmp_path) -> None:
+def test_attend_format_overrides_a_missing_suffix(attend, tmp_path) -> None:
     attend(TEXT, "-o", tmp_path / "a.dat", "--json")
     assert json.loads((tmp_path / "a.dat").read_text())["text"] == TEXT
 
 
-def test_unknown_words_are_marked_and_reported(attend) -> None:
+def test_attend_unknown_words_are_marked_and_reported(attend) -> None:
     result = attend("the zzyx \x1b[31m bank of zzyx", "--json")
     assert [t["text"] for t in json.loads(result.stdout)["queries"] if t["unknown"]]
     assert result.stderr.startswith("qkv: ")
@@ -232,7 +232,7 @@ def test_unknown_words_are_marked_and_reported(attend) -> None:
     assert "\x1b" not in result.stderr + attend("the zzyx \x1b[31m bank").stdout
 
 
-def test_only_unknown_words_still_have_weights(attend) -> None:
+def test_attend_of_unknown_words_only_has_weights(attend) -> None:
     result = attend("qwx zzyx", "--json", "--head", "0")
     assert result.code == 0
     assert json.loads(result.stdout)["maps"][0]["pattern"] == [[0, 1], [1, 0]]
@@ -250,14 +250,14 @@ def test_only_unknown_words_still_have_weights(attend) -> None:
         (b"the " * 100_000, 2, "100,000 x 100,000 tokens"),
     ],
 )
-def test_input_that_is_no_text(attend, data, code, said) -> None:
+def test_attend_of_binary_or_empty_input_is_refused(attend, data, code, said) -> None:
     result = attend("-", stdin=data)
     assert (result.code, result.stdout) == (code, "")
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
+def test_attend_without_a_text_or_with_several_is_refused(attend, tmp_path) -> None:
     assert (
         "Expected one text, found 2: put the whole text in one pair of quotes."
         in attend("the", "river").stderr
@@ -271,7 +271,7 @@ def test_ways_to_give_no_text_or_too_many(attend, tmp_path) -> None:
     assert "contains no words" in attend("-", "--lines", stdin="\n \n").stderr
 
 
-def test_colour_follows_the_flag_and_the_environment(attend, monkeypatch) -> None:
+def test_attend_colour_follows_the_flag_and_the_environment(attend, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
     assert "\x1b[" not in attend(TEXT).stdout
@@ -287,12 +287,12 @@ def test_colour_follows_the_flag_and_the_environment(attend, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("width", [20, 43, 200])
-def test_fills_the_width_and_no_more(attend, width) -> None:
+def test_attend_lines_are_no_wider_than_the_terminal(attend, width) -> None:
     lines = attend(TEXT, "--width", width).stdout.splitlines()
     assert max(map(len, lines)) <= width
 
 
-def test_a_reader_that_leaves_is_no_error(tiny_glove) -> None:
+def test_attend_with_a_closed_pipe_exits_0(tiny_glove) -> None:
     command = f"{sys.executable} -m qkv_cli attend -f - --lines -m {tiny_glove} | head -1"
     text = "the river bank\n" * 300
     result = subprocess.run(
@@ -302,7 +302,7 @@ def test_a_reader_that_leaves_is_no_error(tiny_glove) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(tiny_glove) -> None:
+def test_attend_on_a_full_disk_prints_one_line(tiny_glove) -> None:
     for args in ("", "--json", "-o /dev/full --json"):
         command = f"{sys.executable} -m qkv_cli attend '{TEXT}' -m {tiny_glove} {args} > /dev/full"
         result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
@@ -311,7 +311,7 @@ def test_a_full_disk_is_one_line(tiny_glove) -> None:
         assert "No space left on device" in result.stderr
 
 
-def test_an_encoding_without_blocks_is_no_traceback(tiny_glove) -> None:
+def test_attend_with_an_ascii_encoding_prints_no_traceback(tiny_glove) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "qkv_cli", "attend", TEXT, "-m", str(tiny_glove)],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"},

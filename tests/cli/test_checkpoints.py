@@ -63,7 +63,7 @@ def document(result: Result) -> dict[str, Any]:
     return parsed
 
 
-def test_special_tokens_and_no_padding(bert: Path, qkv: Qkv) -> None:
+def test_attend_of_a_checkpoint_adds_special_tokens_but_no_padding(bert: Path, qkv: Qkv) -> None:
     result = document(qkv("attend", "-m", bert, "the muddy river bank was xyz", "--json"))
     assert [t["token"] for t in result["queries"]] == [
         "[CLS]",
@@ -82,7 +82,7 @@ def test_special_tokens_and_no_padding(bert: Path, qkv: Qkv) -> None:
     np.testing.assert_allclose(rows, 1, atol=1e-5)
 
 
-def test_layers_are_computed_as_far_as_they_are_asked_for(bert: Path, qkv: Qkv) -> None:
+def test_attend_computes_no_layer_after_the_selected_ones(bert: Path, qkv: Qkv) -> None:
     result = document(qkv("attend", "-m", bert, "the river", "--layer", "all", "--json"))
     names = [m["name"] for m in result["maps"]]
     assert names == [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
@@ -108,7 +108,7 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
         ("mpnet", ["position"]),
     ],
 )
-def test_explain_shows_what_is_added_for_a_place(
+def test_explain_shows_the_position_terms_of_a_score(
     bert: Path, qkv: Qkv, case: str, names: list[str]
 ) -> None:
     shutil.copytree(GOLDEN / case, bert, dirs_exist_ok=True)
@@ -135,7 +135,7 @@ def test_explain_shows_what_is_added_for_a_place(
     assert expected[4:] == [None] * 3 and causal["scores"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv) -> None:
+def test_explain_names_the_mask_that_hides_a_key(bert: Path, qkv: Qkv) -> None:
     shutil.copytree(GOLDEN / "modernbert-biased", bert, dirs_exist_ok=True)
     args = ["explain", "-m", bert, "the river bank was muddy after the rain", "--query", "muddy"]
     for key, reason in (
@@ -151,7 +151,7 @@ def test_what_is_out_of_reach_on_either_side_is_said_to_be(bert: Path, qkv: Qkv)
     assert causal["masked"][causal["key"]] == "it comes later"
 
 
-def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
+def test_attend_of_an_encoder_decoder_shows_each_of_three_blocks(t5: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", t5, "she sat on a boat", "--source", "the river was muddy", "--json"]
     cross = document(qkv(*args))
     assert [t["token"] for t in cross["queries"]] == ["<pad>", "she", "sat", "on", "a", "boat"]
@@ -172,7 +172,7 @@ def test_an_encoder_decoder_has_three_blocks(t5: Path, qkv: Qkv) -> None:
     assert own["queries"][0]["token"] == "<pad>"
 
 
-def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
+def test_attend_block_that_the_model_lacks_is_refused(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert "not an encoder-decoder" in qkv("attend", "-m", bert, "river", "--block", "cross").stderr
     config = json.loads((t5 / "config.json").read_text())
     for ends in (None, []):
@@ -183,14 +183,14 @@ def test_blocks_that_are_not_there(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert qkv("attend", "-m", bert, "river", "--random-heads", "1").code == 2
 
 
-def test_a_text_beyond_the_last_place(bert: Path, qkv: Qkv) -> None:
+def test_attend_of_a_text_longer_than_the_position_table_is_refused(bert: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", bert, "river " * 60)
     assert (result.code, result.stdout) == (2, "")
     assert "62 tokens, but this model has 40 positions" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "shards", "old names", "prefix"])
-def test_other_ways_to_store_the_same(bert: Path, kind: str) -> None:
+def test_load_of_shards_and_other_precisions_gives_the_same_numbers(bert: Path, kind: str) -> None:
     expected = [*load(bert).read("the river bank").layers]
     path = bert / "model.safetensors"
     tensors = load_file(path)
@@ -238,7 +238,7 @@ def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
-def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> None:
+def test_load_of_pickles_or_without_a_tokenizer_is_refused(bert: Path, qkv: Qkv) -> None:
     (bert / "tokenizer.json").unlink()
     assert "no tokenizer.json" in qkv("attend", "-m", bert, "river").stderr
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
@@ -248,7 +248,7 @@ def test_pickles_and_missing_tokenizers_are_refused(bert: Path, qkv: Qkv) -> Non
     assert f"cd {bert} && python -c" in qkv("models", "check", bert).stderr
 
 
-def test_word_pieces_from_vocab_txt(bert: Path) -> None:
+def test_load_builds_word_pieces_from_vocab_txt(bert: Path) -> None:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##s"]
     (bert / "tokenizer.json").unlink()
     (bert / "vocab.txt").write_text("\n".join(pieces))
@@ -257,7 +257,7 @@ def test_word_pieces_from_vocab_txt(bert: Path) -> None:
     assert [t.text for t in tokens] == ["", "The", "River", "s", ""]
 
 
-def test_list_and_show(bert: Path, qkv: Qkv) -> None:
+def test_models_list_and_show_describe_a_checkpoint(bert: Path, qkv: Qkv) -> None:
     shown = json.loads(qkv("models", "show", bert, "--json").stdout)
     assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
     assert shown["type"] == "bert"
@@ -273,9 +273,7 @@ def test_list_and_show(bert: Path, qkv: Qkv) -> None:
     assert "licence" not in card  # nobody said one
 
 
-def test_hidden_specials_and_notes_go_into_the_file_and_back(
-    bert: Path, qkv: Qkv, tmp_path: Path
-) -> None:
+def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
     path = tmp_path / "maps.json"
     args = ["attend", "-m", bert, "the river bank", "--hide-special", "--words"]
     assert qkv(*args, "-o", path).code == 0
@@ -287,7 +285,7 @@ def test_hidden_specials_and_notes_go_into_the_file_and_back(
     assert drawn == qkv(*args).stdout
 
 
-def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
+def test_models_check_prints_what_it_checked(bert: Path, t5: Path, qkv: Qkv) -> None:
     result = qkv("models", "check", bert)
     assert result.code == 0
     assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in result.stdout
@@ -306,7 +304,7 @@ def test_check_says_what_it_takes(bert: Path, t5: Path, qkv: Qkv) -> None:
     assert (refused.code, "pruned_heads to {'0': [1]}" in refused.stderr) == (2, True)
 
 
-def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
+def test_models_verify_needs_transformers_or_reports_equality(bert: Path, qkv: Qkv) -> None:
     result = qkv("models", "verify", bert, "--text", "the river bank was muddy")
     if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
         assert result.stdout.count("largest difference") == 2
@@ -316,7 +314,7 @@ def test_verify_needs_transformers_or_proves_it(bert: Path, qkv: Qkv) -> None:
     assert qkv("models", "verify", "glove").code == 2
 
 
-def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypatch) -> None:
+def test_models_verify_with_different_weights_exits_1(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
     monkeypatch.setattr(proof, "compare_with_transformers", lambda *a: iter([("layer 0", 2e-4)]))
@@ -325,7 +323,7 @@ def test_verify_exits_1_where_the_weights_differ(bert: Path, qkv: Qkv, monkeypat
     assert result.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
 
 
-def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
+def test_bug_in_qkv_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
     monkeypatch.setattr(proof, "compare_with_transformers", lambda *a: {}["no such name"])
@@ -339,7 +337,7 @@ def test_a_bug_of_ours_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, m
 
 @pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
 @pytest.mark.parametrize("kind", ["gguf", "marian", "bert"])
-def test_random_heads_of_a_checkpoint_are_refused_before_it_is_read(
+def test_random_heads_of_a_checkpoint_are_refused_before_loading(
     qkv: Qkv, tmp_path: Path, kind: str, command: str
 ) -> None:
     broken = {"gguf": ("a.gguf", "GGUF"), "marian": ("model.bin", "")}
@@ -379,7 +377,7 @@ def test_every_command_describes_the_block_that_it_shows(
         assert f"{n_layers} layers x {n_heads} heads" in qkv(*args).stdout
 
 
-def test_heads_of_an_encoder_decoder_without_a_source_are_the_encoders(
+def test_heads_of_an_encoder_decoder_without_a_source_are_those_of_the_encoder(
     qkv: Qkv, bart: Path
 ) -> None:
     result = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
@@ -418,7 +416,7 @@ def test_models_describe_both_stacks(
         ("marian-two-tables", "model.decoder.embed_tokens.weight"),
     ],
 )
-def test_models_check_refuses_what_only_a_run_reads(
+def test_models_check_finds_damage_that_only_a_run_reads(
     qkv: Qkv, tmp_path: Path, case: str, tensor: str
 ) -> None:
     shutil.copytree(GOLDEN / case, tmp_path / "m")
@@ -451,7 +449,7 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     assert "token 'word64' with id 64 (and 1 more), but the embedding has 64 rows" in done.stderr
 
 
-def test_models_check_finds_a_text_where_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
+def test_models_check_finds_a_text_if_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     (bert / "tokenizer_config.json").write_text(json.dumps(settings))
     plain = Tokenizer(models.BPE({"[CLS]": 1, "[SEP]": 2, "я": 7}, []))
@@ -471,7 +469,9 @@ OPENING = ["attend", "grid", "heads", "explain", "focus", "compare", "next"]
 
 
 @pytest.mark.parametrize("command", [*OPENING, "models-check", "models-show"])
-def test_own_code_of_a_publisher_is_noted(qkv: Qkv, tmp_path: Path, command: str) -> None:
+def test_load_of_a_checkpoint_with_custom_code_is_noted(
+    qkv: Qkv, tmp_path: Path, command: str
+) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(GOLDEN / "gpt2", folder)
     tokenizer(template="$A", specials=("<s>",)).save(str(folder / "tokenizer.json"))

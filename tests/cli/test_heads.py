@@ -49,7 +49,7 @@ def document(result) -> dict:
     return outcome
 
 
-def test_a_line_for_each_head(heads) -> None:
+def test_heads_prints_a_line_for_each_head(heads) -> None:
     result = heads(TEXT)
     assert (result.code, result.stderr) == (0, "")
     for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
@@ -59,7 +59,7 @@ def test_a_line_for_each_head(heads) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_figures_are_those_of_the_patterns_that_attend_writes(heads, qkv, tiny_glove) -> None:
+def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> None:
     written = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
     result = document(heads(TEXT, "--json"))
     for of_head, m in zip(result["heads"], written["maps"], strict=True):
@@ -78,7 +78,7 @@ def test_figures_are_those_of_the_patterns_that_attend_writes(heads, qkv, tiny_g
         assert of_head["self"] is of_head["separators"] is of_head["punctuation"] is None
 
 
-def test_texts_are_averaged(heads, tmp_path) -> None:
+def test_heads_of_several_texts_are_averaged(heads, tmp_path) -> None:
     """Over rows, not over texts: a longer one counts for more."""
     texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
@@ -90,11 +90,11 @@ def test_texts_are_averaged(heads, tmp_path) -> None:
         assert both["heads"][at]["entropy"] == pytest.approx(mean)
 
 
-def test_the_same_table_every_time(heads) -> None:
+def test_heads_prints_the_same_table_every_time(heads) -> None:
     assert heads(TEXT, "--json").stdout == heads(TEXT, "--json").stdout
 
 
-def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
+def test_heads_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
     result = heads(TEXT, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(result)))
     as_json = document(heads(TEXT, "--json"))["heads"]
@@ -109,19 +109,19 @@ def test_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("figure", ["next", "entropy", "position"])
-def test_sort_puts_the_largest_first(heads, figure) -> None:
+def test_heads_sort_puts_the_largest_first(heads, figure) -> None:
     result = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
     assert result == sorted(result, reverse=True)
     assert len(set(result)) == 4
 
 
-def test_sort_by_a_heading_sorts_by_its_column(heads) -> None:
+def test_heads_sort_accepts_a_column_heading(heads) -> None:
     assert heads(TEXT, "--sort", "prev") == heads(TEXT, "--sort", "previous")
     assert {column.title for column in COLUMNS} - set(HEADINGS) == {"self", "next"}
     assert all(HEADINGS.get(c.title, c.title) == c.name for c in COLUMNS)
 
 
-def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
+def test_heads_sort_by_an_empty_column_keeps_the_order(heads) -> None:
     result = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
     assert [h["name"] for h in result] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
@@ -141,19 +141,19 @@ def test_sort_leaves_the_order_where_there_is_nothing_to_sort_by(heads) -> None:
         (["--head", "L0H9"], "Head 9 does not exist"),
     ],
 )
-def test_what_cannot_be_is_one_line(heads, args, said) -> None:
+def test_heads_with_invalid_options_prints_one_line(heads, args, said) -> None:
     result = heads(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_chooses_heads(heads) -> None:
+def test_heads_with_layer_and_head_measures_the_selected_heads(heads) -> None:
     result = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
     assert [h["name"] for h in result] == ["L0H2", "L0H0"]
 
 
-def test_no_shuffles_no_labels(heads) -> None:
+def test_heads_without_shuffles_has_no_labels(heads) -> None:
     result = document(heads(TEXT, "--shuffles", "0", "--json"))
     assert result["shuffled"] == 0
     for of_head in result["heads"]:
@@ -163,19 +163,19 @@ def test_no_shuffles_no_labels(heads) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_heads_have_no_label(qkv, seed) -> None:
+def test_heads_of_random_heads_have_no_label(qkv, seed) -> None:
     result = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
     assert [h["labels"] for h in result["heads"]] == [[]] * len(result["heads"])
     assert "untrained" in result["model"]["origin"]
 
 
-def test_unknown_words_are_told_once(heads) -> None:
+def test_heads_reports_unknown_words_once(heads) -> None:
     result = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
     assert result.code == 0
     assert result.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
 
 
-def test_says_how_far_it_is(heads, monkeypatch) -> None:
+def test_heads_reports_its_progress(heads, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(command, "report_summary", said.append)
     result = heads("--lines", stdin="the river\nthe bank\nthe money\n")
@@ -184,7 +184,7 @@ def test_says_how_far_it_is(heads, monkeypatch) -> None:
     assert "3 texts" in result.stdout
 
 
-def test_a_second_text_has_no_before_and_no_self(heads) -> None:
+def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
     result = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
     assert result["source"] == "a tree , on the bank"
     for of_head in result["heads"]:
@@ -198,7 +198,7 @@ def test_a_second_text_has_no_before_and_no_self(heads) -> None:
     )
 
 
-def test_a_text_of_one_word_has_nothing_to_tell(heads) -> None:
+def test_heads_of_one_word_notes_that_there_is_nothing_to_measure(heads) -> None:
     """Twice in a row it has one key to look at, itself."""
     for of_head in document(heads("river", "--json"))["heads"]:
         assert all(of_head[figure] is None for figure in FIGURES)
@@ -216,7 +216,7 @@ def two_layers(folder: Path) -> LoadedModel:
     return replace(loaded, model=model, info=replace(loaded.info, n_layers=2))
 
 
-def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
+def test_ordered_reader_yields_each_layer_with_its_selected_heads(tiny_glove) -> None:
     loaded = two_layers(tiny_glove)
     reader = OrderedReader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
     layers = list(reader(TEXT, "as written"))
@@ -228,7 +228,7 @@ def test_each_layer_is_read_with_its_own_heads(tiny_glove) -> None:
     assert len(list(only_first(TEXT, "shuffled"))) == 1
 
 
-def test_another_order_is_also_read_by_the_decoder(tiny_glove) -> None:
+def test_ordered_reader_shuffles_the_decoder_text_too(tiny_glove) -> None:
     """The shuffled text follows the start token, each token with its index in the text."""
     inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
     inner.pre_tokenizer = Whitespace()
@@ -248,7 +248,7 @@ def test_another_order_is_also_read_by_the_decoder(tiny_glove) -> None:
     assert decoder_ids == [0, 4, 3, 2]
 
 
-def test_what_is_written_anew_is_not_compared_with_itself(tmp_path, qkv) -> None:
+def test_heads_without_a_source_measures_the_encoder(tmp_path, qkv) -> None:
     """Without a source, the order of the text is the encoder's; a grid keeps what was written."""
     folder = tmp_path / "t5"
     shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)

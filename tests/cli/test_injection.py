@@ -73,7 +73,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "command", COMMANDS, ids=lambda command: command[0][:6] + "-" + str(len(command))
 )
-def test_text_on_the_command_line_is_shown_and_does_not_act(
+def test_control_characters_in_a_text_are_escaped(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     model = (
@@ -88,7 +88,7 @@ def test_text_on_the_command_line_is_shown_and_does_not_act(
 
 
 @pytest.mark.parametrize("command", [("show",), ("check",), ("neighbors", "river"), ("path",)])
-def test_a_model_that_names_itself_in_control_characters_does_not_act(
+def test_control_characters_in_a_model_name_are_escaped(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     name = command[0]
@@ -109,7 +109,7 @@ def test_a_model_that_names_itself_in_control_characters_does_not_act(
     ],
 )
 @pytest.mark.parametrize("kind", ["text", "svg", "html"])
-def test_a_document_whose_every_text_is_hostile_does_not_act(
+def test_control_characters_in_a_document_are_escaped(
     qkv: Qkv, tmp_path: Path, command: tuple[str, ...], kind: str
 ) -> None:
     document = poisoned(json.loads(qkv(*command, "--json").stdout))
@@ -132,7 +132,7 @@ def test_a_document_whose_every_text_is_hostile_does_not_act(
             xml.dom.minidom.parseString(text)
 
 
-def test_a_word_of_100_kilobytes_is_cut_in_the_note(qkv: Qkv, tiny_glove: Path) -> None:
+def test_unknown_word_of_100_kilobytes_is_shortened_in_the_note(qkv: Qkv, tiny_glove: Path) -> None:
     outcome = qkv("attend", f"the {'z' * 100_000} river", "-m", tiny_glove)
     assert outcome.code == 0
     assert len(outcome.stderr) < 1100

@@ -31,7 +31,7 @@ def maps(result: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "more", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
 )
-def test_every_map_says_what_its_queries_see(attend, weighting: str, more: tuple) -> None:
+def test_mask_of_every_map_matches_its_scores(attend, weighting: str, more: tuple) -> None:
     """Whatever its weights are: under hard indexing most are 0."""
     for m in maps(attend(TEXT, "--json", "--weighting", weighting, *more)):
         assert m["mask"] == NO_SELF
@@ -40,17 +40,17 @@ def test_every_map_says_what_its_queries_see(attend, weighting: str, more: tuple
         assert m["mask"] == CAUSAL
 
 
-def test_a_rollout_sees_itself(attend) -> None:
+def test_mask_of_a_rollout_includes_the_diagonal(attend) -> None:
     assert "mask" not in maps(attend(TEXT, "--json", "--show", "rollout"))[0]
     [m] = maps(attend(TEXT, "--json", "--show", "rollout", "--causal"))
     assert m["mask"] == np.tril(np.ones((3, 3), bool)).tolist()
 
 
-def test_two_texts_see_each_other(attend) -> None:
+def test_mask_between_two_texts_is_true_everywhere(attend) -> None:
     assert all("mask" not in m for m in maps(attend(TEXT, "--source", "a bank", "--json")))
 
 
-def test_a_window_and_merged_words_keep_it(attend) -> None:
+def test_mask_survives_a_window_and_merged_words(attend) -> None:
     for m in maps(attend(TEXT, "--json", "--causal", "--window", "1:3")):
         assert m["mask"] == [[False, False], [True, False]]
 
@@ -65,7 +65,7 @@ def test_csv_leaves_masked_cells_empty(attend, more: tuple) -> None:
         assert (amount == "") == (row["query_i"] == row["key_i"])
 
 
-def test_npz_says_it_too(attend, tmp_path: Path) -> None:
+def test_npz_contains_the_mask(attend, tmp_path: Path) -> None:
     file = tmp_path / "a.npz"
     assert attend(TEXT, "-o", file).code == 0
     with np.load(file) as archive:
@@ -78,7 +78,7 @@ def test_npz_says_it_too(attend, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
 @pytest.mark.parametrize("more", [(), ("--causal",), ("--weighting", "hard"), ("--mean",)])
-def test_a_file_is_drawn_as_the_model_was(
+def test_render_draws_masked_cells_like_attend(
     qkv: Callable, attend, tmp_path: Path, suffix: str, more: tuple
 ) -> None:
     file = tmp_path / f"a.{suffix}"
@@ -89,7 +89,9 @@ def test_a_file_is_drawn_as_the_model_was(
     assert ("blank upper right" in drawn) == ("--causal" in more)
 
 
-def test_a_diagonal_of_zeros_that_is_not_masked_is_not_bare(qkv: Callable, tmp_path: Path) -> None:
+def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
+    qkv: Callable, tmp_path: Path
+) -> None:
     """A head that never attends to itself, from elsewhere: its zeros are weights."""
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
@@ -97,7 +99,7 @@ def test_a_diagonal_of_zeros_that_is_not_masked_is_not_bare(qkv: Callable, tmp_p
     assert result.code == 0 and "bare" not in result.stdout
 
 
-def test_compare_and_focus_have_null_where_none_can_look(qkv: Callable, tiny_glove: Path) -> None:
+def test_compare_and_focus_json_have_null_where_masked(qkv: Callable, tiny_glove: Path) -> None:
     result = qkv("focus", TEXT, "-m", tiny_glove, "--query", "bank", "--mean", "--json")
     assert json.loads(result.stdout)["mean"][2] is None
     result = qkv("focus", TEXT, "-m", tiny_glove, "--key", "the", "--mean", "--json", "--causal")

@@ -28,7 +28,7 @@ def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_was_added_attends_by_likeness(home: Path, qkv: Qkv) -> None:
+def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
     """Q = K = V = e over centred vectors of unit root mean square: by hand."""
     import numpy as np
 
@@ -45,13 +45,13 @@ def test_what_was_added_attends_by_likeness(home: Path, qkv: Qkv) -> None:
     assert "identity" in document["model"]["origin"]
 
 
-def test_unknown_words_have_the_mean_of_the_rarest(home: Path, qkv: Qkv) -> None:
+def test_added_vectors_give_unknown_words_the_mean_of_the_rarest(home: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "web", "river zyx", "--json")
     assert result.code == 0
     assert "1 word is unknown to web: zyx." in result.stderr
 
 
-def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
+def test_models_list_show_path_and_rm_work_together(home: Path, qkv: Qkv) -> None:
     rows = json.loads(qkv("models", "list", "--json").stdout)["models"]
     assert [row["name"] for row in rows] == ["glove", "web"]
     assert "web" in qkv("models", "list").stdout
@@ -69,14 +69,14 @@ def test_list_show_path_rm(home: Path, qkv: Qkv) -> None:
         assert f"{name!r} is not a model name" in qkv("models", "rm", name).stderr
 
 
-def test_a_broken_model_is_named_and_the_others_listed(home: Path, qkv: Qkv) -> None:
+def test_models_list_names_a_broken_model_and_lists_the_others(home: Path, qkv: Qkv) -> None:
     (home / "home" / "models" / "web" / "config.json").write_text("{")
     result = qkv("models", "list")
     assert "glove" in result.stdout
     assert "not valid JSON" in result.stderr
 
 
-def test_near_misses(home: Path, qkv: Qkv) -> None:
+def test_unknown_model_name_suggests_the_nearest(home: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "wep", "river")
     assert result.code == 2
     assert result.stderr == (
@@ -84,7 +84,7 @@ def test_near_misses(home: Path, qkv: Qkv) -> None:
     )
 
 
-def test_neighbors(home: Path, qkv: Qkv) -> None:
+def test_neighbors_lists_the_nearest_words_by_cosine(home: Path, qkv: Qkv) -> None:
     result = qkv("models", "neighbors", "web", "river", "-n", 2)
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["boat", "bank"]
     document = json.loads(qkv("models", "neighbors", "web", "river", "--json").stdout)
@@ -93,13 +93,13 @@ def test_neighbors(home: Path, qkv: Qkv) -> None:
     assert qkv("models", "neighbors", "web", "river bank").code == 2
 
 
-def test_adding_again_needs_force(home: Path, qkv: Qkv) -> None:
+def test_add_to_an_existing_name_needs_force(home: Path, qkv: Qkv) -> None:
     again = ["models", "add", "web", "--vectors", home / "v.txt"]
     assert qkv(*again).code == 2
     assert qkv(*again, "--force", "--limit", 2).stdout.endswith("2 words.\n")
 
 
-def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
+def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
     packed = home / "v.txt.gz"
     packed.write_bytes(gzip.compress(VECTORS.encode()))
     assert qkv("models", "add", "zipped", "--vectors", packed).code == 0
@@ -118,7 +118,9 @@ def test_compressed_vectors(home: Path, qkv: Qkv) -> None:
         (b"", "is empty"),
     ],
 )
-def test_a_refused_file_leaves_nothing(home: Path, qkv: Qkv, content: bytes, said: str) -> None:
+def test_add_of_a_refused_file_leaves_nothing(
+    home: Path, qkv: Qkv, content: bytes, said: str
+) -> None:
     (home / "bad").write_bytes(content)
     before = sorted((home / "home" / "models").iterdir())
     result = qkv("models", "add", "bad", "--vectors", home / "bad")
@@ -128,13 +130,13 @@ def test_a_refused_file_leaves_nothing(home: Path, qkv: Qkv, content: bytes, sai
     assert sorted((home / "home" / "models").iterdir()) == before
 
 
-def test_missing_file_and_wrong_names(home: Path, qkv: Qkv) -> None:
+def test_add_of_a_missing_file_or_wrong_name_is_refused(home: Path, qkv: Qkv) -> None:
     assert qkv("models", "add", "x", "--vectors", home / "none").code == 2
     assert qkv("models", "add", "glove", "--vectors", home / "v.txt").code == 2
     assert qkv("models", "add", "x", "--vectors", home / "v.txt", "--encoding", "utf8x").code == 2
 
 
-def test_a_full_disk(home: Path) -> None:
+def test_add_on_a_full_disk_prints_one_line(home: Path) -> None:
     """A limit on the size of files is what a test can do to a disk."""
     big = home / "big.txt"
     big.write_text("".join(f"w{i} {i} 1 2 3 4 5 6 7\n" for i in range(9000)))
@@ -155,7 +157,7 @@ def test_a_full_disk(home: Path) -> None:
     assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]
 
 
-def test_a_pipe_has_every_line_whole(home: Path, qkv: Qkv) -> None:
+def test_models_list_in_a_pipe_does_not_fold_lines(home: Path, qkv: Qkv) -> None:
     folder = home / "home" / "models" / "web"
     long = folder.parent / ("w" * 100)
     folder.rename(long)

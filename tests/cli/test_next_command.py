@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recordings import recorded
 from test_ablate import folder
-from test_redraw import _damage
+from test_render_documents import _damage
 
 from qkv_cli.checkpoints.adapters import build
 from qkv_cli.checkpoints.tensors import Tensors
@@ -38,7 +38,7 @@ def scores_of(model: Path, ids: list[int], gone: dict[int, list[int]]) -> np.nda
     return (stored["lm_head.weight"] @ hidden).astype(np.float64)
 
 
-def test_probability_rank_and_divergence(qkv, llama: Path) -> None:
+def test_next_json_has_probability_rank_and_divergence(qkv, llama: Path) -> None:
     result = json.loads(qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout)
     assert result["schema"] == "qkv.next/1" and result["ablated"] == "L0H1 L1H*"
     ids = [token["id"] for token in result["queries"]]
@@ -59,7 +59,7 @@ def test_probability_rank_and_divergence(qkv, llama: Path) -> None:
 
 @pytest.mark.parametrize("width", [40, 80])
 @pytest.mark.parametrize("more", [[], ABLATED], ids=["whole", "ablated"])
-def test_picture(qkv, llama: Path, width: int, more: list[str]) -> None:
+def test_next_picture_equals_the_golden(qkv, llama: Path, width: int, more: list[str]) -> None:
     args = ("-m", llama, TEXT, "--top", "4", *more)
     drawn = qkv("next", *args, "--width", width)
     assert (drawn.code, drawn.stderr) == (0, "")
@@ -70,7 +70,7 @@ def test_picture(qkv, llama: Path, width: int, more: list[str]) -> None:
     assert qkv("render", "-", "--width", width, stdin=written).stdout == drawn.stdout
 
 
-def test_a_damaged_document_is_drawn_or_one_line(qkv, llama: Path) -> None:
+def test_render_of_a_damaged_next_document_draws_or_prints_one_line(qkv, llama: Path) -> None:
     written = qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout
     n = 0
     while (document := _damage(json.loads(written), n)) is not None and n < 150:
@@ -82,20 +82,22 @@ def test_a_damaged_document_is_drawn_or_one_line(qkv, llama: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
-def test_into_a_file(qkv, llama: Path, tmp_path: Path, name: str) -> None:
+def test_next_output_writes_a_file(qkv, llama: Path, tmp_path: Path, name: str) -> None:
     done = qkv("next", "-m", llama, TEXT, "-o", tmp_path / name)
     assert (done.code, done.stdout) == (0, "")
     assert (tmp_path / name).stat().st_size > 500
 
 
 @pytest.mark.parametrize("case", ["bert", "llama", "gemma3-both-sides"])
-def test_models_without_an_unembedding_are_named(qkv, tmp_path: Path, case: str) -> None:
+def test_next_of_a_model_without_an_unembedding_is_refused(qkv, tmp_path: Path, case: str) -> None:
     done = qkv("next", "-m", folder(tmp_path, case), TEXT)
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{case} cannot predict tokens: it has no unembedding" in done.stderr
 
 
-def test_word_vectors_and_encoder_decoders_are_named(qkv, tiny_glove: Path, tmp_path: Path) -> None:
+def test_next_of_word_vectors_or_an_encoder_decoder_is_refused(
+    qkv, tiny_glove: Path, tmp_path: Path
+) -> None:
     done = qkv("next", "-m", tiny_glove, "the bank")
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "tiny cannot predict tokens: it has no unembedding" in done.stderr
@@ -103,6 +105,6 @@ def test_word_vectors_and_encoder_decoders_are_named(qkv, tiny_glove: Path, tmp_
     assert done.code == 2 and "does not apply to t5, an encoder-decoder" in done.stderr
 
 
-def test_ablate_mean_alone(qkv, llama: Path) -> None:
+def test_next_ablate_mean_without_ablate_is_refused(qkv, llama: Path) -> None:
     done = qkv("next", "-m", llama, TEXT, "--ablate-mean")
     assert done.code == 2 and "--ablate-mean needs --ablate HEADS" in done.stderr

@@ -94,19 +94,23 @@ def refused(result: Result, said: str = SAID) -> None:
     ],
     ids=" ".join,
 )
-def test_attend_refuses_in_every_form(qkv: Callable, bert: Path, args: tuple[str, ...]) -> None:
+def test_attend_with_a_nan_weight_is_refused_in_every_format(
+    qkv: Callable, bert: Path, args: tuple[str, ...]
+) -> None:
     refused(qkv("attend", "-m", bert, TEXT, *args))
 
 
 @pytest.mark.parametrize("mean", [(), ("--ablate-mean",)])
-def test_a_head_whose_output_is_replaced_is_refused(qkv: Callable, bert: Path, mean: tuple) -> None:
+def test_ablated_head_with_nan_is_refused(qkv: Callable, bert: Path, mean: tuple) -> None:
     result = qkv("attend", "-m", bert, TEXT, "--ablate", "L1H1", *mean)
     assert (result.code, result.stdout) == (2, "")
     assert result.stderr.endswith(f"only layers after layer 1 are recomputed.\n{SAID}")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json", "jsonl", "csv", "svg", "pdf", "png", "html"])
-def test_no_file_is_written(qkv: Callable, bert: Path, tmp_path: Path, suffix: str) -> None:
+def test_attend_with_a_nan_weight_writes_no_file(
+    qkv: Callable, bert: Path, tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / f"a.{suffix}"
     refused(qkv("attend", "-m", bert, TEXT, "-o", file))
     assert not file.exists()
@@ -125,11 +129,13 @@ def test_no_file_is_written(qkv: Callable, bert: Path, tmp_path: Path, suffix: s
     ],
     ids=" ".join,
 )
-def test_every_command_refuses(qkv: Callable, bert: Path, command: tuple[str, ...]) -> None:
+def test_every_command_refuses_a_nan_weight(
+    qkv: Callable, bert: Path, command: tuple[str, ...]
+) -> None:
     refused(qkv(*command, "-m", bert))
 
 
-def test_explain_refuses_what_the_last_layer_leaves(qkv: Callable, tmp_path: Path) -> None:
+def test_explain_refuses_nan_in_the_output_of_the_last_layer(qkv: Callable, tmp_path: Path) -> None:
     tensor = "encoder.layer.1.attention.output.dense.weight"
     model = damaged("bert", tmp_path, tensor, nan)
     assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
@@ -138,11 +144,13 @@ def test_explain_refuses_what_the_last_layer_leaves(qkv: Callable, tmp_path: Pat
         refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {said}\n")
 
 
-def test_a_layer_before_it_is_drawn(qkv: Callable, bert: Path) -> None:
+def test_attend_draws_a_layer_before_the_nan(qkv: Callable, bert: Path) -> None:
     assert qkv("attend", "-m", bert, TEXT, "--layer", "0").code == 0
 
 
-def test_a_layer_that_only_feeds_what_is_shown_is_refused(qkv: Callable, tmp_path: Path) -> None:
+def test_attend_refuses_nan_in_a_layer_before_the_selected_one(
+    qkv: Callable, tmp_path: Path
+) -> None:
     name = "encoder.layer.0.attention.self.value.bias"
     folder = damaged("bert", tmp_path, name, nan)
     said = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
@@ -174,7 +182,7 @@ def every_layer(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_whichever_tensor_it_is_is_named(
+def test_error_names_the_tensor_with_nan(
     case: str, spared: list[str], value: float, tmp_path: Path
 ) -> None:
     passed = []
@@ -188,7 +196,7 @@ def test_whichever_tensor_it_is_is_named(
     assert sorted(set(passed) - {"encoder.conv.conv.bias"}) == spared  # tanh of infinity is 1
 
 
-def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
+def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
     """The first head that reads what is not finite, and its block where there are several."""
     named = {
         ("bert", "encoder.layer.0.output.dense.weight"): "L1H0",
@@ -217,7 +225,7 @@ def test_one_layer_at_a_time_says_where(tmp_path: Path) -> None:
         ("final_logits_bias", "The output of the unembedding"),
     ],
 )
-def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
+def test_generation_with_nan_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
     """Of NaN, argmax would write the first token of all."""
     folder = damaged("marian-writes", tmp_path, tensor, nan)
     with pytest.raises(CheckpointError) as error:
@@ -227,7 +235,7 @@ def test_what_a_model_writes_by_itself_is_refused(tmp_path: Path, tensor: str, p
     )
 
 
-def test_next_refuses(qkv: Callable, tmp_path: Path) -> None:
+def test_next_with_nan_is_refused(qkv: Callable, tmp_path: Path) -> None:
     for tensor, place in (
         ("transformer.ln_f.weight", "The output of the unembedding"),
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
@@ -238,7 +246,7 @@ def test_next_refuses(qkv: Callable, tmp_path: Path) -> None:
         refused(qkv("next", "-m", folder, TEXT, "--json"), said)
 
 
-def test_of_two_tensors_the_one_that_was_read_first_is_named(tmp_path: Path) -> None:
+def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     nan(tensors["encoder.layer.1.attention.self.key.weight"])
@@ -248,7 +256,7 @@ def test_of_two_tensors_the_one_that_was_read_first_is_named(tmp_path: Path) -> 
         every_layer(folder)
 
 
-def test_finite_weights_beyond_what_float32_holds(qkv: Callable, tmp_path: Path) -> None:
+def test_overflow_of_finite_weights_is_refused(qkv: Callable, tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path, QUERY, in_head_1(3e38))
     said = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
     for weighting in ("softmax", "hard", "linear"):
@@ -256,7 +264,7 @@ def test_finite_weights_beyond_what_float32_holds(qkv: Callable, tmp_path: Path)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_norm_of_huge_numbers_is_no_zero(sign: int, tmp_path: Path) -> None:
+def test_norm_of_huge_numbers_is_refused(sign: int, tmp_path: Path) -> None:
     """The square of 1e30 is beyond float32, and 1e30 over its root 0."""
     name = "embeddings.word_embeddings.weight"
     folder = damaged("bert", tmp_path, name, lambda x: x.fill(sign * 1e30) or x[:, 0].fill(0))
@@ -273,7 +281,7 @@ def run(x: list[list[float]], *, offsets: np.ndarray | None = None) -> list[Laye
     return [*model.layers(range(len(x)))]
 
 
-def test_a_score_that_overflows_to_minus_infinity_is_not_masked() -> None:
+def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
     """Of head 1, 1e20 x -1e20; softmax makes 0 of it, and its z is finite."""
     with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
@@ -281,7 +289,7 @@ def test_a_score_that_overflows_to_minus_infinity_is_not_masked() -> None:
     assert np.isfinite(layer.attn.scores).all()
 
 
-def test_a_score_of_minus_infinity_that_is_masked_is_fine() -> None:
+def test_score_of_minus_infinity_that_is_masked_is_accepted() -> None:
     offsets = np.float32([[0, 0], [-np.inf, -np.inf], [0, 0]])
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
     assert np.isneginf(layer.attn.scores).sum() == 4
@@ -291,7 +299,7 @@ def test_a_score_of_minus_infinity_that_is_masked_is_fine() -> None:
 
 
 @pytest.mark.parametrize("value", [-np.inf, -3e38])
-def test_a_bias_of_minus_infinity_that_is_no_mask(value: float) -> None:
+def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> None:
     q = k = v = np.ones((2, 2, 1), np.float32)
     bias = np.zeros((2, 2, 2), np.float32)
     bias[1, 0, 1] = value
@@ -306,7 +314,7 @@ def test_a_bias_of_minus_infinity_that_is_no_mask(value: float) -> None:
         watch.attention(layer)  # as some models spell a mask
 
 
-def test_half_precision_and_float64(tmp_path: Path) -> None:
+def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     for kind, value in (("float16", np.inf), ("float64", 1e300)):
         tensors = {
@@ -321,7 +329,9 @@ def test_half_precision_and_float64(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["attn.q.weight", "attn.offset_bias", "embed.mean", "attn.k.bias"])
-def test_word_vectors_with_nan(qkv: Callable, tiny_glove: Path, tmp_path: Path, name: str) -> None:
+def test_word_vectors_with_nan_are_refused(
+    qkv: Callable, tiny_glove: Path, tmp_path: Path, name: str
+) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(tiny_glove, folder)
     tensors = load_file(folder / "model.safetensors")
@@ -332,7 +342,9 @@ def test_word_vectors_with_nan(qkv: Callable, tiny_glove: Path, tmp_path: Path, 
     assert f"contains NaN or infinity because tensor '{name}' does" in result.stderr
 
 
-def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> None:
+def test_vector_with_nan_is_refused_if_its_word_is_read(
+    qkv: Callable, tiny_glove: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(tiny_glove, folder)
     vectors = load_file(folder / "vectors.safetensors")
@@ -346,7 +358,7 @@ def test_a_words_vector_that_is_not_finite(qkv: Callable, tiny_glove: Path, tmp_
     refused(result, said.replace("L0H0", "L0H0 (cross)"))
 
 
-def test_what_is_made_of_finite_numbers_is_checked_too(
+def test_overflow_in_means_sums_and_norms_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     """Lengths of values times W_O: the square of 1e25 is beyond float32."""
@@ -365,7 +377,7 @@ def test_what_is_made_of_finite_numbers_is_checked_too(
 
 @pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38", "1" + "0" * 400])
 @pytest.mark.parametrize("kind", ["explain", "focus", "compare"])
-def test_a_document_with_a_number_beyond_float32(
+def test_render_of_a_number_beyond_float32_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
 ) -> None:
     more = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
@@ -392,7 +404,9 @@ def test_a_document_with_a_number_beyond_float32(
         ("--minutes", "inf"),
     ],
 )
-def test_train_takes_finite_numbers(qkv: Callable, tmp_path: Path, args: tuple[str, str]) -> None:
+def test_train_refuses_options_that_are_not_finite(
+    qkv: Callable, tmp_path: Path, args: tuple[str, str]
+) -> None:
     result = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
     assert (result.code, result.stdout) == (2, "") and result.stderr.count("\n") == 1
     most = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
@@ -402,7 +416,9 @@ def test_train_takes_finite_numbers(qkv: Callable, tmp_path: Path, args: tuple[s
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
-def test_compare_takes_a_finite_limit(qkv: Callable, tiny_glove: Path, value: str) -> None:
+def test_compare_fail_above_refuses_nan_and_infinity(
+    qkv: Callable, tiny_glove: Path, value: str
+) -> None:
     result = qkv("compare", "a bank", "L0H0", "L0H1", "-m", tiny_glove, "--fail-above", value)
     assert result.code == 2 and "Invalid value for '--fail-above'" in result.stderr
 
@@ -415,7 +431,7 @@ def sentences(words: list[str]) -> str:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim leaves closing to Python
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_heads_that_diverge_end_in_a_line_and_are_not_written(
+def test_train_that_diverges_prints_one_line_and_writes_nothing(
     qkv: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, out = tmp_path / "vectors.txt", tmp_path / "mine"
@@ -433,7 +449,7 @@ def test_heads_that_diverge_end_in_a_line_and_are_not_written(
     assert not out.exists()
 
 
-def test_vectors_that_are_too_large_to_learn_from(
+def test_train_of_too_large_vectors_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "vectors"
@@ -447,7 +463,7 @@ def test_vectors_that_are_too_large_to_learn_from(
     assert not (tmp_path / "mine").exists()
 
 
-def test_neighbors_of_a_vector_that_is_not_finite(
+def test_neighbors_of_a_vector_with_nan_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
@@ -460,7 +476,7 @@ def test_neighbors_of_a_vector_that_is_not_finite(
     assert result.stderr.startswith("qkv: The vector of 'river' in ")
 
 
-def test_a_marian_tensor_with_a_multiplier_of_zero() -> None:
+def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
     """Opening it says nothing of 1 / 0; the run that uses it names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
     packed = _int8(raw, (2, 2), transposed=True)

@@ -78,7 +78,7 @@ def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "linear"])
-def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) -> None:
+def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, weighting) -> None:
     data, shown = weights(write("--weighting", weighting).read_text())
     said = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
     maps = from_json(said).maps
@@ -93,7 +93,7 @@ def test_weights_are_half_a_step_off_at_most(write, qkv, tiny_glove, weighting) 
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
-def test_only_its_own_style_and_script_may_run(write) -> None:
+def test_page_policy_allows_only_its_own_style_and_script(write) -> None:
     page = write().read_text()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     assert policy.startswith("default-src 'none'; ")
@@ -104,7 +104,7 @@ def test_only_its_own_style_and_script_may_run(write) -> None:
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org/2000/svg)|innerHTML|@import", page)
 
 
-def test_no_text_ends_the_script_that_holds_it(write) -> None:
+def test_page_text_cannot_end_its_script(write) -> None:
     page = write(text=ODD).read_text()
     data = part(page, "data")
     assert not set("<>&\u2028") & set(data)
@@ -115,7 +115,7 @@ def test_no_text_ends_the_script_that_holds_it(write) -> None:
     assert "<" not in title
 
 
-def test_the_same_bytes_every_time(write) -> None:
+def test_page_has_the_same_bytes_every_time(write) -> None:
     assert write().read_bytes() == write(name="b.html").read_bytes()
 
 
@@ -123,7 +123,7 @@ def test_the_same_bytes_every_time(write) -> None:
     ("command", "args"),
     [("explain", ["--query", "apple", "--key", "fruits"]), ("heads", ["--shuffles", "0"])],
 )
-def test_a_page_of_text(write, qkv, tiny_glove, command, args) -> None:
+def test_page_of_a_table_contains_its_text(write, qkv, tiny_glove, command, args) -> None:
     page = write(*args, command=command).read_text()
     assert "<script" not in page
     assert re.search("default-src 'none'; style-src 'sha256-[^']+'; base-uri", page)
@@ -137,7 +137,7 @@ def test_a_page_of_text(write, qkv, tiny_glove, command, args) -> None:
     assert 'class="light"' not in chosen
 
 
-def test_one_text_a_page(qkv, tiny_glove, tmp_path) -> None:
+def test_page_of_several_texts_is_refused(qkv, tiny_glove, tmp_path) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove, "-o", tmp_path / "a.html"]
@@ -147,7 +147,7 @@ def test_one_text_a_page(qkv, tiny_glove, tmp_path) -> None:
 
 
 @in_chromium
-def test_nothing_in_a_text_runs(write, window) -> None:
+def test_page_runs_nothing_in_a_text(write, window) -> None:
     window.open(write(text=ODD))
     assert window.run("return window.hit === undefined")
     assert window.run("return document.scripts.length") == 3
@@ -166,7 +166,7 @@ def told(w: float, step: float) -> str:
 
 
 @in_chromium
-def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
+def test_page_word_under_the_pointer_shows_its_row(write, qkv, tiny_glove, window) -> None:
     page = write("--head", "1")
     window.open(page)
     words = TEXT.split()
@@ -195,7 +195,7 @@ def test_a_word_shows_its_row(write, qkv, tiny_glove, window) -> None:
 
 
 @in_chromium
-def test_a_click_pins_and_escape_lets_go(write, window) -> None:
+def test_page_click_pins_and_escape_releases(write, window) -> None:
     window.open(write())
     window.click("query-1")
     window.hover("query-3")
@@ -208,7 +208,7 @@ def test_a_click_pins_and_escape_lets_go(write, window) -> None:
 
 
 @in_chromium
-def test_arrows_go_through_heads_and_layers(layers, window) -> None:
+def test_page_arrow_keys_move_through_heads_and_layers(layers, window) -> None:
     window.open(layers)
     for key, name in [
         *[("Right", "L0H1"), ("Down", "L1H1"), ("Down", "L2H1"), ("Down", "L2H1")],
@@ -221,7 +221,7 @@ def test_arrows_go_through_heads_and_layers(layers, window) -> None:
 
 
 @in_chromium
-def test_words_by_keyboard(write, window) -> None:
+def test_page_words_are_reached_by_keyboard(write, window) -> None:
     window.open(write())
     window.run("document.getElementById('queries').focus()")
     active = "return document.getElementById('queries').getAttribute('aria-activedescendant')"
@@ -239,7 +239,7 @@ def test_words_by_keyboard(write, window) -> None:
 
 @in_chromium
 @pytest.mark.parametrize("background", ["light", "dark"])
-def test_cells_have_the_palette_s_colours(write, window, background) -> None:
+def test_page_cells_have_the_colours_of_the_palette(write, window, background) -> None:
     page = write("--head", "1", "--palette", "magma")
     window.prefer(prefers_color_scheme=background)
     window.open(page)
@@ -260,7 +260,7 @@ def test_cells_have_the_palette_s_colours(write, window, background) -> None:
 
 
 @in_chromium
-def test_a_browser_that_cannot_unpack_says_so(write, window) -> None:
+def test_page_in_a_browser_without_decompression_says_so(write, window) -> None:
     source = {"source": "delete window.DecompressionStream"}
     added = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": source}
     result = window.ask("POST", "/goog/cdp/execute", added)
@@ -273,7 +273,7 @@ def test_a_browser_that_cannot_unpack_says_so(write, window) -> None:
 
 
 @in_chromium
-def test_a_long_text_stands_once(write, window) -> None:
+def test_page_of_a_long_text_shows_it_once_for_both_axes(write, window) -> None:
     window.open(write("--head", "1", text=" ".join(["the river bank"] * 30)))
     assert window.run("return document.getElementById('keys').parentElement.hidden")
     window.hover("query-4")

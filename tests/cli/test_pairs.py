@@ -35,7 +35,7 @@ def bert(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_pair_is_one_row(bert: Path, qkv: Qkv) -> None:
+def test_pair_is_read_as_one_sequence(bert: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was", "--json"]
     result = json.loads(qkv(*args).stdout)
     assert (result["text"], result["pair"]) == ("the river bank", "money was")
@@ -51,7 +51,9 @@ def test_a_pair_is_one_row(bert: Path, qkv: Qkv) -> None:
     np.testing.assert_allclose(result["maps"][0]["pattern"], layers[1].attn.pattern[0], atol=1e-6)
 
 
-def test_the_picture_says_where_the_second_begins(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_pair_picture_marks_the_start_of_the_second_sentence(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was muddy", "--head", "0"]
     drawn = qkv(*args).stdout
     lines = drawn.splitlines()
@@ -69,13 +71,13 @@ def test_the_picture_says_where_the_second_begins(bert: Path, qkv: Qkv, tmp_path
     assert "bank" in words.split("second text")[1]  # the last word of the one, the first
 
 
-def test_words_of_two_texts_stay_two(bert: Path, qkv: Qkv) -> None:
+def test_merge_words_of_a_pair_never_joins_the_two_sentences(bert: Path, qkv: Qkv) -> None:
     """Without [SEP] between them, `river` ends where in its own text nothing begins."""
     args = ["attend", "-m", bert, "was", "--pair", "the", "--hide-special", "--words", "--json"]
     assert [t["text"] for t in json.loads(qkv(*args).stdout)["queries"]] == ["was", "the"]
 
 
-def test_explain_reads_pairs(bert: Path, qkv: Qkv) -> None:
+def test_explain_reads_a_pair(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--pair", "money was", "--head", "L1H2"]
     result = json.loads(qkv(*args, "--query", "money", "--key", "river", "--json").stdout)
     assert (result["query"], result["key"], result["pair"]) == (5, 2, "money was")
@@ -97,7 +99,7 @@ def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
     assert qkv("render", path).stdout == qkv(*args).stdout
 
 
-def test_who_reads_no_pairs(bert: Path, qkv: Qkv) -> None:
+def test_pair_for_a_model_without_pairs_is_refused(bert: Path, qkv: Qkv) -> None:
     refused = qkv("attend", "the river", "--pair", "bank")
     assert (refused.code, "--pair does not apply to glove" in refused.stderr) == (2, True)
     refused = qkv("attend", "-m", bert, "the river", "--pair", "bank", "--source", "money")
@@ -106,7 +108,7 @@ def test_who_reads_no_pairs(bert: Path, qkv: Qkv) -> None:
     assert (empty.code, "second sentence is empty" in empty.stderr) == (2, True)
 
 
-def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_render_of_an_invalid_segment_names_it(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
     path = tmp_path / "maps.json"
     assert qkv("attend", "-m", bert, "the river", "--pair", "bank", "-o", path).code == 0
     document = json.loads(path.read_text())
@@ -116,7 +118,7 @@ def test_a_broken_segment_is_named(bert: Path, qkv: Qkv, tmp_path: Path) -> None
     assert (result.code, "queries[3].segment is 2" in result.stderr) == (2, True)
 
 
-def test_a_word_of_either_sentence_is_followed(bert: Path, qkv: Qkv) -> None:
+def test_focus_finds_a_word_of_either_sentence(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river", "--pair", "money was"]
     result = json.loads(qkv(*args, "--query", "money", "--json").stdout)
     written = json.loads(
@@ -129,13 +131,13 @@ def test_a_word_of_either_sentence_is_followed(bert: Path, qkv: Qkv) -> None:
     assert "the river [money] was" in qkv(*args, "--query", "money", "--hide-special").stdout
 
 
-def test_a_grid_of_both(bert: Path, qkv: Qkv) -> None:
+def test_grid_of_a_pair_has_both_sentences(bert: Path, qkv: Qkv) -> None:
     args = ["-m", bert, "the river", "--pair", "money was", "--layer", "all", "--json"]
     assert qkv("grid", *args).stdout == qkv("attend", *args).stdout
     assert "second text: money was" in qkv("grid", *args[:-1]).stdout
 
 
-def test_an_index_is_the_one_that_is_shown(bert: Path, qkv: Qkv) -> None:
+def test_focus_index_of_a_pair_is_the_one_shown(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
     for asked in ("2", "river", "-2"):
         result = json.loads(qkv(*args, "--query", asked).stdout)

@@ -35,7 +35,7 @@ def texts(svg: bytes) -> list[str]:
     return [node.text or "" for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
-def test_an_svg_names_both_axes_the_model_and_how_its_heads_came_to_be(draw) -> None:
+def test_svg_names_both_axes_the_model_and_the_origin_of_its_heads(draw) -> None:
     said = texts(draw("a.svg", "--head", "2"))
     words = TEXT.split()
     assert [t for t in said if t in words] == words * 2  # queries, then keys
@@ -46,19 +46,19 @@ def test_an_svg_names_both_axes_the_model_and_how_its_heads_came_to_be(draw) -> 
     assert "Blank diagonal" in caption
 
 
-def test_the_weighting_is_named(draw) -> None:
+def test_svg_names_the_weighting(draw) -> None:
     assert "Linear: Q Kᵀ / √d, no softmax." in " ".join(
         texts(draw("a.svg", "--weighting", "linear"))
     )
     assert "Causal." in " ".join(texts(draw("a.svg", "--causal")))
 
 
-def test_a_tile_for_every_head(draw) -> None:
+def test_svg_has_a_tile_for_each_head(draw) -> None:
     said = texts(draw("a.svg"))
     assert [t for t in said if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
 
-def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
+def test_svg_with_numbers_has_them_in_the_cells(draw, qkv, tiny_glove) -> None:
     from qkv_cli.export.attention import from_json
     from qkv_cli.figures import cell_number
 
@@ -73,14 +73,14 @@ def test_values_stand_in_the_cells(draw, qkv, tiny_glove) -> None:
 @pytest.mark.parametrize(
     ("name", "background"), [("a.svg", "light"), ("a.pdf", "dark"), ("a.png", "light")]
 )
-def test_the_same_bytes_every_time(draw, name, background) -> None:
+def test_picture_file_has_the_same_bytes_every_time(draw, name, background) -> None:
     one = draw(name, "--background", background)
     assert one == draw(name, "--background", background)
     assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
-def test_nothing_in_a_text_acts_or_warns(draw, qkv, name) -> None:
+def test_svg_escapes_markup_in_a_text_without_a_warning(draw, qkv, name) -> None:
     data = draw(name, "--head", "1", text=ODD)
     if name == "a.svg":
         assert b"<script" not in data
@@ -91,7 +91,7 @@ def test_nothing_in_a_text_acts_or_warns(draw, qkv, name) -> None:
         assert b"/Type3" not in data  # glyphs as drawings, which cannot be searched
 
 
-def test_a_long_text_is_thinned_and_says_so(draw) -> None:
+def test_svg_of_a_long_text_is_pooled_with_a_note(draw) -> None:
     words = " ".join(["the river bank"] * 60)
     data = draw("a.svg", text=words)
     said = texts(data)
@@ -114,7 +114,7 @@ def test_a_long_text_is_thinned_and_says_so(draw) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
-def test_from_every_command_that_draws(draw, command, args, name) -> None:
+def test_every_drawing_command_writes_picture_files(draw, command, args, name) -> None:
     data = draw(name, *args, command=command)
     if name == "a.svg":
         shown = " ".join(texts(data))
@@ -122,7 +122,7 @@ def test_from_every_command_that_draws(draw, command, args, name) -> None:
         assert "L0H0" in shown or command == "explain"
 
 
-def test_focus_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+def test_focus_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--top", "4"]
     said = qkv("focus", TEXT, "-m", tiny_glove, *args, "--width", 36).stdout  # one head a line
     bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", said, re.MULTILINE)
@@ -135,7 +135,7 @@ def test_focus_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
     assert list(zip(drawn[::2], drawn[1::2], strict=True)) == bars
 
 
-def test_compare_says_how_much_it_differs(draw, qkv, tiny_glove) -> None:
+def test_compare_svg_has_the_divergence(draw, qkv, tiny_glove) -> None:
     said = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
     shown = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
     caption = " ".join(shown[shown.index("tiny") :])
@@ -149,26 +149,26 @@ def test_compare_says_how_much_it_differs(draw, qkv, tiny_glove) -> None:
     assert len(rows) == 12
 
 
-def test_grid_names_layers_and_heads(draw) -> None:
+def test_grid_svg_names_layers_and_heads(draw) -> None:
     shown = texts(draw("a.svg", "--shuffles", 0, command="grid"))
     assert [t for t in shown if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
 
 
-def test_a_page_of_text_says_what_the_terminal_says(draw, qkv, tiny_glove) -> None:
+def test_table_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--key", "fruits"]
     shown = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
     said = " ".join(texts(draw("a.svg", *args, command="explain")))
     assert re.findall(r"[-\w.]+", said) == re.findall(r"[-\w.]+", shown)
 
 
-def test_a_page_of_text_has_no_marks_for_terminals(draw) -> None:
+def test_table_svg_has_no_terminal_marks(draw) -> None:
     args = ["--query", "river", "--key", "שלום"]
     said = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
     assert any("שלום" in t for t in said)
     assert not any("\u200e" in t for t in said)
 
 
-def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
+def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove]
@@ -194,7 +194,7 @@ def test_several_texts_are_pages_of_a_pdf(qkv, tiny_glove, tmp_path) -> None:
         ("folder.svg", 2, "folder.svg: Is a directory."),
     ],
 )
-def test_what_cannot_be_written_is_said_in_one_line(
+def test_picture_file_with_invalid_options_prints_one_line(
     qkv, tiny_glove, tmp_path, name, code, said
 ) -> None:
     (tmp_path / "folder.svg").mkdir()
@@ -205,7 +205,7 @@ def test_what_cannot_be_written_is_said_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
 
 
-def test_a_full_disk(qkv, tiny_glove) -> None:
+def test_picture_file_on_a_full_disk_prints_one_line(qkv, tiny_glove) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")
@@ -214,7 +214,7 @@ def test_a_full_disk(qkv, tiny_glove) -> None:
     assert "No space left on device" in result.stderr
 
 
-def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
+def test_unknown_palette_is_refused(qkv, tiny_glove, tmp_path) -> None:
     result = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
     assert result.code == 2
     assert "Unknown palette 'jet': use viridis" in result.stderr
@@ -229,19 +229,19 @@ def test_a_palette_that_does_not_exist(qkv, tiny_glove, tmp_path) -> None:
         (["1:4"], "L0H1 to L0H3."),
     ],
 )
-def test_a_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], said: str) -> None:
+def test_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], said: str) -> None:
     chosen = [arg for head in heads for arg in ("--head", head)]
     file = tmp_path / "a.svg"
     assert qkv("attend", "the river bank", "-m", tiny_glove, *chosen, "-o", file).code == 0
     assert said in file.read_text(encoding="utf-8")
 
 
-def test_a_font_without_a_bold_cut_is_no_news(qkv, tiny_glove, tmp_path) -> None:
+def test_font_without_bold_causes_no_warning(qkv, tiny_glove, tmp_path) -> None:
     done = qkv("focus", "I \x1b bank", "-m", tiny_glove, "--query", "1", "-o", tmp_path / "a.svg")
     assert done.code == 0 and "findfont" not in done.stderr
 
 
-def test_a_terminal_is_sent_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_png_to_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     with pytest.raises(UsageError, match="A terminal cannot show a png"):
         Target.of(None, "png", as_json=False)

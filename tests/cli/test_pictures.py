@@ -128,7 +128,9 @@ def draw(qkv: Qkv, folder: Path, which: dict[str, Any], *args: str) -> Result:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_without_colour(tmp_path: Path, qkv: Qkv, name: str) -> None:
+def test_attend_picture_without_colour_equals_the_golden(
+    tmp_path: Path, qkv: Qkv, name: str
+) -> None:
     which, args = PLAIN[name]
     result = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
     width = int(args[args.index("--width") + 1]) if "--width" in args else 80
@@ -137,7 +139,9 @@ def test_without_colour(tmp_path: Path, qkv: Qkv, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COLOURED)
-def test_in_colour(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_attend_picture_in_colour_equals_the_golden(
+    tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     which, depth, background = COLOURED[name]
     monkeypatch.setenv("COLORTERM", "truecolor" if depth == "truecolor" else "")
     monkeypatch.setenv("TERM", "xterm" if depth == "16" else "xterm-256color")
@@ -150,7 +154,7 @@ def test_in_colour(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, na
     assert mark in result
 
 
-def test_an_overview_says_what_its_cells_are(tmp_path: Path, qkv: Qkv) -> None:
+def test_attend_picture_of_a_long_text_explains_its_cells(tmp_path: Path, qkv: Qkv) -> None:
     result = draw(qkv, tmp_path, DOCUMENTS["long"]).stdout
     assert re.search(r"each cell is the largest of \d+x\d+", result.replace("\n", " "))
 
@@ -165,7 +169,7 @@ SIGNS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(words=st.lists(SIGNS, min_size=1, max_size=9), width=st.integers(20, 120))
-def test_any_token_keeps_the_grid_straight(
+def test_attend_picture_of_any_token_stays_aligned(
     tmp_path: Path, qkv: Qkv, words: list[str], width: int
 ) -> None:
     result = draw(qkv, tmp_path, document(words, n_heads=2), "--width", str(width)).stdout

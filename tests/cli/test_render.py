@@ -27,17 +27,17 @@ def written(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "args", [[], ["--head", "L0H2", "--numbers"], ["--window", "3:8", "--mean"]]
 )
-def test_draws_what_attend_draws(qkv, tiny_glove, written, name, args) -> None:
+def test_render_draws_what_attend_draws(qkv, tiny_glove, written, name, args) -> None:
     drawn = qkv("attend", TEXT, "-m", tiny_glove, *args)
     assert qkv("render", written(name), *args) == drawn
 
 
-def test_between_two_texts(qkv, tiny_glove, written) -> None:
+def test_render_of_cross_attention_draws_both_texts(qkv, tiny_glove, written) -> None:
     drawn = qkv("attend", TEXT, "-m", tiny_glove, "--source", "the river bank")
     assert qkv("render", written("a.json", "--source", "the river bank")) == drawn
 
 
-def test_reads_standard_input_and_several_files(qkv, written) -> None:
+def test_render_reads_standard_input_and_several_files(qkv, written) -> None:
     file = written("a.json")
     once = qkv("render", "-", stdin=file.read_bytes())
     assert once.code == 0
@@ -45,7 +45,7 @@ def test_reads_standard_input_and_several_files(qkv, written) -> None:
     assert qkv("render", file, file).stdout == f"{once.stdout}\n{once.stdout}"
 
 
-def test_writes_other_formats(qkv, written, tmp_path) -> None:
+def test_render_writes_other_formats(qkv, written, tmp_path) -> None:
     file = written("a.json", "--include", "scores,k")
     assert qkv("render", file, "-o", tmp_path / "a.npz", "--include", "k").code == 0
     again = qkv("render", tmp_path / "a.npz", "--json", "--include", "k")
@@ -63,7 +63,7 @@ def test_writes_other_formats(qkv, written, tmp_path) -> None:
         (b"PK\x03\x04", "not a readable .npz archive"),
     ],
 )
-def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> None:
+def test_render_of_another_document_prints_one_line(qkv, tmp_path, data, said) -> None:
     file = tmp_path / "broken"
     file.write_bytes(data)
     result = qkv("render", file)
@@ -73,20 +73,20 @@ def test_what_is_no_head_map_is_said_in_one_line(qkv, tmp_path, data, said) -> N
     assert result.stderr.count("\n") == 1
 
 
-def test_a_head_that_the_file_lacks(qkv, written) -> None:
+def test_render_of_a_head_that_the_file_lacks_is_refused(qkv, written) -> None:
     result = qkv("render", written("a.json", "--head", "1"), "--head", "L0H2")
     assert (result.code, result.stdout) == (2, "")
     assert "The file has no L0H2: it has L0H1." in result.stderr
     assert qkv("render").code == 2
 
 
-def test_thumbnails_of_a_file_are_the_grid_s_without_marks(qkv, tiny_glove, written) -> None:
+def test_render_grid_draws_the_thumbnails_of_grid_without_marks(qkv, tiny_glove, written) -> None:
     drawn = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
     assert qkv("render", written("a.json"), "--grid") == drawn
     assert qkv("render", written("a.json"), "--grid", "--numbers").code == 2
 
 
-def test_a_minus_never_touches_a_shade(qkv, tiny_glove) -> None:
+def test_render_numbers_keep_the_minus_apart_from_the_shade(qkv, tiny_glove) -> None:
     asked = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
     drawn = qkv(*asked, "--head", "0", "--numbers").stdout
     rows = [line for line in drawn.splitlines() if line.strip().split(" ")[0] in TEXT.split()]

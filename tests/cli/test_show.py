@@ -30,7 +30,7 @@ def document(result: Result) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_glove) -> None:
+def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> None:
     [layer] = load(tiny_glove).read(TEXT).layers
     for show, field in FIELD.items():
         result = document(attend("--show", show, "--json"))
@@ -70,7 +70,7 @@ def test_json_says_what_is_shown_and_holds_it_beside_the_pattern(attend, tiny_gl
         ("rollout", ["L0 rollout", "weights traced through all layers", "share shown", " ← "]),
     ],
 )
-def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> None:
+def test_show_picture_names_the_quantity(attend, show: str, said: list[str]) -> None:
     result = attend("--show", show)
     assert (result.code, result.stderr) == (0, "")
     for words in said:
@@ -81,7 +81,9 @@ def test_the_picture_says_what_it_shows(attend, show: str, said: list[str]) -> N
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
 @pytest.mark.parametrize("show", list(FIELD))
-def test_a_file_is_drawn_again_as_it_was(attend, qkv, tmp_path, show: str, suffix: str) -> None:
+def test_render_draws_the_quantity_that_a_file_shows(
+    attend, qkv, tmp_path, show: str, suffix: str
+) -> None:
     path = tmp_path / f"x.{suffix}"
     assert attend("--show", show, "-o", path).code == 0
     drawn = qkv("render", path)
@@ -89,7 +91,7 @@ def test_a_file_is_drawn_again_as_it_was(attend, qkv, tmp_path, show: str, suffi
     assert drawn.stdout == attend("--show", show).stdout
 
 
-def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) -> None:
+def test_render_show_selects_another_quantity_of_the_file(attend, qkv, tmp_path) -> None:
     path = tmp_path / "x.json"
     attend("--show", "contributions", "--include", "scores", "-o", path)
     assert qkv("render", path, "--show", "weights").stdout == attend().stdout
@@ -104,7 +106,7 @@ def test_render_shows_something_else_that_the_file_has(attend, qkv, tmp_path) ->
     )
 
 
-def test_the_mean_of_norms(attend) -> None:
+def test_show_contributions_mean_is_the_mean_of_norms(attend) -> None:
     heads = document(attend("--show", "contributions", "--json"))["maps"]
     [mean] = document(attend("--show", "contributions", "--json", "--mean"))["maps"]
     for field in ("pattern", "norms"):
@@ -115,7 +117,7 @@ def test_the_mean_of_norms(attend) -> None:
     ("show", "last"),
     [("weights", "weight"), ("scores", "score"), ("contributions", "norm"), ("rollout", "rollout")],
 )
-def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -> None:
+def test_show_csv_has_the_quantity_in_its_last_column(attend, show: str, last: str) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("--show", show, "--format", "csv").stdout)))
     m = document(attend("--show", show, "--json"))["maps"][-1][FIELD[show]]
     assert list(rows[0])[-1] == last
@@ -125,7 +127,7 @@ def test_the_last_column_of_csv_is_what_is_shown(attend, show: str, last: str) -
         assert rows[-1][last] == "" and m[-1][-1] is None
 
 
-def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
+def test_show_window_cuts_contributions_like_weights(attend) -> None:
     whole = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
     part = document(attend("--show", "contributions", "--json", "--window", "1:4"))["maps"][1][
         "norms"
@@ -146,19 +148,19 @@ def test_a_window_of_values_is_cut_like_the_weights(attend) -> None:
         (["--show", "flow"], "'flow' is not one of"),
     ],
 )
-def test_what_cannot_be_shown(attend, args: list[str], said: str) -> None:
+def test_show_with_invalid_options_is_refused(attend, args: list[str], said: str) -> None:
     result = attend(*args)
     assert (result.code, result.stdout) == (2, "")
     assert said in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_rollout_of_all_heads_by_any_name(attend) -> None:
+def test_show_rollout_accepts_all_heads_in_any_notation(attend) -> None:
     for args in (["--head", "all"], ["--head", "L0H*"], ["--mean"], ["--layer", "all"]):
         assert attend("--show", "rollout", *args).stdout == attend("--show", "rollout").stdout
 
 
 @pytest.mark.parametrize("show", list(FIELD))
-def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
+def test_show_grid_names_the_quantity(qkv, tiny_glove, show: str) -> None:
     args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
     result = qkv(*args, "--width", "60")
     one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
@@ -176,7 +178,7 @@ def test_thumbnails_say_what_they_show(qkv, tiny_glove, show: str) -> None:
     assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 
-def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove) -> None:
+def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
     """Masked scores are minus infinity: they must not win a block."""
     text = " ".join([TEXT] * 30)
     args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
@@ -200,7 +202,7 @@ def test_pooled_thumbnails_hold_the_scores_of_largest_magnitude(qkv, tiny_glove)
         ("rollout", "bank draws on"),
     ],
 )
-def test_focus_says_what_it_shows(attend, qkv, tiny_glove, show: str, said: str) -> None:
+def test_show_focus_names_the_quantity(attend, qkv, tiny_glove, show: str, said: str) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
     result = qkv(*args)
     assert (result.code, result.stderr) == (0, "")
@@ -227,5 +229,5 @@ def test_old_names_of_options_work_with_a_note(attend, old, new, said: str) -> N
     assert said in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_documents_say_values_for_contributions_as_in_0_1(attend) -> None:
+def test_documents_call_contributions_values_as_in_0_1(attend) -> None:
     assert document(attend("--show", "contributions", "--json"))["shown"] == "values"

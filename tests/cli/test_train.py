@@ -44,7 +44,7 @@ def train(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
     return run
 
 
-def test_it_writes_a_model_that_attend_reads(
+def test_train_writes_a_model_that_attend_reads(
     train: Callable, qkv: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     result = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
@@ -59,7 +59,7 @@ def test_it_writes_a_model_that_attend_reads(
     assert np.allclose(pattern.sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_vectors_are_the_same_and_centred_on_the_running_words(
+def test_train_keeps_the_vectors_and_centres_them_on_the_corpus(
     train: Callable, corpus: Path, tiny_glove: Path, tmp_path: Path
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
@@ -71,7 +71,9 @@ def test_the_vectors_are_the_same_and_centred_on_the_running_words(
     assert np.allclose(after.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_file(train: Callable, corpus: Path, tmp_path: Path) -> None:
+def test_train_with_the_same_seed_gives_the_same_file(
+    train: Callable, corpus: Path, tmp_path: Path
+) -> None:
     heads = tmp_path / "mine" / "model.safetensors"
     assert train(corpus, "--epochs", 3, "--seed", 4).code == 0
     first = heads.read_bytes()
@@ -81,7 +83,7 @@ def test_the_same_seed_gives_the_same_file(train: Callable, corpus: Path, tmp_pa
     assert heads.read_bytes() != first
 
 
-def test_a_run_goes_on_where_it_ended(train: Callable, corpus: Path, tmp_path: Path) -> None:
+def test_train_resume_continues_the_run(train: Callable, corpus: Path, tmp_path: Path) -> None:
     assert train(corpus, "--epochs", 2, "--batch", 20).code == 0
     steps = open_tensors(tmp_path / "mine" / "training.safetensors")["run"][0]
     again = train(corpus, "--epochs", 2, "--batch", 20, "--resume")
@@ -91,7 +93,7 @@ def test_a_run_goes_on_where_it_ended(train: Callable, corpus: Path, tmp_path: P
     assert open_tensors(state)["run"][0] == steps * 5 // 2
 
 
-def test_standard_input_is_a_corpus(train: Callable, tmp_path: Path) -> None:
+def test_train_reads_standard_input(train: Callable, tmp_path: Path) -> None:
     assert train("-", "--epochs", 1, stdin="\n".join(LINES)).code == 0
     assert load(tmp_path / "mine").info.origin.endswith("of standard input")
 
@@ -106,7 +108,7 @@ def test_standard_input_is_a_corpus(train: Callable, tmp_path: Path) -> None:
         (["--rate", "fast"], 2, "--rate"),
     ],
 )
-def test_what_cannot_be_asked_for(
+def test_train_with_invalid_options_is_refused(
     train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, said: str
 ) -> None:
     result = train(corpus, *args)
@@ -115,7 +117,7 @@ def test_what_cannot_be_asked_for(
     assert not (tmp_path / "mine").exists()
 
 
-def test_a_model_that_is_there_is_left_as_it_is(
+def test_train_without_force_keeps_an_existing_model(
     train: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
@@ -131,7 +133,7 @@ def test_a_model_that_is_there_is_left_as_it_is(
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
 
 
-def test_a_folder_that_is_no_model_is_left_as_it_is(
+def test_train_never_replaces_a_folder_that_is_not_a_model(
     train: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
@@ -150,7 +152,9 @@ def test_a_folder_that_is_no_model_is_left_as_it_is(
         (b"xyzzy plugh\n" * 3, "None of"),
     ],
 )
-def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, said: str) -> None:
+def test_train_of_an_unusable_corpus_is_refused(
+    train: Callable, tmp_path: Path, data: bytes, said: str
+) -> None:
     path = tmp_path / "corpus.txt"
     path.write_bytes(data)
     result = train(path)
@@ -158,12 +162,14 @@ def test_a_corpus_that_is_none(train: Callable, tmp_path: Path, data: bytes, sai
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_name_of_the_embedded_model_is_taken(qkv: Callable, corpus: Path) -> None:
+def test_train_to_the_name_of_the_embedded_model_is_refused(qkv: Callable, corpus: Path) -> None:
     result = qkv("train", corpus, "--out", "glove")
     assert result.code == 2 and "included in qkv" in result.stderr
 
 
-def test_ctrl_c_keeps_the_best_so_far(corpus: Path, tiny_glove: Path, tmp_path: Path) -> None:
+def test_train_interrupted_by_ctrl_c_keeps_the_best_heads(
+    corpus: Path, tiny_glove: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "qkv_cli", "train", str(corpus), "--vectors", str(tiny_glove)]
     run = subprocess.Popen(
         [*command, "--out", str(tmp_path / "mine"), "--minutes", "5", "--batch", "20"],

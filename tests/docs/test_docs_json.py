@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # one-liners leave closing to Python
 @pytest.mark.parametrize("language", ["pycon", "pandas"])
-def test_python_examples_print_what_they_say(here: Path, language: str) -> None:
+def test_python_examples_of_json_md_print_the_shown_output(here: Path, language: str) -> None:
     if language == "pandas" and not importlib.util.find_spec("pandas"):
         pytest.skip("pandas is not installed")
     examples = doctest.DocTestParser().get_doctest(_blocks(language), {}, "json.md", None, 0)
@@ -52,7 +52,9 @@ def _commands() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 @pytest.mark.parametrize(("command", "output"), list(_commands()))
-def test_jq_prints_what_it_says(here: Path, command: str, output: str) -> None:
+def test_jq_examples_of_json_md_print_the_shown_output(
+    here: Path, command: str, output: str
+) -> None:
     done = subprocess.run(command, shell=True, cwd=here, capture_output=True, text=True)
     # Before 1.7, jq rounds what it prints to 17 digits, so 0.7772998 may get longer.
     assert (_numbers(done.stdout), done.stderr) == (_numbers(output), "")
@@ -62,7 +64,7 @@ def _numbers(text: str) -> str:
     return re.sub(r"\d\.\d{7,}", lambda number: f"{float(number[0]):.7f}", text)
 
 
-def test_every_field_is_described() -> None:
+def test_json_md_describes_every_field() -> None:
     described = {
         name
         for line in DOCS.splitlines()

@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
-def test_every_example_runs(place: Path) -> None:
+def test_readme_examples_run(place: Path) -> None:
     """In their order, since some read what others wrote."""
     bins = Path(sys.executable).parent
     home = {"QKV_HOME": str(place / "home"), "PATH": f"{bins}{os.pathsep}{os.environ['PATH']}"}
@@ -55,16 +55,16 @@ def test_every_example_runs(place: Path) -> None:
         assert result.stdout.strip() or "-o " in example, example
 
 
-def test_there_are_examples() -> None:
+def test_readme_has_examples() -> None:
     assert len(EXAMPLES) > 15
 
 
-def test_its_test_command_is_what_ci_runs() -> None:
+def test_readme_test_command_is_the_one_that_ci_runs() -> None:
     [command] = [line for line in README.splitlines() if "pytest" in line and line.startswith("p")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_of_readme_and_docs_exist() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"

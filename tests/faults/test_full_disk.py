@@ -22,9 +22,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("name", WRITING)
 @pytest.mark.parametrize("largest_file", [0, 700])
-def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(
-    bench: Bench, name: str, largest_file: int
-) -> None:
+def test_full_disk_keeps_the_old_file(bench: Bench, name: str, largest_file: int) -> None:
     scenario = SCENARIOS[name]
     bench.prepare(scenario.before)
     before = bench.contents(scenario.target)
@@ -65,7 +63,7 @@ ls -A . home/models
 """
 
 
-def test_a_disk_that_is_full_leaves_the_old_model(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_old_model(tmp_path: Path) -> None:
     program = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*program, "true"], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
@@ -105,7 +103,7 @@ def test_a_disk_that_is_full_leaves_the_old_model(tmp_path: Path) -> None:
         ("--help",),
     ],
 )
-def test_a_full_standard_output_ends_in_one_line(arguments: tuple[str, ...]) -> None:
+def test_full_standard_output_prints_one_line(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         outcome = subprocess.run(
             [sys.executable, "-m", "qkv_cli", *arguments],

@@ -107,7 +107,9 @@ def _lasting(command: tuple[str, ...], stdout: str) -> str:
 
 
 @pytest.mark.parametrize("name", RACES)
-def test_two_commands_at_once_do_what_one_after_the_other_does(bench: Bench, name: str) -> None:
+def test_two_commands_at_once_give_the_result_of_one_after_the_other(
+    bench: Bench, name: str
+) -> None:
     check_races(bench, RACES[name], random.Random(name), 4)
 
 

@@ -51,7 +51,7 @@ def maps(home: Path, *args: str) -> tuple[dict[str, np.ndarray], list[str], dict
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_minilm_resolves_the_pronoun(home: Path, pulled: str) -> None:
+def test_minilm_attends_from_the_pronoun_to_its_noun(home: Path, pulled: str) -> None:
     result, keys, _ = maps(home, "-m", pulled, "--layer", "2", "--head", "0", ANIMAL)
     row = result["L2H0"][keys.index("it")]
     assert row[keys.index("because")] == pytest.approx(0.4481, abs=1e-4)
@@ -80,7 +80,7 @@ def test_smollm2_as_transformers_reads_its_gguf(home: Path, pulled: str) -> None
 
 
 @pytest.mark.parametrize("pulled", ["translate-en-pt"], indirect=True)
-def test_margem_looks_at_bank(home: Path, pulled: str) -> None:
+def test_translator_attends_from_margem_to_bank(home: Path, pulled: str) -> None:
     result, keys, document = maps(home, "-m", pulled, "The river bank was muddy after the rain.")
     assert document["text"] == "A margem do rio ficou enlameada após a chuva."
     margem = [t["text"] for t in document["queries"]].index("margem")
@@ -122,7 +122,7 @@ def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_the_grid_of_minilm_marks_the_same_heads(home: Path, pulled: str) -> None:
+def test_grid_of_minilm_marks_the_heads_that_heads_labels(home: Path, pulled: str) -> None:
     result = qkv(home, "grid", "-m", pulled, ANIMAL, "--width", "80")
     assert len([line for line in result.splitlines() if line.startswith("L")]) == 6
     assert "H2 <" in result and "H8 >" in result
@@ -130,7 +130,7 @@ def test_the_grid_of_minilm_marks_the_same_heads(home: Path, pulled: str) -> Non
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_models_with_other_tokenizers_meet_in_words(home: Path, pulled: str) -> None:
+def test_compare_of_models_with_other_tokenizers_aligns_words(home: Path, pulled: str) -> None:
     """The embedded model splits *didn't* in two, minilm in three; both in one word here."""
     both = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
     [result] = both["comparisons"]

@@ -45,13 +45,13 @@ def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
     assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
 
-def test_vector_files_are_read_without_gensim(tmp_path: Path) -> None:
+def test_read_vectors_imports_no_gensim(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("the 1 2\nbank 3 4\n")
     add = imported("models", "add", str(tmp_path / "m"), "--vectors", str(tmp_path / "v.txt"))
     assert not add & {"gensim", "scipy"}
 
 
-def test_a_page_for_a_browser_imports_no_matplotlib() -> None:
+def test_html_page_imports_no_matplotlib() -> None:
     assert "matplotlib" not in imported(
         "attend", "the river bank", "-m", DEFAULT_MODEL, "--format", "html"
     )
@@ -60,13 +60,13 @@ def test_a_page_for_a_browser_imports_no_matplotlib() -> None:
     )
 
 
-def test_the_embedded_model_is_in_the_package() -> None:
+def test_embedded_model_is_in_the_package() -> None:
     import qkv_cli
 
     assert find(DEFAULT_MODEL).is_relative_to(Path(qkv_cli.__file__).parent)
 
 
-def test_numpy_starts_no_threads_of_its_own_unless_it_is_told_to() -> None:
+def test_numpy_starts_no_threads_unless_configured() -> None:
     code = "import qkv_cli.session.load, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
     for told, kept in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
         around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}

@@ -23,7 +23,9 @@ def anything(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
-def test_ctrl_c_or_a_full_disk_leaves_nothing(tmp_path: Path, kind: BaseException) -> None:
+def test_place_file_interrupted_or_on_a_full_disk_leaves_nothing(
+    tmp_path: Path, kind: BaseException
+) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"half"
         raise kind
@@ -35,7 +37,7 @@ def test_ctrl_c_or_a_full_disk_leaves_nothing(tmp_path: Path, kind: BaseExceptio
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+def test_place_file_error_names_the_requested_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         place_file(tmp_path / "none" / "a.json", [b""])
     assert error.value.filename == str(tmp_path / "none" / "a.json")
@@ -43,7 +45,7 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
         place_file(tmp_path, [b""])
 
 
-def test_modes_are_those_of_any_new_file_or_of_the_one_replaced(tmp_path: Path) -> None:
+def test_place_file_uses_default_modes_or_those_of_the_replaced_file(tmp_path: Path) -> None:
     new, old = tmp_path / "new.json", tmp_path / "old.json"
     before = os.umask(0o027)
     try:
@@ -56,7 +58,7 @@ def test_modes_are_those_of_any_new_file_or_of_the_one_replaced(tmp_path: Path) 
     assert (new.stat().st_mode & 0o777, old.stat().st_mode & 0o777) == (0o640, 0o604)
 
 
-def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+def test_place_file_at_a_link_replaces_its_target(tmp_path: Path) -> None:
     target, link = tmp_path / "target.json", tmp_path / "link.json"
     target.write_text("old")
     link.symlink_to(target)
@@ -64,7 +66,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert link.is_symlink() and target.read_text() == "new"
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+def test_place_file_at_a_pipe_writes_into_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
     got: list[bytes] = []
@@ -75,7 +77,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     assert got == [b"through"] and pipe.is_fifo()
 
 
-def test_place_leaves_the_umask_of_the_process_as_it_was(tmp_path: Path) -> None:
+def test_place_file_does_not_change_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         place_file(tmp_path / "new", [b"x"])
@@ -85,7 +87,7 @@ def test_place_leaves_the_umask_of_the_process_as_it_was(tmp_path: Path) -> None
         os.umask(before)
 
 
-def test_a_circle_of_links_is_an_error_of_the_file_that_was_asked_for(tmp_path: Path) -> None:
+def test_place_file_at_circular_links_names_the_requested_file(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError) as error:
@@ -95,7 +97,7 @@ def test_a_circle_of_links_is_an_error_of_the_file_that_was_asked_for(tmp_path: 
 
 
 @pytest.mark.parametrize("swaps", [True, False])
-def test_a_folder_takes_the_place_of_another(
+def test_placed_folder_replaces_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
 ) -> None:
     if not swaps:
@@ -107,7 +109,7 @@ def test_a_folder_takes_the_place_of_another(
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m"]
 
 
-def test_a_folder_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
+def test_placed_folder_at_a_link_replaces_its_target(tmp_path: Path) -> None:
     (tmp_path / "disk" / "m").mkdir(parents=True)
     (tmp_path / "m").symlink_to("disk/m")
     with placed_folder(tmp_path / "m", anything) as temporary:
@@ -118,7 +120,7 @@ def test_a_folder_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
     assert list((tmp_path / "disk").iterdir()) == []
 
 
-def test_what_came_to_be_there_meanwhile_may_forbid_its_replacement(tmp_path: Path) -> None:
+def test_placed_folder_keeps_a_folder_that_appeared_meanwhile(tmp_path: Path) -> None:
     def forbid(folder: Path) -> None:
         if folder.exists():
             raise StoreError("not this one")
@@ -130,7 +132,7 @@ def test_what_came_to_be_there_meanwhile_may_forbid_its_replacement(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["m", "mine"]
 
 
-def test_sweep_removes_what_has_no_owner_and_nothing_else(tmp_path: Path) -> None:
+def test_sweep_removes_only_leftovers_without_an_owner(tmp_path: Path) -> None:
     names = (".qkv-abcdefgh.part", ".qkv-m.lock", ".qkv-abcdefgh.parts", "a.part", ".qkv-abc.part")
     for name in names:
         (tmp_path / name).write_text("mine")
@@ -143,7 +145,7 @@ def test_sweep_removes_what_has_no_owner_and_nothing_else(tmp_path: Path) -> Non
     sweep(tmp_path / "nowhere")
 
 
-def test_sweep_leaves_what_is_being_written(tmp_path: Path) -> None:
+def test_sweep_leaves_files_that_are_being_written(tmp_path: Path) -> None:
     with placed_folder(tmp_path / "m", anything) as temporary, folder_lock(tmp_path / "other"):
         (temporary / "file").touch()
         sweep(tmp_path)
@@ -152,7 +154,7 @@ def test_sweep_leaves_what_is_being_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_sweep_puts_a_folder_back_whose_replacement_did_not_come(tmp_path: Path) -> None:
+def test_sweep_restores_a_folder_whose_replacement_is_missing(tmp_path: Path) -> None:
     (tmp_path / ".qkv-old-m").mkdir()
     (tmp_path / ".qkv-old-m" / "file").write_text("old")
     sweep(tmp_path)
@@ -162,7 +164,7 @@ def test_sweep_puts_a_folder_back_whose_replacement_did_not_come(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_folder_lock_admits_one_process_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "m"
     with folder_lock(folder):
         began = time.monotonic()
@@ -177,7 +179,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert list(folder.parent.iterdir()) == []
 
 
-def test_a_killed_process_locks_nothing(tmp_path: Path) -> None:
+def test_folder_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from qkv_cli.placement import *\n"
         "with folder_lock(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"

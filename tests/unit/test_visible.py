@@ -24,12 +24,12 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c"
         ("", ""),
     ],
 )
-def test_visible_of_a_text_escapes_what_acts_or_hides(text: str, shown: str) -> None:
+def test_visible_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
 @given(st.text())
-def test_visible_leaves_nothing_that_acts(text: str) -> None:
+def test_visible_leaves_no_control_characters(text: str) -> None:
     shown = visible(text)
     assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
     assert not set(BIDI) & set(shown)
@@ -46,5 +46,5 @@ def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: 
         assert whole.startswith(start) and whole.endswith(end)
 
 
-def test_visible_keeps_the_characters_that_it_is_told_to_keep() -> None:
+def test_visible_keeps_the_characters_of_keep() -> None:
     assert visible("a\n\tb", keep="\n") == "a\n\\tb"

@@ -31,7 +31,7 @@ def total(kind: str, pieces: float, score: float, chance: float, n_heads: int = 
     return Tally(*result)
 
 
-def test_numbers_by_hand() -> None:
+def test_evidence_matches_hand_arithmetic() -> None:
     [[*_, (name, e)]] = [list(h.items()) for h in weigh(total("previous", 40, 0.6, 0.1), 99)]
     bound = exp(-40 * (0.6 * log(0.6 / 0.1) + 0.4 * log(0.4 / 0.9)))
     assert name == "previous"
@@ -41,7 +41,7 @@ def test_numbers_by_hand() -> None:
     assert e.beats_chance
 
 
-def test_more_tests_need_more_evidence() -> None:
+def test_evidence_required_grows_with_the_number_of_tests() -> None:
     one = weigh(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
     many = total("previous", 40, 0.4, 0.1, n_heads=5)
     for array, value in ((many.pieces, 40), (many.chance, 4.0)):
@@ -50,7 +50,7 @@ def test_more_tests_need_more_evidence() -> None:
     assert [set(head) for head in weigh(many, 99)] == [{"previous"}, *[{"self", "previous"}] * 4]
 
 
-def test_the_bound_is_never_below_the_exact_tail() -> None:
+def test_tail_bound_is_never_below_the_exact_tail() -> None:
     """All or nothing with the chance of 1 in 4: the binomial tail."""
     n, chance = 20, 0.25
     for hits in range(5, 21):
@@ -67,23 +67,23 @@ def test_the_bound_is_never_below_the_exact_tail() -> None:
         (1.0, P_LEVEL * 1.01, False),
     ],
 )
-def test_a_label_needs_both(effect: float, p: float, yes: bool) -> None:
+def test_label_needs_significance_and_effect(effect: float, p: float, yes: bool) -> None:
     assert Evidence(0.5, 0.1, effect, 9, p).beats_chance is yes
 
 
-def test_less_than_chance_is_no_evidence() -> None:
+def test_weight_below_chance_gives_no_label() -> None:
     e = weigh(total("previous", 1000, 0.05, 0.1), 99)[0]["previous"]
     assert e.p == 1.0 and e.effect < 0 and not e.beats_chance
 
 
-def test_words_read_again_are_no_new_evidence() -> None:
+def test_repeated_texts_add_no_evidence() -> None:
     """Two words, all of them duplicate: whatever the number of readings, n is 2."""
     e = weigh(total("duplicate", 500, 1.0, 0.2), 2)[0]["duplicate"]
     assert (e.n, e.beats_chance) == (2, False)
     assert weigh(total("duplicate", 500, 1.0, 0.2), 30)[0]["duplicate"].beats_chance
 
 
-def test_a_row_that_sums_to_a_little_more_than_one() -> None:
+def test_row_that_sums_to_slightly_more_than_1_is_accepted() -> None:
     assert binary_kl(1.0000001, 0.5) == pytest.approx(log(2))
     assert binary_kl(0.0, 0.5) == pytest.approx(log(2))
 
@@ -94,7 +94,7 @@ def sums(rows: float, share: float, chance: float) -> Sums:
     return Sums(one, one, one, one, *kinds)
 
 
-def test_rows_that_share_a_key_are_one_piece_of_evidence() -> None:
+def test_rows_that_share_a_key_count_once() -> None:
     """Ten rows shuffled, of mean .6 and chance .2; twenty repeated, of mean .5 and chance .1."""
     result = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
     expected = {"row": (10, 6.0, 2.0), "reading": (1, 0.6, 0.2), "word": (20, 10.0, 2.0)}
@@ -103,18 +103,18 @@ def test_rows_that_share_a_key_are_one_piece_of_evidence() -> None:
         assert got == pytest.approx(expected[kind.unit]), kind.name
 
 
-def test_a_text_as_it_is_written_is_evidence_of_such_kinds_alone() -> None:
+def test_text_as_written_gives_evidence_only_of_some_kinds() -> None:
     result = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
     for at, kind in enumerate(KINDS):
         got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
         assert got == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
 
 
-def test_a_reading_without_such_keys_is_none() -> None:
+def test_reading_without_keys_of_a_kind_gives_no_evidence() -> None:
     assert not tally(sums(0, 0.0, 0.0), sums(0, 0.0, 0.0)).pieces.any()
 
 
-def test_tallies_add() -> None:
+def test_tallies_of_two_readings_add() -> None:
     one, two = total("first", 3, 0.5, 0.1), total("first", 2, 0.25, 0.2)
     first = NAMES.index("first")
     both = one + two
@@ -123,6 +123,6 @@ def test_tallies_add() -> None:
     assert both.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)
 
 
-def test_weigh_finds_no_effect_where_chance_gives_all_the_weight() -> None:
+def test_evidence_has_no_effect_if_chance_gives_all_the_weight() -> None:
     e = weigh(total("previous", 40, 1.0, 1.0), 99)[0]["previous"]
     assert (e.effect, e.p, e.beats_chance) == (0.0, 1.0, False)

@@ -64,7 +64,7 @@ def close(a: object, b: object) -> None:
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
-def test_explain_projections_are_each_word_through_the_head_s_own_columns() -> None:
+def test_explain_projections_use_the_columns_of_the_head() -> None:
     x, _ = explained()
     close(x.e_query, TABLE[IDS[QUERY]])
     close(x.e_key, TABLE[IDS[KEY]])
@@ -81,7 +81,7 @@ def test_explain_projections_are_each_word_through_the_head_s_own_columns() -> N
 
 
 @pytest.mark.parametrize("head", range(N_HEADS))
-def test_explain_scores_weights_and_shares_are_those_of_the_arithmetic(head: int) -> None:
+def test_explain_scores_weights_and_shares_match_the_arithmetic(head: int) -> None:
     x, _ = explained(head)
     scores, weights, values = by_hand(head, QUERY)
     close(x.scores, scores)
@@ -98,7 +98,7 @@ def test_explain_scores_weights_and_shares_are_those_of_the_arithmetic(head: int
     close(x.along.sum(), 1)
 
 
-def test_explain_output_is_the_pair_the_other_words_the_other_heads_and_the_bias() -> None:
+def test_explain_output_sums_the_pair_other_words_other_heads_and_bias() -> None:
     x, layer = explained()
     W_O = ATTN.o.W.astype(float)
     z_heads: list[np.ndarray] = []
@@ -119,7 +119,7 @@ def test_explain_output_is_the_pair_the_other_words_the_other_heads_and_the_bias
     close(x.output.total, layer.resid_post[QUERY] - TABLE[IDS[QUERY]])
 
 
-def test_explain_says_why_a_key_is_masked() -> None:
+def test_explain_names_why_a_key_is_masked() -> None:
     causal, _ = explained(query=1, key=3, causal=True)
     assert causal.masked == [None, None, "it comes later", "it comes later"]
     assert causal.weight == 0 and causal.exps.tolist()[2:] == [0, 0]

@@ -66,7 +66,7 @@ def test_focus_on_scores_takes_scores() -> None:
         (9, [1, 0, 4, 5], 1, 0),  # the weight 0 is never named
     ],
 )
-def test_strongest_names_the_furthest_from_zero_and_sums_the_rest(
+def test_strongest_weights_lists_the_furthest_from_zero_and_sums_the_rest(
     n: int, places: list[int], n_rest: int, rest: float
 ) -> None:
     line = strongest_weights(np.array([0.2, -0.5, NAN, 0.0, 0.2, 0.1]), n)

@@ -37,24 +37,24 @@ def keys_of(kind: str, query: int) -> list[int]:
         ("induction", 3, []),
     ],
 )
-def test_keys(kind: str, query: int, keys: list[int]) -> None:
+def test_kinds_select_their_keys(kind: str, query: int, keys: list[int]) -> None:
     assert keys_of(kind, query) == keys
 
 
-def test_a_word_that_follows_itself_is_no_induction() -> None:
+def test_induction_excludes_a_word_that_follows_itself() -> None:
     tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
     result = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
     # What stands behind the second a, looked at from the first, is b; the first a leads to itself.
     assert [list(row.nonzero()[0]) for row in result[1:3]] == [[3], []]
 
 
-def test_special_tokens_are_no_repetition() -> None:
+def test_duplicate_excludes_special_tokens() -> None:
     tokens = [Token(i, "", "[SEP]", 2, 0, 0, special=True) for i in range(3)]
     result = targets(tokens, tokens, one_text=True)
     assert not result[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
 
 
-def test_between_two_texts_there_is_no_before() -> None:
+def test_kinds_between_two_texts_have_no_previous_or_next() -> None:
     result = targets(TOKENS[:3], TOKENS, one_text=False)
     assert result.shape == (len(NAMES), 3, len(TOKENS))
     seen = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
@@ -65,9 +65,9 @@ def test_between_two_texts_there_is_no_before() -> None:
     ("text", "is_one"),
     [(",", True), (" .", True), ("...", True), ("€", True), ("n't", False), ("3", False)],
 )
-def test_punctuation(text: str, is_one: bool) -> None:
+def test_is_punctuation_recognises_punctuation(text: str, is_one: bool) -> None:
     assert is_punctuation(Token(0, text, text, 5, 0, len(text))) is is_one
 
 
-def test_nothing_is_no_punctuation() -> None:
+def test_is_punctuation_of_an_empty_text_is_false() -> None:
     assert not is_punctuation(Token(0, "", "[CLS]", 1, 0, 0, special=True))

@@ -30,7 +30,9 @@ SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
         ("", None, None),
     ],
 )
-def test_places(asked: str, whole: list[int] | None, shown: list[int] | None) -> None:
+def test_pick_finds_words_indices_and_special_tokens(
+    asked: str, whole: list[int] | None, shown: list[int] | None
+) -> None:
     for tokens, places in ((TOKENS, whole), (SHOWN, shown)):
         if places is None:
             with pytest.raises(UsageError, match="neither a word nor an index"):
@@ -39,17 +41,17 @@ def test_places(asked: str, whole: list[int] | None, shown: list[int] | None) ->
             assert pick("query", asked, tokens) == places
 
 
-def test_what_there_is_is_listed_by_its_own_index() -> None:
+def test_pick_of_an_unknown_word_lists_tokens_with_their_indices() -> None:
     with pytest.raises(UsageError, match=r"Did you mean 'bank'\? Words: 1 The, 2 bank, 3 3"):
         pick("key", "banc", SHOWN)
 
 
-def test_a_number_that_is_a_word_too() -> None:
+def test_pick_of_a_number_is_an_index_unless_written_with_an_equals_sign() -> None:
     assert same_word("3", SHOWN) == [2]
     assert same_word("2", SHOWN) == [] == same_word("bank", SHOWN)
 
 
-def test_the_words_there_are_have_no_holes() -> None:
+def test_pick_error_lists_words_and_suggests_the_nearest() -> None:
     tokens = [*TOKENS, Token(6, "", "\u2581", 6, 6, 6), Token(7, " ", "\u0120", 7, 6, 7)]
     with pytest.raises(UsageError, match=r"0 \[CLS\], 1 The, .* 5 \[SEP\], 6 \u2581, 7 \u0120\."):
         pick("query", "cat", tokens)

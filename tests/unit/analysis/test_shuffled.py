@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_every_word_is_there_and_special_tokens_stay() -> None:
+def test_shuffled_keeps_every_word_and_the_special_tokens() -> None:
     before, after = TOKENS, shuffled(TOKENS, generator())
     assert [t.token for t in (after[0], after[-1])] == ["[CLS]", "[SEP]"]
     assert sorted(t.i for t in after) == list(range(len(before)))
@@ -27,13 +27,13 @@ def test_every_word_is_there_and_special_tokens_stay() -> None:
     assert all(before[t.i] == t for t in after)
 
 
-def test_every_order_comes() -> None:
+def test_shuffled_gives_every_order() -> None:
     rng, tokens = generator(), Words().encode("a b c")
     orders = {tuple(t.text for t in shuffled(tokens, rng)) for _ in range(100)}
     assert len(orders) == 6
 
 
-def test_repeated_words_stand_twice_in_one_order() -> None:
+def test_repeated_has_the_words_twice_in_one_order() -> None:
     result = [t.token for t in repeated(TOKENS, generator())]
     words = result[1:-1]
     assert (result[0], result[-1]) == ("[CLS]", "[SEP]")
@@ -42,13 +42,13 @@ def test_repeated_words_stand_twice_in_one_order() -> None:
     assert words[:8] != TEXT.split()
 
 
-def test_a_long_text_is_not_read_twice_whole() -> None:
+def test_repeated_shortens_a_long_text() -> None:
     text = " ".join(f"w{i}" for i in range(100))
     result = repeated(Words().encode(text), generator())
     assert len(result) == 2 * MAX_REPEATED + 2
 
 
-def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
+def test_sampled_has_each_word_once_between_the_special_tokens() -> None:
     tokens = Words().encode(" ".join(f"w{i}" for i in range(100)))
     result = sampled(tokens, generator())
     assert [result[0].token, result[-1].token] == ["[CLS]", "[SEP]"]
@@ -61,12 +61,12 @@ def test_a_sample_is_of_words_each_once_between_the_special_tokens() -> None:
     ]
 
 
-def test_a_text_without_words_has_one_order() -> None:
+def test_shuffled_text_without_words_is_unchanged() -> None:
     bare = Words().encode("")
     assert repeated(bare, generator()) == sampled(bare, generator()) == bare
 
 
-def test_dealing_keeps_each_row_s_weights_within_what_it_sees() -> None:
+def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
     rng = np.random.default_rng(0)
     seen = rng.random((2, 5, 6)) < 0.6
     weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
@@ -76,7 +76,7 @@ def test_dealing_keeps_each_row_s_weights_within_what_it_sees() -> None:
     assert not np.array_equal(result, weights)
 
 
-def test_dealing_has_no_favourites() -> None:
+def test_permuted_rows_are_uniform() -> None:
     rng, seen = np.random.default_rng(0), np.array([[True, False, True, True]])
     weights = np.array([[0.6, 0.0, 0.3, 0.1]])
     mean = np.mean([dealt(weights, seen, rng) for _ in range(4000)], axis=0)
@@ -144,20 +144,20 @@ def by_word(tokens) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mask", [lambda rule: rule, causal])
-def test_a_head_of_positions_stays_with_the_places(mask) -> None:
+def test_overlap_of_a_positional_head_stays_with_positions(mask) -> None:
     position, content = survival(mask(PREVIOUS))
     assert position == pytest.approx(1.0)
     assert abs(content) < 0.15
 
 
 @pytest.mark.parametrize("mask", [lambda rule: rule, causal])
-def test_a_head_of_content_goes_with_the_words(mask) -> None:
+def test_overlap_of_a_content_head_moves_with_the_words(mask) -> None:
     position, content = survival(mask(by_word))
     assert abs(position) < 0.15
     assert content == pytest.approx(1.0)
 
 
-def test_even_weights_say_nothing() -> None:
+def test_overlap_of_uniform_weights_is_undefined() -> None:
     assert survival(looking(lambda tokens, i, j: False)) == (None, None)
 
 
@@ -172,7 +172,7 @@ def test_even_weights_say_nothing() -> None:
         (0.0, 0.0, 0.0, None),  # nothing was there to be left
     ],
 )
-def test_overlap_with_less_room_than_a_thousandth_of_the_whole_says_nothing(
+def test_overlap_with_a_margin_below_a_thousandth_is_undefined(
     common: float, chance: float, whole: float, expected: float | None
 ) -> None:
     """In so little room the answer would be a rounding error, blown up a thousandfold."""

@@ -23,7 +23,7 @@ def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> lis
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_head_of_a_kind_is_labelled_so_and_only_so(name: str) -> None:
+def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
     [head] = told([of_kind(name)])
     assert list(head.labels) == [name]
     assert head.evidence[name].effect > 0.5
@@ -31,13 +31,13 @@ def test_a_head_of_a_kind_is_labelled_so_and_only_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["previous", "first", "duplicate", "induction"])
-def test_causal_heads_alike(name: str) -> None:
+def test_study_labels_causal_heads_too(name: str) -> None:
     [head] = told([causal(of_kind(name))])
     assert name in head.labels
     assert "next" not in head.evidence  # nobody sees it
 
 
-def test_even_heads_and_heads_of_chance_are_not_labelled() -> None:
+def test_study_does_not_label_uniform_or_chance_heads() -> None:
     rng = np.random.default_rng(0)
     even = looking(lambda t, i, j: False)
     noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
@@ -45,7 +45,7 @@ def test_even_heads_and_heads_of_chance_are_not_labelled() -> None:
         assert head.labels == []
 
 
-def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
+def test_study_does_not_label_a_favourite_word_as_first_token() -> None:
     """All rows look at one word, wherever it stands: the word's place is no evidence."""
     [head] = told([looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"])
     assert "first" not in head.labels and "previous" not in head.labels
@@ -56,7 +56,7 @@ def test_a_favourite_word_that_stands_first_is_no_first_token() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("weighting", ["softmax", "hard"])
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bool) -> None:
+def test_study_does_not_label_random_projections(seed: int, weighting, is_causal: bool) -> None:
     """Of real word vectors, on texts with repetition and punctuation."""
     loaded = load(find(DEFAULT_MODEL), random_heads=seed)
     read = OrderedReader(loaded, Reading(weighting=weighting, causal=is_causal), ["all"], [])
@@ -73,7 +73,7 @@ def test_random_projections_are_not_labelled(seed: int, weighting, is_causal: bo
                 assert abs(head.position) < 0.1
 
 
-def test_means_are_over_the_rows_of_all_texts() -> None:
+def test_statistics_are_means_over_the_rows_of_all_texts() -> None:
     rules = [[of_kind("previous"), of_kind("punctuation")], [of_kind("first")]]
     read = reader(rules)
     *_, last = study(iter(TEXTS), read, shuffles=0, seed=0)
@@ -93,7 +93,7 @@ def test_means_are_over_the_rows_of_all_texts() -> None:
     assert [h.entropy for h in heads] == pytest.approx(list(bits / rows))
 
 
-def test_without_shuffles_nothing_is_claimed() -> None:
+def test_study_without_shuffles_has_no_labels() -> None:
     *_, last = study(iter(TEXTS), reader([[of_kind("previous")]]), shuffles=0, seed=0)
     [head] = statistics(last)
     assert (head.labels, head.evidence, head.position, head.content) == ([], {}, None, None)
@@ -101,7 +101,7 @@ def test_without_shuffles_nothing_is_claimed() -> None:
     assert head.shares["previous"] > 0.8
 
 
-def test_many_texts_show_what_few_shuffles_cannot() -> None:
+def test_study_of_many_texts_labels_with_few_shuffles() -> None:
     """A weak head of separators: one reading of each text is a piece of evidence."""
     weak = looking(lambda t, i, j: t[j].token == "[SEP]", strength=2.5)
     texts = [f"{TEXTS[0]} {i}" for i in range(80)]
@@ -114,7 +114,9 @@ def test_many_texts_show_what_few_shuffles_cannot() -> None:
 @pytest.mark.parametrize(
     ("n_texts", "shuffles", "expected"), [(1, 16, 16), (3, 16, 18), (40, 16, 16), (5, 2, 2)]
 )
-def test_the_first_texts_share_the_shuffles(n_texts: int, shuffles: int, expected: int) -> None:
+def test_study_divides_the_shuffles_among_the_first_texts(
+    n_texts: int, shuffles: int, expected: int
+) -> None:
     seen: list[str] = []
     read = reader([[of_kind("first")]])
 
@@ -128,7 +130,7 @@ def test_the_first_texts_share_the_shuffles(n_texts: int, shuffles: int, expecte
     assert seen.count("as written") == n_texts
 
 
-def test_later_texts_are_read_when_they_come() -> None:
+def test_study_reads_texts_as_they_arrive() -> None:
     """One text in memory: the stream is not drained beyond the texts that are shuffled."""
     taken = 0
 

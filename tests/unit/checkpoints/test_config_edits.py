@@ -28,7 +28,7 @@ EXPECTED = np.load(GOLDEN / "config_edits.npz")
         for i, (case, changes) in enumerate(EDITS)
     ],
 )
-def test_an_edited_config_gives_what_transformers_gives(
+def test_edited_config_gives_the_numbers_of_transformers(
     i: int, case: str, changes: dict[str, Any]
 ) -> None:
     folder = GOLDEN / "checkpoints" / case
@@ -50,5 +50,5 @@ def test_m2m_100_reads_texts_beyond_its_position_table() -> None:
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_every_edit_has_an_expected_value() -> None:
+def test_edited_configs_all_have_an_expected_value() -> None:
     assert {*EXPECTED.files} == {*map(str, range(len(EDITS))), "long"}

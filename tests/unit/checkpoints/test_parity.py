@@ -55,7 +55,7 @@ def compare(case: str, config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_attention_and_last_hidden_state(case: str) -> None:
+def test_attention_and_last_hidden_state_equal_transformers(case: str) -> None:
     compare(case, config_of(case))
 
 
@@ -65,7 +65,7 @@ TIED |= {"smollm3", "starcoder2"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith("-next")])
-def test_a_file_without_its_head_has_no_unembedding_unless_the_embeddings_are_it(case: str) -> None:
+def test_file_without_a_head_has_an_unembedding_only_if_tied(case: str) -> None:
     config = {k: v for k, v in config_of(case).items() if k != "tie_word_embeddings"}
     stored = open_tensors(GOLDEN / case / "model.safetensors")
     bare = {n: x for n, x in stored.items() if not n.startswith(("lm_head.", "embed_out."))}
@@ -74,17 +74,17 @@ def test_a_file_without_its_head_has_no_unembedding_unless_the_embeddings_are_it
     assert build(config | {"tie_word_embeddings": False}, Tensors(bare)).unembed is None
 
 
-def test_encoders_have_no_unembedding() -> None:
+def test_encoder_has_no_unembedding() -> None:
     for case in ("bert", "modernbert", "gemma3-both-sides"):
         assert build(config_of(case), tensors_of(case)).unembed is None
 
 
 @pytest.mark.parametrize("case", OLD)
-def test_the_old_spelling_of_rope(case: str) -> None:
+def test_rope_settings_in_the_old_spelling_are_read(case: str) -> None:
     compare(case, config_of(case, "config.4.json"))
 
 
-def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
+def test_modernbert_without_a_local_theta_uses_the_global_one() -> None:
     old = config_of("modernbert", "config.4.json")
     one, other = (
         build(old | {"local_rope_theta": theta}, tensors_of("modernbert"))
@@ -131,11 +131,11 @@ def test_an_old_modernbert_without_a_local_theta_takes_the_global_one() -> None:
         ("umt5", {"scalable_attention": True, "tie_word_embeddings": False}),
     ],
 )
-def test_what_published_configs_say_beside_it(case: str, beside: dict[str, Any]) -> None:
+def test_settings_of_published_configs_are_accepted(case: str, beside: dict[str, Any]) -> None:
     compare(case, config_of(case) | beside)
 
 
-def test_every_family_has_a_golden() -> None:
+def test_golden_exists_for_every_family() -> None:
     kinds = {config_of(case)["model_type"] for case in CASES}
     others = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
     assert kinds == set(ADAPTERS) - others
@@ -198,7 +198,7 @@ def test_every_family_has_a_golden() -> None:
         ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size to 4"),
     ],
 )
-def test_what_is_not_implemented_is_refused_by_name(
+def test_setting_that_is_not_implemented_is_refused_by_name(
     case: str, changed: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(CheckpointError, match=said):
@@ -214,7 +214,9 @@ def test_what_is_not_implemented_is_refused_by_name(
         ("m2m_100", {"encoder.embed_positions.weights": None}),
     ],
 )
-def test_copies_and_spare_tensors(case: str, copies: dict[str, str | None]) -> None:
+def test_tensor_copies_and_unused_buffers_are_accepted(
+    case: str, copies: dict[str, str | None]
+) -> None:
     """Files of old hold a shared table several times, and some what nothing reads."""
     tensors = dict(tensors_of(case).by_name)
     spare = np.full((64, 16), 9, dtype=np.float32)
@@ -231,7 +233,7 @@ def test_copies_and_spare_tensors(case: str, copies: dict[str, str | None]) -> N
 
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
-def test_an_encoder_without_its_decoder(case: str) -> None:
+def test_encoder_without_its_decoder_is_read(case: str) -> None:
     """What sentence-t5's files hold."""
     tensors = {n: x for n, x in tensors_of(case).by_name.items() if not n.startswith("decoder.")}
     model, expected = (
@@ -246,7 +248,7 @@ def test_an_encoder_without_its_decoder(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_tensor_too_many_or_too_few(case: str) -> None:
+def test_missing_or_extra_tensor_is_refused_by_name(case: str) -> None:
     tensors = dict(tensors_of(case).by_name)
     with pytest.raises(CheckpointError, match=r"does not use: .*extra\.weight"):
         build(config_of(case), Tensors(tensors | {"extra.weight": np.zeros(2)}))
@@ -257,7 +259,7 @@ def test_a_tensor_too_many_or_too_few(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["gpt2", "bloom", "qwen3", "falcon"])
-def test_the_head_of_any_task_is_passed_over(case: str) -> None:
+def test_tensors_of_task_heads_are_ignored(case: str) -> None:
     inner = {
         f"transformer.{n.removeprefix('model.')}": t for n, t in tensors_of(case).by_name.items()
     }
@@ -283,7 +285,7 @@ def test_the_head_of_any_task_is_passed_over(case: str) -> None:
         ("modernbert", "model", ["head.dense.weight", "decoder.bias"]),
     ],
 )
-def test_an_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[str]) -> None:
+def test_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[str]) -> None:
     inner = {f"{prefix}.{name}": t for name, t in tensors_of(case).by_name.items()}
     behind = (*heads, "classifier.weight", "qa_outputs.bias")
     model = build(config_of(case), Tensors(inner | {name: np.zeros((2, 16)) for name in behind}))
@@ -294,7 +296,7 @@ def test_an_encoder_is_read_without_its_head(case: str, prefix: str, heads: list
     np.testing.assert_allclose(first.attn.pattern, expected["attn.0"], rtol=0, atol=CLOSE)
 
 
-def test_the_names_that_tensors_of_gemma_3_have_had() -> None:
+def test_gemma_3_tensors_are_read_under_all_their_names() -> None:
     moved = {
         ("model." + n.replace("language_model.model.", "language_model.")): tensor
         for n, tensor in tensors_of("gemma3").by_name.items()
@@ -306,7 +308,7 @@ def test_the_names_that_tensors_of_gemma_3_have_had() -> None:
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
 
 
-def test_what_the_configs_of_gemma_3_leave_out() -> None:
+def test_gemma_3_config_without_defaults_is_read() -> None:
     config = config_of("gemma3")
     text = config["text_config"]
     for name in ("rms_norm_eps", "query_pre_attn_scalar", "layer_types"):
@@ -318,7 +320,9 @@ def test_what_the_configs_of_gemma_3_leave_out() -> None:
 
 
 @pytest.mark.parametrize(("said", "cap"), [({}, 50.0), ({"attn_logit_softcapping": None}, None)])
-def test_a_cap_that_gemma_2_does_not_say(said: dict[str, Any], cap: float | None) -> None:
+def test_gemma_2_config_without_a_softcap_uses_the_default(
+    said: dict[str, Any], cap: float | None
+) -> None:
     config = config_of("gemma2")
     del config["attn_logit_softcapping"]
     [layer, *_] = build(config | said, tensors_of("gemma2")).stacks["decoder"].blocks

@@ -67,7 +67,7 @@ def test_unknown_rope_settings_are_named_in_the_note() -> None:
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-def test_what_transformers_writes_gets_no_note(folder: Path) -> None:
+def test_settings_that_transformers_writes_get_no_note(folder: Path) -> None:
     notes: list[str] = []
     build(config_of(folder.name), tensors_of(folder.name), notes.append)
     assert notes == []
@@ -106,7 +106,7 @@ def test_harmless_settings_get_no_note() -> None:
         ({"intermediate_size": 25}, r"intermediate\.dense.* \[24, 16\].* \[25, 16\]"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(changed: dict[str, Any], said: str) -> None:
+def test_setting_with_a_wrong_value_is_refused_by_name(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
         build(config_of("bert") | changed, tensors_of("bert"))
 
@@ -139,7 +139,7 @@ def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
         ("llama-longrope", "original_max_position_embeddings", 1, "2 or more"),
     ],
 )
-def test_rope_settings_beyond_all_reason_are_refused(
+def test_rope_settings_out_of_range_are_refused(
     case: str, name: str, value: float, said: str
 ) -> None:
     config = config_of(case)

@@ -37,12 +37,12 @@ matrices = arrays(
 # softmax
 
 
-def test_softmax_of_logarithms_is_their_numbers_over_the_sum() -> None:
+def test_softmax_of_logarithms_is_each_number_over_the_sum() -> None:
     x = np.log(np.array([[1.0, 2.0, 5.0], [4.0, 4.0, 8.0]]))
     np.testing.assert_allclose(softmax(x), [[1 / 8, 2 / 8, 5 / 8], [1 / 4, 1 / 4, 1 / 2]])
 
 
-def test_softmax_gives_masked_keys_nothing_and_masked_rows_nothing_at_all() -> None:
+def test_softmax_gives_masked_keys_and_rows_zero() -> None:
     got = softmax(np.array([[0.0, -INF, 0.0], [-INF, -INF, -INF]]))
     np.testing.assert_array_equal(got, [[0.5, 0, 0.5], [0, 0, 0]])
 
@@ -62,7 +62,7 @@ def test_softmax_rows_sum_to_one_and_keep_the_order(x: Array) -> None:
 
 
 @given(matrices, numbers)
-def test_softmax_does_not_see_what_is_added_to_a_row(x: Array, c: float) -> None:
+def test_softmax_is_invariant_to_a_constant_added_to_a_row(x: Array, c: float) -> None:
     wide = x.astype(np.float64)
     np.testing.assert_allclose(softmax(wide + c), softmax(wide), rtol=1e-9)
 
@@ -70,19 +70,19 @@ def test_softmax_does_not_see_what_is_added_to_a_row(x: Array, c: float) -> None
 # The other weightings
 
 
-def test_hard_takes_the_first_of_equals_and_nothing_from_a_masked_row() -> None:
+def test_hard_picks_the_first_of_equal_scores_and_zero_if_masked() -> None:
     scores = np.array([[1.0, 3.0, 3.0], [-5.0, -INF, -6.0], [-INF, -INF, -INF]])
     np.testing.assert_array_equal(hard(scores), [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
 
 
 @given(matrices)
-def test_hard_is_what_softmax_becomes_when_scores_grow(x: Array) -> None:
+def test_hard_is_the_limit_of_softmax_for_large_scores(x: Array) -> None:
     distinct = np.round(x.astype(np.float64))
     distinct += np.arange(x.shape[-1]) * 0.01  # no ties
     np.testing.assert_allclose(softmax(distinct * 1e5), hard(distinct), atol=1e-12)
 
 
-def test_linear_keeps_scores_of_either_sign_and_puts_nothing_where_masked() -> None:
+def test_linear_keeps_scores_and_is_zero_where_masked() -> None:
     np.testing.assert_array_equal(linear(np.array([[-2.5, -INF, 4.0]])), [[-2.5, 0, 4.0]])
 
 
@@ -106,7 +106,7 @@ def test_merge_heads_undoes_split_heads(n_pos: int, n_heads: int, d_head: int) -
 # Positions
 
 
-def test_causal_mask_hides_what_is_to_the_right() -> None:
+def test_causal_mask_hides_later_keys() -> None:
     np.testing.assert_array_equal(causal_mask(3), [[[1, 0, 0], [1, 1, 0], [1, 1, 1]]])
     np.testing.assert_array_equal(causal_mask(3, 2), [[[1, 0, 0], [1, 1, 0], [0, 1, 1]]])
 
@@ -117,7 +117,7 @@ def test_local_mask_reaches_to_either_side() -> None:
     )
 
 
-def test_offset_mask_hides_what_the_table_holds_minus_infinity_for() -> None:
+def test_offset_mask_hides_offsets_of_minus_infinity() -> None:
     table = np.array([[-1.0, 10], [-INF, -INF], [1, 30]])
     np.testing.assert_array_equal(offset_mask(table, 2), [[[0, 1], [1, 0]]])
     table[1, 1] = 20  # in the first head alone
@@ -138,7 +138,7 @@ def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> No
 
 
 @given(st.integers(0, 4), st.integers(1, 12))
-def test_offset_bias_is_the_table_looked_up_pair_by_pair(clip: int, n: int) -> None:
+def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
     table = np.random.default_rng(clip).normal(size=(2 * clip + 1, 3))
     got = offset_bias(table, n)
     assert got.shape == (3, n, n)
@@ -148,7 +148,7 @@ def test_offset_bias_is_the_table_looked_up_pair_by_pair(clip: int, n: int) -> N
             np.testing.assert_array_equal(got[:, i, j], table[row])
 
 
-def test_a_stack_adds_the_mask_to_its_offsets() -> None:
+def test_stack_bias_adds_the_mask_to_its_offsets() -> None:
     offsets = np.array([[1.0], [2.0], [3.0]])
     plain = Stack([], offsets=offsets)
     np.testing.assert_array_equal(plain.bias(2, causal=False), [[[2, 3], [1, 2]]])
@@ -159,7 +159,7 @@ def test_a_stack_adds_the_mask_to_its_offsets() -> None:
     assert Stack([]).bias(2, causal=False) is None
 
 
-def test_a_stack_masks_by_all_of_its_rules_at_once() -> None:
+def test_stack_mask_combines_all_its_rules() -> None:
     no_self = np.array([[1.0], [-INF], [3.0]])
     np.testing.assert_array_equal(
         Stack([], offsets=no_self).mask(3, causal=True), [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
@@ -174,7 +174,7 @@ def test_a_stack_masks_by_all_of_its_rules_at_once() -> None:
 # Attention
 
 
-def test_attention_by_hand() -> None:
+def test_attention_matches_hand_arithmetic() -> None:
     """One head, two by two: q.k = [[2, 0], [0, 4]], halved, plus a bias of [0, log 3]."""
     q = np.array([[[2.0, 0.0], [0.0, 4.0]]])
     k = np.array([[[1.0, 0.0], [0.0, 1.0]]])
@@ -229,13 +229,13 @@ def test_attention_equals_loops_in_float64(
     assert not got.pattern[1, 2].any() and not got.z[1, 2].any()
 
 
-def test_attention_keeps_what_it_was_given() -> None:
+def test_attention_trace_keeps_its_inputs() -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 4, 3))
     got = scaled_dot_product_attention(q, k, v, scale=1)
     assert got.q is q and got.k is k and got.v is v and got.bias is None
 
 
-def test_heads_that_cannot_be_shared_are_refused() -> None:
+def test_repeat_kv_heads_refuses_heads_that_do_not_divide() -> None:
     q, kv = np.zeros((3, 1, 2)), np.zeros((2, 1, 2))
     with pytest.raises(ValueError, match="3 query heads are not a multiple of 2"):
         scaled_dot_product_attention(q, kv, kv, scale=1)
@@ -244,7 +244,7 @@ def test_heads_that_cannot_be_shared_are_refused() -> None:
 # The parts of a model
 
 
-def test_a_sub_layer_projects_attends_and_mixes() -> None:
+def test_attention_layer_projects_attends_and_mixes() -> None:
     """Two heads of 2 over d_model 3, from 2 places to 4: against the formulas, head by head."""
     rng = np.random.default_rng(1)
     linears = [Linear(rng.normal(size=(3, 4)), rng.normal(size=4)) for _ in range(3)]
@@ -265,7 +265,7 @@ def test_a_sub_layer_projects_attends_and_mixes() -> None:
     assert attn.n_heads == 2
 
 
-def test_norms_by_hand() -> None:
+def test_norms_match_hand_arithmetic() -> None:
     x = np.array([[1.0, 2.0, 3.0, 6.0]])  # mean 3, variance 3.5, mean square 12.5
     plain = Norm(None, None, eps=0.5, centred=True)(x)
     np.testing.assert_allclose(plain, [[-1, -0.5, 0, 1.5]])  # divided by sqrt(4)
@@ -274,7 +274,7 @@ def test_norms_by_hand() -> None:
     np.testing.assert_allclose(scaled, [[0.25, 2, 2.25, 7]])  # divided by sqrt(16), times w, plus b
 
 
-def test_an_embedding_undoes_the_scale_of_a_row_and_centres() -> None:
+def test_embedding_rescales_and_centres_its_rows() -> None:
     table = np.array([[10, -20], [100, 50], [-127, 127]], np.int8)
     embed = Embedding(table, np.array([0.5, 0.01, 1], np.float32), np.array([1, -1], np.float32))
     got = embed([1, 0, 1])
@@ -285,14 +285,14 @@ def test_an_embedding_undoes_the_scale_of_a_row_and_centres() -> None:
 # speed
 
 
-def test_gelu_is_x_times_the_normal_distribution_s_share_below_it() -> None:
+def test_gelu_is_x_times_the_normal_distribution_function() -> None:
     x = np.linspace(-30, 30, 4001, dtype=np.float32)
     wanted = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()]
     np.testing.assert_allclose(gelu(x), wanted, rtol=2.5e-7, atol=1.5e-7)
 
 
 @pytest.mark.parametrize("n_cores", [1, 3])
-def test_work_that_is_shared_out_is_the_same_work(
+def test_share_out_gives_the_result_of_one_core(
     monkeypatch: pytest.MonkeyPatch, n_cores: int
 ) -> None:
     rng = np.random.default_rng(0)
@@ -311,7 +311,7 @@ def test_work_that_is_shared_out_is_the_same_work(
         np.testing.assert_allclose(getattr(shared, name), getattr(trace, name), atol=1e-6)
 
 
-def test_what_goes_wrong_on_another_core_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_raises_errors_of_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(item: int) -> None:
         if item == 7:
             raise ValueError(item)

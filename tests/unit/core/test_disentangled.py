@@ -21,7 +21,7 @@ def linear(d_in: int, d_out: int) -> Linear:
 
 
 @pytest.mark.parametrize("kinds", [{"c2p"}, {"p2c"}, {"c2p", "p2c"}])
-def test_each_pair_meets_the_vectors_of_its_distance(kinds: set[str]) -> None:
+def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) -> None:
     """Two heads of 3, more queries than keys, distances beyond the span."""
     table, to_k, to_q = RNG.normal(size=(6, 5)), linear(5, 6), linear(5, 6)
     q, k = RNG.normal(size=(2, 7, 3)), RNG.normal(size=(2, 4, 3))
@@ -42,7 +42,7 @@ def test_each_pair_meets_the_vectors_of_its_distance(kinds: set[str]) -> None:
                 assert got[h, i, j] == pytest.approx(expected)
 
 
-def test_the_bias_of_a_trace_is_what_was_added() -> None:
+def test_trace_bias_is_what_was_added_to_the_products() -> None:
     q, k, v, o = linear(5, 6), linear(5, 6), linear(5, 6), linear(6, 5)
     relative = Disentangled(RNG.normal(size=(4, 5)), k, q)
     attn = Attention(q, k, v, o, d_head=3, scale=0.2, relative=relative)
@@ -57,7 +57,7 @@ def test_the_bias_of_a_trace_is_what_was_added() -> None:
         np.testing.assert_allclose(trace.bias, added if bias is None else added + bias)
 
 
-def test_near_distances_have_their_own_bucket_and_far_ones_share() -> None:
+def test_log_buckets_are_exact_near_and_shared_far() -> None:
     """Of 8 buckets, up to 4 as they are; then ceil(log(d / 4) / log(15 / 4) * 3) more."""
     distance = np.arange(-18, 19)
     got = log_buckets(distance, 8, 16)
@@ -69,7 +69,7 @@ def test_near_distances_have_their_own_bucket_and_far_ones_share() -> None:
     assert [*got[distance >= 4]] == [4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7, 8, 8, 8]
 
 
-def test_a_convolution_reads_neighbours_and_zeros_beyond_the_ends() -> None:
+def test_convolution_pads_the_text_with_zeros() -> None:
     W, b, x = RNG.normal(size=(5, 2, 3)), RNG.normal(size=3), RNG.normal(size=(4, 2))
     got = Convolution(W, b, relu)(x)
     for i in range(4):

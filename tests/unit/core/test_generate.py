@@ -17,7 +17,7 @@ WRITE = [case for case in CASES if (GOLDEN / case / "generation_config.json").is
 
 
 @pytest.mark.parametrize("case", WRITE)
-def test_the_same_tokens_as_generate(case: str) -> None:
+def test_generate_gives_the_tokens_of_transformers(case: str) -> None:
     expected = np.load(GOLDEN / case / "expected.npz")
     model = build(config_of(case), tensors_of(case))
     start, *tokens = expected["written"].tolist()
@@ -32,7 +32,7 @@ def test_the_same_tokens_as_generate(case: str) -> None:
     assert n == (39 if has_end else 99)
 
 
-def test_rules_by_hand() -> None:
+def test_rules_match_hand_written_examples() -> None:
     scores = np.array([0.0, 4.0, 3.0, 2.0, -1.0], dtype=np.float32)
     assert Rules(0, (4,)).choose(scores, [0]) == 1
     assert Rules(0, (1,), min_length=3).choose(scores, [0, 2]) == 2
@@ -50,7 +50,7 @@ def test_rules_by_hand() -> None:
     assert Rules(0, (4,), repetition_penalty=2.5).choose(low, [1]) == 0
 
 
-def test_rules_as_a_config_says_them() -> None:
+def test_rules_are_read_from_a_config() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
     result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
     assert result == Rules(2, (4,), first=7, never_in_a_row=((5,),))
@@ -72,6 +72,6 @@ def test_rules_as_a_config_says_them() -> None:
         ({"repetition_penalty": [1]}, "generation settings are invalid"),
     ],
 )
-def test_rules_that_are_none(said: dict[str, object], error: str) -> None:
+def test_rules_that_are_invalid_are_refused(said: dict[str, object], error: str) -> None:
     with pytest.raises(CheckpointError, match=error):
         Rules.of(said, 0, [1], 9)

@@ -63,7 +63,7 @@ def peak(n_layers: int) -> int:
     return most - before
 
 
-def test_memory_grows_with_the_layer_and_not_with_the_depth() -> None:
+def test_memory_grows_with_the_layer_size_not_with_the_depth() -> None:
     few, many = peak(4), peak(16)
     one_layer = 4 * (4 * D_MODEL**2 + 3 * D_MODEL * D_MLP)  # bytes of its matrices
     assert few > one_layer
@@ -71,7 +71,7 @@ def test_memory_grows_with_the_layer_and_not_with_the_depth() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 2])
-def test_layers_behind_the_last_that_is_looked_at_are_not_read(layer: int) -> None:
+def test_layers_after_the_last_selected_one_are_not_read(layer: int) -> None:
     model, used = made(5)
     used.clear()
     select(model.layers(IDS), Selection([(layer, 0)]))

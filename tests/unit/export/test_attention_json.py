@@ -31,7 +31,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]
 
 
-def test_is_the_golden_document() -> None:
+def test_json_equals_the_golden() -> None:
     golden = (GOLDEN / "zzyx.json").read_text(encoding="utf-8")
     written = to_json(example(), ARRAYS[1:]) + "\n"
     assert written.replace(f'"qkv":"{__version__}"', '"qkv":"0.1.0"') == golden
@@ -39,7 +39,7 @@ def test_is_the_golden_document() -> None:
 
 @pytest.mark.parametrize("include", INCLUDES)
 @pytest.mark.parametrize("maps", [example(), two_texts(), window(example(), 1, 3)])
-def test_comes_back_as_what_was_included(maps, include) -> None:
+def test_json_reads_back_as_the_included_arrays(maps, include) -> None:
     text = to_json(maps, include)
     VALID.validate(json.loads(text))
     assert same(from_json(text), only(maps, include))
@@ -47,7 +47,7 @@ def test_comes_back_as_what_was_included(maps, include) -> None:
 
 @quick
 @given(head_maps())
-def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
+def test_json_of_any_text_and_numbers_reads_back(maps) -> None:
     text = to_json(maps, ARRAYS[1:])
     VALID.validate(json.loads(text))
     assert same(from_json(text), maps)
@@ -56,25 +56,25 @@ def test_comes_back_whatever_the_text_and_the_numbers(maps) -> None:
 
 @quick
 @given(any_text)
-def test_any_text_is_one_printable_line(text: str) -> None:
+def test_json_of_any_text_is_one_printable_line(text: str) -> None:
     assert to_json(replace(example(), text=text)).isprintable()
 
 
-def test_an_average_comes_back_with_its_pattern_alone() -> None:
+def test_json_of_an_average_reads_back_with_only_its_pattern() -> None:
     maps = replace(example(), maps=average(example().maps))
     text = to_json(maps)
     VALID.validate(json.loads(text))
     assert same(from_json(text), maps)
 
 
-def test_a_masked_score_is_null_and_a_filter_finds_a_head_by_name() -> None:
+def test_json_masked_score_is_null_and_heads_are_found_by_name() -> None:
     document = json.loads(to_json(example(), ("scores",)))
     [head] = [m for m in document["maps"] if m["name"] == "L0H3"]
     assert head["scores"][0] == [None, 0.25, 1.5]
     assert head["pattern"][0][1] == pytest.approx(np.exp(0.25) / (np.exp(0.25) + np.exp(1.5)))
 
 
-def test_unknown_keys_are_passed_over() -> None:
+def test_json_with_unknown_keys_is_read() -> None:
     document = json.loads(to_json(example()))
     for place in (document, document["model"], document["queries"][0], document["maps"][0]):
         place["later"] = {"any": ["thing"]}
@@ -82,14 +82,14 @@ def test_unknown_keys_are_passed_over() -> None:
     assert same(from_json(json.dumps(document)), only(example(), ()))
 
 
-def test_flags_and_notes_may_be_left_out() -> None:
+def test_json_without_flags_and_notes_is_read() -> None:
     document = json.loads(to_json(example()))
     del document["causal"], document["model"]["about"], document["queries"][0]["special"]
     back = from_json(json.dumps(document))
     assert (back.causal, back.model.about, back.queries[0].special) == (False, "", False)
 
 
-def test_several_on_lines_or_indented_are_read_in_order() -> None:
+def test_json_documents_on_lines_or_indented_are_read_in_order() -> None:
     one, two = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
     for text in (f"{one}\n{two}\n", f"\n {two}{one}", f"{one}\r\n\r\n{two}"):
         sources = {maps.source for maps in read_maps(text.encode())}
@@ -97,12 +97,12 @@ def test_several_on_lines_or_indented_are_read_in_order() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_every_encoding_of_json_is_read(encoding: str) -> None:
+def test_json_in_every_unicode_encoding_is_read(encoding: str) -> None:
     [back] = read_maps(to_json(example()).encode(encoding))
     assert same(back, only(example(), ()))
 
 
-def test_what_is_not_there_cannot_be_included() -> None:
+def test_json_include_of_a_missing_array_is_refused() -> None:
     mean = replace(example(), maps=average(example().maps))
     with pytest.raises(UsageError, match="L0 mean of H3 H5 has no q"):
         to_json(mean, ("q",))
@@ -114,7 +114,7 @@ def test_what_is_not_there_cannot_be_included() -> None:
 
 @pytest.mark.parametrize("field", ARRAYS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_no_number_of_json_is_refused(field: str, value: float) -> None:
+def test_json_with_nan_or_infinity_is_refused(field: str, value: float) -> None:
     m = example().maps[0]
     array = getattr(m, field).copy()
     array[1, 0] = value
@@ -123,7 +123,7 @@ def test_no_number_of_json_is_refused(field: str, value: float) -> None:
         to_json(maps, ARRAYS[1:])
 
 
-def test_a_mask_is_written_where_anything_is_masked() -> None:
+def test_json_contains_a_mask_if_a_cell_is_masked() -> None:
     [m, _] = json.loads(to_json(example()))["maps"]
     assert m["mask"] == [[False, True, True], [True, False, True], [True, True, False]]
     free = replace(example(), maps=[HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))])
@@ -132,7 +132,7 @@ def test_a_mask_is_written_where_anything_is_masked() -> None:
 
 
 @pytest.mark.parametrize("include", [(), ("scores",)])
-def test_an_older_document_without_a_mask_is_read_by_its_scores(include) -> None:
+def test_json_without_a_mask_takes_it_from_the_scores(include) -> None:
     document = json.loads(to_json(example(), include))
     for m in document["maps"]:
         del m["mask"]
@@ -143,7 +143,7 @@ def test_an_older_document_without_a_mask_is_read_by_its_scores(include) -> None
     assert np.array_equal(later, expected if include else np.tril(expected))
 
 
-def test_a_mask_is_what_pattern_and_scores_say() -> None:
+def test_json_mask_that_contradicts_the_arrays_is_refused() -> None:
     document = json.loads(to_json(example(), ("scores",)))
     m = document["maps"][1]
     m["mask"][0] = [False, False, True]
@@ -161,7 +161,7 @@ def test_a_mask_is_what_pattern_and_scores_say() -> None:
         from_json(json.dumps(document))
 
 
-def test_a_float64_pattern_is_written_as_float32() -> None:
+def test_json_writes_a_float64_pattern_as_float32() -> None:
     m = HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))
     back = from_json(to_json(replace(example(), maps=[m])))
     assert np.array_equal(back.maps[0].pattern, f32(np.full((3, 3), 1 / 3)))

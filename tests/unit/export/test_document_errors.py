@@ -120,7 +120,7 @@ BROKEN: list[tuple[Break, str, bool]] = [
 
 
 @pytest.mark.parametrize(("change", "said", "seen"), BROKEN, ids=[said for _, said, _ in BROKEN])
-def test_says_what_is_wrong_and_where(change: Break, said: str, seen: bool) -> None:
+def test_parse_error_names_the_field_and_the_problem(change: Break, said: str, seen: bool) -> None:
     document = json.loads(to_json(example(), ARRAYS[1:]))
     change(document)
     with pytest.raises(InputError) as error:
@@ -130,7 +130,7 @@ def test_says_what_is_wrong_and_where(change: Break, said: str, seen: bool) -> N
     assert VALID.is_valid(document) is not seen
 
 
-def test_between_two_texts_rows_are_queries_and_keys_are_within_the_source() -> None:
+def test_parse_between_two_texts_checks_keys_against_the_source() -> None:
     document = json.loads(to_json(two_texts(), ARRAYS[1:]))
     m = document["maps"][0]
     m["pattern"] = [list(column) for column in zip(*m["pattern"], strict=True)]
@@ -171,20 +171,20 @@ NOT_READABLE = [
 
 
 @pytest.mark.parametrize(("data", "said"), NOT_READABLE, ids=[said for _, said in NOT_READABLE])
-def test_what_is_no_document_is_named(data: bytes, said: str) -> None:
+def test_parse_of_another_document_names_its_kind(data: bytes, said: str) -> None:
     with pytest.raises(InputError) as error:
         read_maps(data)
     assert said in str(error.value)
 
 
-def test_one_text_is_not_several() -> None:
+def test_parse_of_several_texts_as_one_is_refused() -> None:
     with pytest.raises(InputError, match="Expected one JSON object, found 2"):
         from_json(GOOD + GOOD)
 
 
 @quick
 @given(st.binary(max_size=200))
-def test_any_bytes_are_head_maps_or_an_input_error(data: bytes) -> None:
+def test_parse_of_any_bytes_gives_head_maps_or_an_input_error(data: bytes) -> None:
     _reads_or_refuses(data)
 
 
@@ -197,7 +197,7 @@ any_json = st.recursive(
 
 @quick
 @given(any_json, st.data())
-def test_any_value_in_any_place_is_head_maps_or_an_input_error(value: object, data: Any) -> None:
+def test_parse_with_any_value_gives_head_maps_or_an_input_error(value: object, data: Any) -> None:
     document: Any = json.loads(to_json(example(), ARRAYS[1:]))
     place = document
     while True:
@@ -218,7 +218,7 @@ def test_any_value_in_any_place_is_head_maps_or_an_input_error(value: object, da
     st.binary(min_size=1, max_size=4),
     st.booleans(),
 )
-def test_a_damaged_file_is_head_maps_or_an_input_error(
+def test_parse_of_a_damaged_file_gives_head_maps_or_an_input_error(
     kind: str, at: int, damage: bytes, cut: bool
 ) -> None:
     whole = to_bytes(kind)

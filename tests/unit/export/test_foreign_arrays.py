@@ -45,7 +45,7 @@ def test_maps_of_an_array_count_layers_and_heads_and_name_them() -> None:
     assert [(m.layer, m.head) for m in maps.maps][3:] == [(1, 0), (1, 1), (1, 2)]
 
 
-def test_maps_of_rows_beyond_a_hundredth_of_one_are_refused() -> None:
+def test_maps_of_rows_far_above_1_are_refused() -> None:
     assert len(maps_from([[[0.5, 0.509], [0, 1]]], ["a", "b"]).maps) == 1  # 1.009
     with pytest.raises(InputError, match=r"^row 1 of L0H1 sums to 1\.011, more than 1"):
         maps_from([[[1, 0], [0, 1]], [[1, 0], [0.5, 0.511]]], ["a", "b"])
@@ -79,7 +79,7 @@ def test_maps_of_a_row_that_sees_nothing_keep_its_zeros() -> None:
         ),
     ],
 )
-def test_maps_of_pieces_know_where_each_is_in_the_text(
+def test_maps_of_pieces_have_their_offsets(
     pieces: list[str], text: str, places: list[tuple[str, int, int]]
 ) -> None:
     maps = maps_from([np.eye(len(pieces)).tolist()], pieces)
@@ -89,7 +89,7 @@ def test_maps_of_pieces_know_where_each_is_in_the_text(
     assert [t.special for t in maps.queries] == [not plain for plain, _, _ in places]
 
 
-def test_one_of_several_arrays_is_the_named_one_or_the_one_called_attention() -> None:
+def test_one_of_selects_the_named_array_or_attention() -> None:
     a, b, ids = np.zeros(1), np.ones(2), np.arange(3)
     assert one_of({"b": b}, None) is b
     assert one_of({"a": a, "b": b}, "a") is a

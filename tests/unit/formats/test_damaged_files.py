@@ -77,7 +77,9 @@ def test_load_config_of_ours_with_a_wrong_value_names_it(
 
 
 @pytest.mark.parametrize("name", ["name", "about", "licence"])
-def test_source_of_a_checkpoint_that_is_no_text_names_it(tmp_path: Path, name: str) -> None:
+def test_source_of_a_checkpoint_that_is_not_text_is_refused_by_name(
+    tmp_path: Path, name: str
+) -> None:
     folder = Path(shutil.copytree(GOLDEN / "bert", tmp_path / "bert"))
     (folder / "source.json").write_text(json.dumps({name: {"a": 1}}))
     with pytest.raises(CheckpointError, match=rf"source.json sets {name} to .*; expected a string"):
@@ -104,14 +106,12 @@ def test_load_word_list_that_is_damaged_is_refused(
 
 
 @pytest.mark.parametrize("data", [b"{}", b"", b"\xff", b"[" * 5000, b'{"model": 5}'])
-def test_load_tokenizer_that_the_library_refuses_is_an_error_of_one_line(
-    model: Path, data: bytes
-) -> None:
+def test_load_tokenizer_that_the_library_refuses_raises_one_line(model: Path, data: bytes) -> None:
     (model / "tokenizer.json").write_bytes(data)
     refuse(model, r"Could not read .*tokenizer\.json: ")
 
 
-def test_library_panic_is_an_error_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_library_panic_raises_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     tokenizer = Tokenizer(models.WordPiece({"a": 0}, unk_token="[UNK]"))
     missing = pytest.raises(CheckpointError, match="cannot split: WordPiece error: Missing")
     with missing, library_errors("It cannot split"):
@@ -251,7 +251,7 @@ def npz(**members: bytes) -> bytes:
         b"\x93NUMPY",
     ],
 )
-def test_array_whose_header_lies_is_refused_before_memory_is_taken(data: bytes) -> None:
+def test_array_with_a_false_header_is_refused_before_allocation(data: bytes) -> None:
     for read in (lambda: from_npy(data), lambda: unpack_npz(npz(pattern=data))):
         with pytest.raises(InputError, match="not a readable") as caught:
             read()

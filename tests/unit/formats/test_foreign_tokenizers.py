@@ -42,7 +42,7 @@ def rows(case: str) -> int:
 
 
 @pytest.mark.parametrize("case", ["bert", "gpt2", "llama"])
-def test_the_first_id_without_a_row_is_named(tmp_path: Path, case: str) -> None:
+def test_check_ids_names_the_first_id_without_a_row(tmp_path: Path, case: str) -> None:
     n = rows(case)
     loaded = opened(tmp_path, case, {"last": n - 1, "foo": n, "bar": n + 9})
     loaded.read("last")
@@ -55,21 +55,23 @@ def test_the_first_id_without_a_row_is_named(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("texts", [("foo", "the"), ("the", "foo")], ids=["text", "source"])
-def test_an_encoder_decoder_checks_both_texts(tmp_path: Path, texts: tuple[str, str]) -> None:
+def test_read_of_an_encoder_decoder_checks_ids_of_both_texts(
+    tmp_path: Path, texts: tuple[str, str]
+) -> None:
     loaded = opened(tmp_path, "t5", {"the": 3, "foo": rows("t5")})
     loaded.read("the", "the")
     with pytest.raises(CheckpointError, match=r"\('foo'\), but the embedding has"):
         loaded.read(*texts)
 
 
-def test_a_decoder_with_an_embedding_of_its_own_is_asked_for_its_rows(tmp_path: Path) -> None:
+def test_read_checks_target_ids_against_the_decoder_embedding(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "marian-two-tables", {"the": 3, "last": 61, "foo": 62})
     loaded.read("last", "foo")  # the source has 64 rows
     with pytest.raises(CheckpointError, match=r"token id 62 \('foo'\), but the embedding has 62"):
         loaded.read("foo", "the")
 
 
-def test_the_template_of_pairs_is_checked_too(tmp_path: Path) -> None:
+def test_check_ids_includes_the_template_of_pairs(tmp_path: Path) -> None:
     opened(tmp_path, "bert", {"the": 3, "[BIG]": rows("bert")})
     whole = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     whole.post_processor = processors.TemplateProcessing(
@@ -82,7 +84,7 @@ def test_the_template_of_pairs_is_checked_too(tmp_path: Path) -> None:
         loaded.read("the", pair="the")
 
 
-def test_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
+def test_read_of_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3, "foo": rows("bert")})
     with pytest.raises(CheckpointError, match=r"\('foo'\)"):
         loaded.read("the", pair="foo")
@@ -92,7 +94,7 @@ def test_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
         loaded.read("the", pair="the")
 
 
-def test_a_negative_id_is_no_row_from_the_end(tmp_path: Path) -> None:
+def test_read_refuses_a_negative_id(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3})
     lexicon = Lexicon({"a": 0.0}, (), frozenset(), 0.0, 0.0, 1)
     normaliser = Normaliser(Charsmap.of(b""), dummy_blank=False, blank_behind=False)

@@ -30,13 +30,15 @@ def fields_of(model: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", MODELS, ids=["prefix", "no prefix"])
 @pytest.mark.parametrize("ordered", [False, True])
-def test_the_same_ids_as_sentencepiece(model: dict[str, Any], ordered: bool) -> None:
+def test_gguf_tokenizer_gives_the_ids_of_sentencepiece(
+    model: dict[str, Any], ordered: bool
+) -> None:
     tokenizer = build_tokenizer(fields_of(model), ordered=ordered)
     for text, ids in model["texts"].items():
         assert tokenizer.encode(text).ids == ids
 
 
-def test_scores_and_not_the_order_say_what_is_merged_first() -> None:
+def test_gguf_tokenizer_merges_by_score_not_by_order() -> None:
     fields = fields_of(MODELS[1]) | {
         "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"],
         "tokenizer.ggml.scores": [0, 0, 0, -9, -9, -9, -2, -1],
@@ -46,7 +48,7 @@ def test_scores_and_not_the_order_say_what_is_merged_first() -> None:
     assert build_tokenizer(fields, ordered=True).encode("abc").tokens == ["<s>", "ab", "c"]
 
 
-def test_begin_end_control_and_the_pieces_of_users() -> None:
+def test_gguf_tokenizer_handles_begin_end_control_and_user_pieces() -> None:
     model = MODELS[0]
     fields = fields_of(model) | {
         "tokenizer.ggml.tokens": [*model["pieces"], "<turn>", "   "],
@@ -60,7 +62,7 @@ def test_begin_end_control_and_the_pieces_of_users() -> None:
     assert result.special_tokens_mask == [0, 0, 0, 1]
 
 
-def test_another_tokenizer_is_refused_by_name() -> None:
+def test_gguf_tokenizer_of_another_kind_is_refused_by_name() -> None:
     fields = fields_of(MODELS[0])
     with pytest.raises(
         CheckpointError, match="'bert', which is not implemented; implemented: gpt2, llama"
@@ -97,20 +99,24 @@ def byte_pairs(cut: str, **fields: Any) -> dict[str, Any]:
         ("smollm", ["a", "bc", "\u0120", "bc", "1", "2"]),
     ],
 )
-def test_beginning_and_whole_pieces_are_llama_cpps(cut: str, tokens: list[str]) -> None:
+def test_gguf_tokenizer_prefix_and_user_pieces_follow_llama_cpp(
+    cut: str, tokens: list[str]
+) -> None:
     assert build_tokenizer(byte_pairs(cut), ordered=False).encode("abc bc12").tokens == tokens
 
 
 @pytest.mark.parametrize("cut", ["llama-bpe", "gpt-2"])
 @pytest.mark.parametrize("begins", [True, False])
 @pytest.mark.parametrize("ends", [True, False])
-def test_what_the_file_says_of_beginning_and_end_counts(cut: str, begins: bool, ends: bool) -> None:
+def test_gguf_tokenizer_follows_the_begin_and_end_settings(
+    cut: str, begins: bool, ends: bool
+) -> None:
     fields = byte_pairs(cut, add_bos_token=begins, add_eos_token=ends)
     tokens = build_tokenizer(fields, ordered=False).encode("c").tokens
     assert tokens == ["<s>"] * begins + ["c"] + ["</s>"] * ends
 
 
-def test_special_ids_that_are_missing_or_wrong() -> None:
+def test_gguf_tokenizer_with_missing_or_wrong_special_ids_is_refused() -> None:
     fields = fields_of(MODELS[0])
     usual = {name: value for name, value in fields.items() if not name.endswith("_token_id")}
     for text, ids in MODELS[0]["texts"].items():

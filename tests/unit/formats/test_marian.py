@@ -128,7 +128,7 @@ def embedded(rows: np.ndarray) -> np.ndarray:
     return rows * np.sqrt(D) + np.concatenate([np.sin(angle), np.cos(angle)], 1)
 
 
-def test_every_step_by_hand(folder: Path) -> None:
+def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
     w = write(folder / "model.bin", weights())
     read, written = [2, 3, 4, 0], [4, 2, 3]
     x = embedded(w["Wemb"][read])
@@ -169,7 +169,7 @@ def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
     return result[1:]
 
 
-def test_what_it_writes_and_how_its_rows_are_called(folder: Path) -> None:
+def test_marian_generates_and_names_its_rows(folder: Path) -> None:
     write(folder / "model.bin", weights())
     loaded = load(folder)
     run = loaded.read("the river banks")
@@ -187,7 +187,7 @@ def test_what_it_writes_and_how_its_rows_are_called(folder: Path) -> None:
         loaded.read("the bank", "the river", block="decoder")
 
 
-def test_what_is_not_implemented_and_what_is_broken(folder: Path) -> None:
+def test_marian_with_unsupported_settings_or_damage_is_refused(folder: Path) -> None:
     write(folder / "model.bin", weights(), CONFIG.replace("ssru", "gru"))
     with pytest.raises(CheckpointError, match="dec-cell to 'gru'"):
         load(folder)
@@ -200,6 +200,6 @@ def test_what_is_not_implemented_and_what_is_broken(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", ["²", "--5", "9" * 5000])
-def test_a_setting_that_python_does_not_read_as_a_number_stays_text(folder: Path, odd: str) -> None:
+def test_marian_setting_that_is_not_a_number_stays_text(folder: Path, odd: str) -> None:
     write(folder / "model.bin", weights(), f"{CONFIG}\nbeam-size: {odd}\n")
     load(folder)

@@ -43,7 +43,7 @@ def places(tokens: list[Token]) -> list[tuple[str, str, int, int]]:
     return [(token.token, token.text, token.start, token.end) for token in tokens]
 
 
-def test_a_separator_before_the_text_has_no_text() -> None:
+def test_separator_added_before_the_text_has_no_text() -> None:
     tokenizer = bytewise(METASPACE[0])
     assert places(tokenizer.encode("é a")) == [
         ("\u2581", "", 0, 0),
@@ -63,7 +63,7 @@ def test_a_separator_before_the_text_has_no_text() -> None:
     ]
 
 
-def test_a_separator_that_was_written_is_text() -> None:
+def test_separator_written_in_the_text_is_text() -> None:
     assert places(bytewise(METASPACE[1]).encode("\u2581b")) == [
         ("\u2581", "\u2581", 0, 1),
         ("b", "b", 1, 2),
@@ -71,7 +71,7 @@ def test_a_separator_that_was_written_is_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["unigram", "bpe"])
-def test_a_separator_of_sentencepiece_has_no_text(name: str) -> None:
+def test_separator_added_by_sentencepiece_has_no_text(name: str) -> None:
     pieces = SentencePieces.open(PIECES / f"{name}.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
@@ -80,7 +80,7 @@ def test_a_separator_of_sentencepiece_has_no_text(name: str) -> None:
     assert (second.text, second.start, second.end) == ("日本", 0, 2)
 
 
-def test_a_special_token_that_was_written_is_text() -> None:
+def test_special_token_written_in_the_text_is_text() -> None:
     pieces = SentencePieces.open(PIECES / "unigram.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
@@ -89,7 +89,7 @@ def test_a_special_token_that_was_written_is_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["né 中文🙂", "👩\u200d🚀 a", " a  b", "x\ufffdy", "a"])
-def test_ids_give_the_text_and_the_places_back(text: str) -> None:
+def test_after_gives_text_and_offsets_of_ids(text: str) -> None:
     tokenizer = byte_level()
     tokens = tokenizer.encode(text)
     result, spelled = tokenizer.spelled([token.id for token in tokens])
@@ -98,7 +98,7 @@ def test_ids_give_the_text_and_the_places_back(text: str) -> None:
     assert all(text[token.start : token.end] == token.text for token in tokens)
 
 
-def test_a_piece_of_two_characters_covers_both() -> None:
+def test_piece_of_two_characters_covers_both() -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = {sign: i for i, sign in enumerate([*alphabet, "\u0137\u00d0"])}
     inner = Tokenizer(models.BPE(ids, []))
@@ -109,7 +109,7 @@ def test_a_piece_of_two_characters_covers_both() -> None:
     assert [(token.start, token.end) for token in tokens] == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_what_is_not_complete_is_a_replacement_character() -> None:
+def test_incomplete_character_is_a_replacement_character() -> None:
     tokenizer = byte_level()
     ids = [token.id for token in tokenizer.encode("aé")]
     text, tokens = tokenizer.spelled(ids[:-1])
@@ -117,7 +117,7 @@ def test_what_is_not_complete_is_a_replacement_character() -> None:
     assert json.dumps(text)
 
 
-def test_a_translators_bytes_are_characters() -> None:
+def test_bytes_of_a_translator_are_joined_into_characters() -> None:
     pieces = SentencePieces.open(PIECES / "bytes.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
@@ -131,7 +131,7 @@ def test_a_translators_bytes_are_characters() -> None:
         assert all(result[t.start : t.end] == t.text for t in spelled)
 
 
-def test_bytes_without_a_decoder_are_characters() -> None:
+def test_bytes_without_a_decoder_are_joined_into_characters() -> None:
     tokenizer = bytewise(METASPACE[0])
     ids = [token.id for token in tokenizer.encode("a é b")]
     text, tokens = tokenizer.spelled(ids)

@@ -14,7 +14,7 @@ from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.safetensors import open_tensors, write_tensors
 
 
-def test_every_type_and_layout_comes_back(tmp_path: Path) -> None:
+def test_write_tensors_of_every_type_and_layout_reads_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(3, 5))
     tensors = {
@@ -40,13 +40,13 @@ def test_every_type_and_layout_comes_back(tmp_path: Path) -> None:
             np.testing.assert_array_equal(result[name], tensor)
 
 
-def test_numbers_begin_where_their_type_can_be_mapped(tmp_path: Path) -> None:
+def test_write_tensors_aligns_numbers_to_their_type(tmp_path: Path) -> None:
     tensors = {"a": np.zeros(3, np.uint8), "b": np.zeros(3, np.float32), "c": np.zeros(1)}
     write_tensors(tmp_path / "t", tensors)
     assert all(tensor.flags.aligned for tensor in open_tensors(tmp_path / "t").values())
 
 
-def test_a_tensor_larger_than_a_block_is_whole(tmp_path: Path) -> None:
+def test_write_tensors_larger_than_a_block_reads_back(tmp_path: Path) -> None:
     table = np.random.default_rng(0).normal(size=(5000, 1000)).astype(np.float32)  # 20 MB
     write_tensors(tmp_path / "t", {"table": table})
     np.testing.assert_array_equal(open_tensors(tmp_path / "t")["table"], table)

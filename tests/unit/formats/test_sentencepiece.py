@@ -20,7 +20,9 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
     ("name", "text", "pieces", "ids"),
     [(name, *case) for name, cases in EXPECTED.items() for case in cases],
 )
-def test_as_the_library_splits(name: str, text: str, pieces: list[str], ids: list[int]) -> None:
+def test_sentencepiece_splits_like_the_library(
+    name: str, text: str, pieces: list[str], ids: list[int]
+) -> None:
     result = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
     assert [piece.text for piece in result] == pieces
     assert [piece.id for piece in result] == ids
@@ -31,7 +33,7 @@ def spans(name: str, text: str) -> list[tuple[str, str]]:
     return [(piece.text, text[piece.start : piece.end]) for piece in result]
 
 
-def test_offsets_are_of_the_text_as_it_was_written() -> None:
+def test_sentencepiece_offsets_refer_to_the_original_text() -> None:
     # Two blanks are one letter; e and its accent are one letter; a ligature is two.
     assert spans("plain", "the  river") == [("the", "the"), ("▁", " "), ("▁river", " river")]
     assert spans("unigram", "e\u0301") == [("▁", ""), ("é", "e\u0301")]
@@ -39,7 +41,7 @@ def test_offsets_are_of_the_text_as_it_was_written() -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(EXPECTED)))
-def test_pieces_stand_in_order_within_the_text(text: str, name: str) -> None:
+def test_sentencepiece_pieces_are_in_order_within_the_text(text: str, name: str) -> None:
     at = 0
     for piece in MODELS[name].split(text):
         assert at <= piece.start <= piece.end <= len(text) or piece.start == piece.end
@@ -50,7 +52,7 @@ MODELS = {name: SentencePieces.open(GOLDEN / f"{name}.model") for name in EXPECT
 
 
 @given(st.data())
-def test_a_file_that_is_cut_or_broken(data: st.DataObject) -> None:
+def test_sentencepiece_of_a_damaged_file_is_refused(data: st.DataObject) -> None:
     whole = (GOLDEN / "unigram.model").read_bytes()
     cut = data.draw(st.integers(0, len(whole)))
     flipped = bytearray(whole[:cut])
@@ -63,7 +65,7 @@ def test_a_file_that_is_cut_or_broken(data: st.DataObject) -> None:
         assert str(path) in str(error) or "is broken" in str(error)
 
 
-def test_what_is_not_implemented_is_refused(tmp_path: Path) -> None:
+def test_sentencepiece_with_unsupported_settings_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.model"
     # A piece of kind UNKNOWN, and a trainer that says: by words.
     path.write_bytes(b"\x0a\x09\x0a\x05<unk>\x18\x02" + b"\x12\x02\x18\x03")

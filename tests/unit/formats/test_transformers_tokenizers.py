@@ -28,7 +28,7 @@ def made(name: str) -> tuple[dict[str, list[object]], list[str], list[list[str]]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_as_transformers_splits(name: str) -> None:
+def test_tokenizer_gives_the_ids_of_transformers(name: str) -> None:
     expected, texts, pairs = made(name)
     kind = json.loads((GOLDEN / name / "config.json").read_text())["model_type"]
     tokenizer = PieceTokenizer.open(GOLDEN / name, kind)
@@ -62,7 +62,7 @@ def placed(folder: Path, case: dict[str, Any]) -> Path:
     REBUILT["cases"],
     ids=lambda case: f"{case['base']}-{case['kind']}-{case['settings'].get('tokenizer_class')}",
 )
-def test_tokenizer_json_is_read_as_its_class_does(tmp_path: Path, case: dict[str, Any]) -> None:
+def test_tokenizer_json_is_read_like_its_class(tmp_path: Path, case: dict[str, Any]) -> None:
     folder = placed(tmp_path, case)
     assert class_of(folder, case["kind"]) == case["class"]
     tokenizer = PieceTokenizer.open(folder, case["kind"])
@@ -80,14 +80,14 @@ def refused(folder: Path, base: str, kind: str, settings: dict[str, Any]) -> str
     return str(refusal.value)
 
 
-def test_a_class_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> None:
+def test_tokenizer_class_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> None:
     said = refused(tmp_path, "bert", "bert", {"tokenizer_class": "BertJapaneseTokenizer"})
     assert "uses BertJapaneseTokenizer, which is not implemented" in said
     said = refused(tmp_path, "gpt2", "llama", {"tokenizer_class": "CohereTokenizerFast"})
     assert "CohereTokenizer" in said
 
 
-def test_a_vocabulary_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_tokenizer_with_another_kind_of_vocabulary_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, "bert", "roberta", {})
     assert "has a WordPiece vocabulary, but RobertaTokenizer needs BPE" in said
     said = refused(tmp_path, "mt5", "llama", {"tokenizer_class": "LlamaTokenizer"})
@@ -117,14 +117,14 @@ def test_a_vocabulary_of_another_kind_is_refused(tmp_path: Path) -> None:
     ],
     ids=range(7),
 )
-def test_settings_that_cannot_be_followed_are_refused(
+def test_tokenizer_with_unsupported_settings_is_refused(
     tmp_path: Path, kind: str, settings: dict[str, Any], said: str
 ) -> None:
     base = kind if kind == "bert" else "gpt2"
     assert said in refused(tmp_path, base, kind, settings)
 
 
-def test_whole_words_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_tokenizer_keeps_added_words_whole(tmp_path: Path) -> None:
     model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "The": 1}, "unk_token": "[UNK]"}
     case = {"base": "bert", "kind": "bert", "settings": {}, "config": {}}
     changes = {"model": model, "normalizer": None, "post_processor": None, "added_tokens": []}

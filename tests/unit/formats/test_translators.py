@@ -25,7 +25,7 @@ def kind_of(case: str) -> str:
 
 
 @pytest.mark.parametrize(("case", "text", "target", "read", "fed"), ROWS)
-def test_source_and_shifted_target(
+def test_translator_reads_the_source_and_the_shifted_target(
     case: str, text: str, target: str, read: list[int], fed: list[int]
 ) -> None:
     kind = kind_of(case)
@@ -37,7 +37,7 @@ def test_source_and_shifted_target(
 
 
 @pytest.mark.parametrize("case", sorted(EXPECTED))
-def test_tokens_know_where_they_stand(case: str) -> None:
+def test_translator_tokens_have_their_offsets(case: str) -> None:
     source, decoder = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
     for text in ("the river bank", "  muddy é  "):
         for tokenizer in (source, decoder):
@@ -59,7 +59,7 @@ def test_tokens_know_where_they_stand(case: str) -> None:
         ("m2m_100", "__fr__", "__en__"),
     ],
 )
-def test_a_text_may_name_its_language(case: str, code: str, usual: str) -> None:
+def test_translator_text_may_name_its_language(case: str, code: str, usual: str) -> None:
     source, target = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
     text = f" {code} the river"
     plain, named = source.encode("the river"), source.encode(text)
@@ -79,7 +79,7 @@ def test_a_text_may_name_its_language(case: str, code: str, usual: str) -> None:
     assert rules == expected
 
 
-def test_a_marian_folder_reads_its_code_and_writes(tmp_path: Path) -> None:
+def test_marian_folder_reads_its_language_code_and_generates(tmp_path: Path) -> None:
     source, target = open_tokenizers(GOLDEN / "translators" / "marian", "marian")
     tokens = source.encode(">>fra<< the")
     assert tokens[0].token == ">>fra<<"
@@ -102,7 +102,7 @@ def marian(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
+def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     loaded = load(marian)
     run = loaded.read("the bank of the river")
     assert (run.block, run.source) == ("cross", "the bank of the river")
@@ -127,7 +127,7 @@ def test_it_draws_the_translation_that_it_writes(marian: Path) -> None:
     assert decoder.keys == decoder.queries
 
 
-def test_rules_that_are_not_implemented_stand_in_the_way_of_writing_alone(marian: Path) -> None:
+def test_unsupported_generation_rules_only_prevent_generation(marian: Path) -> None:
     path = marian / "generation_config.json"
     path.write_text(json.dumps({"encoder_no_repeat_ngram_size": 4}))
     loaded = load(marian)
@@ -136,7 +136,7 @@ def test_rules_that_are_not_implemented_stand_in_the_way_of_writing_alone(marian
         loaded.read("the bank")
 
 
-def test_what_a_folder_lacks(tmp_path: Path) -> None:
+def test_translator_folder_without_a_file_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "m2m"
     shutil.copytree(GOLDEN / "translators" / "m2m_100", folder)
     settings = folder / "tokenizer_config.json"
@@ -157,7 +157,7 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
         first_read({"decoder_start_token_id": 99}, 99)
 
 
-def test_it_writes_in_the_language_that_is_named(tmp_path: Path) -> None:
+def test_translator_generates_in_the_named_language(tmp_path: Path) -> None:
     folder = tmp_path / "nllb"
     shutil.copytree(GOLDEN / "checkpoints" / "m2m_100-writes", folder)
     (folder / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": 1}))

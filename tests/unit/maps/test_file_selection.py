@@ -40,12 +40,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("layers", "heads", "names"), CASES)
-def test_selects_as_from_a_model(layers, heads, names) -> None:
+def test_select_from_a_file_matches_selection_from_a_model(layers, heads, names) -> None:
     result = {m.name for m in select_from(SOME, layers, heads).maps}
     assert result == set(names.split())
 
 
-def test_keeps_the_order_that_was_asked_for() -> None:
+def test_select_from_keeps_the_requested_order() -> None:
     assert [m.name for m in select_from(SOME, ("4", "2"), ("3",)).maps] == ["L4H3", "L2H3"]
 
 
@@ -62,32 +62,32 @@ def test_keeps_the_order_that_was_asked_for() -> None:
         ((), ("x",), "'x' is not a head"),
     ],
 )
-def test_says_what_the_file_has(layers, heads, said) -> None:
+def test_select_from_a_missing_head_lists_those_of_the_file(layers, heads, said) -> None:
     with pytest.raises(UsageError) as error:
         select_from(SOME, layers, heads)
     assert said in str(error.value)
 
 
-def test_names_a_dozen_and_counts_the_rest() -> None:
+def test_select_from_error_names_12_heads_and_counts_the_rest() -> None:
     many = _file(*((layer, head) for layer in range(2) for head in range(8)))
     with pytest.raises(UsageError, match=r"L0H7, L1H0, L1H1, L1H2, L1H3 and 4 more\.$"):
         select_from(many, (), ("L2H0",))
 
 
-def test_averages_what_was_chosen_layer_by_layer() -> None:
+def test_select_from_with_mean_averages_each_layer() -> None:
     means = select_from(SOME, ("4",), (), mean=True).maps
     assert [m.name for m in means] == ["L4 mean of H3 H7"]
     assert np.array_equal(means[0].pattern, np.full((3, 3), 45, np.float32))
 
 
-def test_an_average_stays_one_and_is_no_head() -> None:
+def test_select_from_keeps_an_average() -> None:
     file = _file((2, None), (4, None))
     assert [m.name for m in select_from(file, ("4",), (), mean=True).maps] == ["L4 mean of 8"]
     with pytest.raises(UsageError, match=r"The file has no L2H0: it has L2 mean of 8, L4 mean"):
         select_from(file, (), ("0",))
 
 
-def test_a_model_without_heads_has_none_to_choose() -> None:
+def test_select_from_a_model_without_heads_is_refused() -> None:
     file = _file((2, None))
     file = replace(file, model=replace(file.model, n_heads=0))
     with pytest.raises(UsageError):
@@ -96,7 +96,7 @@ def test_a_model_without_heads_has_none_to_choose() -> None:
         select_from(file, ("1",), ())
 
 
-def test_choose_mean_of_a_file_with_heads_and_an_average_is_of_the_heads_alone() -> None:
+def test_select_from_with_mean_ignores_averages_of_the_file() -> None:
     file = _file((2, 3), (2, 5), (2, None))
     [mean] = select_from(file, (), (), mean=True).maps
     assert mean.name == "L2 mean of H3 H5"

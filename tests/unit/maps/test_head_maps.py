@@ -53,7 +53,7 @@ def chosen(layers: list[str], heads: list[str]) -> dict[int, list[int]]:
         (["0"], ["2", "L0H2", "L0H1"], {0: [2, 1]}),
     ],
 )
-def test_what_is_asked_for_is_chosen(
+def test_selection_parses_layers_and_heads(
     layers: list[str], heads: list[str], expected: dict[int, list[int]]
 ) -> None:
     got = chosen(layers, heads)
@@ -92,7 +92,7 @@ def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
         ([], [""], "'' is not a head; write 3, -1, 0:4 or all: this model has heads 0 to 3."),
     ],
 )
-def test_what_does_not_exist_is_refused_with_what_does(
+def test_selection_of_a_missing_head_names_the_valid_ones(
     layers: list[str], heads: list[str], said: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -101,7 +101,7 @@ def test_what_does_not_exist_is_refused_with_what_does(
     assert refused.value.exit_code == 2
 
 
-def test_a_single_layer_is_named_alone() -> None:
+def test_selection_error_of_a_single_layer_names_it() -> None:
     with pytest.raises(
         UsageError, match=r"^Layer 1 does not exist: this model has only layer 0\.$"
     ):
@@ -109,13 +109,13 @@ def test_a_single_layer_is_named_alone() -> None:
 
 
 @given(st.lists(st.integers(-N_HEADS, N_HEADS - 1), min_size=1))
-def test_a_head_is_chosen_once_where_it_was_first_asked_for(asked: list[int]) -> None:
+def test_selection_keeps_a_repeated_head_once(asked: list[int]) -> None:
     expected = list(dict.fromkeys(i % N_HEADS for i in asked))
     assert chosen(["0"], [str(i) for i in asked]) == {0: expected}
 
 
 @given(st.integers(-9, 9), st.integers(-9, 9))
-def test_a_range_is_a_slice(start: int, stop: int) -> None:
+def test_selection_range_is_a_slice(start: int, stop: int) -> None:
     expected = list(range(N_HEADS))[start:stop]
     if expected:
         assert chosen(["0"], [f"{start}:{stop}"]) == {0: expected}
@@ -140,7 +140,7 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
         yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other, Block())
 
 
-def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None:
+def test_select_computes_no_layer_after_the_last_selected() -> None:
     pulled: list[int] = []
     maps = select(layers(pulled), Selection([(1, 3), (0, 2), (1, 0)]))
     assert pulled == [0, 1]
@@ -153,13 +153,13 @@ def test_select_takes_each_head_from_its_trace_and_computes_no_further() -> None
     np.testing.assert_array_equal(third.v, whole.v[1])
 
 
-def test_select_prefers_the_other_text_where_a_layer_reads_one() -> None:
+def test_select_prefers_cross_attention_if_a_layer_has_it() -> None:
     [result] = select(layers([], cross=True), Selection([(0, 1)]))
     assert result.block == "cross"
     np.testing.assert_array_equal(result.pattern, trace(0).pattern[1])
 
 
-def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:
+def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
     means = average(select(layers([]), Selection([(0, 0), (0, 3), (2, 1)])))
     assert [(m.name, m.layer, m.head) for m in means] == [
         ("L0 mean of H0 H3", 0, None),
@@ -171,7 +171,7 @@ def test_average_is_the_mean_of_each_layers_chosen_heads() -> None:
     assert means[0].scores is means[0].q is means[0].z is None
 
 
-def test_an_average_sees_what_any_of_its_heads_sees() -> None:
+def test_average_mask_is_the_union_of_its_heads() -> None:
     """Scores are averaged over the heads that see the key; -inf is left where none does."""
     masks = [[[True, False], [True, False]], [[True, True], [True, False]]]
     scores = [np.where(mask, 2.0 * head + 1, -np.inf) for head, mask in enumerate(masks)]
@@ -186,11 +186,11 @@ def test_an_average_sees_what_any_of_its_heads_sees() -> None:
     assert maps[0].part([1], [0, 1]).mask.tolist() == [[True, False]]
 
 
-def test_a_map_without_a_mask_sees_everything() -> None:
+def test_head_map_without_a_mask_is_visible_everywhere() -> None:
     assert HeadMap("L0H0", "self", 0, 0, np.zeros((2, 3))).mask.tolist() == [[True] * 3] * 2
 
 
-def test_a_traced_head_has_its_own_mask() -> None:
+def test_traced_head_has_the_mask_of_its_head() -> None:
     q = np.ones((2, 2, 1))
     mask = np.array([[[True, False], [True, True]], [[True, True], [True, True]]])
     bias = np.where(mask, 0.0, -np.inf)
@@ -210,7 +210,7 @@ def head_maps(source: str | None = None) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "abcde", source, tokens, tokens[:n_key], [m])
 
 
-def test_a_window_of_one_text_cuts_rows_and_columns() -> None:
+def test_window_of_one_text_cuts_rows_and_columns() -> None:
     whole = head_maps()
     part = window(whole, 1, 3)
     [m], [w] = part.maps, whole.maps
@@ -222,7 +222,7 @@ def test_a_window_of_one_text_cuts_rows_and_columns() -> None:
         np.testing.assert_array_equal(getattr(m, name), getattr(w, name)[1:3])
 
 
-def test_a_window_between_two_texts_cuts_rows_only() -> None:
+def test_window_between_two_texts_cuts_rows_only() -> None:
     whole = head_maps(source="abcd")
     part = window(whole, 1, 3)
     [m], [w] = part.maps, whole.maps
@@ -232,7 +232,7 @@ def test_a_window_between_two_texts_cuts_rows_only() -> None:
     np.testing.assert_array_equal(m.z, w.z[1:3])
 
 
-def test_a_window_of_an_average_has_a_pattern_only() -> None:
+def test_window_of_an_average_has_only_a_pattern() -> None:
     maps = head_maps()
     part = window(replace(maps, maps=average(maps.maps)), 0, 2)
     assert part.maps[0].pattern.shape == (2, 2)
@@ -240,7 +240,7 @@ def test_a_window_of_an_average_has_a_pattern_only() -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 6), (2, 2), (3, 1), (-1, 2)])
-def test_a_window_outside_the_text_is_refused(start: int, stop: int) -> None:
+def test_window_outside_the_text_is_refused(start: int, stop: int) -> None:
     with pytest.raises(
         UsageError,
         match=rf"^Window {start}:{stop} is empty or out of range: the text has tokens 0 to 4",

@@ -35,7 +35,7 @@ def maps(tokens: list[Token], pattern: np.ndarray, text: str = "") -> HeadMaps:
     return HeadMaps(MODEL, "softmax", False, text, None, tokens, tokens, [one])
 
 
-def test_special_tokens_leave_with_their_weight_told() -> None:
+def test_hide_special_notes_the_removed_weight() -> None:
     tokens = cut("a b", "a", "b")
     pattern = np.array([[1, 0, 0, 0], [0.5, 0.2, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1], [0, 0, 0, 1.0]])
     result = hide_special(maps(tokens, np.maximum(pattern, 1e-9)))
@@ -46,7 +46,7 @@ def test_special_tokens_leave_with_their_weight_told() -> None:
     )
 
 
-def test_a_word_sees_another_where_a_piece_of_it_does() -> None:
+def test_merge_words_mask_is_the_union_of_pieces() -> None:
     """A causal text: the first piece of 'river' does not see its second."""
     tokens = cut("the river", "the", "ri", "ver", specials=False)
     mask = np.tril(np.ones((3, 3), bool))
@@ -57,7 +57,7 @@ def test_a_word_sees_another_where_a_piece_of_it_does() -> None:
     assert merge_words(no_self).maps[0].mask.tolist() == [[False, True], [True, True]]
 
 
-def test_special_tokens_alone() -> None:
+def test_hide_special_of_only_special_tokens_is_refused() -> None:
     with pytest.raises(UsageError, match="--hide-special"):
         hide_special(maps(cut(""), np.eye(2) + 0.1))
 
@@ -74,11 +74,13 @@ def test_special_tokens_alone() -> None:
         ("3.5 km", ["3", ".", "5", "km"], [[0], [1], [2], [3]]),
     ],
 )
-def test_which_pieces_are_one_word(text: str, pieces: list[str], expected: list[list[int]]) -> None:
+def test_words_groups_the_pieces_of_each_word(
+    text: str, pieces: list[str], expected: list[list[int]]
+) -> None:
     assert words(cut(text, *pieces, specials=False), [text]) == expected
 
 
-def test_bytes_of_one_character_are_one_word() -> None:
+def test_words_keeps_bytes_of_a_character_together() -> None:
     tokens = [Token(i, "🙂", f"b{i}", i, 0, 1) for i in range(3)]
     assert words(tokens, ["🙂"]) == [[0, 1, 2]]
     result = merge_words(maps(tokens, np.full((3, 3), 1 / 3), "🙂"))
@@ -102,7 +104,7 @@ def test_bytes_of_one_character_are_one_word() -> None:
         ("a b", [(0, 1), (2, 3)], ["a", "b"]),
     ],
 )
-def test_a_grapheme_is_never_split(
+def test_words_never_splits_a_grapheme(
     text: str, spans: list[tuple[int, int]], expected: list[str]
 ) -> None:
     tokens = [Token(i, text[a:b], text[a:b], i, a, b) for i, (a, b) in enumerate(spans)]
@@ -110,7 +112,7 @@ def test_a_grapheme_is_never_split(
     assert [token.text for token in result.queries] == expected
 
 
-def test_a_separator_alone_is_of_the_word_behind_it() -> None:
+def test_words_joins_a_separator_to_the_next_word() -> None:
     tokens = [Token(0, "", "\u2581", 5, 0, 0), *cut("İs b", "İ", "s", "b", specials=False)]
     assert words(tokens, ["İs b"]) == [[0, 1, 2], [3]]
     special = [Token(0, "", "<s>", 1, 0, 0, special=True), *tokens]
@@ -119,7 +121,7 @@ def test_a_separator_alone_is_of_the_word_behind_it() -> None:
     assert [(t.text, t.start, t.end) for t in result.queries] == [("İs", 0, 2), ("b", 3, 4)]
 
 
-def test_words_of_a_pair_and_of_a_source() -> None:
+def test_words_of_a_pair_and_of_a_source_stay_separate() -> None:
     tokens = [
         *cut("ab 👍", "a", "b", "👍", specials=False),
         Token(3, "🏽", "🏽", 9, 0, 1, segment=1),
@@ -133,7 +135,7 @@ def test_words_of_a_pair_and_of_a_source() -> None:
     np.testing.assert_allclose(result.maps[0].pattern, [[1], [1]])
 
 
-def test_keys_are_summed_and_queries_averaged() -> None:
+def test_merge_words_sums_keys_and_averages_queries() -> None:
     tokens = cut("unhappy me", "un", "happy", "me", specials=False)
     pattern = np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
     result = merge_words(maps(tokens, pattern))
@@ -145,7 +147,7 @@ def test_keys_are_summed_and_queries_averaged() -> None:
     assert "keys are summed, queries averaged" in result.notes[0]
 
 
-def test_nothing_to_merge_is_left_as_it_is() -> None:
+def test_merge_words_without_sub_words_changes_nothing() -> None:
     whole = maps(cut("a b", "a", "b", specials=False), np.full((2, 2), 0.5))
     assert merge_words(whole) is whole
     assert hide_special(whole) is whole

@@ -36,7 +36,7 @@ def by_hand(patterns: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", ["bert", "llama", "gpt2"])
-def test_is_the_product_from_the_first_layer_up(case: str) -> None:
+def test_rollout_is_the_product_from_the_first_layer_up(case: str) -> None:
     folder = CHECKPOINTS / case
     tensors = Tensors(open_tensors(folder / "model.safetensors"))
     model = build(json.loads((folder / "config.json").read_text()), tensors)
@@ -55,7 +55,7 @@ def test_is_the_product_from_the_first_layer_up(case: str) -> None:
         np.testing.assert_allclose(m.rollout.sum(axis=1), 1, atol=1e-5)
 
 
-def test_layers_that_are_not_wanted_count_but_are_not_shown() -> None:
+def test_rollout_includes_layers_that_are_not_selected() -> None:
     folder = CHECKPOINTS / "llama"
     tensors = Tensors(open_tensors(folder / "model.safetensors"))
     model = build(json.loads((folder / "config.json").read_text()), tensors)
@@ -65,7 +65,7 @@ def test_layers_that_are_not_wanted_count_but_are_not_shown() -> None:
     np.testing.assert_array_equal(second.rollout, every[1].rollout)
 
 
-def test_a_row_without_any_weight_stays_with_itself() -> None:
+def test_rollout_of_an_empty_row_stays_with_itself() -> None:
     result = rollout(np.zeros((2, 3, 3), np.float32), None)
     np.testing.assert_array_equal(result, np.eye(3))
 
@@ -81,7 +81,7 @@ def maps(n_layers: int = 2) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "a b c", None, (), (), heads)
 
 
-def test_maps_of_a_file_are_followed() -> None:
+def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
     whole = maps()
     result = with_rollout(whole)
     patterns = [np.stack([m.pattern for m in whole.maps[i : i + 2]]) for i in (0, 2)]
@@ -93,7 +93,7 @@ def test_maps_of_a_file_are_followed() -> None:
     )
 
 
-def test_a_token_sees_what_it_can_be_reached_from() -> None:
+def test_rollout_mask_is_what_can_be_reached() -> None:
     """A window of two below a window of two reaches three back; itself is always there."""
     window = np.tril(np.ones((4, 4), bool)) & ~np.tril(np.ones((4, 4), bool), -2)
     heads = [
@@ -112,7 +112,7 @@ def test_a_token_sees_what_it_can_be_reached_from() -> None:
     assert alone.mask.all() and alone.rollout.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
-def test_what_cannot_be_followed() -> None:
+def test_rollout_of_incomplete_or_linear_maps_is_refused() -> None:
     whole = maps()
     with pytest.raises(UsageError, match="L0H1 is missing"):
         with_rollout(replace(whole, maps=[whole.maps[0], *whole.maps[2:]]))

@@ -29,16 +29,16 @@ def test_charset_with_every_character_changes_nothing() -> None:
         ("▁▂▃▄▅▆▇█", "_.,-~+*#"),
     ],
 )
-def test_charset_ascii_writes_what_is_nearest(text: str, plain: str) -> None:
+def test_charset_ascii_writes_the_nearest_character(text: str, plain: str) -> None:
     assert written(ASCII, text) == plain
 
 
-def test_charset_wider_stand_in_takes_columns_from_the_blanks_after_it() -> None:
+def test_charset_wider_replacement_uses_the_blanks_after_it() -> None:
     assert written(ASCII, "√d      = 4\n", "a       = 4\n") == "sqrt d  = 4\na       = 4\n"
     assert written(ASCII, "√d", "      ", "= 4") == "sqrt d  = 4"
 
 
-def test_charset_infinity_takes_columns_from_the_blanks_before_it() -> None:
+def test_charset_infinity_uses_the_blanks_before_it() -> None:
     assert written(ASCII, "a     -∞   -0.5") == "a   -inf   -0.5"
 
 
@@ -46,7 +46,7 @@ def test_charset_that_has_some_characters_keeps_them() -> None:
     assert written(Charset("cp1252"), "é · → …") == "é · > …"
 
 
-def test_theme_shades_of_ascii_are_told_apart_by_sign() -> None:
+def test_theme_shades_of_ascii_differ_by_sign() -> None:
     ramp = Theme(charset=ASCII).ramp(signed=True)
     glyphs = [ink.glyph for ink in ramp.inks]
     assert "".join(glyphs).isascii()

@@ -80,7 +80,7 @@ def test_plan_keeps_a_number_next_to_its_shade_on_one_line(
         (11, "across", 1, 12),
     ],
 )
-def test_plan_writes_words_across_where_the_widest_cell_holds_them(
+def test_plan_writes_words_across_if_they_fit_the_widest_cell(
     key_width: int, heads: str, head_lines: int, columns: int
 ) -> None:
     layout = planned(key_width=key_width)
@@ -96,7 +96,7 @@ def test_plan_writes_words_across_where_the_widest_cell_holds_them(
         (5, 5 + 5 * 3, "down"),  # two cells would do, but three columns are too narrow
     ],
 )
-def test_plan_writes_words_on_two_lines_in_turn_where_two_cells_hold_them(
+def test_plan_writes_words_on_alternate_lines_if_two_cells_fit_them(
     key_width: int, width: int, heads: str
 ) -> None:
     assert planned(key_width=key_width, width=width).label_style == heads
@@ -135,7 +135,7 @@ def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
     assert planned(n_query=49, n_key=200, last_index=199).blocks == (2, 3)
 
 
-def test_plan_gives_the_last_of_the_names_in_turn_room_beyond_its_column() -> None:
+def test_plan_gives_the_last_alternate_label_room_beyond_its_column() -> None:
     # Four columns a key, of 45: nine-letter names take turns, and the last begins in column 35.
     some = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
     assert planned(**some).label_style == "in turn"
@@ -144,7 +144,7 @@ def test_plan_gives_the_last_of_the_names_in_turn_room_beyond_its_column() -> No
 
 
 @pytest.mark.parametrize(("n_maps", "n_key"), [(8, 60), (12, 90), (2, 70)])
-def test_plan_of_several_maps_without_colour_pools_where_colour_does(n_maps, n_key) -> None:
+def test_plan_of_several_maps_pools_alike_with_and_without_colour(n_maps, n_key) -> None:
     some = {"n_maps": n_maps, "n_query": n_key, "n_key": n_key, "last_index": n_key - 1}
     wide = {"query_width": 8, "line_width": 17, **some}
     coloured = planned(**wide)

@@ -26,7 +26,7 @@ def maps(pattern: np.ndarray = PATTERN) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "bank river", None, tokens, tokens, [m])
 
 
-def test_special_notes_give_the_share_of_the_words_rows() -> None:
+def test_special_notes_give_the_share_in_rows_of_words() -> None:
     # bank gives .5 and .3, river .2 and .2: .6 on average; special tokens have no rows here.
     assert list(special_notes(maps())) == [
         ".60 of the weight goes to [CLS] and [SEP]; --hide-special leaves them out"
@@ -39,11 +39,11 @@ def test_special_notes_of_scores_are_about_the_weights() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.04])
-def test_special_notes_of_a_small_share_say_nothing(share: float) -> None:
+def test_special_notes_of_a_small_share_are_empty(share: float) -> None:
     row = [share, 1 - share, 0, 0]
     assert list(special_notes(maps(np.array([row] * 4)))) == []
 
 
-def test_special_notes_without_special_tokens_say_nothing() -> None:
+def test_special_notes_without_special_tokens_are_empty() -> None:
     words = [replace(t, special=False) for t in maps().keys]
     assert list(special_notes(replace(maps(), queries=words, keys=words))) == []

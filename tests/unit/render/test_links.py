@@ -39,21 +39,21 @@ def test_link_lines_of_scores_rank_the_highest_score_first() -> None:
 
 
 @pytest.mark.parametrize("shown", ["weights", "contributions", "rollout"])
-def test_link_lines_of_other_numbers_rank_what_is_furthest_from_zero_first(shown) -> None:
+def test_link_lines_of_other_quantities_rank_by_magnitude(shown) -> None:
     arrow = "→" if shown == "weights" else "←"
     maps = replace(head_maps(AMOUNTS), shown=shown)
     expected = f"L0H0  a {arrow} a -9.0   b {arrow} a -4.0   c {arrow} c 3.0   a {arrow} b 2.0"
     assert lines(maps, [AMOUNTS], 4) == [expected]
 
 
-def test_link_lines_of_a_head_that_sees_nothing_are_left_out() -> None:
+def test_link_lines_leave_out_a_head_that_is_fully_masked() -> None:
     blind = np.full((3, 3), NAN)
     for shown in ("weights", "scores"):
         maps = replace(head_maps(blind, AMOUNTS), shown=shown)
         assert [line[:4] for line in lines(maps, [blind, AMOUNTS], 2)] == ["L0H1"]
 
 
-def test_strongest_of_equal_weights_takes_the_first_and_never_a_zero() -> None:
+def test_strongest_links_of_equal_weights_take_the_first_and_no_zeros() -> None:
     weights = np.array([[0.0, 0.25], [0.25, 0.5], [0.0, 0.25]])
     assert strongest_links(weights, 3) == [(1, 1), (0, 1), (1, 0)]
     assert strongest_links(weights, 6) == [(1, 1), (0, 1), (1, 0), (2, 1)]

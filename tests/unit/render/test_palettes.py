@@ -28,7 +28,7 @@ def labs(palette: str, depth: Depth, on: Background, *, signed: bool) -> list[La
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_signed_ramp_at_full_scale_tells_minus_from_plus(palette, on, depth) -> None:
+def test_signed_ramp_ends_are_at_least_three_tenths_apart(palette, on, depth) -> None:
     """.3 in OKLab is the distance between, for instance, a middle grey and black."""
     path = labs(palette, depth, on, signed=True)
     assert math.dist(path[0], path[-1]) >= 0.3

@@ -18,7 +18,7 @@ def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **more: bool) -> Sheet:
     )
 
 
-def test_sheet_of_one_layer_takes_a_second_band_rather_than_pool_words() -> None:
+def test_sheet_of_one_layer_uses_a_second_band_before_pooling() -> None:
     result = of(12)
     assert (result.across, result.blocks) == (4, (1, 1))
 
@@ -33,7 +33,7 @@ def test_sheet_of_many_layers_stays_as_small_as_it_can() -> None:
     assert result.across == 12
 
 
-def test_sheet_counts_whole_lines_where_rows_cannot_share_them() -> None:
+def test_sheet_without_half_blocks_counts_whole_lines() -> None:
     assert of(16).blocks == (1, 1)
     assert of(16, half_blocks=False).across == 8  # 2 bands of 17 lines are more than LINES
     assert LINES < 2 * 17

@@ -18,7 +18,7 @@ from qkv_cli.session.load import load
         ("mango apple", "river bank money", 4 * 2 * 3),
     ],
 )
-def test_read_refuses_a_text_whose_weights_are_more_than_the_most_that_are_drawn(
+def test_read_of_too_many_weights_is_refused(
     tiny_glove: Path, monkeypatch: pytest.MonkeyPatch, text: str, source: str | None, cells: int
 ) -> None:
     loaded = load(tiny_glove)
@@ -31,7 +31,7 @@ def test_read_refuses_a_text_whose_weights_are_more_than_the_most_that_are_drawn
         loaded.read(text, source)
 
 
-def test_read_of_too_long_a_text_tells_the_longest_that_is_drawn(
+def test_read_of_too_long_a_text_names_the_maximum_length(
     tiny_glove: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "MAX_CELLS", 4 * 3 * 3 - 1)

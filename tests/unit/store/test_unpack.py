@@ -53,13 +53,15 @@ def content(path: Path) -> bytes:
         "both",
     ],
 )
-def test_content_decides_not_the_suffix(tmp_path: Path, name: str, data: bytes) -> None:
+def test_unpack_recognises_files_by_content_not_by_suffix(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
     (tmp_path / name).write_bytes(data)
     assert content(tmp_path / name) == TEXT
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_macos_adds_to_an_archive_does_not_count(tmp_path: Path) -> None:
+def test_unpack_ignores_the_files_that_macos_adds(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "v", "w") as archive:
         archive.writestr("v.txt", TEXT)
         archive.writestr("__MACOSX/._v.txt", b"x")
@@ -81,7 +83,9 @@ def test_what_macos_adds_to_an_archive_does_not_count(tmp_path: Path) -> None:
     ],
     ids=["end", "start", "junk", "bzip2", "bzip2 junk", "zip", "two files", "no file", "deep"],
 )
-def test_what_cannot_be_unpacked_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+def test_unpack_of_an_unusable_archive_names_the_problem(
+    tmp_path: Path, data: bytes, said: str
+) -> None:
     (tmp_path / "v.txt").write_bytes(data)
     with pytest.raises(CheckpointError, match=said) as refusal:
         content(tmp_path / "v.txt")
@@ -89,7 +93,7 @@ def test_what_cannot_be_unpacked_is_named(tmp_path: Path, data: bytes, said: str
     assert [path.name for path in tmp_path.iterdir()] == ["v.txt"]
 
 
-def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
+def test_unpack_of_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
     data = bytearray(zipped(v=TEXT))
     data[6] |= 1  # of the member's own header
     data[data.index(b"PK\1\2") + 8] |= 1  # of the list of members
@@ -98,7 +102,7 @@ def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
         content(tmp_path / "v")
 
 
-def test_an_archive_with_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+def test_unpack_of_a_member_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     data = bytearray(zipped(v=TEXT))
     member = data.index(b"PK\1\2")
     data[member + 9] |= 8  # the name is UTF-8
@@ -108,6 +112,6 @@ def test_an_archive_with_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> 
         content(tmp_path / "v")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_unpack_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"Could not read .*: No such file"):
         content(tmp_path / "none")

@@ -33,7 +33,7 @@ def sentences(corpus: Corpus) -> list[tuple[int, ...]]:
     return [tuple(corpus.types[row].tolist()) for row in rows]
 
 
-def test_every_sentence_is_there_once_and_one_in_twenty_is_held_out() -> None:
+def test_build_corpus_keeps_each_sentence_once_and_holds_out_one_in_twenty() -> None:
     lines = [f"{i} {i + 1} 7" for i in range(100)]
     corpus = build_corpus([*lines, *lines[:5]], ids, UNKNOWN)
     assert sorted(sentences(corpus)) == sorted(map(tuple, ids(lines)))
@@ -42,12 +42,12 @@ def test_every_sentence_is_there_once_and_one_in_twenty_is_held_out() -> None:
     assert len(corpus.words) == 95 * 3
 
 
-def test_words_without_a_vector_are_counted() -> None:
+def test_build_corpus_counts_words_without_a_vector() -> None:
     corpus = build_corpus(["1 2 99", "3 99 4 99"], ids, UNKNOWN)
     assert corpus.n_unknown == 3
 
 
-def test_a_long_line_is_cut_into_equal_parts_and_a_lone_word_is_dropped() -> None:
+def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
     long = " ".join(str(i) for i in range(2 * MAX_WORDS + 2))
     corpus = build_corpus([long, "5", ""], ids, UNKNOWN)
     result = sentences(corpus)
@@ -66,12 +66,12 @@ def test_a_long_line_is_cut_into_equal_parts_and_a_lone_word_is_dropped() -> Non
         (["1 2 3", "4 4"], "different words: 4"),  # of which one is learned from
     ],
 )
-def test_what_cannot_be_learned_from_is_said(lines: list[str], said: str) -> None:
+def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         build_corpus(lines, ids, UNKNOWN)
 
 
-def test_batches_hold_every_sentence_once_whatever_their_order() -> None:
+def test_batches_contain_every_sentence_once_in_any_order() -> None:
     buckets = {3: np.arange(30, dtype=np.int32).reshape(10, 3), 2: np.full((3, 2), 99, np.int32)}
     for rng in (None, np.random.default_rng(0)):
         result = batches(buckets, 9, rng)
@@ -89,7 +89,7 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
     assert (result[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
 
 
-def test_replacements_of_a_word_that_is_nearly_the_whole_corpus() -> None:
+def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
     words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
     result = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
@@ -98,7 +98,7 @@ def test_replacements_of_a_word_that_is_nearly_the_whole_corpus() -> None:
     assert (result[:, [0, 2, 3]] == 1).mean() > 0.99
 
 
-def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
+def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.gz", tmp_path / "b.txt"  # their content decides
     plain.write_text("one\ntwo\n", encoding="utf-8")
     packed.write_bytes(gzip.compress(b"three\n"))
@@ -121,7 +121,9 @@ def test_lines_come_from_files_gzipped_or_not(tmp_path: Path) -> None:
         ("a.txt.gz", gzip.compress(b"a line\n" * 500, mtime=0)[:-9], "truncated"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_read_lines_of_a_broken_file_names_it(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(InputError, match=said) as error:
@@ -129,6 +131,6 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, said: st
     assert str(path) in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_read_lines_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Could not read .*nothing\.txt: No such file"):
         list(read_lines([str(tmp_path / "nothing.txt")]))

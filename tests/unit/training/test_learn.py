@@ -51,20 +51,20 @@ def the_end(plan: TrainingPlan, state: State | None = None, steps: int | None = 
     return state
 
 
-def test_it_learns_which_words_belong_together() -> None:
+def test_learn_finds_which_words_belong_together() -> None:
     state = the_end(replace(PLAN, epochs=30, rate=1e-2))
     # Partners (2 of 5 words) can be known; a filler can only be guessed among fillers.
     assert state.best_accuracy > 0.45
 
 
-def test_the_same_seed_makes_the_same_heads_and_another_does_not() -> None:
+def test_learn_with_the_same_seed_gives_the_same_heads() -> None:
     one, two, other = (the_end(p) for p in (PLAN, PLAN, replace(PLAN, seed=1)))
     for name, array in one.parameters.items():
         assert np.array_equal(array, two.parameters[name]), name
     assert not np.array_equal(one.parameters["W_Q"], other.parameters["W_Q"])
 
 
-def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been() -> None:
+def test_learn_resumed_equals_an_uninterrupted_run() -> None:
     whole, part = the_end(PLAN), the_end(PLAN, steps=11)
     saved, seed = read_state(state_tensors(replace(part, best=part.parameters), seed=5))
     assert seed == 5 and saved.step == 11
@@ -74,13 +74,13 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not_been() -> None:
         assert np.array_equal(array, gone_on.parameters[name]), name
 
 
-def test_a_run_that_has_had_its_epochs_does_not_go_on() -> None:
+def test_learn_after_its_epochs_does_not_continue() -> None:
     state = the_end(PLAN)
     corpus, table = a_corpus()
     assert list(learn(corpus, table, PLAN, state)) == []
 
 
-def test_frozen_parameters_stay_and_no_word_learns_to_see_itself() -> None:
+def test_learn_keeps_frozen_parameters_and_the_masked_offset() -> None:
     state = the_end(replace(PLAN, frozen=frozenset({"W_K", "offset"})))
     before = start(PLAN).parameters
     for name, array in state.parameters.items():
@@ -90,18 +90,18 @@ def test_frozen_parameters_stay_and_no_word_learns_to_see_itself() -> None:
     assert np.isfinite(np.delete(learned, PLAN.shape.clip, axis=0)).all()
 
 
-def test_a_saved_run_that_lacks_something_is_refused() -> None:
+def test_saved_run_without_an_array_is_refused() -> None:
     tensors = state_tensors(replace(start(PLAN), best=start(PLAN).parameters), seed=0)
     del tensors["adam.m.W_Q"]
     with pytest.raises(CheckpointError, match="has no"):
         read_state(tensors)
 
 
-def test_the_shape_can_be_read_from_the_parameters() -> None:
+def test_shape_is_read_from_the_parameters() -> None:
     assert shape_of(start(PLAN).parameters) == PLAN.shape
 
 
-def test_adam_takes_the_steps_of_its_paper() -> None:
+def test_adam_follows_its_paper() -> None:
     """Algorithm 2 of arXiv 1711.05101 with its schedule at 1, one number at a time."""
     gradients, rate, w, b = [0.3, -1.2, 0.7], 0.01, 0.5, -0.25
     p = {"W_Q": np.array([w]), "b_Q": np.array([b])}
@@ -115,7 +115,7 @@ def test_adam_takes_the_steps_of_its_paper() -> None:
         assert p["b_Q"][0] == pytest.approx(b, rel=1e-9)
 
 
-def test_tensors_are_named_and_laid_out_as_the_model_reads_them() -> None:
+def test_tensors_have_the_names_and_layout_that_the_model_reads() -> None:
     p, mean = start(PLAN).parameters, np.arange(8.0)
     tensors = as_tensors(p, mean)
     assert np.array_equal(tensors["attn.q.weight"], p["W_Q"].T)
@@ -126,7 +126,7 @@ def test_tensors_are_named_and_laid_out_as_the_model_reads_them() -> None:
     assert all(t.flags.c_contiguous for t in tensors.values())
 
 
-def test_learn_raises_its_rate_for_two_steps_of_a_hundred_then_lowers_it_by_half_a_cosine(
+def test_rate_warms_up_then_follows_half_a_cosine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Warm-up over 2% of the run, from a hundredth of the rate, times (1 + cos(pi done)) / 2."""

@@ -29,7 +29,9 @@ COMMANDS = {
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("look", [["--width", "80"], ["--color", "always", "--palette", "magma"]])
-def test_draws_what_the_command_draws(qkv, tiny_glove: Path, args: list[str], look) -> None:
+def test_render_of_a_document_draws_what_the_command_draws(
+    qkv, tiny_glove: Path, args: list[str], look
+) -> None:
     model = ["-m", str(tiny_glove)]
     drawn = qkv(*args, *model, *look)
     written = qkv(*args, *model, "--json")
@@ -59,7 +61,7 @@ def _damage(document: Any, at: int) -> Any:
 
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_a_damaged_document_is_drawn_or_one_line(
+def test_render_of_a_damaged_document_draws_or_prints_one_line(
     qkv: Callable, tiny_glove: Path, args: list[str]
 ) -> None:
     written = qkv(*args, "-m", tiny_glove, "--json").stdout
@@ -72,7 +74,9 @@ def test_a_damaged_document_is_drawn_or_one_line(
     assert n > 20
 
 
-def test_more_comparisons_than_letters_are_one_line(qkv: Callable, tiny_glove: Path) -> None:
+def test_render_of_more_comparisons_than_letters_prints_one_line(
+    qkv: Callable, tiny_glove: Path
+) -> None:
     document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
     [one] = document["comparisons"]
     document["comparisons"] = [one] * 25
@@ -83,7 +87,9 @@ def test_more_comparisons_than_letters_are_one_line(qkv: Callable, tiny_glove: P
     assert "$.comparisons: 26 items; the maximum is 25" in done.stderr
 
 
-def test_an_index_that_is_no_integer_is_one_line(qkv: Callable, tiny_glove: Path) -> None:
+def test_render_of_an_index_that_is_not_an_integer_prints_one_line(
+    qkv: Callable, tiny_glove: Path
+) -> None:
     document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
     document["comparisons"][0]["rows"][0]["a"] = 0.0
     done = qkv("render", "-", stdin=json.dumps(document).encode())
@@ -91,7 +97,9 @@ def test_an_index_that_is_no_integer_is_one_line(qkv: Callable, tiny_glove: Path
     assert "rows[0].a: 0.0 is not" in done.stderr
 
 
-def test_csv_of_a_map_whose_name_is_not_utf_8(qkv: Callable, tiny_glove: Path) -> None:
+def test_render_csv_of_a_map_name_that_is_not_utf_8_is_escaped(
+    qkv: Callable, tiny_glove: Path
+) -> None:
     document = json.loads(qkv("attend", TEXT, "-m", tiny_glove, "--head", "0", "--json").stdout)
     document["maps"][0]["name"] = "\ud800"
     done = qkv("render", "-", "--format", "csv", stdin=json.dumps(document).encode())
@@ -99,14 +107,18 @@ def test_csv_of_a_map_whose_name_is_not_utf_8(qkv: Callable, tiny_glove: Path) -
     assert done.stdout.splitlines()[1].startswith("\\ud800,")
 
 
-def test_it_is_not_converted(qkv: Callable, tiny_glove: Path) -> None:
+def test_render_does_not_convert_documents_without_head_maps(
+    qkv: Callable, tiny_glove: Path
+) -> None:
     written = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
     done = qkv("render", "-", "--format", "csv", stdin=written.encode())
     assert done.code == 2 and "can be drawn, but not converted to" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["explain", "focus", "heads", "compare", "nearest"])
-def test_what_cannot_apply_to_it_is_refused(qkv, tiny_glove: Path, name: str) -> None:
+def test_render_refuses_options_that_do_not_apply_to_a_document(
+    qkv, tiny_glove: Path, name: str
+) -> None:
     written = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout
     given = ["--head", "0", "--layer", "0", "--window", "0:2"]
     flags = ["--mean", "--words", "--hide-special"] + ["--numbers"] * (name != "compare")

@@ -9,20 +9,20 @@ from qkv_cli.cli.app import COMMANDS, build_command
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_its_line_is_its_own(name: str) -> None:
+def test_command_table_has_the_first_line_of_each_help(name: str) -> None:
     command = build_command(name)
     assert command.help.splitlines()[0] == COMMANDS[name]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_its_help_has_an_example(name: str) -> None:
+def test_help_of_each_command_has_an_example(name: str) -> None:
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         assert "Example: " in each.help, each.name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_bracket_of_its_help_is_lost(name: str) -> None:
+def test_help_of_each_command_keeps_its_brackets(name: str) -> None:
     """Help is Rich markup, in which [word] is a style; \\[word] is said."""
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
@@ -31,7 +31,7 @@ def test_no_bracket_of_its_help_is_lost(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_o_and_json_say_what_they_can(name: str) -> None:
+def test_help_of_output_and_json_lists_the_file_types(name: str) -> None:
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         said = {option: p.help for p in each.params for option in p.opts}

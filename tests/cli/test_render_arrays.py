@@ -50,7 +50,7 @@ def render(qkv: Callable, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "data", [npz(a=WEIGHTS), npz(attention=WEIGHTS, ids=np.arange(6))], ids=["one", "called"]
 )
-def test_every_weight_is_where_it_was(render: Callable, data: bytes) -> None:
+def test_render_array_keeps_every_weight_at_its_indices(render: Callable, data: bytes) -> None:
     document = json.loads(render(data, "--json").stdout)
     assert [m["name"] for m in document["maps"]] == [f"L{i}H{j}" for i in (0, 1) for j in (0, 1, 2)]
     result = np.float32([m["pattern"] for m in document["maps"]]).reshape(WEIGHTS.shape)
@@ -62,7 +62,7 @@ def test_every_weight_is_where_it_was(render: Callable, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
-def test_safetensors_in_other_precisions(render: Callable, kind: str) -> None:
+def test_render_array_of_safetensors_reads_other_precisions(render: Callable, kind: str) -> None:
     if kind == "bfloat16":  # the upper half of a float32; numpy has no such type
         bits = (WEIGHTS.view(np.uint32) >> 16).astype(np.uint16)
         data = save({"attention": bits}).replace(b'"U16"', b'"BF16"')
@@ -95,7 +95,7 @@ def test_render_array_of_any_rank_keeps_every_weight(
     assert (document["model"]["layers"], document["model"]["heads"]) == (n_layers, n_heads)
 
 
-def test_render_array_under_another_suffix_is_recognised(qkv: Callable, tmp_path: Path) -> None:
+def test_render_array_with_another_suffix_is_recognised(qkv: Callable, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(json.dumps(TOKENS))
     contents = {"a.npz": npy(WEIGHTS), "b.npy": npz(a=WEIGHTS), "c.json": save({"a": WEIGHTS})}
     for name, data in contents.items():
@@ -111,25 +111,25 @@ def test_render_array_without_tokens_names_the_option(qkv: Callable, data: bytes
     assert done.code == 2 and "--tokens" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_render_unread_tensor_of_other_type_is_no_obstacle(render: Callable) -> None:
+def test_render_array_ignores_other_tensors_of_unsupported_types(render: Callable) -> None:
     data = safetensors_of_type("BOOL", attention=WEIGHTS)
     document = json.loads(render(data, "--json").stdout)
     assert np.float32(document["maps"][5]["pattern"]).tolist() == WEIGHTS[1, 2].tolist()
 
 
-def test_one_layer_and_words(render: Callable) -> None:
+def test_render_array_selects_layers_and_merges_words(render: Callable) -> None:
     shown = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
     assert shown.code == 0 and "river bank" in shown.stdout and "L0H2" in shown.stdout
 
 
-def test_pieces_with_spaces_in_them(render: Callable) -> None:
+def test_render_array_with_spaces_in_tokens_keeps_them(render: Callable) -> None:
     tokens = ["<s>", "\u2581the", "\u2581riv", "er", "\u2581bank", "."]
     assert json.loads(render(npz(a=WEIGHTS), "--json", tokens=tokens).stdout)["text"] == (
         "the river bank."
     )
 
 
-def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
+def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> None:
     two = {"queries": TOKENS, "keys": TOKENS[:3]}
     weights = np.zeros((1, 6, 3), np.float32)
     weights[0, 1:, 2] = 1  # of the first row every key is masked
@@ -180,13 +180,15 @@ def test_between_two_texts_and_what_is_masked(render: Callable) -> None:
     ],
     ids=range(26),
 )
-def test_what_does_not_fit_is_one_line(render, data: bytes, tokens: Any, said: str) -> None:
+def test_render_array_that_does_not_fit_its_tokens_prints_one_line(
+    render, data: bytes, tokens: Any, said: str
+) -> None:
     done = render(data, tokens=tokens)
     assert done.code in (1, 2) and done.stdout == "" and said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable) -> None:
+def test_render_array_with_rows_below_1_is_drawn_with_a_note(render: Callable) -> None:
     """As GPT-OSS's patterns, whose last column is dropped after the softmax."""
     whole = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
     done = render(npz(a=whole[:, :, :3]), "--json", tokens=["a", "b", "c"])
@@ -201,6 +203,6 @@ def test_rows_that_a_sink_took_a_part_of_are_drawn_with_a_note(render: Callable)
     )
 
 
-def test_an_array_by_name(render: Callable) -> None:
+def test_render_array_selects_an_array_by_name(render: Callable) -> None:
     assert render(npz(a=WEIGHTS, b=WEIGHTS[::-1]), "--array", "b").code == 0
     assert "The file has no array 'c'" in render(npz(a=WEIGHTS), "--array", "c").stderr
