@@ -219,7 +219,7 @@ def test_attend_output_writes_each_file_type(attend, tmp_path, name) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_size] == [name]
 
 
-def test_attend_format_overrides_a_missing_suffix(attend, tmp_path) -> None:
+def test_attend_json_option_sets_the_format_of_any_suffix(attend, tmp_path) -> None:
     attend(TEXT, "-o", tmp_path / "a.dat", "--json")
     assert json.loads((tmp_path / "a.dat").read_text())["text"] == TEXT
 

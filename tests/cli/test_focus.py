@@ -96,7 +96,7 @@ def test_focus_between_two_texts_names_words_of_both(focus, written) -> None:
     assert "she sat in a bank" in shown and "[" not in shown
 
 
-def test_focus_text_names_what_it_draws(focus) -> None:
+def test_focus_prints_the_word_its_weights_and_the_scale(focus) -> None:
     result = focus(TEXT, "--query", "bank")
     assert (result.code, result.stderr) == (0, "")
     for what in (

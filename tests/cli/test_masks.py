@@ -96,7 +96,7 @@ def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
     result = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")
-    assert result.code == 0 and "bare" not in result.stdout
+    assert result.code == 0 and "blank diagonal" not in result.stdout
 
 
 def test_compare_and_focus_json_have_null_where_masked(qkv: Callable, tiny_glove: Path) -> None:

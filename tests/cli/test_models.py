@@ -45,7 +45,7 @@ def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
     assert "identity" in document["model"]["origin"]
 
 
-def test_added_vectors_give_unknown_words_the_mean_of_the_rarest(home: Path, qkv: Qkv) -> None:
+def test_added_vectors_report_unknown_words(home: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "web", "river zyx", "--json")
     assert result.code == 0
     assert "1 word is unknown to web: zyx." in result.stderr

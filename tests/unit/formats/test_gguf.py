@@ -211,7 +211,7 @@ def test_gguf_of_other_families_and_broken_files_are_refused(tmp_path: Path) -> 
     ("n_layers", "d_model", "n_heads", "scalar"),
     [(46, 4608, 32, 144), (42, 3584, 16, 128)],  # Gemma 2 27B and 9B
 )
-def test_gguf_of_one_family_is_scaled_by_its_width(
+def test_gguf_of_gemma_2_is_scaled_by_its_size(
     n_layers: int, d_model: int, n_heads: int, scalar: int
 ) -> None:
     sizes = {

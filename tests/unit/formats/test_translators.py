@@ -136,7 +136,7 @@ def test_unsupported_generation_rules_only_prevent_generation(marian: Path) -> N
         loaded.read("the bank")
 
 
-def test_translator_folder_without_a_file_is_refused(tmp_path: Path) -> None:
+def test_translator_with_invalid_language_settings_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "m2m"
     shutil.copytree(GOLDEN / "translators" / "m2m_100", folder)
     settings = folder / "tokenizer_config.json"

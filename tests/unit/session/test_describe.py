@@ -50,7 +50,7 @@ def test_memory_estimate_matches_hand_arithmetic() -> None:
     assert result.memory == BASE + pages + layer + 3 * 4 * 4 * N_TOKENS**2
 
 
-def test_provenance_is_read_from_source_json(tmp_path: Path) -> None:
+def test_describe_names_the_source_of_a_model(tmp_path: Path) -> None:
     assert describe("glove").source == "ships with qkv"
     assert describe(str(GOLDEN / "bert")).source == ""
 
