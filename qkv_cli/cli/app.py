@@ -189,7 +189,7 @@ def _say(error: Exception | str) -> int:
 def _leave(code: int) -> NoReturn:
     """Exit without a second error from the interpreter about a closed stdout."""
     if exit_code() is not None:
-        from qkv_cli.placement import clean
+        from qkv_cli.atomic_files import clean
 
         clean()
     try:

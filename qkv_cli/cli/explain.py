@@ -108,7 +108,7 @@ def _explain_weight(
     from qkv_cli.analysis.focus import pick
     from qkv_cli.cli.watch import WATCH
     from qkv_cli.maps.compute import about_run, run_text
-    from qkv_cli.maps.head_maps import Selection, traced_head
+    from qkv_cli.maps.selection import Selection, traced_head
 
     layers, heads = (["all"], []) if head is None else ([], [head])
     run = run_text(loaded, text, reading, watch=WATCH)

@@ -55,7 +55,7 @@ def list_models(
         _list_sources(as_json=as_json)
         return
 
-    from qkv_cli.placement import read_whole
+    from qkv_cli.atomic_files import read_whole
     from qkv_cli.session.load import read_info
     from qkv_cli.store.catalogue import find, names, size
     from qkv_cli.store.hub import cached_names

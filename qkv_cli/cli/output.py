@@ -177,7 +177,7 @@ class Target:
         Args:
             holds: The extent of the result, such as "8 heads, 13 words".
         """
-        from qkv_cli.placement import place_file
+        from qkv_cli.atomic_files import place_file
 
         clear_progress()
         content = data.encode(errors="replace") if isinstance(data, str) else data

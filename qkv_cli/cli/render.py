@@ -91,7 +91,8 @@ def render(
 
     from qkv_cli.maps.compute import apply_reading
     from qkv_cli.maps.compute import show_quantity as show_quantity
-    from qkv_cli.maps.head_maps import HeadMaps, select_from
+    from qkv_cli.maps.head_maps import HeadMaps
+    from qkv_cli.maps.selection import select_from
     from qkv_cli.render.terminal.attend import attention
     from qkv_cli.render.terminal.grid import Thumbnails
 

@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from qkv_cli.atomic_files import place_file
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import decimals, pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.names import Show
-from qkv_cli.placement import place_file
 from qkv_cli.visible import visible
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".npz")

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from qkv_cli.core.arrays import Array, Packed
 from qkv_cli.errors import CheckpointError, StoreError
-from qkv_cli.formats.gguf_file import StoredTensor, read_gguf
+from qkv_cli.formats.gguf_header import StoredTensor, read_gguf
 from qkv_cli.formats.gguf_parts import every_part
 from qkv_cli.formats.tokenizers.gguf import build_tokenizer
 

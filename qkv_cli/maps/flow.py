@@ -11,7 +11,8 @@ from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import HeadMap, HeadMaps, traced_head
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.selection import traced_head
 from qkv_cli.names import Block
 
 

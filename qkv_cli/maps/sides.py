@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qkv_cli.maps.compute import SILENT, Watch, apply_reading, head_maps, show_quantity
-from qkv_cli.maps.head_maps import HeadMaps, select_from
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.selection import select_from
 from qkv_cli.names import Weighting
 from qkv_cli.session.run import LoadedModel, Reading
 

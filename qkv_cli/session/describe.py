@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from qkv_cli.atomic_files import read_whole
 from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.gguf_parts import present_parts
 from qkv_cli.formats.ngrams import NGRAMS
-from qkv_cli.placement import read_whole
 from qkv_cli.session.load import gguf_in, hub_name, provenance, read_model, stored_folder
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.folder import PROVENANCE, sha256

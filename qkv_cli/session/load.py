@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.atomic_files import read_whole
 from qkv_cli.checkpoints.adapters import build
 from qkv_cli.checkpoints.adapters import draw_random_heads as draw_random_heads
 from qkv_cli.checkpoints.config import Config
@@ -26,7 +27,6 @@ from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
 from qkv_cli.formats.ngrams import NGRAMS, unpack_ngrams
 from qkv_cli.formats.safetensors import open_arrays
 from qkv_cli.formats.tokenizers.words import WordTokenizer, unpack_cut, unpack_words
-from qkv_cli.placement import read_whole
 from qkv_cli.session.run import LoadedModel
 
 FILES = ("tokenizer.json", "vectors.safetensors")  # of vectors, and the heads' weights

@@ -6,9 +6,9 @@ import difflib
 import os
 from pathlib import Path
 
+from qkv_cli.atomic_files import folder_lock, remove_folder, sweep
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import is_gguf, present_parts
-from qkv_cli.placement import folder_lock, remove_folder, sweep
 from qkv_cli.store.hub import cached
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 

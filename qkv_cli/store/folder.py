@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.atomic_files import folder_lock, place_file, placed_folder, sync
 from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.folder import WEIGHTS, named_file, read_json
 from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.formats.safetensors import open_arrays, write_tensors
 from qkv_cli.formats.tokenizers.words import cut_words, pack_words, splitter
-from qkv_cli.placement import folder_lock, place_file, placed_folder, sync
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # a folder with one of them is a model

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from qkv_cli.atomic_files import scratch_folder
 from qkv_cli.errors import StoreError, UsageError
-from qkv_cli.placement import scratch_folder
 from qkv_cli.store import hub, index
 from qkv_cli.store.add import add_vectors
 from qkv_cli.store.catalogue import home, own

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from qkv_cli.atomic_files import scratch_file
 from qkv_cli.errors import CheckpointError
-from qkv_cli.placement import scratch_file
 
 Opener = Callable[[Path, Path], IO[bytes]]  # the file, and its name in errors
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from qkv_cli.atomic_files import resolve_links, scratch_folder
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.finite import unsound_row
 from qkv_cli.errors import CheckpointError, TrainingError, UsageError
 from qkv_cli.figures import thousandths
 from qkv_cli.formats.tokenizers.words import WordTokenizer
-from qkv_cli.placement import resolve_links, scratch_folder
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.catalogue import find, own

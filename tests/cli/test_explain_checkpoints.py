@@ -23,7 +23,8 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model
 from qkv_cli.core.tokens import Token
 from qkv_cli.formats.safetensors import open_tensors
-from qkv_cli.maps.head_maps import HeadMaps, traced_head
+from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.selection import traced_head
 from qkv_cli.render.terminal.explain import ExplainPage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"

@@ -13,7 +13,7 @@ import pytest
 from conftest import Result
 from wheels import wheel
 
-from qkv_cli.placement import folder_lock
+from qkv_cli.atomic_files import folder_lock
 from qkv_cli.store import catalogue, sources
 
 Qkv = Callable[..., Result]

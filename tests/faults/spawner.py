@@ -162,8 +162,8 @@ def _become(request: dict[str, Any], folder: str, pipes: list[int]) -> None:
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if not request["exchanges"]:
-        placement: Any = importlib.import_module("qkv_cli.placement")
-        placement._exchanged = lambda new, target: False
+        atomic_files: Any = importlib.import_module("qkv_cli.atomic_files")
+        atomic_files._exchanged = lambda new, target: False
     _replace_vector_sets(request["vector_sets"])
     if request["largest_file"] is not None:
         limit = (request["largest_file"], resource.RLIM_INFINITY)

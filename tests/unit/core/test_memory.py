@@ -14,7 +14,7 @@ from qkv_cli.checkpoints.adapters import build
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.arrays import Array, Packed
 from qkv_cli.core.model import Model
-from qkv_cli.maps.head_maps import Selection, select
+from qkv_cli.maps.selection import Selection, select
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints" / "llama-plain"
 D_MODEL, D_MLP, D_HEAD = 64, 256, 16

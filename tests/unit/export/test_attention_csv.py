@@ -11,7 +11,8 @@ from export_examples import any_text, example, head_maps, quick, two_texts
 from hypothesis import given
 
 from qkv_cli.export.attention import CSV_AMOUNTS, to_csv
-from qkv_cli.maps.head_maps import HeadMap, HeadMaps, average
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.selection import average
 from qkv_cli.visible import visible
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"

@@ -25,7 +25,8 @@ from hypothesis import given
 from qkv_cli import __version__
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.attention import from_json, read_maps, to_json
-from qkv_cli.maps.head_maps import HeadMap, average, window
+from qkv_cli.maps.head_maps import HeadMap
+from qkv_cli.maps.selection import average, window
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]

@@ -16,7 +16,7 @@ from hypothesis import given
 
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.attention import from_npz, read_maps, to_json, to_npz
-from qkv_cli.maps.head_maps import average
+from qkv_cli.maps.selection import average
 
 
 @pytest.mark.parametrize("include", [(), ("scores",), ARRAYS[1:]])

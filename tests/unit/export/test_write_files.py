@@ -10,7 +10,7 @@ from export_examples import example, only, same, two_texts
 
 from qkv_cli.errors import UsageError
 from qkv_cli.export.attention import read_maps, to_csv, to_json, write_maps
-from qkv_cli.maps.head_maps import average
+from qkv_cli.maps.selection import average
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz", "A.JSON", "my maps.tar.npz"])

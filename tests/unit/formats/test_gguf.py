@@ -14,7 +14,7 @@ gguf = pytest.importorskip("gguf")
 
 from qkv_cli.errors import CheckpointError, QkvError  # noqa: E402
 from qkv_cli.formats.gguf import FAMILIES, dequantize, settings_of  # noqa: E402
-from qkv_cli.formats.gguf_file import read_gguf  # noqa: E402
+from qkv_cli.formats.gguf_header import read_gguf  # noqa: E402
 from qkv_cli.formats.safetensors import open_tensors  # noqa: E402
 from qkv_cli.session.describe import describe  # noqa: E402
 from qkv_cli.session.load import load  # noqa: E402

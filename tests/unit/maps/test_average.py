@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkv_cli.maps.head_maps import HeadMap, average
+from qkv_cli.maps.head_maps import HeadMap
+from qkv_cli.maps.selection import average
 
 
 def heads(n: int) -> list[HeadMap]:

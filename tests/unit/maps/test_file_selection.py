@@ -9,7 +9,8 @@ import pytest
 from export_examples import example
 
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import HeadMap, HeadMaps, select_from
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.selection import select_from
 
 
 def _file(*places: tuple[int, int | None]) -> HeadMaps:

@@ -15,15 +15,8 @@ from qkv_cli.core.block import Block, LayerTrace
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import (
-    HeadMap,
-    HeadMaps,
-    Selection,
-    average,
-    select,
-    traced_head,
-    window,
-)
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.selection import Selection, average, select, traced_head, window
 
 N_LAYERS, N_HEADS = 3, 4
 

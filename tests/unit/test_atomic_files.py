@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from qkv_cli import placement
+from qkv_cli.atomic_files import folder_lock, place_file, placed_folder, remove_folder, sweep
 from qkv_cli.errors import StoreError
-from qkv_cli.placement import folder_lock, place_file, placed_folder, remove_folder, sweep
 
 
 def anything(folder: Path) -> None:
@@ -101,7 +100,7 @@ def test_placed_folder_replaces_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
 ) -> None:
     if not swaps:
-        monkeypatch.setattr(placement, "_exchanged", lambda new, target: False)
+        monkeypatch.setattr(atomic_files, "_exchanged", lambda new, target: False)
     for content in ("first", "second"):
         with placed_folder(tmp_path / "new" / "m", anything) as temporary:
             (temporary / "file").write_text(content)
@@ -181,7 +180,7 @@ def test_folder_lock_admits_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_folder_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from qkv_cli.placement import *\n"
+        "import os, signal, sys; from pathlib import Path; from qkv_cli.atomic_files import *\n"
         "with folder_lock(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
