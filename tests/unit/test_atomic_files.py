@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from qkv_cli import atomic_files
 from qkv_cli.atomic_files import folder_lock, place_file, placed_folder, remove_folder, sweep
 from qkv_cli.errors import StoreError
 
