@@ -37,6 +37,7 @@ class Tokenizer(Protocol):
         """Return the tokens of a text, in order."""
 
 
+BLANK = "\u2581"  # SentencePiece's sign for a space
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # SentencePiece's spelling of a byte
 
 

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.folder import check_checksum
 
 # The files of a model; never a pickle.
 PATTERNS = [
@@ -110,6 +109,8 @@ def fetch_repository(name: str, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from qkv_cli.store.folder import check_checksum
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it retries by itself
     if not sys.stderr.isatty():

@@ -9,10 +9,9 @@ from pathlib import Path
 from tokenizers import Encoding, Tokenizer
 from tokenizers.models import BPE, Unigram
 
-from qkv_cli.core.tokens import Token, byte_of, characters
+from qkv_cli.core.tokens import BLANK, Token, byte_of, characters
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.tokenizers.library import library_errors
-from qkv_cli.formats.tokenizers.sentencepiece import BLANK
 from qkv_cli.formats.tokenizers.transformers import open_tokenizer
 from qkv_cli.formats.tokenizers.vocabulary import FILE
 

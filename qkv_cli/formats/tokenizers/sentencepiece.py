@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qkv_cli.core.tokens import BLANK
 from qkv_cli.errors import CheckpointError
-
-BLANK = "\u2581"  # the sign for a space
 
 
 @dataclass(frozen=True, slots=True)

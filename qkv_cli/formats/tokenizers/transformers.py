@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -14,14 +14,6 @@ from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.folder import read_json
 from qkv_cli.formats.tokenizers.classes import BACKEND, choose_class
 from qkv_cli.formats.tokenizers.library import open_tokenizer_file
-from qkv_cli.formats.tokenizers.sentencepiece import (
-    CONTROL,
-    NORMAL,
-    OWN,
-    UNKNOWN,
-    Contents,
-    checked_charsmap,
-)
 from qkv_cli.formats.tokenizers.vocabulary import (
     FILE,
     SETTINGS,
@@ -36,6 +28,9 @@ from qkv_cli.formats.tokenizers.vocabulary import (
     kept_template,
     read_vocabulary,
 )
+
+if TYPE_CHECKING:
+    from qkv_cli.formats.tokenizers.sentencepiece import Contents
 
 BERT: Template = ("cls $A sep", "cls $A sep $B:1 sep:1")
 ROBERTA: Template = ("cls $A sep", "cls $A sep sep $B sep")
@@ -500,6 +495,8 @@ def _with_blanks(vocabulary: Vocabulary, scheme: Any, unknown: str | None) -> To
 
 def _as_the_library(settings: Settings, vocabulary: Vocabulary) -> Tokenizer:
     """Build a tokenizer from a SentencePiece model by its own rules, with merges by score."""
+    from qkv_cli.formats.tokenizers.sentencepiece import NORMAL, OWN, checked_charsmap
+
     del vocabulary  # the classes read too little
     model = _model(settings, "tokenizer.model", merges=True)
     if OWN in model.kinds:
@@ -614,11 +611,15 @@ def _read_merges(settings: Settings) -> Vocabulary:
 
 
 def _vocabulary(model: Contents, scored: Scored) -> Vocabulary:
+    from qkv_cli.formats.tokenizers.sentencepiece import UNKNOWN
+
     unknown = model.kinds.index(UNKNOWN)
     return Vocabulary(scored=scored, charsmap=model.charsmap, unknown=unknown, apart=_apart(model))
 
 
 def _apart(model: Contents) -> list[AddedToken]:
+    from qkv_cli.formats.tokenizers.sentencepiece import CONTROL, OWN
+
     return [
         AddedToken(piece, normalized=False, special=kind == CONTROL)
         for piece, kind in zip(model.pieces, model.kinds, strict=True)
@@ -627,6 +628,8 @@ def _apart(model: Contents) -> list[AddedToken]:
 
 
 def _model(settings: Settings, name: str, *, merges: bool) -> Contents:
+    from qkv_cli.formats.tokenizers.sentencepiece import Contents
+
     path: Path = settings.folder / name
     contents = Contents.open(path)
     if contents.merges != merges:
@@ -652,11 +655,11 @@ def _pairs(pieces: set[str] | dict[str, int], known: set[str]) -> list[tuple[str
 
 
 def _charsmap(vocabulary: Vocabulary) -> list[Any]:
-    return (
-        [normalizers.Precompiled(checked_charsmap(vocabulary.charsmap))]
-        if vocabulary.charsmap
-        else []
-    )
+    if not vocabulary.charsmap:
+        return []
+    from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
+
+    return [normalizers.Precompiled(checked_charsmap(vocabulary.charsmap))]
 
 
 def _words(*, spaced: bool) -> list[Any]:

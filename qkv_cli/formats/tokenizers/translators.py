@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qkv_cli.core.generate import Rules
-from qkv_cli.core.tokens import Token, Tokenizer, byte_of, characters
+from qkv_cli.core.tokens import BLANK, Token, Tokenizer, byte_of, characters
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.folder import read_json
 from qkv_cli.formats.tokenizers.pieces import PieceTokenizer, blanks, places
-from qkv_cli.formats.tokenizers.sentencepiece import BLANK, SentencePieces
+from qkv_cli.formats.tokenizers.sentencepiece import SentencePieces
 from qkv_cli.formats.tokenizers.transformers import class_of
 from qkv_cli.formats.tokenizers.vocabulary import SETTINGS, content
 
