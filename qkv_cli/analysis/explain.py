@@ -97,7 +97,7 @@ def explain_layer(
     Raises:
         CheckpointError: The output of the layer contains NaN or infinity.
     """
-    model.refuse_output(layer)
+    model.check_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
     crosses = block.cross is not None and layer.cross is not None
     attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)

@@ -84,8 +84,8 @@ def _predict(
     if ablate or ablate_mean:
         reading = Reading(ablate=ablate, ablate_mean=ablate_mean)
         runs.append(run_text(loaded, text, reading, watch=WATCH))
-    scores = np.stack([run.next_scores() for run in runs])
-    odds_of_all, last = odds(scores, top), runs[-1]
+    logits = np.stack([run.next_logits() for run in runs])
+    odds_of_all, last = odds(logits, top), runs[-1]
     about = HeadMaps(
         model=last.describe(loaded.info),
         weighting="softmax",

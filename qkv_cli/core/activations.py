@@ -11,8 +11,8 @@ from qkv_cli.core.arrays import Array
 
 Activation = Callable[[Array], Array]
 
-# Of P, fitted so that x / (1 + exp(x P(x²))) is x Phi(x) within 1e-7: numpy has no erf. Beyond
-# x² = 36 that is 0, or x.
+# Coefficients of a polynomial P, lowest first, such that x / (1 + exp(x P(x²))) equals x Phi(x)
+# within 1e-7, since numpy has no erf. Beyond x² = 36, the result is 0 or x.
 _GELU = (
     -1.595768428,
     -0.07266856651,

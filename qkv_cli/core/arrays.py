@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.errors import CheckpointError
-
-if TYPE_CHECKING:
-    pass
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]  # True where a query can see a key
@@ -29,7 +26,7 @@ class Packed:
     shape: tuple[int, ...]
     unpack: Callable[[], Array]
     rows: Callable[[Any], Array]  # the rows of these indices only
-    name: str = ""  # as the file calls them, where the adapters say it otherwise
+    name: str = ""  # the name in the file, if the adapters use another
 
     def __getitem__(self, rows: Any) -> Array:
         return self.rows(rows)
@@ -65,7 +62,7 @@ Stored = NDArray[Any] | Packed
 
 
 def is_buffer(tensor: Stored) -> bool:
-    """Whether it cannot be a weight: whole numbers, or a type that is not implemented."""
+    """Whether it cannot be a weight: int64, or a type that is not implemented."""
     if isinstance(tensor, Packed):
         return isinstance(tensor, Unreadable)
     return tensor.dtype == np.int64

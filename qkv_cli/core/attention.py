@@ -25,8 +25,7 @@ from qkv_cli.names import Weighting
 class AttentionTrace:
     """Everything that one attention sub-layer computed.
 
-    `q` and `k` are those of the dot product, after any norm and rotary embedding, so `scores` can
-    be recomputed from them.
+    `q` and `k` are those of the dot product, after any norm and rotary embedding.
     """
 
     q: Array  # [n_heads, n_query, d_head]
@@ -36,7 +35,7 @@ class AttentionTrace:
     mask: Mask  # [1 or n_heads, n_query, n_key], True where the query can see the key
     scores: Array  # [n_heads, n_query, n_key], -inf where masked
     pattern: Array  # [n_heads, n_query, n_key], what multiplies the values
-    z: Array  # [n_heads, n_query, d_head], before W_O
+    z: Array  # [n_heads, n_query, d_head], before W_O and before any ablation
 
 
 def softmax(x: Array, out: Array | None = None) -> Array:
@@ -104,8 +103,8 @@ def scaled_dot_product_attention(
         scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
         bias: Added to the scaled products. Carries the mask (-inf) and relative
             positions alike; broadcasts to [n_heads, n_query, n_key].
-        mask: Which keys each query can see, [1 or n_heads, n_query, n_key]: what `bias` does not
-            make -inf. All, if not given.
+        mask: Which keys each query can see, [1 or n_heads, n_query, n_key]; all by default. It is
+            only recorded in the trace: `bias` must be -inf where it is False.
         softcap: Squashes the scaled products into (-softcap, softcap), before `bias`:
             softcap tanh(x / softcap), as Gemma 2 does (arXiv 2408.00118).
         weighting: How scores become weights, see `WEIGHTINGS`.

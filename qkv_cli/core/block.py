@@ -52,10 +52,8 @@ class Ablation:
         heads = self.heads.get(layer, ()) if (stack, cross) == (self.stack, self.cross) else ()
         if not heads:
             return z
-        ablated_z, heads_to_ablate = (
-            z.copy(order="K"),
-            list(heads),
-        )  # in the same memory layout, for the same sums
+        heads_to_ablate = list(heads)
+        ablated_z = z.copy(order="K")  # in the same memory layout, for the same sums
         ablated_z[heads_to_ablate] = (
             z[heads_to_ablate].mean(axis=1, keepdims=True) if self.mean else 0
         )
@@ -93,25 +91,25 @@ class Attention:
     def __call__(
         self,
         x: Array,
-        memory: Array,
+        kv_input: Array,
         bias: Array | None,
         weighting: Weighting,
-        earlier: AttentionTrace | None = None,
+        cache: AttentionTrace | None = None,
         ablate: Callable[[Array], Array] | None = None,
         mask: Mask | None = None,
     ) -> tuple[Array, AttentionTrace]:
-        """Attend from x, [n_query, d_model], to memory, [n_key, d_model].
+        """Attend from x, [n_query, d_model], to kv_input, [n_key, d_model], which is x or a text.
 
         Args:
             bias, mask: See `scaled_dot_product_attention`.
-            earlier: The attention of earlier tokens, whose keys and values come first.
+            cache: The attention of earlier tokens, whose keys and values come first.
             ablate: Applied to z before W_O; see `Ablation`.
         """
-        q, k, v = together((self.q, x), (self.k, memory), (self.v, memory))
+        q, k, v = together((self.q, x), (self.k, kv_input), (self.v, kv_input))
         q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
         v = split_heads(v, self.d_head)
-        if earlier is not None:
-            k, v = np.concatenate([earlier.k, k], axis=1), np.concatenate([earlier.v, v], axis=1)
+        if cache is not None:
+            k, v = np.concatenate([cache.k, k], axis=1), np.concatenate([cache.v, v], axis=1)
         if self.relative is not None:
             relative_bias = q.dtype.type(self.scale) * self.relative(q, k)
             bias = relative_bias if bias is None else relative_bias + bias
@@ -158,7 +156,7 @@ class Norms:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A layer. If it reads only another text, it has no self-attention."""
+    """A layer. `attn` is None in a layer that has only cross-attention."""
 
     attn: Attention | None = None
     cross: Attention | None = None
@@ -167,9 +165,18 @@ class Block:
     mlp: MLP | Experts | None = None
     norms: Norms = Norms()
     parallel: bool = False  # the MLP reads resid_pre, in parallel with attention
-    window: int | None = None  # the window of self-attention
+    # In a causal stack, the number of keys that a query sees, including itself; in others, how far
+    # it sees to either side.
+    window: int | None = None
     buckets: Buckets | None = None  # of this layer alone
     resid_scale: float = 1.0  # the factor of what attention and MLP add
+
+    @property
+    def reads_all_tokens(self) -> bool:
+        """Whether a token's output needs more of earlier tokens than their keys and values."""
+        attn = self.attn
+        is_relative = attn is not None and (attn.rotary or attn.relative) is not None
+        return is_relative or self.recurrent is not None or self.convolution is not None
 
     @property
     def n_bytes(self) -> int:
@@ -225,42 +232,46 @@ class LayerTrace:
 
 def run_block(
     block: Block,
-    name: StackName,
+    stack: StackName,
     index: int,
     resid_pre: Array,
     bias: Array | None,
     mask: Mask | None,
     memory: Array | None,
     weighting: Weighting,
-    before: LayerTrace | None = None,
+    cache: LayerTrace | None = None,
     ablation: Ablation | None = None,
 ) -> LayerTrace:
     """Run one layer.
 
     Args:
         bias, mask: For self-attention; in cross-attention every key is visible.
-        before: The trace of the earlier tokens, if they were run separately.
+        cache: The trace of the previous step, with the keys and values of all earlier tokens.
     """
 
     def ablate(cross: bool) -> Callable[[Array], Array] | None:
         if ablation is None:
             return None
-        return partial(ablation, stack=name, layer=index, cross=cross)
+        return partial(ablation, stack=stack, layer=index, cross=cross)
 
     norms, scale = block.norms, np.float32(block.resid_scale)
     resid, attn, cross, cross_in = resid_pre, None, None, None
     attn_in = normed(norms.attn_in, resid_pre)
     if block.attn is not None:
-        earlier = None if before is None else before.attn
-        attn_out, attn = block.attn(attn_in, attn_in, bias, weighting, earlier, ablate(False), mask)
+        attn_cache = None if cache is None else cache.attn
+        attn_out, attn = block.attn(
+            attn_in, attn_in, bias, weighting, attn_cache, ablate(False), mask
+        )
         resid = normed(norms.resid_mid, resid + scale * normed(norms.attn_out, attn_out))
     if block.recurrent is not None:
         resid = normed(norms.resid_mid, resid + block.recurrent(attn_in))
     if block.cross is not None and memory is not None:
         cross_in = normed(norms.cross_in, resid)
-        earlier = None if before is None else before.cross
-        new_memory = memory if earlier is None else memory[:0]
-        cross_out, cross = block.cross(cross_in, new_memory, None, weighting, earlier, ablate(True))
+        cross_cache = None if cache is None else cache.cross
+        new_memory = memory if cross_cache is None else memory[:0]
+        cross_out, cross = block.cross(
+            cross_in, new_memory, None, weighting, cross_cache, ablate(True)
+        )
         resid = normed(norms.cross_out, resid + cross_out)
     resid_mid = resid
     if block.mlp is not None:
@@ -269,7 +280,7 @@ def run_block(
     if block.convolution is not None:
         resid = normed(norms.convolved, resid + block.convolution(resid_pre))
     return LayerTrace(
-        stack=name,
+        stack=stack,
         index=index,
         resid_pre=resid_pre,
         resid_mid=resid_mid,

@@ -1,7 +1,8 @@
 """Checks for NaN and infinity, whose errors name the head and the tensor at fault.
 
-One NaN or infinite weight makes every later number NaN. Each layer is therefore checked before it
-is returned, in O(n d) time: NaN or +inf in the scores of a head also appears in its z.
+One NaN or infinite weight makes every later number NaN. The heads of a layer are therefore
+checked before it is returned, and its output before the next layer runs, in O(n d) time: NaN or
++inf in the scores of a head also appears in its z.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from qkv_cli.names import StackName
 
 _LARGE = 1e37  # sums of a few such numbers stay below float32's 3.4e38
-_ROWS = 2**12  # numbers of a tensor that are checked at once
+_ROWS = 2**12  # rows of a tensor that are checked at once
 
 
 class Weights(Mapping[str, Stored]):
@@ -92,13 +93,13 @@ class FiniteCheck:
             name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
             raise self._error(self._named(name, layer.stack), self._names(layer))
 
-    def scores(self, scores: Array) -> None:
+    def logits(self, logits: Array) -> None:
         """Check the logits of the next token; -inf is valid.
 
         Raises:
             CheckpointError: A logit is NaN or +inf; the error names the tensor.
         """
-        if not (scores < np.inf).all():
+        if not (logits < np.inf).all():
             raise self._error("the output of the unembedding", self._outside())
 
     def _named(self, name: str, block: str) -> str:

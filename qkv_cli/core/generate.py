@@ -35,7 +35,7 @@ class Rules:
     first: int | None = None  # the first id to generate, such as a language
     never: tuple[int, ...] = ()
     never_first: tuple[int, ...] = ()
-    never_in_a_row: tuple[tuple[int, ...], ...] = ()
+    banned_sequences: tuple[tuple[int, ...], ...] = ()
     no_repeat: int = 0  # the length of n-grams that must not repeat
     repetition_penalty: float = 1.0
     min_length: int = 0  # including the start
@@ -53,7 +53,7 @@ class Rules:
         try:
             rules = cls._of(settings, start, ends)
             ids = [*rules.never, *rules.never_first, *ends]
-            ids += [id for row in rules.never_in_a_row for id in row]
+            ids += [id for row in rules.banned_sequences for id in row]
             ids += [] if rules.first is None else [rules.first]
             if invalid := [id for id in ids if type(id) is not int or not 0 <= id < n_tokens]:
                 raise ValueError(f"{invalid[0]!r} is not a token id (0 to {n_tokens - 1})")
@@ -97,32 +97,33 @@ class Rules:
             values.get("max_length"),
         )
 
-    def choose(self, scores: Array, ids: Sequence[int]) -> int:
+    def choose(self, logits: Array, ids: Sequence[int]) -> int:
         """Return the id of the next token.
 
         Args:
-            scores: The logits, [d_vocab].
+            logits: [d_vocab].
+            ids: The ids so far, including the start.
         """
-        scores = scores.copy()
+        logits = logits.copy()
         if self.repetition_penalty != 1.0:
             rows = sorted(set(ids))
-            weaker = np.where(
-                scores[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
+            penalty = np.where(
+                logits[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
             )
-            scores[rows] *= weaker.astype(scores.dtype)
-        scores[self._repeated(ids)] = -np.inf
-        for row in self.never_in_a_row:
+            logits[rows] *= penalty.astype(logits.dtype)
+        logits[self._repeated(ids)] = -np.inf
+        for row in self.banned_sequences:
             if len(row) <= len(ids) and [*ids[len(ids) - len(row) + 1 :]] == [*row[:-1]]:
-                scores[row[-1]] = -np.inf
+                logits[row[-1]] = -np.inf
         if len(ids) < self.min_length:
-            scores[[*self.ends]] = -np.inf
+            logits[[*self.ends]] = -np.inf
         if self.first is not None and len(ids) == 1:
-            scores[:] = -np.inf
-            scores[self.first] = 0
-        scores[[*self.never]] = -np.inf
+            logits[:] = -np.inf
+            logits[self.first] = 0
+        logits[[*self.never]] = -np.inf
         if len(ids) == 1 + (self.first is not None):
-            scores[[*self.never_first]] = -np.inf
-        return int(scores.argmax())
+            logits[[*self.never_first]] = -np.inf
+        return int(logits.argmax())
 
     def _repeated(self, ids: Sequence[int]) -> list[int]:
         """Return the ids that would repeat an n-gram."""
@@ -152,14 +153,14 @@ def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list
     if resid is None:
         raise ValueError("the source has no tokens")
     memory = normed(model.stacks["encoder"].final_norm, resid)
-    places = model.places.get("decoder")
-    if places is not None and places.n_places is not None:
-        n_max = min(n_max, places.n_places - 1)
+    positions = model.positions.get("decoder")
+    if positions is not None and positions.n_positions is not None:
+        n_max = min(n_max, positions.n_positions - 1)
     unembed, target_ids, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
     while len(target_ids) <= n_max:
         before = model.step(target_ids, memory, before)
-        scores = model.scores(unembed, before[-1].resid_post[-1:], "decoder")
-        token = rules.choose(scores[0], target_ids)
+        logits = model.logits(unembed, before[-1].resid_post[-1:], "decoder")
+        token = rules.choose(logits[0], target_ids)
         if token in rules.ends:
             break
         target_ids.append(token)

@@ -31,7 +31,7 @@ class Linear:
     b: Array | None  # [d_out]
 
     def __call__(self, x: Array, act: Activation | None = None) -> Array:
-        """[n_pos, d_in] -> [n_pos, d_out], after `then`."""
+        """[n_pos, d_in] -> [n_pos, d_out], after `act` if it is given."""
         [y] = together((self, x), act=act)
         return y
 
@@ -89,8 +89,8 @@ def together(*products: tuple[Linear, Array], act: Activation | None = None) -> 
 class Norm:
     """LayerNorm, or RMSNorm when not centred; w is 1 where absent."""
 
-    w: Array | None  # [d_model]
-    b: Array | None  # [d_model]
+    w: Array | None  # [width], or [n_heads, 1, d_head] for a weight per head
+    b: Array | None  # the same
     eps: float
     centred: bool
 
@@ -114,22 +114,24 @@ class Embedding:
 
     table: Stored  # [d_vocab, d_model], float, or int8 with a scale per row
     row_scale: Stored | None = None  # [d_vocab]
-    mean: Array | None = None  # [d_model], taken from every row
-    blank: bool = False  # whether the id after the last row is a token of zeros
-    out: Linear | None = None  # from the table's width to d_model, before anything is added
+    mean: Array | None = None  # [d_model], subtracted from every row
+    blank: bool = False  # whether the id after the last row is valid, with a vector of zeros
+    project: Linear | None = None  # to d_model, before positions are added
 
     def __call__(self, ids: Sequence[int]) -> Array:
         """[n_pos, d_model], float32."""
         rows = np.asarray(ids, dtype=np.intp)
-        last = len(self.table) - 1
-        x: Array = float32(self.table[np.minimum(rows, last) if self.blank else rows])
-        if self.blank:
-            x = np.where((rows > last)[:, None], np.float32(0), x)
+        is_blank = (rows >= len(self.table))[:, None] if self.blank else None
+        if is_blank is not None:
+            rows = np.minimum(rows, len(self.table) - 1)
+        x: Array = float32(self.table[rows])
+        if is_blank is not None:
+            x = np.where(is_blank, np.float32(0), x)
         if self.row_scale is not None:
             with np.errstate(over="ignore", invalid="ignore"):  # refused when it is used
                 x = x * float32(self.row_scale[rows])[:, None]
         x = x if self.mean is None else x - self.mean
-        return x if self.out is None else self.out(x)
+        return x if self.project is None else self.project(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,38 +142,37 @@ class Unembedding:
     b: Stored | None = None  # [d_vocab], or [1, d_vocab]
     scale: float = 1.0  # of the hidden state
     into: Linear | None = None  # applied to the hidden state first
-    softcap: float | None = None  # c tanh(score / c)
+    softcap: float | None = None  # c tanh(logit / c)
 
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_model] -> [n_pos, d_vocab]. The table is unpacked in parts."""
         x = x if self.into is None else self.into(x)
         x = x * np.float32(self.scale)
-        scores = np.empty((len(x), len(self.table)), np.float32)
+        logits = np.empty((len(x), len(self.table)), np.float32)
         for rows in parts(len(self.table), -(-len(self.table) // _ROWS)):
-            scores[:, rows] = x @ float32(self.table[rows]).T
+            logits[:, rows] = x @ float32(self.table[rows]).T
         if self.b is not None:
-            scores += float32(self.b).reshape(-1)
+            logits += float32(self.b).reshape(-1)
         if self.softcap is not None:
-            scores = np.tanh(scores / np.float32(self.softcap)) * np.float32(self.softcap)
-        return scores
+            logits = np.tanh(logits / np.float32(self.softcap)) * np.float32(self.softcap)
+        return logits
 
     def linear(self) -> Linear:
-        """Return the whole unembedding as float32, for a model without a norm or a soft cap."""
+        """Return the table and bias as float32; `into` and `softcap` are not included."""
         W = float32(self.table).T
         b = None if self.b is None else float32(self.b).reshape(-1)
         return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PositionEmbeddings:
     """Position embeddings and token-type embeddings, which are added to token vectors."""
 
     positions: Array | None = None  # [n_ctx, d_model]
-    computed: Callable[[int], Array] | None = (
-        None  # returns a table of n rows, for a text of any length
-    )
+    # Returns a table of n rows, for a text of any length.
+    computed: Callable[[int], Array] | None = None
     types: Array | None = None  # [n_types, d_model]
-    padding: int | None = None  # the padding id: positions are counted from the row after it
+    padding: int | None = None  # as in RoBERTa: the first token has the row after the padding id
 
     def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
         if self.computed is not None:
@@ -184,16 +185,16 @@ class Places:
         return x
 
     @property
-    def n_places(self) -> int | None:
+    def n_positions(self) -> int | None:
         """The maximum number of positions; None if there is no maximum."""
         if self.positions is None:
             return None
         return len(self.positions) - (0 if self.padding is None else self.padding + 1)
 
     def _rows(self, ids: Sequence[int]) -> NDArray[np.intp]:
-        if self.n_places is not None and len(ids) > self.n_places:
+        if self.n_positions is not None and len(ids) > self.n_positions:
             raise InputError(
-                f"The text has {len(ids):,} tokens, but this model has {self.n_places:,} "
+                f"The text has {len(ids):,} tokens, but this model has {self.n_positions:,} "
                 "positions: use a shorter text, or --lines to read each line as a separate text."
             )
         if self.padding is None:

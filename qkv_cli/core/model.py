@@ -1,7 +1,7 @@
 """A transformer, described by its weights.
 
-Architectures differ in data, not in branches on their names: an absent norm is None, a mask is a
-bias, a tied weight is the same array.
+Architectures differ in data, not in branches on their names: an absent norm is None, masked cells
+have a bias of -inf, a tied weight is the same array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qkv_cli.core.layers import (
     Embedding,
     Linear,
     Norm,
-    Places,
+    PositionEmbeddings,
     Unembedding,
     normed,
 )
@@ -65,14 +65,13 @@ class Stack:
             parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
         parts += (
             np.where(mask, np.float32(0), np.float32(-np.inf))
-            for mask in self._places_masks(n, window, causal=causal)
+            for mask in self._position_masks(n, window, causal=causal)
         )
         if not parts:
             return None
         total = sum(parts[1:], start=parts[0])
-        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(
-            -1, -2
-        )  # match the memory layout of scores
+        # Match the memory layout of scores.
+        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(-1, -2)
 
     def mask(self, n: int, window: int | None = None, *, causal: bool) -> Mask | None:
         """Return which keys each query can see, [1 or n_heads, n, n]; None if all.
@@ -80,12 +79,12 @@ class Stack:
         Args:
             window: That of the layer.
         """
-        parts = self._places_masks(n, window, causal=causal)
+        parts = self._position_masks(n, window, causal=causal)
         if self.offsets is not None and (mask := offset_mask(self.offsets, n)) is not None:
             parts.append(mask)  # the bias contains them already
         return reduce(np.logical_and, parts) if parts else None
 
-    def _places_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
+    def _position_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
         """Return the masks that depend only on positions."""
         parts: list[Mask] = []
         if causal or self.causal:
@@ -99,15 +98,14 @@ class Stack:
 class Model:
     embed: Embedding
     stacks: Mapping[StackName, Stack]  # in the order they run
-    places: Mapping[StackName, Places] = field(default_factory=dict)
+    positions: Mapping[StackName, PositionEmbeddings] = field(default_factory=dict)
     embed_scale: float = 1.0
     embed_norms: Mapping[StackName, Norm] = field(default_factory=dict)
     embed_out: Linear | None = None  # from the embedding's size to d_model
     decoder_embed: Embedding | None = None  # the decoder's own, if it has one
     unembed: Unembedding | None = None
-    between_texts: Model | None = (
-        None  # the model in which the same heads read a second text, if they can
-    )
+    # Word vectors: the same heads as an encoder-decoder, for cross-attention between two texts.
+    between_texts: Model | None = None
     ablation: Ablation | None = None
     weights: Weights = field(default_factory=lambda: Weights({}))  # its tensors, for error messages
 
@@ -154,8 +152,8 @@ class Model:
                 watch.attention(layer)
             yield layer
 
-    def refuse_output(self, layer: LayerTrace) -> None:
-        """Check the output of a layer, if no later layer will read it.
+    def check_output(self, layer: LayerTrace) -> None:
+        """Check the output of the last layer that is used; `layers` checks those before it.
 
         Raises:
             CheckpointError: It contains NaN or infinity.
@@ -163,7 +161,7 @@ class Model:
         with np.errstate(all="ignore"):
             self._watch.output(layer)
 
-    def scores(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
+    def logits(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
         """Return the logits of the next token, [n, d_vocab].
 
         Args:
@@ -174,9 +172,9 @@ class Model:
             CheckpointError: A logit is NaN or infinite.
         """
         with np.errstate(all="ignore"):
-            scores = unembed(normed(self.stacks[name].final_norm, resid))
-            self._watch.scores(scores)
-        return scores
+            logits = unembed(normed(self.stacks[name].final_norm, resid))
+            self._watch.logits(logits)
+        return logits
 
     @property
     def _watch(self) -> FiniteCheck:
@@ -204,47 +202,46 @@ class Model:
             memory = None if resid is None else normed(stack.final_norm, resid)
 
     def step(
-        self, ids: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
+        self, ids: Sequence[int], memory: Array | None, cache: Sequence[LayerTrace]
     ) -> list[LayerTrace]:
         """Run the decoder's layers on the last token, with cached keys and values.
 
         Args:
-            before: The layers' traces for the token before it.
+            cache: The layers' traces of the previous step.
 
         Raises:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            watch, layers = self._watch, self._step(ids, memory, before)
+            watch, layers = self._watch, self._step(ids, memory, cache)
             for layer in layers:
                 watch.attention(layer)
                 watch.output(layer)
         return layers
 
     def _step(
-        self, ids: Sequence[int], memory: Array | None, before: Sequence[LayerTrace]
+        self, ids: Sequence[int], memory: Array | None, cache: Sequence[LayerTrace]
     ) -> list[LayerTrace]:
         stack = self.stacks["decoder"]
-        if any(block.recurrent is not None for block in stack.blocks):
-            return [*self._stack("decoder", ids, memory)]  # recurrent state, which no trace keeps
+        if any(block.reads_all_tokens for block in stack.blocks):
+            return [*self._stack("decoder", ids, memory)]
         resid, traces = self._embed("decoder", ids, ())[-1:], list[LayerTrace]()
         for i, block in enumerate(stack.blocks):
             bias = stack.bias(len(ids), block.window, block.buckets, causal=False)
             mask = stack.mask(len(ids), block.window, causal=False)
             bias = None if bias is None else bias[:, -1:]
             mask = None if mask is None else mask[:, -1:]
-            last = before[i] if before else None
             traces.append(
                 run_block(
                     block=block,
-                    name="decoder",
+                    stack="decoder",
                     index=i,
                     resid_pre=resid,
                     bias=bias,
                     mask=mask,
                     memory=memory,
                     weighting="softmax",
-                    before=last,
+                    cache=cache[i] if cache else None,
                 )
             )
             resid = traces[-1].resid_post
@@ -269,7 +266,7 @@ class Model:
             bias, mask = bias_of(block.window, block.buckets), mask_of(block.window)
             layer = run_block(
                 block=block,
-                name=name,
+                stack=name,
                 index=index,
                 resid_pre=resid,
                 bias=bias,
@@ -286,7 +283,7 @@ class Model:
         x = (decoder_embed or self.embed)(ids)
         if self.embed_scale != 1.0:
             x = np.float32(self.embed_scale) * x
-        if name in self.places:
-            x = self.places[name](x, ids, types)
+        if name in self.positions:
+            x = self.positions[name](x, ids, types)
         x = normed(self.embed_norms.get(name), x)
         return x if self.embed_out is None else self.embed_out(x)

@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 # The number of cores that this process may use.
 N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BLOCK = 1 << 16  # numbers per block, so that several blocks fit in the cache
-WORTH_SHARING = 1 << 25  # multiplications; less work is done before a second core wakes up
+WORTH_SHARING = 1 << 25  # multiplications; with fewer, one core ends before another wakes up
 
 
 def share_out(run: Callable[[slice], None], n_rows: int, n_parts: int, work: int) -> None:
@@ -35,8 +35,8 @@ def share_out(run: Callable[[slice], None], n_rows: int, n_parts: int, work: int
 
 
 def parts(n_rows: int, n_parts: int) -> list[slice]:
-    """Return slices that divide the rows into `n_parts` of equal size; the last may be shorter."""
-    step = -(-n_rows // max(1, n_parts))
+    """Return at most `n_parts` slices of equal size that cover the rows; the last may be short."""
+    step = max(1, -(-n_rows // max(1, n_parts)))
     return [slice(at, at + step) for at in range(0, n_rows, step)]
 
 
@@ -52,7 +52,7 @@ def parallel(run: Callable[[Item], None], items: Iterable[Item]) -> None:
     helpers = [_threads().submit(work) for _ in range(N_CORES - 1)]
     work()
     for helper in helpers:
-        if not helper.cancel():
+        if not helper.cancel():  # one that has not started has nothing left to do
             helper.result()
 
 

@@ -36,13 +36,13 @@ def local_mask(n: int, reach: int) -> Mask:
 
 
 def alibi_bias(n_heads: int, n: int) -> Array:
-    """ALiBi, [n_heads, n, n]: -slope * distance (Press et al. 2021, 2108.12409, section 3)."""
+    """ALiBi, [n_heads, n, n]: slope * (j - i) (Press et al. 2021, arXiv 2108.12409, section 3)."""
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     # For a number of heads that is not a power of two, as in the authors' code.
     slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(n_heads - power)]
-    distance = np.arange(n)[None, :] - np.arange(n)[:, None]
-    bias: Array = (np.array(slopes)[:, None, None] * distance).astype(np.float32)
+    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
+    bias: Array = (np.array(slopes)[:, None, None] * offset).astype(np.float32)
     return bias
 
 
@@ -118,7 +118,7 @@ Frequencies = Callable[[int], Array]
 class Rotary:
     frequencies: Frequencies
     interleaved: bool = False  # pairs are (2i, 2i + 1), not (i, i + half)
-    factor: float = 1.0  # the factor of rotated dimensions (YaRN's attention factor)
+    factor: float = 1.0  # multiplies cos and sin (YaRN's attention factor)
 
     def __call__(self, x: Array) -> Array:
         """Rotate x, [n_heads, n_pos, d_head]; dimensions beyond the rotated pairs are unchanged."""
@@ -135,20 +135,20 @@ class Rotary:
         return out
 
 
-def default(d_rotary: int, theta: float) -> Array:
+def rope_frequencies(d_rotary: int, theta: float) -> Array:
     """Return the rotary frequencies, [d_rotary / 2], the highest first."""
     exponents = np.arange(0, d_rotary, 2, dtype=np.float32) / np.float32(d_rotary)
     return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
 
 
-def dynamic(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
+def dynamic_frequencies(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
     """Increase the base for texts longer than those of training (NTK-aware scaling)."""
     n = max(n, n_known)
     grown = (factor * n / n_known - (factor - 1)) ** (d_rotary / (d_rotary - 2))
-    return default(d_rotary, theta * grown)
+    return rope_frequencies(d_rotary, theta * grown)
 
 
-def yarn(
+def yarn_frequencies(
     d_rotary: int,
     theta: float,
     factor: float,
@@ -169,16 +169,16 @@ def yarn(
     low, high = max(low, 0), min(high, d_rotary - 1)
     ramp = (np.arange(d_rotary // 2) - low) / (high - low or 0.001)
     stretched = np.clip(ramp, 0, 1)
-    unscaled = default(d_rotary, theta)
+    unscaled = rope_frequencies(d_rotary, theta)
     inv_freq: Array = unscaled / factor * stretched + unscaled * (1 - stretched)
     return inv_freq.astype(np.float32)
 
 
-def llama3(
+def llama3_frequencies(
     d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
 ) -> Array:
     """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
-    unscaled = default(d_rotary, theta)
+    unscaled = rope_frequencies(d_rotary, theta)
     turns = n_known * unscaled / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     inv_freq: Array = (1 - smooth) * unscaled / factor + smooth * unscaled

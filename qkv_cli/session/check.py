@@ -30,7 +30,7 @@ def check_run(loaded: LoadedModel) -> None:
     text = short_text(loaded)
     run = loaded.read(text, text if loaded.is_encoder_decoder else None)
     if model.unembed is not None:
-        run.next_scores()
+        run.next_logits()
     else:
         deque(run.layers, 0)
     if loaded.rules is not None:

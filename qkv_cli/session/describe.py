@@ -101,7 +101,7 @@ def positions(model: Model) -> str:
     """Describe how positions enter: added to token vectors or scores, or by rotation of q and k."""
     schemes = [
         f"absolute embeddings, {len(places.positions):,} positions"
-        for places in model.places.values()
+        for places in model.positions.values()
         if places.positions is not None
     ]
     for stack in model.stacks.values():

@@ -407,7 +407,7 @@ class Run:
             d_vocab=len((own_embedding or self.model.embed).table),
         )
 
-    def next_scores(self) -> Array:
+    def next_logits(self) -> Array:
         """Return the logits of the token after the last one, [d_vocab].
 
         Raises:
@@ -417,8 +417,8 @@ class Run:
             raise ValueError("the model has no unembedding")
         for layer in self.layers:
             resid = layer.resid_post
-        scores: Array = self.model.scores(self.model.unembed, resid[-1:], self._stack)[0]
-        return scores
+        logits: Array = self.model.logits(self.model.unembed, resid[-1:], self._stack)[0]
+        return logits
 
     @property
     def _stack(self) -> StackName:
@@ -484,8 +484,8 @@ def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:
 
 def _check_types(types: Sequence[int], model: Model) -> None:
     """Refuse a token type whose vector the model does not have."""
-    places = model.places.get("encoder")
-    table = None if places is None else places.types
+    positions = model.positions.get("encoder")
+    table = None if positions is None else positions.types
     if table is not None and max(types) >= len(table):
         raise CheckpointError(
             f"The tokenizer returns token type {max(types)}, but the model has {len(table)} types "

@@ -164,7 +164,7 @@ def every_layer(folder: Path) -> None:
         pass
     if loaded.model.unembed is not None:
         run = loaded.read(TEXT)  # an encoder-decoder writes here
-        scores = np.zeros(1) if loaded.is_encoder_decoder else run.next_scores()
+        scores = np.zeros(1) if loaded.is_encoder_decoder else run.next_logits()
         assert (scores < np.inf).all()
 
 

@@ -19,7 +19,7 @@ from qkv_cli.checkpoints.adapters.translator import (
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.layers import Places
+from qkv_cli.core.layers import PositionEmbeddings
 from qkv_cli.core.model import Model
 from qkv_cli.core.positions import sinusoids
 
@@ -58,13 +58,13 @@ _OWN = {"vocab_size": 128_112, "activation_function": "relu", "scale_embedding":
 def m2m_100(config: Config, tensors: Tensors) -> Model:
     config = config.over({**DEFAULTS, **_OWN}, ALIASES)
     tensors.pass_over("*.embed_positions.weights")  # recomputed, as in transformers
-    n_places, d_model = places_of(config, tensors)
-    padding = config.size("pad_token_id", 1, least=0, most=n_places)
+    n_positions, d_model = places_of(config, tensors)
+    padding = config.size("pad_token_id", 1, least=0, most=n_positions)
     half = d_model // 2
     # In single precision, as in transformers, except the exponential.
     power = np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1))
     rate = np.exp(power.astype(np.float64)).astype(np.float32)
-    places = Places(computed=partial(_table, rate, padding), padding=padding)
+    places = PositionEmbeddings(computed=partial(_table, rate, padding), padding=padding)
     return translator(config, tensors, NormLayout(is_pre_norm=True), dict.fromkeys(STACKS, places))
 
 

@@ -20,8 +20,8 @@ def roberta(config: Config, tensors: Tensors) -> Model:
     kind = config.get("model_type")
     n_tokens = _VOCABULARY.get(kind, DEFAULTS["vocab_size"])
     config = config.over({**DEFAULTS, "vocab_size": n_tokens})
-    n_places = config.size("max_position_embeddings")
-    padding = config.size("pad_token_id", 1, least=0, most=n_places - 1)
+    n_positions = config.size("max_position_embeddings")
+    padding = config.size("pad_token_id", 1, least=0, most=n_positions - 1)
     return post_norm_encoder(config, tensors.inner("roberta"), padding=padding)
 
 

@@ -7,7 +7,7 @@ from qkv_cli.checkpoints.adapters.encoder import LayerNames, LayerSize, post_nor
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.block import Block, Blocks
-from qkv_cli.core.layers import Embedding, Places
+from qkv_cli.core.layers import Embedding, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 
 _EPS = 1e-12  # in the code, not in the config
@@ -48,10 +48,14 @@ def distilbert(config: Config, tensors: Tensors) -> Model:
     def block(i: int) -> Block:
         return post_norm_block(t / f"transformer.layer.{i}", _NAMES, size, act=act, eps=_EPS)
 
-    e, n_places = t / "embeddings", config.size("max_position_embeddings")
+    e, n_positions = t / "embeddings", config.size("max_position_embeddings")
     return Model(
         embed=Embedding(e.stored("word_embeddings.weight", config.size("vocab_size"), d_model)),
-        places={"encoder": Places(e.array("position_embeddings.weight", n_places, d_model))},
+        positions={
+            "encoder": PositionEmbeddings(
+                e.array("position_embeddings.weight", n_positions, d_model)
+            )
+        },
         embed_norms={"encoder": e.layer_norm("LayerNorm", d_model, _EPS)},
         stacks={"encoder": Stack(Blocks(n_layers, block))},
     )

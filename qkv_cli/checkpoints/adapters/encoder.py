@@ -10,7 +10,7 @@ from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.activations import Activation
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, Embedding, Linear, Places
+from qkv_cli.core.layers import MLP, Embedding, Linear, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 
 DEFAULTS: Mapping[str, Any] = {
@@ -94,7 +94,7 @@ def post_norm_encoder(
         n_passes: How often the layers run.
         layer_at: Returns the prefix of a layer's tensors.
         has_positions, has_types: Whether there are position and token-type embeddings.
-        padding: See `Places`.
+        padding: See `PositionEmbeddings`.
         d_embed: The width of the embeddings, if not d_model; `embed_out` projects to d_model.
     """
     t.pass_over("*pooler.*", "*.position_ids")
@@ -115,13 +115,13 @@ def post_norm_encoder(
 
     e, width = t / "embeddings", d_embed or d_model
     n_types = config.size("type_vocab_size", least=0) if has_types else 0
-    n_places = config.size("max_position_embeddings")
+    n_positions = config.size("max_position_embeddings")
     return Model(
         embed=Embedding(e.stored("word_embeddings.weight", config.size("vocab_size"), width)),
-        places={
-            "encoder": Places(
+        positions={
+            "encoder": PositionEmbeddings(
                 positions=(
-                    e.array("position_embeddings.weight", n_places, width)
+                    e.array("position_embeddings.weight", n_positions, width)
                     if has_positions
                     else None
                 ),

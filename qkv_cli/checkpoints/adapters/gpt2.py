@@ -7,7 +7,7 @@ from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors, split_linear
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, Embedding, Places
+from qkv_cli.core.layers import MLP, Embedding, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 
 DEFAULTS = {
@@ -65,7 +65,11 @@ def gpt2(config: Config, tensors: Tensors) -> Model:
     table = t.stored("wte.weight", config.size("vocab_size"), d_model)
     return Model(
         embed=Embedding(table),
-        places={"decoder": Places(t.array("wpe.weight", config.size("n_positions"), d_model))},
+        positions={
+            "decoder": PositionEmbeddings(
+                t.array("wpe.weight", config.size("n_positions"), d_model)
+            )
+        },
         stacks={
             "decoder": Stack(
                 blocks=Blocks(n_layers, block),

@@ -7,7 +7,7 @@ from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import MAX_LAYERS, Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, Embedding, Places
+from qkv_cli.core.layers import MLP, Embedding, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
 
@@ -55,10 +55,10 @@ def gpt_neo(config: Config, tensors: Tensors) -> Model:
         )
 
     table = t.stored("wte.weight", config.size("vocab_size"), d_model)
-    n_places = config.size("max_position_embeddings")
+    n_positions = config.size("max_position_embeddings")
     return Model(
         embed=Embedding(table),
-        places={"decoder": Places(t.array("wpe.weight", n_places, d_model))},
+        positions={"decoder": PositionEmbeddings(t.array("wpe.weight", n_positions, d_model))},
         stacks={
             "decoder": Stack(
                 blocks=Blocks(n_layers, block),

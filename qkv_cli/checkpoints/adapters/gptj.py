@@ -10,7 +10,7 @@ from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, Embedding
 from qkv_cli.core.model import Model, Stack
-from qkv_cli.core.positions import Rotary, default
+from qkv_cli.core.positions import Rotary, rope_frequencies
 
 DEFAULTS = {
     "vocab_size": 50400,
@@ -34,7 +34,7 @@ def gptj(config: Config, tensors: Tensors) -> Model:
     d_rotary = config.size("rotary_dim", most=d_head)
     if d_rotary % 2:
         raise config.wrong("rotary_dim", "an even number")
-    frequencies = default(d_rotary, 10_000.0)
+    frequencies = rope_frequencies(d_rotary, 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)
     act, n_layers = config.activation("activation_function"), config.n_layers("n_layer")
     config.one_of("rotary", (True,), True)

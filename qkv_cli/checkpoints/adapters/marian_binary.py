@@ -15,7 +15,7 @@ from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.activations import relu
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, Places, Unembedding
+from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, PositionEmbeddings, Unembedding
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
 from qkv_cli.errors import CheckpointError
@@ -91,12 +91,12 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
 
     half = d_model // 2
     rate = np.exp(np.arange(half) * -(np.log(10_000) / (half - 1)))
-    places = Places(sinusoids(MAX_PLACES, rate))
+    places = PositionEmbeddings(sinusoids(MAX_PLACES, rate))
     table = t.stored("Wemb", None, d_model)
     return Model(
         embed=Embedding(table, blank=True),
         embed_scale=d_model**0.5,
-        places={"encoder": places, "decoder": places},
+        positions={"encoder": places, "decoder": places},
         stacks={
             "encoder": Stack(Blocks(depths["encoder"], encoder)),
             "decoder": Stack(Blocks(depths["decoder"], decoder), causal=True),

@@ -7,7 +7,7 @@ from qkv_cli.checkpoints.adapters.vocabulary import decoder_unembedding
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, Embedding, Norm, Places
+from qkv_cli.core.layers import MLP, Embedding, Norm, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 
 _EPS = 1e-5  # in the code, not in the config
@@ -76,10 +76,14 @@ def opt(config: Config, tensors: Tensors) -> Model:
     if d_embed != d_model:
         out = t.linear("project_in", d_embed, d_model, has_bias=False)
         into = t.linear("project_out", d_model, d_embed, has_bias=False)
-    n_places = config.size("max_position_embeddings")
+    n_positions = config.size("max_position_embeddings")
     return Model(
-        embed=Embedding(table, out=out),
-        places={"decoder": Places(t.array("embed_positions.weight", n_places + 2, d_model)[2:])},
+        embed=Embedding(table, project=out),
+        positions={
+            "decoder": PositionEmbeddings(
+                t.array("embed_positions.weight", n_positions + 2, d_model)[2:]
+            )
+        },
         stacks={
             "decoder": Stack(
                 blocks=Blocks(n_layers, block),

@@ -110,29 +110,33 @@ def rotary_of(
     d = _rotated(rope, d_head, kind, share)
     theta = rope.positive("rope_theta")
     if kind == "default":
-        return Rotary(_always(lambda: rotary.default(d, theta)))
+        return Rotary(_always(lambda: rotary.rope_frequencies(d, theta)))
     n_known = n_original or rope.size("original_max_position_embeddings", n_max)
     if kind == "longrope":
         return _longrope(rope, d, theta, n_known, n_max)
     factor = _stretch(rope, n_max / n_known if kind == "yarn" else None)
     if kind == "linear":
-        return Rotary(_always(lambda: rotary.default(d, theta) / np.float32(factor)))
+        return Rotary(_always(lambda: rotary.rope_frequencies(d, theta) / np.float32(factor)))
     if kind == "dynamic":
         if d <= 2:
             raise CheckpointError(
                 f"{rope.place} sets rope_type to 'dynamic', which needs 4 or more rotated "
                 f"dimensions in a head; found {d}."
             )
-        return Rotary(lambda n: rotary.dynamic(d, theta, factor, n, n_max))
+        return Rotary(lambda n: rotary.dynamic_frequencies(d, theta, factor, n, n_max))
     if kind == "llama3":
         low, high = rope.positive("low_freq_factor"), rope.positive("high_freq_factor")
         if low >= high:
             raise rope.wrong("high_freq_factor", f"a number above low_freq_factor ({low:g})")
-        return Rotary(_always(lambda: rotary.llama3(d, theta, factor, n_known, low=low, high=high)))
+        return Rotary(
+            _always(
+                lambda: rotary.llama3_frequencies(d, theta, factor, n_known, low=low, high=high)
+            )
+        )
     if theta == 1:
         raise rope.wrong("rope_theta", "a number other than 1")
     yarn = partial(
-        rotary.yarn,
+        rotary.yarn_frequencies,
         d,
         theta,
         factor,
@@ -209,7 +213,8 @@ def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> R
     if scaled is None:
         scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
     return Rotary(
-        lambda n: rotary.default(d, theta) / (long if n > n_known else short), factor=scaled
+        lambda n: rotary.rope_frequencies(d, theta) / (long if n > n_known else short),
+        factor=scaled,
     )
 
 

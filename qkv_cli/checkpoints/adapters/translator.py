@@ -14,7 +14,7 @@ from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.activations import Activation
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
-from qkv_cli.core.layers import MLP, Places
+from qkv_cli.core.layers import MLP, PositionEmbeddings
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.core.positions import sinusoids
 from qkv_cli.names import StackName
@@ -64,7 +64,10 @@ class _Size:
 
 
 def translator(
-    config: Config, tensors: Tensors, shape: NormLayout, places: Mapping[StackName, Places]
+    config: Config,
+    tensors: Tensors,
+    shape: NormLayout,
+    places: Mapping[StackName, PositionEmbeddings],
 ) -> Model:
     """Build the model from tensors under model.encoder and model.decoder, or without model.
 
@@ -102,7 +105,7 @@ def translator(
         embed=embed,
         decoder_embed=decoder_embed,
         embed_scale=d_model**0.5 if config.flag("scale_embedding") else 1.0,
-        places=places,
+        positions=places,
         embed_norms=(
             {name: (t / name).layer_norm("layernorm_embedding", d_model, _EPS) for name in STACKS}
             if shape.has_embed_norm
@@ -161,33 +164,36 @@ def _block(
     )
 
 
-def learned_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
+def learned_places(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
     """Return learned positions; the first two rows are unused, as in fairseq."""
-    t, n_places = tensors.inner("model"), config.size("max_position_embeddings")
+    t, n_positions = tensors.inner("model"), config.size("max_position_embeddings")
     d_model = config.size("d_model")
     return {
-        name: Places((t / name).array("embed_positions.weight", n_places + 2, d_model)[2:])
+        name: PositionEmbeddings(
+            (t / name).array("embed_positions.weight", n_positions + 2, d_model)[2:]
+        )
         for name in STACKS
     }
 
 
-def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, Places]:
+def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
     """Return Marian's sinusoidal positions; some checkpoints contain the table itself."""
-    t, (n_places, d_model) = tensors.inner("model"), places_of(config, tensors)
+    t, (n_positions, d_model) = tensors.inner("model"), places_of(config, tensors)
     rate = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
     stored = {
-        name: (t / name).optional("embed_positions.weight", n_places, d_model) for name in STACKS
+        name: (t / name).optional("embed_positions.weight", n_positions, d_model) for name in STACKS
     }
     return {
-        name: Places(sinusoids(n_places, rate) if w is None else w) for name, w in stored.items()
+        name: PositionEmbeddings(sinusoids(n_positions, rate) if w is None else w)
+        for name, w in stored.items()
     }
 
 
 def places_of(config: Config, tensors: Tensors) -> tuple[int, int]:
     """Return the number of positions of a computed table, and its width."""
-    n_places = config.size("max_position_embeddings", most=_MAX_PLACES)
+    n_positions = config.size("max_position_embeddings", most=_MAX_PLACES)
     d_model = config.size("d_model", least=4)
     embeddings(
         tensors.inner("model"), config.size("vocab_size"), d_model
     )  # before a table is computed
-    return n_places, d_model
+    return n_positions, d_model

@@ -40,8 +40,8 @@ def test_rules_match_hand_written_examples() -> None:
     assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0]) == 3
     assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0, 3]) == 2
     assert Rules(0, (4,), never=(1, 2)).choose(scores, [0]) == 3
-    assert Rules(0, (4,), never_in_a_row=((3, 1),)).choose(scores, [0, 3]) == 2
-    assert Rules(0, (4,), never_in_a_row=((3, 1),)).choose(scores, [3, 0]) == 1
+    assert Rules(0, (4,), banned_sequences=((3, 1),)).choose(scores, [0, 3]) == 2
+    assert Rules(0, (4,), banned_sequences=((3, 1),)).choose(scores, [3, 0]) == 1
     # After 1 2, 1 was followed by 2 before; after 2, nothing was.
     assert Rules(0, (4,), no_repeat=2).choose(scores, [0, 2, 1, 3, 2]) == 2
     assert Rules(0, (4,), no_repeat=1).choose(scores, [1, 2]) == 3
@@ -53,7 +53,7 @@ def test_rules_match_hand_written_examples() -> None:
 def test_rules_are_read_from_a_config() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
     result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
-    assert result == Rules(2, (4,), first=7, never_in_a_row=((5,),))
+    assert result == Rules(2, (4,), first=7, banned_sequences=((5,),))
     with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
         Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
 

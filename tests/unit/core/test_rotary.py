@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from qkv_cli.core.positions import default, dynamic, llama3, yarn
+from qkv_cli.core.positions import (
+    dynamic_frequencies,
+    llama3_frequencies,
+    rope_frequencies,
+    yarn_frequencies,
+)
 
 # Four pairs; each turns 2 ** .25 times slower than the one before it.
 PLAIN = [1, 2**-0.25, 2**-0.5, 2**-0.75]
@@ -16,8 +21,8 @@ KNOWN = 2 * math.pi * 8
 
 
 def test_default_frequencies_are_the_powers_of_theta() -> None:
-    np.testing.assert_allclose(default(8, 2.0), PLAIN, rtol=1e-6)
-    np.testing.assert_allclose(default(4, 100.0), [1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rope_frequencies(8, 2.0), PLAIN, rtol=1e-6)
+    np.testing.assert_allclose(rope_frequencies(4, 100.0), [1, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -42,23 +47,23 @@ def test_default_frequencies_are_the_powers_of_theta() -> None:
 def test_yarn_stretches_slow_turns_on_a_ramp_within_the_dimensions(
     fast: float, slow: float, truncate: bool, stretched: list[float]
 ) -> None:
-    result = yarn(8, 2.0, 4.0, KNOWN, fast=fast, slow=slow, truncate=truncate)  # type: ignore[arg-type]
+    result = yarn_frequencies(8, 2.0, 4.0, KNOWN, fast=fast, slow=slow, truncate=truncate)  # type: ignore[arg-type]
     expected = [f / 4 * s + f * (1 - s) for f, s in zip(PLAIN, stretched, strict=True)]
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_dynamic_base_grows_only_beyond_the_known_length() -> None:
-    np.testing.assert_allclose(dynamic(8, 2.0, 4.0, 10, 10), PLAIN, rtol=1e-6)
-    np.testing.assert_allclose(dynamic(8, 2.0, 4.0, 7, 10), PLAIN, rtol=1e-6)
+    np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 10, 10), PLAIN, rtol=1e-6)
+    np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 7, 10), PLAIN, rtol=1e-6)
     # 20 tokens: theta times (4 * 20 / 10 - 3) ** (8 / 6).
     theta = 2 * 5 ** (4 / 3)
     expected = [theta ** (-i / 4) for i in range(4)]
-    np.testing.assert_allclose(dynamic(8, 2.0, 4.0, 20, 10), expected, rtol=1e-6)
+    np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 20, 10), expected, rtol=1e-6)
 
 
 def test_llama3_stretches_slow_turns_and_keeps_fast_ones() -> None:
     # 8, 6.73, 5.66 and 4.76 turns: the first is fast, the last is slow, two are between.
-    result = llama3(8, 2.0, 4.0, KNOWN, low=5, high=7)  # type: ignore[arg-type]
+    result = llama3_frequencies(8, 2.0, 4.0, KNOWN, low=5, high=7)  # type: ignore[arg-type]
     turns = [8 * f for f in PLAIN]
     smooth = [1, (turns[1] - 5) / 2, (turns[2] - 5) / 2, 0]
     expected = [f * (s + (1 - s) / 4) for f, s in zip(PLAIN, smooth, strict=True)]

@@ -116,7 +116,7 @@ def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     rules = loaded.rules()
     ids = generate(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
     assert [t.id for t in run.queries] == [rules.start, *ids]
-    assert rules.never_in_a_row == ((46,), (7, 60))
+    assert rules.banned_sequences == ((46,), (7, 60))
     assert all(t.text == run.text[t.start : t.end] for t in run.queries)
     layers = [*run.layers]
     assert len(layers) == 3
