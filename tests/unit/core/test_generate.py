@@ -10,6 +10,7 @@ import pytest
 from golden_checkpoints import CASES, GOLDEN, config_of, tensors_of
 
 from qkv_cli.checkpoints.adapters import build
+from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.generate import Rules, generate
 from qkv_cli.errors import CheckpointError
 
@@ -30,6 +31,18 @@ def test_generate_gives_the_tokens_of_transformers(case: str) -> None:
     has_end = "t5" not in case and "m2m" not in case  # a table of places that ends
     n = len(generate(model, expected["input_ids"].tolist(), rules, 99))
     assert n == (39 if has_end else 99)
+
+
+@pytest.mark.parametrize("case", ["llama", "gpt2"])
+def test_step_by_step_gives_the_output_of_the_whole_text(case: str) -> None:
+    """Rotary embeddings depend on a token's position, which a step on one token does not know."""
+    ids = np.load(GOLDEN / case / "expected.npz")["input_ids"].tolist()
+    model = build(config_of(case), tensors_of(case))
+    traces: list[LayerTrace] = []
+    for n in range(1, len(ids) + 1):
+        traces = model.step(ids[:n], None, traces)
+    [*_, last] = model.layers(ids)
+    np.testing.assert_allclose(traces[-1].resid_post[-1], last.resid_post[-1], rtol=0, atol=1e-5)
 
 
 def test_rules_match_hand_written_examples() -> None:
