@@ -12,7 +12,7 @@ from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.core.model import Model
-from qkv_cli.names import Weighting
+from qkv_cli.names import Block, Weighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,29 @@ class Explanation:
 
 
 def explain_layer(
-    model: Model, layer: LayerTrace, head: int, query: int, key: int, weighting: Weighting
+    model: Model,
+    layer: LayerTrace,
+    name: Block,
+    *,
+    head: int,
+    query: int,
+    key: int,
+    weighting: Weighting,
 ) -> Explanation:
     """Explain one weight of a layer that `model` has computed.
+
+    Args:
+        name: The block of attention to explain.
 
     Raises:
         CheckpointError: The output of the layer contains NaN or infinity.
     """
     model.check_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
-    crosses = block.cross is not None and layer.cross is not None
-    attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)
+    crosses, trace = layer.is_cross(name), layer.attention(name)
+    attn = block.cross if crosses else block.attn
     x, memory = (layer.cross_in, layer.memory) if crosses else (layer.attn_in, layer.attn_in)
-    if attn is None or trace is None or x is None or memory is None:
+    if attn is None or x is None or memory is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return explain(
         attn,
@@ -140,7 +150,7 @@ def explain(
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
     terms = _terms(attn, trace, head, query, attn.scale * (keys @ q))
     scores: Array = np.sum(list(terms.values()), axis=0)
-    pattern = float64(trace.pattern[head, query])
+    pattern = float64(trace.pattern(*_row(head, query))[0, 0])
     shares = pattern[:, None] * values  # [n_key, d_head]
     z_heads = float64(trace.z[:, query])
     return Explanation(
@@ -161,7 +171,7 @@ def explain(
         rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
-        masked=_reasons(trace.mask[head % len(trace.mask)], query, between_texts),
+        masked=_reasons(trace.mask(slice(head, head + 1))[0], query, between_texts),
         exps=_exps(scores),
         pattern=pattern,
         shares=shares,
@@ -179,22 +189,23 @@ def _terms(
     terms = {"content": content}
     if attn.softcap is not None:
         terms["soft cap"] = attn.softcap * np.tanh(content / attn.softcap) - content
+    row = _row(head, query)
+    if trace.relative is not None:
+        parts = trace.relative.terms(*row)
+        terms |= {name: attn.scale * float64(part[0, 0]) for name, part in parts.items()}
     if trace.bias is None:
         return terms
-    remainder = float64(trace.bias[head % len(trace.bias), query])
-    if attn.relative is not None:
-        parts = attn.relative.terms(trace.q, trace.k)
-        terms |= {name: attn.scale * float64(part[head, query]) for name, part in parts.items()}
-        explained = sum(terms[name] for name in parts)
-        remainder = np.where(
-            np.isclose(remainder, explained, rtol=1e-4, atol=1e-6), 0.0, remainder - explained
-        )
-    visible = trace.mask[head % len(trace.mask), query]
+    remainder = float64(trace.bias.block(*row)[0, 0])
+    visible = trace.mask(*row)[0, 0]
     if remainder[visible].any():
         terms["position"] = remainder
     elif not visible.all() or attn.relative is None:
         terms["mask"] = remainder
     return terms
+
+
+def _row(head: int, query: int) -> tuple[slice, slice]:
+    return slice(head, head + 1), slice(query, query + 1)
 
 
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
@@ -273,6 +284,7 @@ def largest_weight(
     heads: Mapping[int, Sequence[int]],
     queries: Sequence[int],
     keys: Sequence[int],
+    name: Block = "self",
 ) -> Link:
     """Find the largest weight. Of equal weights (hard indexing has many), the one with the higher
     score is taken, then the first in the order of layers, heads, queries and keys.
@@ -280,15 +292,16 @@ def largest_weight(
     Args:
         heads: The heads to search, by layer; later layers are not computed.
         queries, keys: The tokens to search.
+        name: The block of attention.
     """
     best, link = (-np.inf, -np.inf), None
     last = max(heads)
     for layer in layers:
-        trace = layer.cross if layer.cross is not None else layer.attn
-        if trace is not None:
-            for head in heads.get(layer.index, ()):
-                pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
-                scores = trace.scores[head][np.ix_(queries, keys)].ravel()
+        if layer.index in heads:
+            trace = layer.attention(name)
+            for head in heads[layer.index]:
+                pattern = trace.pattern(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
+                scores = trace.scores(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
                 best_key = int(
                     np.lexsort((-scores, -pattern))[0]
                 )  # the last key is the primary one

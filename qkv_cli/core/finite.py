@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,23 +63,25 @@ class FiniteCheck:
         weights: The checkpoint's tensors, to name the one at fault.
         blocks: The layers of each stack. Layers that are built on demand are built again to
             see which tensors they read.
-        biases: The last biases that passed the check.
     """
 
     weights: Weights
     blocks: Mapping[StackName, Sequence[Block]]
-    biases: deque[Array] = field(default_factory=lambda: deque(maxlen=2))
 
     def attention(self, layer: LayerTrace) -> None:
-        """Check the heads of a layer.
+        """Check the heads of a layer whose maps are kept; others are checked as they are read.
 
         Raises:
             CheckpointError: A head contains NaN or infinity; the error names it and the tensor.
         """
-        for trace, scale, block in _traces(layer):
-            if (head := self._first(trace, scale)) is not None:
-                name = self._named(f"L{layer.index}H{head}", block)
-                raise self._error(name, self._causes(layer, trace))
+        for trace, block in _traces(layer):
+            if trace.is_kept:
+                self._check(layer, trace, block)
+
+    def _check(self, layer: LayerTrace, trace: AttentionTrace, block: str) -> None:
+        if (head := self._first(trace)) is not None:
+            name = self._named(f"L{layer.index}H{head}", block)
+            raise self._error(name, self._causes(layer, trace))
 
     def output(self, layer: LayerTrace) -> None:
         """Check the output of a layer.
@@ -88,6 +90,8 @@ class FiniteCheck:
             CheckpointError: It contains NaN or infinity; the error names the tensor.
         """
         if not _is_finite(layer.resid_post):
+            for trace, block in _traces(layer):
+                self._check(layer, trace, block)
             after = layer.index + 1
             is_last = after == len(self.blocks[layer.stack])
             name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
@@ -106,38 +110,36 @@ class FiniteCheck:
         """Return a layer's name, with its block if there are several."""
         return f"{name} ({block})" if len(self.blocks) > 1 else name
 
-    def _first(self, trace: AttentionTrace, scale: float) -> int | None:
+    def _first(self, trace: AttentionTrace) -> int | None:
         """Return the first head with NaN or infinity, not counting masked scores."""
-        largest = scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
+        largest = trace.scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
         # Scores that overflow to -inf look masked and do not affect z.
-        if largest < _LARGE and self._is_bias_finite(trace) and _is_finite(trace.z):
+        is_small = largest < _LARGE and self._is_bias_finite(trace)
+        if is_small and trace.relative is None and _is_finite(trace.z):
             return None
-        group, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
+        group, n_rows = len(trace.q) // len(trace.k), trace.block_rows
         for head in range(len(trace.q)):
-            kv, mask = head // group, trace.mask[head % n_masks]
-            arrays = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
-            if not all(map(_is_finite, arrays)) or not _is_finite(trace.scores[head], mask):
+            arrays = (trace.q[head], trace.k[head // group], trace.v[head // group], trace.z[head])
+            if not all(map(_is_finite, arrays)):
                 return head
+            for first in range(0, trace.shape[1], n_rows):
+                block = slice(head, head + 1), slice(first, first + n_rows)
+                if not _is_finite(trace.pattern(*block)):
+                    return head
+                if not _is_finite(trace.scores(*block), trace.mask(*block)):
+                    return head
         return None
 
     def _is_bias_finite(self, trace: AttentionTrace) -> bool:
-        """Whether a bias is finite where it is not masked; layers may share a bias."""
-        bias = trace.bias
-        if bias is None or any(bias is passed for passed in self.biases):
-            return True
-        n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
-        is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
-        if not is_finite:
-            return False
-        self.biases.append(bias)
-        return True
+        """Whether a bias is finite where it is not masked."""
+        return trace.bias is None or trace.bias.largest() < _LARGE
 
     def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
         inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, inputs)):
             yield from self._names(layer)
-            if self._is_bias_finite(trace):
+            if trace.relative is None and self._is_bias_finite(trace):
                 return
         yield from self._outside()  # embeddings, or a table of biases that all layers share
 
@@ -163,12 +165,12 @@ class FiniteCheck:
         return CheckpointError(f"{message}{why}.")
 
 
-def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
-    """Return the traces of a layer with their scales and the names of their blocks."""
-    if layer.attn is not None and layer.block.attn is not None:
-        yield layer.attn, layer.block.attn.scale, layer.stack
-    if layer.cross is not None and layer.block.cross is not None:
-        yield layer.cross, layer.block.cross.scale, "cross"
+def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, str]]:
+    """Return the traces of a layer with the names of their blocks."""
+    if layer.attn is not None:
+        yield layer.attn, layer.stack
+    if layer.has_cross and layer.cross is not None:
+        yield layer.cross, "cross"
 
 
 def unsound_row(rows: Array) -> int | None:
