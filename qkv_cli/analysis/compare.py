@@ -13,6 +13,7 @@ from qkv_cli.core.arrays import Array, float64, largest_indices
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.matrix import whole
 from qkv_cli.maps.merge import merge_words
 
 ONLY_A, ONLY_B, OR = "-", "+", "/"
@@ -212,7 +213,8 @@ def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
 def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:
     """Return a map on the common rows and columns; NaN where it is masked or has no such word."""
     [m] = maps.maps
-    weights = np.where(m.mask, float64(maps.seen(m)), np.nan)
+    amounts, mask = whole(maps.seen(m), "`qkv compare`"), whole(m.mask, "`qkv compare`")
+    weights = np.where(mask, float64(amounts), np.nan)
     placed = np.full((len(rows), len(columns)), np.nan)
     own_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
     own_columns = [(at, j) for at, j in enumerate(columns) if j is not None]

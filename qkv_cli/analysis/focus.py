@@ -14,6 +14,7 @@ from qkv_cli.core.arrays import Array, largest_indices
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.matrix import Matrix, row_blocks
 
 MAX_LISTED = 40
 
@@ -111,10 +112,13 @@ def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
     )
 
 
-def _line(m: HeadMap, seen: Array, side: Side, at: int) -> Array:
-    where = (at, slice(None)) if side == "query" else (slice(None), at)
-    weights = np.asarray(seen[where], dtype=np.float64)
-    return np.where(m.mask[where], weights, np.nan)
+def _line(m: HeadMap, seen: Matrix, side: Side, at: int) -> Array:
+    if side == "query":
+        weights, mask = seen[at : at + 1][0], m.mask[at : at + 1][0]
+    else:
+        blocks = [(seen[rows][:, at], m.mask[rows][:, at]) for rows in row_blocks(seen)]
+        weights, mask = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return np.where(mask, np.asarray(weights, dtype=np.float64), np.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.matrix import refuse_whole
 from qkv_cli.maps.merge import ordinary
 
 if TYPE_CHECKING:
@@ -153,13 +154,25 @@ def _smaller(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
 
 
 def patterns(maps: HeadMaps) -> Array:
-    """Return the patterns in double precision, [n_heads, n_query, n_key]."""
-    return np.stack([m.pattern for m in maps.maps]).astype(np.float64)
+    """Return the patterns in double precision, [n_heads, n_query, n_key].
+
+    Raises:
+        UsageError: The text is too long for whole maps.
+    """
+    n_query, n_key = maps.maps[0].pattern.shape
+    refuse_whole(len(maps.maps) * n_query, n_key, "`qkv heads`")
+    return np.stack([m.pattern[:] for m in maps.maps]).astype(np.float64)
 
 
 def visible_keys(maps: HeadMaps) -> Mask:
-    """Return which keys each query can see, [n_heads, n_query, n_key]."""
-    return np.stack([m.mask for m in maps.maps])
+    """Return which keys each query can see, [n_heads, n_query, n_key].
+
+    Raises:
+        UsageError: The text is too long for whole maps.
+    """
+    n_query, n_key = maps.maps[0].mask.shape
+    refuse_whole(len(maps.maps) * n_query, n_key, "`qkv heads`")
+    return np.stack([m.mask[:] for m in maps.maps])
 
 
 def entropy(weights: Array) -> Array:

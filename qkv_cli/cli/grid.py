@@ -88,7 +88,7 @@ def grid(
     n_shuffles = 0 if weighting == "linear" or show == "rollout" else shuffles
 
     def draw(maps: HeadMaps, theme: Theme) -> Thumbnails:
-        if len(maps.keys) == 1 and not any(maps.seen(m).any() for m in maps.maps):
+        if len(maps.keys) == 1 and not any(maps.seen(m)[:].any() for m in maps.maps):
             note_no_links()
         # Text that the model generated is kept while words are shuffled.
         reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)

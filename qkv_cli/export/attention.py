@@ -17,6 +17,7 @@ from qkv_cli.export.document import decimals, pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.matrix import Matrix, row_blocks
 from qkv_cli.names import Show
 from qkv_cli.visible import visible
 
@@ -80,13 +81,19 @@ def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
     keys = [_csv_line((t.i, visible(t.name)))[:-1] for t in maps.keys]
     for m in maps.maps:
         map_fields = (*start, visible(m.name), m.block, m.layer, "" if m.head is None else m.head)
-        rows = zip(maps.queries, decimals(maps.seen(m)), m.mask.tolist(), strict=True)
-        for query, row, sees in rows:
+        rows = _decimal_rows(maps.seen(m), m.mask)
+        for query, (row, sees) in zip(maps.queries, rows, strict=True):
             row_fields = _csv_line((*map_fields, query.i, visible(query.name)))[:-1]
             amounts = zip(keys, row.split(","), sees, strict=True)
             yield "".join(
                 f"{row_fields},{key},{x if is_visible else ''}\n" for key, x, is_visible in amounts
             )
+
+
+def _decimal_rows(matrix: Matrix, mask: Matrix) -> Iterator[tuple[str, list[bool]]]:
+    """Yield the numbers of each row, and which of them are visible."""
+    for rows in row_blocks(matrix):
+        yield from zip(decimals(matrix[rows]), mask[rows].tolist(), strict=True)
 
 
 def write_maps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, row_blocks
 from qkv_cli.names import Show
 
 
@@ -55,23 +56,26 @@ SHOWN: Mapping[Show, str] = {show: show for show in FIELDS} | {"contributions": 
 MATRICES = (*INCLUDABLE, "norms", "rollout")  # the arrays of a map other than its pattern
 
 
-def arrays(m: HeadMap, include: Collection[str], quantity: Show) -> dict[str, Array]:
+def arrays(m: HeadMap, include: Collection[str], quantity: Show) -> dict[str, Matrix]:
     """Return the arrays of a map to write: pattern, the quantity shown, and `include`.
 
     Raises:
         UsageError: A requested array does not exist, or the map lacks it.
-        InputError: A number is NaN or infinite, except masked scores.
+        InputError: A number is NaN or infinite, except masked scores. Those of a long text are
+            checked when they are read.
     """
     if unknown := [name for name in include if name not in INCLUDABLE]:
         raise UsageError(f"Unknown array {unknown[0]!r}: --include takes {', '.join(INCLUDABLE)}.")
-    selected = {"pattern": m.pattern}
+    selected: dict[str, Matrix] = {"pattern": m.pattern}
     for name in MATRICES:
         if name in include or name == FIELDS[quantity]:
             if (array := getattr(m, name)) is None:
                 raise UsageError(f"{m.name} has no {name}: --include {name} does not apply to it.")
             selected[name] = array
     for name, array in selected.items():
-        masked = ~m.mask & np.isneginf(array) if name == "scores" else False
+        if isinstance(array, LazyMatrix):
+            continue
+        masked = ~m.mask[:] & np.isneginf(array) if name == "scores" else False
         if not (np.isfinite(array) | masked).all():
             raise InputError(f"{m.name}.{name} contains NaN or infinity.")
     return selected
@@ -112,9 +116,14 @@ def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     checked = [arrays(m, include, maps.shown) for m in maps.maps]
     yield dumps(head(maps))[:-1] + ',"maps":['
     for index, (m, selected) in enumerate(zip(maps.maps, checked, strict=True)):
-        numbers = ",".join(f'"{name}":{_matrix(array)}' for name, array in selected.items())
-        numbers += "" if m.mask.all() else f',"mask":{dumps(m.mask.tolist())}'
-        yield f"{',' if index else ''}{dumps(map_head(m))[:-1]},{numbers}}}"
+        yield f"{',' if index else ''}{dumps(map_head(m))[:-1]}"
+        for name, array in selected.items():
+            yield f',"{name}":'
+            yield from _matrix(array)
+        if not all(m.mask[rows].all() for rows in row_blocks(m.mask)):
+            yield ',"mask":'
+            yield from _in_rows(m.mask, lambda block: dumps(block.tolist())[1:-1])
+        yield "}"
     yield "]}"
 
 
@@ -123,9 +132,20 @@ def dumps(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _matrix(matrix: Array) -> str:
-    rows = "],[".join(decimals(matrix))
-    return f"[[{rows.replace('-inf', 'null')}]]"
+def _matrix(matrix: Matrix) -> Iterator[str]:
+    def rows(block: Array) -> str:
+        numbers = "],[".join(decimals(block))
+        return f"[{numbers.replace('-inf', 'null')}]"
+
+    return _in_rows(matrix, rows)
+
+
+def _in_rows(matrix: Matrix, rows_of: Callable[[NDArray[Any]], str]) -> Iterator[str]:
+    """Yield a JSON array of rows, block by block."""
+    yield "["
+    for rows in row_blocks(matrix):
+        yield f"{',' if rows.start else ''}{rows_of(matrix[rows])}"
+    yield "]"
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:

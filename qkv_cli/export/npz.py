@@ -18,6 +18,7 @@ from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse_document, to_float32
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.matrix import whole
 
 _RATIO, _SMALL = 200, 400 * 2**20
 
@@ -41,9 +42,10 @@ def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
     selected = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
     members: dict[str, Any] = {
-        name: np.stack([a[name] for a in selected]).astype(np.float32) for name in selected[0]
+        name: np.stack([whole(a[name], "A .npz file") for a in selected]).astype(np.float32)
+        for name in selected[0]
     }
-    masks = np.stack([m.mask for m in maps.maps])
+    masks = np.stack([m.mask[:] for m in maps.maps])
     members |= {} if masks.all() else {"mask": masks}
     file = io.BytesIO()
     np.savez_compressed(file, meta=np.array(meta), **members)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
+from qkv_cli.maps.matrix import Matrix, apply_rows, refuse_whole, whole
 from qkv_cli.maps.selection import traced_head
 from qkv_cli.names import Block
 
@@ -22,10 +24,11 @@ def normed_head(layer: LayerTrace, head: int, block: Block = "self") -> HeadMap:
     attn = layer.block.cross if layer.is_cross(block) else layer.block.attn
     if attn is None or m.v is None:
         raise ValueError(f"layer {layer.index} has no attention")
-    return replace(m, norms=value_norms(m.pattern, m.v, attn.o, head))
+    norms = value_norms(m.pattern, m.v, attn.o, head)
+    return replace(m, norms=checked_rows(f"{m.name}.norms", norms, m.mask))
 
 
-def value_norms(pattern: Array, v: Array, o: Linear, head: int) -> Array:
+def value_norms(pattern: Matrix, v: Array, o: Linear, head: int) -> Matrix:
     """Return || pattern_ij (v_j W_O) ||, [n_query, n_key] (Kobayashi et al. 2020, 2004.10102).
 
     Args:
@@ -35,22 +38,27 @@ def value_norms(pattern: Array, v: Array, o: Linear, head: int) -> Array:
     d_head = v.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):  # see `HeadMaps.refuse_not_finite`
         lengths = np.linalg.norm(v @ o.W[head * d_head : (head + 1) * d_head], axis=1)  # [n_key]
-        norms: Array = np.abs(pattern) * lengths
-    return norms
+    return apply_rows(lambda weights: _silently(np.multiply, np.abs(weights), lengths), pattern)
+
+
+def _silently(function: Callable[..., Array], *args: Array) -> Array:
+    """Call a function without numpy's warnings; what is not finite is refused later."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return function(*args)
 
 
 NOT_LINEAR = "Rollout does not apply to linear weights: it needs weights that sum to 1."
 _TWO_TEXTS = "Rollout does not apply to cross-attention: it follows one text through its layers."
 
 
-def rollout(patterns: Array, below: Array | None) -> Array:
+def rollout(pattern: Array, below: Array | None) -> Array:
     """A_l A_(l-1) ... A_0, [n, n], with A = .5 mean(pattern) + .5 I, its rows scaled to sum to 1.
 
     Args:
-        patterns: Those of a layer's heads, [n_heads, n, n].
+        pattern: The mean over a layer's heads, [n, n].
         below: The rollout of the layer below, None for the first layer.
     """
-    mixed: Array = 0.5 * patterns.mean(axis=0) + 0.5 * np.eye(patterns.shape[1], dtype=np.float32)
+    mixed: Array = 0.5 * pattern + 0.5 * np.eye(len(pattern), dtype=np.float32)
     mixed /= mixed.sum(axis=1, keepdims=True)
     return mixed if below is None else mixed @ below
 
@@ -82,7 +90,7 @@ def rollouts(
     for layer in layers:
         if layer.is_cross(block) or layer.attn is None:
             raise UsageError(_TWO_TEXTS)
-        pattern = layer.attn.pattern()
+        pattern = mean_pattern(layer.attn)
         below = rollout(pattern, below)
         reach = reachable(layer.attn.mask(), reach)
         if layer.index in layer_indices:
@@ -111,15 +119,34 @@ def with_rollout(maps: HeadMaps) -> HeadMaps:
     rollout_maps: list[HeadMap] = []
     below, reach = None, None
     for index, layer_places in enumerate(places):
-        patterns = np.stack([heads[place].pattern for place in layer_places])
-        below = rollout(patterns, below)
-        reach = reachable(np.stack([heads[place].mask for place in layer_places]), reach)
-        rollout_maps.append(_map(patterns, below, reach, heads[layer_places[0]].block, index))
+        patterns = np.stack([whole(heads[place].pattern, "Rollout") for place in layer_places])
+        pattern = patterns.mean(axis=0)
+        below = rollout(pattern, below)
+        masks = np.stack([heads[place].mask[:] for place in layer_places])
+        reach = reachable(masks, reach)
+        rollout_maps.append(_map(pattern, below, reach, heads[layer_places[0]].block, index))
     return replace(maps, maps=rollout_maps, shown="rollout")
 
 
-def _map(patterns: Array, rolled: Array, reach: Mask, block: Block, layer: int) -> HeadMap:
-    name, pattern = f"L{layer} rollout", patterns.mean(axis=0)
+def mean_pattern(trace: AttentionTrace) -> Array:
+    """Return the mean of the patterns of all heads, [n, n].
+
+    Raises:
+        UsageError: The text is too long for whole maps.
+    """
+    if trace.is_kept:
+        mean: Array = trace.pattern().mean(axis=0)
+        return mean
+    n_heads, *shape = trace.shape
+    refuse_whole(shape[0], shape[1], "Rollout")
+    total = np.zeros(shape, trace.q.dtype)
+    for head in range(n_heads):
+        total += trace.pattern(slice(head, head + 1))[0]
+    return total / np.float32(n_heads)
+
+
+def _map(pattern: Array, rolled: Array, reach: Mask, block: Block, layer: int) -> HeadMap:
+    name = f"L{layer} rollout"
     return HeadMap(
         name=name, block=block, layer=layer, head=None, pattern=pattern, rollout=rolled, mask=reach
     )

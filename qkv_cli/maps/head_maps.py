@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError, UsageError
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows, take
 from qkv_cli.names import Block, Show, Weighting
 
 # The field of each quantity that can be shown.
@@ -30,19 +32,20 @@ class HeadMap:
     block: Block
     layer: int
     head: int | None  # None: the average
-    pattern: Array  # [n_query, n_key], the weights
-    scores: Array | None = None  # [n_query, n_key], -inf where masked
+    pattern: Matrix  # [n_query, n_key], the weights
+    scores: Matrix | None = None  # [n_query, n_key], -inf where masked
     q: Array | None = None  # [n_query, d_head]
     k: Array | None = None  # [n_key, d_head]
     v: Array | None = None  # [n_key, d_head]
-    z: Array | None = None  # [n_query, d_head]
-    norms: Array | None = None  # [n_query, n_key], see `maps.flow`
+    z: Matrix | None = None  # [n_query, d_head]
+    norms: Matrix | None = None  # [n_query, n_key], see `maps.flow`
     rollout: Array | None = None  # [n_query, n_key], see `maps.flow`
     # [n_query, n_key], True where the query can see the key; everywhere by default
-    mask: Mask = field(default_factory=lambda: np.ones((1, 1), np.bool_))
+    mask: Matrix = field(default_factory=lambda: np.ones((1, 1), np.bool_))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mask", np.broadcast_to(self.mask, self.pattern.shape))
+        if not isinstance(self.mask, LazyMatrix):
+            object.__setattr__(self, "mask", np.broadcast_to(self.mask, self.pattern.shape))
 
     def part(self, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> HeadMap:
         """Return the map of some queries and keys; weights do not change."""
@@ -52,9 +55,8 @@ class HeadMap:
             **dict.fromkeys(("k", "v"), (columns, slice(None))),
         }
         arrays = {name: array for name in indices if (array := getattr(self, name)) is not None}
-        return replace(
-            self, **{n: array[indices[n][0]][:, indices[n][1]] for n, array in arrays.items()}
-        )
+        parts: dict[str, Any] = {n: take(array, *indices[n]) for n, array in arrays.items()}
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,13 @@ class HeadMaps:
     shown: Show = "weights"
     ablated: str = ""  # the ablated heads, and what replaces their output
 
-    def seen(self, m: HeadMap) -> Array:
+    def seen(self, m: HeadMap) -> Matrix:
         """Return the quantity shown of a map, [n_query, n_key].
 
         Raises:
             UsageError: The map does not have it.
         """
-        array: Array | None = getattr(m, FIELDS[self.shown])
+        array: Matrix | None = getattr(m, FIELDS[self.shown])
         if array is None:
             option = "--include scores" if self.shown == "scores" else f"--show {self.shown}"
             raise UsageError(
@@ -92,17 +94,16 @@ class HeadMaps:
     def refuse_not_finite(self) -> None:
         """Check the numbers of all maps: means, sums and norms can overflow.
 
+        Those of long texts are checked when they are read; see `checked_rows`.
+
         Raises:
             InputError: A number that is not masked is NaN or infinite.
         """
         for m in self.maps:
             arrays = {"pattern": m.pattern, FIELDS[self.shown]: self.seen(m)}
             for name, amounts in arrays.items():
-                if not (np.isfinite(amounts).all() or np.isfinite(amounts[m.mask]).all()):
-                    raise InputError(
-                        f"{m.name}.{name} contains NaN or infinity: a value exceeds the range of "
-                        "float32 (3.4e38)."
-                    )
+                if not isinstance(amounts, LazyMatrix):
+                    refuse_not_finite(f"{m.name}.{name}", amounts, m.mask[:])
 
     def showing(self, show: Show) -> HeadMaps:
         """Return the same maps, showing another quantity."""
@@ -110,3 +111,25 @@ class HeadMaps:
         for m in maps.maps:
             maps.seen(m)
         return maps
+
+
+def refuse_not_finite(name: str, amounts: Array, mask: Mask) -> None:
+    """Raise an InputError if a number that is not masked is NaN or infinite."""
+    if not (np.isfinite(amounts).all() or np.isfinite(amounts[mask]).all()):
+        raise InputError(
+            f"{name} contains NaN or infinity: a value exceeds the range of float32 (3.4e38)."
+        )
+
+
+def checked_rows(name: str, amounts: Matrix, mask: Matrix) -> Matrix:
+    """Return the same numbers; rows of a long text are checked when they are read.
+
+    Raises:
+        InputError: Later, when rows with NaN or infinity that is not masked are read.
+    """
+
+    def check(numbers: Array, visible: Mask) -> Array:
+        refuse_not_finite(name, numbers, visible)
+        return numbers
+
+    return apply_rows(check, amounts, mask) if isinstance(amounts, LazyMatrix) else amounts

@@ -6,14 +6,17 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
 from qkv_cli.core.arrays import Array, Mask
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows, row_blocks, take
 from qkv_cli.names import Show
 
 _CLUSTERS = pre_tokenizers.Split(Regex(r"\X"), "isolated")
@@ -93,7 +96,7 @@ def special_share(maps: HeadMaps) -> tuple[float, str]:
     noun = _AMOUNTS[shown_maps.shown]
     if not rows or not special:
         return 0.0, noun
-    shares = [_share(shown_maps.seen(m)[rows], special, shown_maps.shown) for m in maps.maps]
+    shares = [_share(shown_maps.seen(m), rows, special, shown_maps.shown) for m in maps.maps]
     return float(np.mean(shares)), noun
 
 
@@ -116,37 +119,66 @@ def merge_words(maps: HeadMaps) -> HeadMaps:
     rows, columns = words(maps.queries, texts), words(maps.keys, sources)
     if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
         return maps
-    by_row = np.stack([_indicator(group, len(maps.queries)) / len(group) for group in rows])
-    by_column = np.stack([_indicator(group, len(maps.keys)) for group in columns])
+
+    def merged_map(m: HeadMap) -> HeadMap:
+        fields: dict[str, Any] = {
+            name: _merged(getattr(m, name), rows, columns)
+            for name in {"pattern", FIELDS[maps.shown]}
+        }
+        mask = apply_rows(lambda sums: sums > 0, _merged(m.mask, rows, columns))
+        return HeadMap(name=m.name, block=m.block, layer=m.layer, head=m.head, **fields, mask=mask)
+
     note = "sub-words are merged into words: keys are summed, queries averaged"
     return replace(
         maps,
         queries=[_word(maps.queries, group, i, texts) for i, group in enumerate(rows)],
         keys=[_word(maps.keys, group, j, sources) for j, group in enumerate(columns)],
-        maps=[
-            HeadMap(
-                name=m.name,
-                block=m.block,
-                layer=m.layer,
-                head=m.head,
-                **{
-                    f: by_row @ getattr(m, f) @ by_column.T for f in {"pattern", FIELDS[maps.shown]}
-                },
-                mask=by_row @ m.mask @ by_column.T > 0,
-            )
-            for m in maps.maps
-        ],
+        maps=[merged_map(m) for m in maps.maps],
         notes=(*maps.notes, note),
     )
 
 
-def _share(amounts: Array, columns: Sequence[int], show: Show) -> float:
-    """Return the mean share of some columns in their rows."""
-    part = amounts[:, columns].sum(axis=1)
-    if show != "weights":
-        totals = amounts.sum(axis=1)
-        part = part / np.where(totals == 0, 1, totals)
-    return float(part.mean())
+def _merged(
+    matrix: Matrix, rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]]
+) -> Matrix:
+    """Return the mean over the queries and the sum over the keys of each word.
+
+    Args:
+        rows, columns: The tokens of each word, which follow each other.
+    """
+    n_query, n_key = matrix.shape
+    if not isinstance(matrix, LazyMatrix):
+        by_row = np.stack([_indicator(group, n_query) / len(group) for group in rows])
+        by_column = np.stack([_indicator(group, n_key) for group in columns])
+        return by_row @ matrix @ by_column.T
+    row_starts = np.array([group[0] for group in rows] + [n_query])
+    column_starts = [group[0] for group in columns]
+    sizes = np.array([len(group) for group in rows], np.float32)
+
+    def read(words: slice) -> NDArray[Any]:
+        if words.start >= words.stop:
+            return np.zeros((0, len(columns)), np.float32)
+        first, last = row_starts[words.start], row_starts[words.stop]
+        tokens = matrix[first:last].astype(np.float32)
+        by_key = np.add.reduceat(tokens, column_starts, axis=1)
+        sums = np.add.reduceat(by_key, row_starts[words] - first, axis=0)
+        return sums / sizes[words, None]
+
+    return LazyMatrix((len(rows), len(columns)), read)
+
+
+def _share(matrix: Matrix, rows: Sequence[int], columns: Sequence[int], show: Show) -> float:
+    """Return the mean share of some columns in some rows."""
+    matrix = take(matrix, rows, slice(None))
+    shares: list[Array] = []
+    for block in row_blocks(matrix):
+        amounts = matrix[block]
+        part = amounts[:, columns].sum(axis=1)
+        if show != "weights":
+            totals = amounts.sum(axis=1)
+            part = part / np.where(totals == 0, 1, totals)
+        shares.append(part)
+    return float(np.concatenate(shares).mean())
 
 
 def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.errors import UsageError
-from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, checked_rows
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows
 from qkv_cli.names import Block, Show
 
 _INT = r"-?[0-9]{1,18}"  # always valid for int(), unlike ² or 5,000 digits
@@ -141,20 +144,35 @@ def traced_head(layer: LayerTrace, head: int, block: Block = "self") -> HeadMap:
     trace = layer.attention(block)
     if block == "self" and layer.is_cross(block):
         block = "cross"
-    heads = slice(head, head + 1)
+    name, heads = f"L{layer.index}H{head}", slice(head, head + 1)
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention
+    v = trace.v[kv]
+
+    def matrix(read: Callable[[slice, slice], NDArray[Any]]) -> Matrix:
+        if trace.is_kept:
+            rows: NDArray[Any] = read(heads, slice(None))[0]
+            return rows
+        return LazyMatrix(trace.shape[1:], lambda rows: read(heads, rows)[0])
+
+    mask = matrix(trace.mask)
+    pattern = checked_rows(f"{name}.pattern", matrix(trace.pattern), mask)
+    z: Matrix = (
+        trace.z[head]
+        if trace.is_kept
+        else apply_rows(lambda weights: weights @ v, pattern, n_columns=v.shape[1])
+    )
     return HeadMap(
-        name=f"L{layer.index}H{head}",
+        name=name,
         block=block,
         layer=layer.index,
         head=head,
-        pattern=trace.pattern(heads)[0],
-        scores=trace.scores(heads)[0],
+        pattern=pattern,
+        scores=checked_rows(f"{name}.scores", matrix(trace.scores), mask),
         q=trace.q[head],
         k=trace.k[kv],
-        v=trace.v[kv],
-        z=trace.z[head],
-        mask=trace.mask(heads)[0],
+        v=v,
+        z=z,
+        mask=mask,
     )
 
 
@@ -167,24 +185,30 @@ def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
     for layer in dict.fromkeys(m.layer for m in maps):
         same = [m for m in maps if m.layer == layer]
         fields = {"pattern", FIELDS[show]}
-        mean = {name: _mean(name, same) for name in fields}
+        mean: dict[str, Any] = {name: _mean(name, same) for name in fields}
         named = " ".join(f"H{m.head}" for m in same) if len(same) <= NAMED else len(same)
-        mask = np.any([m.mask for m in same], axis=0)
+        mask = apply_rows(lambda *masks: np.any(masks, axis=0), *(m.mask for m in same))
         name, block = f"L{layer} mean of {named}", same[0].block
         means.append(HeadMap(name=name, block=block, layer=layer, head=None, **mean, mask=mask))
     return means
 
 
-def _mean(field: str, maps: Sequence[HeadMap]) -> Array:
+def _mean(field: str, maps: Sequence[HeadMap]) -> Matrix:
     """Return the mean of a field; of scores, over the heads that can see the key."""
-    arrays = np.stack([getattr(m, field) for m in maps])
+    matrices: list[Matrix] = [getattr(m, field) for m in maps]
     if field != "scores":
-        mean: Array = np.mean(arrays, axis=0)
+        return apply_rows(lambda *arrays: np.mean(np.stack(arrays), axis=0), *matrices)
+
+    def visible_mean(*arrays_and_masks: NDArray[Any]) -> Array:
+        arrays, masks = map(
+            np.stack, (arrays_and_masks[: len(maps)], arrays_and_masks[len(maps) :])
+        )
+        n = masks.sum(axis=0, dtype=arrays.dtype)
+        total = np.where(masks, arrays, 0).sum(axis=0)
+        mean: Array = np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(arrays.dtype)
         return mean
-    masks = np.stack([m.mask for m in maps])
-    n = masks.sum(axis=0, dtype=arrays.dtype)
-    total = np.where(masks, arrays, 0).sum(axis=0)
-    return np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(arrays.dtype)
+
+    return apply_rows(visible_mean, *matrices, *(m.mask for m in maps))
 
 
 def windowed(maps: HeadMaps, window_range: str) -> HeadMaps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from qkv_cli.core.arrays import Array
 from qkv_cli.figures import count, number
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.matrix import row_blocks
 from qkv_cli.maps.merge import special_share
 from qkv_cli.names import Show
 from qkv_cli.render.colours import Ramp
@@ -134,7 +134,7 @@ class Appearance:
     compares: bool = False
 
 
-def legend(maps: HeadMaps, weights: Sequence[Array], appearance: Appearance) -> Iterator[Text]:
+def legend(maps: HeadMaps, appearance: Appearance) -> Iterator[Text]:
     notes: list[str] = []
     if appearance.top:
         line = scale_bar(
@@ -148,7 +148,7 @@ def legend(maps: HeadMaps, weights: Sequence[Array], appearance: Appearance) -> 
         yield line
     notes += [
         *scale_notes(maps, appearance.top, appearance.quantity, signed=appearance.signed),
-        *mask_notes(maps, weights, pooled=appearance.layout.blocks != (1, 1)),
+        *mask_notes(maps, pooled=appearance.layout.blocks != (1, 1)),
         *_drawing(maps, appearance),
         *([] if appearance.compares else special_notes(maps)),
         *word_notes(maps),
@@ -189,14 +189,18 @@ def scale_notes(maps: HeadMaps, top: float, quantity: Quantity, *, signed: bool)
         yield "0 is in the middle of the bar"
 
 
-def mask_notes(maps: HeadMaps, weights: Sequence[Array], *, pooled: bool = False) -> Iterator[str]:
-    masked = np.isnan(weights[0])
-    own = maps.source is None and masked.shape[0] == masked.shape[1] and masked.diagonal().all()
-    if own and not pooled:  # a pooled cell includes the weights of its neighbours
+def mask_notes(maps: HeadMaps, *, pooled: bool = False) -> Iterator[str]:
+    mask = maps.maps[0].mask
+    n_query, n_key = mask.shape
+    empty, has_diagonal = list[int](), maps.source is not None or n_query != n_key
+    for rows in row_blocks(mask):
+        visible = mask[rows]
+        empty += (np.flatnonzero(~visible.any(axis=1)) + rows.start).tolist()
+        has_diagonal = has_diagonal or bool(visible.diagonal(rows.start).any())
+    if not has_diagonal and not pooled:  # a pooled cell includes the weights of its neighbours
         yield "blank diagonal: in this model a word cannot attend to itself"
-    if maps.causal and masked.size > 1:
+    if maps.causal and n_query * n_key > 1:
         yield "blank upper right: a word cannot attend to later words"
-    empty = np.flatnonzero(masked.all(axis=1)).tolist()
     if len(empty) == 1:
         first_word = word(maps.queries[empty[0]], 12)
         yield f"the row of '{first_word}' is empty: it has no key to attend to"

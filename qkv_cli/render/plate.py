@@ -182,7 +182,7 @@ def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | Non
     part = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
     notes = [
         *scale_notes(maps, part.top, quantity, signed=part.signed),
-        *mask_notes(maps, weights),
+        *mask_notes(maps),
         *word_notes(maps),
         *map(label_line, maps.notes),
     ]

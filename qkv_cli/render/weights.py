@@ -3,21 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix, row_blocks, whole
 
 Levels = NDArray[np.intp]  # [n_rows, n_columns], the index of the ink; MASKED where there is none
 MASKED = -1
 
 
 def visible_cells(maps: HeadMaps) -> list[Array]:
-    """Return the quantity shown of each map, [n_query, n_key], NaN where masked."""
-    return [np.where(m.mask, np.float64(maps.seen(m)), np.nan) for m in maps.maps]
+    """Return the quantity shown of each map, [n_query, n_key], NaN where masked.
+
+    Raises:
+        UsageError: The text is too long for whole maps.
+    """
+    return [
+        _visible(whole(maps.seen(m), "This picture"), whole(m.mask, "This picture"))
+        for m in maps.maps
+    ]
+
+
+def _visible(amounts: Array, mask: Mask) -> Array:
+    return np.where(mask, np.float64(amounts), np.nan)
+
+
+CellLink = tuple[int, int, float]  # query, key, number
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a picture shows of one map."""
+
+    cells: Array  # [n_rows, n_columns], see `pooled`
+    has_negative: bool
+    links: Sequence[CellLink]  # the strongest, see `strongest_links`
+
+
+def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) -> Survey:
+    """Read the quantity shown of a map once, block by block.
+
+    Args:
+        blocks: The queries and keys that a cell of the picture covers.
+        n_links: The number of strongest links to find.
+    """
+    matrix, by_value = maps.seen(m), maps.shown == "scores"
+    if not isinstance(matrix, LazyMatrix):
+        cells = _pooled_visible(matrix, m.mask[:], blocks, by_value=by_value)
+        links = []
+        if n_links:
+            visible = _visible(matrix, m.mask[:])
+            links = strongest_links(visible, n_links, by_value=by_value)
+        return Survey(cells, by_value or bool((cells < 0).any()), links)
+    # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
+    extremes: list[Array] = []
+    least, links = np.inf, []
+    for rows in row_blocks(matrix):
+        amounts, mask = matrix[rows], m.mask[rows]
+        extremes.append(_pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value))
+        if n_links and (by_value or not _is_weaker(extremes[-1], links, n_links)):
+            visible = _visible(amounts, mask)
+            least = min(least, float(np.nanmin(visible, initial=np.inf)))
+            found = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
+            links += [(q + rows.start, k, x) for q, k, x in found]
+            links.sort(key=lambda link: (-link[2] if by_value else -abs(link[2]), *link[:2]))
+            links = links[:n_links]
+    cells = pooled(np.concatenate(extremes), (blocks[0], 1))
+    return Survey(
+        cells=cells,
+        has_negative=by_value or bool((cells < 0).any()),
+        links=[link for link in links if not by_value or link[2] > least],
+    )
+
+
+def _is_weaker(cells: Array, links: Sequence[CellLink], n: int) -> bool:
+    """Whether no number of a block is further from 0 than the n strongest so far."""
+    if len(links) < n:
+        return False
+    return bool(np.nanmax(np.abs(cells), initial=-np.inf) <= abs(links[-1][2]))
+
+
+def strongest_links(
+    weights: Array, n: int, *, by_value: bool = False, keep_least: bool = False
+) -> list[CellLink]:
+    """Return the n strongest weights, [n_query, n_key], the first of equal ones first.
+
+    Args:
+        by_value: Scores are ranked by value, without the least one; other numbers by magnitude,
+            without zeros.
+        keep_least: Keep the least score, for a block of a map.
+    """
+    rank = weights
+    if by_value and not np.isnan(weights).all():
+        rank = weights - np.nanmin(weights) + keep_least
+    places = (divmod(i, weights.shape[1]) for i in largest_indices(rank, n))
+    return [(q, k, float(weights[q, k])) for q, k in places]
 
 
 def largest(shown: Sequence[Array]) -> float:
@@ -37,10 +122,17 @@ def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
 
 
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
-    """Return `pooled` of `visible_cells`, without copying every weight."""
-    if maps.shown == "scores":
-        return [pooled(weights, blocks) for weights in visible_cells(maps)]
-    return [_pooled_head(maps.seen(m), m.mask, blocks) for m in maps.maps]
+    """Return `pooled` of `visible_cells`, without holding every weight."""
+    return [survey(maps, m, blocks, 0).cells for m in maps.maps]
+
+
+def _pooled_visible(
+    amounts: Array, mask: Mask, blocks: tuple[int, int], *, by_value: bool
+) -> Array:
+    """Return `pooled` in double precision; masked scores are -inf, other masked numbers 0."""
+    if by_value:
+        return pooled(_visible(amounts, mask), blocks)
+    return float64(_pooled_head(amounts, mask, blocks))
 
 
 def _pooled_head(amounts: Array, mask: Mask, blocks: tuple[int, int]) -> Array:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from qkv_cli.core.generate import Rules
     from qkv_cli.formats.tokenizers.translators import TargetTokenizer
 
-# Scores and pattern of one layer at this size are 2 GiB.
-MAX_CELLS = 2**28
 _GENERATED = "each row is the token being generated; the decoder has read the tokens before it"
 _LAST_READ = "each row is the last token that the decoder has read; it predicts the next token"
 _GENERATED_TEXT = "the model generated this text: the most likely token at each step"
@@ -264,7 +262,7 @@ class LoadedModel:
         layers = model.layers(*_ids(texts), types=tokens.types, weighting=weighting, causal=causal)
         [*_, last_stack] = model.stacks.values()
         is_causal = causal or last_stack.causal
-        run = _checked_run(texts[-1], texts[0], model, layers, "self", is_causal)
+        run = Run(texts[-1], texts[0], model, layers, "self", is_causal)
         return replace(run, text=tokens.text, source=tokens.source, pair=tokens.pair, notes=notes)
 
     def _run_translation(
@@ -279,7 +277,7 @@ class LoadedModel:
                 for layer in model.layers(ids, (), weighting=weighting, causal=causal)
                 if layer.stack == "encoder"
             )
-            run = _checked_run(tokens.first, tokens.first, model, layers, block, causal)
+            run = Run(tokens.first, tokens.first, model, layers, block, causal)
             return replace(run, text=source_text)
         generates, start, text = target is None, self.start, tokens.text
         if target is None:
@@ -291,7 +289,7 @@ class LoadedModel:
             if layer.stack == "decoder"
         )
         keys = rows if block == "decoder" else tokens.first
-        run = _checked_run(rows, keys, model, layers, block, causal or block == "decoder")
+        run = Run(rows, keys, model, layers, block, causal or block == "decoder")
         notes = [_GENERATED if self._rows_are_generated_tokens else _LAST_READ]
         notes += [_GENERATED_TEXT] * generates
         return replace(run, text=text, source=source_text, notes=tuple(notes))
@@ -449,27 +447,6 @@ def _ablation(
     return Ablation(
         stack=stack, cross=block == "cross" or has_no_self_attention, heads=heads, mean=mean
     )
-
-
-def _checked_run(
-    queries: list[Token],
-    keys: list[Token],
-    model: Model,
-    layers: Iterator[LayerTrace],
-    block: Block,
-    causal: bool,
-) -> Run:
-    """Return a run, unless its maps would not fit in memory."""
-    run = Run(queries=queries, keys=keys, model=model, layers=layers, block=block, causal=causal)
-    _, n_heads = run.shape
-    n_cells = n_heads * len(queries) * len(keys)
-    if n_cells > MAX_CELLS:
-        raise InputError(
-            f"{len(queries):,} x {len(keys):,} tokens in {n_heads} heads make "
-            f"{n_cells:,} weights per layer; the maximum is {MAX_CELLS:,}, or "
-            f"{int((MAX_CELLS / n_heads) ** 0.5):,} tokens of one text."
-        )
-    return run
 
 
 def _check_ids(tokens: Sequence[Token], n_rows: int) -> None:

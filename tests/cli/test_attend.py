@@ -247,7 +247,6 @@ def test_attend_of_unknown_words_only_has_weights(attend) -> None:
         (b"caf\xe9", 2, "standard input is not valid UTF-8: byte 4 is 0xe9."),
         (b"\xff\xfet\x00", 2, "standard input is UTF-16"),
         (b"\xed\xb2\x80", 2, "not valid UTF-8: byte 1 is 0xed."),
-        (b"the " * 100_000, 2, "100,000 x 100,000 tokens"),
     ],
 )
 def test_attend_of_binary_or_empty_input_is_refused(attend, data, code, said) -> None:

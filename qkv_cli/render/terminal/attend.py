@@ -11,9 +11,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from qkv_cli.core.arrays import Array, largest_indices
+from qkv_cli.core.arrays import Array
 from qkv_cli.figures import cell_number, number
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import QUANTITIES, Appearance, Quantity, header, legend
 from qkv_cli.render.plate import Plate, attention_plate
@@ -34,7 +35,7 @@ from qkv_cli.render.terminal.tiles import (
 )
 from qkv_cli.render.text import aligned, distinct_words, widest, word
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import largest, levels, pooled, visible_cells
+from qkv_cli.render.weights import CellLink, largest, levels, survey, visible_cells
 
 _NAME, _PLAIN = Style(bold=True), Style.null()
 
@@ -84,10 +85,11 @@ class AttentionPicture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        weights = visible_cells(self.maps)
-        top = largest(weights)
-        signed = self.maps.shown == "scores" or any(bool((w < 0).any()) for w in weights)
-        layout, numbers = self._layout(weights, width)
+        maps = self.maps
+        layout, numbers = self._layout(width)
+        surveys = [survey(maps, m, layout.blocks, self.links) for m in maps.maps]
+        cells = [s.cells for s in surveys]
+        top, signed = largest(cells), any(s.has_negative for s in surveys)
         flat = self.theme.depth is not None and (numbers or layout.half)
         ramp = (self.theme.pixels if flat else self.theme.ramp)(signed=signed)
         appearance = Appearance(
@@ -102,22 +104,22 @@ class AttentionPicture:
             compares=self.compares,
         )
         yield from header(self.maps, width)
-        for first in range(0, len(weights), layout.across):
+        for first in range(0, len(cells), layout.across):
             yield Segment.line()
             part = slice(first, first + layout.across)
-            yield from trimmed(self._band(part, weights[part], appearance))
+            yield from trimmed(self._band(part, cells[part], appearance))
         yield Segment.line()
-        yield from legend(self.maps, weights, appearance)
+        yield from legend(maps, appearance)
         if self.links:
-            links = link_lines(self.maps, weights, self.links, width)
+            links = link_lines(maps, [s.links for s in surveys], width)
             yield from [Segment.line()] if links else []
             yield from trimmed(links)
 
-    def _layout(self, weights: Sequence[Array], width: int) -> tuple[TileLayout, bool]:
+    def _layout(self, width: int) -> tuple[TileLayout, bool]:
         """Return the layout, and whether the requested numbers fit."""
         maps, colour = self.maps, self.theme.depth is not None
         request = Request(
-            n_maps=max(len(weights), self.min_maps),
+            n_maps=max(len(maps.maps), self.min_maps),
             n_query=len(maps.queries),
             n_key=len(maps.keys),
             query_width=widest(maps.queries),
@@ -125,7 +127,7 @@ class AttentionPicture:
             key_width=widest(maps.keys),
             last_key_width=cell_len(word(maps.keys[-1])),
             name_width=max(cell_len(m.name) for m in maps.maps),
-            number_width=_number_width(weights, colour) if self.numbers else 0,
+            number_width=_number_width(maps, colour) if self.numbers else 0,
             width=width,
             colour=colour,
             half_blocks=self.theme.half_blocks,
@@ -154,7 +156,6 @@ class AttentionPicture:
     def _cells(self, weights: Array, appearance: Appearance, ramp: Ramp) -> list[Line]:
         """Yield the lines of one map."""
         layout = appearance.layout
-        weights = pooled(weights, layout.blocks)
         level = levels(weights, appearance.top, len(ramp.inks), ramp.zero)
         if layout.half:
             return half_blocks(level, ramp)
@@ -166,8 +167,11 @@ class AttentionPicture:
         return [line for pair in zip(first, second, strict=True) for line in pair[:height]]
 
 
-def _number_width(weights: Sequence[Array], colour: bool) -> int:
+def _number_width(maps: HeadMaps, colour: bool) -> int:
     """Return the columns of the longest number and, without colour, of the shade next to it."""
+    if any(isinstance(maps.seen(m), LazyMatrix) for m in maps.maps):
+        return len("-.99")  # there is no room for them anyway
+    weights = visible_cells(maps)
     numbers = np.concatenate([w[~np.isnan(w)] for w in weights])
     longest = max((len(cell_number(x)) for x in np.unique(numbers.round(2)).tolist()), default=1)
     return longest if colour else longest + 1 + bool((numbers < 0).any())
@@ -180,16 +184,13 @@ _NAME, _DIM = Style(bold=True), Style(dim=True)
 Link = tuple[str, str, str]  # query, key, weight
 
 
-def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -> list[Line]:
+def link_lines(maps: HeadMaps, links: Sequence[Sequence[CellLink]], width: int) -> list[Line]:
     """Return a line of strongest links for each head, in as many columns as fit."""
     queries, keys = (
         distinct_words(maps.queries, LONGEST_WORD),
         distinct_words(maps.keys, LONGEST_WORD),
     )
-    rows = [
-        [(queries[q], keys[k], number(weights[q, k])) for q, k in strongest_links(rank, links)]
-        for weights, rank in zip(shown, _ranked(maps, shown), strict=True)
-    ]
+    rows = [[(queries[q], keys[k], number(x)) for q, k, x in of_map] for of_map in links]
     name = max(cell_len(m.name) for m in maps.maps)
     columns = _columns(rows, width - name - 2)
     arrow = QUANTITIES[maps.shown].link
@@ -198,18 +199,6 @@ def link_lines(maps: HeadMaps, shown: Sequence[Array], links: int, width: int) -
         for m, row in zip(maps.maps, rows, strict=True)
         if row
     ]
-
-
-def _ranked(maps: HeadMaps, shown: Sequence[Array]) -> list[Array]:
-    """Return numbers by which links are ranked: scores by value, others by magnitude."""
-    if maps.shown != "scores":
-        return list(shown)
-    return [w if np.isnan(w).all() else w - np.nanmin(w) for w in shown]
-
-
-def strongest_links(weights: Array, n: int) -> list[tuple[int, int]]:
-    """Return (query, key) of the n weights furthest from 0, without zeros."""
-    return [divmod(i, weights.shape[1]) for i in largest_indices(weights, n)]
 
 
 def _columns(rows: Sequence[Sequence[Link]], width: int) -> list[tuple[int, ...]]:

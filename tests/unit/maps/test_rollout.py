@@ -66,7 +66,7 @@ def test_rollout_includes_layers_that_are_not_selected() -> None:
 
 
 def test_rollout_of_an_empty_row_stays_with_itself() -> None:
-    result = rollout(np.zeros((2, 3, 3), np.float32), None)
+    result = rollout(np.zeros((3, 3), np.float32), None)
     np.testing.assert_array_equal(result, np.eye(3))
 
 

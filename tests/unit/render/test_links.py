@@ -10,7 +10,8 @@ import pytest
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.render.terminal.attend import link_lines, strongest_links
+from qkv_cli.render.terminal.attend import link_lines
+from qkv_cli.render.weights import strongest_links
 
 NAN = float("nan")
 
@@ -26,7 +27,9 @@ def head_maps(*patterns: np.ndarray) -> HeadMaps:
 
 
 def lines(maps: HeadMaps, shown: list[np.ndarray], links: int, width: int = 80) -> list[str]:
-    return ["".join(s.text for s in line) for line in link_lines(maps, shown, links, width)]
+    by_value = maps.shown == "scores"
+    strongest = [strongest_links(weights, links, by_value=by_value) for weights in shown]
+    return ["".join(s.text for s in line) for line in link_lines(maps, strongest, width)]
 
 
 AMOUNTS = np.array([[-9.0, 2.0, NAN], [-4.0, 0.5, -1.0], [NAN, NAN, 3.0]])
@@ -55,5 +58,6 @@ def test_link_lines_leave_out_a_head_that_is_fully_masked() -> None:
 
 def test_strongest_links_of_equal_weights_take_the_first_and_no_zeros() -> None:
     weights = np.array([[0.0, 0.25], [0.25, 0.5], [0.0, 0.25]])
-    assert strongest_links(weights, 3) == [(1, 1), (0, 1), (1, 0)]
-    assert strongest_links(weights, 6) == [(1, 1), (0, 1), (1, 0), (2, 1)]
+    links = [(1, 1, 0.5), (0, 1, 0.25), (1, 0, 0.25), (2, 1, 0.25)]
+    assert strongest_links(weights, 3) == links[:3]
+    assert strongest_links(weights, 6) == links

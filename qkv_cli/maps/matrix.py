@@ -1,0 +1,103 @@
+"""Matrices of long texts, whose rows are computed when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkv_cli.core.attention import BLOCK_CELLS
+from qkv_cli.errors import UsageError
+
+LARGEST_WHOLE = 1 << 26  # cells of a matrix that may be computed as a whole: 256 MiB as float32
+
+
+@dataclass(frozen=True, slots=True)
+class LazyMatrix:
+    """A matrix, [n_rows, n_columns], whose rows are computed when they are read.
+
+    A slice of rows is an array, as with a numpy array.
+    """
+
+    shape: tuple[int, int]
+    read: Callable[[slice], NDArray[Any]]  # [n_rows, n_columns] of a slice of rows
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self.read(rows)
+
+
+Matrix = NDArray[Any] | LazyMatrix
+
+
+def row_blocks(matrix: Matrix) -> Iterator[slice]:
+    """Yield slices of rows that are read at once; all rows of an array."""
+    if not isinstance(matrix, LazyMatrix):
+        yield slice(0, len(matrix))
+        return
+    n_rows = max(1, BLOCK_CELLS // max(1, matrix.shape[1]))
+    for first in range(0, len(matrix), n_rows):
+        yield slice(first, min(first + n_rows, len(matrix)))
+
+
+def apply_rows(
+    function: Callable[..., NDArray[Any]], *matrices: Matrix, n_columns: int | None = None
+) -> Matrix:
+    """Apply a function of rows to matrices with equal rows; lazily if one of them is lazy.
+
+    Args:
+        n_columns: The width of the result, if it differs from that of the first matrix.
+    """
+    if not any(isinstance(matrix, LazyMatrix) for matrix in matrices):
+        return function(*matrices)
+    shape = (len(matrices[0]), matrices[0].shape[1] if n_columns is None else n_columns)
+    return LazyMatrix(shape, lambda rows: function(*(matrix[rows] for matrix in matrices)))
+
+
+def take(matrix: Matrix, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> Matrix:
+    """Return the matrix of some rows and columns."""
+    if not isinstance(matrix, LazyMatrix):
+        return matrix[rows][:, columns]
+    row_indices = np.arange(len(matrix))[rows]
+    n_columns = len(np.arange(matrix.shape[1])[columns])
+
+    def read(part: slice) -> NDArray[Any]:
+        selected = row_indices[part]
+        if not len(selected):
+            return np.zeros((0, n_columns))
+        first = selected[0]
+        part_rows: NDArray[Any] = matrix[first : selected[-1] + 1][selected - first][:, columns]
+        return part_rows
+
+    return LazyMatrix((len(row_indices), n_columns), read)
+
+
+def whole(matrix: Matrix, purpose: str) -> NDArray[Any]:
+    """Return all rows of a matrix.
+
+    Args:
+        purpose: What needs them, for the error message.
+
+    Raises:
+        UsageError: They are too many cells.
+    """
+    if isinstance(matrix, LazyMatrix):
+        refuse_whole(*matrix.shape, purpose)
+    rows: NDArray[Any] = matrix[:]
+    return rows
+
+
+def refuse_whole(n_rows: int, n_columns: int, purpose: str) -> None:
+    """Raise a UsageError if a matrix is too large to be computed as a whole."""
+    if n_rows * n_columns > LARGEST_WHOLE:
+        gibibytes = n_rows * n_columns * 4 / 2**30
+        raise UsageError(
+            f"{purpose} needs whole maps: {n_rows:,} x {n_columns:,} weights take "
+            f"{gibibytes:.1f} GiB each; the maximum is {int(LARGEST_WHOLE**0.5):,} tokens of one "
+            "text. Use --window or a shorter text."
+        )
