@@ -25,7 +25,7 @@ _GELU = (
 
 
 def gelu(x: Array) -> Array:
-    """x times the normal distribution's share below x (Hendrycks and Gimpel 2016)."""
+    """Return x Phi(x), with the normal distribution function Phi (arXiv 1606.08415)."""
     square = x * x
     np.minimum(square, 36.0, out=square)
     y = square * _GELU[-1]
@@ -41,20 +41,21 @@ def gelu(x: Array) -> Array:
 
 
 def gelu_tanh(x: Array) -> Array:
-    """The same paper's approximation."""
+    """Approximate `gelu` with tanh (arXiv 1606.08415)."""
     # x**3 is many times slower than x * x * x on float32.
-    out: Array = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
-    return out
+    y: Array = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return y
 
 
 def quick_gelu(x: Array) -> Array:
+    """Approximate `gelu` with a sigmoid (arXiv 1606.08415)."""
     return x * sigmoid(1.702 * x)
 
 
 def sigmoid(x: Array) -> Array:
-    # Half a tanh never overflows.
-    out: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
-    return out
+    # Unlike 1 / (1 + exp(-x)), tanh does not overflow.
+    y: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return y
 
 
 def silu(x: Array) -> Array:
@@ -79,7 +80,7 @@ def leaky_relu(x: Array) -> Array:
 
 
 def mish(x: Array) -> Array:
-    """x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
+    """Return x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
     return x * np.tanh(np.logaddexp(x, np.float32(0)))
 
 

@@ -57,9 +57,11 @@ def hard(scores: Array, out: Array | None = None) -> Array:
     pattern = np.empty_like(scores) if out is None else out
     pattern[...] = 0
     best = scores.argmax(axis=-1)[..., None]
-    top = np.take_along_axis(scores, best, axis=-1)
+    best_score = np.take_along_axis(scores, best, axis=-1)
     with np.errstate(invalid="ignore"):
-        weight = np.where(np.isneginf(top), 0, top - top + 1).astype(scores.dtype)
+        weight = np.where(np.isneginf(best_score), 0, best_score - best_score + 1).astype(
+            scores.dtype
+        )
     np.put_along_axis(pattern, best, weight, axis=-1)
     return pattern
 
@@ -101,8 +103,8 @@ def scaled_dot_product_attention(
         k: Keys, [n_kv_heads, n_key, d_head]; n_kv_heads must divide n_heads.
         v: Values, shaped like `k`.
         scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
-        bias: Added to the scaled products. Carries the mask (-inf) and relative
-            positions alike; broadcasts to [n_heads, n_query, n_key].
+        bias: Added to the scaled products. Contains the mask (-inf) and relative
+            positions; broadcasts to [n_heads, n_query, n_key].
         mask: Which keys each query can see, [1 or n_heads, n_query, n_key]; all by default. It is
             only recorded in the trace: `bias` must be -inf where it is False.
         softcap: Squashes the scaled products into (-softcap, softcap), before `bias`:
@@ -132,9 +134,10 @@ def scaled_dot_product_attention(
 
 
 def repeat_kv_heads(x: Array, n_heads: int) -> Array:
-    """[n_kv_heads, n_key, d_head] -> [n_heads, n_key, d_head].
+    """Repeat keys or values: [n_kv_heads, n_key, d_head] -> [n_heads, n_key, d_head].
 
-    Grouped-query attention: query head h uses key/value head h // (n_heads / n_kv_heads).
+    In grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245), query head h uses key/value
+    head h // (n_heads / n_kv_heads).
     """
     n_kv_heads = len(x)
     if n_heads % n_kv_heads:
@@ -152,10 +155,10 @@ def soft_cap(x: Array, cap: float) -> None:
 
 
 def split_heads(x: Array, d_head: int) -> Array:
-    """[n_pos, n_heads * d_head] -> [n_heads, n_pos, d_head]."""
+    """Split heads: [n_pos, n_heads * d_head] -> [n_heads, n_pos, d_head]."""
     return x.reshape(len(x), x.shape[-1] // d_head, d_head).swapaxes(0, 1)
 
 
 def merge_heads(z: Array) -> Array:
-    """[n_heads, n_pos, d_head] -> [n_pos, n_heads * d_head]."""
+    """Concatenate heads: [n_heads, n_pos, d_head] -> [n_pos, n_heads * d_head]."""
     return z.swapaxes(0, 1).reshape(z.shape[1], -1)

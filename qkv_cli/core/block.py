@@ -24,8 +24,8 @@ from qkv_cli.core.layers import (
     Experts,
     Linear,
     Norm,
-    normed,
-    together,
+    apply_linears,
+    apply_norm,
 )
 from qkv_cli.core.positions import Disentangled, Rotary
 from qkv_cli.names import StackName, Weighting
@@ -62,6 +62,8 @@ class Ablation:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
+    """A convolution over the positions of a text."""
+
     W: Array  # [n_taps, d_in, d_out], an odd number of taps, centred on the token
     b: Array  # [d_out]
     act: Activation
@@ -69,13 +71,15 @@ class Convolution:
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_in] -> [n_pos, d_out], with zeros beyond both ends of the text."""
         n_pos, reach = len(x), len(self.W) // 2
-        padded = np.pad(x, ((reach, reach), (0, 0)))
-        taps = (padded[i : i + n_pos] @ w for i, w in enumerate(self.W))
+        padded_x = np.pad(x, ((reach, reach), (0, 0)))
+        taps = (padded_x[i : i + n_pos] @ w for i, w in enumerate(self.W))
         return self.act(sum(taps, start=self.b))
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
+    """The weights and settings of an attention sub-layer."""
+
     q: Linear  # [d_model, n_heads * d_head]
     k: Linear  # [d_model, n_kv_heads * d_head]
     v: Linear
@@ -105,8 +109,8 @@ class Attention:
             cache: The attention of earlier tokens, whose keys and values come first.
             ablate: Applied to z before W_O; see `Ablation`.
         """
-        q, k, v = together((self.q, x), (self.k, kv_input), (self.v, kv_input))
-        q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
+        q, k, v = apply_linears((self.q, x), (self.k, kv_input), (self.v, kv_input))
+        q, k = self._split_normed_heads(q, self.q_norm), self._split_normed_heads(k, self.k_norm)
         v = split_heads(v, self.d_head)
         if cache is not None:
             k, v = np.concatenate([cache.k, k], axis=1), np.concatenate([cache.v, v], axis=1)
@@ -129,9 +133,10 @@ class Attention:
     def n_heads(self) -> int:
         return int(self.q.W.shape[1]) // self.d_head
 
-    def _heads(self, x: Array, norm: Norm | None) -> Array:
+    def _split_normed_heads(self, x: Array, norm: Norm | None) -> Array:
+        """Split queries or keys into heads, [n_heads, n_pos, d_head], normalized and rotated."""
         # A norm is shared by all heads (Qwen 3), has a weight per head (StableLM), or normalizes
-        # all heads together (OLMo 2); its width tells which.
+        # all heads together (OLMo 2); its width shows which.
         if norm is not None and norm.w is not None and norm.w.shape[-1] != self.d_head:
             x, norm = norm(x), None
         heads = split_heads(x, self.d_head)
@@ -181,16 +186,16 @@ class Block:
     @property
     def n_bytes(self) -> int:
         """The bytes of its matrices as float32, with one expert of several."""
-        parts = [self.attn, self.cross]
-        linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
-        mlp = next(self.mlp.each(), None) if isinstance(self.mlp, Experts) else self.mlp
+        attentions = [self.attn, self.cross]
+        linears = [x for a in attentions if a is not None for x in (a.q, a.k, a.v, a.o)]
+        mlp = next(self.mlp.mlps(), None) if isinstance(self.mlp, Experts) else self.mlp
         if mlp is not None:
             linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
         if self.attn is not None and (relative := self.attn.relative) is not None:
             linears += [x for x in (relative.q, relative.k) if x is not None]
-        convolved = 0 if self.convolution is None else self.convolution.W.size
+        n_convolution = 0 if self.convolution is None else self.convolution.W.size
         distinct = {id(linear): linear.W.size for linear in linears}
-        return 4 * (sum(distinct.values()) + convolved)
+        return 4 * (sum(distinct.values()) + n_convolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,29 +261,29 @@ def run_block(
 
     norms, scale = block.norms, np.float32(block.resid_scale)
     resid, attn, cross, cross_in = resid_pre, None, None, None
-    attn_in = normed(norms.attn_in, resid_pre)
+    attn_in = apply_norm(norms.attn_in, resid_pre)
     if block.attn is not None:
         attn_cache = None if cache is None else cache.attn
         attn_out, attn = block.attn(
             attn_in, attn_in, bias, weighting, attn_cache, ablate(False), mask
         )
-        resid = normed(norms.resid_mid, resid + scale * normed(norms.attn_out, attn_out))
+        resid = apply_norm(norms.resid_mid, resid + scale * apply_norm(norms.attn_out, attn_out))
     if block.recurrent is not None:
-        resid = normed(norms.resid_mid, resid + block.recurrent(attn_in))
+        resid = apply_norm(norms.resid_mid, resid + block.recurrent(attn_in))
     if block.cross is not None and memory is not None:
-        cross_in = normed(norms.cross_in, resid)
+        cross_in = apply_norm(norms.cross_in, resid)
         cross_cache = None if cache is None else cache.cross
         new_memory = memory if cross_cache is None else memory[:0]
         cross_out, cross = block.cross(
             cross_in, new_memory, None, weighting, cross_cache, ablate(True)
         )
-        resid = normed(norms.cross_out, resid + cross_out)
+        resid = apply_norm(norms.cross_out, resid + cross_out)
     resid_mid = resid
     if block.mlp is not None:
-        mlp_out = block.mlp(normed(norms.mlp_in, resid_pre if block.parallel else resid_mid))
-        resid = normed(norms.resid_post, resid_mid + scale * normed(norms.mlp_out, mlp_out))
+        mlp_out = block.mlp(apply_norm(norms.mlp_in, resid_pre if block.parallel else resid_mid))
+        resid = apply_norm(norms.resid_post, resid_mid + scale * apply_norm(norms.mlp_out, mlp_out))
     if block.convolution is not None:
-        resid = normed(norms.convolved, resid + block.convolution(resid_pre))
+        resid = apply_norm(norms.convolved, resid + block.convolution(resid_pre))
     return LayerTrace(
         stack=stack,
         index=index,

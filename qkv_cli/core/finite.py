@@ -29,14 +29,14 @@ _ROWS = 2**12  # rows of a tensor that are checked at once
 
 
 class Weights(Mapping[str, Stored]):
-    """A checkpoint's tensors by name, and the names that were read."""
+    """A checkpoint's tensors by name, and the names of those that were read."""
 
     def __init__(self, tensors: Mapping[str, Stored]) -> None:
         self.tensors = tensors
-        self.read: set[str] = set()
+        self.names_read: set[str] = set()
 
     def __getitem__(self, name: str) -> Stored:
-        self.read.add(name)
+        self.names_read.add(name)
         return self.tensors[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -45,13 +45,13 @@ class Weights(Mapping[str, Stored]):
     def __len__(self) -> int:
         return len(self.tensors)
 
-    def of(self, blocks: Iterable[Block]) -> set[str]:
+    def names_read_by(self, blocks: Iterable[Block]) -> set[str]:
         """Return the names that are read while `blocks` builds layers."""
-        before, self.read = self.read, set()
+        names_before, self.names_read = self.names_read, set()
         for block in blocks:
             if isinstance(block.mlp, Experts):
-                deque(block.mlp.each(), 0)
-        names, self.read = self.read, before | self.read
+                deque(block.mlp.mlps(), 0)
+        names, self.names_read = self.names_read, names_before | self.names_read
         return names
 
 
@@ -70,51 +70,51 @@ class FiniteCheck:
     blocks: Mapping[StackName, Sequence[Block]]
     biases: deque[Array] = field(default_factory=lambda: deque(maxlen=2))
 
-    def attention(self, layer: LayerTrace) -> None:
+    def check_heads(self, layer: LayerTrace) -> None:
         """Check the heads of a layer.
 
         Raises:
             CheckpointError: A head contains NaN or infinity; the error names it and the tensor.
         """
         for trace, scale, block in _traces(layer):
-            if (head := self._first(trace, scale)) is not None:
-                name = self._named(f"L{layer.index}H{head}", block)
-                raise self._error(name, self._causes(layer, trace))
+            if (head := self._first_head_at_fault(trace, scale)) is not None:
+                name = self._with_block(f"L{layer.index}H{head}", block)
+                raise self._error(name, self._suspect_tensors(layer, trace))
 
-    def output(self, layer: LayerTrace) -> None:
+    def check_output(self, layer: LayerTrace) -> None:
         """Check the output of a layer.
 
         Raises:
             CheckpointError: It contains NaN or infinity; the error names the tensor.
         """
         if not _is_finite(layer.resid_post):
-            after = layer.index + 1
-            is_last = after == len(self.blocks[layer.stack])
-            name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
-            raise self._error(self._named(name, layer.stack), self._names(layer))
+            next_layer = layer.index + 1
+            is_last = next_layer == len(self.blocks[layer.stack])
+            name = f"the output of layer {layer.index}" if is_last else f"L{next_layer}H0"
+            raise self._error(self._with_block(name, layer.stack), self._layer_tensors(layer))
 
-    def logits(self, logits: Array) -> None:
+    def check_logits(self, logits: Array) -> None:
         """Check the logits of the next token; -inf is valid.
 
         Raises:
             CheckpointError: A logit is NaN or +inf; the error names the tensor.
         """
         if not (logits < np.inf).all():
-            raise self._error("the output of the unembedding", self._outside())
+            raise self._error("the output of the unembedding", self._shared_tensors())
 
-    def _named(self, name: str, block: str) -> str:
+    def _with_block(self, name: str, block: str) -> str:
         """Return a layer's name, with its block if there are several."""
         return f"{name} ({block})" if len(self.blocks) > 1 else name
 
-    def _first(self, trace: AttentionTrace, scale: float) -> int | None:
+    def _first_head_at_fault(self, trace: AttentionTrace, scale: float) -> int | None:
         """Return the first head with NaN or infinity, not counting masked scores."""
         largest = scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
         # Scores that overflow to -inf look masked and do not affect z.
         if largest < _LARGE and self._is_bias_finite(trace) and _is_finite(trace.z):
             return None
-        group, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
+        n_sharing, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
         for head in range(len(trace.q)):
-            kv, mask = head // group, trace.mask[head % n_masks]
+            kv, mask = head // n_sharing, trace.mask[head % n_masks]
             arrays = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
             if not all(map(_is_finite, arrays)) or not _is_finite(trace.scores[head], mask):
                 return head
@@ -123,7 +123,7 @@ class FiniteCheck:
     def _is_bias_finite(self, trace: AttentionTrace) -> bool:
         """Whether a bias is finite where it is not masked; layers may share a bias."""
         bias = trace.bias
-        if bias is None or any(bias is passed for passed in self.biases):
+        if bias is None or any(bias is checked_bias for checked_bias in self.biases):
             return True
         n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
         is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
@@ -132,35 +132,41 @@ class FiniteCheck:
         self.biases.append(bias)
         return True
 
-    def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
+    def _suspect_tensors(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
         inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, inputs)):
-            yield from self._names(layer)
+            yield from self._layer_tensors(layer)
             if self._is_bias_finite(trace):
                 return
-        yield from self._outside()  # embeddings, or a table of biases that all layers share
+        yield from self._shared_tensors()  # embeddings, or a table of biases that all layers share
 
-    def _names(self, layer: LayerTrace) -> Iterator[str]:
+    def _layer_tensors(self, layer: LayerTrace) -> Iterator[str]:
         """Return the names of a layer's tensors; of all tensors if it was built before."""
-        layer_names = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
+        layer_names = self.weights.names_read_by(
+            map(self.blocks[layer.stack].__getitem__, [layer.index])
+        )
         return (name for name in self.weights if name in layer_names or not layer_names)
 
-    def _outside(self) -> Iterator[str]:
+    def _shared_tensors(self) -> Iterator[str]:
         """Return the names of the tensors that belong to no layer."""
-        inside = self.weights.of(block for blocks in self.blocks.values() for block in blocks)
-        return (name for name in self.weights if name not in inside)
+        layer_names = self.weights.names_read_by(
+            block for blocks in self.blocks.values() for block in blocks
+        )
+        return (name for name in self.weights if name not in layer_names)
 
     def _error(self, subject: str, names: Iterable[str]) -> CheckpointError:
         """Return an error that names the first tensor with NaN or infinity, if there is one."""
         message = f"{subject[0].upper()}{subject[1:]} contains NaN or infinity"
-        bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
-        if bad is not None:
-            tensor = self.weights.tensors[bad]
-            stored_name = (tensor.name if isinstance(tensor, Packed) else "") or bad
+        name_at_fault = next(
+            (name for name in names if not _is_sound(self.weights.tensors[name])), None
+        )
+        if name_at_fault is not None:
+            tensor = self.weights.tensors[name_at_fault]
+            stored_name = (tensor.name if isinstance(tensor, Packed) else "") or name_at_fault
             return CheckpointError(f"{message} because tensor {stored_name!r} does.")
-        why = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
-        return CheckpointError(f"{message}{why}.")
+        reason = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
+        return CheckpointError(f"{message}{reason}.")
 
 
 def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:

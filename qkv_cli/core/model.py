@@ -22,7 +22,7 @@ from qkv_cli.core.layers import (
     Norm,
     PositionEmbeddings,
     Unembedding,
-    normed,
+    apply_norm,
 )
 from qkv_cli.core.positions import (
     alibi_bias,
@@ -54,22 +54,24 @@ class Stack:
         Args:
             window, buckets: Those of the layer.
         """
-        parts: list[Array] = []
+        terms: list[Array] = []
         buckets = buckets or self.buckets
         if self.offsets is not None:
-            parts.append(offset_bias(self.offsets, n))
+            terms.append(offset_bias(self.offsets, n))
         if self.alibi is not None:
-            parts.append(alibi_bias(self.alibi, n))
+            terms.append(alibi_bias(self.alibi, n))
         if buckets is not None:
-            table, reach = buckets.table, buckets.max_distance
-            parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
-        parts += (
+            table, max_distance = buckets.table, buckets.max_distance
+            terms.append(
+                bucket_bias(table, n, two_sided=not self.causal, max_distance=max_distance)
+            )
+        terms += (
             np.where(mask, np.float32(0), np.float32(-np.inf))
             for mask in self._position_masks(n, window, causal=causal)
         )
-        if not parts:
+        if not terms:
             return None
-        total = sum(parts[1:], start=parts[0])
+        total = sum(terms[1:], start=terms[0])
         # Match the memory layout of scores.
         return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(-1, -2)
 
@@ -79,19 +81,19 @@ class Stack:
         Args:
             window: That of the layer.
         """
-        parts = self._position_masks(n, window, causal=causal)
+        masks = self._position_masks(n, window, causal=causal)
         if self.offsets is not None and (mask := offset_mask(self.offsets, n)) is not None:
-            parts.append(mask)  # the bias contains them already
-        return reduce(np.logical_and, parts) if parts else None
+            masks.append(mask)  # the bias contains them already
+        return reduce(np.logical_and, masks) if masks else None
 
     def _position_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
         """Return the masks that depend only on positions."""
-        parts: list[Mask] = []
+        masks: list[Mask] = []
         if causal or self.causal:
-            parts.append(causal_mask(n, window if self.causal else None))
+            masks.append(causal_mask(n, window if self.causal else None))
         if window is not None and not self.causal:
-            parts.append(local_mask(n, window))
-        return parts
+            masks.append(local_mask(n, window))
+        return masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,12 @@ class Model:
         """Return the same model with some heads ablated."""
         return replace(self, ablation=ablation)
 
-    def made_of(self, weights: Weights) -> Model:
+    def with_weights(self, weights: Weights) -> Model:
         """Return the same model, whose errors name these tensors."""
-        other = self.between_texts
-        other = None if other is None else replace(other, weights=weights)
-        return replace(self, weights=weights, between_texts=other)
+        between_texts = self.between_texts
+        if between_texts is not None:
+            between_texts = replace(between_texts, weights=weights)
+        return replace(self, weights=weights, between_texts=between_texts)
 
     def layers(
         self,
@@ -142,14 +145,14 @@ class Model:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         layers = self._layers(ids, decoder_ids, types, weighting, causal=causal)
-        watch, layer = self._watch, None
+        check, layer = self._finite_check, None
         while True:
             with np.errstate(all="ignore"):  # NaN and infinity are refused
                 if layer is not None:
-                    watch.output(layer)
+                    check.check_output(layer)
                 if (layer := next(layers, None)) is None:
                     return
-                watch.attention(layer)
+                check.check_heads(layer)
             yield layer
 
     def check_output(self, layer: LayerTrace) -> None:
@@ -159,7 +162,7 @@ class Model:
             CheckpointError: It contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            self._watch.output(layer)
+            self._finite_check.check_output(layer)
 
     def logits(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
         """Return the logits of the next token, [n, d_vocab].
@@ -172,12 +175,12 @@ class Model:
             CheckpointError: A logit is NaN or infinite.
         """
         with np.errstate(all="ignore"):
-            logits = unembed(normed(self.stacks[name].final_norm, resid))
-            self._watch.logits(logits)
+            logits = unembed(apply_norm(self.stacks[name].final_norm, resid))
+            self._finite_check.check_logits(logits)
         return logits
 
     @property
-    def _watch(self) -> FiniteCheck:
+    def _finite_check(self) -> FiniteCheck:
         return FiniteCheck(
             self.weights, {name: stack.blocks for name, stack in self.stacks.items()}
         )
@@ -199,7 +202,7 @@ class Model:
             for layer in self._stack(name, tokens, memory, types, weighting, causal=causal):
                 yield layer
                 resid = layer.resid_post
-            memory = None if resid is None else normed(stack.final_norm, resid)
+            memory = None if resid is None else apply_norm(stack.final_norm, resid)
 
     def step(
         self, ids: Sequence[int], memory: Array | None, cache: Sequence[LayerTrace]
@@ -213,10 +216,10 @@ class Model:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            watch, layers = self._watch, self._step(ids, memory, cache)
+            check, layers = self._finite_check, self._step(ids, memory, cache)
             for layer in layers:
-                watch.attention(layer)
-                watch.output(layer)
+                check.check_heads(layer)
+                check.check_output(layer)
         return layers
 
     def _step(
@@ -285,5 +288,5 @@ class Model:
             x = np.float32(self.embed_scale) * x
         if name in self.positions:
             x = self.positions[name](x, ids, types)
-        x = normed(self.embed_norms.get(name), x)
+        x = apply_norm(self.embed_norms.get(name), x)
         return x if self.embed_out is None else self.embed_out(x)

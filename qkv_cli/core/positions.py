@@ -31,8 +31,8 @@ def causal_mask(n: int, window: int | None = None) -> Mask:
 
 def local_mask(n: int, reach: int) -> Mask:
     """Return a local mask, [1, n, n]: True up to `reach` tokens to either side of the query."""
-    distance: Mask = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :]) <= reach
-    return distance[None]
+    visible: Mask = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :]) <= reach
+    return visible[None]
 
 
 def alibi_bias(n_heads: int, n: int) -> Array:
@@ -61,10 +61,10 @@ def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> 
     else:
         distance = np.maximum(-offset, 0)
     # Half the buckets are exact distances; the rest grow logarithmically.
-    exact = n_buckets // 2
-    ratio = np.log(np.maximum(distance, 1) / exact) / math.log(max_distance / exact)
-    far = np.minimum(exact + (ratio * (n_buckets - exact)).astype(int), n_buckets - 1)
-    bucket += np.where(distance < exact, distance, far)
+    n_exact = n_buckets // 2
+    ratio = np.log(np.maximum(distance, 1) / n_exact) / math.log(max_distance / n_exact)
+    log_bucket = np.minimum(n_exact + (ratio * (n_buckets - n_exact)).astype(int), n_buckets - 1)
+    bucket += np.where(distance < n_exact, distance, log_bucket)
     return table[bucket].transpose(2, 0, 1)
 
 
@@ -116,6 +116,8 @@ Frequencies = Callable[[int], Array]
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864)."""
+
     frequencies: Frequencies
     interleaved: bool = False  # pairs are (2i, 2i + 1), not (i, i + half)
     factor: float = 1.0  # multiplies cos and sin (YaRN's attention factor)
@@ -124,15 +126,16 @@ class Rotary:
         """Rotate x, [n_heads, n_pos, d_head]; dimensions beyond the rotated pairs are unchanged."""
         n_pos = x.shape[1]
         inv_freq = self.frequencies(n_pos)
-        half = len(inv_freq)
-        angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, half]
+        n_pairs = len(inv_freq)
+        angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, n_pairs]
         cos, sin = self.factor * np.cos(angle), self.factor * np.sin(angle)
-        first = np.s_[..., 0 : 2 * half : 2] if self.interleaved else np.s_[..., :half]
-        second = np.s_[..., 1 : 2 * half : 2] if self.interleaved else np.s_[..., half : 2 * half]
-        out = x.copy()
-        out[first] = x[first] * cos - x[second] * sin
-        out[second] = x[second] * cos + x[first] * sin
-        return out
+        end = 2 * n_pairs
+        first = np.s_[..., 0:end:2] if self.interleaved else np.s_[..., :n_pairs]
+        second = np.s_[..., 1:end:2] if self.interleaved else np.s_[..., n_pairs:end]
+        rotated = x.copy()
+        rotated[first] = x[first] * cos - x[second] * sin
+        rotated[second] = x[second] * cos + x[first] * sin
+        return rotated
 
 
 def rope_frequencies(d_rotary: int, theta: float) -> Array:
@@ -141,29 +144,38 @@ def rope_frequencies(d_rotary: int, theta: float) -> Array:
     return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
 
 
-def dynamic_frequencies(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
-    """Increase the base for texts longer than those of training (NTK-aware scaling)."""
-    n = max(n, n_known)
-    grown = (factor * n / n_known - (factor - 1)) ** (d_rotary / (d_rotary - 2))
-    return rope_frequencies(d_rotary, theta * grown)
+def dynamic_frequencies(
+    d_rotary: int, theta: float, factor: float, n: int, n_ctx_original: int
+) -> Array:
+    """Increase the base if n exceeds `n_ctx_original` (NTK-aware scaling)."""
+    n = max(n, n_ctx_original)
+    growth = (factor * n / n_ctx_original - (factor - 1)) ** (d_rotary / (d_rotary - 2))
+    return rope_frequencies(d_rotary, theta * growth)
 
 
 def yarn_frequencies(
     d_rotary: int,
     theta: float,
     factor: float,
-    n_known: int,
+    n_ctx_original: int,
     *,
-    fast: float = 32.0,
-    slow: float = 1.0,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
     truncate: bool = True,
 ) -> Array:
-    """YaRN: low frequencies are divided, high ones kept, with a ramp between (arXiv 2309.00071)."""
+    """YaRN: divide low frequencies and keep high ones, with a ramp between (arXiv 2309.00071).
+
+    Args:
+        n_ctx_original: The context length before the extension.
+        beta_fast, beta_slow: Frequencies with more rotations than `beta_fast` within that length
+            are kept; those with fewer than `beta_slow` are divided by `factor`.
+        truncate: Round the ends of the ramp to whole dimensions.
+    """
 
     def dimension(turns: float) -> float:
-        return d_rotary * math.log(n_known / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        return d_rotary * math.log(n_ctx_original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-    low, high = dimension(fast), dimension(slow)
+    low, high = dimension(beta_fast), dimension(beta_slow)
     if truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, d_rotary - 1)
@@ -175,11 +187,17 @@ def yarn_frequencies(
 
 
 def llama3_frequencies(
-    d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
+    d_rotary: int, theta: float, factor: float, n_ctx_original: int, *, low: float, high: float
 ) -> Array:
-    """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
+    """Llama 3.1: scale long wavelengths and keep short ones, with a ramp between.
+
+    Args:
+        n_ctx_original: The context length before the extension.
+        low, high: Wavelengths above n_ctx_original / low are scaled, and those below
+            n_ctx_original / high are kept.
+    """
     unscaled = rope_frequencies(d_rotary, theta)
-    turns = n_known * unscaled / (2 * math.pi)  # within the length of training
+    turns = n_ctx_original * unscaled / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     inv_freq: Array = (1 - smooth) * unscaled / factor + smooth * unscaled
     return inv_freq.astype(np.float32)
@@ -202,8 +220,8 @@ class Disentangled:
 
     def __call__(self, q: Array, k: Array) -> Array:
         """Return what is added to q @ k.T before scaling, [n_heads, n_query, n_key]."""
-        none = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
-        return sum(self.terms(q, k).values(), start=none)
+        zeros = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
+        return sum(self.terms(q, k).values(), start=zeros)
 
     def terms(self, q: Array, k: Array) -> dict[str, Array]:
         """Return the two terms: c2p, content to position, and p2c, position to content.
@@ -213,8 +231,8 @@ class Disentangled:
             k: Keys, [n_heads, n_key, d_head].
         """
         rows = self._rows(q.shape[1], k.shape[1])[None]
-        first = rows.min()  # a short text has few distances
-        table, rows = self.table[first : rows.max() + 1], rows - first
+        first_row = rows.min()  # a short text has few distances
+        table, rows = self.table[first_row : rows.max() + 1], rows - first_row
         terms: dict[str, Array] = {}
         if self.k is not None:
             keys = split_heads(self.k(table), q.shape[-1])  # [n_heads, n_distances, d_head]
@@ -236,9 +254,9 @@ class Disentangled:
 
 def log_buckets(distance: NDArray[np.intp], n_buckets: int, max_distance: int) -> NDArray[np.intp]:
     """Map distances to buckets: exact up to half of the buckets, then logarithmic."""
-    exact = n_buckets // 2
+    n_exact = n_buckets // 2
     # In float32, as in training: a distance at a bucket's edge must stay in its bucket.
-    far = np.maximum(np.abs(distance), exact).astype(np.float32)
-    ratio = np.log(far / np.float32(exact)) / np.log(np.float32((max_distance - 1) / exact))
-    beyond = (np.ceil(ratio * np.float32(exact - 1)) + exact).astype(np.intp)
-    return np.where(np.abs(distance) <= exact, distance, np.sign(distance) * beyond)
+    clamped = np.maximum(np.abs(distance), n_exact).astype(np.float32)
+    ratio = np.log(clamped / np.float32(n_exact)) / np.log(np.float32((max_distance - 1) / n_exact))
+    log_bucket = (np.ceil(ratio * np.float32(n_exact - 1)) + n_exact).astype(np.intp)
+    return np.where(np.abs(distance) <= n_exact, distance, np.sign(distance) * log_bucket)

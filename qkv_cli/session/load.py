@@ -202,7 +202,7 @@ def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model
         )
     with np.errstate(all="ignore"):  # NaN and infinity are refused when the model runs
         model = build(config, Tensors(weights), notes.append)
-    return model.made_of(weights), tuple(notes)
+    return model.with_weights(weights), tuple(notes)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:

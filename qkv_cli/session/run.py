@@ -317,7 +317,7 @@ class LoadedModel:
         n_max = min(3 * n_read + 10, (rules.max_length or n_read * 4 + 12) - 1)
         ids = generate(self.model, [token.id for token in tokens.first], rules, n_max)
         text, target = self.target.spelled(ids)
-        return text, in_order([*target, self.target.special(rules.ends[0])]), rules.start
+        return text, in_order([*target, self.target.special(rules.end_ids[0])]), rules.start_id
 
     def _shifted(self, target: list[Token], start: int | None) -> tuple[list[Token], list[int]]:
         """Return the token of each row of the decoder, and the ids that it reads.

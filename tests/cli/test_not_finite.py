@@ -309,9 +309,9 @@ def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> N
     layer = replace(layer, attn=trace)
     if value == -np.inf:
         with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
-            watch.attention(layer)
+            watch.check_heads(layer)
     else:
-        watch.attention(layer)  # as some models spell a mask
+        watch.check_heads(layer)  # as some models spell a mask
 
 
 def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
@@ -485,6 +485,6 @@ def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
     ):
         [
             *Model(Embedding(packed), {"encoder": Stack([ONE])})
-            .made_of(Weights({"Wemb": packed}))
+            .with_weights(Weights({"Wemb": packed}))
             .layers([0, 1])
         ]

@@ -112,7 +112,7 @@ def build(
     for stack in stacks.values():
         for block in stack.blocks:
             if isinstance(block.mlp, Experts):
-                deque(block.mlp.each(), 0)
+                deque(block.mlp.mlps(), 0)
     if any(stack.causal for stack in stacks.values()):
         config.one_of("is_causal", (True,), True)  # false would make a decoder bidirectional
     config.ignore("is_causal", why="an encoder is not, whatever it says")

@@ -68,17 +68,14 @@ def opt(config: Config, tensors: Tensors) -> Model:
             norms=norms(layer),
         )
 
-    table, out, into = (
-        t.stored("embed_tokens.weight", config.size("vocab_size"), d_embed),
-        None,
-        None,
-    )
+    table = t.stored("embed_tokens.weight", config.size("vocab_size"), d_embed)
+    project_in = project_out = None
     if d_embed != d_model:
-        out = t.linear("project_in", d_embed, d_model, has_bias=False)
-        into = t.linear("project_out", d_model, d_embed, has_bias=False)
+        project_in = t.linear("project_in", d_embed, d_model, has_bias=False)
+        project_out = t.linear("project_out", d_model, d_embed, has_bias=False)
     n_positions = config.size("max_position_embeddings")
     return Model(
-        embed=Embedding(table, project=out),
+        embed=Embedding(table, project=project_in),
         positions={
             "decoder": PositionEmbeddings(
                 t.array("embed_positions.weight", n_positions + 2, d_model)[2:]
@@ -91,5 +88,5 @@ def opt(config: Config, tensors: Tensors) -> Model:
                 final_norm=norm(t, "final_layer_norm") if has_final_norm else None,
             )
         },
-        unembed=decoder_unembedding(config, tensors, table, into=into),
+        unembed=decoder_unembedding(config, tensors, table, project=project_out),
     )

@@ -111,10 +111,10 @@ def rotary_of(
     theta = rope.positive("rope_theta")
     if kind == "default":
         return Rotary(_always(lambda: rotary.rope_frequencies(d, theta)))
-    n_known = n_original or rope.size("original_max_position_embeddings", n_max)
+    n_ctx_original = n_original or rope.size("original_max_position_embeddings", n_max)
     if kind == "longrope":
-        return _longrope(rope, d, theta, n_known, n_max)
-    factor = _stretch(rope, n_max / n_known if kind == "yarn" else None)
+        return _longrope(rope, d, theta, n_ctx_original, n_max)
+    factor = _stretch(rope, n_max / n_ctx_original if kind == "yarn" else None)
     if kind == "linear":
         return Rotary(_always(lambda: rotary.rope_frequencies(d, theta) / np.float32(factor)))
     if kind == "dynamic":
@@ -130,7 +130,9 @@ def rotary_of(
             raise rope.wrong("high_freq_factor", f"a number above low_freq_factor ({low:g})")
         return Rotary(
             _always(
-                lambda: rotary.llama3_frequencies(d, theta, factor, n_known, low=low, high=high)
+                lambda: rotary.llama3_frequencies(
+                    d, theta, factor, n_ctx_original, low=low, high=high
+                )
             )
         )
     if theta == 1:
@@ -140,9 +142,9 @@ def rotary_of(
         d,
         theta,
         factor,
-        n_known,
-        fast=_turns(rope, "beta_fast", 32),
-        slow=_turns(rope, "beta_slow", 1),
+        n_ctx_original,
+        beta_fast=_turns(rope, "beta_fast", 32),
+        beta_slow=_turns(rope, "beta_slow", 1),
         truncate=rope.flag("truncate", True),
     )
     return Rotary(_always(yarn), factor=_yarn_factor(rope, factor))
@@ -202,18 +204,18 @@ def _yarn_factor(rope: Config, factor: float) -> float:
     return of(mscale) / of(everywhere) if mscale and everywhere else of(1.0)
 
 
-def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> Rotary:
+def _longrope(rope: Config, d: int, theta: float, n_ctx_original: int, n_max: int) -> Rotary:
     """LongRoPE: separate factors for short and long texts (Ding et al. 2024, arXiv 2402.13753)."""
     short, long = (_factors(rope, f"{which}_factor", d // 2) for which in ("short", "long"))
     factor = rope.optional_number("factor")
-    factor = n_max / n_known if factor is None else factor
-    if n_known == 1:
+    factor = n_max / n_ctx_original if factor is None else factor
+    if n_ctx_original == 1:
         raise rope.wrong("original_max_position_embeddings", "2 or more")
     scaled = rope.optional_number("attention_factor")
     if scaled is None:
-        scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
+        scaled = math.sqrt(1 + math.log(factor) / math.log(n_ctx_original)) if factor > 1 else 1.0
     return Rotary(
-        lambda n: rotary.rope_frequencies(d, theta) / (long if n > n_known else short),
+        lambda n: rotary.rope_frequencies(d, theta) / (long if n > n_ctx_original else short),
         factor=scaled,
     )
 

@@ -66,7 +66,7 @@ class Framed:
     def in_language(self, rules: Rules, code: int) -> Rules:
         """Return rules for generating in a language: its code is the first or a forced token."""
         ends = any(id in self.codes.values() for id in self.behind)
-        return replace(rules, start=code) if ends else replace(rules, first=code)
+        return replace(rules, start_id=code) if ends else replace(rules, forced_first_id=code)
 
     def _named(self, text: str) -> tuple[int | None, int]:
         """Return the language code that starts a text, and the start of the rest."""

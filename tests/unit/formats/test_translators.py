@@ -75,7 +75,9 @@ def test_translator_text_may_name_its_language(case: str, code: str, usual: str)
         None,
     )
     rules = target.in_language(Rules(2, (2,)), ids[code])
-    expected = Rules(ids[code], (2,)) if case == "mbart" else Rules(2, (2,), first=ids[code])
+    expected = (
+        Rules(ids[code], (2,)) if case == "mbart" else Rules(2, (2,), forced_first_id=ids[code])
+    )
     assert rules == expected
 
 
@@ -115,7 +117,7 @@ def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     assert loaded.rules is not None
     rules = loaded.rules()
     ids = generate(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
-    assert [t.id for t in run.queries] == [rules.start, *ids]
+    assert [t.id for t in run.queries] == [rules.start_id, *ids]
     assert rules.banned_sequences == ((46,), (7, 60))
     assert all(t.text == run.text[t.start : t.end] for t in run.queries)
     layers = [*run.layers]
