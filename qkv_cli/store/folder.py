@@ -21,7 +21,7 @@ from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.folder import WEIGHTS, named_file, read_json
 from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.formats.safetensors import open_arrays, write_tensors
-from qkv_cli.formats.tokenizers.words import cut_words, pack_words, splitter
+from qkv_cli.formats.tokenizers.words import build_splitter, find_cut_words, pack_words
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # a folder with one of them is a model
@@ -102,9 +102,9 @@ def write_vectors(
         joins_pieces: Whether words are first looked up as written, and words of several pieces
             are found; if not, as in version 0.1 (see `formats.tokenizers.words`).
     """
-    splitter_json, lists = splitter(lowercase=lowercase), pack_words(words)
+    splitter_json, lists = build_splitter(lowercase=lowercase), pack_words(words)
     if joins_pieces:
-        lists["words.cut"] = cut_words(splitter_json, words, lists["words.order"])
+        lists["words.cut"] = find_cut_words(splitter_json, words, lists["words.order"])
     write_tensors(folder / "vectors.safetensors", {**tensors, **lists})
     (folder / "tokenizer.json").write_text(splitter_json.to_str(pretty=True), encoding="utf-8")
 

@@ -20,7 +20,7 @@ from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import Embedding, Linear
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.marian import _int8
+from qkv_cli.formats.marian import _pack_int8
 from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.session.load import load
 
@@ -479,7 +479,7 @@ def test_neighbors_of_a_vector_with_nan_is_refused(
 def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
     """Opening it says nothing of 1 / 0; the run that uses it names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
-    packed = _int8(raw, (2, 2), transposed=True)
+    packed = _pack_int8(raw, (2, 2), transposed=True)
     with pytest.raises(
         CheckpointError, match="L0H0 contains NaN or infinity because tensor 'Wemb' does"
     ):
