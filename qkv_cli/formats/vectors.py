@@ -61,7 +61,7 @@ def read_vectors(
     encoding: str = "utf-8",
     limit: int | None = None,
     allow_pickle: bool = False,
-    advance: Advance = lambda done, total: None,
+    advance: Advance = lambda n_done, n_total: None,
 ) -> Vectors:
     """Read the vectors of a file; of several entries for a word, the first.
 

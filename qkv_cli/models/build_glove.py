@@ -29,7 +29,7 @@ from qkv_cli.models.glove_readme import Figures, readme
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.add import unknown_row
-from qkv_cli.store.folder import placed, write_heads, write_vectors
+from qkv_cli.store.folder import place_model, write_heads, write_vectors
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
 from qkv_cli.training.heads import HeadShape, as_tensors, centred
 from qkv_cli.training.learn import State, TrainingPlan, learn, start
@@ -90,7 +90,7 @@ def main() -> None:
         )
         shutil.copy(HERE / "LICENSE.wordnet", folder)
         (folder / "README.md").write_text(readme(figures), encoding="utf-8")
-        with placed(HERE / "glove") as target:
+        with place_model(HERE / "glove") as target:
             shutil.copytree(folder, target, dirs_exist_ok=True)
 
 

@@ -16,13 +16,13 @@ from qkv_cli.figures import thousandths
 from qkv_cli.formats.tokenizers.words import WordTokenizer
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
-from qkv_cli.store.catalogue import find, own
+from qkv_cli.store.catalogue import destination, find
 from qkv_cli.store.folder import (
-    begin_heads,
     lock_for_writing,
-    read_run,
-    remove_earlier,
-    replace_heads,
+    read_training_state,
+    remove_old_checkpoints,
+    write_first_checkpoint,
+    write_next_checkpoint,
 )
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
 from qkv_cli.training.heads import HeadShape, as_tensors, centred
@@ -108,7 +108,7 @@ def train_heads(
         InputError, StoreError, CheckpointError: A file cannot be read or written.
         TrainingError: The loss or a parameter is NaN or infinite.
     """
-    folder = own(options.out)
+    folder = destination(options.out)
     with lock_for_writing(folder), ExitStack() as stack:
         if folder.exists() and not (resume or force):
             raise UsageError(
@@ -128,7 +128,7 @@ def train_heads(
 def _train(
     base: Path, folder: Path, options: TrainingOptions, watch: TrainingWatch, *, resume: bool
 ) -> Trained:
-    state, seed = read_state(read_run(folder)) if resume else (None, options.seed or 0)
+    state, seed = read_state(read_training_state(folder)) if resume else (None, options.seed or 0)
     loaded = load(base)
     if not isinstance(loaded.tokenizer, WordTokenizer):
         raise UsageError(
@@ -187,15 +187,15 @@ class Checkpoints:
         config = self.config | {"about": description}
         heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
         if self.has_begun:
-            replace_heads(self.folder, config, heads, run)
+            write_next_checkpoint(self.folder, config, heads, run)
         else:
-            begin_heads(self.vectors, self.folder, config, heads, run)
+            write_first_checkpoint(self.vectors, self.folder, config, heads, run)
             self.has_begun = True
 
     def finish(self) -> None:
         """Remove the files of earlier checkpoints."""
         if self.has_begun:
-            remove_earlier(self.folder)
+            remove_old_checkpoints(self.folder)
 
 
 def _learn(
@@ -263,7 +263,7 @@ def _config(
     names = ", ".join(dict.fromkeys(map(_source_name, options.corpus)))
     return {
         "model_type": info.type,
-        "name": own(options.out).name,
+        "name": destination(options.out).name,
         "n_layers": 1,
         "n_heads": shape.n_heads,
         "d_model": shape.d_model,
