@@ -26,8 +26,8 @@ class Projection:
     @property
     def is_plain(self) -> bool:
         """Whether the vector is W e + b, without norm or rotation."""
-        expected = self.product if self.bias is None else self.product + self.bias
-        return bool(np.allclose(expected, self.result, rtol=1e-3, atol=1e-4))
+        affine = self.product if self.bias is None else self.product + self.bias
+        return bool(np.allclose(affine, self.result, rtol=1e-3, atol=1e-4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def explain_layer(
     """
     model.check_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
-    crosses = block.cross is not None and layer.cross is not None
-    attn, trace = (block.cross, layer.cross) if crosses else (block.attn, layer.attn)
-    x, memory = (layer.cross_in, layer.memory) if crosses else (layer.attn_in, layer.attn_in)
+    is_cross = block.cross is not None and layer.cross is not None
+    attn, trace = (block.cross, layer.cross) if is_cross else (block.attn, layer.attn)
+    x, memory = (layer.cross_in, layer.memory) if is_cross else (layer.attn_in, layer.attn_in)
     if attn is None or trace is None or x is None or memory is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return explain(
@@ -113,7 +113,7 @@ def explain_layer(
         query=query,
         key=key,
         weighting=weighting,
-        between_texts=crosses,
+        between_texts=is_cross,
     )
 
 
@@ -162,7 +162,7 @@ def explain(
         terms=terms,
         scores=scores,
         masked=_reasons(trace.mask[head % len(trace.mask)], query, between_texts),
-        exps=_exps(scores),
+        exps=_exponentials(scores),
         pattern=pattern,
         shares=shares,
         z=shares.sum(axis=0),
@@ -183,11 +183,15 @@ def _terms(
         return terms
     remainder = float64(trace.bias[head % len(trace.bias), query])
     if attn.relative is not None:
-        parts = attn.relative.terms(trace.q, trace.k)
-        terms |= {name: attn.scale * float64(part[head, query]) for name, part in parts.items()}
-        explained = sum(terms[name] for name in parts)
+        relative_terms = attn.relative.terms(trace.q, trace.k)
+        terms |= {
+            name: attn.scale * float64(part[head, query]) for name, part in relative_terms.items()
+        }
+        relative_bias = sum(terms[name] for name in relative_terms)
         remainder = np.where(
-            np.isclose(remainder, explained, rtol=1e-4, atol=1e-6), 0.0, remainder - explained
+            np.isclose(remainder, relative_bias, rtol=1e-4, atol=1e-6),
+            0.0,
+            remainder - relative_bias,
         )
     visible = trace.mask[head % len(trace.mask), query]
     if remainder[visible].any():
@@ -198,10 +202,11 @@ def _terms(
 
 
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
-    rows = slice(head * len(result), (head + 1) * len(result))
+    """Return the projection of e, [d_model], by one head's columns of W."""
+    columns = slice(head * len(result), (head + 1) * len(result))
     return Projection(
-        product=float64(e) @ float64(linear.W[:, rows]),
-        bias=None if linear.b is None else float64(linear.b[rows]),
+        product=float64(e) @ float64(linear.W[:, columns]),
+        bias=None if linear.b is None else float64(linear.b[columns]),
         result=result,
     )
 
@@ -226,14 +231,19 @@ def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
     return [None if visible else reason(j) for j, visible in enumerate(mask[query])]
 
 
-def _exps(scores: Array) -> Array:
-    top = scores.max()
-    exps: Array = np.exp(scores - (top if np.isfinite(top) else 0.0))
+def _exponentials(scores: Array) -> Array:
+    """Return exp(score - largest score), [n_key]."""
+    max_score = scores.max()
+    exps: Array = np.exp(scores - (max_score if np.isfinite(max_score) else 0.0))
     return exps
 
 
 def _along(shares: Array) -> Array:
-    """Return share . z / z . z, [n_key]; zeros if z is zero."""
+    """Return share · z / z · z for each key, [n_key]; zeros if z is zero.
+
+    Args:
+        shares: [n_key, d_head], which sum to z.
+    """
     z = shares.sum(axis=0)
     length = float(z @ z)
     along: Array = shares @ z / length if length else np.zeros(len(shares))
@@ -241,12 +251,13 @@ def _along(shares: Array) -> Array:
 
 
 def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Output:
+    """Return the output of the layer for one query, split into what sums to it."""
     d_head = z_heads.shape[1]
     W = float64(o.W).reshape(len(z_heads), d_head, -1)  # [n_heads, d_head, d_model]
-    by_head = np.einsum("hd,hdm->hm", z_heads, W)
+    head_outputs = np.einsum("hd,hdm->hm", z_heads, W)
     pair = shares[key] @ W[head]
     words = np.delete(shares, key, axis=0).sum(axis=0) @ W[head]
-    heads = np.delete(by_head, head, axis=0).sum(axis=0)
+    heads = np.delete(head_outputs, head, axis=0).sum(axis=0)
     bias = None if o.b is None else float64(o.b)
     total = pair + words + heads
     return Output(
@@ -259,7 +270,7 @@ def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Ou
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class WeightLocation:
     """A weight: its layer, head, query and key."""
 
     layer: LayerTrace
@@ -273,34 +284,34 @@ def largest_weight(
     heads: Mapping[int, Sequence[int]],
     queries: Sequence[int],
     keys: Sequence[int],
-) -> Link:
-    """Find the largest weight. Of equal weights (hard indexing has many), the one with the higher
-    score is taken, then the first in the order of layers, heads, queries and keys.
+) -> WeightLocation:
+    """Find the largest weight.
+
+    Of equal weights (hard indexing has many), the one with the higher score is taken, then the
+    first in the order of layers, heads, queries and keys.
 
     Args:
         heads: The heads to search, by layer; later layers are not computed.
         queries, keys: The tokens to search.
     """
     best, link = (-np.inf, -np.inf), None
-    last = max(heads)
+    last_layer = max(heads)
     for layer in layers:
         trace = layer.cross if layer.cross is not None else layer.attn
         if trace is not None:
             for head in heads.get(layer.index, ()):
                 pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
                 scores = trace.scores[head][np.ix_(queries, keys)].ravel()
-                best_key = int(
-                    np.lexsort((-scores, -pattern))[0]
-                )  # the last key is the primary one
-                candidate = (float(pattern[best_key]), float(scores[best_key]))
+                best_index = int(np.lexsort((-scores, -pattern))[0])  # by pattern, then by score
+                candidate = (float(pattern[best_index]), float(scores[best_index]))
                 if link is None or candidate > best:
-                    i, j = divmod(best_key, len(keys))
+                    i, j = divmod(best_index, len(keys))
                     best, link = (
                         candidate,
-                        Link(layer=layer, head=head, query=queries[i], key=keys[j]),
+                        WeightLocation(layer=layer, head=head, query=queries[i], key=keys[j]),
                     )
-        if layer.index == last:
+        if layer.index == last_layer:
             break
     if link is None:
-        raise ValueError(f"no attention in layers up to {last}")
+        raise ValueError(f"no attention in layers up to {last_layer}")
     return link

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qkv_cli import __version__
-from qkv_cli.analysis.compare import Comparison, Near, Pair, moved, named
+from qkv_cli.analysis.compare import Comparison, Pair, SimilarHead, largest_changes, name_pairs
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
@@ -29,7 +29,7 @@ def compare_json(pairs: Sequence[Comparison]) -> str:
     )
 
 
-def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[Near]) -> str:
+def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[SimilarHead]) -> str:
     """Return one line of JSON, with the most similar head first.
 
     Args:
@@ -66,7 +66,7 @@ def read_compare(document: dict[str, Any]) -> list[Comparison]:
     return [_read_comparison(c) for c in document["comparisons"]]
 
 
-def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Near]]:
+def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[SimilarHead]]:
     """Read a document of `nearest_json`: the reference head, the other side, and its heads.
 
     Raises:
@@ -75,7 +75,7 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
     check_schema(document, "nearest")
     candidates = about_of(document["among"])
     nearest = [
-        Near(
+        SimilarHead(
             bare_map(n, candidates),
             *(_nan(n[figure]) for figure in ("divergence", "cosine", "pearson")),
         )
@@ -102,8 +102,8 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
         b=b,
         rows=rows,
         columns=columns,
-        queries=named(rows, a.queries, b.queries),
-        keys=named(columns, a.keys, b.keys),
+        queries=name_pairs(rows, a.queries, b.queries),
+        keys=name_pairs(columns, a.keys, b.keys),
         weights_a=a_values,
         weights_b=b_values,
         difference=difference,
@@ -160,7 +160,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
                 "b": m.b,
                 "change": m.change,
             }
-            for m in moved(c, MOVED)
+            for m in largest_changes(c, MOVED)
         ],
     }
 
