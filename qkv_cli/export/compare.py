@@ -33,8 +33,9 @@ def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[Si
     """Return one line of JSON, with the most similar head first.
 
     Args:
-        own: The reference head.
-        others: The side whose heads are ranked.
+        reference: The head that they are compared with, as the only map.
+        candidates: The side whose heads are ranked.
+        nearest: The ranked heads.
     """
     similar_heads = [
         map_head(n.map)
@@ -67,7 +68,7 @@ def read_compare(document: dict[str, Any]) -> list[Comparison]:
 
 
 def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[SimilarHead]]:
-    """Read a document of `nearest_json`: the reference head, the other side, and its heads.
+    """Read a document of `nearest_json`: the reference head, the candidates, and the ranked heads.
 
     Raises:
         InputError: The document is invalid; the error names the first invalid field.
@@ -167,8 +168,8 @@ def _comparison(c: Comparison) -> dict[str, Any]:
 
 def _about(maps: HeadMaps) -> dict[str, Any]:
     """Return the model, the options of the reading, and the tokens."""
-    whole = head(maps)
-    return {name: whole[name] for name in whole if name not in ("schema", "qkv")}
+    document = head(maps)
+    return {name: document[name] for name in document if name not in ("schema", "qkv")}
 
 
 def _side(maps: HeadMaps) -> dict[str, Any]:
