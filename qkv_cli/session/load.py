@@ -283,7 +283,7 @@ def _info(folder: Path, values: dict[str, Any], random_heads: int | None) -> Mod
     return ModelInfo(
         name=config.text("name", "") or folder.name,
         type="word-vectors",
-        n_layers=config.size("n_layers", most=1),
+        n_layers=config.size("n_layers", maximum=1),
         n_heads=n_heads,
         d_model=config.size("d_model"),
         d_head=d_head,

@@ -28,7 +28,7 @@ DEFAULTS = {
 
 
 def opt(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS), tensors.inner("model") / "decoder"
+    config, t = config.with_defaults(DEFAULTS), tensors.inner("model") / "decoder"
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_mlp, d_head = config.size("ffn_dim"), head_width(config, d_model, n_heads)
     d_query, n_layers = n_heads * d_head, config.n_layers("num_hidden_layers")
@@ -50,10 +50,10 @@ def opt(config: Config, tensors: Tensors) -> Model:
         )
 
     def norms(layer: Tensors) -> Norms:
-        first, second = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
+        attn_norm, mlp_norm = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
         if is_pre_norm:
-            return Norms(attn_in=first, mlp_in=second)
-        return Norms(resid_mid=first, resid_post=second)
+            return Norms(attn_in=attn_norm, mlp_in=mlp_norm)
+        return Norms(resid_mid=attn_norm, resid_post=mlp_norm)
 
     def block(i: int) -> Block:
         layer = t / f"layers.{i}"

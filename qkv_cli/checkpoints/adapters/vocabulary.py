@@ -17,7 +17,7 @@ def embeddings(t: Tensors, d_vocab: int, d_model: int) -> tuple[Embedding, Embed
     """
     encoder_table = _table(t, "encoder.embed_tokens", d_vocab, d_model)
     decoder_table = _table(t, "decoder.embed_tokens", None, d_model)
-    t.pass_over(*(f"{t.prefix}{name}.weight" for name in _SHARED))
+    t.skip(*(f"{t.prefix}{name}.weight" for name in _SHARED))
     return Embedding(encoder_table), None if decoder_table is encoder_table else Embedding(
         decoder_table
     )
