@@ -73,6 +73,7 @@ class Explanation:
 
     @property
     def d_head(self) -> int:
+        """The size of the head's queries and keys."""
         return len(self.products)
 
     @property
@@ -82,10 +83,12 @@ class Explanation:
 
     @property
     def dot(self) -> float:
+        """The dot product of query and key."""
         return float(self.products.sum())
 
     @property
     def weight(self) -> float:
+        """The weight that is explained."""
         return float(self.pattern[self.key])
 
 
@@ -135,6 +138,9 @@ def explain(
         x: The input of the queries, [n_query, d_model].
         memory: The input of keys and values, [n_key, d_model]; `x` in self-attention.
         trace: What `attn` computed from them.
+        head, query, key: The indices of the weight to explain.
+        weighting: How `attn` turned scores into weights.
+        between_texts: Whether the keys are of another text, in cross-attention.
     """
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))

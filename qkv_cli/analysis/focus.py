@@ -91,6 +91,7 @@ class Focus:
 
     @property
     def token(self) -> Token:
+        """The token whose row or column this is."""
         return (self.maps.queries if self.side == "query" else self.maps.keys)[self.at]
 
     @property

@@ -83,6 +83,7 @@ class Evidence:
 
     @property
     def beats_chance(self) -> bool:
+        """Whether the effect is large enough and too unlikely to be chance."""
         return self.effect >= LEAST_EFFECT and self.p <= P_LEVEL
 
 
@@ -119,9 +120,9 @@ def labels(evidence: Mapping[str, Evidence]) -> list[str]:
 
 def _evidence(score: float, chance: float, n: int, n_tests: int) -> Evidence:
     effect = (score - chance) / (1 - chance) if chance < 1 else 0.0
-    bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
+    p_bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
     return Evidence(
-        score=score, chance=chance, effect=effect, n=n, p=float(min(1.0, n_tests * bound))
+        score=score, chance=chance, effect=effect, n=n, p=float(min(1.0, n_tests * p_bound))
     )
 
 

@@ -84,12 +84,13 @@ class Study:
     heads: Sequence[tuple[str, Block, int, int]]  # name, block, layer, head
     n_texts: int
     n_tokens: int
-    written: Sums
+    sums_as_written: Sums
     tally: Tally  # of the texts as written
     probes: Probes | None
 
     @property
     def extent(self) -> Extent:
+        """The number of texts, tokens and shuffled readings so far."""
         n = 0 if self.probes is None else self.probes.n
         return Extent(self.n_texts, self.n_tokens, n)
 
@@ -100,7 +101,7 @@ class Study:
             heads=self.heads,
             n_texts=self.n_texts + other.n_texts,
             n_tokens=self.n_tokens + other.n_tokens,
-            written=self.written + other.written,
+            sums_as_written=self.sums_as_written + other.sums_as_written,
             tally=self.tally + other.tally,
             probes=reduce(add, probes) if probes else None,
         )
@@ -137,7 +138,7 @@ def _study_text(text: str, read_maps: ReadMaps, shuffles: int, rng: np.random.Ge
         heads=[(m.name, m.block, m.layer, m.head or 0) for m in all_maps.maps],
         n_texts=1,
         n_tokens=len(original[0].queries),
-        written=sums,
+        sums_as_written=sums,
         tally=tally_readings(sums),
         probes=reduce(add, probes) if probes else None,
     )
@@ -254,7 +255,7 @@ def rank_heads(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]
 
 def head_statistics(study: Study) -> list[HeadStatistics]:
     """Return the statistics of each head, in the order of the model."""
-    sums, probes = study.written, study.probes
+    sums, probes = study.sums_as_written, study.probes
     evidence_of_heads: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
     if probes is not None:
         evidence_of_heads = weigh_evidence(study.tally + probes.tally, len(probes.words))
@@ -301,6 +302,7 @@ class Mark:
 
     @property
     def name(self) -> str:
+        """The name of the head, such as L0H3."""
         return f"L{self.layer}H{self.head}"
 
 

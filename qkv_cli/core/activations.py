@@ -53,29 +53,35 @@ def quick_gelu(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x))."""
     # Unlike 1 / (1 + exp(-x)), tanh does not overflow.
     y: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
     return y
 
 
 def silu(x: Array) -> Array:
+    """Return x sigmoid(x) (Elfwing et al. 2017, arXiv 1702.03118)."""
     return x * sigmoid(x)
 
 
 def relu(x: Array) -> Array:
+    """Return max(x, 0)."""
     return np.maximum(x, 0.0)
 
 
 def relu_squared(x: Array) -> Array:
+    """Return relu(x)² (So et al. 2021, arXiv 2109.08668)."""
     y = relu(x)
     return y * y
 
 
 def relu6(x: Array) -> Array:
+    """Return x clipped to 0 and 6."""
     return np.clip(x, 0.0, 6.0)
 
 
 def leaky_relu(x: Array) -> Array:
+    """Return x, times 0.01 where it is negative."""
     return np.where(x < 0, np.float32(0.01) * x, x)
 
 
@@ -85,6 +91,7 @@ def mish(x: Array) -> Array:
 
 
 def identity(x: Array) -> Array:
+    """Return x."""
     return x
 
 

@@ -34,7 +34,7 @@ class AttentionTrace:
     bias: Array | None  # [1 or n_heads, n_query, n_key], what was added to the scaled products
     mask: Mask  # [1 or n_heads, n_query, n_key], True where the query can see the key
     scores: Array  # [n_heads, n_query, n_key], -inf where masked
-    pattern: Array  # [n_heads, n_query, n_key], what multiplies the values
+    pattern: Array  # [n_heads, n_query, n_key], the weights of the values
     z: Array  # [n_heads, n_query, d_head], before W_O and before any ablation
 
 
@@ -102,7 +102,7 @@ def scaled_dot_product_attention(
         q: Queries, [n_heads, n_query, d_head].
         k: Keys, [n_kv_heads, n_key, d_head]; n_kv_heads must divide n_heads.
         v: Values, shaped like `k`.
-        scale: Multiplies q @ k.T; 1/sqrt(d_head) almost everywhere.
+        scale: Multiplies q @ k.T; 1 / sqrt(d_head) in most models.
         bias: Added to the scaled products. Contains the mask (-inf) and relative
             positions; broadcasts to [n_heads, n_query, n_key].
         mask: Which keys each query can see, [1 or n_heads, n_query, n_key]; all by default. It is

@@ -131,6 +131,7 @@ class Attention:
 
     @property
     def n_heads(self) -> int:
+        """The number of query heads."""
         return int(self.q.W.shape[1]) // self.d_head
 
     def _split_normed_heads(self, x: Array, norm: Norm | None) -> Array:

@@ -192,7 +192,7 @@ class PositionEmbeddings:
 
     @property
     def n_positions(self) -> int | None:
-        """The maximum number of positions; None if there is no maximum."""
+        """The maximum number of positions; None if it is unlimited."""
         if self.positions is None:
             return None
         return len(self.positions) - (0 if self.padding is None else self.padding + 1)

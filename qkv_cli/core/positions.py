@@ -173,6 +173,7 @@ def yarn_frequencies(
     """
 
     def dimension(turns: float) -> float:
+        """Return the dimension whose pair makes this many turns within the original context."""
         return d_rotary * math.log(n_ctx_original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = dimension(beta_fast), dimension(beta_slow)

@@ -150,7 +150,7 @@ def open_gguf(path: Path) -> GgufModel:
         ) from error
 
     def row_bytes(kind: int, n: int) -> int:
-        if kind not in (known.value for known in GGMLQuantizationType):
+        if kind not in (type_.value for type_ in GGMLQuantizationType):
             raise ValueError(f"has type {kind}, which the gguf library does not know")
         numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if n % numbers:

@@ -107,7 +107,7 @@ class PieceTokenizer:
         for i, end in enumerate(ends):
             if len(prefixes[i]) > end:  # the rest of the character is in later ids
                 end = next((later_end for later_end in ends[i + 1 :] if later_end > end), len(text))
-            # A replacement character stands for several bytes; the later ones add no text.
+            # A replacement character may be several tokens, of which the later ones add no text.
             repeats = start == end and text[:start].endswith("\ufffd")
             spans.append((start - repeats, end))
             start = max(start, ends[i])

@@ -235,7 +235,7 @@ def _letters(text: str, user_defined: Sequence[str]) -> list[str]:
 def _split_again(piece: str, halves: Mapping[str, tuple[str, str]]) -> list[str]:
     if piece not in halves:
         return [piece]
-    return [smaller_piece for half in halves[piece] for smaller_piece in _split_again(half, halves)]
+    return [part for half in halves[piece] for part in _split_again(half, halves)]
 
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
