@@ -19,7 +19,7 @@ import typer, rich.console
 from qkv_cli.session.load import load
 from qkv_cli.store.catalogue import find
 [layer] = load(find("glove")).read({TEXT!r}).layers
-layer.attn.pattern.max()
+layer.attn.pattern().max()
 """
 LOOK = ["--width", "80", "--background", "dark"]
 CASES = [

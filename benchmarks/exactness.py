@@ -108,7 +108,7 @@ def ours(case: Case, ids: list[int]) -> Iterator[Pattern]:
     for layer in case.model.layers(ids, decoder_ids):
         for trace in (layer.attn, layer.cross):
             if trace is not None:
-                yield trace.pattern
+                yield trace.pattern()
 
 
 def compare(case: Case, n_tokens: int) -> list[float]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from qkv_cli.session.load import load
 model = load(Path(sys.argv[1])).model
 def patterns(texts):
-    return [[layer.attn.pattern for layer in model.layers(ids)] for ids in texts]
+    return [[layer.attn.pattern() for layer in model.layers(ids)] for ids in texts]
 """
 THEIRS = """
 import sys, time, torch

@@ -12,7 +12,7 @@ from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.core.model import Model
-from qkv_cli.names import Weighting
+from qkv_cli.names import Block, Weighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Projection:
     @property
     def is_plain(self) -> bool:
         """Whether the vector is W e + b, without norm or rotation."""
-        affine = self.product if self.bias is None else self.product + self.bias
-        return bool(np.allclose(affine, self.result, rtol=1e-3, atol=1e-4))
+        expected = self.product if self.bias is None else self.product + self.bias
+        return bool(np.allclose(expected, self.result, rtol=1e-3, atol=1e-4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,6 @@ class Explanation:
 
     @property
     def d_head(self) -> int:
-        """The size of the head's queries and keys."""
         return len(self.products)
 
     @property
@@ -83,29 +82,37 @@ class Explanation:
 
     @property
     def dot(self) -> float:
-        """The dot product of query and key."""
         return float(self.products.sum())
 
     @property
     def weight(self) -> float:
-        """The weight that is explained."""
         return float(self.pattern[self.key])
 
 
 def explain_layer(
-    model: Model, layer: LayerTrace, head: int, query: int, key: int, weighting: Weighting
+    model: Model,
+    layer: LayerTrace,
+    name: Block,
+    *,
+    head: int,
+    query: int,
+    key: int,
+    weighting: Weighting,
 ) -> Explanation:
     """Explain one weight of a layer that `model` has computed.
+
+    Args:
+        name: The block of attention to explain.
 
     Raises:
         CheckpointError: The output of the layer contains NaN or infinity.
     """
     model.check_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
-    is_cross = block.cross is not None and layer.cross is not None
-    attn, trace = (block.cross, layer.cross) if is_cross else (block.attn, layer.attn)
+    is_cross, trace = layer.is_cross(name), layer.attention(name)
+    attn = block.cross if is_cross else block.attn
     x, memory = (layer.cross_in, layer.memory) if is_cross else (layer.attn_in, layer.attn_in)
-    if attn is None or trace is None or x is None or memory is None:
+    if attn is None or x is None or memory is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return explain(
         attn,
@@ -138,15 +145,12 @@ def explain(
         x: The input of the queries, [n_query, d_model].
         memory: The input of keys and values, [n_key, d_model]; `x` in self-attention.
         trace: What `attn` computed from them.
-        head, query, key: The indices of the weight to explain.
-        weighting: How `attn` turned scores into weights.
-        between_texts: Whether the keys are of another text, in cross-attention.
     """
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention: several heads share
     q, keys, values = (float64(part) for part in (trace.q[head, query], trace.k[kv], trace.v[kv]))
     terms = _terms(attn, trace, head, query, attn.scale * (keys @ q))
     scores: Array = np.sum(list(terms.values()), axis=0)
-    pattern = float64(trace.pattern[head, query])
+    pattern = float64(trace.pattern(*_row(head, query))[0, 0])
     shares = pattern[:, None] * values  # [n_key, d_head]
     z_heads = float64(trace.z[:, query])
     return Explanation(
@@ -167,8 +171,8 @@ def explain(
         rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
-        masked=_reasons(trace.mask[head % len(trace.mask)], query, between_texts),
-        exps=_exponentials(scores),
+        masked=_reasons(trace.mask(slice(head, head + 1))[0], query, between_texts),
+        exps=_exps(scores),
         pattern=pattern,
         shares=shares,
         z=shares.sum(axis=0),
@@ -185,21 +189,14 @@ def _terms(
     terms = {"content": content}
     if attn.softcap is not None:
         terms["soft cap"] = attn.softcap * np.tanh(content / attn.softcap) - content
+    row = _row(head, query)
+    if trace.relative is not None:
+        parts = trace.relative.terms(*row)
+        terms |= {name: attn.scale * float64(part[0, 0]) for name, part in parts.items()}
     if trace.bias is None:
         return terms
-    remainder = float64(trace.bias[head % len(trace.bias), query])
-    if attn.relative is not None:
-        relative_terms = attn.relative.terms(trace.q, trace.k)
-        terms |= {
-            name: attn.scale * float64(part[head, query]) for name, part in relative_terms.items()
-        }
-        relative_bias = sum(terms[name] for name in relative_terms)
-        remainder = np.where(
-            np.isclose(remainder, relative_bias, rtol=1e-4, atol=1e-6),
-            0.0,
-            remainder - relative_bias,
-        )
-    visible = trace.mask[head % len(trace.mask), query]
+    remainder = float64(trace.bias.block(*row)[0, 0])
+    visible = trace.mask(*row)[0, 0]
     if remainder[visible].any():
         terms["position"] = remainder
     elif not visible.all() or attn.relative is None:
@@ -207,8 +204,11 @@ def _terms(
     return terms
 
 
+def _row(head: int, query: int) -> tuple[slice, slice]:
+    return slice(head, head + 1), slice(query, query + 1)
+
+
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
-    """Return the projection of e, [d_model], by one head's columns of W."""
     columns = slice(head * len(result), (head + 1) * len(result))
     return Projection(
         product=float64(e) @ float64(linear.W[:, columns]),
@@ -237,19 +237,14 @@ def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
     return [None if visible else reason(j) for j, visible in enumerate(mask[query])]
 
 
-def _exponentials(scores: Array) -> Array:
-    """Return exp(score - largest score), [n_key]."""
-    max_score = scores.max()
-    exps: Array = np.exp(scores - (max_score if np.isfinite(max_score) else 0.0))
+def _exps(scores: Array) -> Array:
+    top = scores.max()
+    exps: Array = np.exp(scores - (top if np.isfinite(top) else 0.0))
     return exps
 
 
 def _along(shares: Array) -> Array:
-    """Return share · z / z · z for each key, [n_key]; zeros if z is zero.
-
-    Args:
-        shares: [n_key, d_head], which sum to z.
-    """
+    """Return share . z / z . z, [n_key]; zeros if z is zero."""
     z = shares.sum(axis=0)
     length = float(z @ z)
     along: Array = shares @ z / length if length else np.zeros(len(shares))
@@ -257,13 +252,12 @@ def _along(shares: Array) -> Array:
 
 
 def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Output:
-    """Return the output of the layer for one query, split into what sums to it."""
     d_head = z_heads.shape[1]
     W = float64(o.W).reshape(len(z_heads), d_head, -1)  # [n_heads, d_head, d_model]
-    head_outputs = np.einsum("hd,hdm->hm", z_heads, W)
+    by_head = np.einsum("hd,hdm->hm", z_heads, W)
     pair = shares[key] @ W[head]
     words = np.delete(shares, key, axis=0).sum(axis=0) @ W[head]
-    heads = np.delete(head_outputs, head, axis=0).sum(axis=0)
+    heads = np.delete(by_head, head, axis=0).sum(axis=0)
     bias = None if o.b is None else float64(o.b)
     total = pair + words + heads
     return Output(
@@ -290,6 +284,7 @@ def largest_weight(
     heads: Mapping[int, Sequence[int]],
     queries: Sequence[int],
     keys: Sequence[int],
+    name: Block = "self",
 ) -> WeightLocation:
     """Find the largest weight.
 
@@ -299,15 +294,16 @@ def largest_weight(
     Args:
         heads: The heads to search, by layer; later layers are not computed.
         queries, keys: The tokens to search.
+        name: The block of attention.
     """
     best, link = (-np.inf, -np.inf), None
     last_layer = max(heads)
     for layer in layers:
-        trace = layer.cross if layer.cross is not None else layer.attn
-        if trace is not None:
-            for head in heads.get(layer.index, ()):
-                pattern = trace.pattern[head][np.ix_(queries, keys)].ravel()
-                scores = trace.scores[head][np.ix_(queries, keys)].ravel()
+        if layer.index in heads:
+            trace = layer.attention(name)
+            for head in heads[layer.index]:
+                pattern = trace.pattern(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
+                scores = trace.scores(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
                 best_index = int(np.lexsort((-scores, -pattern))[0])  # by pattern, then by score
                 candidate = (float(pattern[best_index]), float(scores[best_index]))
                 if link is None or candidate > best:

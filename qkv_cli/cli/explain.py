@@ -120,10 +120,11 @@ def _explain_weight(
         queries = pick("query", query, run.queries)
     if key is not None:
         keys = pick("key", key, run.keys)
-    link = largest_weight(run.layers, selection.heads, queries, keys)
+    link = largest_weight(run.layers, selection.heads, queries, keys, run.block)
     x = explain_layer(
         model=run.model,
         layer=link.layer,
+        name=run.block,
         head=link.head,
         query=link.query,
         key=link.key,

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from qkv_cli.core.activations import Activation
-from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.attention import (
-    AttentionTrace,
-    merge_heads,
-    scaled_dot_product_attention,
-    split_heads,
-)
+from qkv_cli.core.arrays import Array
+from qkv_cli.core.attention import AttentionTrace, Bias, merge_heads, split_heads
 from qkv_cli.core.layers import (
     MLP,
     SSRU,
@@ -28,6 +23,7 @@ from qkv_cli.core.layers import (
     apply_norm,
 )
 from qkv_cli.core.positions import Disentangled, Rotary
+from qkv_cli.names import Block as BlockName
 from qkv_cli.names import StackName, Weighting
 
 
@@ -62,8 +58,6 @@ class Ablation:
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A convolution over the positions of a text."""
-
     W: Array  # [n_taps, d_in, d_out], an odd number of taps, centred on the token
     b: Array  # [d_out]
     act: Activation
@@ -71,15 +65,13 @@ class Convolution:
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_in] -> [n_pos, d_out], with zeros beyond both ends of the text."""
         n_pos, reach = len(x), len(self.W) // 2
-        padded_x = np.pad(x, ((reach, reach), (0, 0)))
-        taps = (padded_x[i : i + n_pos] @ w for i, w in enumerate(self.W))
+        padded = np.pad(x, ((reach, reach), (0, 0)))
+        taps = (padded[i : i + n_pos] @ w for i, w in enumerate(self.W))
         return self.act(sum(taps, start=self.b))
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The weights and settings of an attention sub-layer."""
-
     q: Linear  # [d_model, n_heads * d_head]
     k: Linear  # [d_model, n_kv_heads * d_head]
     v: Linear
@@ -92,52 +84,43 @@ class Attention:
     softcap: float | None = None
     relative: Disentangled | None = None  # position terms that depend on q and k
 
-    def __call__(
+    def trace(
         self,
         x: Array,
         kv_input: Array,
-        bias: Array | None,
+        bias: Bias | None,
         weighting: Weighting,
         cache: AttentionTrace | None = None,
-        ablate: Callable[[Array], Array] | None = None,
-        mask: Mask | None = None,
-    ) -> tuple[Array, AttentionTrace]:
+    ) -> AttentionTrace:
         """Attend from x, [n_query, d_model], to kv_input, [n_key, d_model], which is x or a text.
 
         Args:
-            bias, mask: See `scaled_dot_product_attention`.
+            bias: See `AttentionTrace`.
             cache: The attention of earlier tokens, whose keys and values come first.
-            ablate: Applied to z before W_O; see `Ablation`.
         """
         q, k, v = apply_linears((self.q, x), (self.k, kv_input), (self.v, kv_input))
         q, k = self._split_normed_heads(q, self.q_norm), self._split_normed_heads(k, self.k_norm)
         v = split_heads(v, self.d_head)
         if cache is not None:
             k, v = np.concatenate([cache.k, k], axis=1), np.concatenate([cache.v, v], axis=1)
-        if self.relative is not None:
-            relative_bias = q.dtype.type(self.scale) * self.relative(q, k)
-            bias = relative_bias if bias is None else relative_bias + bias
-        trace = scaled_dot_product_attention(
-            q,
-            k,
-            v,
+        return AttentionTrace(
+            q=q,
+            k=k,
+            v=v,
             scale=self.scale,
-            bias=bias,
-            mask=mask,
-            softcap=self.softcap,
             weighting=weighting,
+            bias=bias,
+            relative=None if self.relative is None else self.relative.of(q, k),
+            softcap=self.softcap,
         )
-        return self.o(merge_heads(trace.z if ablate is None else ablate(trace.z))), trace
 
     @property
     def n_heads(self) -> int:
-        """The number of query heads."""
         return int(self.q.W.shape[1]) // self.d_head
 
     def _split_normed_heads(self, x: Array, norm: Norm | None) -> Array:
-        """Split queries or keys into heads, [n_heads, n_pos, d_head], normalized and rotated."""
         # A norm is shared by all heads (Qwen 3), has a weight per head (StableLM), or normalizes
-        # all heads together (OLMo 2); its width shows which.
+        # all heads together (OLMo 2); its width tells which.
         if norm is not None and norm.w is not None and norm.w.shape[-1] != self.d_head:
             x, norm = norm(x), None
         heads = split_heads(x, self.d_head)
@@ -187,16 +170,16 @@ class Block:
     @property
     def n_bytes(self) -> int:
         """The bytes of its matrices as float32, with one expert of several."""
-        attentions = [self.attn, self.cross]
-        linears = [x for a in attentions if a is not None for x in (a.q, a.k, a.v, a.o)]
+        parts = [self.attn, self.cross]
+        linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
         mlp = next(self.mlp.mlps(), None) if isinstance(self.mlp, Experts) else self.mlp
         if mlp is not None:
             linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
         if self.attn is not None and (relative := self.attn.relative) is not None:
             linears += [x for x in (relative.q, relative.k) if x is not None]
-        n_convolution = 0 if self.convolution is None else self.convolution.W.size
+        convolved = 0 if self.convolution is None else self.convolution.W.size
         distinct = {id(linear): linear.W.size for linear in linears}
-        return 4 * (sum(distinct.values()) + n_convolution)
+        return 4 * (sum(distinct.values()) + convolved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,82 +202,116 @@ class Blocks(Sequence[Block]):
         return map(self.make, range(self.n_layers))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerTrace:
-    """The inputs and outputs of one block."""
+    """The inputs and outputs of one block; what is not read is not computed.
 
+    Attributes:
+        block: The layer itself.
+        bias: Of self-attention; in cross-attention every key is visible.
+        memory: The input of cross-attention's keys and values, [n_key, d_model].
+        attn_cache, cross_cache: The attention of the previous step, with the keys and values of all
+            earlier tokens.
+    """
+
+    block: Block
     stack: StackName
     index: int
     resid_pre: Array  # [n_pos, d_model]
-    resid_mid: Array  # [n_pos, d_model], after attention
-    resid_post: Array  # [n_pos, d_model], after the MLP
-    attn_in: Array  # [n_pos, d_model], the input of self-attention
-    cross_in: Array | None  # [n_pos, d_model], the input of cross-attention's queries
-    memory: Array | None  # [n_key, d_model], the input of cross-attention's keys and values
-    attn: AttentionTrace | None
-    cross: AttentionTrace | None
-    block: Block  # the layer itself
+    bias: Bias | None
+    memory: Array | None
+    weighting: Weighting
+    attn_cache: AttentionTrace | None = None
+    cross_cache: AttentionTrace | None = None
+    ablation: Ablation | None = None
 
+    @cached_property
+    def attn_in(self) -> Array:
+        """The input of self-attention, [n_pos, d_model]."""
+        return apply_norm(self.block.norms.attn_in, self.resid_pre)
 
-def run_block(
-    block: Block,
-    stack: StackName,
-    index: int,
-    resid_pre: Array,
-    bias: Array | None,
-    mask: Mask | None,
-    memory: Array | None,
-    weighting: Weighting,
-    cache: LayerTrace | None = None,
-    ablation: Ablation | None = None,
-) -> LayerTrace:
-    """Run one layer.
-
-    Args:
-        bias, mask: For self-attention; in cross-attention every key is visible.
-        cache: The trace of the previous step, with the keys and values of all earlier tokens.
-    """
-
-    def ablate(cross: bool) -> Callable[[Array], Array] | None:
-        if ablation is None:
+    @cached_property
+    def attn(self) -> AttentionTrace | None:
+        """Self-attention, if the block has it."""
+        if self.block.attn is None:
             return None
-        return partial(ablation, stack=stack, layer=index, cross=cross)
+        x = self.attn_in
+        return self.block.attn.trace(x, x, self.bias, self.weighting, self.attn_cache)
 
-    norms, scale = block.norms, np.float32(block.resid_scale)
-    resid, attn, cross, cross_in = resid_pre, None, None, None
-    attn_in = apply_norm(norms.attn_in, resid_pre)
-    if block.attn is not None:
-        attn_cache = None if cache is None else cache.attn
-        attn_out, attn = block.attn(
-            attn_in, attn_in, bias, weighting, attn_cache, ablate(False), mask
-        )
-        resid = apply_norm(norms.resid_mid, resid + scale * apply_norm(norms.attn_out, attn_out))
-    if block.recurrent is not None:
-        resid = apply_norm(norms.resid_mid, resid + block.recurrent(attn_in))
-    if block.cross is not None and memory is not None:
-        cross_in = apply_norm(norms.cross_in, resid)
-        cross_cache = None if cache is None else cache.cross
-        new_memory = memory if cross_cache is None else memory[:0]
-        cross_out, cross = block.cross(
-            cross_in, new_memory, None, weighting, cross_cache, ablate(True)
-        )
-        resid = apply_norm(norms.cross_out, resid + cross_out)
-    resid_mid = resid
-    if block.mlp is not None:
-        mlp_out = block.mlp(apply_norm(norms.mlp_in, resid_pre if block.parallel else resid_mid))
-        resid = apply_norm(norms.resid_post, resid_mid + scale * apply_norm(norms.mlp_out, mlp_out))
-    if block.convolution is not None:
-        resid = apply_norm(norms.convolved, resid + block.convolution(resid_pre))
-    return LayerTrace(
-        stack=stack,
-        index=index,
-        resid_pre=resid_pre,
-        resid_mid=resid_mid,
-        resid_post=resid,
-        attn_in=attn_in,
-        cross_in=cross_in,
-        memory=memory,
-        attn=attn,
-        cross=cross,
-        block=block,
-    )
+    @property
+    def has_cross(self) -> bool:
+        """Whether the block attends to another text."""
+        return self.block.cross is not None and self.memory is not None
+
+    @cached_property
+    def cross_in(self) -> Array | None:
+        """The input of cross-attention's queries, [n_pos, d_model]."""
+        return apply_norm(self.block.norms.cross_in, self._resid_attn) if self.has_cross else None
+
+    @cached_property
+    def cross(self) -> AttentionTrace | None:
+        """Cross-attention, if the block attends to another text."""
+        if self.block.cross is None or self.memory is None or self.cross_in is None:
+            return None
+        cache = self.cross_cache
+        kv_input = self.memory if cache is None else self.memory[:0]
+        return self.block.cross.trace(self.cross_in, kv_input, None, self.weighting, cache)
+
+    def is_cross(self, name: BlockName) -> bool:
+        """Whether a block's name stands for cross-attention; "self" does in a layer that has it."""
+        return self.has_cross and (name in ("self", "cross") or self.block.attn is None)
+
+    def attention(self, name: BlockName) -> AttentionTrace:
+        """Return the attention that a block's name stands for.
+
+        Raises:
+            ValueError: The layer does not have it.
+        """
+        trace = self.cross if self.is_cross(name) else self.attn
+        if trace is None:
+            raise ValueError(f"layer {self.index} has no attention")
+        return trace
+
+    @cached_property
+    def _resid_attn(self) -> Array:
+        """The residual stream after self-attention or recurrence, [n_pos, d_model]."""
+        norms, resid = self.block.norms, self.resid_pre
+        if self.block.attn is not None and self.attn is not None:
+            attn_out = self._attn_out(self.block.attn, self.attn, cross=False)
+            attn_out = apply_norm(norms.attn_out, attn_out)
+            resid = apply_norm(norms.resid_mid, resid + self._scale * attn_out)
+        if self.block.recurrent is not None:
+            resid = apply_norm(norms.resid_mid, resid + self.block.recurrent(self.attn_in))
+        return resid
+
+    @cached_property
+    def resid_mid(self) -> Array:
+        """The residual stream after self-attention and cross-attention, [n_pos, d_model]."""
+        resid = self._resid_attn
+        if self.block.cross is not None and self.cross is not None:
+            cross_out = self._attn_out(self.block.cross, self.cross, cross=True)
+            resid = apply_norm(self.block.norms.cross_out, resid + cross_out)
+        return resid
+
+    @cached_property
+    def resid_post(self) -> Array:
+        """The residual stream after the MLP, [n_pos, d_model]."""
+        block, norms, resid = self.block, self.block.norms, self.resid_mid
+        if block.mlp is not None:
+            mlp_in = self.resid_pre if block.parallel else self.resid_mid
+            mlp_out = apply_norm(norms.mlp_out, block.mlp(apply_norm(norms.mlp_in, mlp_in)))
+            resid = apply_norm(norms.resid_post, resid + self._scale * mlp_out)
+        if block.convolution is not None:
+            resid = apply_norm(norms.convolved, resid + block.convolution(self.resid_pre))
+        return resid
+
+    @property
+    def _scale(self) -> np.float32:
+        return np.float32(self.block.resid_scale)
+
+    def _attn_out(self, attn: Attention, trace: AttentionTrace, *, cross: bool) -> Array:
+        """Return concat(z) @ W_O + b_O, [n_pos, d_model], after ablation."""
+        z = trace.z
+        if self.ablation is not None:
+            z = self.ablation(z, self.stack, self.index, cross=cross)
+        return attn.o(merge_heads(z))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ _ROWS = 2**12  # rows of a tensor that are checked at once
 
 
 class Weights(Mapping[str, Stored]):
-    """A checkpoint's tensors by name, and the names of those that were read."""
+    """A checkpoint's tensors by name, and the names that were read."""
 
     def __init__(self, tensors: Mapping[str, Stored]) -> None:
         self.tensors = tensors
@@ -63,23 +63,25 @@ class FiniteCheck:
         weights: The checkpoint's tensors, to name the one at fault.
         blocks: The layers of each stack. Layers that are built on demand are built again to
             see which tensors they read.
-        biases: The last biases that passed the check.
     """
 
     weights: Weights
     blocks: Mapping[StackName, Sequence[Block]]
-    biases: deque[Array] = field(default_factory=lambda: deque(maxlen=2))
 
     def check_heads(self, layer: LayerTrace) -> None:
-        """Check the heads of a layer.
+        """Check the heads of a layer whose maps are kept; others are checked as they are read.
 
         Raises:
             CheckpointError: A head contains NaN or infinity; the error names it and the tensor.
         """
-        for trace, scale, block in _traces(layer):
-            if (head := self._first_head_at_fault(trace, scale)) is not None:
-                name = self._with_block(f"L{layer.index}H{head}", block)
-                raise self._error(name, self._suspect_tensors(layer, trace))
+        for trace, block in _traces(layer):
+            if trace.is_kept:
+                self._check(layer, trace, block)
+
+    def _check(self, layer: LayerTrace, trace: AttentionTrace, block: str) -> None:
+        if (head := self._first_head_at_fault(trace)) is not None:
+            name = self._with_block(f"L{layer.index}H{head}", block)
+            raise self._error(name, self._suspect_tensors(layer, trace))
 
     def check_output(self, layer: LayerTrace) -> None:
         """Check the output of a layer.
@@ -88,9 +90,11 @@ class FiniteCheck:
             CheckpointError: It contains NaN or infinity; the error names the tensor.
         """
         if not _is_finite(layer.resid_post):
-            next_layer = layer.index + 1
-            is_last = next_layer == len(self.blocks[layer.stack])
-            name = f"the output of layer {layer.index}" if is_last else f"L{next_layer}H0"
+            for trace, block in _traces(layer):
+                self._check(layer, trace, block)
+            after = layer.index + 1
+            is_last = after == len(self.blocks[layer.stack])
+            name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
             raise self._error(self._with_block(name, layer.stack), self._layer_tensors(layer))
 
     def check_logits(self, logits: Array) -> None:
@@ -106,38 +110,36 @@ class FiniteCheck:
         """Return a layer's name, with its block if there are several."""
         return f"{name} ({block})" if len(self.blocks) > 1 else name
 
-    def _first_head_at_fault(self, trace: AttentionTrace, scale: float) -> int | None:
+    def _first_head_at_fault(self, trace: AttentionTrace) -> int | None:
         """Return the first head with NaN or infinity, not counting masked scores."""
-        largest = scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
+        largest = trace.scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
         # Scores that overflow to -inf look masked and do not affect z.
-        if largest < _LARGE and self._is_bias_finite(trace) and _is_finite(trace.z):
+        is_small = largest < _LARGE and self._is_bias_finite(trace)
+        if is_small and trace.relative is None and _is_finite(trace.z):
             return None
-        n_sharing, n_masks = len(trace.q) // len(trace.k), len(trace.mask)
+        group, n_rows = len(trace.q) // len(trace.k), trace.block_rows
         for head in range(len(trace.q)):
-            kv, mask = head // n_sharing, trace.mask[head % n_masks]
-            arrays = (trace.q[head], trace.k[kv], trace.v[kv], trace.z[head], trace.pattern[head])
-            if not all(map(_is_finite, arrays)) or not _is_finite(trace.scores[head], mask):
+            arrays = (trace.q[head], trace.k[head // group], trace.v[head // group], trace.z[head])
+            if not all(map(_is_finite, arrays)):
                 return head
+            for first in range(0, trace.shape[1], n_rows):
+                block = slice(head, head + 1), slice(first, first + n_rows)
+                if not _is_finite(trace.pattern(*block)):
+                    return head
+                if not _is_finite(trace.scores(*block), trace.mask(*block)):
+                    return head
         return None
 
     def _is_bias_finite(self, trace: AttentionTrace) -> bool:
-        """Whether a bias is finite where it is not masked; layers may share a bias."""
-        bias = trace.bias
-        if bias is None or any(bias is checked_bias for checked_bias in self.biases):
-            return True
-        n_visible = np.count_nonzero(trace.mask) * (len(bias) // len(trace.mask))
-        is_finite = bias.max(initial=0) < _LARGE and np.count_nonzero(bias > -_LARGE) == n_visible
-        if not is_finite:
-            return False
-        self.biases.append(bias)
-        return True
+        """Whether a bias is finite where it is not masked."""
+        return trace.bias is None or trace.bias.largest() < _LARGE
 
     def _suspect_tensors(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
         inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, inputs)):
             yield from self._layer_tensors(layer)
-            if self._is_bias_finite(trace):
+            if trace.relative is None and self._is_bias_finite(trace):
                 return
         yield from self._shared_tensors()  # embeddings, or a table of biases that all layers share
 
@@ -150,31 +152,29 @@ class FiniteCheck:
 
     def _shared_tensors(self) -> Iterator[str]:
         """Return the names of the tensors that belong to no layer."""
-        layer_names = self.weights.names_read_by(
+        inside = self.weights.names_read_by(
             block for blocks in self.blocks.values() for block in blocks
         )
-        return (name for name in self.weights if name not in layer_names)
+        return (name for name in self.weights if name not in inside)
 
     def _error(self, subject: str, names: Iterable[str]) -> CheckpointError:
         """Return an error that names the first tensor with NaN or infinity, if there is one."""
         message = f"{subject[0].upper()}{subject[1:]} contains NaN or infinity"
-        name_at_fault = next(
-            (name for name in names if not _is_sound(self.weights.tensors[name])), None
-        )
-        if name_at_fault is not None:
-            tensor = self.weights.tensors[name_at_fault]
-            stored_name = (tensor.name if isinstance(tensor, Packed) else "") or name_at_fault
+        bad = next((name for name in names if not _is_sound(self.weights.tensors[name])), None)
+        if bad is not None:
+            tensor = self.weights.tensors[bad]
+            stored_name = (tensor.name if isinstance(tensor, Packed) else "") or bad
             return CheckpointError(f"{message} because tensor {stored_name!r} does.")
-        reason = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
-        return CheckpointError(f"{message}{reason}.")
+        why = ": a value exceeds the range of float32 (3.4e38)" if self.weights else ""
+        return CheckpointError(f"{message}{why}.")
 
 
-def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, float, str]]:
-    """Return the traces of a layer with their scales and the names of their blocks."""
-    if layer.attn is not None and layer.block.attn is not None:
-        yield layer.attn, layer.block.attn.scale, layer.stack
-    if layer.cross is not None and layer.block.cross is not None:
-        yield layer.cross, layer.block.cross.scale, "cross"
+def _traces(layer: LayerTrace) -> Iterator[tuple[AttentionTrace, str]]:
+    """Return the traces of a layer with the names of their blocks."""
+    if layer.attn is not None:
+        yield layer.attn, layer.stack
+    if layer.has_cross and layer.cross is not None:
+        yield layer.cross, "cross"
 
 
 def unsound_row(rows: Array) -> int | None:

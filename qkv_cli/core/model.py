@@ -13,7 +13,7 @@ from functools import lru_cache, partial, reduce
 import numpy as np
 
 from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.block import Ablation, Block, LayerTrace, run_block
+from qkv_cli.core.block import Ablation, Block, LayerTrace
 from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import (
     Buckets,
@@ -25,12 +25,12 @@ from qkv_cli.core.layers import (
     apply_norm,
 )
 from qkv_cli.core.positions import (
+    OffsetBias,
     alibi_bias,
     bucket_bias,
     causal_mask,
+    clipped_offset_bias,
     local_mask,
-    offset_bias,
-    offset_mask,
 )
 from qkv_cli.names import StackName, Weighting
 
@@ -41,59 +41,45 @@ class Stack:
 
     blocks: Sequence[Block]
     causal: bool = False
-    offsets: Array | None = None  # [2 * clip + 1, n_heads], see `offset_bias`
+    offsets: Array | None = None  # [2 * clip + 1, n_heads], see `clipped_offset_bias`
     alibi: int | None = None  # n_heads, see `alibi_bias`
     buckets: Buckets | None = None
     final_norm: Norm | None = None
 
     def bias(
         self, n: int, window: int | None = None, buckets: Buckets | None = None, *, causal: bool
-    ) -> Array | None:
-        """Return what is added to self-attention scores, [1 or n_heads, n, n]; -inf where masked.
+    ) -> OffsetBias | None:
+        """Return what is added to the scores of self-attention of n tokens; None for nothing.
 
         Args:
             window, buckets: Those of the layer.
+            causal: Mask later keys, also in an encoder.
         """
-        terms: list[Array] = []
+        parts: list[Array] = []
+        visible: list[Mask] = []
         buckets = buckets or self.buckets
         if self.offsets is not None:
-            terms.append(offset_bias(self.offsets, n))
+            parts.append(clipped_offset_bias(self.offsets, n))
+            visible.append(~np.isneginf(parts[0]))
         if self.alibi is not None:
-            terms.append(alibi_bias(self.alibi, n))
+            parts.append(alibi_bias(self.alibi, n))
         if buckets is not None:
-            table, max_distance = buckets.table, buckets.max_distance
-            terms.append(
-                bucket_bias(table, n, two_sided=not self.causal, max_distance=max_distance)
-            )
-        terms += (
-            np.where(mask, np.float32(0), np.float32(-np.inf))
-            for mask in self._position_masks(n, window, causal=causal)
-        )
-        if not terms:
-            return None
-        total = sum(terms[1:], start=terms[0])
-        # Match the memory layout of scores.
-        return np.ascontiguousarray(total.swapaxes(-1, -2)).swapaxes(-1, -2)
-
-    def mask(self, n: int, window: int | None = None, *, causal: bool) -> Mask | None:
-        """Return which keys each query can see, [1 or n_heads, n, n]; None if all.
-
-        Args:
-            window: That of the layer.
-        """
-        masks = self._position_masks(n, window, causal=causal)
-        if self.offsets is not None and (mask := offset_mask(self.offsets, n)) is not None:
-            masks.append(mask)  # the bias contains them already
-        return reduce(np.logical_and, masks) if masks else None
-
-    def _position_masks(self, n: int, window: int | None, *, causal: bool) -> list[Mask]:
-        """Return the masks that depend only on positions."""
+            table, reach = buckets.table, buckets.max_distance
+            parts.append(bucket_bias(table, n, two_sided=not self.causal, max_distance=reach))
         masks: list[Mask] = []
         if causal or self.causal:
             masks.append(causal_mask(n, window if self.causal else None))
         if window is not None and not self.causal:
             masks.append(local_mask(n, window))
-        return masks
+        parts += (np.where(mask, np.float32(0), np.float32(-np.inf)) for mask in masks)
+        if not parts:
+            return None
+        everything = np.ones((1, 2 * n - 1), np.bool_)
+        return OffsetBias(
+            sum(parts[1:], start=parts[0]),
+            reduce(np.logical_and, [*masks, *visible], everything),
+            n,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +103,9 @@ class Model:
 
     def with_weights(self, weights: Weights) -> Model:
         """Return the same model, whose errors name these tensors."""
-        between_texts = self.between_texts
-        if between_texts is not None:
-            between_texts = replace(between_texts, weights=weights)
-        return replace(self, weights=weights, between_texts=between_texts)
+        other = self.between_texts
+        other = None if other is None else replace(other, weights=weights)
+        return replace(self, weights=weights, between_texts=other)
 
     def layers(
         self,
@@ -231,20 +216,17 @@ class Model:
         resid, traces = self._embed("decoder", ids, ())[-1:], list[LayerTrace]()
         for i, block in enumerate(stack.blocks):
             bias = stack.bias(len(ids), block.window, block.buckets, causal=False)
-            mask = stack.mask(len(ids), block.window, causal=False)
-            bias = None if bias is None else bias[:, -1:]
-            mask = None if mask is None else mask[:, -1:]
             traces.append(
-                run_block(
+                LayerTrace(
                     block=block,
                     stack="decoder",
                     index=i,
                     resid_pre=resid,
-                    bias=bias,
-                    mask=mask,
+                    bias=None if bias is None else bias.of_last_query(),
                     memory=memory,
                     weighting="softmax",
-                    cache=cache[i] if cache else None,
+                    attn_cache=cache[i].attn if cache else None,
+                    cross_cache=cache[i].cross if cache else None,
                 )
             )
             resid = traces[-1].resid_post
@@ -262,18 +244,15 @@ class Model:
     ) -> Iterator[LayerTrace]:
         stack = self.stacks[name]
         resid = np.asfortranarray(self._embed(name, tokens, types))  # as `Linear` leaves it
-        # Layers of one kind share bias and mask; some models have two kinds in turn.
+        # Layers of one kind share a bias; some models have two kinds in turn.
         bias_of = lru_cache(2)(partial(stack.bias, len(tokens), causal=causal))
-        mask_of = lru_cache(2)(partial(stack.mask, len(tokens), causal=causal))
         for index, block in enumerate(stack.blocks):
-            bias, mask = bias_of(block.window, block.buckets), mask_of(block.window)
-            layer = run_block(
+            layer = LayerTrace(
                 block=block,
                 stack=name,
                 index=index,
                 resid_pre=resid,
-                bias=bias,
-                mask=mask,
+                bias=bias_of(block.window, block.buckets),
                 memory=memory,
                 weighting=weighting,
                 ablation=self.ablation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,42 +18,115 @@ from qkv_cli.core.attention import split_heads
 if TYPE_CHECKING:
     from qkv_cli.core.layers import Linear
 
+_LONGEST_WHOLE = 1024  # tokens of a text whose whole bias is kept
+
+
+class OffsetBias:
+    """What is added to the scores of self-attention, and what is masked; see `attention.Bias`.
+
+    All of it depends only on the offset from query to key, so it is held as one number for each
+    offset, and any block of rows is a view of them.
+
+    Attributes:
+        values: [1 or n_heads, 2 n - 1], for the offsets 1 - n to n - 1; -inf where masked.
+        visible: [1 or n_heads, 2 n - 1], False where masked.
+        n: The number of tokens.
+    """
+
+    def __init__(self, values: Array, visible: Mask, n: int) -> None:
+        self.values, self.visible, self.n = values, visible, n
+
+    def block(self, heads: slice, rows: slice) -> Array:
+        """Return the bias of some queries to all keys, [1 or n_heads, n_rows, n]."""
+        if self.n <= _LONGEST_WHOLE:
+            return _of_heads(self._whole, heads)[:, rows]
+        return _rows_by_offset(_of_heads(self.values, heads), self.n, rows)
+
+    def mask(self, heads: slice, rows: slice) -> Mask:
+        """Return which keys some queries can see, [1 or n_heads, n_rows, n]."""
+        return _rows_by_offset(_of_heads(self.visible, heads), self.n, rows)
+
+    def largest(self) -> float:
+        """Return the largest magnitude that is not masked; infinity or NaN if there is one."""
+        visible = np.broadcast_to(self.visible, self.values.shape)
+        return float(np.abs(self.values[visible]).max(initial=0))
+
+    def of_last_query(self) -> LastQueryBias:
+        """Return the bias of the last token, as the only query."""
+        return LastQueryBias(self)
+
+    @cached_property
+    def _whole(self) -> Array:
+        """The bias of a short text, [1 or n_heads, n, n], which several layers read."""
+        whole = _rows_by_offset(self.values, self.n, slice(None))
+        # Match the memory layout of scores.
+        return np.ascontiguousarray(whole.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+@dataclass(frozen=True, slots=True)
+class LastQueryBias:
+    """The bias of the last token of a text, as the only query."""
+
+    inner: OffsetBias
+
+    def block(self, heads: slice, rows: slice) -> Array:
+        return self.inner.block(heads, slice(self.inner.n - 1, None))[:, rows]
+
+    def largest(self) -> float:
+        return self.inner.largest()
+
+    def mask(self, heads: slice, rows: slice) -> Mask:
+        return self.inner.mask(heads, slice(self.inner.n - 1, None))[:, rows]
+
+
+def _of_heads(x: NDArray[Any], heads: slice) -> NDArray[Any]:
+    return x if len(x) == 1 else x[heads]
+
+
+def _rows_by_offset(by_offset: NDArray[Any], n: int, rows: slice) -> NDArray[Any]:
+    """[n_heads, 2 n - 1] -> [n_heads, n_rows, n], a view: each query starts one offset lower."""
+    return sliding_window_view(by_offset, n, axis=1)[:, ::-1][:, rows]
+
+
+def offsets(n: int) -> NDArray[np.intp]:
+    """Return the offsets from query to key in a text of n tokens, [2 n - 1]."""
+    return np.arange(1 - n, n)
+
 
 def causal_mask(n: int, window: int | None = None) -> Mask:
-    """Return the causal mask, [1, n, n]: True where key j is query i or before it.
+    """Return the causal mask by offset, [1, 2 n - 1]: True for keys up to the query itself.
 
     Args:
         window: How many keys a query sees, including itself; None for all.
     """
-    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
-    visible: Mask = j <= i if window is None else (j <= i) & (i - j < window)
+    offset = offsets(n)
+    visible: Mask = offset <= 0 if window is None else (offset <= 0) & (-offset < window)
     return visible[None]
 
 
 def local_mask(n: int, reach: int) -> Mask:
-    """Return a local mask, [1, n, n]: True up to `reach` tokens to either side of the query."""
-    visible: Mask = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :]) <= reach
+    """Return a local mask by offset, [1, 2 n - 1]: True up to `reach` tokens to either side."""
+    visible: Mask = np.abs(offsets(n)) <= reach
     return visible[None]
 
 
 def alibi_bias(n_heads: int, n: int) -> Array:
-    """ALiBi, [n_heads, n, n]: slope * (j - i) (Press et al. 2021, arXiv 2108.12409, section 3)."""
+    """ALiBi by offset, [n_heads, 2 n - 1]: slope * offset (Press et al. 2021, arXiv 2108.12409)."""
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     # For a number of heads that is not a power of two, as in the authors' code.
     slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(n_heads - power)]
-    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
-    bias: Array = (np.array(slopes)[:, None, None] * offset).astype(np.float32)
+    bias: Array = (np.array(slopes)[:, None] * offsets(n)).astype(np.float32)
     return bias
 
 
 def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> Array:
-    """A learned bias per bucket of distances, [n_buckets, n_heads] -> [n_heads, n, n].
+    """A learned bias per bucket of distances, [n_buckets, n_heads] -> [n_heads, 2 n - 1].
 
     Raffel et al. 2020 (T5, arXiv 1910.10683), section 2.1. A decoder's buckets are one-sided.
     """
     n_buckets = len(table)
-    offset = np.arange(n)[None, :] - np.arange(n)[:, None]
+    offset = offsets(n)
     bucket = np.zeros_like(offset)
     if two_sided:
         n_buckets //= 2
@@ -61,11 +135,23 @@ def bucket_bias(table: Array, n: int, *, two_sided: bool, max_distance: int) -> 
     else:
         distance = np.maximum(-offset, 0)
     # Half the buckets are exact distances; the rest grow logarithmically.
-    n_exact = n_buckets // 2
-    ratio = np.log(np.maximum(distance, 1) / n_exact) / math.log(max_distance / n_exact)
-    log_bucket = np.minimum(n_exact + (ratio * (n_buckets - n_exact)).astype(int), n_buckets - 1)
-    bucket += np.where(distance < n_exact, distance, log_bucket)
-    return table[bucket].transpose(2, 0, 1)
+    exact = n_buckets // 2
+    ratio = np.log(np.maximum(distance, 1) / exact) / math.log(max_distance / exact)
+    far = np.minimum(exact + (ratio * (n_buckets - exact)).astype(int), n_buckets - 1)
+    bucket += np.where(distance < exact, distance, far)
+    return table[bucket].T
+
+
+def clipped_offset_bias(table: Array, n: int) -> Array:
+    """A learned bias per clipped offset, [2 * clip + 1, n_heads] -> [n_heads, 2 n - 1].
+
+    Row `clip + o` of the table is for a key o positions to the right of its query; offsets
+    beyond the clip share the outermost row (after Shaw et al. 2018,
+    arXiv 1803.02155, section 3.2, as a score bias). -inf in the table is a mask.
+    """
+    clip = len(table) // 2
+    bias: Array = table.T[:, np.clip(offsets(n), -clip, clip) + clip]
+    return bias
 
 
 def sinusoids(n: int, rate: Array) -> Array:
@@ -78,46 +164,12 @@ def sinusoids(n: int, rate: Array) -> Array:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def offset_bias(table: Array, n: int) -> Array:
-    """A learned bias per clipped offset, [2 * clip + 1, n_heads] -> [n_heads, n, n].
-
-    Row `clip + o` of the table is for a key o positions to the right of its query; offsets
-    beyond the clip share the outermost row (after Shaw et al. 2018,
-    arXiv 1803.02155, section 3.2, as a score bias). -inf in the table is a mask, see `offset_mask`.
-    """
-    bias: Array = _by_offset(table, n)
-    return bias
-
-
-def offset_mask(table: Array, n: int) -> Mask | None:
-    """[1 or n_heads, n, n]: False where the table of `offset_bias` is -inf; None if it never is.
-
-    [1, n, n] if the same offsets are masked in all heads, usually the offset 0.
-    """
-    visible = ~np.isneginf(table)
-    if visible.all():
-        return None
-    if (visible == visible[:, :1]).all():
-        visible = visible[:, :1]
-    mask: Mask = _by_offset(visible, n)
-    return mask
-
-
-def _by_offset(table: NDArray[Any], n: int) -> NDArray[Any]:
-    """[2 * clip + 1, n_heads] -> [n_heads, n, n], a view: each query starts one offset lower."""
-    clip = len(table) // 2
-    rows = np.clip(np.arange(1 - n, n), -clip, clip) + clip
-    return sliding_window_view(table.T[:, rows], n, axis=1)[:, ::-1]
-
-
 # From the length of a text to radians per position of each pair, [d_rotary / 2].
 Frequencies = Callable[[int], Array]
 
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864)."""
-
     frequencies: Frequencies
     interleaved: bool = False  # pairs are (2i, 2i + 1), not (i, i + half)
     factor: float = 1.0  # multiplies cos and sin (YaRN's attention factor)
@@ -129,9 +181,12 @@ class Rotary:
         n_pairs = len(inv_freq)
         angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, n_pairs]
         cos, sin = self.factor * np.cos(angle), self.factor * np.sin(angle)
-        end = 2 * n_pairs
-        first = np.s_[..., 0:end:2] if self.interleaved else np.s_[..., :n_pairs]
-        second = np.s_[..., 1:end:2] if self.interleaved else np.s_[..., n_pairs:end]
+        first = np.s_[..., 0 : 2 * n_pairs : 2] if self.interleaved else np.s_[..., :n_pairs]
+        second = (
+            np.s_[..., 1 : 2 * n_pairs : 2]
+            if self.interleaved
+            else np.s_[..., n_pairs : 2 * n_pairs]
+        )
         rotated = x.copy()
         rotated[first] = x[first] * cos - x[second] * sin
         rotated[second] = x[second] * cos + x[first] * sin
@@ -147,7 +202,7 @@ def rope_frequencies(d_rotary: int, theta: float) -> Array:
 def dynamic_frequencies(
     d_rotary: int, theta: float, factor: float, n: int, n_ctx_original: int
 ) -> Array:
-    """Increase the base if n exceeds `n_ctx_original` (NTK-aware scaling)."""
+    """Increase the base for texts longer than those of training (NTK-aware scaling)."""
     n = max(n, n_ctx_original)
     growth = (factor * n / n_ctx_original - (factor - 1)) ** (d_rotary / (d_rotary - 2))
     return rope_frequencies(d_rotary, theta * growth)
@@ -163,17 +218,9 @@ def yarn_frequencies(
     beta_slow: float = 1.0,
     truncate: bool = True,
 ) -> Array:
-    """YaRN: divide low frequencies and keep high ones, with a ramp between (arXiv 2309.00071).
-
-    Args:
-        n_ctx_original: The context length before the extension.
-        beta_fast, beta_slow: Frequencies with more rotations than `beta_fast` within that length
-            are kept; those with fewer than `beta_slow` are divided by `factor`.
-        truncate: Round the ends of the ramp to whole dimensions.
-    """
+    """YaRN: low frequencies are divided, high ones kept, with a ramp between (arXiv 2309.00071)."""
 
     def dimension(turns: float) -> float:
-        """Return the dimension whose pair makes this many turns within the original context."""
         return d_rotary * math.log(n_ctx_original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = dimension(beta_fast), dimension(beta_slow)
@@ -190,13 +237,7 @@ def yarn_frequencies(
 def llama3_frequencies(
     d_rotary: int, theta: float, factor: float, n_ctx_original: int, *, low: float, high: float
 ) -> Array:
-    """Llama 3.1: scale long wavelengths and keep short ones, with a ramp between.
-
-    Args:
-        n_ctx_original: The context length before the extension.
-        low, high: Wavelengths above n_ctx_original / low are scaled, and those below
-            n_ctx_original / high are kept.
-    """
+    """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
     unscaled = rope_frequencies(d_rotary, theta)
     turns = n_ctx_original * unscaled / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
@@ -219,33 +260,24 @@ class Disentangled:
     n_buckets: int | None = None  # distances beyond half of it share rows; see `log_buckets`
     max_distance: int = 0
 
-    def __call__(self, q: Array, k: Array) -> Array:
-        """Return what is added to q @ k.T before scaling, [n_heads, n_query, n_key]."""
-        zeros = np.zeros((len(q), q.shape[1], k.shape[1]), q.dtype)
-        return sum(self.terms(q, k).values(), start=zeros)
+    def of(self, q: Array, k: Array) -> DisentangledBias:
+        """Return the terms of queries and keys, [n_heads, n_query or n_key, d_head]."""
+        n_query, n_key, d_head = q.shape[1], k.shape[1], q.shape[-1]
+        ends = self.rows(np.array([0, n_query - 1]), np.array([n_key - 1, 0]))
+        first, last = int(ends[0, 0]), int(ends[1, 1])  # a short text has few distances
+        table = self.table[first : last + 1]
+        return DisentangledBias(
+            relative=self,
+            first=first,
+            q=q,
+            k=k,
+            position_keys=None if self.k is None else split_heads(self.k(table), d_head),
+            position_queries=None if self.q is None else split_heads(self.q(table), d_head),
+        )
 
-    def terms(self, q: Array, k: Array) -> dict[str, Array]:
-        """Return the two terms: c2p, content to position, and p2c, position to content.
-
-        Args:
-            q: Queries, [n_heads, n_query, d_head].
-            k: Keys, [n_heads, n_key, d_head].
-        """
-        rows = self._rows(q.shape[1], k.shape[1])[None]
-        first_row = rows.min()  # a short text has few distances
-        table, rows = self.table[first_row : rows.max() + 1], rows - first_row
-        terms: dict[str, Array] = {}
-        if self.k is not None:
-            keys = split_heads(self.k(table), q.shape[-1])  # [n_heads, n_distances, d_head]
-            terms["c2p"] = np.take_along_axis(q @ keys.swapaxes(-1, -2), rows, axis=2)
-        if self.q is not None:
-            queries = split_heads(self.q(table), q.shape[-1])
-            terms["p2c"] = np.take_along_axis(queries @ k.swapaxes(-1, -2), rows, axis=1)
-        return terms
-
-    def _rows(self, n_query: int, n_key: int) -> NDArray[np.intp]:
-        """Return the table's row for the distance from key to query, [n_query, n_key]."""
-        distance = np.arange(n_query)[:, None] - np.arange(n_key)[None, :]
+    def rows(self, queries: NDArray[np.intp], keys: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the table's row for the distance from each key to each query, [n_query, n_key]."""
+        distance = queries[:, None] - keys[None, :]
         if self.n_buckets is not None:
             distance = log_buckets(distance, self.n_buckets, self.max_distance)
         span = len(self.table) // 2
@@ -253,11 +285,42 @@ class Disentangled:
         return rows
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisentangledBias:
+    """The position terms of disentangled attention for one text."""
+
+    relative: Disentangled
+    first: int  # the first row of the table that the text uses
+    q: Array  # [n_heads, n_query, d_head]
+    k: Array  # [n_heads, n_key, d_head]
+    position_keys: Array | None  # [n_heads, n_distances, d_head]
+    position_queries: Array | None  # [n_heads, n_distances, d_head]
+
+    def block(self, heads: slice, rows: slice) -> Array:
+        """Return what is added to q @ k.T before scaling, [n_heads, n_rows, n_key]."""
+        n_heads, n_rows = len(self.q[heads]), len(range(*rows.indices(self.q.shape[1])))
+        none = np.zeros((n_heads, n_rows, self.k.shape[1]), self.q.dtype)
+        return sum(self.terms(heads, rows).values(), start=none)
+
+    def terms(self, heads: slice, rows: slice) -> dict[str, Array]:
+        """Return the terms [n_heads, n_rows, n_key]: c2p, content to position; p2c, the reverse."""
+        n_query, n_key = self.q.shape[1], self.k.shape[1]
+        index = self.relative.rows(np.arange(n_query)[rows], np.arange(n_key))[None] - self.first
+        terms: dict[str, Array] = {}
+        if self.position_keys is not None:
+            products = self.q[heads, rows] @ self.position_keys[heads].swapaxes(-1, -2)
+            terms["c2p"] = np.take_along_axis(products, index, axis=2)
+        if self.position_queries is not None:
+            products = self.position_queries[heads] @ self.k[heads].swapaxes(-1, -2)
+            terms["p2c"] = np.take_along_axis(products, index, axis=1)
+        return terms
+
+
 def log_buckets(distance: NDArray[np.intp], n_buckets: int, max_distance: int) -> NDArray[np.intp]:
     """Map distances to buckets: exact up to half of the buckets, then logarithmic."""
-    n_exact = n_buckets // 2
+    exact = n_buckets // 2
     # In float32, as in training: a distance at a bucket's edge must stay in its bucket.
-    clamped = np.maximum(np.abs(distance), n_exact).astype(np.float32)
-    ratio = np.log(clamped / np.float32(n_exact)) / np.log(np.float32((max_distance - 1) / n_exact))
-    log_bucket = (np.ceil(ratio * np.float32(n_exact - 1)) + n_exact).astype(np.intp)
-    return np.where(np.abs(distance) <= n_exact, distance, np.sign(distance) * log_bucket)
+    far = np.maximum(np.abs(distance), exact).astype(np.float32)
+    ratio = np.log(far / np.float32(exact)) / np.log(np.float32((max_distance - 1) / exact))
+    beyond = (np.ceil(ratio * np.float32(exact - 1)) + exact).astype(np.intp)
+    return np.where(np.abs(distance) <= exact, distance, np.sign(distance) * beyond)

@@ -16,10 +16,10 @@ from qkv_cli.maps.selection import traced_head
 from qkv_cli.names import Block
 
 
-def normed_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
+def normed_head(layer: LayerTrace, head: int, block: Block = "self") -> HeadMap:
     """Return the map of `traced_head` with the norm of each key's contribution to each query."""
     m = traced_head(layer, head, block)
-    attn = layer.block.attn if layer.cross is None else layer.block.cross
+    attn = layer.block.cross if layer.is_cross(block) else layer.block.attn
     if attn is None or m.v is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return replace(m, norms=value_norms(m.pattern, m.v, attn.o, head))
@@ -80,12 +80,13 @@ def rollouts(
     maps: list[HeadMap] = []
     below, reach = None, None
     for layer in layers:
-        if layer.cross is not None or layer.attn is None:
+        if layer.is_cross(block) or layer.attn is None:
             raise UsageError(_TWO_TEXTS)
-        below = rollout(layer.attn.pattern, below)
-        reach = reachable(layer.attn.mask, reach)
+        pattern = layer.attn.pattern()
+        below = rollout(pattern, below)
+        reach = reachable(layer.attn.mask(), reach)
         if layer.index in layer_indices:
-            maps.append(_map(layer.attn.pattern, below, reach, block, layer.index))
+            maps.append(_map(pattern, below, reach, block, layer.index))
         if layer.index == max(layer_indices):
             break
     return maps

@@ -11,7 +11,6 @@ from operator import itemgetter
 import numpy as np
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
@@ -118,8 +117,8 @@ def _valid(noun: str, count: int) -> str:
 def select(
     layers: Iterable[LayerTrace],
     selection: Selection,
-    block: Block | None = None,
-    make_map: Callable[[LayerTrace, int, Block | None], HeadMap] | None = None,
+    block: Block = "self",
+    make_map: Callable[[LayerTrace, int, Block], HeadMap] | None = None,
 ) -> list[HeadMap]:
     """Return the maps of selected heads, in their order; later layers are not computed.
 
@@ -137,30 +136,25 @@ def select(
     return [maps[place] for place in selection.places]
 
 
-def _trace(layer: LayerTrace) -> tuple[Block, AttentionTrace]:
-    if layer.cross is not None:
-        return "cross", layer.cross
-    if layer.attn is None:
-        raise ValueError(f"layer {layer.index} has no attention")
-    return "self", layer.attn
-
-
-def traced_head(layer: LayerTrace, head: int, block: Block | None = None) -> HeadMap:
-    """Return the map of one head of a layer; `block` names its block, if not self-attention."""
-    called, trace = _trace(layer)
+def traced_head(layer: LayerTrace, head: int, block: Block = "self") -> HeadMap:
+    """Return the map of one head of a layer."""
+    trace = layer.attention(block)
+    if block == "self" and layer.is_cross(block):
+        block = "cross"
+    heads = slice(head, head + 1)
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention
     return HeadMap(
         name=f"L{layer.index}H{head}",
-        block=called if block in (None, "self") else block,
+        block=block,
         layer=layer.index,
         head=head,
-        pattern=trace.pattern[head],
-        scores=trace.scores[head],
+        pattern=trace.pattern(heads)[0],
+        scores=trace.scores(heads)[0],
         q=trace.q[head],
         k=trace.k[kv],
         v=trace.v[kv],
         z=trace.z[head],
-        mask=trace.mask[head % len(trace.mask)],
+        mask=trace.mask(heads)[0],
     )
 
 

@@ -181,7 +181,7 @@ def probe_hits(model: LoadedModel) -> Array:
         i, related = words.index(probe["query"]), words.index(probe["related"])
         [layer] = read.layers
         assert layer.attn is not None
-        weights = layer.attn.pattern[:, i].copy()  # [n_heads, n_key]
+        weights = layer.attn.pattern()[:, i].copy()  # [n_heads, n_key]
         weights[:, max(0, i - 1) : i + 2] = -1
         hits.append(weights.argmax(axis=1) == related)
     rates: Array = np.mean(hits, axis=0)

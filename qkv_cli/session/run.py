@@ -288,7 +288,7 @@ class LoadedModel:
             text, target, start = self._generate(tokens)
         rows, decoder_ids = self._shifted(target, start)
         layers = (
-            replace(layer, cross=None) if block == "decoder" else layer
+            layer
             for layer in model.layers(ids, decoder_ids, weighting=weighting, causal=causal)
             if layer.stack == "decoder"
         )

@@ -54,7 +54,7 @@ def compare_with_transformers(
         for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
             trace = layer.cross if block == "cross" else layer.attn
             assert trace is not None
-            difference = float(np.abs(trace.pattern - expected).max())
+            difference = float(np.abs(trace.pattern() - expected).max())
             yield f"{block or 'layer'} {layer.index}", difference
 
 

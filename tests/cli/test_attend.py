@@ -44,7 +44,7 @@ def test_attend_json_contains_the_numbers_of_the_model(attend, tiny_glove) -> No
     [layer] = load(tiny_glove).read(TEXT).layers
     assert [m["name"] for m in result["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
     for head, m in enumerate(result["maps"]):
-        assert np.array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
+        assert np.array_equal(np.float32(m["pattern"]), layer.attn.pattern()[head])
         assert np.array_equal(np.float32(m["q"]), layer.attn.q[head])
         assert np.array_equal(np.float32(m["z"]), layer.attn.z[head])
         assert m["scores"][0][0] is None
@@ -135,7 +135,7 @@ def test_attend_source_gives_cross_attention(attend, tiny_glove) -> None:
     assert [t["text"] for t in result["keys"]] == ["a", "fisherman", "sat"]
     assert {m["block"] for m in result["maps"]} == {"cross"}
     layers = list(load(tiny_glove).read("the river bank", "a fisherman sat").layers)
-    assert np.array_equal(np.float32(result["maps"][1]["pattern"]), layers[-1].cross.pattern[1])
+    assert np.array_equal(np.float32(result["maps"][1]["pattern"]), layers[-1].cross.pattern()[1])
 
 
 def test_attend_weighting_and_causal_change_the_pattern(attend) -> None:

@@ -96,7 +96,7 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
     np.testing.assert_allclose(result["q"], q, atol=1e-5)
     layer = [*load(bert).read("the river bank").layers][1]
     assert layer.attn is not None
-    assert result["weight"] == pytest.approx(layer.attn.pattern[2, 3, 2], abs=1e-7)
+    assert result["weight"] == pytest.approx(layer.attn.pattern()[2, 3, 2], abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,14 @@ def test_explain_shows_the_position_terms_of_a_score(
     args = ["explain", "-m", bert, "the river bank was muddy", "--query", "bank", "--key", "river"]
     result = document(qkv(*args, "--head", "L1H2", "--json"))
     layer = [*load(bert).read("the river bank was muddy").layers][1]
-    assert layer.attn is not None and layer.attn.bias is not None
+    assert layer.attn is not None and (layer.attn.bias or layer.attn.relative) is not None
     terms = result["terms"]
     assert [*terms] == ["content", *names]
     added = np.sum([terms[name] for name in names], axis=0)
-    np.testing.assert_allclose(added, layer.attn.bias[2, 3], atol=1e-5)
+    rest = layer.attn.scores()[2, 3] - np.array(terms["content"])
+    np.testing.assert_allclose(added, rest, atol=1e-5)
     np.testing.assert_allclose(terms["content"] + added, result["scores"], atol=1e-6)
-    np.testing.assert_allclose(result["scores"], layer.attn.scores[2, 3], atol=1e-5)
+    np.testing.assert_allclose(result["scores"], layer.attn.scores()[2, 3], atol=1e-5)
     page = qkv(*args, "--head", "L1H2").stdout
     [sums] = re.findall(r"^   (-?[\d.]+(?: [+-] [\d.]+)+) = (-?[\d.]+)$", page, flags=re.M)
     parts = re.findall(r"-?[\d.]+", sums[0].replace("- ", "-"))
@@ -131,7 +132,7 @@ def test_explain_shows_the_position_terms_of_a_score(
     assert [*causal["terms"]] == ["content", *names] + ["mask"] * case.startswith("deberta")
     *_, layer = load(bert).read("the river bank was muddy", causal=True).layers
     assert layer.attn is not None
-    expected = [None if np.isneginf(s) else s for s in layer.attn.scores[2, 3].tolist()]
+    expected = [None if np.isneginf(s) else s for s in layer.attn.scores()[2, 3].tolist()]
     assert expected[4:] == [None] * 3 and causal["scores"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -223,7 +224,7 @@ def test_load_of_shards_and_other_precisions_gives_the_same_numbers(bert: Path, 
     for one, other in zip(result, expected, strict=True):
         assert one.attn is not None
         assert other.attn is not None
-        np.testing.assert_allclose(one.attn.pattern, other.attn.pattern, atol=close)
+        np.testing.assert_allclose(one.attn.pattern(), other.attn.pattern(), atol=close)
 
 
 def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:

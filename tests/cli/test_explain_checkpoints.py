@@ -39,7 +39,7 @@ def taken(
     inputs = [expected[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in expected]
     types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     for layer in model.layers(*inputs, types=types):
-        crosses = layer.cross is not None
+        crosses = layer.has_cross
         trace = layer.cross if crosses else layer.attn
         attn = layer.block.cross if crosses else layer.block.attn
         called = "cross" if crosses else layer.stack if len(inputs) == 2 else "attn"
@@ -50,7 +50,7 @@ def taken(
 def page(layer: LayerTrace, x: object, head: int) -> str:
     trace = layer.cross if layer.cross is not None else layer.attn
     queries, keys = (
-        [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)] for n in trace.pattern[0].shape
+        [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)] for n in trace.pattern()[0].shape
     )
     source = None if layer.cross is None else "x"
     shown = [traced_head(layer, head)]
@@ -67,23 +67,27 @@ def test_explain_terms_and_page_of_every_family_add_up(case: str) -> None:
     )
     explained = 0
     for layer, attn, trace, golden in taken(model, np.load(folder / "expected.npz")):
-        n_heads, n_query, n_key = trace.pattern.shape
+        n_heads, n_query, n_key = trace.pattern().shape
         out = attn.o(merge_heads(trace.z))
         for head, query in ((n_heads - 1, n_query - 1), (0, n_query // 2)):
             row = golden[head, query]
             best = int(row.argmax())
             for key in (best, min(1, n_key - 1)):
-                x = explain_layer(model, layer, head, query, key, "softmax")
+                x = explain_layer(
+                    model, layer, "self", head=head, query=query, key=key, weighting="softmax"
+                )
                 np.testing.assert_allclose(softmax(x.scores[None])[0], row, rtol=0, atol=1e-5)
                 np.testing.assert_allclose(x.weight, row[key], rtol=0, atol=1e-5)
                 np.testing.assert_allclose(
-                    np.sum(list(x.terms.values()), axis=0), trace.scores[head, query], atol=1e-4
+                    np.sum(list(x.terms.values()), axis=0), trace.scores()[head, query], atol=1e-4
                 )
                 size = np.abs(out).max()
                 np.testing.assert_allclose(x.output.total, out[query], atol=1e-5 * size)
                 explained += 1
             if layer.index == 0 or query == n_query - 1:
-                x = explain_layer(model, layer, head, query, best, "softmax")
+                x = explain_layer(
+                    model, layer, "self", head=head, query=query, key=best, weighting="softmax"
+                )
                 result = list(totals(page(layer, x, head)))
                 assert len(result) >= 6
                 for parts, total in result:

@@ -221,7 +221,7 @@ def test_ordered_reader_yields_each_layer_with_its_selected_heads(tiny_glove) ->
     reader = OrderedReader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
     layers = list(reader(TEXT, "as written"))
     assert [[m.name for m in maps.maps] for maps in layers] == [["L0H1"], ["L1H3", "L1H0"]]
-    expected = [layer.attn.pattern for layer in loaded.read(TEXT).layers]
+    expected = [layer.attn.pattern() for layer in loaded.read(TEXT).layers]
     assert np.array_equal(layers[1].maps[0].pattern, expected[1][3])
     assert [t.text for t in layers[0].queries] == TEXT.split()
     only_first = OrderedReader(loaded, Reading(), [], ["L0H1"])

@@ -5,16 +5,15 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import D_MODEL, Result
+from made_traces import layer_of, trace_of
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from qkv_cli.core.attention import scaled_dot_product_attention
 from qkv_cli.core.block import Attention, Block, LayerTrace
 from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import Embedding, Linear
@@ -286,16 +285,16 @@ def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
     [layer] = run([[1, 1e18], [2, -1e18]])
-    assert np.isfinite(layer.attn.scores).all()
+    assert np.isfinite(layer.attn.scores()).all()
 
 
 def test_score_of_minus_infinity_that_is_masked_is_accepted() -> None:
     offsets = np.float32([[0, 0], [-np.inf, -np.inf], [0, 0]])
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
-    assert np.isneginf(layer.attn.scores).sum() == 4
+    assert np.isneginf(layer.attn.scores()).sum() == 4
     offsets[1, 1] = 0  # one head alone does not see itself
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
-    assert layer.attn.mask.tolist() == [[[False, True], [True, False]], [[True, True]] * 2]
+    assert layer.attn.mask().tolist() == [[[False, True], [True, False]], [[True, True]] * 2]
 
 
 @pytest.mark.parametrize("value", [-np.inf, -3e38])
@@ -303,10 +302,8 @@ def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> N
     q = k = v = np.ones((2, 2, 1), np.float32)
     bias = np.zeros((2, 2, 2), np.float32)
     bias[1, 0, 1] = value
-    trace = scaled_dot_product_attention(q, k, v, scale=1.0, bias=bias)
-    [layer] = run([[1, 2], [2, 3]])
+    layer = layer_of(0, trace_of(q, k, v, bias=bias, visible=np.ones_like(bias, bool)))
     watch = FiniteCheck(Weights({}), {"encoder": [ONE]})
-    layer = replace(layer, attn=trace)
     if value == -np.inf:
         with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
             watch.check_heads(layer)

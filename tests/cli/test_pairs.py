@@ -48,7 +48,7 @@ def test_pair_is_read_as_one_sequence(bert: Path, qkv: Qkv) -> None:
     loaded = load(bert)
     layers = [*loaded.model.layers([1, 4, 5, 6, 2, 9, 7, 2], types=[0] * 5 + [1] * 3)]
     assert layers[1].attn is not None
-    np.testing.assert_allclose(result["maps"][0]["pattern"], layers[1].attn.pattern[0], atol=1e-6)
+    np.testing.assert_allclose(result["maps"][0]["pattern"], layers[1].attn.pattern()[0], atol=1e-6)
 
 
 def test_pair_picture_marks_the_start_of_the_second_sentence(

@@ -40,11 +40,11 @@ def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> Non
     assert document(attend("--json"))["shown"] == "weights"
     values = document(attend("--show", "contributions", "--json"))["maps"]
     for head, m in enumerate(values):
-        np.testing.assert_array_equal(np.float32(m["pattern"]), layer.attn.pattern[head])
+        np.testing.assert_array_equal(np.float32(m["pattern"]), layer.attn.pattern()[head])
         assert not np.allclose(m["norms"], m["pattern"], atol=0.1)
     scores = document(attend("--show", "scores", "--json"))["maps"][2]["scores"]
     assert scores[0][0] is None
-    np.testing.assert_array_equal(np.float32(scores[0][1:]), layer.attn.scores[2, 0, 1:])
+    np.testing.assert_array_equal(np.float32(scores[0][1:]), layer.attn.scores()[2, 0, 1:])
 
 
 @pytest.mark.parametrize(

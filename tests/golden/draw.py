@@ -106,7 +106,7 @@ def differences(folder: Path, ids: list[int], expected: Any) -> tuple[float, flo
     for layer in model.layers(ids):
         assert layer.attn is not None
         theirs = expected.attentions[layer.index][0].numpy()
-        of_weights = max(of_weights, float(np.abs(layer.attn.pattern - theirs).max()))
+        of_weights = max(of_weights, float(np.abs(layer.attn.pattern() - theirs).max()))
     norm = model.stacks[layer.stack].final_norm
     last = layer.resid_post if norm is None else norm(layer.resid_post)
     theirs = make.last_hidden_state(expected)[0].numpy()

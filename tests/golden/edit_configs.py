@@ -154,7 +154,7 @@ class Case:
             block = layer.stack if len(inputs) == 2 else "attn"
             for trace, called in ((layer.attn, block), (layer.cross, "cross")):
                 if trace is not None:
-                    found[f"{called}.{layer.index}"] = trace.pattern
+                    found[f"{called}.{layer.index}"] = trace.pattern()
         norm = model.stacks[layer.stack].final_norm
         found["last"] = layer.resid_post if norm is None else norm(layer.resid_post)
         if model.unembed is not None:

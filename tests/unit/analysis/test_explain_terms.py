@@ -39,7 +39,8 @@ TABLE = matrix(5, 6, D_MODEL)
 def explained(head: int = HEAD, query: int = QUERY, key: int = KEY, weighting="softmax", **stack):
     model = Model(Embedding(TABLE), {"encoder": Stack([Block(attn=ATTN)], **stack)})
     [layer] = model.layers(IDS, weighting=weighting)
-    return explain_layer(model, layer, head, query, key, weighting), layer
+    x = explain_layer(model, layer, "self", head=head, query=query, key=key, weighting=weighting)
+    return x, layer
 
 
 def columns(of: Linear, head: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_traces import layer_of, trace_of, with_maps
 
 from qkv_cli.analysis.explain import largest_weight
-from qkv_cli.core.attention import scaled_dot_product_attention
-from qkv_cli.core.block import Block, LayerTrace
+from qkv_cli.core.block import LayerTrace
 
 # Two heads on three words; each layer puts its own weights and scores in.
-TRACE = scaled_dot_product_attention(*np.zeros((3, 2, 3, 1)), scale=1)
-RESID = np.zeros((3, 2))
+TRACE = trace_of(*np.zeros((3, 2, 3, 1)))
 
 
 def layer(index: int, pattern: list, scores: list | None = None, *, crosses=False) -> LayerTrace:
     """A layer of two heads with these weights, [n_heads, n_query, n_key]."""
     weights = np.array(pattern, float)
     amounts = weights if scores is None else np.array(scores, float)
-    trace = replace(TRACE, scores=amounts, pattern=weights)
-    attn, cross = (None, trace) if crosses else (trace, None)
-    return LayerTrace(
-        "encoder", index, RESID, RESID, RESID, RESID, None, None, attn, cross, Block()
-    )
+    trace = with_maps(TRACE, amounts, weights)
+    return layer_of(index, None, trace) if crosses else layer_of(index, trace)
 
 
 FIRST = [

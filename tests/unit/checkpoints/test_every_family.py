@@ -38,7 +38,7 @@ def test_checkpoint_of_each_family_loads_without_options(case: str, tmp_path: Pa
     for layer in run.layers:
         trace = layer.cross or layer.attn
         assert trace is not None
-        np.testing.assert_allclose(trace.pattern.sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_allclose(trace.pattern().sum(axis=-1), 1, atol=1e-5)
         seen += 1
     assert seen == run.shape[0]
     assert describe(str(folder)).n_parameters > 0

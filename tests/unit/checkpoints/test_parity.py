@@ -33,9 +33,9 @@ def compare(case: str, config: dict[str, Any]) -> None:
             if trace is None:
                 continue
             # A weight is off by as much as its score, and a score's rounding grows with it.
-            largest = np.abs(trace.scores[np.isfinite(trace.scores)]).max()
+            largest = np.abs(trace.scores()[np.isfinite(trace.scores())]).max()
             np.testing.assert_allclose(
-                trace.pattern,
+                trace.pattern(),
                 expected[f"{called}.{layer.index}"],
                 rtol=0,
                 atol=CLOSE * max(1, largest / 8),
@@ -229,7 +229,7 @@ def test_tensor_copies_and_unused_buffers_are_accepted(
     [*_, last] = model.layers(*ids)
     assert last.cross is not None
     result = expected[f"cross.{last.index}"]
-    np.testing.assert_allclose(last.cross.pattern, result, rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(last.cross.pattern(), result, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
@@ -244,7 +244,7 @@ def test_encoder_without_its_decoder_is_read(case: str) -> None:
     for layer in model.layers(expected["input_ids"].tolist()):
         assert layer.attn is not None
         result = expected[f"encoder.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, result, rtol=0, atol=CLOSE)
+        np.testing.assert_allclose(layer.attn.pattern(), result, rtol=0, atol=CLOSE)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -293,7 +293,7 @@ def test_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[st
     types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     first = next(model.layers(expected["input_ids"].tolist(), types=types))
     assert first.attn is not None
-    np.testing.assert_allclose(first.attn.pattern, expected["attn.0"], rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(first.attn.pattern(), expected["attn.0"], rtol=0, atol=CLOSE)
 
 
 def test_gemma_3_tensors_are_read_under_all_their_names() -> None:

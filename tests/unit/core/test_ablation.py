@@ -66,12 +66,12 @@ def test_ablation_equals_zeroing_rows_of_W_O(
             one, other, before = (getattr(x, attention) for x in (a, b, c))
             if one is None:
                 continue
-            np.testing.assert_array_equal(one.pattern, other.pattern)
+            np.testing.assert_array_equal(one.pattern(), other.pattern())
             np.testing.assert_array_equal(one.z, other.z)  # also of the heads that are taken away
             here = (a.stack, a.index, attention == "cross") == (stack, at, cross)
             # A decoder has read nothing of the encoder before its first cross-attention.
             apart = (stack, a.stack, a.index, attention) == ("encoder", "decoder", 0, "attn")
-            changed = not np.array_equal(one.pattern, before.pattern)
+            changed = not np.array_equal(one.pattern(), before.pattern())
             assert changed == (behind and not apart), (a.stack, a.index, attention)
             behind = behind or here
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
@@ -103,4 +103,4 @@ def test_ablation_between_two_texts_applies_to_cross_attention(tiny_glove: Path)
     moved = layer.resid_mid - layer.resid_pre
     np.testing.assert_allclose(moved, moved[:1].repeat(5, axis=0), atol=1e-5)  # b_O alone
     [whole] = run.layers
-    np.testing.assert_array_equal(layer.cross.pattern, whole.cross.pattern)
+    np.testing.assert_array_equal(layer.cross.pattern(), whole.cross.pattern())

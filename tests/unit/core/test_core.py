@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from made_traces import trace_of
 
 from qkv_cli.core import layers, parallel
 from qkv_cli.core.activations import gelu
@@ -17,14 +18,13 @@ from qkv_cli.core.attention import (
     hard,
     linear,
     merge_heads,
-    scaled_dot_product_attention,
     softmax,
     split_heads,
 )
 from qkv_cli.core.block import Attention, Block
 from qkv_cli.core.layers import Embedding, Linear, Norm
 from qkv_cli.core.model import Model, Stack
-from qkv_cli.core.positions import causal_mask, local_mask, offset_bias, offset_mask
+from qkv_cli.core.positions import OffsetBias, causal_mask, clipped_offset_bias, local_mask
 from qkv_cli.names import Weighting
 
 INF = math.inf
@@ -106,29 +106,44 @@ def test_merge_heads_undoes_split_heads(n_pos: int, n_heads: int, d_head: int) -
 # Positions
 
 
+def whole(by_offset: np.ndarray) -> np.ndarray:
+    """[n_heads, 2 n - 1] -> [n_heads, n, n]."""
+    n = (by_offset.shape[1] + 1) // 2
+    return OffsetBias(by_offset, by_offset > -INF, n).block(slice(None), slice(None))
+
+
+def bias_of(stack: Stack, n: int, window: int | None = None, *, causal=False) -> np.ndarray:
+    return stack.bias(n, window, causal=causal).block(slice(None), slice(None))
+
+
+def mask_of(stack: Stack, n: int, window: int | None = None, *, causal=False) -> np.ndarray:
+    return stack.bias(n, window, causal=causal).mask(slice(None), slice(None))
+
+
 def test_causal_mask_hides_later_keys() -> None:
-    np.testing.assert_array_equal(causal_mask(3), [[[1, 0, 0], [1, 1, 0], [1, 1, 1]]])
-    np.testing.assert_array_equal(causal_mask(3, 2), [[[1, 0, 0], [1, 1, 0], [0, 1, 1]]])
+    np.testing.assert_array_equal(whole(causal_mask(3)), [[[1, 0, 0], [1, 1, 0], [1, 1, 1]]])
+    np.testing.assert_array_equal(whole(causal_mask(3, 2)), [[[1, 0, 0], [1, 1, 0], [0, 1, 1]]])
 
 
 def test_local_mask_reaches_to_either_side() -> None:
     np.testing.assert_array_equal(
-        local_mask(4, 1), [[[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]]
+        whole(local_mask(4, 1)), [[[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]]
     )
 
 
-def test_offset_mask_hides_offsets_of_minus_infinity() -> None:
+def test_stack_mask_hides_offsets_of_minus_infinity() -> None:
     table = np.array([[-1.0, 10], [-INF, -INF], [1, 30]])
-    np.testing.assert_array_equal(offset_mask(table, 2), [[[0, 1], [1, 0]]])
+    hidden = [[0, 1], [1, 0]]
+    np.testing.assert_array_equal(mask_of(Stack([], offsets=table), 2), [hidden, hidden])
     table[1, 1] = 20  # in the first head alone
-    np.testing.assert_array_equal(offset_mask(table, 2), [[[0, 1], [1, 0]], [[1, 1], [1, 1]]])
+    np.testing.assert_array_equal(mask_of(Stack([], offsets=table), 2), [hidden, [[1, 1], [1, 1]]])
     table[1, 0] = 0
-    assert offset_mask(table, 2) is None
+    assert mask_of(Stack([], offsets=table), 2).all()
 
 
 def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> None:
     table = np.array([[-1.0, 10], [-INF, 20], [1, 30]])  # clip 1, two heads
-    got = offset_bias(table, 4)
+    got = whole(clipped_offset_bias(table, 4))
     np.testing.assert_array_equal(
         got[0], [[-INF, 1, 1, 1], [-1, -INF, 1, 1], [-1, -1, -INF, 1], [-1, -1, -1, -INF]]
     )
@@ -140,7 +155,7 @@ def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> No
 @given(st.integers(0, 4), st.integers(1, 12))
 def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
     table = np.random.default_rng(clip).normal(size=(2 * clip + 1, 3))
-    got = offset_bias(table, n)
+    got = whole(clipped_offset_bias(table, n))
     assert got.shape == (3, n, n)
     for i in range(n):
         for j in range(n):
@@ -151,24 +166,19 @@ def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
 def test_stack_bias_adds_the_mask_to_its_offsets() -> None:
     offsets = np.array([[1.0], [2.0], [3.0]])
     plain = Stack([], offsets=offsets)
-    np.testing.assert_array_equal(plain.bias(2, causal=False), [[[2, 3], [1, 2]]])
-    np.testing.assert_array_equal(plain.bias(2, causal=True), [[[2, -INF], [1, 2]]])
-    np.testing.assert_array_equal(
-        Stack([], causal=True).bias(2, causal=False), [[[0, -INF], [0, 0]]]
-    )
+    np.testing.assert_array_equal(bias_of(plain, 2), [[[2, 3], [1, 2]]])
+    np.testing.assert_array_equal(bias_of(plain, 2, causal=True), [[[2, -INF], [1, 2]]])
+    np.testing.assert_array_equal(bias_of(Stack([], causal=True), 2), [[[0, -INF], [0, 0]]])
     assert Stack([]).bias(2, causal=False) is None
 
 
 def test_stack_mask_combines_all_its_rules() -> None:
     no_self = np.array([[1.0], [-INF], [3.0]])
     np.testing.assert_array_equal(
-        Stack([], offsets=no_self).mask(3, causal=True), [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
+        mask_of(Stack([], offsets=no_self), 3, causal=True), [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
     )
-    np.testing.assert_array_equal(Stack([]).mask(3, 1, causal=False), local_mask(3, 1))
-    np.testing.assert_array_equal(
-        Stack([], causal=True).mask(3, 2, causal=False), causal_mask(3, 2)
-    )
-    assert Stack([]).mask(3, causal=False) is None
+    np.testing.assert_array_equal(mask_of(Stack([]), 3, 1), whole(local_mask(3, 1)))
+    np.testing.assert_array_equal(mask_of(Stack([], causal=True), 3, 2), whole(causal_mask(3, 2)))
 
 
 # Attention
@@ -180,10 +190,10 @@ def test_attention_matches_hand_arithmetic() -> None:
     k = np.array([[[1.0, 0.0], [0.0, 1.0]]])
     v = np.array([[[8.0, 0.0], [0.0, 4.0]]])
     bias = np.array([[[0.0, math.log(3)]]])
-    got = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias)
-    np.testing.assert_allclose(got.scores, [[[1, math.log(3)], [0, 2 + math.log(3)]]])
+    got = trace_of(q, k, v, scale=0.5, bias=bias)
+    np.testing.assert_allclose(got.scores(), [[[1, math.log(3)], [0, 2 + math.log(3)]]])
     first, second = math.e / (math.e + 3), 1 / (1 + 3 * math.e**2)
-    np.testing.assert_allclose(got.pattern, [[[first, 1 - first], [second, 1 - second]]])
+    np.testing.assert_allclose(got.pattern(), [[[first, 1 - first], [second, 1 - second]]])
     expected = [[[8 * first, 4 * (1 - first)], [8 * second, 4 * (1 - second)]]]
     np.testing.assert_allclose(got.z, expected)
 
@@ -214,7 +224,7 @@ def test_attention_equals_loops_in_float64(
     bias = rng.normal(size=(n_heads, n_query, n_key))
     bias[rng.random(bias.shape) < 0.3] = -INF
     bias[1, 2] = -INF
-    got = scaled_dot_product_attention(q, k, v, scale=scale, bias=bias, weighting=weighting)
+    got = trace_of(q, k, v, scale=scale, bias=bias, weighting=weighting)
 
     for h in range(n_heads):
         kv = h // (n_heads // n_kv_heads)
@@ -223,22 +233,22 @@ def test_attention_equals_loops_in_float64(
             row = [scale * p + bias[h, i, j] for j, p in enumerate(products)]
             w = weights(row, weighting)
             z = [sum(w[j] * v[kv, j, d] for j in range(n_key)) for d in range(d_head)]
-            np.testing.assert_allclose(got.scores[h, i], row)
-            np.testing.assert_allclose(got.pattern[h, i], w, atol=1e-15)
+            np.testing.assert_allclose(got.scores()[h, i], row)
+            np.testing.assert_allclose(got.pattern()[h, i], w, atol=1e-15)
             np.testing.assert_allclose(got.z[h, i], z, atol=1e-12)
-    assert not got.pattern[1, 2].any() and not got.z[1, 2].any()
+    assert not got.pattern()[1, 2].any() and not got.z[1, 2].any()
 
 
 def test_attention_trace_keeps_its_inputs() -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 4, 3))
-    got = scaled_dot_product_attention(q, k, v, scale=1)
+    got = trace_of(q, k, v, scale=1)
     assert got.q is q and got.k is k and got.v is v and got.bias is None
 
 
 def test_repeat_kv_heads_refuses_heads_that_do_not_divide() -> None:
     q, kv = np.zeros((3, 1, 2)), np.zeros((2, 1, 2))
     with pytest.raises(ValueError, match="3 query heads are not a multiple of 2"):
-        scaled_dot_product_attention(q, kv, kv, scale=1)
+        trace_of(q, kv, kv)
 
 
 # The parts of a model
@@ -251,14 +261,15 @@ def test_attention_layer_projects_attends_and_mixes() -> None:
     mix = Linear(rng.normal(size=(4, 3)), rng.normal(size=3))
     attn = Attention(*linears, mix, d_head=2, scale=0.3)
     x, memory = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
-    out, trace = attn(x, memory, None, "softmax")
+    trace = attn.trace(x, memory, None, "softmax")
+    out = attn.o(merge_heads(trace.z))
 
     (Wq, bq), (Wk, bk), (Wv, bv) = ((lin.W, lin.b) for lin in linears)
     zs = []
     for h in range(2):
         part = slice(2 * h, 2 * h + 2)
         scores = (x @ Wq + bq)[:, part] @ (memory @ Wk + bk)[:, part].T * 0.3
-        np.testing.assert_allclose(trace.scores[h], scores)
+        np.testing.assert_allclose(trace.scores()[h], scores)
         e = np.exp(scores)
         zs.append(e / e.sum(1, keepdims=True) @ (memory @ Wv + bv)[:, part])
     np.testing.assert_allclose(out, np.concatenate(zs, axis=1) @ mix.W + mix.b)
@@ -300,15 +311,17 @@ def test_share_out_gives_the_result_of_one_core(
     q, k, v = (rng.normal(size=(5, 7, 4)).astype(np.float32) for _ in "qkv")
     bias = np.where(rng.random((5, 7, 7)) < 0.3, -INF, 0).astype(np.float32)
     one = Linear(W, b)(x, np.tanh)
-    trace = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
+    trace = trace_of(q, k, v, scale=0.5, bias=bias, softcap=2.0)
+    assert trace.z.any()  # computed before the cores change
     monkeypatch.setattr(parallel, "WORTH_SHARING", 0)
     for module in (parallel, layers):
         monkeypatch.setattr(module, "N_CORES", n_cores)
         monkeypatch.setattr(module, "BLOCK", 14)
     np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)
-    shared = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
-    for name in ("scores", "pattern", "z"):
-        np.testing.assert_allclose(getattr(shared, name), getattr(trace, name), atol=1e-6)
+    shared = trace_of(q, k, v, scale=0.5, bias=bias, softcap=2.0)
+    np.testing.assert_allclose(shared.scores(), trace.scores(), atol=1e-6)
+    np.testing.assert_allclose(shared.pattern(), trace.pattern(), atol=1e-6)
+    np.testing.assert_allclose(shared.z, trace.z, atol=1e-6)
 
 
 def test_parallel_raises_errors_of_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:

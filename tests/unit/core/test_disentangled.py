@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from made_traces import FixedBias
 
 from qkv_cli.core.activations import relu
 from qkv_cli.core.attention import split_heads
@@ -28,7 +29,7 @@ def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) ->
     relative = Disentangled(
         table, to_k if "c2p" in kinds else None, to_q if "p2c" in kinds else None
     )
-    got = relative(q, k)
+    got = relative.of(q, k).block(slice(None), slice(None))
     keys, queries = split_heads(to_k(table), 3), split_heads(to_q(table), 3)
     for h in range(2):
         for i in range(7):
@@ -42,19 +43,16 @@ def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) ->
                 assert got[h, i, j] == pytest.approx(expected)
 
 
-def test_trace_bias_is_what_was_added_to_the_products() -> None:
+def test_trace_scores_include_the_disentangled_terms_and_the_bias() -> None:
     q, k, v, o = linear(5, 6), linear(5, 6), linear(5, 6), linear(6, 5)
     relative = Disentangled(RNG.normal(size=(4, 5)), k, q)
     attn = Attention(q, k, v, o, d_head=3, scale=0.2, relative=relative)
     x, mask = RNG.normal(size=(6, 5)), np.where(np.tri(6) > 0, 0.0, -np.inf)[None]
-    for bias in (None, mask):
-        _, trace = attn(x, x, bias, "softmax")
-        assert trace.bias is not None
-        np.testing.assert_allclose(
-            trace.scores, 0.2 * trace.q @ trace.k.swapaxes(-1, -2) + trace.bias
-        )
-        added = 0.2 * relative(trace.q, trace.k)
-        np.testing.assert_allclose(trace.bias, added if bias is None else added + bias)
+    for bias in (None, FixedBias(mask)):
+        trace = attn.trace(x, x, bias, "softmax")
+        added = relative.of(trace.q, trace.k).block(slice(None), slice(None))
+        expected = 0.2 * (trace.q @ trace.k.swapaxes(-1, -2) + added)
+        np.testing.assert_allclose(trace.scores(), expected + (0 if bias is None else mask))
 
 
 def test_log_buckets_are_exact_near_and_shared_far() -> None:

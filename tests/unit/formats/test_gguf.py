@@ -161,7 +161,7 @@ def assert_golden(path: Path, case: str) -> None:
     for layer in load(path).model.layers(expected["input_ids"].tolist()):
         assert layer.attn is not None
         wanted = expected[f"attn.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(layer.attn.pattern(), wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)

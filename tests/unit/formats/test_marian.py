@@ -148,8 +148,8 @@ def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
     first, second = model.layers(read, [VOCAB, *written])
     assert first.attn is not None
     assert second.cross is not None
-    np.testing.assert_allclose(first.attn.pattern, encoder, atol=1e-5)
-    np.testing.assert_allclose(second.cross.pattern, cross, atol=1e-5)
+    np.testing.assert_allclose(first.attn.pattern(), encoder, atol=1e-5)
+    np.testing.assert_allclose(second.cross.pattern(), cross, atol=1e-5)
     np.testing.assert_allclose(second.resid_post, last, atol=1e-4)
     logits = last @ w["Wemb"].T + w["decoder_ff_logit_out_b"]
     assert model.unembed is not None
@@ -179,7 +179,7 @@ def test_marian_generates_and_names_its_rows(folder: Path) -> None:
     assert run.source == "the river banks"
     [layer] = run.layers
     assert layer.cross is not None
-    assert layer.cross.pattern.shape == (HEADS, len(ids) + 1, 5)
+    assert layer.cross.pattern().shape == (HEADS, len(ids) + 1, 5)
     forced = loaded.read("the bank", "the river")
     assert [t.token for t in forced.queries] == ["▁the", "▁bank", "</s>"]
     assert [t.text for t in forced.queries] == ["the", "bank", ""]

@@ -73,7 +73,7 @@ def assert_golden(folder: Path) -> None:
     ):
         assert layer.attn is not None
         wanted = expected[f"attn.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(layer.attn.pattern(), wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("in_shards", [False, True])

@@ -133,7 +133,7 @@ def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     layers = [*run.layers]
     assert len(layers) == 3
     assert layers[0].cross is not None
-    assert layers[0].cross.pattern.shape == (2, len(ids) + 1, len(run.keys))
+    assert layers[0].cross.pattern().shape == (2, len(ids) + 1, len(run.keys))
     assert loaded.read(">>fra<<", "the bank").text == ">>fra<<"  # no code alone: Marian's is read
     decoder = loaded.read("the bank", block="decoder")
     assert decoder.keys == decoder.queries

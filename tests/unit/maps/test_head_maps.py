@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_traces import layer_of, trace_of
 
-from qkv_cli.core.attention import AttentionTrace, scaled_dot_product_attention
-from qkv_cli.core.block import Block, LayerTrace
+from qkv_cli.core.attention import AttentionTrace
+from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
@@ -122,15 +123,13 @@ def trace(seed: int, n_query: int = 5, n_key: int = 5) -> AttentionTrace:
     rng = np.random.default_rng(seed)
     q = rng.normal(size=(N_HEADS, n_query, 3))
     k, v = rng.normal(size=(2, 2, n_key, 3))
-    return scaled_dot_product_attention(q, k, v, scale=1)
+    return trace_of(q, k, v)
 
 
 def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
-    resid = np.zeros((5, 2))
     for i in range(N_LAYERS):
         pulled.append(i)
-        attn, other = (None, trace(i)) if cross else (trace(i), None)
-        yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other, Block())
+        yield layer_of(i, None, trace(i)) if cross else layer_of(i, trace(i))
 
 
 def test_select_computes_no_layer_after_the_last_selected() -> None:
@@ -140,8 +139,10 @@ def test_select_computes_no_layer_after_the_last_selected() -> None:
     assert [m.name for m in maps] == ["L1H3", "L0H2", "L1H0"]
     third, whole = maps[0], trace(1)
     assert (third.block, third.layer, third.head) == ("self", 1, 3)
-    for name in ("pattern", "scores", "q", "z"):
-        np.testing.assert_array_equal(getattr(third, name), getattr(whole, name)[3])
+    np.testing.assert_array_equal(third.pattern, whole.pattern()[3])
+    np.testing.assert_array_equal(third.scores, whole.scores()[3])
+    np.testing.assert_array_equal(third.q, whole.q[3])
+    np.testing.assert_array_equal(third.z, whole.z[3])
     np.testing.assert_array_equal(third.k, whole.k[1])  # heads 2 and 3 share the second
     np.testing.assert_array_equal(third.v, whole.v[1])
 
@@ -149,7 +150,7 @@ def test_select_computes_no_layer_after_the_last_selected() -> None:
 def test_select_prefers_cross_attention_if_a_layer_has_it() -> None:
     [result] = select(layers([], cross=True), Selection([(0, 1)]))
     assert result.block == "cross"
-    np.testing.assert_array_equal(result.pattern, trace(0).pattern[1])
+    np.testing.assert_array_equal(result.pattern, trace(0).pattern()[1])
 
 
 def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
@@ -158,9 +159,9 @@ def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
         ("L0 mean of H0 H3", 0, None),
         ("L2 mean of H1", 2, None),
     ]
-    first = trace(0).pattern
+    first = trace(0).pattern()
     np.testing.assert_allclose(means[0].pattern, (first[0] + first[3]) / 2)
-    np.testing.assert_allclose(means[1].pattern, trace(2).pattern[1])
+    np.testing.assert_allclose(means[1].pattern, trace(2).pattern()[1])
     assert means[0].scores is means[0].q is means[0].z is None
 
 
@@ -187,9 +188,7 @@ def test_traced_head_has_the_mask_of_its_head() -> None:
     q = np.ones((2, 2, 1))
     mask = np.array([[[True, False], [True, True]], [[True, True], [True, True]]])
     bias = np.where(mask, 0.0, -np.inf)
-    made = scaled_dot_product_attention(q, q, q, scale=1, bias=bias, mask=mask)
-    resid = np.zeros((2, 2))
-    layer = LayerTrace("encoder", 0, resid, resid, resid, resid, None, None, made, None, Block())
+    layer = layer_of(0, trace_of(q, q, q, bias=bias, visible=mask))
     one, other = (traced_head(layer, head) for head in (0, 1))
     assert one.mask.tolist() == mask[0].tolist() and other.mask.all()
 
@@ -198,7 +197,8 @@ def head_maps(source: str | None = None) -> HeadMaps:
     n_key = 5 if source is None else 4
     t = trace(0, 5, n_key)
     tokens = [Token(i, c, c, i, i, i + 1) for i, c in enumerate("abcde")]
-    m = HeadMap("L0H0", "self", 0, 0, t.pattern[0], t.scores[0], t.q[0], t.k[0], t.v[0], t.z[0])
+    pattern, scores = t.pattern()[0], t.scores()[0]
+    m = HeadMap("L0H0", "self", 0, 0, pattern, scores, t.q[0], t.k[0], t.v[0], t.z[0])
     info = ModelInfo("tiny", "word-vectors", 1, 1, 3, 3, 6, "identity")
     return HeadMaps(info, "softmax", False, "abcde", source, tokens, tokens[:n_key], [m])
 

@@ -55,7 +55,7 @@ def test_contributions_of_grouped_heads_use_shared_values(case: str) -> None:
         result = normed_head(layers[1], head)
         np.testing.assert_allclose(result.norms, hand, rtol=0, atol=1e-4 * hand.max())
         assert result.name == f"L1H{head}"
-        np.testing.assert_array_equal(result.pattern, layers[1].attn.pattern[head])
+        np.testing.assert_array_equal(result.pattern, layers[1].attn.pattern()[head])
 
 
 def test_contributions_include_the_bias_of_values() -> None:
@@ -95,5 +95,5 @@ def test_contributions_of_word_vectors_match_hand_arithmetic(
     trace = layer.attn if source is None else layer.cross
     x = layer.attn_in if source is None else layer.memory
     W_V, b_V, W_O = (np.asarray(t[f"attn.{n}"]) for n in ("v.weight", "v.bias", "o.weight"))
-    hand = by_hand(trace.pattern[3], x, W_V, b_V, W_O, 3, 3, 8)
+    hand = by_hand(trace.pattern()[3], x, W_V, b_V, W_O, 3, 3, 8)
     np.testing.assert_allclose(normed_head(layer, 3).norms, hand, rtol=1e-4, atol=1e-5)
