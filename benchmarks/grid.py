@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from qkv_cli.analysis.study import marks
+from qkv_cli.analysis.study import find_marks
 from qkv_cli.cli.output import Look
 from qkv_cli.maps.compute import OrderedReader, head_maps
 from qkv_cli.render.terminal.grid import Thumbnails
@@ -50,7 +50,7 @@ def measured(loaded: LoadedModel, text: str) -> tuple[float, float, float]:
     at = [time.process_time()]
     maps = head_maps(loaded, text, Reading(), layers=["all"])
     at.append(time.process_time())
-    found = marks(text, OrderedReader(loaded, Reading(), ["all"], []), N_SHUFFLES)
+    found = find_marks(text, OrderedReader(loaded, Reading(), ["all"], []), N_SHUFFLES)
     at.append(time.process_time())
     LOOK.text(lambda theme: Thumbnails(maps, theme, found, N_SHUFFLES))
     at.append(time.process_time())

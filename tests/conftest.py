@@ -14,7 +14,7 @@ import pytest
 from qkv_cli.checkpoints.adapters.word_vectors import no_self
 from qkv_cli.cli.app import main
 from qkv_cli.cli.progress import clear_progress
-from qkv_cli.store.folder import placed, write_heads, write_vectors
+from qkv_cli.store.folder import place_model, write_heads, write_vectors
 
 WORDS = [
     "the",
@@ -69,7 +69,7 @@ def tiny_glove(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "embed.weight": rng.integers(-127, 128, (n_rows, D_MODEL)).astype(np.int8),
         "embed.scale": rng.uniform(0.005, 0.02, n_rows).astype(np.float32),
     }
-    with placed(folder) as temporary:
+    with place_model(folder) as temporary:
         write_vectors(temporary, WORDS, vectors, lowercase=True)
         write_heads(temporary, config, {n: t.astype(np.float32) for n, t in heads.items()})
     return folder

@@ -21,7 +21,7 @@ ONLY_A, ONLY_B, OR = "-", "+", "/"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A word of both texts or of one: its index in each, None where it is missing."""
+    """A word of one text or of both: its index in each, or None if it is missing there."""
 
     a: int | None
     b: int | None
@@ -50,28 +50,24 @@ def align(a: Sequence[Token], b: Sequence[Token], *, one_text: bool) -> list[Pai
     return pairs
 
 
-def named(pairs: Sequence[Pair], a: Sequence[Token], b: Sequence[Token]) -> list[Token]:
+def name_pairs(pairs: Sequence[Pair], a: Sequence[Token], b: Sequence[Token]) -> list[Token]:
     """Return a token for each pair: `tired/wide`, or `+very` if only b has the word."""
-    return [replace(_called(pair, a, b), i=i) for i, pair in enumerate(pairs)]
+    return [replace(_name_pair(pair, a, b), i=i) for i, pair in enumerate(pairs)]
 
 
-def _called(pair: Pair, a: Sequence[Token], b: Sequence[Token]) -> Token:
+def _name_pair(pair: Pair, a: Sequence[Token], b: Sequence[Token]) -> Token:
     if pair.a is None or pair.b is None:
         token, sign = (b[pair.b], ONLY_B) if pair.b is not None else (a[pair.a or 0], ONLY_A)
-        return replace(token, text=sign + _written(token))
+        return replace(token, text=sign + token.word)
     word_a, word_b = a[pair.a], b[pair.b]
     if _key(word_a, False) == _key(word_b, False):
         return word_a
-    text = f"{_written(word_a)}{OR}{_written(word_b)}"
+    text = f"{word_a.word}{OR}{word_b.word}"
     return replace(word_a, text=text, unknown=word_a.unknown or word_b.unknown)
 
 
-def _written(token: Token) -> str:
-    return token.word
-
-
 def _key(token: Token, one_text: bool) -> object:
-    """Return what identifies a word: its offsets in one text, else its letters."""
+    """Return what identifies a word: its offsets in one text, otherwise its letters."""
     if token.special:
         return token.token
     if not one_text:
@@ -81,34 +77,42 @@ def _key(token: Token, one_text: bool) -> object:
 
 
 def jensen_shannon(a: Array, b: Array) -> Array:
-    """Jensen-Shannon divergence of each row of a and b, in bits: 0 if equal, 1 if disjoint.
+    """Return the Jensen-Shannon divergence of each row of a and b, in bits.
+
+    It is 0 for equal rows and 1 for disjoint ones:
 
     (KL(a || m) + KL(b || m)) / 2 with m = (a + b) / 2, rows scaled to sum to 1 (Lin 1991,
-    "Divergence Measures Based on the Shannon Entropy"); NaN for a row without weight.
+    "Divergence Measures Based on the Shannon Entropy"). It is NaN for a row without weight.
+
+    Args:
+        a, b: Non-negative weights, [..., n_row, n_column].
+
+    Returns:
+        [..., n_row].
     """
     total_a, total_b = a.sum(axis=-1), b.sum(axis=-1)
-    empty = (total_a <= 0) | (total_b <= 0)
-    a, b = (x / np.where(empty, 1.0, x.sum(axis=-1))[..., None] for x in (a, b))
-    middle = (a + b) / 2
-    divergence: Array = (_kl(a, middle) + _kl(b, middle)) / 2
-    return np.where(empty, np.nan, divergence)
+    has_no_weight = (total_a <= 0) | (total_b <= 0)
+    a, b = (x / np.where(has_no_weight, 1.0, x.sum(axis=-1))[..., None] for x in (a, b))
+    mean = (a + b) / 2
+    divergence: Array = (_kl(a, mean) + _kl(b, mean)) / 2
+    return np.where(has_no_weight, np.nan, divergence)
 
 
 def _kl(a: Array, b: Array) -> Array:
-    """Kullback-Leibler divergence of each row in bits; 0 log 0 is 0."""
+    """Return KL(a || b) of each row, in bits; 0 log 0 is 0."""
     ratio = np.divide(a, b, out=np.ones_like(a), where=a > 0)
     divergence: Array = (a * np.log2(ratio)).sum(axis=-1)
     return divergence
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Cosine of two lists of numbers; NaN if one is all zeros."""
+    """Return the cosine similarity of two vectors, [n]; NaN if one is all zeros."""
     length = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / length) if length else float("nan")
 
 
 def pearson(a: Array, b: Array) -> float:
-    """Pearson correlation of two lists of numbers; NaN if one is constant."""
+    """Return the Pearson correlation of two vectors, [n]; NaN if one is constant."""
     if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return cosine(a - a.mean(), b - b.mean())
@@ -164,44 +168,45 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         raise UsageError(
             f"Cannot compare {a.shown} with {b.shown}: choose one of them with --show."
         )
-    if not _same_tokens(a, b):
+    if not _have_same_tokenizer(a, b):
         a, b = merge_words(a), merge_words(b)
     # Offsets identify the words of one text, but not those of a pair.
     one_text = (a.text, a.source) == (b.text, b.source) and not (a.pair or b.pair)
     queries = align(a.queries, b.queries, one_text=one_text)
     keys = align(a.keys, b.keys, one_text=one_text)
-    names = named(queries, a.queries, b.queries)
-    shared = [at for at, pair in enumerate(queries) if None not in (pair.a, pair.b)]
-    if not shared:
+    names = name_pairs(queries, a.queries, b.queries)
+    shared_rows = [at for at, pair in enumerate(queries) if None not in (pair.a, pair.b)]
+    if not shared_rows:
         raise UsageError("Nothing to compare: the two texts have no word in common.")
-    rows = [queries[at] for at in shared]
+    rows = [queries[at] for at in shared_rows]
     sides = [
-        _placed(a, [pair.a for pair in rows], [pair.a for pair in keys]),
-        _placed(b, [pair.b for pair in rows], [pair.b for pair in keys]),
+        _align_weights(a, [pair.a for pair in rows], [pair.a for pair in keys]),
+        _align_weights(b, [pair.b for pair in rows], [pair.b for pair in keys]),
     ]
-    first_side, second_side = (np.nan_to_num(side) for side in sides)
+    filled_a, filled_b = (np.nan_to_num(side) for side in sides)
     visible = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
-    shares = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
+    # Only rows that sum to 1, or norms scaled to do so, are distributions.
+    has_distributions = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
     return Comparison(
         a=a,
         b=b,
         rows=rows,
         columns=keys,
-        queries=[names[at] for at in shared],
-        keys=named(keys, a.keys, b.keys),
+        queries=[names[at] for at in shared_rows],
+        keys=name_pairs(keys, a.keys, b.keys),
         weights_a=sides[0],
         weights_b=sides[1],
-        difference=np.where(visible, second_side - first_side, np.nan),
+        difference=np.where(visible, filled_b - filled_a, np.nan),
         divergence=(
-            jensen_shannon(first_side, second_side) if shares else np.full(len(rows), np.nan)
+            jensen_shannon(filled_a, filled_b) if has_distributions else np.full(len(rows), np.nan)
         ),
-        cosine=cosine(first_side[visible], second_side[visible]),
-        pearson=pearson(first_side[visible], second_side[visible]),
+        cosine=cosine(filled_a[visible], filled_b[visible]),
+        pearson=pearson(filled_a[visible], filled_b[visible]),
     )
 
 
-def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
-    """Whether both sides have the same tokens."""
+def _have_same_tokenizer(a: HeadMaps, b: HeadMaps) -> bool:
+    """Whether both models split a text into the same tokens."""
     model_a, model_b = a.model, b.model
     return (model_a.name, model_a.type, model_a.d_vocab) == (
         model_b.name,
@@ -210,21 +215,25 @@ def _same_tokens(a: HeadMaps, b: HeadMaps) -> bool:
     )
 
 
-def _placed(maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]) -> Array:
+def _align_weights(
+    maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]
+) -> Array:
     """Return a map on the common rows and columns; NaN where it is masked or has no such word."""
-    [m] = maps.maps
-    amounts, mask = whole(maps.seen(m), "`qkv compare`"), whole(m.mask, "`qkv compare`")
-    weights = np.where(mask, float64(amounts), np.nan)
-    placed = np.full((len(rows), len(columns)), np.nan)
-    own_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
-    own_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
-    to = np.ix_([at for at, _ in own_rows], [at for at, _ in own_columns])
-    placed[to] = weights[np.ix_([i for _, i in own_rows], [j for _, j in own_columns])]
-    return placed
+    [head_map] = maps.maps
+    amounts = whole(maps.seen(head_map), "`qkv compare`")
+    weights = np.where(whole(head_map.mask, "`qkv compare`"), float64(amounts), np.nan)
+    aligned = np.full((len(rows), len(columns)), np.nan)
+    present_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
+    present_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
+    target_cells = np.ix_([at for at, _ in present_rows], [at for at, _ in present_columns])
+    aligned[target_cells] = weights[
+        np.ix_([i for _, i in present_rows], [j for _, j in present_columns])
+    ]
+    return aligned
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class ChangedCell:
     """A cell that differs, by its row and column in the comparison."""
 
     row: int
@@ -234,20 +243,20 @@ class Moved:
     change: float
 
 
-def moved(c: Comparison, n: int) -> list[Moved]:
+def largest_changes(c: Comparison, n: int) -> list[ChangedCell]:
     """Return the n cells that differ most, without those that are equal."""
     cells = []
     for at in largest_indices(c.difference, n):
         row, column = divmod(at, len(c.keys))
         a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
         cells.append(
-            Moved(row=row, column=column, a=a, b=b, change=float(c.difference[row, column]))
+            ChangedCell(row=row, column=column, a=a, b=b, change=float(c.difference[row, column]))
         )
     return cells
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class SimilarHead:
     """A head, and its similarity to the reference head."""
 
     map: HeadMap
@@ -256,23 +265,26 @@ class Near:
     pearson: float
 
 
-def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[Near]:
+def nearest_heads(a: HeadMaps, candidates: HeadMaps) -> list[SimilarHead]:
     """Rank the candidates by their mean divergence from the map of `a`, the smallest first.
 
     The reference head itself is left out.
     """
     [reference] = a.maps
-    same = _reading(a) == _reading(candidates)
+    is_same_reading = _reading_key(a) == _reading_key(candidates)
     similar_heads = []
     for m in candidates.maps:
-        if same and (m.block, m.name) == (reference.block, reference.name):
+        if is_same_reading and (m.block, m.name) == (reference.block, reference.name):
             continue
         c = compare(a, replace(candidates, maps=[m]))
         similar_heads.append(
-            Near(map=m, divergence=c.mean_divergence, cosine=c.cosine, pearson=c.pearson)
+            SimilarHead(map=m, divergence=c.mean_divergence, cosine=c.cosine, pearson=c.pearson)
         )
-    return sorted(similar_heads, key=lambda near: (isnan(near.divergence), near.divergence))
+    return sorted(
+        similar_heads,
+        key=lambda similar_head: (isnan(similar_head.divergence), similar_head.divergence),
+    )
 
 
-def _reading(maps: HeadMaps) -> tuple[object, ...]:
+def _reading_key(maps: HeadMaps) -> tuple[object, ...]:
     return maps.model, maps.weighting, maps.causal, maps.text, maps.source, maps.pair

@@ -109,9 +109,9 @@ def explain_layer(
     """
     model.check_output(layer)
     block = model.stacks[layer.stack].blocks[layer.index]
-    crosses, trace = layer.is_cross(name), layer.attention(name)
-    attn = block.cross if crosses else block.attn
-    x, memory = (layer.cross_in, layer.memory) if crosses else (layer.attn_in, layer.attn_in)
+    is_cross, trace = layer.is_cross(name), layer.attention(name)
+    attn = block.cross if is_cross else block.attn
+    x, memory = (layer.cross_in, layer.memory) if is_cross else (layer.attn_in, layer.attn_in)
     if attn is None or x is None or memory is None:
         raise ValueError(f"layer {layer.index} has no attention")
     return explain(
@@ -123,7 +123,7 @@ def explain_layer(
         query=query,
         key=key,
         weighting=weighting,
-        between_texts=crosses,
+        between_texts=is_cross,
     )
 
 
@@ -209,10 +209,10 @@ def _row(head: int, query: int) -> tuple[slice, slice]:
 
 
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
-    rows = slice(head * len(result), (head + 1) * len(result))
+    columns = slice(head * len(result), (head + 1) * len(result))
     return Projection(
-        product=float64(e) @ float64(linear.W[:, rows]),
-        bias=None if linear.b is None else float64(linear.b[rows]),
+        product=float64(e) @ float64(linear.W[:, columns]),
+        bias=None if linear.b is None else float64(linear.b[columns]),
         result=result,
     )
 
@@ -270,7 +270,7 @@ def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Ou
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class WeightLocation:
     """A weight: its layer, head, query and key."""
 
     layer: LayerTrace
@@ -285,9 +285,11 @@ def largest_weight(
     queries: Sequence[int],
     keys: Sequence[int],
     name: Block = "self",
-) -> Link:
-    """Find the largest weight. Of equal weights (hard indexing has many), the one with the higher
-    score is taken, then the first in the order of layers, heads, queries and keys.
+) -> WeightLocation:
+    """Find the largest weight.
+
+    Of equal weights (hard indexing has many), the one with the higher score is taken, then the
+    first in the order of layers, heads, queries and keys.
 
     Args:
         heads: The heads to search, by layer; later layers are not computed.
@@ -295,25 +297,23 @@ def largest_weight(
         name: The block of attention.
     """
     best, link = (-np.inf, -np.inf), None
-    last = max(heads)
+    last_layer = max(heads)
     for layer in layers:
         if layer.index in heads:
             trace = layer.attention(name)
             for head in heads[layer.index]:
                 pattern = trace.pattern(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
                 scores = trace.scores(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
-                best_key = int(
-                    np.lexsort((-scores, -pattern))[0]
-                )  # the last key is the primary one
-                candidate = (float(pattern[best_key]), float(scores[best_key]))
+                best_index = int(np.lexsort((-scores, -pattern))[0])  # by pattern, then by score
+                candidate = (float(pattern[best_index]), float(scores[best_index]))
                 if link is None or candidate > best:
-                    i, j = divmod(best_key, len(keys))
+                    i, j = divmod(best_index, len(keys))
                     best, link = (
                         candidate,
-                        Link(layer=layer, head=head, query=queries[i], key=keys[j]),
+                        WeightLocation(layer=layer, head=head, query=queries[i], key=keys[j]),
                     )
-        if layer.index == last:
+        if layer.index == last_layer:
             break
     if link is None:
-        raise ValueError(f"no attention in layers up to {last}")
+        raise ValueError(f"no attention in layers up to {last_layer}")
     return link

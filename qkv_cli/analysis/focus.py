@@ -33,13 +33,15 @@ def pick(side: str, reference: str, tokens: Sequence[Token]) -> list[int]:
     """
     if re.fullmatch(r"-[0-9]{1,18}", reference) and int(reference) >= -len(tokens):
         return [int(reference) % len(tokens)]
-    if _is_index(reference) and (at := [p for p, t in enumerate(tokens) if t.i == int(reference)]):
-        return at
+    if _is_index(reference) and (
+        indexed := [p for p, t in enumerate(tokens) if t.i == int(reference)]
+    ):
+        return indexed
     spelling = reference.removeprefix("=") if len(reference) > 1 else reference
-    if places := _called(spelling, tokens):
-        return places
-    spellings = {_plain(token.word): token.word for token in tokens}
-    suggestions = difflib.get_close_matches(_plain(spelling), spellings, n=1)
+    if positions := _positions_of(spelling, tokens):
+        return positions
+    spellings = {_fold(token.word): token.word for token in tokens}
+    suggestions = difflib.get_close_matches(_fold(spelling), spellings, n=1)
     hint = f" Did you mean {spellings[suggestions[0]]!r}?" if suggestions else ""
     listed = ", ".join(f"{t.i} {t.word}" for t in tokens[:MAX_LISTED])
     suffix = f" and {len(tokens) - MAX_LISTED} more" if len(tokens) > MAX_LISTED else ""
@@ -50,21 +52,21 @@ def pick(side: str, reference: str, tokens: Sequence[Token]) -> list[int]:
 
 def same_word(reference: str, tokens: Sequence[Token]) -> list[int]:
     """Return the positions at which a number that was read as an index also occurs as a word."""
-    return _called(reference, tokens) if _is_index(reference) else []
+    return _positions_of(reference, tokens) if _is_index(reference) else []
 
 
 def _is_index(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
-def _called(spelling: str, tokens: Sequence[Token]) -> list[int]:
-    folded = _plain(spelling)
+def _positions_of(spelling: str, tokens: Sequence[Token]) -> list[int]:
+    folded = _fold(spelling)
     if not folded:  # special tokens have no text
         return []
-    return [p for p, t in enumerate(tokens) if folded in (_plain(t.text), _plain(t.token))]
+    return [p for p, t in enumerate(tokens) if folded in (_fold(t.text), _fold(t.token))]
 
 
-def _plain(text: str) -> str:
+def _fold(text: str) -> str:
     return text.strip().casefold()
 
 
@@ -90,6 +92,7 @@ class Focus:
 
     @property
     def token(self) -> Token:
+        """The token whose row or column this is."""
         return (self.maps.queries if self.side == "query" else self.maps.keys)[self.at]
 
     @property
@@ -99,7 +102,7 @@ class Focus:
 
 
 def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
-    """Return one row or one column of every map."""
+    """Return one row or one column of every map, and its mean over the maps."""
     weights = np.stack([_line(m, maps.seen(m), side, at) for m in maps.maps])
     visible = ~np.isnan(weights)
     total, n = np.nansum(weights, axis=0), visible.sum(axis=0)
@@ -112,18 +115,18 @@ def focus(maps: HeadMaps, side: Side, at: int) -> Focus:
     )
 
 
-def _line(m: HeadMap, seen: Matrix, side: Side, at: int) -> Array:
+def _line(m: HeadMap, quantity: Matrix, side: Side, at: int) -> Array:
     if side == "query":
-        weights, mask = seen[at : at + 1][0], m.mask[at : at + 1][0]
+        weights, mask = quantity[at : at + 1][0], m.mask[at : at + 1][0]
     else:
-        blocks = [(seen[rows][:, at], m.mask[rows][:, at]) for rows in row_blocks(seen)]
+        blocks = [(quantity[rows][:, at], m.mask[rows][:, at]) for rows in row_blocks(quantity)]
         weights, mask = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return np.where(mask, np.asarray(weights, dtype=np.float64), np.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Strongest:
-    """The strongest weights of a row or column, and the rest."""
+    """The strongest weights of a row or column, and the sum of the others."""
 
     places: Sequence[int]  # the furthest from 0 first
     n_rest: int  # other weights that are not masked
@@ -133,5 +136,5 @@ class Strongest:
 def strongest_weights(weights: Array, n: int) -> Strongest:
     """Return the n weights furthest from 0, without zeros, and the sum of the others."""
     places = largest_indices(weights, n)
-    rest = np.delete(weights, places)
-    return Strongest(places, int((~np.isnan(rest)).sum()), float(np.nansum(rest)))
+    other_weights = np.delete(weights, places)
+    return Strongest(places, int((~np.isnan(other_weights)).sum()), float(np.nansum(other_weights)))

@@ -18,34 +18,36 @@ LEAST_EFFECT = 0.25  # the smallest effect size of a label
 class Tally:
     """Sums over observations (see `Kind.unit`), each [n_heads, n_kinds]."""
 
-    pieces: Array
-    share: Array
-    chance: Array
+    n_observations: Array
+    share: Array  # weight on keys of the kind
+    chance: Array  # the expected weight of permuted rows
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
-            self.pieces + other.pieces, self.share + other.share, self.chance + other.chance
+            self.n_observations + other.n_observations,
+            self.share + other.share,
+            self.chance + other.chance,
         )
 
 
 def tally(shuffled: Sums, repeated: Sums) -> Tally:
     """Return the observations of a shuffled and of a repeated reading."""
-    return of_shuffled(shuffled) + of_repeated(repeated)
+    return tally_shuffled(shuffled) + tally_repeated(repeated)
 
 
-def of_shuffled(reading: Sums) -> Tally:
+def tally_shuffled(reading: Sums) -> Tally:
     """Return the observations of kinds that need no repetition."""
     by_row = np.array([kind.unit == "row" for kind in KINDS])
-    return _rows(reading, by_row) + whole(reading)
+    return _rows(reading, by_row) + tally_readings(reading)
 
 
-def of_repeated(reading: Sums) -> Tally:
+def tally_repeated(reading: Sums) -> Tally:
     """Return the observations of kinds that need repetition."""
     return _rows(reading, np.array([kind.repeated for kind in KINDS]))
 
 
-def whole(reading: Sums) -> Tally:
-    """Return one observation per kind whose rows share their target keys: the mean of the rows.
+def tally_readings(reading: Sums) -> Tally:
+    """Return one observation of each kind whose rows share their target keys: the mean of the rows.
 
     Texts as written count for these kinds too. For other kinds they would be misleading: a head
     that attends from *the* to the noun after it is not a next-token head.
@@ -81,10 +83,11 @@ class Evidence:
 
     @property
     def beats_chance(self) -> bool:
+        """Whether the effect is large enough and too unlikely to be chance."""
         return self.effect >= LEAST_EFFECT and self.p <= P_LEVEL
 
 
-def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
+def weigh_evidence(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
     """Return the evidence of each head, for each kind with at least one observation.
 
     The p-value is Hoeffding's bound for the mean of n independent numbers from 0 to 1
@@ -95,36 +98,36 @@ def weigh(total: Tally, n_words: int) -> list[dict[str, Evidence]]:
         n_words: The number of different words: the maximum n of kinds whose unit is a word.
     """
     by_word = np.array([kind.unit == "word" for kind in KINDS])
-    n = np.where(by_word, np.minimum(total.pieces, n_words), total.pieces)
-    tests = int((n > 0).sum())
+    n = np.where(by_word, np.minimum(total.n_observations, n_words), total.n_observations)
+    n_tests = int((n > 0).sum())
     evidence: list[dict[str, Evidence]] = []
     for head in range(len(n)):
-        of_head = {}
+        head_evidence = {}
         for kind, name in enumerate(kind.name for kind in KINDS):
-            if pieces := float(total.pieces[head, kind]):
-                score = float(total.share[head, kind]) / pieces
-                chance = float(total.chance[head, kind]) / pieces
-                of_head[name] = _evidence(score, chance, round(n[head, kind]), tests)
-        evidence.append(of_head)
+            if n_observations := float(total.n_observations[head, kind]):
+                score = float(total.share[head, kind]) / n_observations
+                chance = float(total.chance[head, kind]) / n_observations
+                head_evidence[name] = _evidence(score, chance, round(n[head, kind]), n_tests)
+        evidence.append(head_evidence)
     return evidence
 
 
 def labels(evidence: Mapping[str, Evidence]) -> list[str]:
     """Return the kinds whose evidence beats chance, the largest effect first."""
-    beyond = [name for name, item in evidence.items() if item.beats_chance]
-    return sorted(beyond, key=lambda name: -evidence[name].effect)
+    supported_kinds = [name for name, item in evidence.items() if item.beats_chance]
+    return sorted(supported_kinds, key=lambda name: -evidence[name].effect)
 
 
-def _evidence(score: float, chance: float, n: int, tests: int) -> Evidence:
+def _evidence(score: float, chance: float, n: int, n_tests: int) -> Evidence:
     effect = (score - chance) / (1 - chance) if chance < 1 else 0.0
-    bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
+    p_bound = np.exp(-n * binary_kl(score, chance)) if score > chance else 1.0
     return Evidence(
-        score=score, chance=chance, effect=effect, n=n, p=float(min(1.0, tests * bound))
+        score=score, chance=chance, effect=effect, n=n, p=float(min(1.0, n_tests * p_bound))
     )
 
 
 def binary_kl(score: float, chance: float) -> float:
-    """Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
+    """Return the Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
     score = min(max(score, 0.0), 1.0)  # float32 rows may sum to slightly more than 1
-    sides = ((score, chance), (1 - score, 1 - chance))
-    return float(sum(x * np.log(x / y) for x, y in sides if x > 0))
+    outcomes = ((score, chance), (1 - score, 1 - chance))
+    return float(sum(x * np.log(x / y) for x, y in outcomes if x > 0))

@@ -66,13 +66,13 @@ def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) 
     if one_text:
         n = len(keys)
         ids = np.array([key.id for key in keys])
-        same = ids[:, None] == ids
-        same &= np.array([not key.special for key in keys])
+        is_same_token = ids[:, None] == ids
+        is_same_token &= np.array([not key.special for key in keys])
         for name, offset in (("self", 0), ("previous", -1), ("next", 1)):
             masks[name] = np.eye(n, k=offset, dtype=np.bool_)
-        masks["duplicate"] = same & ~masks["self"]
+        masks["duplicate"] = is_same_token & ~masks["self"]
         # The token after the query itself is not a repetition, nor is the query.
-        masks["induction"][:, 1:] = same[:, :-1]
+        masks["induction"][:, 1:] = is_same_token[:, :-1]
         masks["induction"] &= ~(masks["next"] | masks["self"])
     return np.stack([masks[name] for name in NAMES])
 
@@ -80,7 +80,7 @@ def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) 
 def is_punctuation(token: Token) -> bool:
     """Whether a token has only punctuation and symbols (Unicode categories P and S)."""
     text = token.text.strip()
-    return bool(text) and all(unicodedata.category(sign)[0] in "PS" for sign in text)
+    return bool(text) and all(unicodedata.category(char)[0] in "PS" for char in text)
 
 
 SMALLEST = np.finfo(np.float64).tiny  # 0 times its logarithm is 0
@@ -94,7 +94,7 @@ class Sums:
 
     rows: Array  # [n_heads], the number of rows
     bits: Array  # [n_heads], entropy
-    most_bits: Array  # [n_heads], the entropy of uniform weights over the visible keys
+    max_bits: Array  # [n_heads], the entropy of uniform weights over the visible keys
     distance: Array  # [n_heads], in tokens
     targeted: Array  # [n_heads, n_kinds], rows with keys of the kind and others
     share: Array  # [n_heads, n_kinds], their weight on keys of the kind
@@ -122,30 +122,33 @@ def measure(maps: HeadMaps, targets: Mask) -> Sums:
     visible = visible_keys(maps)
     if (visible != visible[0]).any():
         return concatenate(
-            [measure(replace(maps, maps=part), targets) for part in _smaller(maps.maps)]
+            [
+                measure(replace(maps, maps=maps_of_part), targets)
+                for maps_of_part in _split_maps(maps.maps)
+            ]
         )
     visible_cells = visible[0]  # [n_query, n_key], the same for all heads
-    n_seen = visible_cells.sum(axis=-1)
-    counted = (n_seen > 1) & [not query.special for query in maps.queries]
+    n_visible = visible_cells.sum(axis=-1)
+    is_counted = (n_visible > 1) & [not query.special for query in maps.queries]
     target_cells = targets & visible_cells
-    of_kind = target_cells.sum(axis=-1)  # [n_kinds, n_query]
-    has_both = counted & (of_kind > 0) & (of_kind < n_seen)
-    weights = patterns(maps) * counted[:, None]
+    n_targets = target_cells.sum(axis=-1)  # [n_kinds, n_query]
+    has_both = is_counted & (n_targets > 0) & (n_targets < n_visible)
+    weights = patterns(maps) * is_counted[:, None]
     cells = weights.reshape(len(weights), -1)  # [n_heads, n_query * n_key]
     heads = np.ones(len(weights))
     return Sums(
-        rows=heads * counted.sum(),
+        rows=heads * is_counted.sum(),
         bits=entropy(cells),
-        most_bits=heads * np.log2(n_seen[counted]).sum(),
+        max_bits=heads * np.log2(n_visible[is_counted]).sum(),
         distance=cells @ distances(maps).ravel(),
         targeted=np.outer(heads, has_both.sum(axis=-1)),
         share=cells
         @ (target_cells & has_both[..., None]).reshape(len(target_cells), -1).T.astype(np.float64),
-        chance=np.outer(heads, (has_both * of_kind / np.maximum(n_seen, 1)).sum(axis=-1)),
+        chance=np.outer(heads, (has_both * n_targets / np.maximum(n_visible, 1)).sum(axis=-1)),
     )
 
 
-def _smaller(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
+def _split_maps(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
     """Split maps into layers, or one layer into heads."""
     layers = dict.fromkeys(m.layer for m in maps)
     if len(layers) == 1:
@@ -176,7 +179,7 @@ def visible_keys(maps: HeadMaps) -> Mask:
 
 
 def entropy(weights: Array) -> Array:
-    """Shannon entropy in bits over the last axis; 0 log 0 is 0."""
+    """Return the Shannon entropy over the last axis, in bits; 0 log 0 is 0."""
     logs = np.log2(np.maximum(weights, SMALLEST))
     bits: Array = -(weights * logs).sum(axis=-1)
     return bits
@@ -191,12 +194,12 @@ def distances(maps: HeadMaps) -> Array:
     """Return the distance from query to key in tokens, [n_query, n_key]; NaN between texts."""
     if not one_text(maps):
         return np.full((len(maps.queries), len(maps.keys)), np.nan)
-    place = np.arange(len(maps.queries), dtype=np.float64)
-    return np.abs(place[:, None] - place)
+    positions = np.arange(len(maps.queries), dtype=np.float64)
+    return np.abs(positions[:, None] - positions)
 
 
 EPSILON = 1e-12  # only to avoid division by zero
-LEAST_ROOM = 1e-3  # between chance and the maximum; below it, rounding errors dominate
+LEAST_SPAN = 1e-3  # between chance and the maximum; below it, rounding errors dominate
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +211,11 @@ class Overlap:
 
     common: Array  # [n_heads, 2], overlap by position and by word
     chance: Array  # [n_heads, 2], with the other reading's rows permuted at random
-    whole: Array  # [n_heads, 2], the overlap if nothing had changed
+    maximum: Array  # [n_heads, 2], the overlap of equal patterns
 
     def __add__(self, other: Overlap) -> Overlap:
         return Overlap(
-            self.common + other.common, self.chance + other.chance, self.whole + other.whole
+            self.common + other.common, self.chance + other.chance, self.maximum + other.maximum
         )
 
     def beyond_chance(self, head: int, column: Literal[0, 1]) -> float | None:
@@ -220,51 +223,57 @@ class Overlap:
 
         None if chance is at the maximum, as for uniform weights.
         """
-        common, chance, whole = (
-            float(x[head, column]) for x in (self.common, self.chance, self.whole)
+        common, chance, maximum = (
+            float(x[head, column]) for x in (self.common, self.chance, self.maximum)
         )
-        room = whole - chance
-        return (common - chance) / room if room > LEAST_ROOM * whole else None
+        span = maximum - chance
+        return (common - chance) / span if span > LEAST_SPAN * maximum else None
 
 
-def overlap(written: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> Overlap:
-    """Return the overlap of a reading with a shuffled reading.
+def overlap(original: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) -> Overlap:
+    """Return the overlap of the reading of a text as written with a shuffled reading.
 
     Cells count if query and key are different ordinary tokens, if at least one of them has moved,
     and if both readings can see them; a row is weighted by its weight on such cells.
     """
-    a, b = patterns(written), patterns(shuffled)
-    seen_a, seen_b = visible_keys(written), visible_keys(shuffled)
+    a, b = patterns(original), patterns(shuffled)
+    visible_a, visible_b = visible_keys(original), visible_keys(shuffled)
     # In the shuffled reading, `i` is a token's index in the text as written.
     rows, columns = (np.array([t.i for t in side]) for side in (shuffled.queries, shuffled.keys))
-    places = np.arange(len(rows)), np.arange(len(columns))
-    moved = ~np.outer(rows == places[0], columns == places[1])
-    moved &= np.outer(ordinary(written.queries), ordinary(written.keys))
-    if one_text(written):
-        np.fill_diagonal(moved, False)  # the query itself
+    positions = np.arange(len(rows)), np.arange(len(columns))
+    has_moved = ~np.outer(rows == positions[0], columns == positions[1])
+    has_moved &= np.outer(ordinary(original.queries), ordinary(original.keys))
+    if one_text(original):
+        np.fill_diagonal(has_moved, False)  # the query itself
     sums = []
-    for order in (places, (np.argsort(rows), np.argsort(columns))):
+    for order in (positions, (np.argsort(rows), np.argsort(columns))):
         cells = np.ix_(np.arange(len(b)), *order)
-        comparable = seen_a & seen_b[cells] & moved
+        comparable = visible_a & visible_b[cells] & has_moved
         sides = [np.where(comparable, x, 0.0) for x in (a, b[cells])]
-        mass = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_query]
+        row_weight = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_query]
         # Early causal rows have fewer keys, so each row is scaled to sum to 1.
         first_side, second_side = (
             x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides
         )
         pairs = (
             np.minimum(first_side, second_side),
-            np.minimum(first_side, dealt(second_side, comparable, rng)),
+            np.minimum(first_side, permute_rows(second_side, comparable, rng)),
         )
-        common, chance = (pair.sum(axis=-1) * mass for pair in pairs)
-        sums.append([x.sum(axis=-1) for x in (common, chance, mass)])
+        common, chance = (pair.sum(axis=-1) * row_weight for pair in pairs)
+        sums.append([x.sum(axis=-1) for x in (common, chance, row_weight)])
     return Overlap(*(np.stack(columns, axis=-1) for columns in zip(*sums, strict=True)))
 
 
-def dealt(weights: Array, among: Mask, rng: np.random.Generator) -> Array:
-    """Permute each row's weights at random over the cells of `among`."""
-    before = np.argsort(~among, axis=-1, kind="stable")
-    after = np.argsort(np.where(among, rng.random(among.shape), 2.0), axis=-1)
+def permute_rows(weights: Array, cells: Mask, rng: np.random.Generator) -> Array:
+    """Permute each row's weights at random over the cells that are True.
+
+    Args:
+        weights, cells: [n_heads, n_query, n_key].
+    """
+    source_order = np.argsort(~cells, axis=-1, kind="stable")
+    target_order = np.argsort(np.where(cells, rng.random(cells.shape), 2.0), axis=-1)
     permuted = np.zeros_like(weights)
-    np.put_along_axis(permuted, after, np.take_along_axis(weights, before, axis=-1), axis=-1)
+    np.put_along_axis(
+        permuted, target_order, np.take_along_axis(weights, source_order, axis=-1), axis=-1
+    )
     return permuted

@@ -42,39 +42,39 @@ class Next:
     odds: Odds
 
 
-def odds(scores: Array, top: int) -> Odds:
+def odds(logits: Array, top: int) -> Odds:
     """Return the `top` most likely tokens of each run.
 
     Args:
         scores: Logits, [1 or 2, d_vocab]: of one run, or before and after an ablation.
     """
-    logs = log_probabilities(scores)
+    logs = log_probabilities(logits)
     p = np.exp(logs)
     order = np.argsort(-p, axis=-1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(1, order.shape[1] + 1)[None], axis=-1)
     ids = [int(id) for id in dict.fromkeys(order[:, :top].ravel().tolist())]
-    rest = np.delete(p, ids, axis=1).sum(axis=1)
+    rest_probability = np.delete(p, ids, axis=1).sum(axis=1)
     divergence = kl_divergence(*logs) if len(logs) == 2 else None
     return Odds(
         ids=ids,
         probability=p[:, ids],
         rank=rank[:, ids],
-        rest=rest,
+        rest=rest_probability,
         n_tokens=p.shape[1],
         divergence=divergence,
     )
 
 
-def log_probabilities(scores: Array) -> Array:
+def log_probabilities(logits: Array) -> Array:
     """Return log(softmax(scores)) over the last axis, in double precision."""
-    x = np.asarray(scores, np.float64)
+    x = np.asarray(logits, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
     logs: Array = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
     return logs
 
 
-def kl_divergence(before: Array, after: Array) -> float:
+def kl_divergence(log_p: Array, log_q: Array) -> float:
     """Return KL(before || after) = sum p log2(p / q) in bits, from log-probabilities, [d_vocab]."""
-    bits = float((np.exp(before) * (before - after)).sum() / np.log(2))
+    bits = float((np.exp(log_p) * (log_p - log_q)).sum() / np.log(2))
     return max(0.0, bits)

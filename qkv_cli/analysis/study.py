@@ -16,11 +16,11 @@ from qkv_cli.analysis.labels import (
     Evidence,
     Tally,
     labels,
-    of_repeated,
-    of_shuffled,
     tally,
-    weigh,
-    whole,
+    tally_readings,
+    tally_repeated,
+    tally_shuffled,
+    weigh_evidence,
 )
 from qkv_cli.analysis.measure import (
     KINDS,
@@ -39,8 +39,8 @@ from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.names import Block, OrderName
 
-# Yields the head maps of a text in an order, one layer at a time.
-Read = Callable[[str, OrderName], Iterator[HeadMaps]]
+# Given a text and an order of its tokens, yields its head maps, one layer at a time.
+ReadMaps = Callable[[str, OrderName], Iterator[HeadMaps]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,13 @@ class Study:
     heads: Sequence[tuple[str, Block, int, int]]  # name, block, layer, head
     n_texts: int
     n_tokens: int
-    written: Sums
+    sums_as_written: Sums
     tally: Tally  # of the texts as written
     probes: Probes | None
 
     @property
     def extent(self) -> Extent:
+        """The number of texts, tokens and shuffled readings so far."""
         n = 0 if self.probes is None else self.probes.n
         return Extent(self.n_texts, self.n_tokens, n)
 
@@ -100,65 +101,69 @@ class Study:
             heads=self.heads,
             n_texts=self.n_texts + other.n_texts,
             n_tokens=self.n_tokens + other.n_tokens,
-            written=self.written + other.written,
+            sums_as_written=self.sums_as_written + other.sums_as_written,
             tally=self.tally + other.tally,
             probes=reduce(add, probes) if probes else None,
         )
 
 
-def study(texts: Iterator[str], read: Read, *, shuffles: int, seed: int) -> Iterator[Study]:
+def study(
+    texts: Iterator[str], read_maps: ReadMaps, *, shuffles: int, seed: int
+) -> Iterator[Study]:
     """Read texts one after the other, and yield the sums after each.
 
     Args:
         shuffles: The minimum number of shuffled readings. They are divided among the first texts;
             later texts are read only as written.
-        seed: The seed of the random permutations; `read` has its own.
+        seed: The seed of the random permutations; `read_maps` has its own.
     """
     rng = np.random.default_rng(seed)
-    ahead = list(islice(texts, max(1, shuffles)))
+    first_texts = list(islice(texts, max(1, shuffles)))
     so_far = None
-    for index, text in enumerate(chain(ahead, texts)):
-        n_each = -(-shuffles // len(ahead)) if index < len(ahead) else 0
-        new = _reading(text, read, n_each, rng)
-        so_far = new if so_far is None else so_far + new
+    for index, text in enumerate(chain(first_texts, texts)):
+        n_shuffles = -(-shuffles // len(first_texts)) if index < len(first_texts) else 0
+        text_study = _study_text(text, read_maps, n_shuffles, rng)
+        so_far = text_study if so_far is None else so_far + text_study
         yield so_far
 
 
-def _reading(text: str, read: Read, shuffles: int, rng: np.random.Generator) -> Study:
-    written = list(read(text, "as written"))
-    probes = [_probe(text, written, read, rng) for _ in range(shuffles)]
-    # All layers at once: for one sentence, the number of calls determines the time.
-    every = replace(written[0], maps=[m for maps in written for m in maps.maps])
-    sums = measure(every, targets(every.queries, every.keys, one_text=one_text(every)))
+def _study_text(text: str, read_maps: ReadMaps, shuffles: int, rng: np.random.Generator) -> Study:
+    original = list(read_maps(text, "as written"))
+    probes = [_probe(text, original, read_maps, rng) for _ in range(shuffles)]
+    # All layers are measured at once: with short texts, the number of calls determines the time.
+    all_maps = replace(original[0], maps=[m for maps in original for m in maps.maps])
+    sums = measure(all_maps, targets(all_maps.queries, all_maps.keys, one_text=one_text(all_maps)))
     return Study(
-        about=replace(written[0], text="", queries=(), keys=(), maps=()),
-        heads=[(m.name, m.block, m.layer, m.head or 0) for m in every.maps],
+        about=replace(original[0], text="", queries=(), keys=(), maps=()),
+        heads=[(m.name, m.block, m.layer, m.head or 0) for m in all_maps.maps],
         n_texts=1,
-        n_tokens=len(written[0].queries),
-        written=sums,
-        tally=whole(sums),
+        n_tokens=len(original[0].queries),
+        sums_as_written=sums,
+        tally=tally_readings(sums),
         probes=reduce(add, probes) if probes else None,
     )
 
 
-def _probe(text: str, written: Sequence[HeadMaps], read: Read, rng: np.random.Generator) -> Probes:
+def _probe(
+    text: str, original: Sequence[HeadMaps], read_maps: ReadMaps, rng: np.random.Generator
+) -> Probes:
     """Read the text shuffled, and with shuffled words repeated."""
     sums, overlaps = [], []
-    shuffled = with_targets(read(text, "shuffled"))
-    for before, (after, masks) in zip(written, shuffled, strict=True):
-        sums.append(measure(after, masks))
-        overlaps.append(overlap(before, after, rng))
-    twice, words = [], frozenset[int]()
-    for maps, masks in with_targets(read(text, "twice")):
-        twice.append(measure(maps, masks))
-        words = frozenset(token.id for token in maps.queries if not token.special)
-    repeated = concatenate(twice)
+    shuffled = with_targets(read_maps(text, "shuffled"))
+    for original_maps, (shuffled_maps, masks) in zip(original, shuffled, strict=True):
+        sums.append(measure(shuffled_maps, masks))
+        overlaps.append(overlap(original_maps, shuffled_maps, rng))
+    repeated_sums, word_ids = [], frozenset[int]()
+    for maps, masks in with_targets(read_maps(text, "twice")):
+        repeated_sums.append(measure(maps, masks))
+        word_ids = frozenset(token.id for token in maps.queries if not token.special)
+    repeated = concatenate(repeated_sums)
     return Probes(
         n=1,
         tally=tally(concatenate(sums), repeated),
         repeated=repeated,
         overlap=concatenate(overlaps),
-        words=words,
+        words=word_ids,
     )
 
 
@@ -222,7 +227,7 @@ class HeadStatistics:
         return value
 
 
-def figure_called(name: str) -> str:
+def column_name(name: str) -> str:
     """Return the name of a column, given its name or its heading in the table.
 
     Raises:
@@ -236,45 +241,45 @@ def figure_called(name: str) -> str:
     return name
 
 
-def ranked(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
+def rank_heads(heads: Sequence[HeadStatistics], by: str) -> list[HeadStatistics]:
     """Sort heads by a column, largest first, missing values last; `label` sorts by its effect."""
 
-    def amount(h: HeadStatistics) -> float:
+    def sort_value(h: HeadStatistics) -> float:
         if by == LABEL:
             return h.evidence[h.labels[0]].effect if h.labels else -inf
         figure = h.figure(by)
         return -inf if figure is None else figure
 
-    return sorted(heads, key=lambda h: -amount(h))
+    return sorted(heads, key=lambda h: -sort_value(h))
 
 
-def statistics(study: Study) -> list[HeadStatistics]:
+def head_statistics(study: Study) -> list[HeadStatistics]:
     """Return the statistics of each head, in the order of the model."""
-    written, probes = study.written, study.probes
-    weighed: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
+    sums, probes = study.sums_as_written, study.probes
+    evidence_of_heads: Sequence[Mapping[str, Evidence]] = [{}] * len(study.heads)
     if probes is not None:
-        weighed = weigh(study.tally + probes.tally, len(probes.words))
+        evidence_of_heads = weigh_evidence(study.tally + probes.tally, len(probes.words))
     return [
         HeadStatistics(
             *head,
-            entropy=_ratio(written.bits[i], written.rows[i]),
-            entropy_share=_ratio(written.bits[i], written.most_bits[i]),
-            distance=_ratio(written.distance[i], written.rows[i]),
-            shares=_shares(i, written, None if probes is None else probes.repeated),
+            entropy=_ratio(sums.bits[i], sums.rows[i]),
+            entropy_share=_ratio(sums.bits[i], sums.max_bits[i]),
+            distance=_ratio(sums.distance[i], sums.rows[i]),
+            shares=_shares(i, sums, None if probes is None else probes.repeated),
             position=None if probes is None else probes.overlap.beyond_chance(i, 0),
             content=None if probes is None else probes.overlap.beyond_chance(i, 1),
             evidence=evidence,
             labels=labels(evidence),
         )
-        for i, (head, evidence) in enumerate(zip(study.heads, weighed, strict=True))
+        for i, (head, evidence) in enumerate(zip(study.heads, evidence_of_heads, strict=True))
     ]
 
 
-def _shares(head: int, written: Sums, repeated: Sums | None) -> dict[str, float | None]:
+def _shares(head: int, original_sums: Sums, repeated_sums: Sums | None) -> dict[str, float | None]:
     """Return the weight on each kind, on repeated texts for kinds that need repetition."""
     shares: dict[str, float | None] = {}
     for kind, about in enumerate(KINDS):
-        sums = repeated if about.repeated else written
+        sums = repeated_sums if about.repeated else original_sums
         shares[about.name] = (
             None if sums is None else _ratio(sums.share[head, kind], sums.targeted[head, kind])
         )
@@ -297,10 +302,11 @@ class Mark:
 
     @property
     def name(self) -> str:
+        """The name of the head, such as L0H3."""
         return f"L{self.layer}H{self.head}"
 
 
-def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
+def find_marks(text: str, read_maps: ReadMaps, n_shuffles: int) -> list[Mark]:
     """Return the labels supported by some shuffled readings of a sample and one repeated reading.
 
     For kinds whose rows share their target keys (first, separators, punctuation), a reading is
@@ -308,26 +314,26 @@ def marks(text: str, read: Read, n_shuffles: int) -> list[Mark]:
     """
     if not n_shuffles:
         return []
-    heads, words, repeated = _measured(text, read, "twice")
-    total = of_repeated(repeated)
+    heads, words, repeated = _measure_reading(text, read_maps, "twice")
+    total = tally_repeated(repeated)
     for _ in range(n_shuffles):
-        total += of_shuffled(_measured(text, read, "sampled")[2])
+        total += tally_shuffled(_measure_reading(text, read_maps, "sampled")[2])
     return [
         Mark(kind=kind, layer=layer, head=head, effect=evidence[kind].effect)
-        for (layer, head), evidence in zip(heads, weigh(total, len(words)), strict=True)
+        for (layer, head), evidence in zip(heads, weigh_evidence(total, len(words)), strict=True)
         for kind in labels(evidence)
     ]
 
 
-def _measured(
-    text: str, read: Read, order: OrderName
+def _measure_reading(
+    text: str, read_maps: ReadMaps, order: OrderName
 ) -> tuple[list[tuple[int, int]], set[int], Sums]:
     """Return the heads, the ids of the words, and the sums of one reading."""
     heads: list[tuple[int, int]] = []
     sums: list[Sums] = []
-    words = set[int]()
-    for maps, masks in with_targets(read(text, order)):
+    word_ids = set[int]()
+    for maps, masks in with_targets(read_maps(text, order)):
         heads += [(m.layer, m.head or 0) for m in maps.maps]
-        words = {token.id for token in maps.queries if not token.special}
+        word_ids = {token.id for token in maps.queries if not token.special}
         sums.append(measure(maps, masks))
-    return heads, words, concatenate(sums)
+    return heads, word_ids, concatenate(sums)

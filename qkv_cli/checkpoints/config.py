@@ -114,7 +114,7 @@ IGNORED: Mapping[str, tuple[str, ...]] = {
         "task_specific_params",
         "tie_weights_",
     ),
-    "generation, whose rules are read apart": (
+    "generation, whose rules are read separately": (
         "bad_words_ids",
         "begin_suppress_tokens",
         "decoder_start_token_id",
@@ -151,7 +151,7 @@ IGNORED: Mapping[str, tuple[str, ...]] = {
         "sep_token_id",
         "unk_token_id",
     ),
-    "the class that is built, which the model's type says already": (
+    "the class that is built, which the model's type determines": (
         "cross_attention_hidden_size",
         "is_encoder_decoder",
         "tie_encoder_decoder",
@@ -172,97 +172,109 @@ class Config:
     have no effect there either.
 
     Attributes:
-        read: The names that were read or ignored.
+        names_read: The names that were read or ignored.
         defaults: The defaults of transformers' class, for settings that the file omits.
         place: The name of the config in errors.
         parts: Nested objects, whose settings are read in the same way.
     """
 
     values: Mapping[str, Any]
-    read: set[str] = field(default_factory=set)
+    names_read: set[str] = field(default_factory=set)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     place: str = "config.json"
     parts: list[Config] = field(default_factory=list)
 
-    def over(self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Config:
+    def with_defaults(
+        self, defaults: Mapping[str, Any], aliases: Mapping[str, str] | None = None
+    ) -> Config:
         """Return the same settings, with defaults for those that the file omits.
 
         Args:
             aliases: Alternative names of settings in transformers' class; if a file has both, the
                 alias takes precedence, as in transformers.
         """
-        renamed = {n: new for n, new in (aliases or {}).items() if n in self.values}
-        self.read.update(aliases or ())
-        values = {**self.values, **{new: self.values[n] for n, new in renamed.items()}}
+        present_aliases = {
+            n: name_in_class for n, name_in_class in (aliases or {}).items() if n in self.values
+        }
+        self.names_read.update(aliases or ())
+        values = {
+            **self.values,
+            **{name_in_class: self.values[n] for n, name_in_class in present_aliases.items()},
+        }
         return replace(self, values=values, defaults=defaults)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value of any type; null is None."""
-        self.read.add(name)
+        self.names_read.add(name)
         value = self.values.get(name, self.defaults.get(name, default))
         if value is _REQUIRED:
             raise CheckpointError(f"{self.place} has no {name!r}.")
         return value
 
-    def size(self, name: str, default: int = _REQUIRED, *, least: int = 1, most: int = _MAX) -> int:
-        """A whole number, 1 or more."""
+    def size(
+        self, name: str, default: int = _REQUIRED, *, minimum: int = 1, maximum: int = _MAX
+    ) -> int:
+        """Return a whole number from `minimum` to `maximum`."""
         value = self.get(name, default)
-        if type(value) is not int or not least <= value <= most:
-            raise self.wrong(name, _whole_number(least, most))
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise self.invalid_value(name, _whole_number(minimum, maximum))
         return value
 
     def optional_size(self, name: str, default: int | None = None) -> int | None:
-        """The same, or None where it is null."""
+        """Return a whole number, 1 or more, or None if it is null."""
         value = self.get(name, default)
         return None if value is None else self.size(name, default or _REQUIRED)
 
     def n_layers(self, name: str, default: int = _REQUIRED) -> int:
-        return self.size(name, default, most=MAX_LAYERS)
+        """Return a number of layers, from 1 to `MAX_LAYERS`."""
+        return self.size(name, default, maximum=MAX_LAYERS)
 
     def number(self, name: str, default: float = _REQUIRED) -> float:
         """Return a finite number."""
         return self._number(name, self.get(name, default))
 
     def optional_number(self, name: str, default: float | None = None) -> float | None:
-        """The same, or None where it is null."""
+        """Return a finite number, or None if it is null."""
         value = self.get(name, default)
         return None if value is None else self._number(name, value)
 
     def _number(self, name: str, value: Any) -> float:
         if type(value) not in (int, float) or not math.isfinite(value):
-            raise self.wrong(name, "a finite number")
+            raise self.invalid_value(name, "a finite number")
         return float(value)
 
     def eps(self, name: str, default: float = _REQUIRED) -> float:
         """Return the epsilon of a norm, 0 or more."""
         value = self.number(name, default)
         if value < 0:
-            raise self.wrong(name, "a number, 0 or more")
+            raise self.invalid_value(name, "a number, 0 or more")
         return value
 
     def positive(self, name: str, default: float = _REQUIRED) -> float:
+        """Return a finite number above 0."""
         value = self.number(name, default)
         if value <= 0:
-            raise self.wrong(name, "a number above 0")
+            raise self.invalid_value(name, "a number above 0")
         return value
 
     def optional_positive(self, name: str, default: float | None = None) -> float | None:
+        """Return a finite number above 0, or None if it is null."""
         return (
             None if self.get(name, default) is None else self.positive(name, default or _REQUIRED)
         )
 
     def text(self, name: str, default: str = _REQUIRED) -> str:
-        """A string."""
+        """Return a string."""
         value = self.get(name, default)
         if not isinstance(value, str):
-            raise self.wrong(name, "a string")
+            raise self.invalid_value(name, "a string")
         return value
 
     def flag(self, name: str, default: bool = _REQUIRED) -> bool:
-        """True or false."""
+        """Return a boolean."""
         value = self.get(name, default)
         if type(value) is not bool:
-            raise self.wrong(name, "true or false")
+            raise self.invalid_value(name, "true or false")
         return value
 
     def mapping(self, name: str) -> dict[str, Any]:
@@ -271,7 +283,7 @@ class Config:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self.wrong(name, "an object")
+            raise self.invalid_value(name, "an object")
         return dict(value)
 
     def part(self, name: str, values: Mapping[str, Any]) -> Config:
@@ -281,41 +293,42 @@ class Config:
         return config
 
     def optional_list(self, name: str) -> list[Any] | None:
+        """Return an array, or None if it is absent or null."""
         value = self.get(name)
         if value is not None and not isinstance(value, list):
-            raise self.wrong(name, "an array")
+            raise self.invalid_value(name, "an array")
         return value
 
     def one_of(self, name: str, implemented: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
         """Return a value that must be one of the implemented ones."""
         value = self.get(name, default)
         if not any(
-            value == value_implemented and type(value) is type(value_implemented)
-            for value_implemented in implemented
+            value == valid_value and type(value) is type(valid_value) for valid_value in implemented
         ):
             raise CheckpointError(
-                f"{self.place} sets {name} to {_shown(value)}, which is not implemented; "
-                f"implemented: {', '.join(map(_shown, implemented))}."
+                f"{self.place} sets {name} to {_format_value(value)}, which is not implemented; "
+                f"implemented: {', '.join(map(_format_value, implemented))}."
             )
         return value
 
     def activation(self, name: str, default: str = _REQUIRED) -> Activation:
+        """Return the activation function of a name in `ACTIVATIONS`."""
         return ACTIVATIONS[self.one_of(name, tuple(ACTIVATIONS), default)]
 
-    def ignore(self, *names: str, why: str) -> None:
+    def ignore(self, *names: str, reason: str) -> None:
         """Ignore settings that have no effect on attention in this family.
 
         Args:
-            why: The reason, for readers of the adapter.
+            reason: Why they have none, for readers of the adapter.
         """
-        self.read.update(names)
+        self.names_read.update(names)
 
-    def refuse(self, name: str, why: str) -> None:
+    def refuse(self, name: str, reason: str) -> None:
         """Refuse a setting that is neither absent, null nor empty."""
         if value := self.get(name):
-            raise CheckpointError(f"{self.place} sets {name} to {_shown(value)}: {why}.")
+            raise CheckpointError(f"{self.place} sets {name} to {_format_value(value)}: {reason}.")
 
-    def wrong(self, name: str, valid: str) -> CheckpointError:
+    def invalid_value(self, name: str, valid: str) -> CheckpointError:
         """Return the error for an invalid value.
 
         Args:
@@ -323,25 +336,29 @@ class Config:
         """
         value = self.get(name)
         is_missing = value is None and name not in self.values
-        problem = f"has no {name!r}" if is_missing else f"sets {name} to {_shown(value)}"
+        problem = f"has no {name!r}" if is_missing else f"sets {name} to {_format_value(value)}"
         return CheckpointError(f"{self.place} {problem}; expected {valid}.")
 
     @property
-    def unknown(self) -> list[str]:
+    def unknown_names(self) -> list[str]:
         """The names of settings that were neither read nor ignored, except nulls."""
-        handled = self.read | _IGNORED
+        handled = self.names_read | _IGNORED
         present = (n for n, v in self.values.items() if v is not None and n not in handled)
-        return sorted({*present, *(name for part in self.parts for name in part.unknown)})
+        return sorted({*present, *(name for part in self.parts for name in part.unknown_names)})
 
 
-def _whole_number(least: int, most: int) -> str:
+def _whole_number(minimum: int, maximum: int) -> str:
     """Describe the valid range; a bound that only prevents overflows is left out."""
-    if most < _MAX:
-        return f"{least:,}" if least == most else f"a whole number from {least:,} to {most:,}"
-    return "a whole number" if least < 0 else f"a whole number, {least:,} or more"
+    if maximum < _MAX:
+        return (
+            f"{minimum:,}"
+            if minimum == maximum
+            else f"a whole number from {minimum:,} to {maximum:,}"
+        )
+    return "a whole number" if minimum < 0 else f"a whole number, {minimum:,} or more"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return a value as JSON, shortened."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -31,16 +31,16 @@ class Tensors:
     """The tensors under a prefix; `t / "attn"` returns those one level deeper.
 
     Each read states the shape that the config implies, so a config that does not match the tensors
-    is refused before anything is computed. `read` records the names, so a tensor that was never
-    read can be refused.
+    is refused before anything is computed. `names_read` records the names, so a tensor that was
+    never read can be refused.
     """
 
     by_name: Mapping[str, Stored]
     prefix: str = ""
-    read: set[str] = field(default_factory=set)
+    names_read: set[str] = field(default_factory=set)
 
     def __truediv__(self, name: str) -> Tensors:
-        return Tensors(self.by_name, f"{self.prefix}{name}.", self.read)
+        return Tensors(self.by_name, f"{self.prefix}{name}.", self.names_read)
 
     def __contains__(self, name: str) -> bool:
         return self.prefix + name in self.by_name
@@ -58,7 +58,7 @@ class Tensors:
         Raises:
             CheckpointError: It is missing, has another shape, or contains integers.
         """
-        tensor = self.any_type(name, *shape)
+        tensor = self.stored_any_type(name, *shape)
         if (dtype := _integer_type(tensor)) is not None:
             raise CheckpointError(
                 f"Tensor {self.prefix + name!r} has dtype {dtype}; quantized weights without "
@@ -66,39 +66,41 @@ class Tensors:
             )
         return tensor
 
-    def any_type(self, name: str, *shape: int | None) -> Stored:
+    def stored_any_type(self, name: str, *shape: int | None) -> Stored:
         """Return a tensor of any type, integers included."""
-        full = self.prefix + name
-        if full not in self.by_name:
-            raise self._missing(full)
-        self.read.add(full)
-        tensor = self.by_name[full]
+        full_name = self.prefix + name
+        if full_name not in self.by_name:
+            raise self._missing_tensor(full_name)
+        self.names_read.add(full_name)
+        tensor = self.by_name[full_name]
         if len(tensor.shape) != len(shape) or any(
-            expected not in (None, size) for expected, size in zip(shape, tensor.shape, strict=True)
+            expected_size not in (None, size)
+            for expected_size, size in zip(shape, tensor.shape, strict=True)
         ):
             raise CheckpointError(
-                f"Tensor {full!r} has shape {_shape(tensor.shape)}; config.json implies "
+                f"Tensor {full_name!r} has shape {_shape(tensor.shape)}; config.json implies "
                 f"{_shape(shape)}."
             )
         return tensor
 
-    def _missing(self, full: str) -> CheckpointError:
-        stem = full.removesuffix(".weight")
+    def _missing_tensor(self, full_name: str) -> CheckpointError:
+        stem = full_name.removesuffix(".weight")
         if any(stem + end in self.by_name for end in _GPTQ):
             return CheckpointError(
-                f"The checkpoint has {stem + _GPTQ[0]!r} instead of {full!r}: it is quantized by "
-                "GPTQ or AWQ, which is not implemented; use the original model, or a GGUF file of "
-                "it."
+                f"The checkpoint has {stem + _GPTQ[0]!r} instead of {full_name!r}: it is quantized "
+                "by GPTQ or AWQ, which is not implemented; use the original model, or a GGUF file "
+                "of it."
             )
-        suggestions = difflib.get_close_matches(full, self.by_name, n=1)
+        suggestions = difflib.get_close_matches(full_name, self.by_name, n=1)
         hint = f" Did you mean {suggestions[0]!r}?" if suggestions else ""
-        return CheckpointError(f"The checkpoint has no tensor {full!r}.{hint}")
+        return CheckpointError(f"The checkpoint has no tensor {full_name!r}.{hint}")
 
     def without_numbers(self) -> Tensors:
         """Return the same names, shapes and types without numbers, to see what is read."""
         return Tensors({name: _without_numbers(t) for name, t in self.by_name.items()})
 
     def optional(self, name: str, *shape: int | None) -> Array | None:
+        """Return a tensor as float32, or None if it is missing."""
         return self.array(name, *shape) if name in self else None
 
     def linear(self, name: str, d_in: int, d_out: int, *, has_bias: bool = True) -> Linear:
@@ -111,6 +113,7 @@ class Tensors:
         return Linear(self.array(f"{name}.weight", d_in, d_out), self.array(f"{name}.bias", d_out))
 
     def layer_norm(self, name: str, width: int, eps: float, *, has_bias: bool = True) -> Norm:
+        """Return a LayerNorm."""
         w = self.array(f"{name}.weight", width)
         return Norm(
             w=w, b=self.array(f"{name}.bias", width) if has_bias else None, eps=eps, centred=True
@@ -135,23 +138,23 @@ class Tensors:
         Args:
             name: The prefix of the last layer's tensors.
         """
-        full = f"{self.prefix}{name}."
-        if not any(tensor.startswith(full) for tensor in self.by_name):
+        full_prefix = f"{self.prefix}{name}."
+        if not any(tensor.startswith(full_prefix) for tensor in self.by_name):
             raise CheckpointError(
                 f"config.json implies {n_layers:,} layers, but the checkpoint has no tensor "
-                f"{full}*."
+                f"{full_prefix}*."
             )
 
-    def pass_over(self, *patterns: str) -> None:
-        """Skip tensors without effect on attention and residual: heads, buffers, tied copies."""
-        self.read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
+    def skip(self, *patterns: str) -> None:
+        """Skip tensors without effect on attention or the residual stream, such as task heads."""
+        self.names_read.update(n for n in self.by_name if any(fnmatch(n, p) for p in patterns))
 
     def refuse_unread(self) -> None:
         """Refuse tensors that were never read, since they might change the results.
 
         A tensor of a type that is not implemented is a buffer, such as a mask.
         """
-        names = set(self.by_name) - self.read
+        names = set(self.by_name) - self.names_read
         unread = sorted(n for n in names if not isinstance(self.by_name[n], Unreadable))
         if unread:
             suffix = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
@@ -180,22 +183,26 @@ def _shape(shape: Sequence[int | None]) -> str:
 
 def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
     """Split a fused projection along its outputs."""
-    cuts = np.cumsum(widths)[:-1].tolist()
-    W = np.split(fused.W, cuts, axis=1)
-    b = [None] * len(widths) if fused.b is None else np.split(fused.b, cuts)
+    boundaries = np.cumsum(widths)[:-1].tolist()
+    W = np.split(fused.W, boundaries, axis=1)
+    b = [None] * len(widths) if fused.b is None else np.split(fused.b, boundaries)
     return [Linear(w, bias) for w, bias in zip(W, b, strict=True)]
 
 
-def split_interleaved(fused: Linear, n_kv_heads: int, group: int = 1) -> list[Linear]:
+def split_interleaved(fused: Linear, n_kv_heads: int, n_query_per_key: int = 1) -> list[Linear]:
     """Split a projection that is interleaved by key head, [q0 k0 v0 q1 k1 v1 ...], into q, k, v.
 
     Args:
-        group: The number of query heads per key head.
+        n_query_per_key: The number of query heads per key head.
     """
     d_in = len(fused.W)
-    W = fused.W.reshape(d_in, n_kv_heads, group + 2, -1)
-    b = None if fused.b is None else fused.b.reshape(n_kv_heads, group + 2, -1)
+    W = fused.W.reshape(d_in, n_kv_heads, n_query_per_key + 2, -1)
+    b = None if fused.b is None else fused.b.reshape(n_kv_heads, n_query_per_key + 2, -1)
     return [
         Linear(W[:, :, part].reshape(d_in, -1), None if b is None else b[:, part].reshape(-1))
-        for part in (slice(group), slice(group, group + 1), slice(group + 1, None))
+        for part in (
+            slice(n_query_per_key),
+            slice(n_query_per_key, n_query_per_key + 1),
+            slice(n_query_per_key + 1, None),
+        )
     ]

@@ -75,7 +75,7 @@ def grid(
     look = options.look(ctx)
     texts = read_texts(text, file, lines=lines)
 
-    from qkv_cli.analysis.study import marks
+    from qkv_cli.analysis.study import find_marks
     from qkv_cli.cli.output import note_no_links
     from qkv_cli.cli.watch import WATCH, open_model
     from qkv_cli.maps.compute import OrderedReader, head_maps
@@ -92,7 +92,7 @@ def grid(
             note_no_links()
         # Text that the model generated is kept while words are shuffled.
         reader = OrderedReader(loaded, replace(reading, source=maps.source), layers, heads)
-        head_marks = marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
+        head_marks = find_marks(" ".join([maps.text, maps.pair or ""]), reader, n_shuffles)
         return Thumbnails(maps=maps, theme=theme, marks=head_marks, n_shuffles=n_shuffles)
 
     results = (

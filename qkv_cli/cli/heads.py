@@ -103,13 +103,13 @@ def heads(
     look = options.look(ctx)
     texts = read_texts(text, file, lines=lines)
 
-    from qkv_cli.analysis.study import figure_called, ranked, statistics, study
+    from qkv_cli.analysis.study import column_name, head_statistics, rank_heads, study
     from qkv_cli.cli.watch import StudyWatch, open_model
     from qkv_cli.export.heads import heads_csv, heads_json
     from qkv_cli.maps.compute import SEED, OrderedReader
     from qkv_cli.render.terminal.heads import HeadsTable
 
-    sort_figure = None if sort is None else figure_called(sort)
+    sort_figure = None if sort is None else column_name(sort)
     layers = layer or ([] if head else ["all"])
     loaded = open_model(model, random_heads=random_heads)
     reading = options.reading(ctx)
@@ -117,8 +117,8 @@ def heads(
     reader = OrderedReader(loaded, reading, layers, head or (), watch)
     result = _run_study(study(texts, reader, shuffles=shuffles, seed=SEED))
     report_unknown(watch.unknown.values(), loaded.info.name)
-    table, about = statistics(result), result.about
-    table = table if sort_figure is None else ranked(table, sort_figure)
+    table, about = head_statistics(result), result.about
+    table = table if sort_figure is None else rank_heads(table, sort_figure)
     holds = count(len(table), "head")
     if target.kind == "json":
         target.send(heads_json(about, result.extent, table) + "\n", holds)

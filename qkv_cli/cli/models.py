@@ -225,10 +225,10 @@ def add(
 
     from qkv_cli.cli.progress import counting_bar
     from qkv_cli.store.add import add_vectors
-    from qkv_cli.store.catalogue import own
+    from qkv_cli.store.catalogue import destination
     from qkv_cli.store.folder import lock_for_writing
 
-    folder = own(name)
+    folder = destination(name)
     with lock_for_writing(folder), counting_bar("reading vectors") as advance:
         if folder.exists() and not force:
             raise UsageError(f"{name} already exists: use --force to replace it.")
@@ -426,9 +426,9 @@ def rm(
 
     Example: qkv models rm web --yes
     """
-    from qkv_cli.store.catalogue import removable, remove
+    from qkv_cli.store.catalogue import removable_folder, remove
 
-    folder = removable(name)
+    folder = removable_folder(name)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"Could not ask whether to delete {folder}: use --yes.")

@@ -99,5 +99,7 @@ def _predict(
     )
     context_ids = [token.id for token in last.queries if not token.special]
     return Next(
-        about, [loaded.tokenizer.after(context_ids[-1:], id) for id in odds_of_all.ids], odds_of_all
+        about,
+        [loaded.tokenizer.next_token(context_ids[-1:], id) for id in odds_of_all.ids],
+        odds_of_all,
     )

@@ -229,12 +229,14 @@ class Target:
         if self.kind not in DATA_FORMATS:
             self.draw((partial(draw, maps) for maps in results), look, holds)
         elif self.path is not None:
-            write_maps(self.path, list(results), self.include, kind=self.kind, several=several)
+            write_maps(
+                self.path, list(results), self.include, kind=self.kind, numbers_texts=several
+            )
             self._note_written(holds)
         else:
             sys.stdout.flush()
             clear_progress()
-            for piece in encode_maps(self.kind, results, self.include, several=several):
+            for piece in encode_maps(self.kind, results, self.include, numbers_texts=several):
                 sys.stdout.buffer.write(piece)
 
     def _note_written(self, holds: str) -> None:

@@ -174,10 +174,9 @@ def training_bar() -> Iterator[Callable[[Step], None]]:
             nonlocal accuracy
             if step.accuracy is not None:
                 accuracy = f"  held-out {thousandths(step.accuracy)}"
-            figures = (
-                f"loss {thousandths(step.loss)}{accuracy}  {step.words / step.elapsed:,.0f} words/s"
-            )
-            bars.update(task, completed=step.done, figures=figures)
+            speed = f"{step.n_words / step.elapsed:,.0f} words/s"
+            figures = f"loss {thousandths(step.loss)}{accuracy}  {speed}"
+            bars.update(task, completed=step.fraction, figures=figures)
 
         yield show
 
@@ -194,8 +193,9 @@ def _note_step(step: Step) -> None:
 
     if step.accuracy is None:
         return
-    seconds = step.elapsed * (1 - step.done) / step.done
+    seconds = step.elapsed * (1 - step.fraction) / step.fraction
     note(
-        f"{step.done:4.0%}  loss {thousandths(step.loss)}  held-out {thousandths(step.accuracy)}  "
-        f"{step.words / step.elapsed:,.0f} words/s  {seconds:,.0f} s left"
+        f"{step.fraction:4.0%}  loss {thousandths(step.loss)}  "
+        f"held-out {thousandths(step.accuracy)}  "
+        f"{step.n_words / step.elapsed:,.0f} words/s  {seconds:,.0f} s left"
     )

@@ -184,9 +184,9 @@ def _read(
 
 def _maps_of_foreign_array(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
     """Return the head maps of weights computed by another program."""
-    from qkv_cli.export.arrays import maps_of_arrays, one_of
+    from qkv_cli.export.arrays import choose_array, maps_of_arrays
 
-    weights = one_of(_arrays(data), array)
+    weights = choose_array(_arrays(data), array)
     return maps_of_arrays("array" if str(path) == "-" else path.stem, weights, tokens)
 
 

@@ -14,7 +14,7 @@ from qkv_cli.figures import thousandths
 from qkv_cli.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from qkv_cli.training.run import Trained
+    from qkv_cli.training.run import TrainingResult
 
 EPOCHS = 12  # two minutes on a corpus of a million words
 _HEADS, _RUN = "Heads", "Run"
@@ -149,7 +149,7 @@ def train(
         say(line)
 
 
-def _report(trained: Trained) -> list[str]:
+def _report(trained: TrainingResult) -> list[str]:
     folder, shape, n_words = trained.folder, trained.shape, trained.n_words
     if not n_words:
         return [f"{folder} has already been trained this long: give more --epochs or --minutes."]

@@ -25,7 +25,7 @@ _GELU = (
 
 
 def gelu(x: Array) -> Array:
-    """x times the normal distribution's share below x (Hendrycks and Gimpel 2016)."""
+    """Return x Phi(x), with the normal distribution function Phi (arXiv 1606.08415)."""
     square = x * x
     np.minimum(square, 36.0, out=square)
     y = square * _GELU[-1]
@@ -41,49 +41,57 @@ def gelu(x: Array) -> Array:
 
 
 def gelu_tanh(x: Array) -> Array:
-    """The same paper's approximation."""
+    """Approximate `gelu` with tanh (arXiv 1606.08415)."""
     # x**3 is many times slower than x * x * x on float32.
-    out: Array = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
-    return out
+    y: Array = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return y
 
 
 def quick_gelu(x: Array) -> Array:
+    """Approximate `gelu` with a sigmoid (arXiv 1606.08415)."""
     return x * sigmoid(1.702 * x)
 
 
 def sigmoid(x: Array) -> Array:
-    # Half a tanh never overflows.
-    out: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
-    return out
+    """Return 1 / (1 + exp(-x))."""
+    # Unlike 1 / (1 + exp(-x)), tanh does not overflow.
+    y: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return y
 
 
 def silu(x: Array) -> Array:
+    """Return x sigmoid(x) (Elfwing et al. 2017, arXiv 1702.03118)."""
     return x * sigmoid(x)
 
 
 def relu(x: Array) -> Array:
+    """Return max(x, 0)."""
     return np.maximum(x, 0.0)
 
 
 def relu_squared(x: Array) -> Array:
+    """Return relu(x)² (So et al. 2021, arXiv 2109.08668)."""
     y = relu(x)
     return y * y
 
 
 def relu6(x: Array) -> Array:
+    """Return x clipped to 0 and 6."""
     return np.clip(x, 0.0, 6.0)
 
 
 def leaky_relu(x: Array) -> Array:
+    """Return x, times 0.01 where it is negative."""
     return np.where(x < 0, np.float32(0.01) * x, x)
 
 
 def mish(x: Array) -> Array:
-    """x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
+    """Return x tanh(softplus(x)) (Misra 2019, arXiv 1908.08681)."""
     return x * np.tanh(np.logaddexp(x, np.float32(0)))
 
 
 def identity(x: Array) -> Array:
+    """Return x."""
     return x
 
 

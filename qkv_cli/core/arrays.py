@@ -16,12 +16,12 @@ Mask = NDArray[np.bool_]  # True where a query can see a key
 
 
 class BFloat16(np.ndarray[Any, np.dtype[np.uint16]]):
-    """The bits of bfloat16 numbers, which numpy does not know: the upper half of a float32."""
+    """The bits of bfloat16 numbers, which numpy lacks: the upper half of a float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Numbers that a file keeps in a form of its own, unpacked when they are used."""
+    """A tensor in a file's own format, such as a quantised one; unpacked when it is used."""
 
     shape: tuple[int, ...]
     unpack: Callable[[], Array]
@@ -62,14 +62,14 @@ Stored = NDArray[Any] | Packed
 
 
 def is_buffer(tensor: Stored) -> bool:
-    """Whether it cannot be a weight: int64, or a type that is not implemented."""
+    """Whether a tensor cannot be a weight: int64, or a type that is not implemented."""
     if isinstance(tensor, Packed):
         return isinstance(tensor, Unreadable)
     return tensor.dtype == np.int64
 
 
 def float32(x: Stored) -> Array:
-    """The same numbers as float32; no copy where they are."""
+    """Return a tensor as float32, without a copy if it is float32 already."""
     if isinstance(x, Packed):
         return x.unpack()
     if isinstance(x, BFloat16):
@@ -78,7 +78,7 @@ def float32(x: Stored) -> Array:
 
 
 def float64(x: Array) -> Array:
-    """A copy to sum in: the same numbers in double precision."""
+    """Return a copy in double precision, for sums."""
     return np.array(x, dtype=np.float64)
 
 
@@ -87,9 +87,9 @@ def largest_indices(x: Array, n: int) -> list[int]:
 
     Zeros and NaN are left out.
     """
-    amounts = np.abs(np.nan_to_num(x)).ravel()
+    magnitudes = np.abs(np.nan_to_num(x)).ravel()
     # Sorting all weights of a long text would take longer than drawing them.
-    least = np.partition(amounts, -n)[-n] if 0 < n < amounts.size else 0.0
-    candidates = np.flatnonzero((amounts >= least) & (amounts > 0))
-    order = candidates[np.argsort(-amounts[candidates], kind="stable")[:n]]
+    least = np.partition(magnitudes, -n)[-n] if 0 < n < magnitudes.size else 0.0
+    candidates = np.flatnonzero((magnitudes >= least) & (magnitudes > 0))
+    order = candidates[np.argsort(-magnitudes[candidates], kind="stable")[:n]]
     return [int(i) for i in order]

@@ -185,9 +185,11 @@ def hard(scores: Array, out: Array | None = None) -> Array:
     is NaN, as with softmax.
     """
     best = scores.argmax(axis=-1)[..., None]
-    top = np.take_along_axis(scores, best, axis=-1)
+    best_score = np.take_along_axis(scores, best, axis=-1)
     with np.errstate(invalid="ignore"):
-        weight = np.where(np.isneginf(top), 0, top - top + 1).astype(scores.dtype)
+        weight = np.where(np.isneginf(best_score), 0, best_score - best_score + 1).astype(
+            scores.dtype
+        )
     pattern = np.empty_like(scores) if out is None else out
     pattern[...] = 0
     np.put_along_axis(pattern, best, weight, axis=-1)

@@ -19,8 +19,8 @@ from qkv_cli.core.layers import (
     Experts,
     Linear,
     Norm,
-    normed,
-    together,
+    apply_linears,
+    apply_norm,
 )
 from qkv_cli.core.positions import Disentangled, Rotary
 from qkv_cli.names import Block as BlockName
@@ -98,8 +98,8 @@ class Attention:
             bias: See `AttentionTrace`.
             cache: The attention of earlier tokens, whose keys and values come first.
         """
-        q, k, v = together((self.q, x), (self.k, kv_input), (self.v, kv_input))
-        q, k = self._heads(q, self.q_norm), self._heads(k, self.k_norm)
+        q, k, v = apply_linears((self.q, x), (self.k, kv_input), (self.v, kv_input))
+        q, k = self._split_normed_heads(q, self.q_norm), self._split_normed_heads(k, self.k_norm)
         v = split_heads(v, self.d_head)
         if cache is not None:
             k, v = np.concatenate([cache.k, k], axis=1), np.concatenate([cache.v, v], axis=1)
@@ -118,7 +118,7 @@ class Attention:
     def n_heads(self) -> int:
         return int(self.q.W.shape[1]) // self.d_head
 
-    def _heads(self, x: Array, norm: Norm | None) -> Array:
+    def _split_normed_heads(self, x: Array, norm: Norm | None) -> Array:
         # A norm is shared by all heads (Qwen 3), has a weight per head (StableLM), or normalizes
         # all heads together (OLMo 2); its width tells which.
         if norm is not None and norm.w is not None and norm.w.shape[-1] != self.d_head:
@@ -172,7 +172,7 @@ class Block:
         """The bytes of its matrices as float32, with one expert of several."""
         parts = [self.attn, self.cross]
         linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
-        mlp = next(self.mlp.each(), None) if isinstance(self.mlp, Experts) else self.mlp
+        mlp = next(self.mlp.mlps(), None) if isinstance(self.mlp, Experts) else self.mlp
         if mlp is not None:
             linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
         if self.attn is not None and (relative := self.attn.relative) is not None:
@@ -228,7 +228,7 @@ class LayerTrace:
     @cached_property
     def attn_in(self) -> Array:
         """The input of self-attention, [n_pos, d_model]."""
-        return normed(self.block.norms.attn_in, self.resid_pre)
+        return apply_norm(self.block.norms.attn_in, self.resid_pre)
 
     @cached_property
     def attn(self) -> AttentionTrace | None:
@@ -246,7 +246,7 @@ class LayerTrace:
     @cached_property
     def cross_in(self) -> Array | None:
         """The input of cross-attention's queries, [n_pos, d_model]."""
-        return normed(self.block.norms.cross_in, self._resid_attn) if self.has_cross else None
+        return apply_norm(self.block.norms.cross_in, self._resid_attn) if self.has_cross else None
 
     @cached_property
     def cross(self) -> AttentionTrace | None:
@@ -278,10 +278,10 @@ class LayerTrace:
         norms, resid = self.block.norms, self.resid_pre
         if self.block.attn is not None and self.attn is not None:
             attn_out = self._attn_out(self.block.attn, self.attn, cross=False)
-            attn_out = normed(norms.attn_out, attn_out)
-            resid = normed(norms.resid_mid, resid + self._scale * attn_out)
+            attn_out = apply_norm(norms.attn_out, attn_out)
+            resid = apply_norm(norms.resid_mid, resid + self._scale * attn_out)
         if self.block.recurrent is not None:
-            resid = normed(norms.resid_mid, resid + self.block.recurrent(self.attn_in))
+            resid = apply_norm(norms.resid_mid, resid + self.block.recurrent(self.attn_in))
         return resid
 
     @cached_property
@@ -290,7 +290,7 @@ class LayerTrace:
         resid = self._resid_attn
         if self.block.cross is not None and self.cross is not None:
             cross_out = self._attn_out(self.block.cross, self.cross, cross=True)
-            resid = normed(self.block.norms.cross_out, resid + cross_out)
+            resid = apply_norm(self.block.norms.cross_out, resid + cross_out)
         return resid
 
     @cached_property
@@ -299,10 +299,10 @@ class LayerTrace:
         block, norms, resid = self.block, self.block.norms, self.resid_mid
         if block.mlp is not None:
             mlp_in = self.resid_pre if block.parallel else self.resid_mid
-            mlp_out = normed(norms.mlp_out, block.mlp(normed(norms.mlp_in, mlp_in)))
-            resid = normed(norms.resid_post, resid + self._scale * mlp_out)
+            mlp_out = apply_norm(norms.mlp_out, block.mlp(apply_norm(norms.mlp_in, mlp_in)))
+            resid = apply_norm(norms.resid_post, resid + self._scale * mlp_out)
         if block.convolution is not None:
-            resid = normed(norms.convolved, resid + block.convolution(self.resid_pre))
+            resid = apply_norm(norms.convolved, resid + block.convolution(self.resid_pre))
         return resid
 
     @property

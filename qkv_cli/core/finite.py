@@ -33,10 +33,10 @@ class Weights(Mapping[str, Stored]):
 
     def __init__(self, tensors: Mapping[str, Stored]) -> None:
         self.tensors = tensors
-        self.read: set[str] = set()
+        self.names_read: set[str] = set()
 
     def __getitem__(self, name: str) -> Stored:
-        self.read.add(name)
+        self.names_read.add(name)
         return self.tensors[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -45,13 +45,13 @@ class Weights(Mapping[str, Stored]):
     def __len__(self) -> int:
         return len(self.tensors)
 
-    def of(self, blocks: Iterable[Block]) -> set[str]:
+    def names_read_by(self, blocks: Iterable[Block]) -> set[str]:
         """Return the names that are read while `blocks` builds layers."""
-        before, self.read = self.read, set()
+        names_before, self.names_read = self.names_read, set()
         for block in blocks:
             if isinstance(block.mlp, Experts):
-                deque(block.mlp.each(), 0)
-        names, self.read = self.read, before | self.read
+                deque(block.mlp.mlps(), 0)
+        names, self.names_read = self.names_read, names_before | self.names_read
         return names
 
 
@@ -68,7 +68,7 @@ class FiniteCheck:
     weights: Weights
     blocks: Mapping[StackName, Sequence[Block]]
 
-    def attention(self, layer: LayerTrace) -> None:
+    def check_heads(self, layer: LayerTrace) -> None:
         """Check the heads of a layer whose maps are kept; others are checked as they are read.
 
         Raises:
@@ -79,11 +79,11 @@ class FiniteCheck:
                 self._check(layer, trace, block)
 
     def _check(self, layer: LayerTrace, trace: AttentionTrace, block: str) -> None:
-        if (head := self._first(trace)) is not None:
-            name = self._named(f"L{layer.index}H{head}", block)
-            raise self._error(name, self._causes(layer, trace))
+        if (head := self._first_head_at_fault(trace)) is not None:
+            name = self._with_block(f"L{layer.index}H{head}", block)
+            raise self._error(name, self._suspect_tensors(layer, trace))
 
-    def output(self, layer: LayerTrace) -> None:
+    def check_output(self, layer: LayerTrace) -> None:
         """Check the output of a layer.
 
         Raises:
@@ -95,22 +95,22 @@ class FiniteCheck:
             after = layer.index + 1
             is_last = after == len(self.blocks[layer.stack])
             name = f"the output of layer {layer.index}" if is_last else f"L{after}H0"
-            raise self._error(self._named(name, layer.stack), self._names(layer))
+            raise self._error(self._with_block(name, layer.stack), self._layer_tensors(layer))
 
-    def logits(self, logits: Array) -> None:
+    def check_logits(self, logits: Array) -> None:
         """Check the logits of the next token; -inf is valid.
 
         Raises:
             CheckpointError: A logit is NaN or +inf; the error names the tensor.
         """
         if not (logits < np.inf).all():
-            raise self._error("the output of the unembedding", self._outside())
+            raise self._error("the output of the unembedding", self._shared_tensors())
 
-    def _named(self, name: str, block: str) -> str:
+    def _with_block(self, name: str, block: str) -> str:
         """Return a layer's name, with its block if there are several."""
         return f"{name} ({block})" if len(self.blocks) > 1 else name
 
-    def _first(self, trace: AttentionTrace) -> int | None:
+    def _first_head_at_fault(self, trace: AttentionTrace) -> int | None:
         """Return the first head with NaN or infinity, not counting masked scores."""
         largest = trace.scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
         # Scores that overflow to -inf look masked and do not affect z.
@@ -134,23 +134,27 @@ class FiniteCheck:
         """Whether a bias is finite where it is not masked."""
         return trace.bias is None or trace.bias.largest() < _LARGE
 
-    def _causes(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
+    def _suspect_tensors(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
         inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, inputs)):
-            yield from self._names(layer)
+            yield from self._layer_tensors(layer)
             if trace.relative is None and self._is_bias_finite(trace):
                 return
-        yield from self._outside()  # embeddings, or a table of biases that all layers share
+        yield from self._shared_tensors()  # embeddings, or a table of biases that all layers share
 
-    def _names(self, layer: LayerTrace) -> Iterator[str]:
+    def _layer_tensors(self, layer: LayerTrace) -> Iterator[str]:
         """Return the names of a layer's tensors; of all tensors if it was built before."""
-        layer_names = self.weights.of(map(self.blocks[layer.stack].__getitem__, [layer.index]))
+        layer_names = self.weights.names_read_by(
+            map(self.blocks[layer.stack].__getitem__, [layer.index])
+        )
         return (name for name in self.weights if name in layer_names or not layer_names)
 
-    def _outside(self) -> Iterator[str]:
+    def _shared_tensors(self) -> Iterator[str]:
         """Return the names of the tensors that belong to no layer."""
-        inside = self.weights.of(block for blocks in self.blocks.values() for block in blocks)
+        inside = self.weights.names_read_by(
+            block for blocks in self.blocks.values() for block in blocks
+        )
         return (name for name in self.weights if name not in inside)
 
     def _error(self, subject: str, names: Iterable[str]) -> CheckpointError:

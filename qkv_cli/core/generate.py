@@ -13,7 +13,7 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.block import LayerTrace
-from qkv_cli.core.layers import normed
+from qkv_cli.core.layers import apply_norm
 from qkv_cli.core.model import Model
 from qkv_cli.errors import CheckpointError
 
@@ -30,20 +30,22 @@ _NOT_IMPLEMENTED: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    start: int  # the id that the decoder reads first
-    ends: tuple[int, ...]  # the ids that end the text
-    first: int | None = None  # the first id to generate, such as a language
-    never: tuple[int, ...] = ()
-    never_first: tuple[int, ...] = ()
+    """What the generation settings of a checkpoint allow."""
+
+    start_id: int  # the id that the decoder reads first
+    end_ids: tuple[int, ...]  # the ids that end the text
+    forced_first_id: int | None = None  # such as a language
+    suppressed_ids: tuple[int, ...] = ()
+    suppressed_first_ids: tuple[int, ...] = ()  # only as the first id to generate
     banned_sequences: tuple[tuple[int, ...], ...] = ()
-    no_repeat: int = 0  # the length of n-grams that must not repeat
+    no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     min_length: int = 0  # including the start
-    max_length: int | None = None  # the same
+    max_length: int | None = None  # including the start
 
     @classmethod
     def of(
-        cls, settings: Mapping[str, Any], start: int, ends: Sequence[int], n_tokens: int
+        cls, settings: Mapping[str, Any], start_id: int, end_ids: Sequence[int], n_tokens: int
     ) -> Rules:
         """Read the rules from generation_config.json, or from config.json.
 
@@ -51,13 +53,13 @@ class Rules:
             CheckpointError: A rule is not implemented or invalid.
         """
         try:
-            rules = cls._of(settings, start, ends)
-            ids = [*rules.never, *rules.never_first, *ends]
+            rules = cls._of(settings, start_id, end_ids)
+            ids = [*rules.suppressed_ids, *rules.suppressed_first_ids, *end_ids]
             ids += [id for row in rules.banned_sequences for id in row]
-            ids += [] if rules.first is None else [rules.first]
+            ids += [] if rules.forced_first_id is None else [rules.forced_first_id]
             if invalid := [id for id in ids if type(id) is not int or not 0 <= id < n_tokens]:
                 raise ValueError(f"{invalid[0]!r} is not a token id (0 to {n_tokens - 1})")
-            counts = rules.no_repeat, rules.min_length, rules.max_length or 0
+            counts = rules.no_repeat_ngram_size, rules.min_length, rules.max_length or 0
             if invalid := [n for n in counts if type(n) is not int or n < 0]:
                 raise ValueError(f"{invalid[0]!r} is not a number of tokens")
             if not rules.repetition_penalty > 0:
@@ -71,7 +73,8 @@ class Rules:
         return rules
 
     @classmethod
-    def _of(cls, settings: Mapping[str, Any], start: int, ends: Sequence[int]) -> Rules:
+    def _of(cls, settings: Mapping[str, Any], start_id: int, end_ids: Sequence[int]) -> Rules:
+        """Read the rules without checking their values."""
         values = {name: value for name, value in settings.items() if value is not None}
         for name, neutral in _NOT_IMPLEMENTED.items():
             if values.get(name, neutral) != neutral:
@@ -80,21 +83,21 @@ class Rules:
                     "is not implemented: give the target text yourself, and its source with "
                     "--source."
                 )
-        first = values.get("forced_bos_token_id")
-        if first is None and values.get("force_bos_token_to_be_generated"):
-            first = values.get("bos_token_id")
-        bad = [tuple(row) for row in values.get("bad_words_ids", ()) if row]
+        forced_first_id = values.get("forced_bos_token_id")
+        if forced_first_id is None and values.get("force_bos_token_to_be_generated"):
+            forced_first_id = values.get("bos_token_id")
+        banned = [tuple(row) for row in values.get("bad_words_ids", ()) if row]
         return cls(
-            start,
-            tuple(ends),
-            first,
-            tuple(values.get("suppress_tokens", ())),
-            tuple(values.get("begin_suppress_tokens", ())),
-            tuple(row for row in bad if row not in [(end,) for end in ends]),
-            values.get("no_repeat_ngram_size", 0),
-            values.get("repetition_penalty", 1.0),
-            values.get("min_length", 0),
-            values.get("max_length"),
+            start_id=start_id,
+            end_ids=tuple(end_ids),
+            forced_first_id=forced_first_id,
+            suppressed_ids=tuple(values.get("suppress_tokens", ())),
+            suppressed_first_ids=tuple(values.get("begin_suppress_tokens", ())),
+            banned_sequences=tuple(row for row in banned if row not in [(i,) for i in end_ids]),
+            no_repeat_ngram_size=values.get("no_repeat_ngram_size", 0),
+            repetition_penalty=values.get("repetition_penalty", 1.0),
+            min_length=values.get("min_length", 0),
+            max_length=values.get("max_length"),
         )
 
     def choose(self, logits: Array, ids: Sequence[int]) -> int:
@@ -111,28 +114,28 @@ class Rules:
                 logits[rows] < 0, self.repetition_penalty, 1 / self.repetition_penalty
             )
             logits[rows] *= penalty.astype(logits.dtype)
-        logits[self._repeated(ids)] = -np.inf
+        logits[self._repeating_ids(ids)] = -np.inf
         for row in self.banned_sequences:
             if len(row) <= len(ids) and [*ids[len(ids) - len(row) + 1 :]] == [*row[:-1]]:
                 logits[row[-1]] = -np.inf
         if len(ids) < self.min_length:
-            logits[[*self.ends]] = -np.inf
-        if self.first is not None and len(ids) == 1:
+            logits[[*self.end_ids]] = -np.inf
+        if self.forced_first_id is not None and len(ids) == 1:
             logits[:] = -np.inf
-            logits[self.first] = 0
-        logits[[*self.never]] = -np.inf
-        if len(ids) == 1 + (self.first is not None):
-            logits[[*self.never_first]] = -np.inf
+            logits[self.forced_first_id] = 0
+        logits[[*self.suppressed_ids]] = -np.inf
+        if len(ids) == 1 + (self.forced_first_id is not None):
+            logits[[*self.suppressed_first_ids]] = -np.inf
         return int(logits.argmax())
 
-    def _repeated(self, ids: Sequence[int]) -> list[int]:
+    def _repeating_ids(self, ids: Sequence[int]) -> list[int]:
         """Return the ids that would repeat an n-gram."""
-        n = self.no_repeat
+        n = self.no_repeat_ngram_size
         if not n:
             return []
-        last = [*ids[len(ids) - n + 1 :]]
-        rows = (ids[i : i + n] for i in range(len(ids) - n + 1))
-        return [row[-1] for row in rows if [*row[:-1]] == last]
+        last_ids = [*ids[len(ids) - n + 1 :]]
+        ngrams = (ids[i : i + n] for i in range(len(ids) - n + 1))
+        return [ngram[-1] for ngram in ngrams if [*ngram[:-1]] == last_ids]
 
 
 def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list[int]:
@@ -152,16 +155,16 @@ def generate(model: Model, ids: Sequence[int], rules: Rules, n_max: int) -> list
         resid = layer.resid_post
     if resid is None:
         raise ValueError("the source has no tokens")
-    memory = normed(model.stacks["encoder"].final_norm, resid)
+    memory = apply_norm(model.stacks["encoder"].final_norm, resid)
     positions = model.positions.get("decoder")
     if positions is not None and positions.n_positions is not None:
         n_max = min(n_max, positions.n_positions - 1)
-    unembed, target_ids, before = model.unembed.linear(), [rules.start], list[LayerTrace]()
+    unembed, target_ids, cache = model.unembed.linear(), [rules.start_id], list[LayerTrace]()
     while len(target_ids) <= n_max:
-        before = model.step(target_ids, memory, before)
-        logits = model.logits(unembed, before[-1].resid_post[-1:], "decoder")
-        token = rules.choose(logits[0], target_ids)
-        if token in rules.ends:
+        cache = model.step(target_ids, memory, cache)
+        logits = model.logits(unembed, cache[-1].resid_post[-1:], "decoder")
+        next_id = rules.choose(logits[0], target_ids)
+        if next_id in rules.end_ids:
             break
-        target_ids.append(token)
+        target_ids.append(next_id)
     return target_ids[1:]

@@ -27,15 +27,17 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
+    """An affine map: x @ W + b."""
+
     W: Array  # [d_in, d_out]
     b: Array | None  # [d_out]
 
     def __call__(self, x: Array, act: Activation | None = None) -> Array:
         """[n_pos, d_in] -> [n_pos, d_out], after `act` if it is given."""
-        [y] = together((self, x), act=act)
+        [y] = apply_linears((self, x), act=act)
         return y
 
-    def into(self, out: Array, x: Array, rows: slice, act: Activation | None = None) -> None:
+    def write_rows(self, out: Array, x: Array, rows: slice, act: Activation | None = None) -> None:
         """Compute some rows of `out`, [d_out, n_pos], on this core.
 
         `out` is W.T @ x.T, so weights in torch's layout are read in file order. Positions are
@@ -51,30 +53,30 @@ class Linear:
             for block in parts(len(y), y.size // BLOCK):
                 y[block] = act(y[block])
 
-    def room(self, x: Array) -> Array:
+    def empty_output(self, x: Array) -> Array:
         """Return an empty array for the result, [d_out, n_pos]."""
         return np.empty((self.W.shape[1], len(x)), np.result_type(x, self.W))
 
 
-def together(*products: tuple[Linear, Array], act: Activation | None = None) -> list[Array]:
+def apply_linears(*products: tuple[Linear, Array], act: Activation | None = None) -> list[Array]:
     """Apply several matrices, each to its own input, with the work shared between the cores.
 
     Args:
         products: Matrices and their inputs, [n_pos, d_in].
         act: Applied to every result, [n_pos, d_out].
     """
-    outs = [linear.room(x) for linear, x in products]
+    outputs = [linear.empty_output(x) for linear, x in products]
     work = sum(len(x) * linear.W.size for linear, x in products)
     n_parts = 1 if work < WORTH_SHARING else N_CORES
     tasks = [
         (linear, x, out, rows)
-        for (linear, x), out in zip(products, outs, strict=True)
+        for (linear, x), out in zip(products, outputs, strict=True)
         for rows in parts(len(out), n_parts)
     ]
 
     def run(task: int) -> None:
         linear, x, out, rows = tasks[task]
-        linear.into(out, x, rows, act)
+        linear.write_rows(out, x, rows, act)
 
     all_tasks = range(len(tasks))
     if n_parts == 1:
@@ -82,12 +84,12 @@ def together(*products: tuple[Linear, Array], act: Activation | None = None) -> 
             run(task)
     else:
         parallel(run, all_tasks)
-    return [out.T for out in outs]
+    return [out.T for out in outputs]
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """LayerNorm, or RMSNorm when not centred; w is 1 where absent."""
+    """LayerNorm if it is centred, otherwise RMSNorm; without `w` there is no scaling."""
 
     w: Array | None  # [width], or [n_heads, 1, d_head] for a weight per head
     b: Array | None  # the same
@@ -95,12 +97,15 @@ class Norm:
     centred: bool
 
     def __call__(self, x: Array) -> Array:
+        """Normalize the last axis of x, [..., width]."""
         if self.centred:
             x = x - x.mean(axis=-1, keepdims=True)
-        square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
-        root = 1 / np.sqrt(square + x.dtype.type(self.eps))
-        root[np.isinf(square)] = np.nan  # the square of a large number would overflow float32
-        y: Array = x * root
+        mean_square = np.einsum("...d,...d->...", x, x)[..., None] / x.dtype.type(x.shape[-1])
+        inv_rms = 1 / np.sqrt(mean_square + x.dtype.type(self.eps))
+        inv_rms[np.isinf(mean_square)] = (
+            np.nan
+        )  # the square of a large number would overflow float32
+        y: Array = x * inv_rms
         if self.w is not None:
             y *= self.w
         if self.b is not None:
@@ -119,7 +124,7 @@ class Embedding:
     project: Linear | None = None  # to d_model, before positions are added
 
     def __call__(self, ids: Sequence[int]) -> Array:
-        """[n_pos, d_model], float32."""
+        """Return the vectors of the ids, [n_pos, d_model], float32."""
         rows = np.asarray(ids, dtype=np.intp)
         is_blank = (rows >= len(self.table))[:, None] if self.blank else None
         if is_blank is not None:
@@ -136,17 +141,17 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Unembedding:
-    """From the last hidden state to the logits of the next token."""
+    """Map the last hidden state to the logits of the next token."""
 
-    table: Stored  # [d_vocab, d_model], or as wide as `into` makes the hidden state
+    table: Stored  # [d_vocab, d_model], or [d_vocab, d_embed] if there is a projection
     b: Stored | None = None  # [d_vocab], or [1, d_vocab]
     scale: float = 1.0  # of the hidden state
-    into: Linear | None = None  # applied to the hidden state first
+    project: Linear | None = None  # applied to the hidden state first
     softcap: float | None = None  # c tanh(logit / c)
 
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_model] -> [n_pos, d_vocab]. The table is unpacked in parts."""
-        x = x if self.into is None else self.into(x)
+        x = x if self.project is None else self.project(x)
         x = x * np.float32(self.scale)
         logits = np.empty((len(x), len(self.table)), np.float32)
         for rows in parts(len(self.table), -(-len(self.table) // _ROWS)):
@@ -158,7 +163,7 @@ class Unembedding:
         return logits
 
     def linear(self) -> Linear:
-        """Return the table and bias as float32; `into` and `softcap` are not included."""
+        """Return the table and bias as float32; `project` and `softcap` are not included."""
         W = float32(self.table).T
         b = None if self.b is None else float32(self.b).reshape(-1)
         return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
@@ -175,6 +180,7 @@ class PositionEmbeddings:
     padding: int | None = None  # as in RoBERTa: the first token has the row after the padding id
 
     def __call__(self, x: Array, ids: Sequence[int], types: Sequence[int]) -> Array:
+        """Add the embeddings of positions and token types to x, [n_pos, d_model]."""
         if self.computed is not None:
             rows = self._rows(ids)
             x = x + self.computed(int(rows.max()) + 1)[rows]
@@ -186,12 +192,13 @@ class PositionEmbeddings:
 
     @property
     def n_positions(self) -> int | None:
-        """The maximum number of positions; None if there is no maximum."""
+        """The maximum number of positions; None if it is unlimited."""
         if self.positions is None:
             return None
         return len(self.positions) - (0 if self.padding is None else self.padding + 1)
 
     def _rows(self, ids: Sequence[int]) -> NDArray[np.intp]:
+        """Return the row of the table for each token, [n_pos]."""
         if self.n_positions is not None and len(ids) > self.n_positions:
             raise InputError(
                 f"The text has {len(ids):,} tokens, but this model has {self.n_positions:,} "
@@ -216,17 +223,22 @@ class SSRU:
 
     def __call__(self, x: Array) -> Array:
         """[n_pos, d_model] -> [n_pos, d_model], one position after the other."""
-        new, forget_gate = self.candidate(x), sigmoid(self.forget(x))
-        states = np.empty_like(new)
-        state = np.zeros_like(new[0])
+        candidates, forget_gate = self.candidate(x), sigmoid(self.forget(x))
+        states = np.empty_like(candidates)
+        state = np.zeros_like(candidates[0])
         for i in range(len(x)):
-            state = forget_gate[i] * state + (1 - forget_gate[i]) * new[i]
+            state = forget_gate[i] * state + (1 - forget_gate[i]) * candidates[i]
             states[i] = state
         return relu(states)
 
 
 @dataclass(frozen=True, slots=True)
 class MLP:
+    """down(act(up(x))), or with a gate down(act(gate(x)) * up(x)).
+
+    The gate is that of Shazeer 2020 (arXiv 2002.05202).
+    """
+
     up: Linear
     down: Linear
     act: Activation
@@ -253,9 +265,9 @@ class Experts:
     n_chosen: int
 
     def __call__(self, x: Array) -> Array:
-        share = softmax(self.router(x))  # [n_pos, n_experts]
-        experts = (-share).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
-        weight = np.take_along_axis(share, experts, axis=-1)  # [n_pos, n_chosen]
+        router_probs = softmax(self.router(x))  # [n_pos, n_experts]
+        experts = (-router_probs).argsort(axis=-1, kind="stable")[:, : self.n_chosen]
+        weight = np.take_along_axis(router_probs, experts, axis=-1)  # [n_pos, n_chosen]
         weight /= weight.sum(axis=-1, keepdims=True)
         out = np.zeros_like(x)
         for expert in np.unique(experts):
@@ -263,10 +275,11 @@ class Experts:
             out[token] += weight[token, rank, None] * self.make(int(expert))(x[token])
         return out
 
-    def each(self) -> Iterator[MLP]:
+    def mlps(self) -> Iterator[MLP]:
+        """Build the MLP of each expert in turn."""
         return map(self.make, range(self.router.W.shape[1]))
 
 
-def normed(norm: Norm | None, x: Array) -> Array:
+def apply_norm(norm: Norm | None, x: Array) -> Array:
     """Apply a norm, if there is one."""
     return x if norm is None else norm(x)

@@ -22,7 +22,7 @@ from qkv_cli.core.layers import (
     Norm,
     PositionEmbeddings,
     Unembedding,
-    normed,
+    apply_norm,
 )
 from qkv_cli.core.positions import (
     OffsetBias,
@@ -101,7 +101,7 @@ class Model:
         """Return the same model with some heads ablated."""
         return replace(self, ablation=ablation)
 
-    def made_of(self, weights: Weights) -> Model:
+    def with_weights(self, weights: Weights) -> Model:
         """Return the same model, whose errors name these tensors."""
         other = self.between_texts
         other = None if other is None else replace(other, weights=weights)
@@ -130,14 +130,14 @@ class Model:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         layers = self._layers(ids, decoder_ids, types, weighting, causal=causal)
-        watch, layer = self._watch, None
+        check, layer = self._finite_check, None
         while True:
             with np.errstate(all="ignore"):  # NaN and infinity are refused
                 if layer is not None:
-                    watch.output(layer)
+                    check.check_output(layer)
                 if (layer := next(layers, None)) is None:
                     return
-                watch.attention(layer)
+                check.check_heads(layer)
             yield layer
 
     def check_output(self, layer: LayerTrace) -> None:
@@ -147,7 +147,7 @@ class Model:
             CheckpointError: It contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            self._watch.output(layer)
+            self._finite_check.check_output(layer)
 
     def logits(self, unembed: Unembedding | Linear, resid: Array, name: StackName) -> Array:
         """Return the logits of the next token, [n, d_vocab].
@@ -160,12 +160,12 @@ class Model:
             CheckpointError: A logit is NaN or infinite.
         """
         with np.errstate(all="ignore"):
-            logits = unembed(normed(self.stacks[name].final_norm, resid))
-            self._watch.logits(logits)
+            logits = unembed(apply_norm(self.stacks[name].final_norm, resid))
+            self._finite_check.check_logits(logits)
         return logits
 
     @property
-    def _watch(self) -> FiniteCheck:
+    def _finite_check(self) -> FiniteCheck:
         return FiniteCheck(
             self.weights, {name: stack.blocks for name, stack in self.stacks.items()}
         )
@@ -187,7 +187,7 @@ class Model:
             for layer in self._stack(name, tokens, memory, types, weighting, causal=causal):
                 yield layer
                 resid = layer.resid_post
-            memory = None if resid is None else normed(stack.final_norm, resid)
+            memory = None if resid is None else apply_norm(stack.final_norm, resid)
 
     def step(
         self, ids: Sequence[int], memory: Array | None, cache: Sequence[LayerTrace]
@@ -201,10 +201,10 @@ class Model:
             CheckpointError: A head or the output of a layer contains NaN or infinity.
         """
         with np.errstate(all="ignore"):
-            watch, layers = self._watch, self._step(ids, memory, cache)
+            check, layers = self._finite_check, self._step(ids, memory, cache)
             for layer in layers:
-                watch.attention(layer)
-                watch.output(layer)
+                check.check_heads(layer)
+                check.check_output(layer)
         return layers
 
     def _step(
@@ -267,5 +267,5 @@ class Model:
             x = np.float32(self.embed_scale) * x
         if name in self.positions:
             x = self.positions[name](x, ids, types)
-        x = normed(self.embed_norms.get(name), x)
+        x = apply_norm(self.embed_norms.get(name), x)
         return x if self.embed_out is None else self.embed_out(x)

@@ -178,15 +178,19 @@ class Rotary:
         """Rotate x, [n_heads, n_pos, d_head]; dimensions beyond the rotated pairs are unchanged."""
         n_pos = x.shape[1]
         inv_freq = self.frequencies(n_pos)
-        half = len(inv_freq)
-        angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, half]
+        n_pairs = len(inv_freq)
+        angle = np.arange(n_pos, dtype=np.float32)[:, None] * inv_freq  # [n_pos, n_pairs]
         cos, sin = self.factor * np.cos(angle), self.factor * np.sin(angle)
-        first = np.s_[..., 0 : 2 * half : 2] if self.interleaved else np.s_[..., :half]
-        second = np.s_[..., 1 : 2 * half : 2] if self.interleaved else np.s_[..., half : 2 * half]
-        out = x.copy()
-        out[first] = x[first] * cos - x[second] * sin
-        out[second] = x[second] * cos + x[first] * sin
-        return out
+        first = np.s_[..., 0 : 2 * n_pairs : 2] if self.interleaved else np.s_[..., :n_pairs]
+        second = (
+            np.s_[..., 1 : 2 * n_pairs : 2]
+            if self.interleaved
+            else np.s_[..., n_pairs : 2 * n_pairs]
+        )
+        rotated = x.copy()
+        rotated[first] = x[first] * cos - x[second] * sin
+        rotated[second] = x[second] * cos + x[first] * sin
+        return rotated
 
 
 def rope_frequencies(d_rotary: int, theta: float) -> Array:
@@ -195,29 +199,31 @@ def rope_frequencies(d_rotary: int, theta: float) -> Array:
     return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
 
 
-def dynamic_frequencies(d_rotary: int, theta: float, factor: float, n: int, n_known: int) -> Array:
+def dynamic_frequencies(
+    d_rotary: int, theta: float, factor: float, n: int, n_ctx_original: int
+) -> Array:
     """Increase the base for texts longer than those of training (NTK-aware scaling)."""
-    n = max(n, n_known)
-    grown = (factor * n / n_known - (factor - 1)) ** (d_rotary / (d_rotary - 2))
-    return rope_frequencies(d_rotary, theta * grown)
+    n = max(n, n_ctx_original)
+    growth = (factor * n / n_ctx_original - (factor - 1)) ** (d_rotary / (d_rotary - 2))
+    return rope_frequencies(d_rotary, theta * growth)
 
 
 def yarn_frequencies(
     d_rotary: int,
     theta: float,
     factor: float,
-    n_known: int,
+    n_ctx_original: int,
     *,
-    fast: float = 32.0,
-    slow: float = 1.0,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
     truncate: bool = True,
 ) -> Array:
     """YaRN: low frequencies are divided, high ones kept, with a ramp between (arXiv 2309.00071)."""
 
     def dimension(turns: float) -> float:
-        return d_rotary * math.log(n_known / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        return d_rotary * math.log(n_ctx_original / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-    low, high = dimension(fast), dimension(slow)
+    low, high = dimension(beta_fast), dimension(beta_slow)
     if truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, d_rotary - 1)
@@ -229,11 +235,11 @@ def yarn_frequencies(
 
 
 def llama3_frequencies(
-    d_rotary: int, theta: float, factor: float, n_known: int, *, low: float, high: float
+    d_rotary: int, theta: float, factor: float, n_ctx_original: int, *, low: float, high: float
 ) -> Array:
     """Llama 3.1: scale wavelengths above n_known / low, keep those below n_known / high."""
     unscaled = rope_frequencies(d_rotary, theta)
-    turns = n_known * unscaled / (2 * math.pi)  # within the length of training
+    turns = n_ctx_original * unscaled / (2 * math.pi)  # within the length of training
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     inv_freq: Array = (1 - smooth) * unscaled / factor + smooth * unscaled
     return inv_freq.astype(np.float32)

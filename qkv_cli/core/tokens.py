@@ -37,12 +37,12 @@ class Tokenizer(Protocol):
         """Return the tokens of a text, in order."""
 
 
-BLANK = "\u2581"  # SentencePiece's sign for a space
+BLANK = "\u2581"  # SentencePiece's character for a space
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # SentencePiece's spelling of a byte
 
 
 def byte_of(piece: str) -> bytes | None:
-    """Return the byte that a piece such as <0xC3> stands for; None for other pieces."""
+    """Return the byte that a piece such as <0xC3> represents; None for other pieces."""
     match = _BYTE.fullmatch(piece)
     return bytes([int(match[1], 16)]) if match else None
 
@@ -52,13 +52,13 @@ def characters(data: bytes) -> tuple[str, list[int]]:
 
     A byte that is not part of a character is shown as U+FFFD.
     """
-    signs, places, at = list[str](), list[int](), 0
+    chars, char_indices, at = list[str](), list[int](), 0
     while at < len(data):
         size = next((n for n in (1, 2, 3, 4) if _is_character(data[at : at + n])), 0)
-        signs.append(data[at : at + size].decode() if size else "\ufffd")
-        places += [len(signs) - 1] * max(1, size)
+        chars.append(data[at : at + size].decode() if size else "\ufffd")
+        char_indices += [len(chars) - 1] * max(1, size)
         at += max(1, size)
-    return "".join(signs), [*places, len(signs)]
+    return "".join(chars), [*char_indices, len(chars)]
 
 
 def _is_character(data: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,11 @@ _LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_(?:[A-Z]{2}|[A-Z][a-z]{3})")
 _UNKNOWN = ("[UNK]", "<unk>")
 _MASK = re.compile(r"\[MASK\]|<mask>|<extra_id_\d+>")  # substitutes for words
 _SURROGATE = re.compile("[\ud800-\udfff]")  # an unpaired surrogate, which JSON may contain
-_CONTINUES, _ENDS, _GOES_ON = "##", "</w>", "@@"  # WordPiece, and two kinds of BPE
+_CONTINUATION_PREFIX, _END_SUFFIX, _CONTINUATION_SUFFIX = (
+    "##",
+    "</w>",
+    "@@",
+)  # WordPiece, and two kinds of BPE
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -49,8 +53,8 @@ _BYTES = _byte_alphabet()
 class _Part:
     """The text that one token adds."""
 
-    before: str  # a space that belongs to no token
-    data: bytes
+    space: str  # a space that belongs to no token
+    utf8: bytes
 
 
 def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
@@ -59,20 +63,20 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
     Args:
         pieces: The spellings of the tokens, from which the kind of tokenizer is inferred.
     """
-    special = [_is_special(piece, pieces) for piece in pieces]
-    words = [piece for piece, is_special in zip(pieces, special, strict=True) if not is_special]
-    data, spans = bytearray(), list[tuple[int, int]]()
-    parts = iter(_parts(words))
-    for is_special in special:
+    are_special = [_is_special(piece, pieces) for piece in pieces]
+    words = [piece for piece, is_special in zip(pieces, are_special, strict=True) if not is_special]
+    utf8, spans = bytearray(), list[tuple[int, int]]()
+    parts = iter(_parts_of(words))
+    for is_special in are_special:
         part = _Part("", b"") if is_special else next(parts)
-        data += part.before.encode() if data else b""
-        spans.append((len(data), len(data) + len(part.data)))
-        data += part.data
-    text, places = characters(bytes(data))
+        utf8 += part.space.encode() if utf8 else b""
+        spans.append((len(utf8), len(utf8) + len(part.utf8)))
+        utf8 += part.utf8
+    text, char_of_byte = characters(bytes(utf8))
     tokens = []
-    for i, (piece, (begin, stop)) in enumerate(zip(pieces, spans, strict=True)):
-        start = places[begin]
-        end = places[stop - 1] + 1 if stop > begin else start
+    for i, (piece, (first_byte, stop_byte)) in enumerate(zip(pieces, spans, strict=True)):
+        start = char_of_byte[first_byte]
+        end = char_of_byte[stop_byte - 1] + 1 if stop_byte > first_byte else start
         spelling = text[start:end]
         start += len(spelling) - len(spelling.lstrip()) if spelling.strip() else 0
         unknown = piece in _UNKNOWN
@@ -84,7 +88,7 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
                 id=i,
                 start=start,
                 end=end,
-                special=special[i],
+                special=are_special[i],
                 unknown=unknown,
             )
         )
@@ -92,46 +96,47 @@ def tokens_of(pieces: Sequence[str]) -> tuple[str, list[Token]]:
 
 
 def _is_special(piece: str, pieces: Sequence[str]) -> bool:
-    """Whether a token is special: not a byte, and not a substitute for a word."""
-    if _stands_for_word(piece):
+    """Whether a token is special, and not a byte or a substitute for a word."""
+    if _replaces_word(piece):
         return False
     if _SPECIAL.fullmatch(piece):
         return True
-    return bool(_LANGUAGE.fullmatch(piece)) and any(other.startswith(_BLANK) for other in pieces)
+    has_blanks = any(other_piece.startswith(_BLANK) for other_piece in pieces)
+    return has_blanks and bool(_LANGUAGE.fullmatch(piece))
 
 
-def _stands_for_word(piece: str) -> bool:
+def _replaces_word(piece: str) -> bool:
     return piece in _UNKNOWN or bool(_MASK.fullmatch(piece))
 
 
-def _parts(pieces: Sequence[str]) -> list[_Part]:
+def _parts_of(pieces: Sequence[str]) -> list[_Part]:
     if any(piece.startswith(_BLANK) or byte_of(piece) for piece in pieces):
-        return _without_first_blank([_of_metaspace(piece) for piece in pieces])
+        return _without_first_blank([_metaspace_part(piece) for piece in pieces])
     if _is_byte_level(pieces):
-        return _without_first_blank([_of_bytes(piece) for piece in pieces])
+        return _without_first_blank([_byte_level_part(piece) for piece in pieces])
     if any(piece.startswith(" ") for piece in pieces):
-        return _without_first_blank([_Part("", _encoded(piece)) for piece in pieces])
-    if any(_has_end(piece, _ENDS) for piece in pieces):
-        return _with_ends(pieces, _ENDS, begins_word=True)
-    if any(_has_end(piece, _GOES_ON) for piece in pieces):
-        return _with_ends(pieces, _GOES_ON, begins_word=False)
-    return [_of_word_piece(piece) for piece in pieces]
+        return _without_first_blank([_Part("", _to_utf8(piece)) for piece in pieces])
+    if any(_has_mark(piece, _END_SUFFIX) for piece in pieces):
+        return _parts_with_marks(pieces, _END_SUFFIX, begins_word=True)
+    if any(_has_mark(piece, _CONTINUATION_SUFFIX) for piece in pieces):
+        return _parts_with_marks(pieces, _CONTINUATION_SUFFIX, begins_word=False)
+    return [_word_piece_part(piece) for piece in pieces]
 
 
-def _of_metaspace(piece: str) -> _Part:
-    return _Part("", byte_of(piece) or _encoded(piece.replace(_BLANK, " ")))
+def _metaspace_part(piece: str) -> _Part:
+    return _Part("", byte_of(piece) or _to_utf8(piece.replace(_BLANK, " ")))
 
 
-def _of_bytes(piece: str) -> _Part:
-    if _stands_for_word(piece):
+def _byte_level_part(piece: str) -> _Part:
+    if _replaces_word(piece):
         return _Part("", piece.encode())
-    return _Part("", bytes(_BYTES[sign] for sign in piece))
+    return _Part("", bytes(_BYTES[char] for char in piece))
 
 
-def _of_word_piece(piece: str) -> _Part:
-    if piece.startswith(_CONTINUES) and piece != _CONTINUES:
-        return _Part("", _encoded(piece.removeprefix(_CONTINUES)))
-    return _Part(" ", _encoded(piece))
+def _word_piece_part(piece: str) -> _Part:
+    if piece.startswith(_CONTINUATION_PREFIX) and piece != _CONTINUATION_PREFIX:
+        return _Part("", _to_utf8(piece.removeprefix(_CONTINUATION_PREFIX)))
+    return _Part(" ", _to_utf8(piece))
 
 
 def _is_byte_level(pieces: Sequence[str]) -> bool:
@@ -140,47 +145,47 @@ def _is_byte_level(pieces: Sequence[str]) -> bool:
     Without a space, non-ASCII text must decode as UTF-8, which it hardly ever does by chance: an
     accented letter of Latin-1 is half a character.
     """
-    pieces_of_bytes = [piece for piece in pieces if not _stands_for_word(piece)]
-    if not all(sign in _BYTES for piece in pieces_of_bytes for sign in piece):
+    pieces_of_bytes = [piece for piece in pieces if not _replaces_word(piece)]
+    if not all(char in _BYTES for piece in pieces_of_bytes for char in piece):
         return False
     if any(piece.startswith(("\u0120", "\u010a")) for piece in pieces_of_bytes):
         return True
-    data = b"".join(_of_bytes(piece).data for piece in pieces_of_bytes)
+    utf8 = b"".join(_byte_level_part(piece).utf8 for piece in pieces_of_bytes)
     try:
-        return not data.isascii() and bool(data.decode())
+        return not utf8.isascii() and bool(utf8.decode())
     except UnicodeDecodeError:
         return False
 
 
-def _has_end(piece: str, end: str) -> bool:
+def _has_mark(piece: str, end: str) -> bool:
     return piece.endswith(end) and piece != end
 
 
-def _with_ends(pieces: Sequence[str], end: str, *, begins_word: bool) -> list[_Part]:
+def _parts_with_marks(pieces: Sequence[str], end: str, *, begins_word: bool) -> list[_Part]:
     """Return the parts of tokens that mark the end or the continuation of a word."""
-    parts, begins = list[_Part](), False
+    parts, starts_word = list[_Part](), False
     for piece in pieces:
-        data = piece.removesuffix(end) if _has_end(piece, end) else piece
-        parts.append(_Part(" " if begins else "", _encoded(data)))
-        begins = _has_end(piece, end) == begins_word
+        text = piece.removesuffix(end) if _has_mark(piece, end) else piece
+        parts.append(_Part(" " if starts_word else "", _to_utf8(text)))
+        starts_word = _has_mark(piece, end) == begins_word
     return parts
 
 
 def _without_first_blank(parts: list[_Part]) -> list[_Part]:
     """Remove the space before the first word, which the tokenizer has added."""
-    if parts and parts[0].data.startswith(b" "):
-        parts[0] = _Part("", parts[0].data[1:])
+    if parts and parts[0].utf8.startswith(b" "):
+        parts[0] = _Part("", parts[0].utf8[1:])
     return parts
 
 
-def _encoded(text: str) -> bytes:
+def _to_utf8(text: str) -> bytes:
     return _SURROGATE.sub("\ufffd", text).encode()
 
 
-FAR = 0.01  # of a row's sum from 1, in float16 or bfloat16
+SUM_TOLERANCE = 0.01  # of a row's sum from 1, in float16 or bfloat16
 
 
-def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
+def choose_array(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
     """Return the array to draw.
 
     Args:
@@ -190,12 +195,15 @@ def one_of(arrays: Mapping[str, Stored], name: str | None) -> NDArray[Any]:
         UsageError: The choice is not clear; the error lists the arrays.
         CheckpointError: The array's type is not implemented.
     """
-    called = [n for n in arrays if n in ("attention", "attentions", "pattern")]
-    candidates = [name] if name is not None else called if len(arrays) > 1 else list(arrays)
+    attention_names = [n for n in arrays if n in ("attention", "attentions", "pattern")]
+    if name is not None:
+        candidates = [name]
+    else:
+        candidates = attention_names if len(arrays) > 1 else list(arrays)
     if len(candidates) != 1 or candidates[0] not in arrays:
         names = ", ".join(list(arrays)[:12]) or "none"
-        missing = "" if name is None else f"The file has no array {name!r}. "
-        raise UsageError(f"{missing}Choose an array with --array NAME: {names}.")
+        reason = "" if name is None else f"The file has no array {name!r}. "
+        raise UsageError(f"{reason}Choose an array with --array NAME: {names}.")
     array = arrays[candidates[0]]
     if isinstance(array, Packed):
         return array.unpack()
@@ -219,7 +227,7 @@ def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
     Raises:
         InputError: The shape, the tokens or a row is invalid.
     """
-    rows, columns = _said(tokens)
+    rows, columns = _read_tokens(tokens)
     layers = _by_layer(array)
     n_key = len(rows if columns is None else columns)
     if 0 in layers.shape or layers.shape[2:] != (len(rows), n_key):
@@ -235,19 +243,37 @@ def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
         for layer, heads in enumerate(layers)
         for head, pattern in enumerate(heads)
     }
-    above = np.triu_indices(len(queries), 1)
-    causal = source is None and len(queries) > 1
-    causal = causal and not any(pattern[above].any() for pattern in patterns.values())
+    is_causal = source is None and _is_causal(patterns.values())
     mask = np.ones(layers.shape[2:], np.bool_)
-    mask = np.tril(mask) if causal else mask
+    mask = np.tril(mask) if is_causal else mask
     maps = [
         HeadMap(
             name=f"L{layer}H{head}", block=block, layer=layer, head=head, pattern=pattern, mask=mask
         )
         for (layer, head), pattern in patterns.items()
     ]
-    n_layers, n_heads = layers.shape[:2]
-    info = ModelInfo(
+    return HeadMaps(
+        model=_model_info(name, *layers.shape[:2]),
+        weighting="softmax",
+        causal=is_causal,
+        text=text,
+        source=source,
+        queries=queries,
+        keys=keys,
+        maps=maps,
+        notes=_missing_weight_note(patterns.values()),
+    )
+
+
+def _is_causal(patterns: Collection[Array]) -> bool:
+    """Whether no query of square patterns has weight on a later key."""
+    n = len(next(iter(patterns)))
+    later_keys = np.triu_indices(n, 1)
+    return n > 1 and not any(pattern[later_keys].any() for pattern in patterns)
+
+
+def _model_info(name: str, n_layers: int, n_heads: int) -> ModelInfo:
+    return ModelInfo(
         name=name,
         type="array",
         n_layers=n_layers,
@@ -257,23 +283,12 @@ def maps_of_arrays(name: str, array: NDArray[Any], tokens: bytes) -> HeadMaps:
         d_vocab=0,
         origin="computed elsewhere",
     )
-    notes = _missing(patterns.values())
-    return HeadMaps(
-        model=info,
-        weighting="softmax",
-        causal=causal,
-        text=text,
-        source=source,
-        queries=queries,
-        keys=keys,
-        maps=maps,
-        notes=notes,
-    )
 
 
 def _by_layer(array: NDArray[Any]) -> NDArray[Any]:
-    """Return [n_layers, n_heads, n_query, n_key] for an array that may lack the first one or two
-    axes, or that has a batch of one text after the layers.
+    """Return an array as [n_layers, n_heads, n_query, n_key].
+
+    It may lack the first one or two axes, or have a batch of one text after the layers.
     """
     if array.ndim == 5 and array.shape[1] == 1:
         return array[:, 0]
@@ -290,28 +305,29 @@ def _weights(name: str, pattern: NDArray[Any]) -> Array:
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(f"{name} contains NaN, infinity or negative numbers; expected weights.")
     sums = weights.sum(axis=1)
-    bad_rows = np.flatnonzero(sums > 1 + FAR)
-    if len(bad_rows):
+    rows_above_1 = np.flatnonzero(sums > 1 + SUM_TOLERANCE)
+    if len(rows_above_1):
         raise InputError(
-            f"row {bad_rows[0]} of {name} sums to {sums[bad_rows[0]]:.4g}, more than 1."
+            f"row {rows_above_1[0]} of {name} sums to {sums[rows_above_1[0]]:.4g}, more than 1."
         )
     return weights
 
 
-def _missing(patterns: Iterable[Array]) -> tuple[str, ...]:
+def _missing_weight_note(patterns: Iterable[Array]) -> tuple[str, ...]:
     """Return a note if rows sum to less than 1; a row of zeros is masked."""
     sums = np.concatenate([pattern.sum(axis=1) for pattern in patterns])
-    least = float(sums[sums != 0].min(initial=1.0))
-    if least >= 1 - FAR:
+    smallest_sum = float(sums[sums != 0].min(initial=1.0))
+    if smallest_sum >= 1 - SUM_TOLERANCE:
         return ()
-    missing = f"{1 - least:.2f}".removeprefix("0")
+    deficit = f"{1 - smallest_sum:.2f}".removeprefix("0")
     return (
-        f"rows of this array sum to less than 1, by at most {missing}: an attention sink has the "
+        f"rows of this array sum to less than 1, by at most {deficit}: an attention sink has the "
         "rest, or keys were left out",
     )
 
 
-def _said(data: bytes) -> tuple[list[str], list[str] | None]:
+def _read_tokens(data: bytes) -> tuple[list[str], list[str] | None]:
+    """Return the tokens of rows and of columns; None if the columns have the same tokens."""
     try:
         document = parse(data)
     except ValueError as error:

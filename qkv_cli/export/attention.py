@@ -13,7 +13,7 @@ from typing import Any
 
 from qkv_cli.atomic_files import place_file
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.document import decimals, pieces
+from qkv_cli.export.document import decimals, document_pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
@@ -51,7 +51,7 @@ def to_json(maps: HeadMaps, include: Collection[str] = ()) -> str:
     Raises:
         UsageError: A map lacks an array to include.
     """
-    return "".join(pieces(maps, include))
+    return "".join(document_pieces(maps, include))
 
 
 def from_json(text: str) -> HeadMaps:
@@ -102,7 +102,7 @@ def write_maps(
     include: Collection[str] = (),
     *,
     kind: str | None = None,
-    several: bool = False,
+    numbers_texts: bool = False,
 ) -> None:
     """Write a file atomically; its suffix sets the format unless `kind` does.
 
@@ -117,11 +117,11 @@ def write_maps(
         raise UsageError(f"A .{kind} file holds one text, not {len(maps)}: use .jsonl or .csv.")
     if include and kind == "csv":
         raise UsageError("--include needs an output file of type .json, .jsonl or .npz.")
-    place_file(path, encode_maps(kind, maps, include, several=several))
+    place_file(path, encode_maps(kind, maps, include, numbers_texts=numbers_texts))
 
 
 def encode_maps(
-    kind: str, maps: Iterable[HeadMaps], include: Collection[str], *, several: bool = False
+    kind: str, maps: Iterable[HeadMaps], include: Collection[str], *, numbers_texts: bool = False
 ) -> Iterator[bytes]:
     """Yield the bytes of a file in pieces, one text after the other.
 
@@ -132,27 +132,30 @@ def encode_maps(
         UsageError: The texts of a CSV show different quantities.
     """
     if kind == "csv":
-        yield from (piece.encode() for piece in _csv_of(iter(maps), several=several))
+        yield from (piece.encode() for piece in _csv_of(iter(maps), numbers_texts=numbers_texts))
         return
     for head_maps in maps:
         if kind == "npz":
             yield to_npz(head_maps, include)
         else:
-            yield from (piece.encode() for piece in pieces(head_maps, include))
+            yield from (piece.encode() for piece in document_pieces(head_maps, include))
             yield b"\n"
 
 
-def _csv_of(maps: Iterator[HeadMaps], *, several: bool) -> Iterator[str]:
-    first = next(maps, None)
-    second = None if first is None or several else next(maps, None)
-    if first is not None and not several and second is None:
-        yield from to_csv(first)
+def _csv_of(maps: Iterator[HeadMaps], *, numbers_texts: bool) -> Iterator[str]:
+    first_maps = next(maps, None)
+    second_maps = None if first_maps is None or numbers_texts else next(maps, None)
+    if first_maps is not None and not numbers_texts and second_maps is None:
+        yield from to_csv(first_maps)
         return
-    texts = (head_maps for head_maps in chain((first, second), maps) if head_maps is not None)
+    texts = (
+        head_maps for head_maps in chain((first_maps, second_maps), maps) if head_maps is not None
+    )
     for index, head_maps in enumerate(texts):
-        if first is not None and head_maps.shown != first.shown:
+        if first_maps is not None and head_maps.shown != first_maps.shown:
             raise UsageError(
-                f"A .csv file cannot contain both {first.shown} and {head_maps.shown}: use .jsonl."
+                f"A .csv file cannot contain both {first_maps.shown} and {head_maps.shown}: "
+                "use .jsonl."
             )
         yield from to_csv(head_maps, text=index)
 
@@ -182,8 +185,8 @@ def documents(data: bytes) -> list[object]:
     try:
         text = data.decode(json.detect_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        where = f"{error.reason} at byte {error.start}"
-        raise InputError(f"neither JSON nor an .npz archive: {where}.") from error
+        location = f"{error.reason} at byte {error.start}"
+        raise InputError(f"neither JSON nor an .npz archive: {location}.") from error
     if text.removeprefix("text,").startswith(",".join(CSV_COLUMNS)):
         raise InputError("a .csv file contains neither text nor model: use .json, .jsonl or .npz.")
     return _stream(text)
@@ -198,8 +201,8 @@ def _stream(text: str) -> list[object]:
         try:
             document, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}"
-            raise InputError(f"not valid JSON: {error.msg} at {where}.") from error
+            location = f"line {error.lineno}, column {error.colno}"
+            raise InputError(f"not valid JSON: {error.msg} at {location}.") from error
         except RecursionError as error:
             raise InputError("the JSON is nested too deeply.") from error
         except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qkv_cli import __version__
-from qkv_cli.analysis.compare import Comparison, Near, Pair, moved, named
+from qkv_cli.analysis.compare import Comparison, Pair, SimilarHead, largest_changes, name_pairs
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
@@ -29,12 +29,13 @@ def compare_json(pairs: Sequence[Comparison]) -> str:
     )
 
 
-def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[Near]) -> str:
+def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[SimilarHead]) -> str:
     """Return one line of JSON, with the most similar head first.
 
     Args:
-        own: The reference head.
-        others: The side whose heads are ranked.
+        reference: The head that they are compared with, as the only map.
+        candidates: The side whose heads are ranked.
+        nearest: The ranked heads.
     """
     similar_heads = [
         map_head(n.map)
@@ -66,8 +67,8 @@ def read_compare(document: dict[str, Any]) -> list[Comparison]:
     return [_read_comparison(c) for c in document["comparisons"]]
 
 
-def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Near]]:
-    """Read a document of `nearest_json`: the reference head, the other side, and its heads.
+def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[SimilarHead]]:
+    """Read a document of `nearest_json`: the reference head, the candidates, and the ranked heads.
 
     Raises:
         InputError: The document is invalid; the error names the first invalid field.
@@ -75,7 +76,7 @@ def read_nearest(document: dict[str, Any]) -> tuple[HeadMaps, HeadMaps, list[Nea
     check_schema(document, "nearest")
     candidates = about_of(document["among"])
     nearest = [
-        Near(
+        SimilarHead(
             bare_map(n, candidates),
             *(_nan(n[figure]) for figure in ("divergence", "cosine", "pearson")),
         )
@@ -102,8 +103,8 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
         b=b,
         rows=rows,
         columns=columns,
-        queries=named(rows, a.queries, b.queries),
-        keys=named(columns, a.keys, b.keys),
+        queries=name_pairs(rows, a.queries, b.queries),
+        keys=name_pairs(columns, a.keys, b.keys),
         weights_a=a_values,
         weights_b=b_values,
         difference=difference,
@@ -160,15 +161,15 @@ def _comparison(c: Comparison) -> dict[str, Any]:
                 "b": m.b,
                 "change": m.change,
             }
-            for m in moved(c, MOVED)
+            for m in largest_changes(c, MOVED)
         ],
     }
 
 
 def _about(maps: HeadMaps) -> dict[str, Any]:
     """Return the model, the options of the reading, and the tokens."""
-    whole = head(maps)
-    return {name: whole[name] for name in whole if name not in ("schema", "qkv")}
+    document = head(maps)
+    return {name: document[name] for name in document if name not in ("schema", "qkv")}
 
 
 def _side(maps: HeadMaps) -> dict[str, Any]:

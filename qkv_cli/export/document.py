@@ -34,9 +34,9 @@ def shortest(x: Array) -> NDArray[np.float64]:
     for digits in (6, 7, 8, 9):
         power = 10.0 ** np.clip(digits - 1 - exponent, 0, 22)
         trial = np.rint(rounded.flat[pending] * power) / power
-        same = trial.astype(np.float32) == x.flat[pending]
-        rounded.flat[pending[same]] = trial[same]
-        pending, exponent = pending[~same], exponent[~same]
+        is_exact = trial.astype(np.float32) == x.flat[pending]
+        rounded.flat[pending[is_exact]] = trial[is_exact]
+        pending, exponent = pending[~is_exact], exponent[~is_exact]
     return rounded
 
 
@@ -75,14 +75,14 @@ def arrays(m: HeadMap, include: Collection[str], quantity: Show) -> dict[str, Ma
     for name, array in selected.items():
         if isinstance(array, LazyMatrix):
             continue
-        masked = ~m.mask[:] & np.isneginf(array) if name == "scores" else False
-        if not (np.isfinite(array) | masked).all():
+        is_masked = ~m.mask[:] & np.isneginf(array) if name == "scores" else False
+        if not (np.isfinite(array) | is_masked).all():
             raise InputError(f"{m.name}.{name} contains NaN or infinity.")
     return selected
 
 
 def head(maps: HeadMaps) -> dict[str, Any]:
-    """Return the document without its maps."""
+    """Return the fields of a document other than its maps."""
     source = {} if maps.source is None else {"source": maps.source}
     pair = {} if maps.pair is None else {"pair": maps.pair}
     return {
@@ -103,11 +103,11 @@ def head(maps: HeadMaps) -> dict[str, Any]:
 
 
 def map_head(m: HeadMap) -> dict[str, Any]:
-    """Return a map without its arrays."""
+    """Return the fields of a map other than its arrays."""
     return {"name": m.name, "block": m.block, "layer": m.layer, "head": m.head}
 
 
-def pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
+def document_pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     """Yield the text of a document, one map at a time.
 
     Raises:

@@ -46,34 +46,10 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
     if key >= n_key:
         raise InputError(f'"key" is {key}, out of range (0 to {n_key - 1}).')
 
-    def vector(name: str, *shape: int | None, value: object = ()) -> Array:
-        return numbers(name, document[name] if value == () else value, shape, null=-np.inf)
-
-    def projection(name: str) -> Projection:
-        bias = f"b_{name.upper()}"
-        return Projection(
-            product=vector(f"W_{name.upper()}_e", d_head),
-            bias=None if document[bias] is None else vector(bias, d_head),
-            result=vector(name, d_head),
-        )
-
-    scores, z_heads = vector("scores", n_key), vector("z_heads", None, d_head)
+    scores, z_heads = _array(document, "scores", n_key), _array(document, "z_heads", None, d_head)
     if len(document["masked"]) != n_key or document["head"] >= len(z_heads):
         raise InputError('"masked" or "z_heads" does not match the number of keys or of heads.')
-    top = scores.max()
-    pattern = np.zeros((len(about.queries), n_key), np.float32)
-    pattern[query] = vector("pattern", n_key)
-    mask = np.ones(pattern.shape, np.bool_)
-    mask[query] = [reason is None for reason in document["masked"]]
-    block, layer = document["block"], document["layer"]
-    m = HeadMap(
-        name=document["name"],
-        block=block,
-        layer=layer,
-        head=document["head"],
-        pattern=pattern,
-        mask=mask,
-    )
+    largest = scores.max()
     x = Explanation(
         weighting=about.weighting,
         head=document["head"],
@@ -81,37 +57,71 @@ def read_explain(document: dict[str, Any]) -> tuple[HeadMaps, Explanation]:
         query=query,
         key=key,
         between_texts=about.source is not None,
-        e_query=vector("e_query", d_model),
-        e_key=vector("e_key", d_model),
-        q=projection("q"),
-        k=projection("k"),
-        v=projection("v"),
-        products=vector("products", d_head),
+        e_query=_array(document, "e_query", d_model),
+        e_key=_array(document, "e_key", d_model),
+        q=_read_projection(document, "q", d_head),
+        k=_read_projection(document, "k", d_head),
+        v=_read_projection(document, "v", d_head),
+        products=_array(document, "products", d_head),
         scale=document["scale"],
         norms=document["norms"],
         rotates=document["rotates"],
-        terms={name: vector(name, n_key, value=row) for name, row in document["terms"].items()},
+        terms={name: _array(document["terms"], name, n_key) for name in document["terms"]},
         scores=scores,
         masked=document["masked"],
-        exps=np.exp(scores - top) if np.isfinite(top) else np.zeros(n_key),
-        pattern=vector("pattern", n_key),
-        shares=vector("shares", n_key, d_head),
-        z=vector("z", d_head),
-        along=vector("along", n_key),
+        exps=np.exp(scores - largest) if np.isfinite(largest) else np.zeros(n_key),
+        pattern=_array(document, "pattern", n_key),
+        shares=_array(document, "shares", n_key, d_head),
+        z=_array(document, "z", d_head),
+        along=_array(document, "along", n_key),
         z_heads=z_heads,
-        output=Output(
-            pair=vector("output_pair", d_model),
-            words=vector("output_words", d_model),
-            heads=vector("output_heads", d_model),
-            bias=None if document["b_O"] is None else vector("b_O", d_model),
-            total=vector("output", d_model),
-        ),
+        output=_read_output(document, d_model),
     )
-    return replace(about, maps=[m]), x
+    return replace(about, maps=[_read_map(document, x, len(about.queries))]), x
+
+
+def _array(fields: dict[str, Any], name: str, *shape: int | None) -> Array:
+    """Return a field as an array; null becomes -inf."""
+    return numbers(name, fields[name], shape, null=-np.inf)
+
+
+def _read_projection(document: dict[str, Any], name: str, d_head: int) -> Projection:
+    bias = f"b_{name.upper()}"
+    return Projection(
+        product=_array(document, f"W_{name.upper()}_e", d_head),
+        bias=None if document[bias] is None else _array(document, bias, d_head),
+        result=_array(document, name, d_head),
+    )
+
+
+def _read_output(document: dict[str, Any], d_model: int) -> Output:
+    return Output(
+        pair=_array(document, "output_pair", d_model),
+        words=_array(document, "output_words", d_model),
+        heads=_array(document, "output_heads", d_model),
+        bias=None if document["b_O"] is None else _array(document, "b_O", d_model),
+        total=_array(document, "output", d_model),
+    )
+
+
+def _read_map(document: dict[str, Any], x: Explanation, n_query: int) -> HeadMap:
+    """Return the map of the head, with weights only in the row of the query."""
+    pattern = np.zeros((n_query, len(x.pattern)), np.float32)
+    pattern[x.query] = x.pattern
+    mask = np.ones(pattern.shape, np.bool_)
+    mask[x.query] = [reason is None for reason in x.masked]
+    return HeadMap(
+        name=document["name"],
+        block=document["block"],
+        layer=document["layer"],
+        head=document["head"],
+        pattern=pattern,
+        mask=mask,
+    )
 
 
 def _numbers(x: Explanation) -> dict[str, Any]:
-    out = x.output
+    output = x.output
     return {
         "e_query": _list(x.e_query),
         "e_key": _list(x.e_key),
@@ -134,11 +144,11 @@ def _numbers(x: Explanation) -> dict[str, Any]:
         "along": _list(x.along),
         "z": _list(x.z),
         "z_heads": _list(x.z_heads),
-        "output_pair": _list(out.pair),
-        "output_words": _list(out.words),
-        "output_heads": _list(out.heads),
-        "b_O": None if out.bias is None else _list(out.bias),
-        "output": _list(out.total),
+        "output_pair": _list(output.pair),
+        "output_words": _list(output.words),
+        "output_heads": _list(output.heads),
+        "b_O": None if output.bias is None else _list(output.bias),
+        "output": _list(output.total),
     }
 
 

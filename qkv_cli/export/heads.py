@@ -71,9 +71,9 @@ def _head(h: HeadStatistics) -> dict[str, Any]:
 
 def _read_head(h: dict[str, Any]) -> HeadStatistics:
     evidence = {kind: Evidence(**item) for kind, item in h["evidence"].items()}
-    if missing := set(h["labels"]) - set(evidence):
+    if unsupported := set(h["labels"]) - set(evidence):
         raise InputError(
-            f"{h['name']!r:.60} has the label {missing.pop()!r}, but no evidence for it."
+            f"{h['name']!r:.60} has the label {unsupported.pop()!r}, but no evidence for it."
         )
     figures = {name: h[name] for name in FIGURES if name not in NAMES}
     return HeadStatistics(

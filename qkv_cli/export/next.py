@@ -76,12 +76,12 @@ def read_next(document: dict[str, Any]) -> Next:
         np.array([[item[name][figure] for item in items] for name in readings])
         for figure in ("probability", "rank")
     )
-    rest = np.array([document["rest"][name] for name in readings])
+    rest_probability = np.array([document["rest"][name] for name in readings])
     odds = Odds(
         ids=[token.id for token in tokens],
         probability=probability,
         rank=rank,
-        rest=rest,
+        rest=rest_probability,
         n_tokens=document["d_vocab"],
         divergence=document["divergence"],
     )

@@ -147,8 +147,8 @@ def _read_array(data: bytes) -> NDArray[Any]:
     if kind.hasobject:
         raise ValueError("it contains Python objects, which qkv does not unpickle")
     if prod(shape) * kind.itemsize != n_bytes:
-        needed = prod(shape) * kind.itemsize
-        raise ValueError(f"shape {list(shape)} of {kind} needs {needed:,} bytes, not {n_bytes:,}")
+        n_needed = prod(shape) * kind.itemsize
+        raise ValueError(f"shape {list(shape)} of {kind} needs {n_needed:,} bytes, not {n_bytes:,}")
     if kind.kind == "U" and _largest_character(file.getbuffer()[file.tell() :], kind) > 0x10FFFF:
         raise ValueError("its text contains characters beyond U+10FFFF")
     file.seek(0)

@@ -52,8 +52,8 @@ def parse_document(document: object, read_array: ReadArray) -> HeadMaps:
     if not items:
         raise InputError('"maps" is empty.')
     maps = [_map(m, f"maps[{index}]", about, read_array) for index, m in enumerate(items)]
-    _refuse_twins(maps)
-    _refuse_unseen(maps, FIELDS[about.shown])
+    _refuse_duplicates(maps)
+    _refuse_missing_quantity(maps, FIELDS[about.shown])
     return replace(about, maps=maps)
 
 
@@ -67,7 +67,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
         InputError: The document is invalid; the error names the first invalid field.
     """
     text, source, pair = "", None, None
-    shown: Show = "weights"
+    quantity: Show = "weights"
     queries: list[Token] = []
     keys: list[Token] = []
     if document.get("source") is not None:
@@ -75,7 +75,7 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
     if document.get("pair") is not None:
         pair = _get(document, "", "pair", str)
     if "shown" in document:
-        shown = {name: show for show, name in SHOWN.items()}[
+        quantity = {name: show for show, name in SHOWN.items()}[
             _one_of(document, "", "shown", tuple(SHOWN.values()))
         ]
     if not of_texts or "text" in document:
@@ -95,15 +95,17 @@ def about_of(document: dict[str, Any], *, of_texts: bool = False) -> HeadMaps:
         maps=(),
         notes=_notes(document.get("notes", [])),
         pair=pair,
-        shown=shown,
+        shown=quantity,
         ablated=_get(document, "", "ablated", str) if "ablated" in document else "",
     )
 
 
 def bare_map(m: dict[str, Any], about: HeadMaps) -> HeadMap:
-    """Return a map without weights, for documents of statistics."""
-    none = np.zeros((len(about.queries), len(about.keys)), np.float32)
-    return HeadMap(name=m["name"], block=m["block"], layer=m["layer"], head=m["head"], pattern=none)
+    """Return a map with zero weights, for documents of statistics."""
+    zeros = np.zeros((len(about.queries), len(about.keys)), np.float32)
+    return HeadMap(
+        name=m["name"], block=m["block"], layer=m["layer"], head=m["head"], pattern=zeros
+    )
 
 
 def _notes(value: object) -> tuple[str, ...]:
@@ -120,31 +122,31 @@ def json_array(path: str, value: object, n_rows: int, n_columns: int) -> NDArray
         raise InputError(f"{path}: expected {n_rows} rows, found {len(value)}.")
     field = path.rpartition(".")[2]
     kinds: dict[str, set[type]] = {"scores": {int, float, type(None)}, "mask": {bool}}
-    allowed = kinds.get(field, {int, float})
+    valid_types = kinds.get(field, {int, float})
     expected = "true or false" if field == "mask" else "a number"
     for i, row in enumerate(value):
         if not isinstance(row, list):
             raise InputError(f"{path}[{i}] is {_kind(row)}; expected an array of numbers.")
         if len(row) != n_columns:
             raise InputError(f"{path}[{i}]: expected {n_columns} numbers, found {len(row)}.")
-        if not set(map(type, row)) <= allowed:
-            wrong = next(x for x in row if type(x) not in allowed)
-            raise InputError(f"{path}[{i}] contains {_kind(wrong, 'null')}; expected {expected}.")
+        if not set(map(type, row)) <= valid_types:
+            invalid = next(x for x in row if type(x) not in valid_types)
+            raise InputError(f"{path}[{i}] contains {_kind(invalid, 'null')}; expected {expected}.")
     if field == "mask":
         return np.array(value, dtype=np.bool_)
     try:
-        read = np.array(value, dtype=np.float64)  # null becomes NaN here
+        numbers_read = np.array(value, dtype=np.float64)  # null becomes NaN
     except OverflowError as error:
         raise InputError(f"a number in {path} exceeds the range of float32 (3.4e38).") from error
-    return to_float32(path, np.where(np.isnan(read), -np.inf, read))
+    return to_float32(path, np.where(np.isnan(numbers_read), -np.inf, numbers_read))
 
 
-def to_float32(path: str, read: Array) -> Array:
+def to_float32(path: str, x64: Array) -> Array:
     """Return float32 numbers, finite except for masked scores."""
     with np.errstate(over="ignore"):
-        x = read.astype(np.float32)
-    masked = np.isneginf(read) if path.endswith(".scores") else False
-    if not (np.isfinite(x) | masked).all():
+        x = x64.astype(np.float32)
+    is_masked = np.isneginf(x64) if path.endswith(".scores") else False
+    if not (np.isfinite(x) | is_masked).all():
         raise InputError(f"{path} contains NaN, or exceeds the range of float32 (3.4e38).")
     return x
 
@@ -154,7 +156,7 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
         raise InputError(f"{path} is {_kind(m)}; expected an object.")
     model, n_query, n_key = about.model, len(about.queries), len(about.keys)
     rows = {"q": n_query, "k": n_key, "v": n_key, "z": n_query}
-    extra = {
+    other_arrays = {
         name: read_array(
             f"{path}.{name}",
             m[name],
@@ -168,10 +170,10 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
     block = cast(Block, _one_of(m, path, "block", get_args(Block)))
     pattern = read_array(f"{path}.pattern", m.get("pattern"), n_query, n_key)
     if m.get("mask") is None:
-        mask = _mask_of_older(extra.get("scores"), about, block, (n_query, n_key))
+        mask = _infer_mask(other_arrays.get("scores"), about, block, (n_query, n_key))
     else:
         mask = read_array(f"{path}.mask", m["mask"], n_query, n_key)
-        _refuse_contradiction(path, mask, pattern, extra.get("scores"))
+        _refuse_contradiction(path, mask, pattern, other_arrays.get("scores"))
     return HeadMap(
         name=_get(m, path, "name", str),
         block=block,
@@ -179,20 +181,18 @@ def _map(m: object, path: str, about: HeadMaps, read_array: ReadArray) -> HeadMa
         head=head,
         pattern=pattern,
         mask=mask,
-        **extra,
+        **other_arrays,
     )
 
 
-def _mask_of_older(
+def _infer_mask(
     scores: Array | None, about: HeadMaps, block: Block, shape: tuple[int, int]
 ) -> Mask:
-    """Return the mask of a document without one: from its scores if it has them, else from
-    `causal`.
-    """
+    """Return the mask of a document that lacks one: from its scores, or otherwise from `causal`."""
     if scores is not None:
         return ~np.isneginf(scores)
-    everything = np.ones(shape, np.bool_)
-    return np.tril(everything) if about.causal and block != "cross" else everything
+    all_visible = np.ones(shape, np.bool_)
+    return np.tril(all_visible) if about.causal and block != "cross" else all_visible
 
 
 def _refuse_contradiction(path: str, mask: Mask, pattern: Array, scores: Array | None) -> None:
@@ -202,17 +202,18 @@ def _refuse_contradiction(path: str, mask: Mask, pattern: Array, scores: Array |
         raise InputError(f"{path}.scores is null where {path}.mask is true (visible).")
 
 
-def _refuse_twins(maps: list[HeadMap]) -> None:
-    seen: dict[tuple[str, str], int] = {}
+def _refuse_duplicates(maps: list[HeadMap]) -> None:
+    first_indices: dict[tuple[str, str], int] = {}
     for index, m in enumerate(maps):
-        first = seen.setdefault((m.block, m.name), index)
-        if first != index:
+        first_index = first_indices.setdefault((m.block, m.name), index)
+        if first_index != index:
             raise InputError(
-                f"maps[{first}] and maps[{index}] have the same name and block: {m.name!r:.60}."
+                f"maps[{first_index}] and maps[{index}] have the same name and block: "
+                f"{m.name!r:.60}."
             )
 
 
-def _refuse_unseen(maps: list[HeadMap], field: str) -> None:
+def _refuse_missing_quantity(maps: list[HeadMap], field: str) -> None:
     for index, m in enumerate(maps):
         if getattr(m, field) is None:
             raise InputError(f'maps[{index}] has no "{field}", which "shown" selects.')
@@ -259,42 +260,42 @@ def _token(t: object, path: str, texts: list[str]) -> Token:
     )
 
 
-def _get(of: dict[str, Any], path: str, key: str, kind: type[Any]) -> Any:
-    if key not in of:
+def _get(fields: dict[str, Any], path: str, key: str, kind: type[Any]) -> Any:
+    if key not in fields:
         raise InputError(f'{path or "the document"} has no "{key}".')
-    if type(of[key]) is not kind:
-        where = f"{path}.{key}" if path else f'"{key}"'
-        raise InputError(f"{where} is {_kind(of[key])}; expected {_KINDS[kind]}.")
-    return of[key]
+    if type(fields[key]) is not kind:
+        location = f"{path}.{key}" if path else f'"{key}"'
+        raise InputError(f"{location} is {_kind(fields[key])}; expected {_KINDS[kind]}.")
+    return fields[key]
 
 
-def _flag(of: dict[str, Any], path: str, key: str) -> bool:
-    return bool(_get(of, path, key, bool)) if key in of else False
+def _flag(fields: dict[str, Any], path: str, key: str) -> bool:
+    return bool(_get(fields, path, key, bool)) if key in fields else False
 
 
-def _one_of(of: dict[str, Any], path: str, key: str, valid: tuple[str, ...]) -> str:
-    value: str = _get(of, path, key, str)
+def _one_of(fields: dict[str, Any], path: str, key: str, valid: tuple[str, ...]) -> str:
+    value: str = _get(fields, path, key, str)
     if value not in valid:
-        where = f"{path}.{key}" if path else f'"{key}"'
-        raise InputError(f"{where} is {value!r:.60}; valid: {', '.join(valid)}.")
+        location = f"{path}.{key}" if path else f'"{key}"'
+        raise InputError(f"{location} is {value!r:.60}; valid: {', '.join(valid)}.")
     return value
 
 
-def _integer(of: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> int:
-    if key not in of:
+def _integer(fields: dict[str, Any], path: str, key: str, below: int = _MAX_INT) -> int:
+    if key not in fields:
         raise InputError(f'{path} has no "{key}".')
-    value = of[key]
+    value = fields[key]
     if type(value) is not int:
         raise InputError(f"{path}.{key} is {_kind(value)}; expected an integer.")
     if not 0 <= value < below:
-        shown = value if abs(value) < _MAX_INT else "a huge number"
-        raise InputError(f"{path}.{key} is {shown}, out of range (0 to {below - 1}).")
+        printed = value if abs(value) < _MAX_INT else "a huge number"
+        raise InputError(f"{path}.{key} is {printed}, out of range (0 to {below - 1}).")
     return value
 
 
-def _kind(value: object, none: str = "missing or null") -> str:
+def _kind(value: object, null_name: str = "missing or null") -> str:
     if value is None:
-        return none
+        return null_name
     return _KINDS.get(type(value), "a number")
 
 
@@ -343,11 +344,11 @@ def _validator(name: str) -> Any:
     return extend(Draft202012Validator, type_checker=types)(schema)
 
 
-def numbers(where: str, value: object, shape: Sequence[int | None], *, null: float) -> Array:
+def numbers(name: str, value: object, shape: Sequence[int | None], *, null: float) -> Array:
     """Return nested lists of numbers as a float64 array.
 
     Args:
-        where: The name of the field, for errors.
+        name: The name of the field, for errors.
         shape: The expected shape, with None for any length.
         null: The value of a null: -inf where masked, NaN where missing.
 
@@ -357,11 +358,11 @@ def numbers(where: str, value: object, shape: Sequence[int | None], *, null: flo
     try:
         array = np.array(value, dtype=np.float64)
     except (ValueError, OverflowError, TypeError) as error:
-        raise InputError(f"{where} is not an array of numbers.") from error
+        raise InputError(f"{name} is not an array of numbers.") from error
     fits = len(shape) == array.ndim and all(
         n in (None, m) for n, m in zip(shape, array.shape, strict=True)
     )
     if not fits:
         expected = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{where} has shape {list(array.shape)}; expected [{expected}].")
+        raise InputError(f"{name} has shape {list(array.shape)}; expected [{expected}].")
     return np.where(np.isnan(array), null, array)

@@ -49,11 +49,11 @@ def is_fasttext(head: bytes) -> bool:
     """Whether a file starts with fastText's magic number, or with the settings of an older file."""
     if len(head) < 48:
         return False
-    first, *rest = struct.unpack_from("<12i", head)
-    if first == _MAGIC:
+    magic, *settings = struct.unpack_from("<12i", head)
+    if magic == _MAGIC:
         return True
-    loss, model = rest[5], rest[6]
-    return 0 < first <= 1 << 16 and loss in (1, 2, 3) and model in (1, 2, 3)
+    loss, model = settings[5], settings[6]
+    return 0 < magic <= 1 << 16 and loss in (1, 2, 3) and model in (1, 2, 3)
 
 
 def read_fasttext(
@@ -69,47 +69,47 @@ def read_fasttext(
         settings = _Settings.read(data)
         if settings.model == _SUPERVISED:
             raise CheckpointError(f"{name} is a fastText classifier; expected word vectors.")
-        words, n_entries, at = _dictionary(data, settings)
+        words, n_entries, at = _read_dictionary(data, settings)
         if settings.is_new and data[at]:
             raise CheckpointError(
                 f"{name} is quantized (.ftz), which is not implemented; use the original .bin."
             )
-        shape, start, end = _matrix(data, at + settings.is_new)
-        _matrix(data, end + settings.is_new)  # the output matrix, which must be there
+        shape, start, end = _find_matrix(data, at + settings.is_new)
+        _find_matrix(data, end + settings.is_new)  # the output matrix, which must be there
     except (ValueError, IndexError, struct.error) as error:
         raise CheckpointError(f"{name} is a truncated fastText file: {error}.") from error
     table = np.asarray(np.memmap(path, "<f4", "r", start, shape))
-    n_first = len(table) - settings.n_buckets
+    n_word_rows = len(table) - settings.n_buckets
     # fastText counts rows for the words only; gensim writes one for each entry.
-    if settings.n_buckets < 0 or n_first not in (len(words), n_entries):
+    if settings.n_buckets < 0 or n_word_rows not in (len(words), n_entries):
         raise CheckpointError(
             f"{name} is corrupt: it has {len(words):,} words and {settings.n_buckets:,} buckets, "
             f"but {len(table):,} vectors."
         )
-    ngrams = ngrams_of(name, table[n_first:], settings.min_n, settings.max_n)
-    return _vectors(words[:limit], table, ngrams, encoding, advance)
+    ngrams = ngrams_of(name, table[n_word_rows:], settings.min_n, settings.max_n)
+    return _word_vectors(words[:limit], table, ngrams, encoding, advance)
 
 
-def _vectors(
-    spelled: list[bytes],
+def _word_vectors(
+    word_bytes: list[bytes],
     table: NDArray[np.float32],
     ngrams: Ngrams | None,
     encoding: str,
     advance: Advance,
 ) -> tuple[list[str], Array, Ngrams | None]:
     # As in gensim; fastText itself never decodes the bytes of words.
-    words = [word.decode(encoding, errors="backslashreplace") for word in spelled]
+    words = [word.decode(encoding, errors="backslashreplace") for word in word_bytes]
     rows = np.array(table[: len(words)])
     if ngrams is None:
         return words, rows, None
     for start in range(0, len(words), _STEP):
-        part = slice(start, start + _STEP)
-        ngrams.complete(rows[part], words[part])
+        batch = slice(start, start + _STEP)
+        ngrams.average_with_ngrams(rows[batch], words[batch])
         advance(start, len(words))
     return words, rows, ngrams
 
 
-def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]:
+def _read_dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]:
     """Return the words as bytes, the number of words and labels, and the byte after them."""
     at = settings.end
     n_entries, n_words, _ = struct.unpack_from("<3i", data, at)
@@ -127,7 +127,7 @@ def _dictionary(data: mmap, settings: _Settings) -> tuple[list[bytes], int, int]
     return words, n_entries, at + 8 * max(n_pruned, 0)
 
 
-def _matrix(data: mmap, at: int) -> tuple[tuple[int, int], int, int]:
+def _find_matrix(data: mmap, at: int) -> tuple[tuple[int, int], int, int]:
     """Return the shape of a matrix, and the first and last byte of its numbers."""
     n_rows, d_model = struct.unpack_from("<2q", data, at)
     start, end = at + 16, at + 16 + 4 * n_rows * d_model

@@ -62,29 +62,29 @@ def open_checkpoint(folder: Path) -> dict[str, Stored]:
 
 
 def _open_shards(folder: Path) -> dict[str, Stored]:
-    places = read_json(folder / INDEX).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+    file_of = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(file_of, dict) or not all(isinstance(p, str) for p in file_of.values()):
         raise CheckpointError(
             f"{folder / INDEX}: weight_map must be an object that maps tensor names to file names."
         )
     tensors: dict[str, Stored] = {}
-    for name in sorted(set(places.values())):
+    for name in sorted(set(file_of.values())):
         if Path(name).name != name:
             raise CheckpointError(
                 f"{folder / INDEX}: weight_map names {name!r}; expected a file in the same folder."
             )
         tensors |= open_tensors(folder / name)
-    if missing := sorted(set(places) - set(tensors)):
+    if missing_names := sorted(set(file_of) - set(tensors)):
         raise CheckpointError(
-            f"{folder / INDEX} lists tensor {missing[0]!r}, which its files do not contain."
+            f"{folder / INDEX} lists tensor {missing_names[0]!r}, which its files do not contain."
         )
     return tensors
 
 
 def _renamed(name: str) -> str:
-    for old, new in _OLD.items():
-        if "LayerNorm" in name and name.endswith(old):
-            return name.removesuffix(old) + new
+    for old_suffix, new_suffix in _OLD.items():
+        if "LayerNorm" in name and name.endswith(old_suffix):
+            return name.removesuffix(old_suffix) + new_suffix
     return name
 
 

@@ -35,9 +35,9 @@ class Family:
     settings: Mapping[str, Any]  # settings that the files omit
     keys: Mapping[str, str] = field(default_factory=dict)  # in addition to those of all families
     names: Mapping[str, str] = field(default_factory=dict)
-    permuted: bool = False  # rows of q and k are in the order of the other rotary layout
-    added: float = 0.0  # added to the weights of norms
-    widest: int | None = None  # layers of the only model whose scores are scaled by d_model
+    is_permuted: bool = False  # rows of q and k are in the order of the other rotary layout
+    norm_offset: float = 0.0  # which the converter added to the weights of norms
+    n_layers_of_largest: int | None = None  # its scores are scaled by d_model / n_heads
 
 
 # How llama.cpp's converter changes Gemma, and what llama.cpp assumes.
@@ -55,25 +55,25 @@ _GEMMA_NAMES = {
 _SILU = {"hidden_act": "silu"}
 _GELU = {"hidden_activation": "gelu_pytorch_tanh"}
 FAMILIES = {
-    "llama": Family("llama", _SILU, permuted=True),
+    "llama": Family("llama", _SILU, is_permuted=True),
     "qwen2": Family("qwen2", _SILU),
     "qwen3": Family("qwen3", _SILU),
-    "gemma": Family("gemma", _GELU, added=1.0),
+    "gemma": Family("gemma", _GELU, norm_offset=1.0),
     "gemma2": Family(
         model_type="gemma2",
         settings=_GELU,
         keys=_GEMMA_KEYS,
         names=_GEMMA_NAMES,
-        added=1.0,
-        widest=46,
+        norm_offset=1.0,
+        n_layers_of_largest=46,
     ),
     "gemma3": Family(
         model_type="gemma3_text",
         settings=_GELU,
         keys=_GEMMA_KEYS,
         names=_GEMMA_NAMES,
-        added=1.0,
-        widest=62,
+        norm_offset=1.0,
+        n_layers_of_largest=62,
     ),
 }
 # The key after "llama." or another prefix, and the name in configs.
@@ -96,7 +96,7 @@ _SCALING = {
     "rope.scaling.yarn_beta_slow": "beta_slow",
 }
 # Redundant settings, and settings without effect at inference.
-_SPARE = (
+_IGNORED = (
     "vocab_size",
     "rope.dimension_count",
     "rope.scaling.finetuned",
@@ -104,8 +104,8 @@ _SPARE = (
     "expert_count",
     "expert_used_count",
 )
-WIDER = 8  # rows that are fused
-_STRETCH = "rope_freqs.weight"  # the precomputed factor of each frequency
+_FUSED_ROWS = 8  # rows that are dequantized as one
+_FREQ_FACTORS = "rope_freqs.weight"  # the precomputed factor of each frequency
 _NAMES = {
     "token_embd": "embed_tokens",
     "output_norm": "norm",
@@ -125,7 +125,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class GgufModel:
     """The contents of a GGUF file, with the names of a Hugging Face checkpoint."""
 
     config: dict[str, Any]
@@ -134,7 +134,7 @@ class Opened:
     name: str
 
 
-def open_gguf(path: Path) -> Opened:
+def open_gguf(path: Path) -> GgufModel:
     """Open a file; tensors are unpacked when they are used.
 
     Raises:
@@ -150,14 +150,14 @@ def open_gguf(path: Path) -> Opened:
         ) from error
 
     def row_bytes(kind: int, n: int) -> int:
-        if kind not in (known.value for known in GGMLQuantizationType):
+        if kind not in (type_.value for type_ in GGMLQuantizationType):
             raise ValueError(f"has type {kind}, which the gguf library does not know")
         numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if n % numbers:
             raise ValueError(f"has rows of {n} numbers; expected a multiple of {numbers}")
         return int(n // numbers * size)
 
-    return _opened(path, *_read_parts(path, row_bytes))
+    return _build_model(path, *_read_parts(path, row_bytes))
 
 
 def _read_parts(
@@ -168,7 +168,7 @@ def _read_parts(
     Raises:
         CheckpointError: A part is missing, corrupt, or of another model.
     """
-    fields, tensors = _read(path, row_bytes)
+    fields, tensors = _read_file(path, row_bytes)
     no, count = (fields.get(f"split.{name}", 0) for name in ("no", "count"))
     if not all(type(n) is int for n in (no, count)):
         raise CheckpointError(
@@ -177,7 +177,9 @@ def _read_parts(
     if count < 2:  # 0 after a merge
         return fields, tensors
     parts = every_part(path, no, count)
-    contents = [(fields, tensors) if part == path else _read(part, row_bytes) for part in parts]
+    contents = [
+        (fields, tensors) if part == path else _read_file(part, row_bytes) for part in parts
+    ]
     all_tensors = [tensor for _, of_part in contents for tensor in of_part]
     n_names = len({tensor.name for tensor in all_tensors})  # a tensor must not be in two parts
     for i, (part, (settings, _)) in enumerate(zip(parts, contents, strict=True)):
@@ -196,7 +198,7 @@ def _read_parts(
     return contents[0][0], all_tensors
 
 
-def _read(
+def _read_file(
     path: Path, row_bytes: Callable[[int, int], int]
 ) -> tuple[dict[str, Any], list[StoredTensor]]:
     try:
@@ -210,7 +212,9 @@ def _read(
         ) from error
 
 
-def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) -> Opened:
+def _build_model(
+    path: Path, fields: dict[str, Any], stored_tensors: Sequence[StoredTensor]
+) -> GgufModel:
     kind = fields.get("general.architecture")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(
@@ -219,17 +223,22 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         )
     family = FAMILIES[kind]
     config = settings_of(fields, kind, family)
-    packed = {tensor.name: tensor for tensor in stored}
-    if _STRETCH in packed:
-        stretch = packed.pop(_STRETCH)
-        config["rope_scaling"] = _stretched(_numbers(stretch, stretch.data).ravel())
-    tensors = {_name(name, family): _packed(t, config, family) for name, t in packed.items()}
+    tensors_by_name = {tensor.name: tensor for tensor in stored_tensors}
+    if _FREQ_FACTORS in tensors_by_name:
+        freq_factors = tensors_by_name.pop(_FREQ_FACTORS)
+        config["rope_scaling"] = _longrope_settings(
+            _float_rows(freq_factors, freq_factors.data).ravel()
+        )
+    tensors = {
+        _checkpoint_name(name, family): _pack(t, config, family)
+        for name, t in tensors_by_name.items()
+    }
     config["tie_word_embeddings"] = "lm_head.weight" not in tensors
     config["attention_bias"] = any(name.endswith("q_proj.bias") for name in tensors)
     if (table := tensors.get("model.embed_tokens.weight")) is not None:
         config["vocab_size"] = table.shape[0]
     try:
-        tokenizer = build_tokenizer(fields, ordered=kind.startswith("gemma"))
+        tokenizer = build_tokenizer(fields, is_ordered=kind.startswith("gemma"))
     except CheckpointError:
         raise
     except Exception as error:  # the tokenizers library raises no narrower exception
@@ -237,7 +246,7 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
         raise CheckpointError(
             f"The tokenizer in {path} is incomplete or corrupt: {reason}."
         ) from error
-    return Opened(
+    return GgufModel(
         config=config,
         tensors=tensors,
         tokenizer=tokenizer,
@@ -248,26 +257,26 @@ def _opened(path: Path, fields: dict[str, Any], stored: Sequence[StoredTensor]) 
 def settings_of(fields: Mapping[str, Any], kind: str, family: Family) -> dict[str, Any]:
     """Return a file's settings with the names of a config."""
     config: dict[str, Any] = {"model_type": family.model_type, **family.settings}
-    known, scaling = {**_SETTINGS, **family.keys}, dict[str, Any]()
+    config_names, scaling = {**_SETTINGS, **family.keys}, dict[str, Any]()
     for name, value in fields.items():
         if not name.startswith(f"{kind}."):
             continue
         setting = name.removeprefix(f"{kind}.")
-        if setting in known:
-            config[known[setting]] = value
+        if setting in config_names:
+            config[config_names[setting]] = value
         elif setting in _SCALING:
             scaling[_SCALING[setting]] = value
-        elif setting not in _SPARE:
+        elif setting not in _IGNORED:
             raise CheckpointError(f"The GGUF file sets {name}, which is not implemented.")
     config.setdefault("num_key_value_heads", config.get("num_attention_heads"))
     n_heads = _count(config.get("num_attention_heads"), f"{kind}.attention.head_count")
     _count(config["num_key_value_heads"], f"{kind}.attention.head_count_kv")
     if scaling and scaling.get("rope_type") != "none":
         config["rope_scaling"] = {"rope_type": "linear", **scaling}
-    if family.widest is not None:
-        wide = config.get("num_hidden_layers") == family.widest
+    if family.n_layers_of_largest is not None:
+        is_widest = config.get("num_hidden_layers") == family.n_layers_of_largest
         d_model = _count(config.get("hidden_size"), f"{kind}.embedding_length")
-        scalar = d_model // n_heads if wide else config.get("head_dim")
+        scalar = d_model // n_heads if is_widest else config.get("head_dim")
         config["query_pre_attn_scalar"] = scalar
     return config
 
@@ -283,52 +292,54 @@ def _count(value: object, key: str) -> int:
     return value
 
 
-def _stretched(factors: Array) -> dict[str, Any]:
+def _longrope_settings(factors: Array) -> dict[str, Any]:
     """Return rotary settings with a factor per frequency, as LongRoPE."""
-    same = [float(factor) for factor in factors]
+    factor_list = [float(factor) for factor in factors]
     return {
         "rope_type": "longrope",
-        "short_factor": same,
-        "long_factor": same,
+        "short_factor": factor_list,
+        "long_factor": factor_list,
         "attention_factor": 1.0,
     }
 
 
-def _name(name: str, family: Family) -> str:
+def _checkpoint_name(name: str, family: Family) -> str:
     names = {**_NAMES, **family.names}
     match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
     if match is None or match[2] not in names:
         return name  # nothing reads it, so it is refused
     layer = "" if match[1] is None else f"layers.{match[1]}."
-    head = "" if match[2] == "output" else "model."
-    return f"{head}{layer}{names[match[2]]}.{match[3]}"
+    prefix = "" if match[2] == "output" else "model."
+    return f"{prefix}{layer}{names[match[2]]}.{match[3]}"
 
 
-def _packed(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> Packed:
-    called = ["", *tensor.name.split(".")][-2]
+def _pack(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> Packed:
+    base_name = ["", *tensor.name.split(".")][-2]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    if family.permuted and called in heads and tensor.shape[0] % (2 * heads[called]):
+    if family.is_permuted and base_name in heads and tensor.shape[0] % (2 * heads[base_name]):
         raise CheckpointError(
             f"Tensor {tensor.name!r} has {tensor.shape[0]} rows; expected a multiple of "
-            f"{2 * heads[called]}, for pairs of rows in {heads[called]} heads."
+            f"{2 * heads[base_name]}, for pairs of rows in {heads[base_name]} heads."
         )
 
     def unpack() -> Array:
-        numbers = _numbers(tensor, tensor.data)
-        if family.added and called.endswith("norm"):
-            return numbers - np.float32(family.added)
+        numbers = _float_rows(tensor, tensor.data)
+        if family.norm_offset and base_name.endswith("norm"):
+            return numbers - np.float32(family.norm_offset)
         return (
-            _unpermuted(numbers, heads[called]) if family.permuted and called in heads else numbers
+            _undo_permutation(numbers, heads[base_name])
+            if family.is_permuted and base_name in heads
+            else numbers
         )
 
     return Packed(shape=tensor.shape, unpack=unpack, rows=partial(_rows, tensor), name=tensor.name)
 
 
 def _rows(tensor: StoredTensor, rows: Any) -> Array:
-    return _numbers(tensor, tensor.data[rows])
+    return _float_rows(tensor, tensor.data[rows])
 
 
-def _numbers(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
+def _float_rows(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
     """Return rows of a tensor as float32."""
     try:
         return dequantize(data, tensor.kind)
@@ -345,14 +356,14 @@ def dequantize(data: NDArray[np.uint8], number: int) -> Array:
     from gguf import GGMLQuantizationType, dequantize
 
     kind = GGMLQuantizationType(number)
-    # The library unpacks 16 rows at a time; longer rows are 1.5 times as fast.
+    # The library unpacks 16 rows at a time; with longer rows it is 1.5 times as fast.
     n_rows = prod(data.shape[:-1])
-    wide = data.reshape(n_rows // gcd(n_rows, WIDER), -1)
-    found = dequantize(wide, kind)
-    return np.asarray(found, np.float32).reshape(*data.shape[:-1], -1)
+    wide_rows = data.reshape(n_rows // gcd(n_rows, _FUSED_ROWS), -1)
+    numbers = dequantize(wide_rows, kind)
+    return np.asarray(numbers, np.float32).reshape(*data.shape[:-1], -1)
 
 
-def _unpermuted(W: Array, n_heads: int) -> Array:
+def _undo_permutation(W: Array, n_heads: int) -> Array:
     """Reorder rows from pairs (2i, 2i + 1) to pairs (i, i + half)."""
-    rows = W.shape[0] // n_heads // 2
-    return W.reshape(n_heads, rows, 2, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)
+    n_pairs = W.shape[0] // n_heads // 2
+    return W.reshape(n_heads, n_pairs, 2, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)

@@ -57,33 +57,45 @@ def read_gguf(
     [version] = header.unpack("I")
     _check_version(path, version)
     n_tensors, n_settings = header.unpack("QQ")
-    settings = {}
-    for _ in range(n_settings):
-        name = header.text()
-        if name in settings:
-            raise ValueError(f"duplicate key {name!r}")
-        [kind] = header.unpack("I")
-        settings[name] = header.value(kind)
-    heads = []
-    for _ in range(n_tensors):
-        name = header.text()
-        [rank] = header.unpack("I")
-        shape = header.unpack(f"{rank}Q")[::-1]  # the fastest axis is first in the file
-        heads.append((name, shape, *header.unpack("IQ")))
-    if len({name for name, *_ in heads}) < len(heads):
-        raise ValueError("two tensors have the same name")
+    settings = _read_settings(header, n_settings)
+    entries = _read_entries(header, n_tensors)
     step = settings.get(_ALIGNMENT, 32)
     if type(step) is not int or step < 1:
         raise ValueError(f"{_ALIGNMENT} is {step!r}; expected a positive whole number")
     body = data[-(-header.at // step) * step :]
     tensors = []
-    for name, shape, kind, offset in heads:
+    for name, shape, kind, offset in entries:
         try:
             rows = _rows(body, shape, offset, row_bytes(kind, shape[-1]) if shape else 0)
         except ValueError as error:
             raise ValueError(f"tensor {name!r} {error}") from error
         tensors.append(StoredTensor(name=name, shape=shape, kind=kind, data=rows))
     return settings, tensors
+
+
+def _read_settings(header: _Header, n_settings: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for _ in range(n_settings):
+        name = header.text()
+        if name in settings:
+            raise ValueError(f"duplicate key {name!r}")
+        [kind] = header.unpack("I")
+        settings[name] = header.value(kind)
+    return settings
+
+
+def _read_entries(header: _Header, n_tensors: int) -> list[tuple[str, tuple[int, ...], int, int]]:
+    """Return the name, shape, quantisation type and offset of each tensor."""
+    entries = []
+    for _ in range(n_tensors):
+        name = header.text()
+        [rank] = header.unpack("I")
+        shape = header.unpack(f"{rank}Q")[::-1]  # the fastest axis is first in the file
+        kind, offset = header.unpack("IQ")
+        entries.append((name, shape, kind, offset))
+    if len({name for name, *_ in entries}) < len(entries):
+        raise ValueError("two tensors have the same name")
+    return entries
 
 
 def _check_version(path: Path, version: int) -> None:

@@ -38,11 +38,11 @@ def model_name(path: Path) -> str:
 
 def without_later_parts(paths: Iterable[Path]) -> list[Path]:
     """Return the files of a folder, with only the first part of each split model."""
-    first: dict[object, Path] = {}
+    first_parts: dict[object, Path] = {}
     for path in sorted(paths):
         match = _PART.fullmatch(path.name)
-        first.setdefault(path if match is None else (match[1], match[3]), path)
-    return list(first.values())
+        first_parts.setdefault(path if match is None else (match[1], match[3]), path)
+    return list(first_parts.values())
 
 
 def present_parts(path: Path) -> list[Path]:
@@ -50,8 +50,8 @@ def present_parts(path: Path) -> list[Path]:
     match = _PART.fullmatch(path.name)
     if match is None:
         return [path]
-    named = (_PART.fullmatch(other.name) for other in path.parent.iterdir())
-    names = (m[0] for m in named if m is not None and (m[1], m[3]) == (match[1], match[3]))
+    matches = (_PART.fullmatch(sibling.name) for sibling in path.parent.iterdir())
+    names = (m[0] for m in matches if m is not None and (m[1], m[3]) == (match[1], match[3]))
     return [path.with_name(name) for name in sorted(names)]
 
 

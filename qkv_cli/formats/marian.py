@@ -21,7 +21,7 @@ from qkv_cli.errors import CheckpointError
 
 FLOAT32, INT8, BYTES = 0x404, 0x4101, 0x101
 CONFIG = "special:model.yml"
-_PLAIN = "Wemb"  # not transposed
+_UNTRANSPOSED = "Wemb"  # not transposed
 _MAX_NAME, _MAX_RANK = 4096, 8
 
 
@@ -32,7 +32,7 @@ def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Pa
         CheckpointError: The file is not a Marian model, or is truncated.
     """
     try:
-        return _read(np.asarray(np.memmap(path, mode="r")))
+        return _parse(np.asarray(np.memmap(path, mode="r")))
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     except (struct.error, ValueError, KeyError) as error:
@@ -41,26 +41,26 @@ def open_marian(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Pa
         ) from error
 
 
-def _read(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
+def _parse(data: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any] | Packed]]:
     entries, at = _entries(data)
     config: dict[str, Any] = {}
     tensors: dict[str, NDArray[Any] | Packed] = {}
     for name, kind, shape, n_bytes in entries:
-        raw = data[at : at + n_bytes]
+        tensor_bytes = data[at : at + n_bytes]
         at += n_bytes
-        if len(raw) < n_bytes or min(shape, default=1) < 1 or prod(shape) > n_bytes:
+        if len(tensor_bytes) < n_bytes or min(shape, default=1) < 1 or prod(shape) > n_bytes:
             raise ValueError(
                 f"tensor {name!r} has shape {list(shape)} and {n_bytes:,} bytes; the file has "
-                f"{len(raw):,} left"
+                f"{len(tensor_bytes):,} left"
             )
         if name == CONFIG:
-            config = _settings(bytes(raw).decode())
+            config = _parse_settings(bytes(tensor_bytes).decode())
         elif name.endswith("_QuantMultA"):
             continue  # for activations, which stay float32 in qkv
         elif kind == FLOAT32:
-            tensors[name] = raw[: 4 * prod(shape)].view("<f4").reshape(shape)
+            tensors[name] = tensor_bytes[: 4 * prod(shape)].view("<f4").reshape(shape)
         elif kind == INT8:
-            tensors[name] = _int8(raw, shape, transposed=name != _PLAIN)
+            tensors[name] = _pack_int8(tensor_bytes, shape, transposed=name != _UNTRANSPOSED)
         else:
             raise ValueError(f"tensor {name!r} has unknown type {kind:#x}")
     if not config:
@@ -74,31 +74,33 @@ def _entries(data: Any) -> tuple[list[tuple[str, int, tuple[int, ...], int]], in
     if version != 1 or count > len(data) // 32:
         raise ValueError(f"its header has version {version} and {count:,} tensors")
     at = 16 + 32 * count
-    heads = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
+    headers = [struct.unpack_from("<4Q", data, 16 + 32 * i) for i in range(count)]
     names, shapes = [], []
-    for length, *_ in heads:
+    for length, *_ in headers:
         if not 0 < length <= _MAX_NAME:
             raise ValueError(f"a tensor name has {length:,} bytes; expected 1 to {_MAX_NAME:,}")
         names.append(bytes(data[at : at + length - 1]).decode())
         at += length
-    for _, _, rank, _ in heads:
+    for _, _, rank, _ in headers:
         if rank > _MAX_RANK:
             raise ValueError(f"a tensor has {rank:,} axes; expected at most {_MAX_RANK}")
         shapes.append(struct.unpack_from(f"<{rank}i", data, at))
         at += 4 * rank
     at += 8 + struct.unpack_from("<Q", data, at)[0]
-    rows = zip(names, shapes, heads, strict=True)
+    rows = zip(names, shapes, headers, strict=True)
     return [(name, kind, shape, n_bytes) for name, shape, (_, kind, _, n_bytes) in rows], at
 
 
-def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -> Packed:
+def _pack_int8(
+    tensor_bytes: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool
+) -> Packed:
     n = prod(shape)
-    if len(raw) < n + 4:
+    if len(tensor_bytes) < n + 4:
         raise ValueError("an int8 matrix has no multiplier")
-    whole = raw[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
+    stored_matrix = tensor_bytes[:n].view(np.int8).reshape(shape[::-1] if transposed else shape)
     with np.errstate(divide="ignore"):  # NaN and infinity are refused when they are used
-        step = np.float32(1) / raw[n : n + 4].view("<f4")[0]
-    numbers = whole.T if transposed else whole
+        step = np.float32(1) / tensor_bytes[n : n + 4].view("<f4")[0]
+    numbers = stored_matrix.T if transposed else stored_matrix
     return Packed(
         shape,
         lambda: numbers.astype(np.float32) * step,
@@ -106,7 +108,7 @@ def _int8(raw: NDArray[np.uint8], shape: tuple[int, ...], *, transposed: bool) -
     )
 
 
-def _settings(text: str) -> dict[str, Any]:
+def _parse_settings(text: str) -> dict[str, Any]:
     """Parse Marian's YAML: one setting per line; lists are not needed."""
     settings: dict[str, Any] = {}
     for line in text.replace("\0", "").splitlines():

@@ -35,13 +35,15 @@ class Ngrams:
         utf8 = f"<{word}>".encode()
         starts = [at for at, byte in enumerate(utf8) if byte & 0xC0 != 0x80] + [len(utf8)]
         buckets = []
-        for first in range(len(starts) - 1):
+        for first_char in range(len(starts) - 1):
             code = 2166136261
-            for n, (at, end) in enumerate(pairwise(starts[first : first + self.max_n + 1]), 1):
+            for n, (at, end) in enumerate(
+                pairwise(starts[first_char : first_char + self.max_n + 1]), 1
+            ):
                 for byte in utf8[at:end]:
                     code = (code ^ (byte if byte < 128 else byte | 0xFFFFFF00)) * 16777619
                     code &= 0xFFFFFFFF
-                is_edge = n == 1 and (first == 0 or end == len(utf8))
+                is_edge = n == 1 and (first_char == 0 or end == len(utf8))
                 if n >= self.min_n and not is_edge:
                     buckets.append(code % len(self.table))
         return buckets
@@ -54,7 +56,7 @@ class Ngrams:
             total += self.table[bucket]
         return total / np.float32(max(1, len(buckets)))
 
-    def complete(self, rows: Array, words: Sequence[str]) -> None:
+    def average_with_ngrams(self, rows: Array, words: Sequence[str]) -> None:
         """Replace vectors of words by the mean of their own vector and of their n-grams, in place.
 
         Rows are added in the order of fastText, since float32 sums depend on the order.
@@ -64,11 +66,11 @@ class Ngrams:
         """
         for start in range(0, len(words), _BATCH):
             batch = rows[start : start + _BATCH]
-            buckets = [self.buckets(word) for word in words[start : start + _BATCH]]
-            n_ngrams = np.array([len(each) for each in buckets])
-            for place in range(n_ngrams.max()):
-                longer = np.flatnonzero(n_ngrams > place)
-                batch[longer] += self.table[[buckets[i][place] for i in longer]]
+            buckets_of_words = [self.buckets(word) for word in words[start : start + _BATCH]]
+            n_ngrams = np.array([len(word_buckets) for word_buckets in buckets_of_words])
+            for position in range(n_ngrams.max()):
+                long_words = np.flatnonzero(n_ngrams > position)
+                batch[long_words] += self.table[[buckets_of_words[i][position] for i in long_words]]
             batch /= (n_ngrams + 1).astype(np.float32)[:, None]
 
 

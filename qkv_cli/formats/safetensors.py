@@ -82,7 +82,7 @@ def read_tensors(data: NDArray[np.uint8], path: str) -> dict[str, Stored]:
         metadata = header.pop("__metadata__", None)
         if metadata is not None and not all(type(value) is str for value in metadata.values()):
             raise ValueError("a value of __metadata__ is not a string")
-        tensors = {name: _stored(body, name, entry) for name, entry in header.items()}
+        tensors = {name: _tensor_view(body, name, entry) for name, entry in header.items()}
         _check_layout(header, len(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}.") from error
@@ -110,7 +110,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
                 file.write(flat[start : start + step].tobytes())
 
 
-def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored:
+def _tensor_view(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored:
     kind, shape = entry["dtype"], entry["shape"]
     start, end = entry["data_offsets"]
     if type(kind) is not str:
@@ -136,13 +136,13 @@ def _stored(body: NDArray[np.uint8], name: str, entry: dict[str, Any]) -> Stored
 
 def _check_layout(header: dict[str, Any], n_bytes: int) -> None:
     """Check that tensors are contiguous, up to the end of the file."""
-    places = sorted((*entry["data_offsets"], name) for name, entry in header.items())
-    expected = 0
-    for start, end, name in places:
-        if start != expected:
+    spans = sorted((*entry["data_offsets"], name) for name, entry in header.items())
+    expected_start = 0
+    for start, end, name in spans:
+        if start != expected_start:
             raise ValueError(
-                f"tensor {name!r} begins at byte {start} of the data; expected {expected}"
+                f"tensor {name!r} begins at byte {start} of the data; expected {expected_start}"
             )
-        expected = end
-    if expected != n_bytes:
-        raise ValueError(f"its tensors take {expected} bytes, but the data has {n_bytes}")
+        expected_start = end
+    if expected_start != n_bytes:
+        raise ValueError(f"its tensors take {expected_start} bytes, but the data has {n_bytes}")

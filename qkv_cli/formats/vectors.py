@@ -61,7 +61,7 @@ def read_vectors(
     encoding: str = "utf-8",
     limit: int | None = None,
     allow_pickle: bool = False,
-    advance: Advance = lambda done, total: None,
+    advance: Advance = lambda n_done, n_total: None,
 ) -> Vectors:
     """Read the vectors of a file; of several entries for a word, the first.
 
@@ -77,7 +77,7 @@ def read_vectors(
     original = original or path
     try:
         with np.errstate(over="ignore"):  # a number too large for float32 is refused below
-            vectors = _opened(path, original, encoding, limit, allow_pickle, advance)
+            vectors = _read_any(path, original, encoding, limit, allow_pickle, advance)
     except MemoryError as error:
         raise CheckpointError(
             f"{original} does not fit into memory; use --limit N to read only the first N words."
@@ -85,39 +85,39 @@ def read_vectors(
     words, rows = vectors.words, vectors.rows
     if not words or rows.ndim != 2 or len(rows) != len(words) or not rows.shape[1]:
         raise CheckpointError(f"{original} contains no words with vectors.")
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        word = words[int(finite.argmin())]
+    is_finite = np.isfinite(rows).all(axis=1)
+    if not is_finite.all():
+        word = words[int(is_finite.argmin())]
         raise CheckpointError(
             f"{original}: the vector of {word!r} contains NaN, infinity or a number that exceeds "
             "the range of float32 (3.4e38)."
         )
-    return _different(vectors)
+    return _drop_repeated(vectors)
 
 
-def _different(vectors: Vectors) -> Vectors:
+def _drop_repeated(vectors: Vectors) -> Vectors:
     """Return each word once, with its first vector."""
-    first: dict[str, int] = {}
-    repeated = set()
+    first_rows: dict[str, int] = {}
+    repeated_words = set()
     for i, word in enumerate(vectors.words):
-        if first.setdefault(word, i) != i:
-            repeated.add(word)
-    if not repeated:
+        if first_rows.setdefault(word, i) != i:
+            repeated_words.add(word)
+    if not repeated_words:
         return vectors
-    rows = vectors.rows[list(first.values())]
-    return replace(vectors, words=list(first), rows=rows, n_repeated=len(repeated))
+    rows = vectors.rows[list(first_rows.values())]
+    return replace(vectors, words=list(first_rows), rows=rows, n_repeated=len(repeated_words))
 
 
 def nearest_words(
     words: Sequence[str], rows: Array, vector: Array, n: int
 ) -> list[tuple[str, float]]:
     """Return the n words with the largest cosine, as gensim's most_similar does."""
-    model = _models().KeyedVectors(rows.shape[1])
+    model = _gensim_models().KeyedVectors(rows.shape[1])
     model.vectors, model.index_to_key = rows, words
     return [(str(w), float(s)) for w, s in model.similar_by_vector(vector, n)]
 
 
-def _opened(
+def _read_any(
     path: Path,
     original: Path,
     encoding: str,
@@ -125,7 +125,7 @@ def _opened(
     allow_pickle: bool,
     advance: Advance,
 ) -> Vectors:
-    with _mapped(path) as data:
+    with _map_file(path) as data:
         head = bytes(data[:_HEAD])
         if _PICKLE.match(head):
             if not allow_pickle:
@@ -133,7 +133,7 @@ def _opened(
                     f"{original} is a pickle, and loading a pickle can run any code: use "
                     "--allow-pickle if you trust its author."
                 )
-            return _unpickled(path, original, limit)
+            return _unpickle(path, original, limit)
         if is_fasttext(head):
             return Vectors(*read_fasttext(data, path, original, encoding, limit, advance))
         layout = read_layout(data, original, encoding)
@@ -141,8 +141,8 @@ def _opened(
         return Vectors(*read_file(data, layout, limit, advance))
 
 
-def _unpickled(path: Path, original: Path, limit: int | None) -> Vectors:
-    _models()
+def _unpickle(path: Path, original: Path, limit: int | None) -> Vectors:
+    _gensim_models()
     from gensim.utils import unpickle
 
     try:
@@ -162,7 +162,7 @@ def _unpickled(path: Path, original: Path, limit: int | None) -> Vectors:
     return Vectors(words, rows, ngrams)
 
 
-def _models() -> Any:
+def _gensim_models() -> Any:
     try:
         from gensim import models
     except ImportError as error:
@@ -176,7 +176,7 @@ def _models() -> Any:
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
+def _map_file(path: Path) -> Iterator[mmap.mmap]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data

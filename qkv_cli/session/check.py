@@ -10,7 +10,7 @@ from qkv_cli.core.layers import Embedding
 from qkv_cli.core.tokens import Tokenizer
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
-from qkv_cli.formats.tokenizers.translators import Framed, Spelled
+from qkv_cli.formats.tokenizers.translators import FramedTokenizer, SentencePieceSplitter
 from qkv_cli.session.run import LoadedModel
 
 _USUAL = "the"
@@ -80,9 +80,9 @@ def _spelled(tokenizer: Tokenizer) -> Iterator[str]:
 
 def _vocabulary(tokenizer: Tokenizer) -> Mapping[str, int]:
     """Return ids by token; empty for word vectors, which are checked when they are opened."""
-    if isinstance(tokenizer, Framed):
+    if isinstance(tokenizer, FramedTokenizer):
         return _vocabulary(tokenizer.splitter)
     if isinstance(tokenizer, PieceTokenizer):
         vocabulary: Mapping[str, int] = tokenizer.inner.get_vocab(with_added_tokens=False)
         return vocabulary
-    return tokenizer.ids if isinstance(tokenizer, Spelled) else {}
+    return tokenizer.ids if isinstance(tokenizer, SentencePieceSplitter) else {}

@@ -26,7 +26,7 @@ from qkv_cli.formats.folder import WEIGHTS, named_file, open_checkpoint, read_js
 from qkv_cli.formats.gguf_parts import is_gguf, model_name, without_later_parts
 from qkv_cli.formats.ngrams import NGRAMS, unpack_ngrams
 from qkv_cli.formats.safetensors import open_arrays
-from qkv_cli.formats.tokenizers.words import WordTokenizer, unpack_cut, unpack_words
+from qkv_cli.formats.tokenizers.words import WordTokenizer, unpack_cut_ids, unpack_words
 from qkv_cli.session.run import LoadedModel
 
 FILES = ("tokenizer.json", "vectors.safetensors")  # of vectors, and the heads' weights
@@ -69,7 +69,11 @@ def _open(folder: Path, random_heads: int | None) -> LoadedModel:
 def _encoder_decoder(
     folder: Path, config: dict[str, Any], model: Model, info: ModelInfo
 ) -> LoadedModel:
-    from qkv_cli.formats.tokenizers.translators import first_read, generation_rules, open_tokenizers
+    from qkv_cli.formats.tokenizers.translators import (
+        decoder_start_id,
+        generation_rules,
+        open_tokenizers,
+    )
 
     source, target = open_tokenizers(folder, info.type)
     n_tokens = len((model.decoder_embed or model.embed).table)
@@ -79,7 +83,7 @@ def _encoder_decoder(
         tokenizer=source,
         info=info,
         target=target,
-        start=first_read(config, n_tokens),
+        start=decoder_start_id(config, n_tokens),
         rules=rules,
     )
 
@@ -202,7 +206,7 @@ def _built(config: dict[str, Any], tensors: Mapping[str, Stored]) -> tuple[Model
         )
     with np.errstate(all="ignore"):  # NaN and infinity are refused when the model runs
         model = build(config, Tensors(weights), notes.append)
-    return model.made_of(weights), tuple(notes)
+    return model.with_weights(weights), tuple(notes)
 
 
 def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None) -> LoadedModel:
@@ -214,7 +218,7 @@ def _load_vectors(folder: Path, config: dict[str, Any], random_heads: int | None
         )
     vectors = open_arrays(folder / "vectors.safetensors")
     lists = {name: vectors.pop(name) for name in list(vectors) if "words." in name}
-    words, cut_ids = unpack_words(lists), unpack_cut(lists)
+    words, cut_ids = unpack_words(lists), unpack_cut_ids(lists)
     tensors = vectors | open_arrays(weights)
     info = _info(folder, config, random_heads)
     _check_vocabulary(folder, len(words), tensors)
@@ -279,7 +283,7 @@ def _info(folder: Path, values: dict[str, Any], random_heads: int | None) -> Mod
     return ModelInfo(
         name=config.text("name", "") or folder.name,
         type="word-vectors",
-        n_layers=config.size("n_layers", most=1),
+        n_layers=config.size("n_layers", maximum=1),
         n_heads=n_heads,
         d_model=config.size("d_model"),
         d_head=d_head,

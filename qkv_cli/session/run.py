@@ -190,10 +190,12 @@ class LoadedModel:
         self, text: str, source: str | None, block: Block | None
     ) -> Tokenized:
         """Tokenize the texts of an encoder-decoder; a text without a source is the source."""
-        from qkv_cli.formats.tokenizers.translators import Framed
+        from qkv_cli.formats.tokenizers.translators import FramedTokenizer
 
         target, stacks = self.target, self.model.stacks
-        language = target.alone(text) if source and isinstance(target, Framed) else None
+        language = (
+            target.only_language(text) if source and isinstance(target, FramedTokenizer) else None
+        )
         has_target = source is not None and language is None
         generates = not has_target and block != "encoder" and self.rules is not None
         block = block or ("encoder" if source is None and not generates else "cross")
@@ -305,17 +307,21 @@ class LoadedModel:
     def _generate(self, tokens: Tokenized) -> tuple[str, list[Token], int | None]:
         """Generate the target: its text, its tokens, and the id that the decoder reads first."""
         from qkv_cli.core.generate import generate
-        from qkv_cli.formats.tokenizers.translators import Framed, in_order
+        from qkv_cli.formats.tokenizers.translators import FramedTokenizer, renumber
 
         assert self.target is not None and self.rules is not None
         rules = self.rules()
-        if tokens.language is not None and isinstance(self.target, Framed):
-            rules = self.target.in_language(rules, tokens.language)
+        if tokens.language is not None and isinstance(self.target, FramedTokenizer):
+            rules = self.target.rules_for_language(rules, tokens.language)
         n_read = len(tokens.first)
         n_max = min(3 * n_read + 10, (rules.max_length or n_read * 4 + 12) - 1)
         ids = generate(self.model, [token.id for token in tokens.first], rules, n_max)
-        text, target = self.target.spelled(ids)
-        return text, in_order([*target, self.target.special(rules.ends[0])]), rules.start
+        text, target = self.target.decode(ids)
+        return (
+            text,
+            renumber([*target, self.target.special_token(rules.end_ids[0])]),
+            rules.start_id,
+        )
 
     def _shifted(self, target: list[Token], start: int | None) -> tuple[list[Token], list[int]]:
         """Return the token of each row of the decoder, and the ids that it reads.
@@ -327,7 +333,7 @@ class LoadedModel:
         if self._rows_are_generated_tokens:
             return target, ids
         shifted = (replace(token, i=token.i + 1) for token in target[:-1])
-        return [self.target.special(ids[0]), *shifted], ids
+        return [self.target.special_token(ids[0]), *shifted], ids
 
     def _with_ngrams(
         self, model: Model, texts: list[list[Token]]

@@ -16,7 +16,7 @@ from qkv_cli.formats.ngrams import NGRAMS, Ngrams, pack_ngrams
 from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.formats.vectors import Vectors, read_vectors
 from qkv_cli.formats.word2vec import Advance
-from qkv_cli.store.folder import placed, sign, write_heads, write_vectors
+from qkv_cli.store.folder import place_model, write_heads, write_provenance, write_vectors
 from qkv_cli.store.unpack import unpack_file
 
 RAREST = 1000  # rows whose mean is used for unknown words
@@ -24,7 +24,7 @@ _BLOCK = 1 << 22  # numbers that are checked at once
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class Conversion:
     """The result of a conversion."""
 
     n_words: int
@@ -41,8 +41,8 @@ def add_vectors(
     allow_pickle: bool = False,
     keep_ngrams: bool = True,
     facts: Mapping[str, object] | None = None,
-    advance: Advance = lambda done, total: None,
-) -> Added:
+    advance: Advance = lambda n_done, n_total: None,
+) -> Conversion:
     """Convert a file of vectors into a model folder with one identity head.
 
     Args:
@@ -56,7 +56,7 @@ def add_vectors(
         CheckpointError: The file is corrupt or of another type.
         StoreError: The folder cannot be written.
     """
-    with placed(folder) as temporary, unpack_file(source, temporary.parent) as unpacked:
+    with place_model(folder) as temporary, unpack_file(source, temporary.parent) as unpacked:
         vectors = read_vectors(
             unpacked,
             original=source,
@@ -77,10 +77,10 @@ def add_vectors(
         config = _config(name, vectors, source)
         if facts is not None:
             config |= {"licence": facts["licence"]}
-            sign(temporary, facts)
+            write_provenance(temporary, facts)
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         write_heads(temporary, config, identity_heads(rows.shape[1], mean))
-    return Added(len(words), tuple(_notes(vectors, source)))
+    return Conversion(len(words), tuple(_notes(vectors, source)))
 
 
 def _config(name: str, vectors: Vectors, source: Path) -> dict[str, Any]:

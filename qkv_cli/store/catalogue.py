@@ -9,48 +9,50 @@ from pathlib import Path
 from qkv_cli.atomic_files import folder_lock, remove_folder, sweep
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.formats.gguf_parts import is_gguf, present_parts
-from qkv_cli.store.hub import cached
+from qkv_cli.store.hub import cached_folder
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS
 
-EMBEDDED = Path(__file__).parent.parent / "models"  # what ships with the package
+EMBEDDED = Path(__file__).parent.parent / "models"  # the models in the package
 
 
 def home() -> Path:
     """Return the store's folder: QKV_HOME, XDG_DATA_HOME/qkv or ~/.local/share/qkv."""
     if configured := os.environ.get("QKV_HOME"):
         return Path(configured)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "qkv"
+    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data_home) / "qkv"
 
 
 def names() -> list[str]:
     """Return the names of installed models, the embedded ones first."""
     sweep(home() / "models")
-    rooms = (EMBEDDED, home() / "models")
+    roots = (EMBEDDED, home() / "models")
     return [
         folder.name
-        for room in rooms
-        for folder in sorted(room.glob("[!.]*/"))
+        for root in roots
+        for folder in sorted(root.glob("[!.]*/"))
         if any((folder / name).is_file() for name in ("config.json", "source.json"))
     ]
 
 
 def find(name: str) -> Path:
-    """Return the folder of a model: an embedded one, one of the store, a path, or a hub id in the
-    Hugging Face cache.
+    """Return the folder of a model.
+
+    The name may be that of an embedded model or of one in the store, a path, or a hub id whose
+    files are in the Hugging Face cache.
 
     Raises:
         StoreError: There is no such model; the error lists the names.
     """
     sweep(home() / "models")
-    rooms = (EMBEDDED, home() / "models") if Path(name).name == name != ".." else ()
-    for folder in (*(room / name for room in rooms), Path(name)):
+    roots = (EMBEDDED, home() / "models") if Path(name).name == name != ".." else ()
+    for folder in (*(root / name for root in roots), Path(name)):
         if folder.is_dir() or is_gguf(folder):
             return folder
     source = SOURCES.get(name)
     ids = [(name, None)] + ([(source.hub, source.revision)] if source and source.hub else [])
     for hub_id, revision in ids:
-        if (snapshot := cached(hub_id, revision)) is not None:
+        if (snapshot := cached_folder(hub_id, revision)) is not None:
             return snapshot
     if source or name in VECTOR_SETS:
         raise StoreError(f"{name} is not downloaded yet; run: qkv models pull {name}")
@@ -60,7 +62,7 @@ def find(name: str) -> Path:
     raise StoreError(f"Unknown model {name!r}; available: {', '.join(known_names)}.{hint}")
 
 
-def removable(name: str) -> Path:
+def removable_folder(name: str) -> Path:
     """Return the folder of a model in the store, which can be deleted.
 
     Raises:
@@ -73,10 +75,10 @@ def removable(name: str) -> Path:
     if "/" not in name and (EMBEDDED / name).is_dir():
         raise UsageError(f"{name} is included in qkv and cannot be removed.")
     if folder.parent != home() / "models" or name not in names():
-        where = find(name)
-        if cached(name) == where:
+        existing = find(name)
+        if cached_folder(name) == existing:
             raise UsageError(
-                f"{name} is in the Hugging Face cache ({where}): use `hf cache` to remove it."
+                f"{name} is in the Hugging Face cache ({existing}): use `hf cache` to remove it."
             )
         raise UsageError(
             f"{name} is not in the model store ({home() / 'models'}); only models in it can be "
@@ -89,9 +91,9 @@ def remove(name: str) -> Path:
     """Delete a model of the store.
 
     Raises:
-        QkvError: It cannot be deleted; see `removable`.
+        QkvError: It cannot be deleted; see `removable_folder`.
     """
-    folder = removable(name)
+    folder = removable_folder(name)
     try:
         with folder_lock(folder):
             remove_folder(folder)
@@ -106,7 +108,7 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def own(name: str) -> Path:
+def destination(name: str) -> Path:
     """Return the folder of a new or existing model: in the store, or at a path with a slash.
 
     Raises:

@@ -34,7 +34,7 @@ _NETWORK = (
 )
 
 
-class OversizedAnswerError(StoreError):
+class OversizedResponseError(StoreError):
     """A server sent more bytes than the limit."""
 
 
@@ -49,17 +49,17 @@ def read_url(url: str, accept: str = "*/*", limit: int = MAX_BYTES) -> tuple[byt
         StoreError: The network or the server fails.
     """
     try:
-        with _opened(url, {"Accept": accept}) as answer:
-            return _whole(answer, url, limit), answer.headers.get_content_type()
+        with _open_url(url, {"Accept": accept}) as response:
+            return _read_limited(response, url, limit), response.headers.get_content_type()
     except _NETWORK as error:
-        raise StoreError(f"Could not download {shown_url(url)}: {_why(error)}.") from error
+        raise StoreError(f"Could not download {shown_url(url)}: {_reason(error)}.") from error
 
 
 def download(
     url: str,
     target: Path,
     algorithm: str,
-    expected: str,
+    expected_digest: str,
     advance: Advance,
     n_bytes: int | None = None,
 ) -> None:
@@ -72,25 +72,25 @@ def download(
     Raises:
         StoreError: The network fails, the disk is full, or the checksum differs.
     """
-    part = target.with_name(f"{target.name}.part")
+    partial = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(StoreError, FileNotFoundError):  # otherwise it would be downloaded again
-            check_checksum(target, expected, algorithm=algorithm)
+            check_checksum(target, expected_digest, algorithm=algorithm)
             return
-        _fetch(url, part, advance, n_bytes or MAX_FILE)
-        check_checksum(part, expected, called=target.name, algorithm=algorithm)
-        part.replace(target)
+        _fetch(url, partial, advance, n_bytes or MAX_FILE)
+        check_checksum(partial, expected_digest, name=target.name, algorithm=algorithm)
+        partial.replace(target)
     except StoreError:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     except _NETWORK as error:
-        n_received = part.stat().st_size if part.is_file() else 0
+        n_received = partial.stat().st_size if partial.is_file() else 0
         remainder = (
             f" {n_received / 2**20:.1f} MiB were kept: pull again to resume." if n_received else ""
         )
         raise StoreError(
-            f"Could not download {shown_url(url)}: {_why(error)}.{remainder}"
+            f"Could not download {shown_url(url)}: {_reason(error)}.{remainder}"
         ) from error
     except OSError as error:
         raise StoreError(f"Could not write {target}: {error.strerror or error}.") from error
@@ -104,49 +104,51 @@ def shown_url(url: str) -> str:
     return without_password if len(without_password) <= 200 else f"{without_password[:200]}..."
 
 
-def _whole(answer: Any, url: str, limit: int) -> bytes:
-    end, pieces, n_bytes = time.monotonic() + MAX_SECONDS, [], 0
-    while piece := answer.read1(_CHUNK):
-        pieces.append(piece)
-        n_bytes += len(piece)
+def _read_limited(response: Any, url: str, limit: int) -> bytes:
+    end, chunks, n_bytes = time.monotonic() + MAX_SECONDS, [], 0
+    while chunk := response.read1(_CHUNK):
+        chunks.append(chunk)
+        n_bytes += len(chunk)
         if n_bytes > limit:
-            raise OversizedAnswerError(
+            raise OversizedResponseError(
                 f"{shown_url(url)} sent more than the maximum of {limit:,} bytes."
             )
         if time.monotonic() > end:
             raise TimeoutError(f"the response took longer than {MAX_SECONDS:.0f} s")
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
-def _fetch(url: str, part: Path, advance: Advance, limit: int) -> None:
-    n_received = part.stat().st_size if part.is_file() else 0
+def _fetch(url: str, partial: Path, advance: Advance, limit: int) -> None:
+    n_received = partial.stat().st_size if partial.is_file() else 0
     try:
-        answer = _opened(url, {"Range": f"bytes={n_received}-"} if n_received else {})
+        response = _open_url(url, {"Range": f"bytes={n_received}-"} if n_received else {})
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        answer = _opened(url, {})  # shorter than the partial download: start again
-    with answer:
-        content_range = answer.headers.get("Content-Range", "")
-        goes_on = answer.status == 206 and content_range.startswith(f"bytes {n_received}-")
-        n_received = n_received if goes_on else 0
-        total = n_received + (answer.length or 0)  # the remaining Content-Length, if it is a number
+        response = _open_url(url, {})  # shorter than the partial download: start again
+    with response:
+        content_range = response.headers.get("Content-Range", "")
+        resumes = response.status == 206 and content_range.startswith(f"bytes {n_received}-")
+        n_received = n_received if resumes else 0
+        total = n_received + (
+            response.length or 0
+        )  # the remaining Content-Length, if it is a number
         if total > limit:
             raise StoreError(f"{shown_url(url)} has {total:,} bytes; the maximum is {limit:,}.")
-        with part.open("ab" if goes_on else "wb") as file:
-            while piece := answer.read(_CHUNK):
-                n_received += len(piece)
+        with partial.open("ab" if resumes else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                n_received += len(chunk)
                 if n_received > limit:
                     raise StoreError(
                         f"{shown_url(url)} sent more than the maximum of {limit:,} bytes."
                     )
-                file.write(piece)
+                file.write(chunk)
                 advance(n_received, max(n_received, total))
     if n_received < total:
         raise ConnectionError(f"the connection closed after {n_received:,} of {total:,} bytes")
 
 
-def _opened(url: str, headers: dict[str, str]) -> Any:
+def _open_url(url: str, headers: dict[str, str]) -> Any:
     # With compression in transit, length and bytes would differ from the file's.
     headers = {"Accept-Encoding": "identity", **headers}
     try:
@@ -157,7 +159,7 @@ def _opened(url: str, headers: dict[str, str]) -> Any:
         raise urllib.error.URLError(str(error)) from error
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {str(error.reason)[:100]}"
     reason = getattr(error, "reason", None) or error

@@ -1,4 +1,4 @@
-"""Model folders, written whole or not at all; learned heads and training state in them."""
+"""Model folders, written atomically; the learned heads and training state in them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from qkv_cli.errors import CheckpointError, StoreError
 from qkv_cli.formats.folder import WEIGHTS, named_file, read_json
 from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.formats.safetensors import open_arrays, write_tensors
-from qkv_cli.formats.tokenizers.words import cut_words, pack_words, splitter
+from qkv_cli.formats.tokenizers.words import build_splitter, find_cut_words, pack_words
 
 PROVENANCE = "source.json"
 _MARKS = ("config.json", PROVENANCE)  # a folder with one of them is a model
 
 
 @contextmanager
-def placed(folder: Path) -> Iterator[Path]:
+def place_model(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` when the block succeeds.
 
     Raises:
@@ -60,13 +60,13 @@ def _check_replaceable(folder: Path) -> None:
         raise StoreError(f"{folder} already exists and is not a model folder; it was not replaced.")
 
 
-def sign(folder: Path, facts: Mapping[str, object]) -> None:
+def write_provenance(folder: Path, facts: Mapping[str, object]) -> None:
     """Write a folder's source.json."""
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     (folder / PROVENANCE).write_text(text, encoding="utf-8")
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy a file, as a copy-on-write clone if the file system supports it."""
     with source.open("rb") as source_file, target.open("wb") as target_file:
         if not _shares_blocks(source_file.fileno(), target_file.fileno()):
@@ -102,9 +102,9 @@ def write_vectors(
         joins_pieces: Whether words are first looked up as written, and words of several pieces
             are found; if not, as in version 0.1 (see `formats.tokenizers.words`).
     """
-    splitter_json, lists = splitter(lowercase=lowercase), pack_words(words)
+    splitter_json, lists = build_splitter(lowercase=lowercase), pack_words(words)
     if joins_pieces:
-        lists["words.cut"] = cut_words(splitter_json, words, lists["words.order"])
+        lists["words.cut"] = find_cut_words(splitter_json, words, lists["words.order"])
     write_tensors(folder / "vectors.safetensors", {**tensors, **lists})
     (folder / "tokenizer.json").write_text(splitter_json.to_str(pretty=True), encoding="utf-8")
 
@@ -118,12 +118,12 @@ def write_heads(
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
-RUN = "training.safetensors"  # the state that --resume needs
+TRAINING_STATE = "training.safetensors"  # the state that --resume needs
 _SHARED = ("vectors.safetensors", "tokenizer.json", NGRAMS)
 _CHECKPOINT = re.compile(r"(?:model|training)(?:-(\d{1,9}))?\.safetensors")
 
 
-def begin_heads(
+def write_first_checkpoint(
     vectors: Path,
     folder: Path,
     config: Mapping[str, Any],
@@ -135,15 +135,15 @@ def begin_heads(
     Raises:
         StoreError: It cannot be written; `folder` is unchanged.
     """
-    with placed(folder) as temporary:
+    with place_model(folder) as temporary:
         for name in _SHARED:
             if name != NGRAMS or (vectors / name).is_file():
-                copy(vectors / name, temporary / name)
+                copy_file(vectors / name, temporary / name)
         write_heads(temporary, config, heads)
-        write_tensors(temporary / RUN, run)
+        write_tensors(temporary / TRAINING_STATE, run)
 
 
-def replace_heads(
+def write_next_checkpoint(
     folder: Path,
     config: Mapping[str, Any],
     heads: Mapping[str, NDArray[Any]],
@@ -167,43 +167,43 @@ def replace_heads(
             write_tensors(folder / name, tensors)
             sync(folder / name)
         text = json.dumps({**config, **names}, indent=2, ensure_ascii=False) + "\n"
-        before = _files(folder)
+        previous_names = _current_files(folder)
         place_file(folder / "config.json", [text.encode()])
-        _remove_others(folder, {*before, *names.values()})
+        _remove_others(folder, {*previous_names, *names.values()})
     except OSError as error:
         raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
-def remove_earlier(folder: Path) -> None:
+def remove_old_checkpoints(folder: Path) -> None:
     """Delete the files of all checkpoints except the one that config.json names.
 
     Raises:
         StoreError: They cannot be deleted.
     """
     try:
-        _remove_others(folder, _files(folder))
+        _remove_others(folder, _current_files(folder))
     except OSError as error:
         raise StoreError(f"Could not write {folder}: {error.strerror or error}.") from error
 
 
-def read_run(folder: Path) -> dict[str, NDArray[Any]]:
+def read_training_state(folder: Path) -> dict[str, NDArray[Any]]:
     """Return the saved state of a run, as copies.
 
     Raises:
         CheckpointError: There is none, or its file is corrupt.
     """
-    path = folder / RUN
+    path = folder / TRAINING_STATE
     if (folder / "config.json").is_file():
-        path = named_file(folder, read_json(folder / "config.json"), "training", RUN)
+        path = named_file(folder, read_json(folder / "config.json"), "training", TRAINING_STATE)
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {path.name}, so no run can be resumed.")
     return {name: np.array(tensor) for name, tensor in open_arrays(path).items()}
 
 
-def _files(folder: Path) -> set[str]:
+def _current_files(folder: Path) -> set[str]:
     """Return the file names of the checkpoint that config.json names."""
     config = read_json(folder / "config.json")
-    defaults = {"weights": WEIGHTS, "training": RUN}
+    defaults = {"weights": WEIGHTS, "training": TRAINING_STATE}
     return {named_file(folder, config, key, name).name for key, name in defaults.items()}
 
 
@@ -213,23 +213,32 @@ def _checkpoints(folder: Path) -> dict[str, int]:
     return {name: int(match[1] or 1) for name, match in matches.items() if match is not None}
 
 
-def _remove_others(folder: Path, kept: set[str]) -> None:
-    for name in _checkpoints(folder).keys() - kept:
+def _remove_others(folder: Path, kept_names: set[str]) -> None:
+    for name in _checkpoints(folder).keys() - kept_names:
         (folder / name).unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     return _digest(path, "sha256")
 
 
 def check_checksum(
-    path: Path, expected: str, *, called: str | None = None, algorithm: str = "sha256"
+    path: Path, expected_digest: str, *, name: str | None = None, algorithm: str = "sha256"
 ) -> None:
-    """Raise a StoreError if a file has another checksum."""
+    """Check the checksum of a file.
+
+    Args:
+        name: The name of the file in errors.
+
+    Raises:
+        StoreError: The checksum differs.
+    """
     digest = _digest(path, algorithm)
-    if digest != expected:
+    if digest != expected_digest:
         raise StoreError(
-            f"{called or path.name} has {algorithm} {digest}; expected {expected}. It is not used."
+            f"{name or path.name} has {algorithm} {digest}; expected {expected_digest}. "
+            "It is not used."
         )
 
 

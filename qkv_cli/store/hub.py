@@ -38,13 +38,13 @@ class Offer:
     n_bytes: int  # of the files to download
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Whether offline mode is set."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.lower() in _YES
 
 
-def cached(name: str, revision: str | None = None) -> Path | None:
+def cached_folder(name: str, revision: str | None = None) -> Path | None:
     """Return the folder of a hub id in the cache, without network access."""
     if not name or name.startswith((".", "/")) or name.count("/") > 1:
         return None
@@ -54,8 +54,8 @@ def cached(name: str, revision: str | None = None) -> Path | None:
 
 
 def cached_weights(name: str, revision: str | None = None) -> Path | None:
-    """Return the same if the weights are there, not only the config."""
-    folder = cached(name, revision)
+    """Return the folder of a hub id in the cache, if it has weights and not only a config."""
+    folder = cached_folder(name, revision)
     return folder if folder is not None and any(folder.glob("model*.safetensors")) else None
 
 
@@ -68,7 +68,7 @@ def cached_names() -> list[str]:
     return [name for name in names if cached_weights(name) is not None]
 
 
-def ask(name: str, revision: str | None = None) -> Offer:
+def request_offer(name: str, revision: str | None = None) -> Offer:
     """Ask the hub for the licence and size of a model.
 
     Raises:
@@ -76,15 +76,15 @@ def ask(name: str, revision: str | None = None) -> Offer:
     """
     from huggingface_hub import HfApi
 
-    if offline():
+    if is_offline():
         raise StoreError(
             f"{name} is not in the Hugging Face cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
             "is set."
         )
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
-    except Exception as error:  # which ones depends on the version of huggingface_hub
-        raise _refused(name, error) from error
+    except Exception as error:  # their classes depend on the version of huggingface_hub
+        raise _hub_error(name, error) from error
     sizes = {
         file.rfilename: file.size or 0
         for file in info.siblings or ()
@@ -121,12 +121,12 @@ def fetch_repository(name: str, revision: str | None = None) -> Path:
                 name, revision=revision, allow_patterns=PATTERNS, etag_timeout=SECONDS
             )
         )
-    except Exception as error:  # which ones depends on the version of huggingface_hub
-        raise _refused(name, error) from error
+    except Exception as error:  # their classes depend on the version of huggingface_hub
+        raise _hub_error(name, error) from error
     for path in folder.iterdir():
         blob = path.resolve()
         if len(blob.name) == 64:  # the cache names large files by their sha256
-            check_checksum(blob, blob.name, called=path.name)
+            check_checksum(blob, blob.name, name=path.name)
     return folder
 
 
@@ -145,7 +145,7 @@ def _revision(repository: Path) -> str:
         return "-"
 
 
-def _refused(name: str, error: Exception) -> StoreError:
+def _hub_error(name: str, error: Exception) -> StoreError:
     # After the network's message, the library adds a long explanation of its cache.
     reason = " ".join(str(error).split()).partition(" An error happened")[0].rstrip(".")
     return StoreError(f"Could not download {name} from the hub: {reason or type(error).__name__}.")

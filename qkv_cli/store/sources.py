@@ -262,7 +262,7 @@ _TWITTER = ("GloVe, trained on 2 billion tweets", "1,193,514 words x {}")
 _PDDL = "PDDL-1.0"
 
 
-def _sized(
+def _vector_sets(
     stem: str, description: tuple[str, str], *sizes: tuple[int, int, str]
 ) -> list[VectorSet]:
     about, shape = description
@@ -280,9 +280,9 @@ def _sized(
 
 
 VECTOR_SETS = {
-    found.name: found
-    for found in (
-        *_sized(
+    vector_set.name: vector_set
+    for vector_set in (
+        *_vector_sets(
             "glove-wiki-gigaword",
             _WIKI,
             (50, 69_182_535, "c289bc5d7f2f02c6dc9f2f9b67641813"),
@@ -290,7 +290,7 @@ VECTOR_SETS = {
             (200, 264_336_934, "59652db361b7a87ee73834a6c391dfc1"),
             (300, 394_362_229, "29e9329ac2241937d55b852e8284e89b"),
         ),
-        *_sized(
+        *_vector_sets(
             "glove-twitter",
             _TWITTER,
             (25, 109_885_004, "50db0211d7e7a2dcd362c6b774762793"),

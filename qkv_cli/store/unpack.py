@@ -17,7 +17,7 @@ from qkv_cli.errors import CheckpointError
 
 Opener = Callable[[Path, Path], IO[bytes]]  # the file, and its name in errors
 
-_MOST_LAYERS = 3  # some files unpack to themselves
+_MAX_LAYERS = 3  # some files unpack to themselves
 _RATIO, _SMALL = 100, 64 * 2**20
 # The exceptions of the standard library for corrupt or unsupported archives.
 DAMAGED = (
@@ -46,11 +46,11 @@ def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int) -> None:
         TooLargeError: The file is larger.
     """
     n_bytes = 0
-    while piece := source.read(1 << 20):
-        n_bytes += len(piece)
+    while chunk := source.read(1 << 20):
+        n_bytes += len(chunk)
         if n_bytes > limit:
             raise TooLargeError(f"its content exceeds {limit / 2**20:,.0f} MiB")
-        target.write(piece)
+        target.write(chunk)
 
 
 @contextmanager
@@ -65,12 +65,12 @@ def unpack_file(source: Path, folder: Path) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         path = source
-        for _ in range(_MOST_LAYERS):
+        for _ in range(_MAX_LAYERS):
             if (opener := _opener(path, source)) is None:
                 break
             path = stack.enter_context(_copy(opener, path, source, folder))
         if _opener(path, source) is not None:
-            raise CheckpointError(f"{source} is compressed more than {_MOST_LAYERS} times.")
+            raise CheckpointError(f"{source} is compressed more than {_MAX_LAYERS} times.")
         yield path
 
 

@@ -33,18 +33,18 @@ class Corpus:
     """Sentences by length; each word is a row of `types`."""
 
     types: NDArray[np.int64]  # ids of the words that occur, ascending
-    learned: Buckets
+    training: Buckets  # sentences, as rows of `types`
     held_out: Buckets
-    words: Ids  # every training word token, sorted; a random element is a sample from the unigrams
+    unigrams: Ids  # the training word tokens, sorted; a random one has its unigram probability
     n_unknown: int  # word tokens without a vector
 
     @property
     def n_sentences(self) -> int:
-        return sum(len(rows) for rows in (*self.learned.values(), *self.held_out.values()))
+        return sum(len(rows) for rows in (*self.training.values(), *self.held_out.values()))
 
     @property
     def n_words(self) -> int:
-        return sum(rows.size for rows in (*self.learned.values(), *self.held_out.values()))
+        return sum(rows.size for rows in (*self.training.values(), *self.held_out.values()))
 
 
 def read_lines(sources: Sequence[str]) -> Iterator[str]:
@@ -59,7 +59,7 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
             with ExitStack() as stack:
                 path = None if source == "-" else Path(source)
                 file = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
-                yield from _lines(_unzipped(file), name)
+                yield from _read_lines(_decompressed(file), name)
         except UnicodeDecodeError as error:
             raise InputError(f"{name} is not valid UTF-8: {error.reason}.") from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -70,21 +70,21 @@ def read_lines(sources: Sequence[str]) -> Iterator[str]:
             raise InputError(f"Could not read {name}: {error.strerror}.") from error
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[str]:
+def _read_lines(file: IO[bytes], name: str) -> Iterator[str]:
     number = 0
-    while raw := file.readline(MAX_LINE + 1):
+    while line := file.readline(MAX_LINE + 1):
         number += 1
-        if b"\0" in raw:
+        if b"\0" in line:
             raise InputError(f"{name} is a binary file; expected text with one sentence per line.")
-        if len(raw) > MAX_LINE:
+        if len(line) > MAX_LINE:
             raise InputError(
                 f"{name}: line {number:,} is longer than {MAX_LINE:,} bytes; expected one "
                 "sentence per line (`fold -s` breaks long lines)."
             )
-        yield raw.decode("utf-8")
+        yield line.decode("utf-8")
 
 
-def _unzipped(file: BinaryIO) -> IO[bytes]:
+def _decompressed(file: BinaryIO) -> IO[bytes]:
     """Return the unzipped contents of a gzip file; other files as they are."""
     if cast(BufferedReader, file).peek(2).startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
@@ -92,7 +92,7 @@ def _unzipped(file: BinaryIO) -> IO[bytes]:
 
 
 def build_corpus(
-    lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]], unknown: int
+    lines: Iterable[str], encode: Callable[[list[str]], Iterable[list[int]]], unknown_id: int
 ) -> Corpus:
     """Tokenize a corpus, remove duplicates, and hold out every 20th sentence.
 
@@ -100,7 +100,7 @@ def build_corpus(
 
     Args:
         encode: Returns the word ids of lines.
-        unknown: The id of words without a vector.
+        unknown_id: The id of words without a vector.
 
     Raises:
         InputError: The corpus is empty or too small.
@@ -108,27 +108,25 @@ def build_corpus(
     sentences = list(dict.fromkeys(_sentences(lines, encode)))
     if not sentences:
         raise InputError("The corpus is empty: it has no line of two or more words.")
-    flat = np.fromiter((id for s in sentences for id in s), np.int64)
-    n_unknown = int((flat == unknown).sum())
-    if n_unknown == len(flat):
-        raise InputError(f"None of the corpus's {len(flat):,} words has a vector.")
-    types, rows = np.unique(flat, return_inverse=True)
+    all_ids = np.fromiter((id for s in sentences for id in s), np.int64)
+    n_unknown = int((all_ids == unknown_id).sum())
+    if n_unknown == len(all_ids):
+        raise InputError(f"None of the corpus's {len(all_ids):,} words has a vector.")
+    types, rows = np.unique(all_ids, return_inverse=True)
     ends = np.cumsum([len(s) for s in sentences])[:-1]
     buckets: tuple[defaultdict[int, list[Ids]], ...] = (defaultdict(list), defaultdict(list))
     for i, sentence in enumerate(np.split(rows.astype(np.int32), ends)):
         buckets[i % HELD_OUT == 0][len(sentence)].append(sentence)
-    training_ids, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in buckets)
-    words: Ids = np.concatenate(
-        [np.zeros(0, np.int32), *(b.ravel() for b in training_ids.values())]
-    )
-    words.sort()
-    if len(sentences) < 2 or len(types) < 3 or words[0] == words[-1]:
+    training, held_out = ({n: np.stack(b) for n, b in sorted(s.items())} for s in buckets)
+    unigrams: Ids = np.concatenate([np.zeros(0, np.int32), *(b.ravel() for b in training.values())])
+    unigrams.sort()
+    if len(sentences) < 2 or len(types) < 3 or unigrams[0] == unigrams[-1]:
         raise InputError(
             "The corpus is too small to train on one part and hold out another (sentences: "
             f"{len(sentences)}, different words: {len(types)})."
         )
     return Corpus(
-        types=types, learned=training_ids, held_out=held_out, words=words, n_unknown=n_unknown
+        types=types, training=training, held_out=held_out, unigrams=unigrams, n_unknown=n_unknown
     )
 
 
@@ -140,13 +138,13 @@ def _sentences(
     while chunk := list(islice(lines, _CHUNK)):
         for ids in encode(chunk):
             n_parts = max(1, -(-len(ids) // MAX_WORDS))
-            cuts = [len(ids) * part // n_parts for part in range(n_parts + 1)]
-            for start, end in pairwise(cuts):
+            boundaries = [len(ids) * i // n_parts for i in range(n_parts + 1)]
+            for start, end in pairwise(boundaries):
                 if end - start > 1:
                     yield tuple(ids[start:end])
 
 
-def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> list[Ids]:
+def make_batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> list[Ids]:
     """Return batches of about `n_words` words in sentences of equal length; shuffled with rng."""
     batches: list[Ids] = []
     for n, rows in buckets.items():
@@ -158,7 +156,7 @@ def batches(buckets: Buckets, n_words: int, rng: np.random.Generator | None) -> 
     return batches
 
 
-def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generator) -> Ids:
+def draw_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generator) -> Ids:
     """Draw k replacements for each word, [batch, n] -> [batch, 1 + k, n], the true word first.
 
     Args:
@@ -169,10 +167,11 @@ def with_replacements(words: Ids, unigrams: Ids, k: int, rng: np.random.Generato
     candidates = np.empty((batch, 1 + k, n), words.dtype)
     candidates[:, 0] = words
     replacements = unigrams[rng.integers(len(unigrams), size=(batch, k, n))]
-    same = replacements == words[:, None]
+    is_true_word = replacements == words[:, None]
     # If the true word is drawn, draw from the others; equal words are adjacent.
-    start, end = (np.searchsorted(unigrams, replacements[same], side) for side in ("left", "right"))
+    true_words = replacements[is_true_word]
+    start, end = (np.searchsorted(unigrams, true_words, side) for side in ("left", "right"))
     at = rng.integers(len(unigrams) - (end - start))
-    replacements[same] = unigrams[np.where(at < start, at, at + end - start)]
+    replacements[is_true_word] = unigrams[np.where(at < start, at, at + end - start)]
     candidates[:, 1:] = replacements
     return candidates

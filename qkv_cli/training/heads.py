@@ -14,6 +14,8 @@ Parameters = dict[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class HeadShape:
+    """The sizes of the heads."""
+
     d_model: int
     n_heads: int = 8
     d_head: int = 16
@@ -24,8 +26,8 @@ class HeadShape:
         return self.n_heads * self.d_head
 
 
-def initial(shape: HeadShape, seed: int) -> Parameters:
-    """Glorot-normal projections, zero biases; a word does not attend to itself.
+def initial_parameters(shape: HeadShape, seed: int) -> Parameters:
+    """Return Glorot-normal projections and zero biases; a word does not attend to itself.
 
     Returns:
         W_Q W_K W_V [d_model, n_heads * d_head], W_O [n_heads * d_head, d_model], their
@@ -58,8 +60,12 @@ def as_tensors(parameters: Mapping[str, Array], mean: Array) -> dict[str, Array]
     return {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
 
 
-def centred(rows: Array, mean: Array) -> Array:
-    """Subtract the mean from word vectors, then scale them to unit root mean square."""
+def centre_and_scale(rows: Array, mean: Array) -> Array:
+    """Subtract the mean from word vectors, then scale them to unit root mean square.
+
+    Args:
+        rows: [n_words, d_model].
+    """
     x = (rows - mean).astype(np.float32)
     unit: Array = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + 1e-12)
     return unit

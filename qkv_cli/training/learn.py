@@ -11,8 +11,8 @@ import numpy as np
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import TrainingError
-from qkv_cli.training.corpus import Buckets, Corpus, Ids, batches, with_replacements
-from qkv_cli.training.heads import HeadShape, Parameters, initial
+from qkv_cli.training.corpus import Buckets, Corpus, Ids, draw_replacements, make_batches
+from qkv_cli.training.heads import HeadShape, Parameters, initial_parameters
 from qkv_cli.training.objective import forward, loss_and_gradients
 
 BETA_1, BETA_2, EPS = 0.9, 0.99, 1e-8
@@ -37,15 +37,16 @@ class Adam:
     ) -> tuple[Parameters, Adam]:
         """Return the parameters after one step; those without a gradient do not change."""
         t = self.step + 1
-        new, m, v = dict(parameters), dict(self.m), dict(self.v)
+        updated, m, v = dict(parameters), dict(self.m), dict(self.v)
         for name, g in gradients.items():
             m[name] = BETA_1 * m[name] + (1 - BETA_1) * g
             v[name] = BETA_2 * v[name] + (1 - BETA_2) * g * g
-            unbiased = np.sqrt(v[name] / (1 - BETA_2**t)) + EPS
+            root = np.sqrt(v[name] / (1 - BETA_2**t)) + EPS
             decay = 1 - rate * DECAY if name.startswith("W_") else 1.0
             p = parameters[name]
-            new[name] = (decay * p - rate / (1 - BETA_1**t) * m[name] / unbiased).astype(p.dtype)
-        return new, Adam(m, v, t)
+            step = rate / (1 - BETA_1**t) * m[name] / root
+            updated[name] = (decay * p - step).astype(p.dtype)
+        return updated, Adam(m, v, t)
 
 
 K = 5  # replacement words per position
@@ -88,15 +89,16 @@ class Progress:
     """The progress after one step."""
 
     state: State
-    done: float  # 0 to 1
+    fraction: float  # of the run, 0 to 1
     loss: float  # running mean, in nats per word
     accuracy: float | None  # on held-out sentences, if measured after this step
-    words: int  # words processed by this process
-    elapsed: float  # seconds since then
+    n_words: int  # processed by this process
+    elapsed: float  # seconds since this process began
 
 
-def start(plan: TrainingPlan) -> State:
-    parameters = initial(plan.shape, plan.seed)
+def initial_state(plan: TrainingPlan) -> State:
+    """Return the state before the first step."""
+    parameters = initial_parameters(plan.shape, plan.seed)
     return State(parameters, Adam.start(parameters))
 
 
@@ -109,46 +111,48 @@ def learn(corpus: Corpus, table: Array, plan: TrainingPlan, state: State) -> Ite
     Raises:
         TrainingError: The loss or a parameter is NaN or infinite.
     """
-    unigrams, loss = corpus.words, math.log(K + 1)
-    n_steps = len(batches(corpus.learned, plan.batch, None))
-    began, before, words = time.monotonic(), state.elapsed, 0
-    epoch, order = -1, []
-    while (progress := _done(plan, state, n_steps)) < 1:
+    n_steps = len(make_batches(corpus.training, plan.batch, None))  # of an epoch
+    started_at, elapsed_before = time.monotonic(), state.elapsed
+    n_words, loss = 0, math.log(K + 1)
+    epoch, batches = -1, list[Ids]()
+    while (fraction := _fraction_done(plan, state, n_steps)) < 1:
         if epoch != state.step // n_steps:
             epoch = state.step // n_steps
-            order = batches(corpus.learned, plan.batch, np.random.default_rng([plan.seed, epoch]))
-        batch = order[state.step % n_steps]
-        rng = np.random.default_rng([plan.seed, 1, state.step])
-        candidates = with_replacements(batch, unigrams, K, rng)
-        with np.errstate(all="ignore"):  # NaN and infinity end the run
-            total, gradients = _gradients(state.parameters, table, candidates)
-        if not math.isfinite(total):
-            raise _diverged(state.step, plan.rate)
-        gradients = {n: g / batch.size for n, g in gradients.items() if n not in plan.frozen}
-        with np.errstate(all="ignore"):
-            parameters, adam = state.adam.update(state.parameters, gradients, _rate(plan, progress))
-        words, loss = words + batch.size, 0.98 * loss + 0.02 * total / batch.size
-        elapsed = time.monotonic() - began
-        state = State(
-            parameters=parameters,
-            adam=adam,
-            elapsed=before + elapsed,
-            best=state.best,
-            best_accuracy=state.best_accuracy,
-        )
-        progress, accuracy = _done(plan, state, n_steps), None
-        if state.step % plan.evaluate_every == 0 or progress >= 1:
+            rng = np.random.default_rng([plan.seed, epoch])
+            batches = make_batches(corpus.training, plan.batch, rng)
+        batch = batches[state.step % n_steps]
+        batch_loss, state = _step(corpus, table, plan, state, batch, _rate(plan, fraction))
+        state = replace(state, elapsed=elapsed_before + time.monotonic() - started_at)
+        n_words, loss = n_words + batch.size, 0.98 * loss + 0.02 * batch_loss / batch.size
+        fraction, accuracy = _fraction_done(plan, state, n_steps), None
+        if state.step % plan.evaluate_every == 0 or fraction >= 1:
             if not _is_finite(state.parameters):
                 raise _diverged(state.step, plan.rate)
-            state, accuracy = measured(corpus, table, state)
+            state, accuracy = evaluate(corpus, table, state)
         yield Progress(
             state=state,
-            done=progress,
+            fraction=fraction,
             loss=loss,
             accuracy=accuracy,
-            words=words,
-            elapsed=time.monotonic() - began,
+            n_words=n_words,
+            elapsed=time.monotonic() - started_at,
         )
+
+
+def _step(
+    corpus: Corpus, table: Array, plan: TrainingPlan, state: State, batch: Ids, rate: float
+) -> tuple[float, State]:
+    """Return the loss of a batch, summed over its words, and the state after one step of Adam."""
+    rng = np.random.default_rng([plan.seed, 1, state.step])
+    candidates = draw_replacements(batch, corpus.unigrams, K, rng)
+    with np.errstate(all="ignore"):  # NaN and infinity end the run
+        loss, gradients = _gradients(state.parameters, table, candidates)
+    if not math.isfinite(loss):
+        raise _diverged(state.step, plan.rate)
+    gradients = {n: g / batch.size for n, g in gradients.items() if n not in plan.frozen}
+    with np.errstate(all="ignore"):
+        parameters, adam = state.adam.update(state.parameters, gradients, rate)
+    return loss, replace(state, parameters=parameters, adam=adam)
 
 
 def _diverged(step: int, rate: float) -> TrainingError:
@@ -165,19 +169,23 @@ def _is_finite(parameters: Mapping[str, Array]) -> bool:
     )
 
 
-def measured(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
-    """Evaluate the parameters; return the state, with them as the best so far if they are, and the
-    accuracy. Parameters with NaN or infinity are never the best.
+def evaluate(corpus: Corpus, table: Array, state: State) -> tuple[State, float]:
+    """Measure the accuracy of the parameters on held-out sentences.
+
+    Returns:
+        The state, with these parameters as the best if no earlier ones were better, and the
+        accuracy, which is 0 for parameters with NaN or infinity.
     """
     if not _is_finite(state.parameters):
         return state, 0.0
-    accuracy = held_out_accuracy(state.parameters, table, corpus.held_out, corpus.words)
+    accuracy = held_out_accuracy(state.parameters, table, corpus.held_out, corpus.unigrams)
     if accuracy >= state.best_accuracy:
         state = replace(state, best=state.parameters, best_accuracy=accuracy)
     return state, accuracy
 
 
-def _done(plan: TrainingPlan, state: State, n_steps: int) -> float:
+def _fraction_done(plan: TrainingPlan, state: State, n_steps: int) -> float:
+    """Return the fraction of the run that is complete, by steps or by time."""
     by_steps = state.step / math.ceil(plan.epochs * n_steps) if plan.epochs else 0.0
     by_time = state.elapsed / plan.seconds if plan.seconds else 0.0
     return min(1.0, max(by_steps, by_time))
@@ -195,6 +203,7 @@ def _rate(plan: TrainingPlan, progress: float) -> float:
 def _gradients(
     parameters: Mapping[str, Array], table: Array, candidates: Ids
 ) -> tuple[float, Parameters]:
+    """Return the loss and its gradients, summed over shards that fit in the cache."""
     shards = _shards(candidates)
     parts = [loss_and_gradients(parameters, table, shard) for shard in shards]
     gradients = {name: sum(p[1][name] for p in parts) for name in parts[0][1]}
@@ -202,8 +211,8 @@ def _gradients(
 
 
 def _shards(candidates: Ids) -> list[Ids]:
-    words = candidates.shape[0] * candidates.shape[2]
-    return np.array_split(candidates, min(len(candidates), -(-words // _SHARD)))
+    n_words = candidates.shape[0] * candidates.shape[2]
+    return np.array_split(candidates, min(len(candidates), -(-n_words // _SHARD)))
 
 
 def held_out_accuracy(
@@ -211,9 +220,9 @@ def held_out_accuracy(
 ) -> float:
     """Return the share of words that score higher than their five replacements."""
     rng = np.random.default_rng(_EVALUATE_SEED)
-    hits = total = 0
-    for words in batches(held_out, _SHARD, None):
-        scores = forward(parameters, table, with_replacements(words, unigrams, K, rng)).scores
-        hits += int((scores[:, 0] > scores[:, 1:].max(axis=1)).sum())
-        total += words.size
-    return hits / total
+    n_correct = n_words = 0
+    for words in make_batches(held_out, _SHARD, None):
+        scores = forward(parameters, table, draw_replacements(words, unigrams, K, rng)).scores
+        n_correct += int((scores[:, 0] > scores[:, 1:].max(axis=1)).sum())
+        n_words += words.size
+    return n_correct / n_words

@@ -41,7 +41,7 @@ class Forward:
     k: Array  # [batch, n_heads, n, d_head]
     v: Array  # [batch, n_heads, n, d_head]
     pattern: Array  # [batch, n_heads, n (keys), C * n]
-    worth: Array  # [batch, n_heads, n (keys), C * n], pattern * (v . u)
+    contributions: Array  # [batch, n_heads, n (keys), C * n], pattern * (v . u)
     scores: Array  # [batch, C, n], of the candidates
 
 
@@ -65,16 +65,16 @@ def forward(parameters: Mapping[str, Array], table: Array, candidates: Ids) -> F
     qu[..., :d_inner] += p["b_Q"] * q_scale
     kv = _project(x, np.concatenate([p["W_K"], p["W_V"]], axis=1))
     kv += np.concatenate([p["b_K"], p["b_V"]])
-    (q, u), (k, v) = _heads(qu, n_heads, d_head), _heads(kv, n_heads, d_head)
+    (q, u), (k, v) = _split_heads(qu, n_heads, d_head), _split_heads(kv, n_heads, d_head)
 
     pattern = k @ q.swapaxes(-1, -2)
     pattern += np.tile(p["offset"].T[:, offsets(p["offset"], n)], n_candidates)
     pattern -= pattern.max(axis=2, keepdims=True)
     np.exp(pattern, out=pattern)
     pattern /= pattern.sum(axis=2, keepdims=True)
-    worth = v @ u.swapaxes(-1, -2)
-    worth *= pattern
-    scores = worth.sum(axis=(1, 2)) + x_c @ (p["c"] * u_scale)
+    contributions = v @ u.swapaxes(-1, -2)
+    contributions *= pattern
+    scores = contributions.sum(axis=(1, 2)) + x_c @ (p["c"] * u_scale)
     return Forward(
         x=x,
         x_c=x_c,
@@ -83,7 +83,7 @@ def forward(parameters: Mapping[str, Array], table: Array, candidates: Ids) -> F
         k=k,
         v=v,
         pattern=pattern,
-        worth=worth,
+        contributions=contributions,
         scores=scores.reshape(batch, n_candidates, n),
     )
 
@@ -91,7 +91,11 @@ def forward(parameters: Mapping[str, Array], table: Array, candidates: Ids) -> F
 def loss_and_gradients(
     parameters: Mapping[str, Array], table: Array, candidates: Ids
 ) -> tuple[float, Parameters]:
-    """Cross-entropy of the true words, summed over positions, and its gradients."""
+    """Return the cross-entropy of the true words in nats, summed over positions, and its gradients.
+
+    Args:
+        table, candidates: See `forward`.
+    """
     f = forward(parameters, table, candidates)
     log_p = f.scores - f.scores.max(axis=1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
@@ -109,17 +113,17 @@ def _gradients(p: Mapping[str, Array], f: Forward, d_scores: Array) -> Parameter
     q_scale, u_scale = d_head**-0.5, d_model**-0.5
 
     # Softmax: dA = P * (dP - sum_j P dP), with dP = d_scores * (v . u) and worth = P * (v . u).
-    d_A = f.worth
+    d_A = f.contributions
     total = d_A.sum(axis=2, keepdims=True)
     d_A -= f.pattern * total
     d_A *= d_scores
     d_B = f.pattern
     d_B *= d_scores
 
-    d_qu, (d_q, d_u) = _empty_heads(f.x_c, n_heads, d_head)
+    d_qu, (d_q, d_u) = _empty_fused_heads(f.x_c, n_heads, d_head)
     np.matmul(d_A.swapaxes(-1, -2), f.k, out=d_q)
     np.matmul(d_B.swapaxes(-1, -2), f.v, out=d_u)
-    d_kv, (d_k, d_v) = _empty_heads(f.x, n_heads, d_head)
+    d_kv, (d_k, d_v) = _empty_fused_heads(f.x, n_heads, d_head)
     np.matmul(d_A, f.q, out=d_k)
     np.matmul(d_B, f.u, out=d_v)
 
@@ -127,8 +131,10 @@ def _gradients(p: Mapping[str, Array], f: Forward, d_scores: Array) -> Parameter
     d_W_kv = f.x.reshape(-1, d_model).T @ d_kv.reshape(-1, 2 * d_inner)
     d_b_kv = d_kv.sum(axis=(0, 1))
     d_offset = np.zeros_like(p["offset"])
-    by_place = d_A.sum(axis=0).reshape(n_heads, n, -1, n).sum(axis=2)  # [n_heads, n (keys), n]
-    np.add.at(d_offset, offsets(d_offset, n), by_place.transpose(1, 2, 0))
+    d_scores_by_pair = (
+        d_A.sum(axis=0).reshape(n_heads, n, -1, n).sum(axis=2)
+    )  # [n_heads, n (keys), n]
+    np.add.at(d_offset, offsets(d_offset, n), d_scores_by_pair.transpose(1, 2, 0))
     return {
         "W_Q": d_W_qu[:, :d_inner] * q_scale,
         "b_Q": d_qu[..., :d_inner].sum(axis=(0, 1)) * q_scale,
@@ -151,18 +157,19 @@ def offsets(table: Array, n: int) -> Ids:
 
 
 def _project(x: Array, W: Array) -> Array:
-    """x @ W as one matrix product; numpy would run one per sentence."""
+    """Return x @ W, as one matrix product; numpy would run one per sentence."""
     y: Array = x.reshape(-1, x.shape[-1]) @ W
     return y.reshape(*x.shape[:-1], -1)
 
 
-def _heads(both: Array, n_heads: int, d_head: int) -> tuple[Array, Array]:
-    """[batch, n, 2 * n_heads * d_head] -> two views of [batch, n_heads, n, d_head]."""
-    parts = both.reshape(*both.shape[:2], 2, n_heads, d_head)
-    first, second = parts.transpose(2, 0, 3, 1, 4)
-    return first, second
+def _split_heads(fused: Array, n_heads: int, d_head: int) -> tuple[Array, Array]:
+    """Split [batch, n, 2 * n_heads * d_head] into two views of [batch, n_heads, n, d_head]."""
+    split = fused.reshape(*fused.shape[:2], 2, n_heads, d_head)
+    first_heads, second_heads = split.transpose(2, 0, 3, 1, 4)
+    return first_heads, second_heads
 
 
-def _empty_heads(x: Array, n_heads: int, d_head: int) -> tuple[Array, tuple[Array, Array]]:
-    both = np.empty((*x.shape[:2], 2 * n_heads * d_head), x.dtype)
-    return both, _heads(both, n_heads, d_head)
+def _empty_fused_heads(x: Array, n_heads: int, d_head: int) -> tuple[Array, tuple[Array, Array]]:
+    """Return an empty array for two projections of x, and the views of `_split_heads`."""
+    fused = np.empty((*x.shape[:2], 2 * n_heads * d_head), x.dtype)
+    return fused, _split_heads(fused, n_heads, d_head)

@@ -16,23 +16,23 @@ from qkv_cli.figures import thousandths
 from qkv_cli.formats.tokenizers.words import WordTokenizer
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
-from qkv_cli.store.catalogue import find, own
+from qkv_cli.store.catalogue import destination, find
 from qkv_cli.store.folder import (
-    begin_heads,
     lock_for_writing,
-    read_run,
-    remove_earlier,
-    replace_heads,
+    read_training_state,
+    remove_old_checkpoints,
+    write_first_checkpoint,
+    write_next_checkpoint,
 )
 from qkv_cli.training.corpus import Corpus, build_corpus, read_lines
-from qkv_cli.training.heads import HeadShape, as_tensors, centred
-from qkv_cli.training.learn import Progress, State, TrainingPlan, learn, measured, start
+from qkv_cli.training.heads import HeadShape, as_tensors, centre_and_scale
+from qkv_cli.training.learn import Progress, State, TrainingPlan, evaluate, initial_state, learn
 from qkv_cli.training.state import read_state, shape_of, state_tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """Options of a run; None where the default, or the run to resume, decides.
+    """Options of a run; None for the value of the run to resume, or the default.
 
     Attributes:
         corpus: Text files with one sentence per line; `-` is standard input.
@@ -55,8 +55,8 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """What a run has done.
+class TrainingResult:
+    """The result of a run.
 
     Attributes:
         n_words: Words that this run has read; 0 if it had been trained long enough before.
@@ -72,10 +72,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class TrainingWatch:
-    """What a caller hears during a run: by default, nothing.
+    """Callbacks for messages and progress; by default, they do nothing.
 
     Attributes:
-        note: Called with what a user should know.
+        note: Called with notes for the user.
         vectors: Return a context in which to count vectors as they are read: so far, and in all.
         steps: Return a context in which to report each step.
         interrupted: Called after Ctrl-C, before the best heads are saved.
@@ -83,7 +83,7 @@ class TrainingWatch:
 
     note: Callable[[str], object] = lambda message: None
     vectors: Callable[[], AbstractContextManager[Callable[[int, int], object]]] = lambda: (
-        nullcontext(lambda done, total: None)
+        nullcontext(lambda n_done, n_total: None)
     )
     steps: Callable[[], AbstractContextManager[Callable[[Progress], object]]] = lambda: nullcontext(
         lambda step: None
@@ -96,7 +96,7 @@ SILENT = TrainingWatch()
 
 def train_heads(
     options: TrainingOptions, *, resume: bool, force: bool, watch: TrainingWatch = SILENT
-) -> Trained:
+) -> TrainingResult:
     """Train heads, and write them as a model folder at every checkpoint.
 
     Args:
@@ -108,7 +108,7 @@ def train_heads(
         InputError, StoreError, CheckpointError: A file cannot be read or written.
         TrainingError: The loss or a parameter is NaN or infinite.
     """
-    folder = own(options.out)
+    folder = destination(options.out)
     with lock_for_writing(folder), ExitStack() as stack:
         if folder.exists() and not (resume or force):
             raise UsageError(
@@ -127,8 +127,8 @@ def train_heads(
 
 def _train(
     base: Path, folder: Path, options: TrainingOptions, watch: TrainingWatch, *, resume: bool
-) -> Trained:
-    state, seed = read_state(read_run(folder)) if resume else (None, options.seed or 0)
+) -> TrainingResult:
+    state, seed = read_state(read_training_state(folder)) if resume else (None, options.seed or 0)
     loaded = load(base)
     if not isinstance(loaded.tokenizer, WordTokenizer):
         raise UsageError(
@@ -147,24 +147,31 @@ def _train(
         seed=seed,
     )
     watch.note("reading the corpus ...")
-    unknown = loaded.info.d_vocab - 1
-    corpus = build_corpus(read_lines(options.corpus), loaded.tokenizer.ids, unknown)
-    raw = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
-    if unsound_row(raw) is not None:
+    unknown_id = loaded.info.d_vocab - 1
+    corpus = build_corpus(read_lines(options.corpus), loaded.tokenizer.ids, unknown_id)
+    rows = replace(loaded.model.embed, mean=None)(corpus.types.tolist())
+    if unsound_row(rows) is not None:
         raise CheckpointError(
             f"The vectors of {loaded.info.name} contain NaN or infinity, or values too large for "
             "float32."
         )
-    old = loaded.model.embed.mean
-    mean = raw[corpus.words].mean(axis=0) if state is None or old is None else old
+    saved_mean = loaded.model.embed.mean
+    mean = rows[corpus.unigrams].mean(axis=0) if state is None or saved_mean is None else saved_mean
     config = _config(loaded, plan, options, corpus)
-    place = Checkpoints(
+    checkpoints = Checkpoints(
         vectors=base, folder=folder, config=config, mean=mean, seed=seed, has_begun=resume
     )
     try:
-        return _learn(corpus, centred(raw, mean), plan, state or start(plan), place, watch)
+        return _learn(
+            corpus,
+            centre_and_scale(rows, mean),
+            plan,
+            state or initial_state(plan),
+            checkpoints,
+            watch,
+        )
     except TrainingError as error:
-        if place.has_begun:
+        if checkpoints.has_begun:
             raise TrainingError(f"{error} {folder} contains the best heads up to then.") from error
         raise
 
@@ -187,15 +194,15 @@ class Checkpoints:
         config = self.config | {"about": description}
         heads, run = as_tensors(state.best, self.mean), state_tensors(state, self.seed)
         if self.has_begun:
-            replace_heads(self.folder, config, heads, run)
+            write_next_checkpoint(self.folder, config, heads, run)
         else:
-            begin_heads(self.vectors, self.folder, config, heads, run)
+            write_first_checkpoint(self.vectors, self.folder, config, heads, run)
             self.has_begun = True
 
     def finish(self) -> None:
         """Remove the files of earlier checkpoints."""
         if self.has_begun:
-            remove_earlier(self.folder)
+            remove_old_checkpoints(self.folder)
 
 
 def _learn(
@@ -203,28 +210,29 @@ def _learn(
     table: Array,
     plan: TrainingPlan,
     state: State,
-    place: Checkpoints,
+    checkpoints: Checkpoints,
     watch: TrainingWatch,
-) -> Trained:
+) -> TrainingResult:
     n_words, seconds = 0, 0.0
     try:
         with watch.steps() as report:
             for step in learn(corpus, table, plan, state):
-                state, n_words, seconds = step.state, step.words, step.elapsed
+                state, n_words, seconds = step.state, step.n_words, step.elapsed
                 if step.accuracy is not None:
-                    place.write(state)
+                    checkpoints.write(state)
                 report(step)
     except KeyboardInterrupt:
         watch.interrupted()
-        place.write(measured(corpus, table, state)[0])
-        place.finish()
+        checkpoints.write(evaluate(corpus, table, state)[0])
+        checkpoints.finish()
         watch.note(
-            f"Stopped. {place.folder} contains the best heads so far; --resume continues the run."
+            f"Stopped. {checkpoints.folder} contains the best heads so far; "
+            "--resume continues the run."
         )
         raise
-    place.finish()
-    return Trained(
-        folder=place.folder,
+    checkpoints.finish()
+    return TrainingResult(
+        folder=checkpoints.folder,
         shape=plan.shape,
         n_words=n_words,
         seconds=seconds,
@@ -263,7 +271,7 @@ def _config(
     names = ", ".join(dict.fromkeys(map(_source_name, options.corpus)))
     return {
         "model_type": info.type,
-        "name": own(options.out).name,
+        "name": destination(options.out).name,
         "n_layers": 1,
         "n_heads": shape.n_heads,
         "d_model": shape.d_model,

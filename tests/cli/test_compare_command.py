@@ -12,7 +12,7 @@ import pytest
 
 import qkv_cli.export
 from qkv_cli.export.document import SHOWN
-from qkv_cli.store.folder import placed
+from qkv_cli.store.folder import place_model
 
 TEXT = "the mango and the apple are fruits that grow on a tree"
 FOLDER = Path(qkv_cli.export.__file__).parent
@@ -40,7 +40,7 @@ def other(tiny_glove: Path, tmp_path: Path) -> Path:
     """The tiny model by another name, its heads in another order."""
     from safetensors.numpy import load_file, save_file
 
-    with placed(tmp_path / "other") as folder:
+    with place_model(tmp_path / "other") as folder:
         for file in tiny_glove.iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
         config = json.loads((folder / "config.json").read_text()) | {"name": "other"}

@@ -19,7 +19,7 @@ from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.layers import Embedding, Linear
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.marian import _int8
+from qkv_cli.formats.marian import _pack_int8
 from qkv_cli.formats.safetensors import write_tensors
 from qkv_cli.session.load import load
 
@@ -306,9 +306,9 @@ def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> N
     watch = FiniteCheck(Weights({}), {"encoder": [ONE]})
     if value == -np.inf:
         with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
-            watch.attention(layer)
+            watch.check_heads(layer)
     else:
-        watch.attention(layer)  # as some models spell a mask
+        watch.check_heads(layer)  # as some models spell a mask
 
 
 def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
@@ -476,12 +476,12 @@ def test_neighbors_of_a_vector_with_nan_is_refused(
 def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
     """Opening it says nothing of 1 / 0; the run that uses it names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
-    packed = _int8(raw, (2, 2), transposed=True)
+    packed = _pack_int8(raw, (2, 2), transposed=True)
     with pytest.raises(
         CheckpointError, match="L0H0 contains NaN or infinity because tensor 'Wemb' does"
     ):
         [
             *Model(Embedding(packed), {"encoder": Stack([ONE])})
-            .made_of(Weights({"Wemb": packed}))
+            .with_weights(Weights({"Wemb": packed}))
             .layers([0, 1])
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qkv_cli.formats.tokenizers.words import WordTokenizer, pack_words, splitter, unpack_words
+from qkv_cli.formats.tokenizers.words import WordTokenizer, build_splitter, pack_words, unpack_words
 from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
 from qkv_cli.store.catalogue import find
@@ -52,7 +52,7 @@ def test_sample_texts_in_english_have_no_unknown_words() -> None:
 
 
 def test_sample_prose_is_longer_than_a_terminal_is_wide() -> None:
-    split = WordTokenizer(splitter(lowercase=True), unpack_words(pack_words(["the"])))
+    split = WordTokenizer(build_splitter(lowercase=True), unpack_words(pack_words(["the"])))
     assert len(split.encode(read("prose"))) > 400
 
 

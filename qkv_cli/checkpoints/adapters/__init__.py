@@ -112,16 +112,16 @@ def build(
     for stack in stacks.values():
         for block in stack.blocks:
             if isinstance(block.mlp, Experts):
-                deque(block.mlp.each(), 0)
+                deque(block.mlp.mlps(), 0)
     if any(stack.causal for stack in stacks.values()):
         config.one_of("is_causal", (True,), True)  # false would make a decoder bidirectional
-    config.ignore("is_causal", why="an encoder is not, whatever it says")
-    names.pass_over(*HEADS)
+    config.ignore("is_causal", reason="an encoder is not causal, whatever the value")
+    names.skip(*HEADS)
     names.refuse_unread()
-    if config.unknown:
+    if config.unknown_names:
         note(
             f"config.json has settings that transformers' class for {kind!r} does not use; they "
-            f"are ignored: {', '.join(config.unknown)}."
+            f"are ignored: {', '.join(config.unknown_names)}."
         )
     return adapter(Config(values), tensors)
 

@@ -17,7 +17,7 @@ _NAMES = LayerNames(
     down="ffn_output",
     mlp_norm="full_layer_layer_norm",
 )
-_OWN = {
+_CHANGED_DEFAULTS = {
     "vocab_size": 30000,
     "embedding_size": 128,
     "hidden_size": 4096,
@@ -30,19 +30,19 @@ _OWN = {
 
 
 def albert(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over({**DEFAULTS, **_OWN}), tensors.inner("albert")
-    tensors.pass_over("predictions.*", "sop_classifier.*")
+    config, t = config.with_defaults({**DEFAULTS, **_CHANGED_DEFAULTS}), tensors.inner("albert")
+    tensors.skip("predictions.*", "sop_classifier.*")
     config.ignore(
         "down_scale_factor",
         "gap_size",
         "layers_to_keep",
         "net_structure_type",
         "num_memory_blocks",
-        why="of the first code; transformers' class does not know them",
+        reason="settings of the first implementation; transformers' class does not read them",
     )
     n_layers = config.n_layers("num_hidden_layers")
-    n_inner = config.size("inner_group_num", most=MAX_LAYERS)
-    n_groups = config.size("num_hidden_groups", most=n_layers)
+    n_inner = config.size("inner_group_num", maximum=MAX_LAYERS)
+    n_groups = config.size("num_hidden_groups", maximum=n_layers)
     d_embed = config.size("embedding_size")
 
     def layer_at(i: int) -> str:

@@ -11,9 +11,9 @@ from qkv_cli.checkpoints.adapters.translator import (
     DEFAULTS,
     STACKS,
     NormLayout,
-    learned_places,
-    places_of,
-    sinusoidal_places,
+    learned_positions,
+    position_table_size,
+    sinusoidal_positions,
     translator,
 )
 from qkv_cli.checkpoints.config import Config
@@ -25,47 +25,49 @@ from qkv_cli.core.positions import sinusoids
 
 
 def bart(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS, ALIASES)
-    places = learned_places(config, tensors)
-    return translator(config, tensors, NormLayout(has_embed_norm=True), places)
+    config = config.with_defaults(DEFAULTS, ALIASES)
+    positions = learned_positions(config, tensors)
+    return translator(config, tensors, NormLayout(has_embed_norm=True), positions)
 
 
 def mbart(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS, ALIASES)
-    shape = NormLayout(is_pre_norm=True, has_embed_norm=True)
-    return translator(config, tensors, shape, learned_places(config, tensors))
+    config = config.with_defaults(DEFAULTS, ALIASES)
+    layout = NormLayout(is_pre_norm=True, has_embed_norm=True)
+    return translator(config, tensors, layout, learned_positions(config, tensors))
 
 
 def pegasus(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS, ALIASES)
-    shape = NormLayout(is_pre_norm=True)
-    return translator(config, tensors, shape, sinusoidal_places(config, tensors))
+    config = config.with_defaults(DEFAULTS, ALIASES)
+    layout = NormLayout(is_pre_norm=True)
+    return translator(config, tensors, layout, sinusoidal_positions(config, tensors))
 
 
 def marian(config: Config, tensors: Tensors) -> Model:
-    config = config.over({**DEFAULTS, "vocab_size": 58101}, ALIASES)
+    config = config.with_defaults({**DEFAULTS, "vocab_size": 58101}, ALIASES)
     config.ignore(
         "decoder_vocab_size",
         "share_encoder_decoder_embeddings",
-        why="the file has one table for both, or two",
+        reason="the tensors show whether there is one table or two",
     )
-    return translator(config, tensors, NormLayout(), sinusoidal_places(config, tensors))
+    return translator(config, tensors, NormLayout(), sinusoidal_positions(config, tensors))
 
 
-_OWN = {"vocab_size": 128_112, "activation_function": "relu", "scale_embedding": True}
+_CHANGED_DEFAULTS = {"vocab_size": 128_112, "activation_function": "relu", "scale_embedding": True}
 
 
 def m2m_100(config: Config, tensors: Tensors) -> Model:
-    config = config.over({**DEFAULTS, **_OWN}, ALIASES)
-    tensors.pass_over("*.embed_positions.weights")  # recomputed, as in transformers
-    n_positions, d_model = places_of(config, tensors)
-    padding = config.size("pad_token_id", 1, least=0, most=n_positions)
-    half = d_model // 2
+    config = config.with_defaults({**DEFAULTS, **_CHANGED_DEFAULTS}, ALIASES)
+    tensors.skip("*.embed_positions.weights")  # recomputed, as in transformers
+    n_positions, d_model = position_table_size(config, tensors)
+    padding = config.size("pad_token_id", 1, minimum=0, maximum=n_positions)
+    n_rates = d_model // 2
     # In single precision, as in transformers, except the exponential.
-    power = np.arange(half, dtype=np.float32) * np.float32(-np.log(10_000) / (half - 1))
+    power = np.arange(n_rates, dtype=np.float32) * np.float32(-np.log(10_000) / (n_rates - 1))
     rate = np.exp(power.astype(np.float64)).astype(np.float32)
-    places = PositionEmbeddings(computed=partial(_table, rate, padding), padding=padding)
-    return translator(config, tensors, NormLayout(is_pre_norm=True), dict.fromkeys(STACKS, places))
+    positions = PositionEmbeddings(computed=partial(_table, rate, padding), padding=padding)
+    return translator(
+        config, tensors, NormLayout(is_pre_norm=True), dict.fromkeys(STACKS, positions)
+    )
 
 
 def _table(rate: Array, padding: int, n_rows: int) -> Array:

@@ -9,8 +9,8 @@ from qkv_cli.core.model import Model
 
 
 def bert(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("cls.*")
-    return post_norm_encoder(config.over(DEFAULTS), tensors.inner("bert"))
+    tensors.skip("cls.*")
+    return post_norm_encoder(config.with_defaults(DEFAULTS), tensors.inner("bert"))
 
 
 _VOCABULARY = {"roberta": 50265}  # the default of the others is BERT's
@@ -19,9 +19,9 @@ _VOCABULARY = {"roberta": 50265}  # the default of the others is BERT's
 def roberta(config: Config, tensors: Tensors) -> Model:
     kind = config.get("model_type")
     n_tokens = _VOCABULARY.get(kind, DEFAULTS["vocab_size"])
-    config = config.over({**DEFAULTS, "vocab_size": n_tokens})
+    config = config.with_defaults({**DEFAULTS, "vocab_size": n_tokens})
     n_positions = config.size("max_position_embeddings")
-    padding = config.size("pad_token_id", 1, least=0, most=n_positions - 1)
+    padding = config.size("pad_token_id", 1, minimum=0, maximum=n_positions - 1)
     return post_norm_encoder(config, tensors.inner("roberta"), padding=padding)
 
 
@@ -34,8 +34,8 @@ _OWN = {
 
 
 def electra(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("discriminator_predictions.*", "generator_*")
-    config, t = config.over({**DEFAULTS, **_OWN}), tensors.inner("electra")
+    tensors.skip("discriminator_predictions.*", "generator_*")
+    config, t = config.with_defaults({**DEFAULTS, **_OWN}), tensors.inner("electra")
     d_embed, d_model = config.size("embedding_size"), config.size("hidden_size")
     wide = t.linear("embeddings_project", d_embed, d_model) if d_embed != d_model else None
     return post_norm_encoder(config, t, d_embed=d_embed, embed_out=wide)

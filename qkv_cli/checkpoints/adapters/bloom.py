@@ -23,10 +23,10 @@ ALIASES = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
 
 
 def bloom(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
+    config, t = config.with_defaults(DEFAULTS, ALIASES), tensors.inner("transformer")
     n_heads, eps = config.size("n_head"), config.eps("layer_norm_epsilon")
     d_model = config.optional_size("n_embed") or config.size("hidden_size")
-    config.ignore("hidden_size", why="n_embed, where it is there, comes first")
+    config.ignore("hidden_size", reason="n_embed takes precedence")
     d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("n_layer")
     d_query = n_heads * d_head
     config.one_of("apply_residual_connection_post_layernorm", (False,), False)
@@ -38,9 +38,9 @@ def bloom(config: Config, tensors: Tensors) -> Model:
         "seq_length",
         "skip_bias_add",
         "skip_bias_add_qkv",
-        why="of the code it was trained with; transformers' class does not read them",
+        reason="settings of the training code; transformers' class does not read them",
     )
-    config.ignore("slow_but_exact", why="how the same sums are taken over several devices")
+    config.ignore("slow_but_exact", reason="how the same sums are computed on several devices")
     t.require_layer(f"h.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:

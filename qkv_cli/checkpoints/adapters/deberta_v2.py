@@ -17,7 +17,7 @@ from qkv_cli.errors import CheckpointError
 _NAMES = LayerNames(
     q="attention.self.query_proj", k="attention.self.key_proj", v="attention.self.value_proj"
 )
-_OWN = {
+_CHANGED_DEFAULTS = {
     "vocab_size": 128_100,
     "hidden_size": 1536,
     "num_hidden_layers": 24,
@@ -32,17 +32,21 @@ _OWN = {
 
 
 def deberta_v2(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over({**DEFAULTS, **_OWN}), tensors.inner("deberta")
-    tensors.pass_over("cls.*", "lm_predictions.*", "mask_predictions.*")
+    config, t = config.with_defaults({**DEFAULTS, **_CHANGED_DEFAULTS}), tensors.inner("deberta")
+    tensors.skip("cls.*", "lm_predictions.*", "mask_predictions.*")
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_head = head_width(config, d_model, n_heads)
     config.one_of("embedding_size", (d_model,), d_model)
     config.one_of("attention_head_size", (d_head,), d_head)
-    config.ignore("legacy", "cls_dropout", why="the heads of tasks")
+    config.ignore("legacy", "cls_dropout", reason="task heads")
     if not (has_positions := config.flag("position_biased_input")):
-        tensors.pass_over("*embeddings.position_embeddings.weight")
+        tensors.skip("*embeddings.position_embeddings.weight")
     model = post_norm_encoder(config, t, names=_NAMES, has_positions=has_positions)
-    plain_blocks, kinds, table = model.stacks["encoder"].blocks, _kinds(config), _table(config, t)
+    plain_blocks, kinds, table = (
+        model.stacks["encoder"].blocks,
+        _term_names(config),
+        _distance_table(config, t),
+    )
     # The position terms are scaled like the content term.
     scale = (d_head * (1 + len(kinds))) ** -0.5
 
@@ -52,19 +56,19 @@ def deberta_v2(config: Config, tensors: Tensors) -> Model:
         attn = replace(plain_block.attn, scale=scale)
         if table is not None and kinds:
             self_attn = t / f"encoder.layer.{i}.attention.self"
-            attn = replace(attn, relative=_relative(config, kinds, table, attn, self_attn))
+            attn = replace(attn, relative=_position_terms(config, kinds, table, attn, self_attn))
         plain_block = replace(plain_block, attn=attn)
-        return plain_block if i else _convolved(config, t / "encoder.conv", plain_block)
+        return plain_block if i else _with_convolution(config, t / "encoder.conv", plain_block)
 
     return replace(model, stacks={"encoder": Stack(Blocks(len(plain_blocks), block))})
 
 
-def _kinds(config: Config) -> set[str]:
+def _term_names(config: Config) -> set[str]:
     """Return the position terms that the model has: c2p, p2c or both."""
     value = config.get("pos_att_type")
     names = value.lower().split("|") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise config.wrong("pos_att_type", "'c2p', 'p2c' or 'c2p|p2c'")
+        raise config.invalid_value("pos_att_type", "'c2p', 'p2c' or 'c2p|p2c'")
     kinds = {name.strip() for name in names} - {"none", ""}
     if unknown := sorted(kinds - {"c2p", "p2c"}):
         raise CheckpointError(
@@ -74,7 +78,7 @@ def _kinds(config: Config) -> set[str]:
     return kinds
 
 
-def _table(config: Config, t: Tensors) -> Array | None:
+def _distance_table(config: Config, t: Tensors) -> Array | None:
     """Return a vector for each relative position; None if there are none."""
     d_model = config.size("hidden_size")
     is_normed = config.one_of("norm_rel_ebd", ("none", "layer_norm"), "none") == "layer_norm"
@@ -85,19 +89,19 @@ def _table(config: Config, t: Tensors) -> Array | None:
             "max_relative_positions",
             "position_buckets",
             "share_att_key",
-            why="they are of relative positions, which this model has not",
+            reason="the model has no relative positions",
         )
         return None
-    n_buckets, reach = _reach(config)
+    n_buckets, reach = _distances(config)
     table = t.array("encoder.rel_embeddings.weight", 2 * (n_buckets or reach), d_model)
     return table if norm is None else norm(table)
 
 
-def _reach(config: Config) -> tuple[int | None, int]:
+def _distances(config: Config) -> tuple[int | None, int]:
     """Return the number of buckets, if any, and the number of distinct distances."""
-    anything = {"least": -(2**31)}
-    n_buckets = config.size("position_buckets", -1, **anything)
-    reach = config.size("max_relative_positions", **anything)
+    any_integer = {"minimum": -(2**31)}
+    n_buckets = config.size("position_buckets", -1, **any_integer)
+    reach = config.size("max_relative_positions", **any_integer)
     reach = reach if reach > 0 else config.size("max_position_embeddings")
     if n_buckets > 0 and (n_buckets < 4 or reach - 1 <= n_buckets // 2):
         raise CheckpointError(
@@ -107,37 +111,37 @@ def _reach(config: Config) -> tuple[int | None, int]:
     return n_buckets if n_buckets > 0 else None, reach
 
 
-def _relative(
-    config: Config, kinds: set[str], table: Array, attn: Attention, own: Tensors
+def _position_terms(
+    config: Config, kinds: set[str], table: Array, attn: Attention, self_attn: Tensors
 ) -> Disentangled:
     """Return the position terms of one layer.
 
     Args:
-        own: The tensors of the layer's self-attention.
+        self_attn: The tensors of the layer's self-attention.
     """
     is_shared, k, q = config.flag("share_att_key", False), None, None
     d_model, d_query = attn.q.W.shape
     if "c2p" in kinds:
-        k = attn.k if is_shared else own.linear("pos_key_proj", d_model, d_query)
+        k = attn.k if is_shared else self_attn.linear("pos_key_proj", d_model, d_query)
     if "p2c" in kinds:
-        q = attn.q if is_shared else own.linear("pos_query_proj", d_model, d_query)
-    return Disentangled(table, k, q, *_reach(config))
+        q = attn.q if is_shared else self_attn.linear("pos_query_proj", d_model, d_query)
+    return Disentangled(table, k, q, *_distances(config))
 
 
-def _convolved(config: Config, t: Tensors, first: Block) -> Block:
+def _with_convolution(config: Config, t: Tensors, first_block: Block) -> Block:
     """Return the first layer, with its convolution if there is one."""
-    n_taps = config.size("conv_kernel_size", 0, least=-(2**31))
+    n_taps = config.size("conv_kernel_size", 0, minimum=-(2**31))
     act = config.activation("conv_act", "tanh")
     config.one_of("conv_groups", (1,), 1)
     if n_taps <= 0:
-        return first
+        return first_block
     if n_taps % 2 == 0:
-        raise config.wrong("conv_kernel_size", "an odd number")
+        raise config.invalid_value("conv_kernel_size", "an odd number")
     d_model = config.size("hidden_size")
     W = t.array("conv.weight", d_model, d_model, n_taps).transpose(2, 1, 0)
     norm = t.layer_norm("LayerNorm", d_model, config.eps("layer_norm_eps"))
     return replace(
-        first,
+        first_block,
         convolution=Convolution(W, t.array("conv.bias", d_model), act),
-        norms=replace(first.norms, convolved=norm),
+        norms=replace(first_block.norms, convolved=norm),
     )

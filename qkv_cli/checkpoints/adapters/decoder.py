@@ -42,7 +42,9 @@ def read_size(config: Config) -> Size:
     n_heads, d_model = config.size("num_attention_heads"), config.size("hidden_size")
     n_kv_heads = config.optional_size("num_key_value_heads") or n_heads
     if n_heads % n_kv_heads:
-        raise config.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({n_heads})")
+        raise config.invalid_value(
+            "num_key_value_heads", f"a divisor of num_attention_heads ({n_heads})"
+        )
     return Size(
         n_layers=config.n_layers("num_hidden_layers"),
         d_model=d_model,
@@ -112,12 +114,12 @@ def rotary_decoder(
         scale: 1 / sqrt(d_head) by default.
     """
     t = tensors.inner("model", "transformer")
-    tensors.pass_over("*rotary_emb.inv_freq")
+    tensors.skip("*rotary_emb.inv_freq")
     if not is_causal:
-        config.ignore("tie_word_embeddings", why="an encoder has no unembedding")
+        config.ignore("tie_word_embeddings", reason="an encoder has no unembedding")
     t.require_layer(f"layers.{size.n_layers - 1}", size.n_layers)
 
-    def separate(attn: Tensors) -> list[Linear]:
+    def separate_qkv(attn: Tensors) -> list[Linear]:
         widths = {"q": size.d_query, "k": size.d_key, "v": size.d_key}
         return [
             attn.linear(f"{name}_proj", size.d_model, width, has_bias=qkv_bias)
@@ -127,7 +129,7 @@ def rotary_decoder(
     def block(i: int) -> Block:
         layer = t / f"layers.{i}"
         attn = layer / "self_attn"
-        q, k, v = (qkv or separate)(attn)
+        q, k, v = (qkv or separate_qkv)(attn)
         return Block(
             attn=Attention(
                 q=q,

@@ -34,15 +34,15 @@ ALIASES = {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_l
 
 
 def distilbert(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("distilbert")
-    tensors.pass_over("vocab_*", "pre_classifier.*", "*.position_ids")
+    config, t = config.with_defaults(DEFAULTS, ALIASES), tensors.inner("distilbert")
+    tensors.skip("vocab_*", "pre_classifier.*", "*.position_ids")
     d_model, n_heads = config.size("dim"), config.size("n_heads")
     size = LayerSize(
         d_model, head_width(config, d_model, n_heads), n_heads, config.size("hidden_dim")
     )
     act, n_layers = config.activation("activation"), config.n_layers("n_layers")
-    config.ignore("tie_word_embeddings", why="the head that guesses masked words")
-    config.ignore("sinusoidal_pos_embds", why="the file has the table, however it was made")
+    config.ignore("tie_word_embeddings", reason="the masked-language-model head")
+    config.ignore("sinusoidal_pos_embds", reason="the file contains the table")
     t.require_layer(f"transformer.layer.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:

@@ -97,13 +97,13 @@ def post_norm_encoder(
         padding: See `PositionEmbeddings`.
         d_embed: The width of the embeddings, if not d_model; `embed_out` projects to d_model.
     """
-    t.pass_over("*pooler.*", "*.position_ids")
+    t.skip("*pooler.*", "*.position_ids")
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     size = LayerSize(
         d_model, head_width(config, d_model, n_heads), n_heads, config.size("intermediate_size")
     )
     eps, act = config.eps("layer_norm_eps"), config.activation("hidden_act")
-    config.ignore("tie_word_embeddings", why="the head that guesses masked words")
+    config.ignore("tie_word_embeddings", reason="the masked-language-model head")
     config.one_of("position_embedding_type", ("absolute", None), "absolute")
     config.one_of("is_decoder", (False,), False)
     config.one_of("add_cross_attention", (False,), False)
@@ -114,7 +114,7 @@ def post_norm_encoder(
         return post_norm_block(t / layer_at(i), names, size, act=act, eps=eps)
 
     e, width = t / "embeddings", d_embed or d_model
-    n_types = config.size("type_vocab_size", least=0) if has_types else 0
+    n_types = config.size("type_vocab_size", minimum=0) if has_types else 0
     n_positions = config.size("max_position_embeddings")
     return Model(
         embed=Embedding(e.stored("word_embeddings.weight", config.size("vocab_size"), width)),

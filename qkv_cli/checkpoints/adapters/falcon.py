@@ -28,11 +28,11 @@ DEFAULTS = {
 
 
 def falcon(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS), tensors.inner("transformer")
-    tensors.pass_over("*rotary_emb.inv_freq")
+    config, t = config.with_defaults(DEFAULTS), tensors.inner("transformer")
+    tensors.skip("*rotary_emb.inv_freq")
     n_heads, eps = config.size("num_attention_heads"), config.eps("layer_norm_epsilon")
     d_model = config.optional_size("n_embed") or config.size("hidden_size")
-    config.ignore("hidden_size", why="n_embed, where it is there, comes first")
+    config.ignore("hidden_size", reason="n_embed takes precedence")
     d_mlp = config.optional_size("ffn_hidden_size") or 4 * d_model
     d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("num_hidden_layers")
     config.one_of(
@@ -49,7 +49,7 @@ def falcon(config: Config, tensors: Tensors) -> Model:
     n_kv_heads = _n_kv_heads(config, n_heads, is_new=is_new)
     act, rotary = config.activation("activation"), read_rotary(config, d_head)
     config.one_of("apply_residual_connection_post_layernorm", (False,), False)
-    config.ignore("ff_factor", why="ffn_hidden_size says it")
+    config.ignore("ff_factor", reason="ffn_hidden_size has the same value")
     has_bias = config.flag("bias")
     t.require_layer(f"h.{n_layers - 1}", n_layers)
 
@@ -59,11 +59,11 @@ def falcon(config: Config, tensors: Tensors) -> Model:
                 layer.layer_norm(name, d_model, eps) for name in ("ln_attn", "ln_mlp")
             )
             return Norms(attn_in=attn_in, mlp_in=mlp_in)
-        first = layer.layer_norm("input_layernorm", d_model, eps)
+        input_norm = layer.layer_norm("input_layernorm", d_model, eps)
         if is_parallel:
-            return Norms(attn_in=first, mlp_in=first)
+            return Norms(attn_in=input_norm, mlp_in=input_norm)
         mlp_in = layer.layer_norm("post_attention_layernorm", d_model, eps)
-        return Norms(attn_in=first, mlp_in=mlp_in)
+        return Norms(attn_in=input_norm, mlp_in=mlp_in)
 
     def block(i: int) -> Block:
         layer, d_query, width = t / f"h.{i}", n_heads * d_head, (n_heads + 2 * n_kv_heads) * d_head
@@ -98,5 +98,5 @@ def _n_kv_heads(config: Config, n_heads: int, *, is_new: bool) -> int:
     if not is_new:
         return 1 if has_one_key else n_heads
     if n_heads % n:
-        raise config.wrong("num_kv_heads", f"a divisor of the number of heads ({n_heads})")
+        raise config.invalid_value("num_kv_heads", f"a divisor of the number of heads ({n_heads})")
     return n

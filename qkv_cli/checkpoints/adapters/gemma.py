@@ -40,7 +40,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 def gemma(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps, has_bias = (
         read_size(config),
         config.eps("rms_norm_eps"),
@@ -85,7 +85,7 @@ GEMMA2_DEFAULTS = {
 
 
 def gemma2(config: Config, tensors: Tensors) -> Model:
-    config = config.over(GEMMA2_DEFAULTS)
+    config = config.with_defaults(GEMMA2_DEFAULTS)
     size, eps, has_bias = (
         read_size(config),
         config.eps("rms_norm_eps"),
@@ -94,9 +94,11 @@ def gemma2(config: Config, tensors: Tensors) -> Model:
     act = config.activation("hidden_activation")
     config.one_of("use_bidirectional_attention", (None, False), None)
     config.ignore(
-        "hidden_act", "sliding_window_size", why="the class reads hidden_activation, sliding_window"
+        "hidden_act",
+        "sliding_window_size",
+        reason="the class reads hidden_activation, sliding_window",
     )
-    config.ignore("cache_implementation", why="one text is read at once, nothing is cached")
+    config.ignore("cache_implementation", reason="a text is computed in one pass, without a cache")
     kinds = ["full_attention" if i % 2 else "sliding_attention" for i in range(size.n_layers)]
     return rotary_decoder(
         config,
@@ -138,7 +140,7 @@ _N_MAX = 131_072
 
 def gemma3(config: Config, tensors: Tensors) -> Model:
     if not (inner := config.mapping("text_config")):
-        return _text(config.over(GEMMA3_DEFAULTS), tensors)
+        return _text(config.with_defaults(GEMMA3_DEFAULTS), tensors)
     config.ignore(
         "vision_config",
         "mm_tokens_per_image",
@@ -148,13 +150,13 @@ def gemma3(config: Config, tensors: Tensors) -> Model:
         "eoi_token_index",
         "image_token_id",
         "image_token_index",
-        why="they are of pictures, which a text does not meet",
+        reason="settings for images",
     )
-    tensors.pass_over("*vision_tower.*", "*multi_modal_projector.*", "language_model.lm_head.*")
-    text = config.part("text_config", inner).over(GEMMA3_DEFAULTS)
+    tensors.skip("*vision_tower.*", "*multi_modal_projector.*", "language_model.lm_head.*")
+    text = config.part("text_config", inner).with_defaults(GEMMA3_DEFAULTS)
     text.one_of("model_type", ("gemma3_text",), "gemma3_text")
     model = _text(text, tensors.inner("model").inner("language_model"))
-    config = config.over({"tie_word_embeddings": True})
+    config = config.with_defaults({"tie_word_embeddings": True})
     unembed = decoder_unembedding(config, tensors, model.embed.table)
     # Only the text model has a soft cap; the multimodal class has none.
     return replace(model, unembed=None if model.unembed is None else unembed)
@@ -170,7 +172,7 @@ def _text(config: Config, tensors: Tensors) -> Model:
     config.one_of(
         "attn_logit_softcapping", (None,), None
     )  # the class reads it but does not apply it
-    config.ignore("cache_implementation", why="one text is read at once, nothing is cached")
+    config.ignore("cache_implementation", reason="a text is computed in one pass, without a cache")
     rotaries = _rotaries(config, size.d_head)
     both_sides = bool(config.one_of("use_bidirectional_attention", (None, False, True), None))
     # A causal window includes the token itself; half of a bidirectional window does not.
@@ -196,7 +198,7 @@ def _text(config: Config, tensors: Tensors) -> Model:
 
 
 def _kinds(config: Config, size: Size) -> list[str]:
-    config.ignore("_sliding_window_pattern", why="layer_types, in the same file, says it")
+    config.ignore("_sliding_window_pattern", reason="layer_types has the same information")
     every = config.size("sliding_window_pattern", 6)
     return layer_kinds(
         config,
@@ -214,8 +216,8 @@ def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
         "full_attention": config.get("rope_theta", 1_000_000.0),
         "sliding_attention": config.get("rope_local_base_freq", 10_000.0),
     }
-    config.ignore("partial_rotary_factor", why="the family rotates whole heads")
-    config.ignore("original_max_position_embeddings", why="read in rope_parameters alone")
+    config.ignore("partial_rotary_factor", reason="the family rotates whole heads")
+    config.ignore("original_max_position_embeddings", reason="read only from rope_parameters")
     return {
         kind: rotary_of(config, {"rope_theta": theta, **settings[kind]}, d_head, _N_MAX)
         for kind, theta in thetas.items()

@@ -31,16 +31,16 @@ ALIASES = {
 
 
 def gpt2(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
-    tensors.pass_over("*.attn.bias", "*.attn.masked_bias")
+    config, t = config.with_defaults(DEFAULTS, ALIASES), tensors.inner("transformer")
+    tensors.skip("*.attn.bias", "*.attn.masked_bias")
     d_model, n_heads = config.size("n_embd"), config.size("n_head")
     d_mlp = config.optional_size("n_inner") or 4 * d_model
     d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("n_layer")
     eps, act = config.eps("layer_norm_epsilon"), config.activation("activation_function")
     scale = d_head**-0.5 if config.flag("scale_attn_weights") else 1.0
     by_layer = config.flag("scale_attn_by_inverse_layer_idx")
-    config.ignore("reorder_and_upcast_attn", why="the same numbers, in float32 throughout")
-    config.ignore("n_ctx", why="n_positions says it")
+    config.ignore("reorder_and_upcast_attn", reason="qkv computes in float32 throughout")
+    config.ignore("n_ctx", reason="n_positions has the same value")
     config.one_of("add_cross_attention", (False,), False)
     d_query = n_heads * d_head
     t.require_layer(f"h.{n_layers - 1}", n_layers)

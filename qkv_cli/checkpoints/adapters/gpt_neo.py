@@ -26,8 +26,8 @@ ALIASES = {"num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"
 
 
 def gpt_neo(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
-    tensors.pass_over("*.attention.bias", "*.attention.masked_bias")
+    config, t = config.with_defaults(DEFAULTS, ALIASES), tensors.inner("transformer")
+    tensors.skip("*.attention.bias", "*.attention.masked_bias")
     d_model, n_heads = config.size("hidden_size"), config.size("num_heads")
     d_head, d_mlp = head_width(config, d_model, n_heads), config.optional_size("intermediate_size")
     d_mlp = d_mlp or 4 * d_model
@@ -75,8 +75,8 @@ def _windows(config: Config, n_layers: int) -> list[int | None]:
     reach = {"global": None, "local": config.size("window_size")}
     kinds = config.optional_list("attention_layers")
     if kinds is None:
-        kinds = _expanded(config)
-    config.ignore("attention_types", why="attention_layers, where it is there, comes first")
+        kinds = _expand_attention_types(config)
+    config.ignore("attention_types", reason="attention_layers takes precedence")
     if unknown := [kind for kind in kinds if kind not in ("global", "local")]:
         raise CheckpointError(
             f"config.json has a layer with attention {unknown[0]!r}, which is not implemented; "
@@ -90,7 +90,7 @@ def _windows(config: Config, n_layers: int) -> list[int | None]:
     return [reach[kind] for kind in kinds]
 
 
-def _expanded(config: Config) -> list[str]:
+def _expand_attention_types(config: Config) -> list[str]:
     pairs = config.optional_list("attention_types")
     pairs = [[["global", "local"], 12]] if pairs is None else pairs
     valid = f'pairs such as [["global", "local"], 12], for at most {MAX_LAYERS:,} layers'
@@ -100,7 +100,7 @@ def _expanded(config: Config) -> list[str]:
             case [list(pattern), int(times)] if 0 <= times <= MAX_LAYERS:
                 kinds += pattern * times
             case _:
-                raise config.wrong("attention_types", valid)
+                raise config.invalid_value("attention_types", valid)
         if len(kinds) > MAX_LAYERS:
-            raise config.wrong("attention_types", valid)
+            raise config.invalid_value("attention_types", valid)
     return kinds

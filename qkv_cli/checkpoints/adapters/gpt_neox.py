@@ -27,8 +27,8 @@ DEFAULTS = {
 
 
 def gpt_neox(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS), tensors.inner("gpt_neox")
-    tensors.pass_over("*.attention.bias", "*.masked_bias", "*rotary_emb.inv_freq")
+    config, t = config.with_defaults(DEFAULTS), tensors.inner("gpt_neox")
+    tensors.skip("*.attention.bias", "*.masked_bias", "*rotary_emb.inv_freq")
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_mlp, eps = config.size("intermediate_size"), config.eps("layer_norm_eps")
     d_head, n_layers = head_width(config, d_model, n_heads), config.n_layers("num_hidden_layers")
@@ -37,7 +37,7 @@ def gpt_neox(config: Config, tensors: Tensors) -> Model:
     rotary = _rotary(config, d_head)
     act, is_parallel = config.activation("hidden_act"), config.flag("use_parallel_residual")
     has_bias = config.flag("attention_bias")
-    config.ignore("is_decoder", why="it is one, whatever the config says")
+    config.ignore("is_decoder", reason="the family is always a decoder")
     t.require_layer(f"layers.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:
@@ -76,7 +76,7 @@ def _rotary(config: Config, d_head: int) -> Rotary:
     settings.setdefault("rope_theta", config.get("rotary_emb_base", 10_000.0))
     settings.setdefault("partial_rotary_factor", config.get("rotary_pct", 0.25))
     config.ignore(
-        "rope_theta", "partial_rotary_factor", why="the family calls them otherwise, as above"
+        "rope_theta", "partial_rotary_factor", reason="the family has other names for them"
     )
     n_original = config.optional_size("original_max_position_embeddings")
     return rotary_of(config, settings, d_head, 2048, share=0.25, n_original=n_original)

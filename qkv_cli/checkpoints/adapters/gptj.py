@@ -26,21 +26,21 @@ DEFAULTS = {
 
 
 def gptj(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS, ALIASES), tensors.inner("transformer")
-    tensors.pass_over("*.attn.bias", "*.attn.masked_bias", "*embed_positions")
+    config, t = config.with_defaults(DEFAULTS, ALIASES), tensors.inner("transformer")
+    tensors.skip("*.attn.bias", "*.attn.masked_bias", "*embed_positions")
     d_model, n_heads = config.size("n_embd"), config.size("n_head")
     d_head, d_mlp = head_width(config, d_model, n_heads), config.optional_size("n_inner")
     d_mlp, eps = d_mlp or 4 * d_model, config.eps("layer_norm_epsilon")
-    d_rotary = config.size("rotary_dim", most=d_head)
+    d_rotary = config.size("rotary_dim", maximum=d_head)
     if d_rotary % 2:
-        raise config.wrong("rotary_dim", "an even number")
+        raise config.invalid_value("rotary_dim", "an even number")
     frequencies = rope_frequencies(d_rotary, 10_000.0)
     rotary = Rotary(lambda n: frequencies, interleaved=True)
     act, n_layers = config.activation("activation_function"), config.n_layers("n_layer")
     config.one_of("rotary", (True,), True)
     config.one_of("scale_attn_weights", (True,), True)
     config.size("n_positions")  # positions are computed, for texts of any length
-    config.ignore("n_ctx", why="n_positions says it")
+    config.ignore("n_ctx", reason="n_positions has the same value")
     t.require_layer(f"h.{n_layers - 1}", n_layers)
 
     def block(i: int) -> Block:

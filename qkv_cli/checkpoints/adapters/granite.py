@@ -11,7 +11,7 @@ from qkv_cli.core.model import Model
 
 
 def granite(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps = read_size(config), config.eps("rms_norm_eps")
     act, mlp_bias = config.activation("hidden_act"), config.flag("mlp_bias")
     has_bias = config.flag("attention_bias")

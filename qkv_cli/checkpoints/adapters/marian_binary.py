@@ -38,14 +38,18 @@ _IMPLEMENTED = {
     "right-left": False,
     "output-omit-bias": False,
 }
-MAX_PLACES = 1024
+MAX_POSITIONS = 1024
 
 
 def marian_binary(config: Config, tensors: Tensors) -> Model:
     for name, value in _IMPLEMENTED.items():
         config.one_of(name, (value,))
-    config.ignore(*config.values, why="of other architectures, or of training")
-    t, d_model, n_heads = tensors, config.size("dim-emb", least=4), config.size("transformer-heads")
+    config.ignore(*config.values, reason="settings of other architectures, or of training")
+    t, d_model, n_heads = (
+        tensors,
+        config.size("dim-emb", minimum=4),
+        config.size("transformer-heads"),
+    )
     d_head, d_mlp = head_width(config, d_model, n_heads), config.size("transformer-dim-ffn")
     depths = {"encoder": config.n_layers("enc-depth"), "decoder": config.n_layers("dec-depth")}
     for name, depth in depths.items():
@@ -89,14 +93,14 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
             ),
         )
 
-    half = d_model // 2
-    rate = np.exp(np.arange(half) * -(np.log(10_000) / (half - 1)))
-    places = PositionEmbeddings(sinusoids(MAX_PLACES, rate))
+    n_rates = d_model // 2
+    rate = np.exp(np.arange(n_rates) * -(np.log(10_000) / (n_rates - 1)))
+    positions = PositionEmbeddings(sinusoids(MAX_POSITIONS, rate))
     table = t.stored("Wemb", None, d_model)
     return Model(
         embed=Embedding(table, blank=True),
         embed_scale=d_model**0.5,
-        positions={"encoder": places, "decoder": places},
+        positions={"encoder": positions, "decoder": positions},
         stacks={
             "encoder": Stack(Blocks(depths["encoder"], encoder)),
             "decoder": Stack(Blocks(depths["decoder"], decoder), causal=True),

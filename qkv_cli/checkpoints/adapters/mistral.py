@@ -31,12 +31,12 @@ MISTRAL_DEFAULTS = {
 
 
 def mistral(config: Config, tensors: Tensors) -> Model:
-    config = config.over(MISTRAL_DEFAULTS)
+    config = config.with_defaults(MISTRAL_DEFAULTS)
     size, eps, act = read_size(config), config.eps("rms_norm_eps"), config.activation("hidden_act")
     config.ignore(
         "use_sliding_window",
         "max_window_layers",
-        why="transformers' class gives every layer the window, if there is one",
+        reason="transformers' class gives every layer the window, if there is one",
     )
     window = config.optional_size("sliding_window")
     default_kind = "full_attention" if window is None else "sliding_attention"
@@ -71,12 +71,12 @@ MIXTRAL_DEFAULTS = {
 
 
 def mixtral(config: Config, tensors: Tensors) -> Model:
-    config = config.over(MIXTRAL_DEFAULTS, {"num_experts": "num_local_experts"})
+    config = config.with_defaults(MIXTRAL_DEFAULTS, {"num_experts": "num_local_experts"})
     size, eps, act = read_size(config), config.eps("rms_norm_eps"), config.activation("hidden_act")
-    n_experts = config.size("num_local_experts", most=1 << 12)
-    n_chosen = config.size("num_experts_per_tok", most=n_experts)
-    config.ignore("router_aux_loss_coef", "router_jitter_noise", why="training")
-    config.ignore("layer_types", why="transformers' class gives every layer the window")
+    n_experts = config.size("num_local_experts", maximum=1 << 12)
+    n_chosen = config.size("num_experts_per_tok", maximum=n_experts)
+    config.ignore("router_aux_loss_coef", "router_jitter_noise", reason="training")
+    config.ignore("layer_types", reason="transformers' class gives every layer the window")
 
     def experts(layer: Tensors) -> Experts:
         moe = layer / "block_sparse_moe"

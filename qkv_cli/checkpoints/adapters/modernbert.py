@@ -30,8 +30,8 @@ DEFAULTS = {
 
 
 def modernbert(config: Config, tensors: Tensors) -> Model:
-    tensors.pass_over("head.*", "decoder.*", "*rotary_emb.*")
-    config, t = config.over(DEFAULTS), tensors.inner("model")
+    tensors.skip("head.*", "decoder.*", "*rotary_emb.*")
+    config, t = config.with_defaults(DEFAULTS), tensors.inner("model")
     _ignore(config)
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_mlp, d_head = config.size("intermediate_size"), head_width(config, d_model, n_heads)
@@ -40,8 +40,10 @@ def modernbert(config: Config, tensors: Tensors) -> Model:
     attn_bias, mlp_bias = config.flag("attention_bias"), config.flag("mlp_bias")
     n_layers, act = config.n_layers("num_hidden_layers"), config.activation("hidden_activation")
     t.require_layer(f"layers.{n_layers - 1}", n_layers)
-    every = config.size("global_attn_every_n_layers", 3)
-    kinds = layer_kinds(config, [_LOCAL if i % every else _GLOBAL for i in range(n_layers)])
+    global_interval = config.size("global_attn_every_n_layers", 3)
+    kinds = layer_kinds(
+        config, [_LOCAL if i % global_interval else _GLOBAL for i in range(n_layers)]
+    )
     rotaries = _rotaries(config, d_head)
     # The window in both directions; transformers' class stores half of it under another name.
     reach = config.optional_size("sliding_window") or config.size("local_attention") // 2
@@ -69,14 +71,14 @@ def modernbert(config: Config, tensors: Tensors) -> Model:
         )
 
     table = t.stored("embeddings.tok_embeddings.weight", config.size("vocab_size"), d_model)
-    first, last = (
+    embed_norm, final_norm = (
         t.layer_norm(name, d_model, eps, has_bias=norm_bias)
         for name in ("embeddings.norm", "final_norm")
     )
     return Model(
         embed=Embedding(table),
-        embed_norms={"encoder": first},
-        stacks={"encoder": Stack(Blocks(n_layers, block), final_norm=last)},
+        embed_norms={"encoder": embed_norm},
+        stacks={"encoder": Stack(Blocks(n_layers, block), final_norm=final_norm)},
     )
 
 
@@ -87,25 +89,25 @@ def _ignore(config: Config) -> None:
         "initializer_cutoff_factor",
         "sparse_pred_ignore_index",
         "sparse_prediction",
-        why="training, and the head that guesses masked words",
+        reason="training, and the masked-language-model head",
     )
     config.ignore(
         "deterministic_flash_attn",
         "reference_compile",
         "repad_logits_with_grad",
-        why="how the same numbers are computed",
+        reason="how the same numbers are computed",
     )
-    config.ignore("layer_norm_eps", why="the class reads norm_eps")
-    config.ignore("position_embedding_type", why="the family has rotary positions")
+    config.ignore("layer_norm_eps", reason="the class reads norm_eps")
+    config.ignore("position_embedding_type", reason="the family has rotary positions")
 
 
 def _rotaries(config: Config, d_head: int) -> dict[str, Rotary]:
     """Return the rotary embedding of each type of layer, from old or new settings."""
     settings = nested_rope_settings(config, scaled=(_GLOBAL, _LOCAL))
-    far = config.get("global_rope_theta", 160_000.0)
+    global_theta = config.get("global_rope_theta", 160_000.0)
     local_theta = config.get("local_rope_theta", 10_000.0)
     # In old configs, null means the same as in the other layers.
-    thetas = {_GLOBAL: far, _LOCAL: far if local_theta is None else local_theta}
+    thetas = {_GLOBAL: global_theta, _LOCAL: global_theta if local_theta is None else local_theta}
     return {
         kind: rotary_of(config, {"rope_theta": theta, **settings[kind]}, d_head, 8192)
         for kind, theta in thetas.items()

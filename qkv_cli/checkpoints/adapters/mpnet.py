@@ -22,7 +22,7 @@ _PADDING, _N_BUCKETS, _MAX_DISTANCE = 1, 32, 128
 
 
 def mpnet(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over({**DEFAULTS, "vocab_size": 30527}), tensors.inner("mpnet")
+    config, t = config.with_defaults({**DEFAULTS, "vocab_size": 30527}), tensors.inner("mpnet")
     config.one_of("relative_attention_num_buckets", (_N_BUCKETS,), _N_BUCKETS)
     n_heads = config.size("num_attention_heads")
     table = t.array("encoder.relative_attention_bias.weight", _N_BUCKETS, n_heads)

@@ -23,7 +23,7 @@ DEFAULTS = {
 
 
 def olmo2(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps, has_bias = (
         read_size(config),
         config.eps("rms_norm_eps"),

@@ -28,7 +28,7 @@ DEFAULTS = {
 
 
 def opt(config: Config, tensors: Tensors) -> Model:
-    config, t = config.over(DEFAULTS), tensors.inner("model") / "decoder"
+    config, t = config.with_defaults(DEFAULTS), tensors.inner("model") / "decoder"
     d_model, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
     d_mlp, d_head = config.size("ffn_dim"), head_width(config, d_model, n_heads)
     d_query, n_layers = n_heads * d_head, config.n_layers("num_hidden_layers")
@@ -50,10 +50,10 @@ def opt(config: Config, tensors: Tensors) -> Model:
         )
 
     def norms(layer: Tensors) -> Norms:
-        first, second = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
+        attn_norm, mlp_norm = norm(layer, "self_attn_layer_norm"), norm(layer, "final_layer_norm")
         if is_pre_norm:
-            return Norms(attn_in=first, mlp_in=second)
-        return Norms(resid_mid=first, resid_post=second)
+            return Norms(attn_in=attn_norm, mlp_in=mlp_norm)
+        return Norms(resid_mid=attn_norm, resid_post=mlp_norm)
 
     def block(i: int) -> Block:
         layer = t / f"layers.{i}"
@@ -68,17 +68,14 @@ def opt(config: Config, tensors: Tensors) -> Model:
             norms=norms(layer),
         )
 
-    table, out, into = (
-        t.stored("embed_tokens.weight", config.size("vocab_size"), d_embed),
-        None,
-        None,
-    )
+    table = t.stored("embed_tokens.weight", config.size("vocab_size"), d_embed)
+    project_in = project_out = None
     if d_embed != d_model:
-        out = t.linear("project_in", d_embed, d_model, has_bias=False)
-        into = t.linear("project_out", d_model, d_embed, has_bias=False)
+        project_in = t.linear("project_in", d_embed, d_model, has_bias=False)
+        project_out = t.linear("project_out", d_model, d_embed, has_bias=False)
     n_positions = config.size("max_position_embeddings")
     return Model(
-        embed=Embedding(table, project=out),
+        embed=Embedding(table, project=project_in),
         positions={
             "decoder": PositionEmbeddings(
                 t.array("embed_positions.weight", n_positions + 2, d_model)[2:]
@@ -91,5 +88,5 @@ def opt(config: Config, tensors: Tensors) -> Model:
                 final_norm=norm(t, "final_layer_norm") if has_final_norm else None,
             )
         },
-        unembed=decoder_unembedding(config, tensors, table, into=into),
+        unembed=decoder_unembedding(config, tensors, table, project=project_out),
     )

@@ -25,13 +25,13 @@ PHI_DEFAULTS = {
 
 
 def phi(config: Config, tensors: Tensors) -> Model:
-    config = config.over(PHI_DEFAULTS)
+    config = config.with_defaults(PHI_DEFAULTS)
     size, eps, act = (
         read_size(config),
         config.eps("layer_norm_eps"),
         config.activation("hidden_act"),
     )
-    normed = head_width(config, size.d_model, size.n_heads)
+    norm_width = head_width(config, size.d_model, size.n_heads)
 
     def norms(layer: Tensors) -> Norms:
         shared = layer.layer_norm("input_layernorm", size.d_model, eps)
@@ -52,7 +52,7 @@ def phi(config: Config, tensors: Tensors) -> Model:
         qkv_bias=True,
         o="dense",
         o_bias=True,
-        head_norm=(lambda attn, of: attn.layer_norm(f"{of}_layernorm", normed, eps))
+        head_norm=(lambda attn, name: attn.layer_norm(f"{name}_layernorm", norm_width, eps))
         if config.flag("qk_layernorm")
         else None,
         is_parallel=True,
@@ -76,10 +76,13 @@ _OLD_NAMES = ("su", "yarn")  # of LongRoPE
 
 
 def phi3(config: Config, tensors: Tensors) -> Model:
-    config = config.over(PHI3_DEFAULTS)
+    config = config.with_defaults(PHI3_DEFAULTS)
     size, eps, act = read_size(config), config.eps("rms_norm_eps"), config.activation("hidden_act")
     config.ignore(
-        "full_attn_mod", "interpolate_factor", "lm_head_bias", why="of the publisher's own code"
+        "full_attn_mod",
+        "interpolate_factor",
+        "lm_head_bias",
+        reason="read only by the publisher's own code",
     )
 
     def qkv(attn: Tensors) -> list[Linear]:

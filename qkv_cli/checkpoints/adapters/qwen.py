@@ -37,7 +37,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 def qwen2(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     return qwen(config, tensors, read_size(config), qkv_bias=True, o_bias=False)
 
 
@@ -55,11 +55,11 @@ def qwen(
     config.one_of("use_mrope", (False,), False)
     window = config.optional_size("sliding_window")
     window = window if config.flag("use_sliding_window") else None
-    first = config.size("max_window_layers", least=0)
+    n_full_layers = config.size("max_window_layers", minimum=0)
     kinds = layer_kinds(
         config,
         [
-            "full_attention" if window is None or i < first else "sliding_attention"
+            "full_attention" if window is None or i < n_full_layers else "sliding_attention"
             for i in range(size.n_layers)
         ],
     )
@@ -79,7 +79,7 @@ def qwen(
 
 
 def qwen3(config: Config, tensors: Tensors) -> Model:
-    config = config.over({**DEFAULTS, "head_dim": 128, "attention_bias": False})
+    config = config.with_defaults({**DEFAULTS, "head_dim": 128, "attention_bias": False})
     size, eps = read_size(config), config.eps("rms_norm_eps")
     has_bias = config.flag("attention_bias")
     return qwen(
@@ -88,5 +88,5 @@ def qwen3(config: Config, tensors: Tensors) -> Model:
         size,
         qkv_bias=has_bias,
         o_bias=has_bias,
-        head_norm=lambda attn, of: attn.rms_norm(f"{of}_norm", size.d_head, eps),
+        head_norm=lambda attn, name: attn.rms_norm(f"{name}_norm", size.d_head, eps),
     )

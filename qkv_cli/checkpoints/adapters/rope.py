@@ -22,7 +22,7 @@ from qkv_cli.errors import CheckpointError
 TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 _MAX_FACTOR = 1_000_000_000
 # Settings that some types do not read, and settings without effect.
-_SPARE = (
+_NOT_ALWAYS_READ = (
     "attention_factor",
     "beta_fast",
     "beta_slow",
@@ -67,8 +67,8 @@ def read_rotary(
 
 def rope_settings(config: Config) -> dict[str, Any]:
     """Return `rope_scaling`, or else `rope_parameters`."""
-    old, new = config.mapping("rope_scaling"), config.mapping("rope_parameters")
-    return old or new
+    scaling, parameters = config.mapping("rope_scaling"), config.mapping("rope_parameters")
+    return scaling or parameters
 
 
 def nested_rope_settings(config: Config, *, scaled: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -78,15 +78,17 @@ def nested_rope_settings(config: Config, *, scaled: tuple[str, ...]) -> dict[str
         scaled: The types to which an old `rope_scaling` applies. It is merged into the others, so
             a `type` without a `rope_type` has no effect, as in transformers 5.24.
     """
-    new, old = config.mapping("rope_parameters"), config.mapping("rope_scaling")
-    top = config.part("rope_parameters", new)
-    top.ignore("rope_type", "rope_theta", why="settings outside the kinds of layer are not read")
-    truncate = {"truncate": top.get("truncate", True)}  # read only there
+    parameters, scaling = config.mapping("rope_parameters"), config.mapping("rope_scaling")
+    shared_settings = config.part("rope_parameters", parameters)
+    shared_settings.ignore(
+        "rope_type", "rope_theta", reason="only the settings of each type of layer are read"
+    )
+    truncate = {"truncate": shared_settings.get("truncate", True)}  # read only there
     default_settings = {"rope_type": "default"}
     return {
         kind: {
-            **(top.mapping(kind) or default_settings),
-            **(old if kind in scaled else {}),
+            **(shared_settings.mapping(kind) or default_settings),
+            **(scaling if kind in scaled else {}),
             **truncate,
         }
         for kind in ("full_attention", "sliding_attention")
@@ -104,19 +106,21 @@ def rotary_of(
 ) -> Rotary:
     """Return the rotary embedding of settings in the new spelling."""
     rope = config.part("rope_parameters", settings)
-    rope.ignore(*_SPARE, why="some types do not read them")
+    rope.ignore(*_NOT_ALWAYS_READ, reason="some types do not read them")
     kind = rope.one_of("rope_type", TYPES, rope.get("type", "default"))
     n_max = config.size("max_position_embeddings", n_max)
-    d = _rotated(rope, d_head, kind, share)
+    d = _rotated_width(rope, d_head, kind, share)
     theta = rope.positive("rope_theta")
     if kind == "default":
-        return Rotary(_always(lambda: rotary.rope_frequencies(d, theta)))
-    n_known = n_original or rope.size("original_max_position_embeddings", n_max)
+        return Rotary(_fixed_frequencies(lambda: rotary.rope_frequencies(d, theta)))
+    n_ctx_original = n_original or rope.size("original_max_position_embeddings", n_max)
     if kind == "longrope":
-        return _longrope(rope, d, theta, n_known, n_max)
-    factor = _stretch(rope, n_max / n_known if kind == "yarn" else None)
+        return _longrope(rope, d, theta, n_ctx_original, n_max)
+    factor = _scaling_factor(rope, n_max / n_ctx_original if kind == "yarn" else None)
     if kind == "linear":
-        return Rotary(_always(lambda: rotary.rope_frequencies(d, theta) / np.float32(factor)))
+        return Rotary(
+            _fixed_frequencies(lambda: rotary.rope_frequencies(d, theta) / np.float32(factor))
+        )
     if kind == "dynamic":
         if d <= 2:
             raise CheckpointError(
@@ -125,66 +129,75 @@ def rotary_of(
             )
         return Rotary(lambda n: rotary.dynamic_frequencies(d, theta, factor, n, n_max))
     if kind == "llama3":
-        low, high = rope.positive("low_freq_factor"), rope.positive("high_freq_factor")
-        if low >= high:
-            raise rope.wrong("high_freq_factor", f"a number above low_freq_factor ({low:g})")
-        return Rotary(
-            _always(
-                lambda: rotary.llama3_frequencies(d, theta, factor, n_known, low=low, high=high)
-            )
-        )
+        return _llama3(rope, d, theta, factor, n_ctx_original)
+    return _yarn(rope, d, theta, factor, n_ctx_original)
+
+
+def _llama3(rope: Config, d: int, theta: float, factor: float, n_ctx_original: int) -> Rotary:
+    low, high = rope.positive("low_freq_factor"), rope.positive("high_freq_factor")
+    if low >= high:
+        raise rope.invalid_value("high_freq_factor", f"a number above low_freq_factor ({low:g})")
+    llama3 = partial(
+        rotary.llama3_frequencies, d, theta, factor, n_ctx_original, low=low, high=high
+    )
+    return Rotary(_fixed_frequencies(llama3))
+
+
+def _yarn(rope: Config, d: int, theta: float, factor: float, n_ctx_original: int) -> Rotary:
     if theta == 1:
-        raise rope.wrong("rope_theta", "a number other than 1")
+        raise rope.invalid_value("rope_theta", "a number other than 1")
     yarn = partial(
         rotary.yarn_frequencies,
         d,
         theta,
         factor,
-        n_known,
-        fast=_turns(rope, "beta_fast", 32),
-        slow=_turns(rope, "beta_slow", 1),
+        n_ctx_original,
+        beta_fast=_rotations(rope, "beta_fast", 32),
+        beta_slow=_rotations(rope, "beta_slow", 1),
         truncate=rope.flag("truncate", True),
     )
-    return Rotary(_always(yarn), factor=_yarn_factor(rope, factor))
+    return Rotary(_fixed_frequencies(yarn), factor=_yarn_factor(rope, factor))
 
 
-def _stretch(rope: Config, usual: float | None) -> float:
-    """Return the factor by which texts are longer; `usual` if it is null."""
-    if usual is not None and rope.get("factor", 0) is None:
-        return usual
+def _scaling_factor(rope: Config, default: float | None) -> float:
+    """Return the factor by which the context is extended; `default` if it is null."""
+    if default is not None and rope.get("factor", 0) is None:
+        return default
     factor = rope.positive("factor")
     if factor > _MAX_FACTOR:
-        raise rope.wrong("factor", f"a number of at most {_MAX_FACTOR:,}")
+        raise rope.invalid_value("factor", f"a number of at most {_MAX_FACTOR:,}")
     return factor
 
 
-def _turns(rope: Config, name: str, usual: float) -> float:
+def _rotations(rope: Config, name: str, default: float) -> float:
     """Return rotations within the training length; 0 means the default."""
-    value = rope.optional_number(name) or usual
+    value = rope.optional_number(name) or default
     if not 1e-9 < value < 1e9:
-        raise rope.wrong(name, "a number between 1e-9 and 1e9")
+        raise rope.invalid_value(name, "a number between 1e-9 and 1e9")
     return value
 
 
-def _rotated(rope: Config, d_head: int, kind: str, share: float | None) -> int:
+def _rotated_width(rope: Config, d_head: int, kind: str, share: float | None) -> int:
     """Return the number of rotated dimensions of a head."""
     if share is None and kind == "default":
-        rope.ignore("partial_rotary_factor", why="the family rotates the whole head")
-        part = 1.0
+        rope.ignore("partial_rotary_factor", reason="the family rotates the whole head")
+        rotated_share = 1.0
     else:
-        part = rope.positive("partial_rotary_factor", share or 1.0)
-    if share is None and part != 1:
-        raise rope.wrong("partial_rotary_factor", "1: this architecture rotates whole heads")
-    d = int(d_head * part) if part <= 1 else 0
+        rotated_share = rope.positive("partial_rotary_factor", share or 1.0)
+    if share is None and rotated_share != 1:
+        raise rope.invalid_value(
+            "partial_rotary_factor", "1: this architecture rotates whole heads"
+        )
+    d = int(d_head * rotated_share) if rotated_share <= 1 else 0
     if d % 2 or not 0 < d <= d_head:
         raise CheckpointError(
-            f"{rope.place} sets partial_rotary_factor to {part:g}; it must select an even number "
-            f"of the {d_head} dimensions of a head, at least 2."
+            f"{rope.place} sets partial_rotary_factor to {rotated_share:g}; it must select an even "
+            f"number of the {d_head} dimensions of a head, at least 2."
         )
     return d
 
 
-def _always(frequencies: Callable[[], Array]) -> Frequencies:
+def _fixed_frequencies(frequencies: Callable[[], Array]) -> Frequencies:
     """Return frequencies that do not depend on the length; computed when they are used, after the
     size has been checked.
     """
@@ -193,28 +206,37 @@ def _always(frequencies: Callable[[], Array]) -> Frequencies:
 
 
 def _yarn_factor(rope: Config, factor: float) -> float:
-    def of(mscale: float) -> float:
+    def attention_scale(mscale: float) -> float:
         return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
 
     if (attention_factor := rope.optional_number("attention_factor")) is not None:
         return attention_factor
-    mscale, everywhere = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
-    return of(mscale) / of(everywhere) if mscale and everywhere else of(1.0)
+    mscale, mscale_all_dim = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
+    if mscale and mscale_all_dim:
+        return attention_scale(mscale) / attention_scale(mscale_all_dim)
+    return attention_scale(1.0)
 
 
-def _longrope(rope: Config, d: int, theta: float, n_known: int, n_max: int) -> Rotary:
+def _longrope(rope: Config, d: int, theta: float, n_ctx_original: int, n_max: int) -> Rotary:
     """LongRoPE: separate factors for short and long texts (Ding et al. 2024, arXiv 2402.13753)."""
-    short, long = (_factors(rope, f"{which}_factor", d // 2) for which in ("short", "long"))
+    short_factors, long_factors = (
+        _factors(rope, f"{length}_factor", d // 2) for length in ("short", "long")
+    )
     factor = rope.optional_number("factor")
-    factor = n_max / n_known if factor is None else factor
-    if n_known == 1:
-        raise rope.wrong("original_max_position_embeddings", "2 or more")
-    scaled = rope.optional_number("attention_factor")
-    if scaled is None:
-        scaled = math.sqrt(1 + math.log(factor) / math.log(n_known)) if factor > 1 else 1.0
+    factor = n_max / n_ctx_original if factor is None else factor
+    if n_ctx_original == 1:
+        raise rope.invalid_value("original_max_position_embeddings", "2 or more")
+    attention_factor = rope.optional_number("attention_factor")
+    if attention_factor is None:
+        attention_factor = (
+            math.sqrt(1 + math.log(factor) / math.log(n_ctx_original)) if factor > 1 else 1.0
+        )
     return Rotary(
-        lambda n: rotary.rope_frequencies(d, theta) / (long if n > n_known else short),
-        factor=scaled,
+        lambda n: (
+            rotary.rope_frequencies(d, theta)
+            / (long_factors if n > n_ctx_original else short_factors)
+        ),
+        factor=attention_factor,
     )
 
 
@@ -222,5 +244,5 @@ def _factors(rope: Config, name: str, n: int) -> Array:
     """Return a factor for each frequency, [d_rotary / 2]."""
     values = rope.optional_list(name)
     if values is None or len(values) != n or not all(type(v) in (int, float) for v in values):
-        raise rope.wrong(name, f"an array of {n} numbers")
+        raise rope.invalid_value(name, f"an array of {n} numbers")
     return np.array(values, np.float32)

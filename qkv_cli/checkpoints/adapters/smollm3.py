@@ -34,7 +34,7 @@ DEFAULTS = {
 
 
 def smollm3(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps = read_size(config), config.eps("rms_norm_eps")
     act, mlp_bias = config.activation("hidden_act"), config.flag("mlp_bias")
     has_bias = config.flag("attention_bias")
@@ -43,7 +43,7 @@ def smollm3(config: Config, tensors: Tensors) -> Model:
     window = config.optional_size("sliding_window")
     slides = config.flag("use_sliding_window") and window is not None
     kinds = ["sliding_attention" if slides and not r else "full_attention" for r in is_rotated]
-    config.ignore("max_window_layers", why="transformers' class does not read it")
+    config.ignore("max_window_layers", reason="transformers' class does not read it")
     return rotary_decoder(
         config,
         tensors,

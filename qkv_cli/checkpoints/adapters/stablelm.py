@@ -29,7 +29,7 @@ DEFAULTS = {
 
 
 def stablelm(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps, act = (
         read_size(config),
         config.eps("layer_norm_eps"),
@@ -48,9 +48,9 @@ def stablelm(config: Config, tensors: Tensors) -> Model:
         mlp_in = layer.layer_norm("post_attention_layernorm", size.d_model, eps)
         return Norms(attn_in=attn_in, mlp_in=mlp_in)
 
-    def head_norm(attn: Tensors, of: str) -> Norm:
-        norms = attn / f"{of}_layernorm.norms"
-        w = np.stack([norms.array(f"{head}.weight", size.d_head) for head in range(counts[of])])
+    def head_norm(attn: Tensors, name: str) -> Norm:
+        norms = attn / f"{name}_layernorm.norms"
+        w = np.stack([norms.array(f"{head}.weight", size.d_head) for head in range(counts[name])])
         return Norm(w=w[:, None], b=None, eps=eps, centred=True)  # [n_heads, 1, d_head]
 
     return rotary_decoder(

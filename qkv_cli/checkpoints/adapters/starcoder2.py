@@ -25,16 +25,18 @@ DEFAULTS = {
 
 
 def starcoder2(config: Config, tensors: Tensors) -> Model:
-    config = config.over(DEFAULTS)
+    config = config.with_defaults(DEFAULTS)
     size, eps, act = read_size(config), config.eps("norm_epsilon"), config.activation("hidden_act")
     has_bias = config.flag("use_bias")
     config.one_of("mlp_type", ("default",), "default")
     config.one_of("norm_type", ("layer_norm",), "layer_norm")
     config.one_of("scale_attn_weights", (True,), True)
     config.ignore(
-        "activation_function", "layer_norm_epsilon", why="the class reads hidden_act, norm_epsilon"
+        "activation_function",
+        "layer_norm_epsilon",
+        reason="the class reads hidden_act, norm_epsilon",
     )
-    config.ignore("layer_types", why="transformers' class gives every layer the window")
+    config.ignore("layer_types", reason="transformers' class gives every layer the window")
 
     def mlp(layer: Tensors) -> MLP:
         up = layer.linear("mlp.c_fc", size.d_model, size.d_mlp, has_bias=has_bias)

@@ -77,11 +77,13 @@ def text_to_text(
         shared_bias: Whether layer 0 has the relative position bias of all layers.
     """
     # Some files contain a position bias for cross-attention, which has no positions.
-    tensors.pass_over("*.EncDecAttention.relative_attention_bias.weight", "classifi*")
+    tensors.skip("*.EncDecAttention.relative_attention_bias.weight", "classifi*")
     size, n_tokens = _size(config), config.size("vocab_size")
-    config.ignore("is_decoder", why="transformers' class sets it for each stack")
-    config.ignore("n_positions", "scalable_attention", why="transformers' class does not read them")
-    config.ignore("tie_word_embeddings", why="transformers' class sets it itself")
+    config.ignore("is_decoder", reason="transformers' class sets it for each stack")
+    config.ignore(
+        "n_positions", "scalable_attention", reason="transformers' class does not read them"
+    )
+    config.ignore("tie_word_embeddings", reason="transformers' class sets it itself")
     n_layers = config.n_layers("num_layers")
     depths: dict[StackName, int] = {"encoder": n_layers}
     n_decoder_layers = config.optional_size("num_decoder_layers") or n_layers
@@ -96,7 +98,10 @@ def text_to_text(
             Blocks(
                 n_layers,
                 lambda i: _block(
-                    t / f"block.{i}", size, is_decoder=name == "decoder", own_bias=not shared_bias
+                    t / f"block.{i}",
+                    size,
+                    is_decoder=name == "decoder",
+                    has_own_bias=not shared_bias,
                 ),
             ),
             causal=name == "decoder",
@@ -119,11 +124,11 @@ def text_to_text(
 
 def _size(config: Config) -> _Size:
     act, is_gated = _activation(config)
-    n_buckets = config.size("relative_attention_num_buckets", least=4)
+    n_buckets = config.size("relative_attention_num_buckets", minimum=4)
     max_distance = config.size("relative_attention_max_distance")
     if max_distance <= n_buckets // 2:
         valid = f"more than {n_buckets // 2}, half of relative_attention_num_buckets"
-        raise config.wrong("relative_attention_max_distance", valid)
+        raise config.invalid_value("relative_attention_max_distance", valid)
     return _Size(
         d_model=config.size("d_model"),
         d_head=config.size("d_kv"),
@@ -137,7 +142,7 @@ def _size(config: Config) -> _Size:
     )
 
 
-def _block(t: Tensors, size: _Size, *, is_decoder: bool, own_bias: bool) -> Block:
+def _block(t: Tensors, size: _Size, *, is_decoder: bool, has_own_bias: bool) -> Block:
     d_model, d_query, d_mlp = size.d_model, size.n_heads * size.d_head, size.d_mlp
 
     def attention(t: Tensors) -> Attention:
@@ -150,15 +155,17 @@ def _block(t: Tensors, size: _Size, *, is_decoder: bool, own_bias: bool) -> Bloc
         up, *gate = (t.linear(name, d_model, d_mlp, has_bias=False) for name in names)
         return MLP(up, t.linear("wo", d_mlp, d_model, has_bias=False), size.act, *gate)
 
-    last = t / ("layer.2" if is_decoder else "layer.1")
-    attn_in, mlp_in = (x.rms_norm("layer_norm", d_model, size.eps) for x in (t / "layer.0", last))
+    mlp_tensors = t / ("layer.2" if is_decoder else "layer.1")
+    attn_in, mlp_in = (
+        x.rms_norm("layer_norm", d_model, size.eps) for x in (t / "layer.0", mlp_tensors)
+    )
     cross_in = t.rms_norm("layer.1.layer_norm", d_model, size.eps) if is_decoder else None
     return Block(
         attn=attention(t / "layer.0.SelfAttention"),
         cross=attention(t / "layer.1.EncDecAttention") if is_decoder else None,
-        mlp=mlp(last / "DenseReluDense"),
+        mlp=mlp(mlp_tensors / "DenseReluDense"),
         norms=Norms(attn_in=attn_in, cross_in=cross_in, mlp_in=mlp_in),
-        buckets=size.buckets(t, _TABLE) if own_bias else None,
+        buckets=size.buckets(t, _TABLE) if has_own_bias else None,
     )
 
 
@@ -166,7 +173,7 @@ def _activation(config: Config) -> tuple[Activation, bool]:
     """Return the activation of the MLP, and whether it is gated: "relu", "gated-silu"."""
     value = config.get("feed_forward_proj")
     if not isinstance(value, str):
-        raise config.wrong("feed_forward_proj", "a string, such as 'relu' or 'gated-gelu'")
+        raise config.invalid_value("feed_forward_proj", "a string, such as 'relu' or 'gated-gelu'")
     # "gated-gelu" means the tanh approximation, for historical reasons.
     name = "gelu_new" if value == "gated-gelu" else value.removeprefix("gated-")
     if name not in ACTIVATIONS:

@@ -20,7 +20,7 @@ from qkv_cli.core.positions import sinusoids
 from qkv_cli.names import StackName
 
 STACKS: tuple[StackName, StackName] = ("encoder", "decoder")
-_MAX_PLACES = 2**16
+_MAX_POSITIONS = 2**16
 _EPS = 1e-5  # in the code, not in the config
 DEFAULTS: Mapping[str, Any] = {
     "vocab_size": 50265,
@@ -66,8 +66,8 @@ class _Size:
 def translator(
     config: Config,
     tensors: Tensors,
-    shape: NormLayout,
-    places: Mapping[StackName, PositionEmbeddings],
+    layout: NormLayout,
+    positions: Mapping[StackName, PositionEmbeddings],
 ) -> Model:
     """Build the model from tensors under model.encoder and model.decoder, or without model.
 
@@ -75,7 +75,7 @@ def translator(
         config: The config with its defaults.
     """
     t, d_model = tensors.inner("model"), config.size("d_model")
-    tensors.pass_over("*coder.version", "classification_head.*", "qa_outputs.*")
+    tensors.skip("*coder.version", "classification_head.*", "qa_outputs.*")
     act, n_tokens = config.activation("activation_function"), config.size("vocab_size")
     _ignore(config)
 
@@ -91,12 +91,14 @@ def translator(
                     inner / f"layers.{i}",
                     size,
                     act,
-                    is_pre_norm=shape.is_pre_norm,
-                    crosses=name == "decoder",
+                    is_pre_norm=layout.is_pre_norm,
+                    has_cross=name == "decoder",
                 ),
             ),
             causal=name == "decoder",
-            final_norm=inner.layer_norm("layer_norm", d_model, _EPS) if shape.is_pre_norm else None,
+            final_norm=inner.layer_norm("layer_norm", d_model, _EPS)
+            if layout.is_pre_norm
+            else None,
         )
 
     embed, decoder_embed = embeddings(t, n_tokens, d_model)
@@ -105,10 +107,10 @@ def translator(
         embed=embed,
         decoder_embed=decoder_embed,
         embed_scale=d_model**0.5 if config.flag("scale_embedding") else 1.0,
-        positions=places,
+        positions=positions,
         embed_norms=(
             {name: (t / name).layer_norm("layernorm_embedding", d_model, _EPS) for name in STACKS}
-            if shape.has_embed_norm
+            if layout.has_embed_norm
             else {}
         ),
         stacks={name: stack(name) for name in STACKS},
@@ -125,7 +127,7 @@ def _ignore(config: Config) -> None:
         "normalize_before",
         "normalize_embedding",
         "static_position_embeddings",
-        why="fairseq's, of a shape that is the family's own",
+        reason="settings of fairseq, which transformers' class does not read",
     )
     config.ignore(
         "classif_dropout",
@@ -133,14 +135,16 @@ def _ignore(config: Config) -> None:
         "save_step",
         "student_decoder_layers",
         "student_encoder_layers",
-        why="training",
+        reason="training",
     )
-    config.ignore("force_bos_token_to_be_generated", why="generation, whose rules are read apart")
-    config.ignore("is_decoder", why="transformers' class sets it for each stack")
+    config.ignore(
+        "force_bos_token_to_be_generated", reason="generation settings are read separately"
+    )
+    config.ignore("is_decoder", reason="transformers' class sets it for each stack")
 
 
 def _block(
-    layer: Tensors, size: _Size, act: Activation, *, is_pre_norm: bool, crosses: bool
+    layer: Tensors, size: _Size, act: Activation, *, is_pre_norm: bool, has_cross: bool
 ) -> Block:
     d_model, d_query = size.d_model, size.n_heads * size.d_head
 
@@ -150,11 +154,11 @@ def _block(
         return Attention(q=q, k=k, v=v, o=o, d_head=size.d_head, scale=size.d_head**-0.5)
 
     attn, mlp = (layer.layer_norm(f"{n}_layer_norm", d_model, _EPS) for n in ("self_attn", "final"))
-    cross = layer.layer_norm("encoder_attn_layer_norm", d_model, _EPS) if crosses else None
+    cross = layer.layer_norm("encoder_attn_layer_norm", d_model, _EPS) if has_cross else None
     up, down = layer.linear("fc1", d_model, size.d_mlp), layer.linear("fc2", size.d_mlp, d_model)
     return Block(
         attn=attention("self_attn"),
-        cross=attention("encoder_attn") if crosses else None,
+        cross=attention("encoder_attn") if has_cross else None,
         mlp=MLP(up, down, act),
         norms=(
             Norms(attn_in=attn, cross_in=cross, mlp_in=mlp)
@@ -164,7 +168,7 @@ def _block(
     )
 
 
-def learned_places(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
+def learned_positions(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
     """Return learned positions; the first two rows are unused, as in fairseq."""
     t, n_positions = tensors.inner("model"), config.size("max_position_embeddings")
     d_model = config.size("d_model")
@@ -176,23 +180,23 @@ def learned_places(config: Config, tensors: Tensors) -> dict[StackName, Position
     }
 
 
-def sinusoidal_places(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
+def sinusoidal_positions(config: Config, tensors: Tensors) -> dict[StackName, PositionEmbeddings]:
     """Return Marian's sinusoidal positions; some checkpoints contain the table itself."""
-    t, (n_positions, d_model) = tensors.inner("model"), places_of(config, tensors)
+    t, (n_positions, d_model) = tensors.inner("model"), position_table_size(config, tensors)
     rate = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
-    stored = {
+    stored_tables = {
         name: (t / name).optional("embed_positions.weight", n_positions, d_model) for name in STACKS
     }
     return {
         name: PositionEmbeddings(sinusoids(n_positions, rate) if w is None else w)
-        for name, w in stored.items()
+        for name, w in stored_tables.items()
     }
 
 
-def places_of(config: Config, tensors: Tensors) -> tuple[int, int]:
+def position_table_size(config: Config, tensors: Tensors) -> tuple[int, int]:
     """Return the number of positions of a computed table, and its width."""
-    n_positions = config.size("max_position_embeddings", most=_MAX_PLACES)
-    d_model = config.size("d_model", least=4)
+    n_positions = config.size("max_position_embeddings", maximum=_MAX_POSITIONS)
+    d_model = config.size("d_model", minimum=4)
     embeddings(
         tensors.inner("model"), config.size("vocab_size"), d_model
     )  # before a table is computed

@@ -17,7 +17,7 @@ def embeddings(t: Tensors, d_vocab: int, d_model: int) -> tuple[Embedding, Embed
     """
     encoder_table = _table(t, "encoder.embed_tokens", d_vocab, d_model)
     decoder_table = _table(t, "decoder.embed_tokens", None, d_model)
-    t.pass_over(*(f"{t.prefix}{name}.weight" for name in _SHARED))
+    t.skip(*(f"{t.prefix}{name}.weight" for name in _SHARED))
     return Embedding(encoder_table), None if decoder_table is encoder_table else Embedding(
         decoder_table
     )
@@ -48,7 +48,7 @@ def decoder_unembedding(
     head: str = "lm_head",
     has_bias: bool = False,
     scale: float = 1.0,
-    into: Linear | None = None,
+    project: Linear | None = None,
     softcap: float | None = None,
 ) -> Unembedding | None:
     """Return the unembedding of a decoder: its own, or the tied embedding; None if it is missing.
@@ -63,7 +63,7 @@ def decoder_unembedding(
         return None
     if has_bias and f"{head}.bias" in tensors:
         bias = tensors.stored(f"{head}.bias", table.shape[0])
-    return Unembedding(table=table, b=bias, scale=scale, into=into, softcap=softcap)
+    return Unembedding(table=table, b=bias, scale=scale, project=project, softcap=softcap)
 
 
 def _table(t: Tensors, table_name: str, d_vocab: int | None, d_model: int) -> Stored:

@@ -27,10 +27,12 @@ _EPS = 1e-12
 def word_vectors(config: Config, tensors: Tensors) -> Model:
     t, d_head, n_heads = tensors, config.size("d_head"), config.size("n_heads")
     d_model, d_vocab, d_query = config.size("d_model"), config.size("d_vocab"), n_heads * d_head
-    config.ignore("n_layers", "name", "origin", "about", "licence", why="of use to readers only")
+    config.ignore(
+        "n_layers", "name", "origin", "about", "licence", reason="descriptions for readers"
+    )
     # int8 tables have a scale per row.
     has_scale = "embed.scale" in t
-    table = (t.any_type if has_scale else t.stored)("embed.weight", d_vocab, d_model)
+    table = (t.stored_any_type if has_scale else t.stored)("embed.weight", d_vocab, d_model)
     embed = Embedding(
         table=table,
         row_scale=t.stored("embed.scale", d_vocab) if has_scale else None,
@@ -61,21 +63,21 @@ def with_rows(model: Model, rows: Array) -> Model:
     Args:
         rows: [n_rows, d_model], before the mean is subtracted.
     """
-    own_embed = replace(model.embed, mean=None)
-    n_own = len(own_embed.table)
+    model_embed = replace(model.embed, mean=None)
+    n_model_rows = len(model_embed.table)
 
-    def read(ids: NDArray[np.intp]) -> Array:
-        is_own = ids < n_own
-        x = own_embed(np.where(is_own, ids, 0).tolist())
-        x[~is_own] = rows[ids[~is_own] - n_own]
+    def read_rows(ids: NDArray[np.intp]) -> Array:
+        is_model_row = ids < n_model_rows
+        x = model_embed(np.where(is_model_row, ids, 0).tolist())
+        x[~is_model_row] = rows[ids[~is_model_row] - n_model_rows]
         return x
 
-    shape = (n_own + len(rows), rows.shape[1])
-    table = Packed(shape, unpack=lambda: read(np.arange(shape[0])), rows=read)
+    shape = (n_model_rows + len(rows), rows.shape[1])
+    table = Packed(shape, unpack=lambda: read_rows(np.arange(shape[0])), rows=read_rows)
     embed = replace(model.embed, table=table, row_scale=None)
-    other = model.between_texts
-    other = None if other is None else replace(other, embed=embed)
-    return replace(model, embed=embed, between_texts=other)
+    between_texts = model.between_texts
+    between_texts = None if between_texts is None else replace(between_texts, embed=embed)
+    return replace(model, embed=embed, between_texts=between_texts)
 
 
 def identity_heads(d_model: int, mean: Array) -> dict[str, Array]:

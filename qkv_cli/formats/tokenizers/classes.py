@@ -107,24 +107,24 @@ def choose_class(
     Raises:
         CheckpointError: The class is not implemented.
     """
-    named = settings.get("tokenizer_class")
-    declared = named or config.get("tokenizer_class")
-    plain = None if declared is None else str(declared).removesuffix("Fast")
+    class_name = settings.get("tokenizer_class")
+    declared = class_name or config.get("tokenizer_class")
+    base_name = None if declared is None else str(declared).removesuffix("Fast")
     registered = _REGISTERED.get(kind)
     code = settings.get("auto_map")
     has_own_code = isinstance(code, list) or (isinstance(code, dict) and "AutoTokenizer" in code)
-    if has_own_code or plain is None:
-        return _known(folder, plain or registered or BACKEND)
-    if plain == "LlamaTokenizer" and kind not in _NAMED_WRONGLY and _is_byte_level(folder):
+    if has_own_code or base_name is None:
+        return _implemented_class(folder, base_name or registered or BACKEND)
+    if base_name == "LlamaTokenizer" and kind not in _NAMED_WRONGLY and _is_byte_level(folder):
         return BACKEND
-    if registered is None or registered == plain:
-        return _known(folder, plain)
+    if registered is None or registered == base_name:
+        return _implemented_class(folder, base_name)
     if registered == BACKEND:
         return BACKEND
-    return _known(folder, registered if kind in _NAMED_WRONGLY else plain)
+    return _implemented_class(folder, registered if kind in _NAMED_WRONGLY else base_name)
 
 
-def _known(folder: Path, name: str) -> str:
+def _implemented_class(folder: Path, name: str) -> str:
     name = _ALIASES.get(name, name)
     if name in _OTHERS:
         raise CheckpointError(

@@ -19,28 +19,32 @@ _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Splitting:
     """How text is split before merging, by `tokenizer.ggml.pre`.
 
     Attributes:
-        merges_whole: Whether a part that is in the vocabulary is one token, regardless of merges.
-        begins: Whether a BOS token is added by default.
+        build: Returns the pre-tokenizer.
+        keeps_known_parts: Whether a part that is in the vocabulary is one token, regardless of
+            merges.
+        adds_bos: Whether a BOS token is added by default.
     """
 
     build: Callable[[], Any]
-    merges_whole: bool = False
-    begins: bool = False
+    keeps_known_parts: bool = False
+    adds_bos: bool = False
 
 
-_GPT2 = Cut(lambda: _bytes(cut=True))
-_QWEN2 = Cut(lambda: _by_pattern(_PIECES + _REST))
-_LLAMA3 = Cut(lambda: _by_pattern(_PIECES + "{1,3}" + _REST), merges_whole=True, begins=True)
-_SMOLLM = Cut(
+_GPT2 = Splitting(lambda: _byte_level(use_regex=True))
+_QWEN2 = Splitting(lambda: _split_by(_PIECES + _REST))
+_LLAMA3 = Splitting(
+    lambda: _split_by(_PIECES + "{1,3}" + _REST), keeps_known_parts=True, adds_bos=True
+)
+_SMOLLM = Splitting(
     lambda: pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), _bytes(cut=True)]
+        [pre_tokenizers.Digits(individual_digits=True), _byte_level(use_regex=True)]
     )
 )
-_CUTS = {
+_SPLITTINGS = {
     "smollm": _SMOLLM,
     "gpt-2": _GPT2,
     "phi-2": _GPT2,
@@ -52,54 +56,61 @@ _CUTS = {
     "falcon3": _LLAMA3,
 }
 # The default ids of SentencePiece's special tokens.
-_USUAL = {"bos": 1, "eos": 2, "unknown": 0}
-_UNKNOWN, _CONTROL, _BY_USER = 2, 3, 4  # of `tokenizer.ggml.token_type`
+_DEFAULT_IDS = {"bos": 1, "eos": 2, "unknown": 0}
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # of `tokenizer.ggml.token_type`
 _SPACE = "\u2581"
 
 
-def build_tokenizer(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
+def build_tokenizer(fields: Mapping[str, Any], *, is_ordered: bool) -> Tokenizer:
     """Build the tokenizer that the file's fields describe.
 
     Args:
-        ordered: Whether SentencePiece's tokens are merged in the order of the file, as in Gemma,
-            and not by their scores.
+        is_ordered: Whether SentencePiece's tokens are merged in the order of the file, as in Gemma.
+            Otherwise they are merged by their scores.
     """
     kind = fields.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        tokenizer, starts = _byte_pairs(fields), _CUTS[fields["tokenizer.ggml.pre"]].begins
+        tokenizer, adds_bos = (
+            _byte_pairs(fields),
+            _SPLITTINGS[fields["tokenizer.ggml.pre"]].adds_bos,
+        )
     elif kind == "llama":
-        tokenizer, starts = _sentence_pieces(fields, ordered=ordered), True
+        tokenizer, adds_bos = _sentence_pieces(fields, is_ordered=is_ordered), True
     else:
         raise CheckpointError(
             f"The GGUF file's tokenizer.ggml.model is {kind!r}, which is not implemented; "
             "implemented: gpt2, llama."
         )
     pieces = fields["tokenizer.ggml.tokens"]
-    pieces = _respelled(pieces) if kind == "llama" else pieces
+    pieces = _respell(pieces) if kind == "llama" else pieces
     kinds = fields["tokenizer.ggml.token_type"]
-    of = {piece: k for piece, k in zip(pieces, kinds, strict=True) if k in range(2, 5)}
-    control = [p for p, k in of.items() if k in (_CONTROL, _UNKNOWN)]
-    tokenizer.add_special_tokens([AddedToken(p, special=True, normalized=False) for p in control])
-    tokenizer.add_tokens([AddedToken(p, normalized=False) for p, k in of.items() if k == _BY_USER])
-    _frame(tokenizer, fields, pieces, starts=starts)
+    kind_of = {piece: k for piece, k in zip(pieces, kinds, strict=True) if k in range(2, 5)}
+    control_pieces = [p for p, k in kind_of.items() if k in (_CONTROL, _UNKNOWN)]
+    tokenizer.add_special_tokens(
+        [AddedToken(p, special=True, normalized=False) for p in control_pieces]
+    )
+    tokenizer.add_tokens(
+        [AddedToken(p, normalized=False) for p, k in kind_of.items() if k == _USER_DEFINED]
+    )
+    _add_template(tokenizer, fields, pieces, adds_bos=adds_bos)
     return tokenizer
 
 
-def _frame(
-    tokenizer: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, starts: bool
+def _add_template(
+    tokenizer: Tokenizer, fields: Mapping[str, Any], pieces: Sequence[str], *, adds_bos: bool
 ) -> None:
-    """Add BOS and EOS to the template, if the file asks for them."""
-    defaults = {"bos": starts, "eos": False}
-    around = {}
+    """Set a template that adds BOS and EOS, if the file asks for them."""
+    defaults = {"bos": adds_bos, "eos": False}
+    special_tokens = {}
     for name, default in defaults.items():
         if fields.get(f"tokenizer.ggml.add_{name}_token", default):
             id = _id(fields, name, len(pieces))
-            around[name] = (pieces[id], id)
-    if around:
-        order = [around.get("bos", ("",))[0], "$A", around.get("eos", ("",))[0]]
-        single = [piece for piece in order if piece]
+            special_tokens[name] = (pieces[id], id)
+    if special_tokens:
+        order = [special_tokens.get("bos", ("",))[0], "$A", special_tokens.get("eos", ("",))[0]]
+        template = [piece for piece in order if piece]
         tokenizer.post_processor = TemplateProcessing(
-            single=single, special_tokens=list(dict.fromkeys(around.values()))
+            single=template, special_tokens=list(dict.fromkeys(special_tokens.values()))
         )
 
 
@@ -109,8 +120,8 @@ def _id(fields: Mapping[str, Any], name: str, n_pieces: int) -> int:
     Raises:
         CheckpointError: There is none, or it is out of range.
     """
-    usual = _USUAL[name] if fields["tokenizer.ggml.model"] == "llama" else None
-    id = fields.get(f"tokenizer.ggml.{name}_token_id", usual)
+    default_id = _DEFAULT_IDS[name] if fields["tokenizer.ggml.model"] == "llama" else None
+    id = fields.get(f"tokenizer.ggml.{name}_token_id", default_id)
     if type(id) is not int or not 0 <= id < n_pieces:
         raise CheckpointError(
             f"The GGUF file's tokenizer.ggml.{name}_token_id is {id}; expected a token id from 0 "
@@ -120,69 +131,75 @@ def _id(fields: Mapping[str, Any], name: str, n_pieces: int) -> int:
 
 
 def _byte_pairs(fields: Mapping[str, Any]) -> Tokenizer:
-    cut = fields.get("tokenizer.ggml.pre")
-    if cut not in _CUTS:
+    split_name = fields.get("tokenizer.ggml.pre")
+    if split_name not in _SPLITTINGS:
         raise CheckpointError(
-            f"The GGUF file's tokenizer.ggml.pre is {cut!r}, which is not implemented; "
-            f"implemented: {', '.join(_CUTS)}."
+            f"The GGUF file's tokenizer.ggml.pre is {split_name!r}, which is not implemented; "
+            f"implemented: {', '.join(_SPLITTINGS)}."
         )
     pieces = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ", 1)) for pair in fields["tokenizer.ggml.merges"]]
     ids = {piece: i for i, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.BPE(ids, merges, ignore_merges=_CUTS[cut].merges_whole))
-    tokenizer.pre_tokenizer = _CUTS[cut].build()
+    tokenizer = Tokenizer(
+        models.BPE(ids, merges, ignore_merges=_SPLITTINGS[split_name].keeps_known_parts)
+    )
+    tokenizer.pre_tokenizer = _SPLITTINGS[split_name].build()
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
-def _sentence_pieces(fields: Mapping[str, Any], *, ordered: bool) -> Tokenizer:
-    pieces = _respelled(fields["tokenizer.ggml.tokens"])
+def _sentence_pieces(fields: Mapping[str, Any], *, is_ordered: bool) -> Tokenizer:
+    pieces = _respell(fields["tokenizer.ggml.tokens"])
     ids = {piece: i for i, piece in enumerate(pieces)}
     scores = fields["tokenizer.ggml.scores"]
-    rank = [-i for i in range(len(pieces))] if ordered else scores
+    ranks = [-i for i in range(len(pieces))] if is_ordered else scores
     unknown = _id(fields, "unknown", len(pieces))
     tokenizer = Tokenizer(
         models.BPE(
             ids,
-            _merges(ids, rank),
+            _merges(ids, ranks),
             unk_token=pieces[unknown],
             fuse_unk=True,
             byte_fallback=True,
         )
     )
-    spaced: list[Any] = [normalizers.Replace(" ", _SPACE)]
+    normalizer_steps: list[Any] = [normalizers.Replace(" ", _SPACE)]
     if fields.get("tokenizer.ggml.add_space_prefix", True):
-        spaced.insert(0, normalizers.Prepend(_SPACE))
-    tokenizer.normalizer = normalizers.Sequence(spaced)
-    steps: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    if len(spaced) > 1:
-        steps.append(decoders.Strip(" ", 1, 0))
-    tokenizer.decoder = decoders.Sequence(steps)
+        normalizer_steps.insert(0, normalizers.Prepend(_SPACE))
+    tokenizer.normalizer = normalizers.Sequence(normalizer_steps)
+    decoder_steps: list[Any] = [
+        decoders.Replace(_SPACE, " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+    ]
+    if len(normalizer_steps) > 1:
+        decoder_steps.append(decoders.Strip(" ", 1, 0))
+    tokenizer.decoder = decoders.Sequence(decoder_steps)
     return tokenizer
 
 
-def _merges(ids: Mapping[str, int], rank: Sequence[float]) -> list[tuple[str, str]]:
+def _merges(ids: Mapping[str, int], ranks: Sequence[float]) -> list[tuple[str, str]]:
     """Return the merges that form each token, the best token first."""
-    ordered = []
+    ranked_merges = []
     for piece, i in ids.items():
         for at in range(1, len(piece)):
             left, right = piece[:at], piece[at:]
             if left in ids and right in ids:
-                order = (-rank[i], -at, at - len(piece), i, ids[left], ids[right])
-                ordered.append((*order, left, right))
-    return [(left, right) for *_, left, right in sorted(ordered)]
+                order = (-ranks[i], -at, at - len(piece), i, ids[left], ids[right])
+                ranked_merges.append((*order, left, right))
+    return [(left, right) for *_, left, right in sorted(ranked_merges)]
 
 
-def _respelled(pieces: Sequence[str]) -> list[str]:
-    """Return a token's spelling: spaces as spaces if it has only spaces, else as their sign."""
+def _respell(pieces: Sequence[str]) -> list[str]:
+    """Write the spaces of tokens that consist only of spaces as U+2581."""
     return [_SPACE * len(p) if p and not p.strip(" ") else p for p in pieces]
 
 
-def _bytes(*, cut: bool) -> Any:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cut)
+def _byte_level(*, use_regex: bool) -> Any:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
 
 
-def _by_pattern(pattern: str) -> Any:
+def _split_by(pattern: str) -> Any:
     return pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(pattern), "isolated"), _bytes(cut=False)]
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), _byte_level(use_regex=False)]
     )

@@ -18,24 +18,24 @@ _PANIC = "PanicException"  # of pyo3; its module cannot be imported
 
 
 @contextmanager
-def library_errors(what: str, *others: type[Exception]) -> Iterator[None]:
+def library_errors(failure: str, *error_types: type[Exception]) -> Iterator[None]:
     """Turn the library's exceptions and panics into CheckpointError.
 
     Rust prints a panic to stderr before it becomes an exception, so stderr is silenced.
 
     Args:
-        what: What failed, such as "Could not read m/tokenizer.json".
-        others: Further exception classes that the library raises here.
+        failure: The start of the message, such as "Could not read m/tokenizer.json".
+        error_types: Further exception classes that the library raises here.
     """
     try:
-        with _silent():
+        with _stderr_silenced():
             yield
-    except others as error:
-        raise CheckpointError(f"{what}: {error}.") from error
+    except error_types as error:
+        raise CheckpointError(f"{failure}: {error}.") from error
     except BaseException as error:
         if type(error) is not Exception and type(error).__name__ != _PANIC:
             raise
-        raise CheckpointError(f"{what}: {error}.") from error
+        raise CheckpointError(f"{failure}: {error}.") from error
 
 
 def open_tokenizer_file(path: Path) -> Tokenizer:
@@ -48,11 +48,11 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
-    for encoded in _CHARSMAP.findall(data):
+    for charsmap in _CHARSMAP.findall(data):
         from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
 
         try:
-            checked_charsmap(b64decode(encoded))
+            checked_charsmap(b64decode(charsmap))
         except ValueError as error:
             raise CheckpointError(f"{path}: precompiled_charsmap is not base64.") from error
     with library_errors(f"Could not read {path}", ValueError):
@@ -63,16 +63,16 @@ def open_tokenizer_file(path: Path) -> Tokenizer:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Redirect descriptor 2 to nowhere."""
+def _stderr_silenced() -> Iterator[None]:
+    """Redirect descriptor 2 to the null device."""
     try:
         stderr_copy = os.dup(2)
     except OSError:  # it is closed
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 2)
+    os.close(null_device)
     try:
         yield
     finally:

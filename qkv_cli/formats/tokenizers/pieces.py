@@ -23,7 +23,7 @@ class PieceTokenizer:
     """Splits a text into sub-words, and adds the model's special tokens."""
 
     inner: Tokenizer
-    unknown: int | None  # the id of the unknown token
+    unknown_id: int | None  # the id of the unknown token
 
     @classmethod
     def open(cls, folder: Path, kind: str) -> PieceTokenizer:
@@ -39,25 +39,25 @@ class PieceTokenizer:
             inner = open_tokenizer(folder, kind)
         inner.no_padding()
         inner.no_truncation()
-        spelled = getattr(inner.model, "unk_token", None)
-        return cls(inner, None if spelled is None else inner.token_to_id(spelled))
+        unknown_piece = getattr(inner.model, "unk_token", None)
+        return cls(inner, None if unknown_piece is None else inner.token_to_id(unknown_piece))
 
     def encode(self, text: str) -> list[Token]:
-        return self._tokens(text, self._encoded(text))
+        return self._tokens(text, self._encode(text))
 
     def encode_pair(self, first: str, second: str) -> tuple[list[Token], list[int]]:
         """Tokenize two texts as one sequence; also return the token types."""
-        encoding = self._encoded(first, second)
+        encoding = self._encode(first, second)
         tokens = self._tokens(first, encoding, second)
         # Everything after the second text's first word belongs to it, separators included.
-        begin = encoding.sequence_ids.index(1) if 1 in encoding.sequence_ids else len(tokens)
-        return [replace(t, segment=int(t.i >= begin)) for t in tokens], encoding.type_ids
+        second_start = encoding.sequence_ids.index(1) if 1 in encoding.sequence_ids else len(tokens)
+        return [replace(t, segment=int(t.i >= second_start)) for t in tokens], encoding.type_ids
 
     def split(self, text: str) -> list[Token]:
         """Split a text into tokens, without special tokens."""
-        return self._tokens(text, self._encoded(text, add_special_tokens=False))
+        return self._tokens(text, self._encode(text, add_special_tokens=False))
 
-    def _encoded(
+    def _encode(
         self, text: str, second: str | None = None, *, add_special_tokens: bool = True
     ) -> Encoding:
         with library_errors(_UNREADABLE):
@@ -67,7 +67,7 @@ class PieceTokenizer:
             raise CheckpointError(f"{_UNREADABLE}: its template is inconsistent.")
         return encoding
 
-    def special(self, id: int) -> Token:
+    def special_token(self, id: int) -> Token:
         """Return a special token."""
         return Token(
             i=0,
@@ -79,19 +79,19 @@ class PieceTokenizer:
             special=True,
         )
 
-    def spelled(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
+    def decode(self, ids: Sequence[int]) -> tuple[str, list[Token]]:
         """Decode ids to a text, and return it with its tokens."""
         special = {id for id, t in self.inner.get_added_tokens_decoder().items() if t.special}
-        written = [id for id in ids if id not in special]
-        text = self._decoded(written)
-        spans = iter(self._spans(text, written))
+        text_ids = [id for id in ids if id not in special]
+        text = self._decode_ids(text_ids)
+        spans = iter(self._spans(text, text_ids))
         tokens = list[Token]()
         for id in ids:
             if id in special:
-                tokens.append(self.special(id))
+                tokens.append(self.special_token(id))
                 continue
             start, end = next(spans)
-            start += blanks(text[start:end])
+            start += n_leading_spaces(text[start:end])
             piece = self.inner.id_to_token(id) or ""
             tokens.append(
                 Token(i=0, text=text[start:end], token=piece, id=id, start=start, end=end)
@@ -99,44 +99,51 @@ class PieceTokenizer:
         return text, tokens
 
     def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the text of ids, and the offsets of each id's characters."""
+        """Return the offsets in `text` of the characters of each id."""
         # An incomplete character is decoded as replacement characters.
-        read = [self._decoded(ids[: i + 1]) for i in range(len(ids))]
-        ends = [_common(part, text) for part in read]
+        prefixes = [self._decode_ids(ids[: i + 1]) for i in range(len(ids))]
+        ends = [_common_prefix_length(prefix, text) for prefix in prefixes]
         spans, start = list[tuple[int, int]](), 0
         for i, end in enumerate(ends):
-            if len(read[i]) > end:  # the rest of the character is in later ids
-                end = next((later for later in ends[i + 1 :] if later > end), len(text))
-            # The later bytes of a written replacement character add nothing.
+            if len(prefixes[i]) > end:  # the rest of the character is in later ids
+                end = next((later_end for later_end in ends[i + 1 :] if later_end > end), len(text))
+            # A replacement character may be several tokens, of which the later ones add no text.
             repeats = start == end and text[:start].endswith("\ufffd")
             spans.append((start - repeats, end))
             start = max(start, ends[i])
         return spans
 
-    def after(self, read: Sequence[int], id: int) -> Token:
-        """Return the token of an id after others; its text is what it adds to theirs."""
-        known = self.inner.get_added_tokens_decoder().get(id)
-        if known is not None and known.special:
-            return self.special(id)
-        before, whole = self._decoded(read), self._decoded([*read, id])
-        text = whole[len(before) :] if whole.startswith(before) else self._decoded([id])
+    def next_token(self, previous_ids: Sequence[int], id: int) -> Token:
+        """Return the token of an id that follows others; its text is what it adds to theirs."""
+        added_token = self.inner.get_added_tokens_decoder().get(id)
+        if added_token is not None and added_token.special:
+            return self.special_token(id)
+        previous_text, whole_text = (
+            self._decode_ids(previous_ids),
+            self._decode_ids([*previous_ids, id]),
+        )
+        text = (
+            whole_text[len(previous_text) :]
+            if whole_text.startswith(previous_text)
+            else self._decode_ids([id])
+        )
         return Token(i=0, text=text, token=self.inner.id_to_token(id) or "", id=id, start=0, end=0)
 
-    def _decoded(self, ids: Sequence[int]) -> str:
+    def _decode_ids(self, ids: Sequence[int]) -> str:
         if self.inner.decoder is not None or not isinstance(self.inner.model, Unigram | BPE):
             with library_errors("Could not decode tokens with the model's tokenizer"):
-                decoded: str = self.inner.decode(ids)
-                return decoded
+                text: str = self.inner.decode(ids)
+                return text
         pieces = (self.inner.id_to_token(id) or "" for id in ids)
-        data = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
-        return characters(data)[0].lstrip()
+        utf8 = b"".join(byte_of(piece) or piece.replace(BLANK, " ").encode() for piece in pieces)
+        return characters(utf8)[0].lstrip()
 
     def _tokens(self, text: str, encoding: Encoding, second: str = "") -> list[Token]:
         texts = (text, second)
         offsets = [
-            (start + blanks(texts[sequence or 0][start:end]), end)
+            (start + n_leading_spaces(texts[sequence or 0][start:end]), end)
             for (start, end), sequence in zip(
-                places(encoding.tokens, encoding.offsets), encoding.sequence_ids, strict=True
+                piece_offsets(encoding.tokens, encoding.offsets), encoding.sequence_ids, strict=True
             )
         ]
         return [
@@ -148,7 +155,7 @@ class PieceTokenizer:
                 start=start,
                 end=end,
                 special=bool(special),
-                unknown=id == self.unknown and not special,
+                unknown=id == self.unknown_id and not special,
             )
             for i, (token, id, (start, end), special, sequence) in enumerate(
                 zip(
@@ -163,27 +170,27 @@ class PieceTokenizer:
         ]
 
 
-def places(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def piece_offsets(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the offsets of each token.
 
     The space that SentencePiece adds before a text has no characters, although `tokenizers` gives
     it the first one of the next token.
     """
-    moved = list(spans)
+    offsets = list(spans)
     for i, (piece, (start, end)) in enumerate(zip(pieces[:-1], spans[:-1], strict=False)):
-        after = spans[i + 1]
-        if piece == BLANK and after[0] == start < min(end, after[1]):
-            moved[i] = start, start
-    return moved
+        next_span = spans[i + 1]
+        if piece == BLANK and next_span[0] == start < min(end, next_span[1]):
+            offsets[i] = start, start
+    return offsets
 
 
-def _common(a: str, b: str) -> int:
+def _common_prefix_length(a: str, b: str) -> int:
     """Return the length of the common prefix of two texts."""
     shorter = min(len(a), len(b))
     return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
-def blanks(text: str) -> int:
+def n_leading_spaces(text: str) -> int:
     """Return the number of spaces before a word; 0 if there are only spaces."""
     stripped = text.lstrip()
     return len(text) - len(stripped) if stripped else 0

@@ -19,7 +19,7 @@ class Charsmap:
     """Normalization rules: prefixes and their replacements."""
 
     units: memoryview  # of the double array, u32
-    written: bytes
+    replacements: bytes  # zero-terminated
 
     @classmethod
     def of(cls, data: bytes) -> Charsmap:
@@ -36,7 +36,7 @@ class Charsmap:
         units = struct.unpack_from(f"<{size // 4}I", data, 4)
         return cls(memoryview(struct.pack(f"={len(units)}I", *units)).cast("I"), data[4 + size :])
 
-    def longest(self, text: bytes, at: int) -> tuple[int, str] | None:
+    def longest_match(self, text: bytes, at: int) -> tuple[int, str] | None:
         """Return the length of the longest rule that applies at a position, and its replacement."""
         if not len(self.units):
             return None
@@ -52,7 +52,7 @@ class Charsmap:
         if match is None:
             return None
         length, start = match
-        return length, self.written[start : self.written.index(0, start)].decode()
+        return length, self.replacements[start : self.replacements.index(0, start)].decode()
 
 
 def checked_charsmap(data: bytes) -> bytes:
@@ -73,7 +73,7 @@ def _offset(unit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class NormalisedText:
     """A normalized text, and the original characters of each of its letters."""
 
     text: str
@@ -83,56 +83,62 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    charsmap: Charsmap
-    dummy_blank: bool = True  # whether a space is added before the text
-    blank_behind: bool = False  # whether the space is the last letter of a word
-    single_blanks: bool = True
-    escaped: bool = True  # whether a space is written as `BLANK`
-    whole: tuple[str, ...] = ()  # texts that no rule changes, longest first
+    """SentencePiece's normalization of a text."""
 
-    def __call__(self, text: str) -> Written:
+    charsmap: Charsmap
+    adds_space: bool = True  # whether a space is added before the text
+    space_is_last: bool = False  # whether the space is the last letter of a word
+    collapses_spaces: bool = True
+    escapes_spaces: bool = True  # whether a space is written as `BLANK`
+    unchanged: tuple[str, ...] = ()  # texts that no rule changes, longest first
+
+    def __call__(self, text: str) -> NormalisedText:
         letters, starts, ends = list[str](), list[int](), list[int]()
 
-        def add(written: str, start: int, end: int) -> None:
-            letters.extend(written.replace(" ", blank))
-            starts.extend([start] * len(written))
-            ends.extend([end] * len(written))
+        def add(replacement: str, start: int, end: int) -> None:
+            letters.extend(replacement.replace(" ", blank))
+            starts.extend([start] * len(replacement))
+            ends.extend([end] * len(replacement))
 
-        blank, begun, after_blank = BLANK if self.escaped else " ", False, self.single_blanks
+        blank, has_begun, after_blank = (
+            BLANK if self.escapes_spaces else " ",
+            False,
+            self.collapses_spaces,
+        )
         for part, start, end in self._parts(text):
-            if self.single_blanks and not begun and part == " ":
+            if self.collapses_spaces and not has_begun and part == " ":
                 continue
-            if not begun and self.dummy_blank and not self.blank_behind:
+            if not has_begun and self.adds_space and not self.space_is_last:
                 add(" ", start, start)
-            begun = True
-            written = part.lstrip(" ") if after_blank else part
-            add(written, start, end)
-            if written:
-                after_blank = self.single_blanks and written.endswith(" ")
-        while self.single_blanks and letters and letters[-1] == blank:
-            for row in (letters, starts, ends):
-                row.pop()
-        if begun and self.dummy_blank and self.blank_behind:
+            has_begun = True
+            replacement = part.lstrip(" ") if after_blank else part
+            add(replacement, start, end)
+            if replacement:
+                after_blank = self.collapses_spaces and replacement.endswith(" ")
+        while self.collapses_spaces and letters and letters[-1] == blank:
+            for column in (letters, starts, ends):
+                column.pop()
+        if has_begun and self.adds_space and self.space_is_last:
             add(" ", len(text), len(text))
-        return Written("".join(letters), starts, ends)
+        return NormalisedText("".join(letters), starts, ends)
 
     def _parts(self, text: str) -> Iterator[tuple[str, int, int]]:
         """Yield the replacement of each rule, and the characters it replaces."""
         letters = [letter.encode("utf-8", "replace") for letter in text]
-        raw = b"".join(letters)
+        utf8 = b"".join(letters)
         # The character of each byte, and one more for the end.
-        where = [i for i, letter in enumerate(letters) for _ in letter] + [len(text)]
+        char_of_byte = [i for i, letter in enumerate(letters) for _ in letter] + [len(text)]
         at = 0
-        while at < len(raw):
-            start = where[at]
-            own = next((w for w in self.whole if text.startswith(w, start)), None)
-            if own is not None:
-                size, written = len(own.encode()), own
+        while at < len(utf8):
+            start = char_of_byte[at]
+            exempt = next((w for w in self.unchanged if text.startswith(w, start)), None)
+            if exempt is not None:
+                size, replacement = len(exempt.encode()), exempt
             else:
-                rule = self.charsmap.longest(raw, at)
-                size, written = rule or (len(letters[start]), text[start])
+                rule = self.charsmap.longest_match(utf8, at)
+                size, replacement = rule or (len(letters[start]), text[start])
             at += size
-            yield written, start, where[at]
+            yield replacement, start, char_of_byte[at]
 
 
 _UNKNOWN_COSTS = 10.0  # below the lowest score
@@ -143,33 +149,33 @@ class Lexicon:
     """The vocabulary for splitting a text."""
 
     scores: Mapping[str, float]
-    whole: tuple[str, ...]  # user-defined tokens, never split, longest first
-    unused: frozenset[str]  # known, but split again
-    lowest: float  # of the learned scores
-    highest: float
-    longest: int  # letters
+    user_defined: tuple[str, ...]  # user-defined tokens, never split, longest first
+    unused: frozenset[str]  # in the vocabulary, but split again
+    min_score: float  # of the learned scores
+    max_score: float
+    max_length: int  # letters
 
 
-def likeliest(text: str, lexicon: Lexicon) -> list[str]:
-    """Return the tokens with the largest total score; a letter that has none is its own token."""
+def split_by_score(text: str, lexicon: Lexicon) -> list[str]:
+    """Split a text into the tokens with the largest total score; unknown letters are tokens too."""
     scores = lexicon.scores
     best: list[np.float32 | None] = [np.float32(0), *[None] * len(text)]
     came_from = [0] * (len(text) + 1)
     for start in range(len(text)):
-        so_far, has_character = best[start], False
-        assert so_far is not None
-        for end in range(start + 1, min(start + lexicon.longest, len(text)) + 1):
+        score_so_far, has_character = best[start], False
+        assert score_so_far is not None
+        for end in range(start + 1, min(start + lexicon.max_length, len(text)) + 1):
             piece = text[start:end]
             if piece not in scores or piece in lexicon.unused:
                 continue
             score = scores[piece]
-            if piece in lexicon.whole:
-                score = len(piece.encode()) * lexicon.highest - 0.1
+            if piece in lexicon.user_defined:
+                score = len(piece.encode()) * lexicon.max_score - 0.1
             has_character = has_character or end == start + 1
-            _better(best, came_from, start, end, so_far + np.float32(score))
+            _keep_better(best, came_from, start, end, score_so_far + np.float32(score))
         if not has_character:
-            unknown = so_far + np.float32(lexicon.lowest - _UNKNOWN_COSTS)
-            _better(best, came_from, start, start + 1, unknown)
+            unknown_score = score_so_far + np.float32(lexicon.min_score - _UNKNOWN_COSTS)
+            _keep_better(best, came_from, start, start + 1, unknown_score)
     pieces, end = list[str](), len(text)
     while end > 0:
         pieces.append(text[came_from[end] : end])
@@ -177,7 +183,7 @@ def likeliest(text: str, lexicon: Lexicon) -> list[str]:
     return pieces[::-1]
 
 
-def _better(
+def _keep_better(
     best: list[np.float32 | None], came_from: list[int], start: int, end: int, score: np.float32
 ) -> None:
     best_path = best[end]
@@ -185,14 +191,14 @@ def _better(
         best[end], came_from[end] = score, start
 
 
-def merged(text: str, lexicon: Lexicon) -> list[str]:
-    """Merge letters, always the two neighbours that form the best token, until none do."""
+def merge_pairs(text: str, lexicon: Lexicon) -> list[str]:
+    """Split a text by BPE: merge the two neighbours that form the best token, until none do."""
     scores = lexicon.scores
-    symbols = _letters(text, lexicon.whole)
-    frozen = [symbol in lexicon.whole for symbol in symbols]
+    symbols = _letters(text, lexicon.user_defined)
+    frozen = [symbol in lexicon.user_defined for symbol in symbols]
     previous, following = list(range(-1, len(symbols) - 1)), list(range(1, len(symbols) + 1))
     agenda = list[tuple[float, int, int, str]]()
-    parts = dict[str, tuple[str, str]]()
+    halves = dict[str, tuple[str, str]]()
 
     def pair(i: int, j: int) -> None:
         if i < 0 or j >= len(symbols) or frozen[i] or frozen[j]:
@@ -201,7 +207,7 @@ def merged(text: str, lexicon: Lexicon) -> list[str]:
         if pair_text in scores:
             heapq.heappush(agenda, (-scores[pair_text], i, j, pair_text))
             if pair_text in lexicon.unused:
-                parts[pair_text] = symbols[i], symbols[j]
+                halves[pair_text] = symbols[i], symbols[j]
 
     for i in range(len(symbols) - 1):
         pair(i, i + 1)
@@ -215,7 +221,7 @@ def merged(text: str, lexicon: Lexicon) -> list[str]:
             previous[following[j]] = i
         pair(previous[i], i)
         pair(i, following[i])
-    return [piece for symbol in symbols if symbol for piece in _split_again(symbol, parts)]
+    return [piece for symbol in symbols if symbol for piece in _split_again(symbol, halves)]
 
 
 def _letters(text: str, user_defined: Sequence[str]) -> list[str]:
@@ -226,14 +232,14 @@ def _letters(text: str, user_defined: Sequence[str]) -> list[str]:
     return letters
 
 
-def _split_again(piece: str, parts: Mapping[str, tuple[str, str]]) -> list[str]:
-    if piece not in parts:
+def _split_again(piece: str, halves: Mapping[str, tuple[str, str]]) -> list[str]:
+    if piece not in halves:
         return [piece]
-    return [small for part in parts[piece] for small in _split_again(part, parts)]
+    return [part for half in halves[piece] for part in _split_again(half, halves)]
 
 
-NORMAL, UNKNOWN, CONTROL, OWN, UNUSED, BYTE = range(1, 7)
-_SPLITS: dict[int, Callable[[str, Lexicon], list[str]]] = {1: likeliest, 2: merged}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+_SPLITS: dict[int, Callable[[str, Lexicon], list[str]]] = {1: split_by_score, 2: merge_pairs}
 _KINDS = {3: "word", 4: "char"}
 
 
@@ -260,9 +266,9 @@ class SentencePieces:
     ids: dict[str, int]  # of all tokens except control tokens
     normaliser: Normaliser
     lexicon: Lexicon
-    splits: Callable[[str, Lexicon], list[str]]
-    unknown: int
-    bytewise: bool  # whether unknown letters are split into bytes
+    split_text: Callable[[str, Lexicon], list[str]]
+    unknown_id: int
+    has_byte_fallback: bool  # whether unknown letters are split into bytes
 
     @classmethod
     def open(cls, path: Path) -> SentencePieces:
@@ -272,18 +278,25 @@ class SentencePieces:
             CheckpointError: It cannot be read, or its algorithm is not implemented.
         """
         try:
-            return cls.read(path.read_bytes(), str(path))
+            return cls.parse(path.read_bytes(), str(path))
         except OSError as error:
             raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
 
     @classmethod
-    def read(cls, data: bytes, called: str) -> SentencePieces:
-        """Read the bytes of a file; raises the same errors as `open`."""
+    def parse(cls, data: bytes, name: str) -> SentencePieces:
+        """Read a model from the bytes of a file.
+
+        Args:
+            name: The name of the file in errors.
+
+        Raises:
+            CheckpointError: See `open`.
+        """
         try:
-            return _read(data)
+            return _build(data)
         except (LookupError, ValueError, struct.error) as error:
             raise CheckpointError(
-                f"Could not read {called} as a SentencePiece model: {error}."
+                f"Could not read {name} as a SentencePiece model: {error}."
             ) from error
 
     def split(self, text: str) -> list[Piece]:
@@ -300,20 +313,24 @@ class SentencePieces:
     def _split(self, text: str) -> list[Piece]:
         normalised = self.normaliser(text)
         pieces, at = list[Piece](), 0
-        for piece in self.splits(normalised.text, self.lexicon):
+        for piece in self.split_text(normalised.text, self.lexicon):
             start, end = normalised.starts[at], normalised.ends[at + len(piece) - 1]
             at += len(piece)
-            id = self.ids.get(piece, self.unknown)
-            if id != self.unknown:
+            id = self.ids.get(piece, self.unknown_id)
+            if id != self.unknown_id:
                 pieces.append(Piece(text=piece, id=id, start=start, end=end))
-            elif self.bytewise:
+            elif self.has_byte_fallback:
                 byte_pieces = [f"<0x{byte:02X}>" for byte in piece.encode()]
                 pieces += [Piece(text=s, id=self.ids[s], start=start, end=end) for s in byte_pieces]
             elif pieces and pieces[-1].unknown:
-                before = pieces.pop()
+                previous_piece = pieces.pop()
                 pieces.append(
                     Piece(
-                        text=before.text + piece, id=id, start=before.start, end=end, unknown=True
+                        text=previous_piece.text + piece,
+                        id=id,
+                        start=previous_piece.start,
+                        end=end,
+                        unknown=True,
                     )
                 )
             else:
@@ -329,16 +346,16 @@ class Contents:
     scores: list[float]
     kinds: list[int]
     trainer: dict[int, int | bytes]
-    rules: dict[int, int | bytes]  # of writing
+    normalizer: dict[int, int | bytes]
 
     @property
-    def merges(self) -> bool:
+    def is_bpe(self) -> bool:
         """Whether it splits by merging pairs (BPE) and not by scores (unigram)."""
         return self.trainer.get(3, 1) == 2
 
     @property
     def charsmap(self) -> bytes:
-        return _bytes(self.rules.get(2, b""))
+        return _bytes(self.normalizer.get(2, b""))
 
     @classmethod
     def open(cls, path: Path) -> Contents:
@@ -348,7 +365,7 @@ class Contents:
             CheckpointError: It cannot be read, or its algorithm is not implemented.
         """
         try:
-            return _contents(path.read_bytes())
+            return _parse_contents(path.read_bytes())
         except OSError as error:
             raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
         except (LookupError, ValueError, struct.error) as error:
@@ -357,9 +374,9 @@ class Contents:
             ) from error
 
 
-def _contents(data: bytes) -> Contents:
+def _parse_contents(data: bytes) -> Contents:
     pieces, scores, kinds = list[str](), list[float](), list[int]()
-    trainer, rules = dict[int, int | bytes](), dict[int, int | bytes]()
+    trainer, normalizer = dict[int, int | bytes](), dict[int, int | bytes]()
     for field, value in _fields(data):
         if field == 1:
             piece, score, kind = _piece(_bytes(value))
@@ -369,7 +386,7 @@ def _contents(data: bytes) -> Contents:
         elif field == 2:
             trainer = dict(_fields(_bytes(value)))
         elif field == 3:
-            rules = dict(_fields(_bytes(value)))
+            normalizer = dict(_fields(_bytes(value)))
     if UNKNOWN not in kinds:
         raise ValueError("it has no unknown token")
     kind = _int(trainer.get(3, 1))
@@ -377,47 +394,45 @@ def _contents(data: bytes) -> Contents:
         raise ValueError(
             f"its model type {_KINDS.get(kind, kind)} is not implemented; implemented: unigram, bpe"
         )
-    return Contents(pieces=pieces, scores=scores, kinds=kinds, trainer=trainer, rules=rules)
-
-
-def _read(data: bytes) -> SentencePieces:
-    contents = _contents(data)
-    pieces, kinds, trainer, rules = (
-        contents.pieces,
-        contents.kinds,
-        contents.trainer,
-        contents.rules,
+    return Contents(
+        pieces=pieces, scores=scores, kinds=kinds, trainer=trainer, normalizer=normalizer
     )
+
+
+def _build(data: bytes) -> SentencePieces:
+    contents = _parse_contents(data)
+    pieces, kinds = contents.pieces, contents.kinds
+    trainer, normalizer = contents.trainer, contents.normalizer
     lexicon = _lexicon(pieces, contents.scores, kinds)
     return SentencePieces(
         pieces=tuple(pieces),
         ids={p: i for i, p in enumerate(pieces) if kinds[i] != CONTROL},
         normaliser=Normaliser(
             Charsmap.of(contents.charsmap),
-            dummy_blank=bool(rules.get(3, 1)),
-            blank_behind=bool(trainer.get(24, 0)),
-            single_blanks=bool(rules.get(4, 1)),
-            escaped=bool(rules.get(5, 1)),
-            whole=lexicon.whole,
+            adds_space=bool(normalizer.get(3, 1)),
+            space_is_last=bool(trainer.get(24, 0)),
+            collapses_spaces=bool(normalizer.get(4, 1)),
+            escapes_spaces=bool(normalizer.get(5, 1)),
+            unchanged=lexicon.user_defined,
         ),
         lexicon=lexicon,
-        splits=_SPLITS[_int(trainer.get(3, 1))],
-        unknown=kinds.index(UNKNOWN),
-        bytewise=bool(trainer.get(35, 0)),
+        split_text=_SPLITS[_int(trainer.get(3, 1))],
+        unknown_id=kinds.index(UNKNOWN),
+        has_byte_fallback=bool(trainer.get(35, 0)),
     )
 
 
 def _lexicon(pieces: list[str], scores: list[float], kinds: list[int]) -> Lexicon:
-    usable = {p: i for i, p in enumerate(pieces) if kinds[i] in (NORMAL, OWN, UNUSED)}
-    user_defined = (p for p, i in usable.items() if kinds[i] == OWN)
+    usable = {p: i for i, p in enumerate(pieces) if kinds[i] in (NORMAL, USER_DEFINED, UNUSED)}
+    user_defined = (p for p, i in usable.items() if kinds[i] == USER_DEFINED)
     normal_scores = [score for score, kind in zip(scores, kinds, strict=True) if kind == NORMAL]
     return Lexicon(
         {p: scores[i] for p, i in usable.items()},
-        whole=tuple(sorted(user_defined, key=lambda p: (-len(p), p))),
+        user_defined=tuple(sorted(user_defined, key=lambda p: (-len(p), p))),
         unused=frozenset(p for p, i in usable.items() if kinds[i] == UNUSED),
-        lowest=min(normal_scores, default=0.0),
-        highest=max(normal_scores, default=0.0),
-        longest=max(map(len, usable), default=1),
+        min_score=min(normal_scores, default=0.0),
+        max_score=max(normal_scores, default=0.0),
+        max_length=max(map(len, usable), default=1),
     )
 
 

@@ -21,7 +21,7 @@ MAX_ID = 2**31 - 1
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # The templates of one text and of two: roles and the texts A and B, with types after colons.
 Template = tuple[str, str]
-Scored = list[tuple[str, float]]
+ScoredPieces = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Vocabulary:
 
     ids: dict[str, int] = field(default_factory=dict)  # of WordPiece or BPE
     merges: list[tuple[str, str]] = field(default_factory=list)
-    scored: Scored = field(default_factory=list)  # unigrams, by id
+    scored_pieces: ScoredPieces = field(default_factory=list)  # unigrams, by id
     charsmap: bytes = b""  # SentencePiece's rules of normalisation
-    unknown: int | None = None  # the id of the unknown unigram, if the file states it
-    apart: Sequence[AddedToken] = ()  # special tokens of a SentencePiece file
-    added: Mapping[int, AddedToken] = field(
+    unknown_id: int | None = None  # of the unknown unigram, if the file states it
+    special_tokens: Sequence[AddedToken] = ()  # special tokens of a SentencePiece file
+    added_tokens: Mapping[int, AddedToken] = field(
         default_factory=dict
     )  # special tokens of tokenizer.json
     template: PostProcessor | None = None  # of tokenizer.json
@@ -46,18 +46,18 @@ class Settings:
 
     Attributes:
         values: tokenizer_config.json, with special_tokens_map.json if that is used.
-        added: Tokens that were added to the vocabulary, by id.
+        added_tokens: Tokens that were added to the vocabulary, by id.
         lists_added: Whether this list is complete, so those in tokenizer.json are ignored.
-        extra: All special tokens without a role; None if not stated.
-        more: Such tokens in addition to those of a class.
+        extra_tokens: All special tokens without a role; None if not stated.
+        additional_tokens: Such tokens in addition to those of a class.
     """
 
     folder: Path
     values: dict[str, Any]
-    added: dict[int, AddedToken]
+    added_tokens: dict[int, AddedToken]
     lists_added: bool
-    extra: list[AddedToken] | None
-    more: list[AddedToken]
+    extra_tokens: list[AddedToken] | None
+    additional_tokens: list[AddedToken]
 
     @classmethod
     def read(cls, folder: Path) -> Settings:
@@ -66,37 +66,39 @@ class Settings:
         Raises:
             CheckpointError: A file is corrupt.
         """
-        values = _read(folder / SETTINGS)
+        values = _read_optional(folder / SETTINGS)
         if (folder / FILE).is_file():  # which has a template of its own
             values.pop("add_bos_token", None)
             values.pop("add_eos_token", None)
-        old, more = values.pop("additional_special_tokens", None), None
-        extra = values.pop("extra_special_tokens", None) or old
+        older_extra, additional = values.pop("additional_special_tokens", None), None
+        extra_tokens = values.pop("extra_special_tokens", None) or older_extra
         lists_added = "added_tokens_decoder" in values
         if not lists_added:
-            values |= _read(folder / "special_tokens_map.json")
-            more = values.pop("additional_special_tokens", None)
-            extra = extra or values.pop("extra_special_tokens", None)
-        if isinstance(extra, dict):
-            values |= extra
-            extra = None
-        described = values.get("added_tokens_decoder") or {}
-        if not isinstance(described, dict) or not isinstance(extra, list | None):
+            values |= _read_optional(folder / "special_tokens_map.json")
+            additional = values.pop("additional_special_tokens", None)
+            extra_tokens = extra_tokens or values.pop("extra_special_tokens", None)
+        if isinstance(extra_tokens, dict):
+            values |= extra_tokens
+            extra_tokens = None
+        descriptions = values.get("added_tokens_decoder") or {}
+        if not isinstance(descriptions, dict) or not isinstance(extra_tokens, list | None):
             raise CheckpointError(
                 f"{folder / SETTINGS}: added_tokens_decoder must be an object and "
                 "extra_special_tokens an array or an object."
             )
         try:
-            added = {int(i): added_token(token, special=False) for i, token in described.items()}
+            added_tokens = {
+                int(i): added_token(token, special=False) for i, token in descriptions.items()
+            }
         except ValueError as error:
             raise CheckpointError(
                 f"{folder / SETTINGS}: every key of added_tokens_decoder must be a token id."
             ) from error
         if not lists_added:
-            added |= _added_later(folder, values, extra or ())
-        tokens = None if extra is None else [added_token(token) for token in extra]
-        others = [added_token(token) for token in more or ()]
-        return cls(folder, values, added, lists_added, tokens, others)
+            added_tokens |= _read_added_tokens(folder, values, extra_tokens or ())
+        tokens = None if extra_tokens is None else [added_token(token) for token in extra_tokens]
+        more_tokens = [added_token(token) for token in additional or ()]
+        return cls(folder, values, added_tokens, lists_added, tokens, more_tokens)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a boolean setting; null means the default."""
@@ -118,7 +120,7 @@ class Settings:
         return value
 
     @property
-    def frames(self) -> bool:
+    def states_bos_or_eos(self) -> bool:
         """Whether the settings state if BOS or EOS are added."""
         return not self.values.keys().isdisjoint(("add_bos_token", "add_eos_token"))
 
@@ -126,41 +128,48 @@ class Settings:
         self,
         defaults: Mapping[str, str],
         vocabulary: Vocabulary,
-        more: Sequence[AddedToken] = (),
+        additional_tokens: Sequence[AddedToken] = (),
         styles: Mapping[str, Mapping[str, bool]] | None = None,
     ) -> Tokens:
         """Return the special tokens of a class.
 
         Args:
             defaults: The default token of each role; null in the settings means no token.
-            more: The default tokens without a role.
+            additional_tokens: The default tokens without a role.
             styles: The options of tokens that are only named, by role.
         """
-        added = self.added if self.lists_added else {**self.added, **vocabulary.added}
-        added = dict(sorted(added.items()))
-        described = {str(token.content): token for token in added.values()}
+        added_tokens = (
+            self.added_tokens
+            if self.lists_added
+            else {**self.added_tokens, **vocabulary.added_tokens}
+        )
+        added_tokens = dict(sorted(added_tokens.items()))
+        description_of = {str(token.content): token for token in added_tokens.values()}
         roles, by_role = _roles(self.values), dict[str, AddedToken]()
         absent = {role for role in defaults if self.values.get(f"{role}_token", "") is None}
         for role in dict.fromkeys([*ROLES, *roles, *defaults]):
             token = roles.get(role, None if role in absent else defaults.get(role))
             if token is None:
                 continue
-            description = described.get(content(token))
+            description = description_of.get(content(token))
             style = (styles or {}).get(role, {}) if isinstance(token, str) else {}
             by_role[role] = description or added_token(token, **style)
-        extra = self.extra
-        if extra is None:
-            extra = [*(vocabulary.apart or self.more), *more]
-        return Tokens(added, by_role, list(extra))
+        extra_tokens = self.extra_tokens
+        if extra_tokens is None:
+            extra_tokens = [
+                *(vocabulary.special_tokens or self.additional_tokens),
+                *additional_tokens,
+            ]
+        return Tokens(added_tokens, by_role, list(extra_tokens))
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The special tokens of a tokenizer."""
 
-    added: dict[int, AddedToken]
+    added_tokens: dict[int, AddedToken]
     by_role: dict[str, AddedToken]
-    more: list[AddedToken]
+    additional_tokens: list[AddedToken]
     language: str | None = None  # of a text, if the template has it
 
     def role(self, name: str) -> str:
@@ -197,20 +206,22 @@ def finish_tokenizer(
     Raises:
         CheckpointError: A token would get another id than in the folder.
     """
-    contents = {id: str(token.content) for id, token in tokens.added.items()}
-    before = {text for text in contents.values() if tokenizer.token_to_id(text) is not None}
+    contents = {id: str(token.content) for id, token in tokens.added_tokens.items()}
+    model_pieces = {text for text in contents.values() if tokenizer.token_to_id(text) is not None}
     known_contents = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
-    known_contents |= {str(token.content) for token in tokens.added.values()}
-    roles = {str(token.content) for token in tokens.by_role.values()}
-    later = [
-        t for t in (*tokens.by_role.values(), *tokens.more) if str(t.content) not in known_contents
+    known_contents |= {str(token.content) for token in tokens.added_tokens.values()}
+    role_contents = {str(token.content) for token in tokens.by_role.values()}
+    new_tokens = [
+        t
+        for t in (*tokens.by_role.values(), *tokens.additional_tokens)
+        if str(t.content) not in known_contents
     ]
-    for token in (*tokens.added.values(), *later):
-        if str(token.content) in roles:
+    for token in (*tokens.added_tokens.values(), *new_tokens):
+        if str(token.content) in role_contents:
             token.special = True
         tokenizer.add_tokens([token])
     for id, text in contents.items():
-        if text not in before and tokenizer.token_to_id(text) != id:
+        if text not in model_pieces and tokenizer.token_to_id(text) != id:
             raise CheckpointError(
                 f"{settings.folder}: the added token {text!r} must have id {id}, but the "
                 f"vocabulary gives it {tokenizer.token_to_id(text)}."
@@ -221,23 +232,23 @@ def finish_tokenizer(
     return tokenizer
 
 
-def begin_and_end(settings: Settings, tokens: Tokens, *, begins: bool = False) -> Template:
+def bos_eos_template(settings: Settings, tokens: Tokens, *, adds_bos: bool = False) -> Template:
     """Return the template of `add_bos_token` and `add_eos_token`.
 
     Args:
-        begins: The default of `add_bos_token`.
+        adds_bos: The default of `add_bos_token`.
     """
-    is_added = {"bos": settings.flag("add_bos_token", begins)}
+    is_added = {"bos": settings.flag("add_bos_token", adds_bos)}
     is_added["eos"] = settings.flag("add_eos_token")
     bos, eos = (role in tokens.by_role and is_added[role] for role in ("bos", "eos"))
-    single, other = (
+    single, second = (
         " ".join([f"bos{type}"] * bos + [text] + [f"eos{type}"] * eos)
         for text, type in (("$A", ""), ("$B:1", ":1"))
     )
-    return single, f"{single} {other}"
+    return single, f"{single} {second}"
 
 
-def kept_template(
+def keep_template(
     tokenizer: Tokenizer, vocabulary: Vocabulary, template: Template
 ) -> Template | None:
     """Keep the template of tokenizer.json; return the class's own template if there is none."""
@@ -262,7 +273,7 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
     """
     document = read_json(path)
     model_values = document.get("model")
-    if not isinstance(model_values, dict) or (kind := _kind(model_values)) == "WordLevel":
+    if not isinstance(model_values, dict) or (kind := _model_type(model_values)) == "WordLevel":
         return None
     if kind != model.__name__:
         raise CheckpointError(
@@ -277,22 +288,26 @@ def read_vocabulary(path: Path, name: str, model: type) -> Vocabulary | None:
 
 def _vocabulary(document: dict[str, Any], model: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary of a tokenizer.json; invalid contents raise one of three errors."""
-    pieces, added = model["vocab"], document.get("added_tokens") or ()
-    ids = {str(p): _whole(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
-    scored = [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
+    pieces, added_tokens = model["vocab"], document.get("added_tokens") or ()
+    ids = {str(p): _checked_id(id) for p, id in pieces.items()} if isinstance(pieces, dict) else {}
+    scored_pieces = (
+        [] if isinstance(pieces, dict) else [(str(piece), float(s)) for piece, s in pieces]
+    )
     if min(ids.values(), default=0) < 0 or max(ids.values(), default=0) > MAX_ID:
         raise ValueError(f"a token id is out of range (0 to {MAX_ID:,})")
     return Vocabulary(
         ids=ids,
         merges=[_pair(merge) for merge in model.get("merges") or ()],
-        scored=scored,
+        scored_pieces=scored_pieces,
         charsmap=_charsmap(document.get("normalizer")),
-        added={_whole(token["id"]): added_token(token, special=False) for token in added},
+        added_tokens={
+            _checked_id(token["id"]): added_token(token, special=False) for token in added_tokens
+        },
         template=_template_of(document.get("post_processor")),
     )
 
 
-def _whole(id: Any) -> int:
+def _checked_id(id: Any) -> int:
     if type(id) is not int:
         raise TypeError(f"{id!r:.40} is not a token id")
     return id
@@ -303,7 +318,7 @@ def _pair(merge: Any) -> tuple[str, str]:
     return left, right
 
 
-def _kind(model: Mapping[str, Any]) -> str:
+def _model_type(model: Mapping[str, Any]) -> str:
     """Return the type of a model in tokenizer.json, which the oldest files omit."""
     if isinstance(model.get("vocab"), list):
         return "Unigram"
@@ -315,8 +330,8 @@ def _charsmap(normalizer: dict[str, Any] | None) -> bytes:
     if not normalizer:
         return b""
     rules = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
-    encoded = (rule["precompiled_charsmap"] for rule in rules if rule["type"] == "Precompiled")
-    return b64decode(next(encoded, None) or "")
+    charsmaps = (rule["precompiled_charsmap"] for rule in rules if rule["type"] == "Precompiled")
+    return b64decode(next(charsmaps, None) or "")
 
 
 def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
@@ -330,21 +345,27 @@ def _template_of(template: dict[str, Any] | None) -> PostProcessor | None:
 
 
 def _template(tokenizer: Tokenizer, template: Template, tokens: Tokens) -> TemplateProcessing:
-    used = {part.split(":")[0] for one in template for part in one.split() if part[0] != "$"}
-    names = {role: tokens.role(role) for role in used}
+    roles = {
+        part.split(":")[0]
+        for text_template in template
+        for part in text_template.split()
+        if part[0] != "$"
+    }
+    token_of = {role: tokens.role(role) for role in roles}
     single, pair = (
         [
             part
             if part.startswith("$")
-            else names[part.split(":")[0]] + part[len(part.split(":")[0]) :]
-            for part in one.split()
+            else token_of[part.split(":")[0]] + part[len(part.split(":")[0]) :]
+            for part in text_template.split()
         ]
-        for one in template
+        for text_template in template
     )
-    ids = {name: tokenizer.token_to_id(name) for name in names.values()}
-    if missing := [name for name, id in ids.items() if id is None]:
+    ids = {name: tokenizer.token_to_id(name) for name in token_of.values()}
+    if missing_tokens := [name for name, id in ids.items() if id is None]:
         raise CheckpointError(
-            f"The tokenizer's template needs the token {missing[0]!r}, which its vocabulary lacks."
+            f"The tokenizer's template needs the token {missing_tokens[0]!r}, which its vocabulary "
+            "lacks."
         )
     with library_errors("Could not build the tokenizer's template of special tokens", ValueError):
         return TemplateProcessing(single=single, pair=pair, special_tokens=list(ids.items()))
@@ -361,21 +382,21 @@ def _roles(values: Mapping[str, Any]) -> dict[str, Any]:
     return {role: token for role, token in roles.items() if token is not None}
 
 
-def _added_later(
-    folder: Path, values: Mapping[str, Any], extra: Sequence[Any]
+def _read_added_tokens(
+    folder: Path, values: Mapping[str, Any], extra_tokens: Sequence[Any]
 ) -> dict[int, AddedToken]:
     """Return the tokens of added_tokens.json, special if they have a role."""
-    names = {content(token) for token in (*_roles(values).values(), *extra)}
-    added = _read(folder / "added_tokens.json")
-    if not all(type(id) is int and id >= 0 for id in added.values()):
+    names = {content(token) for token in (*_roles(values).values(), *extra_tokens)}
+    ids = _read_optional(folder / "added_tokens.json")
+    if not all(type(id) is int and id >= 0 for id in ids.values()):
         raise CheckpointError(f"{folder / 'added_tokens.json'}: every value must be a token id.")
     return {
         id: AddedToken(token, special=token in names, normalized=token not in names)
-        for token, id in added.items()
+        for token, id in ids.items()
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 

@@ -51,13 +51,13 @@ _QUOTES = {
 }
 _BLANKS = re.compile(r"\s+")
 _STRAIGHT = str.maketrans(_QUOTES)
-_CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # what may follow the full stop of a sentence
+_CLOSING = "\"')]}>\u2019\u201d \t\r\f\v"  # characters that may follow the full stop of a sentence
 _UNREADABLE = "Could not tokenize this text with the model's tokenizer.json"
 _BATCH = 10_000  # words that are split at once
 Span = tuple[int, int]  # of characters
 
 
-def splitter(*, lowercase: bool) -> Tokenizer:
+def build_splitter(*, lowercase: bool) -> Tokenizer:
     """Return a tokenizer that splits words and has no vocabulary, for tokenizer.json."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     steps: list[Any] = [normalizers.NFC()]
@@ -104,11 +104,12 @@ class Words(Sequence[str]):
         return self.utf8[start:end].tobytes()
 
     def find(self, word: str) -> int | None:
+        """Return the id of a word; None if it is unknown."""
         spelling = word.encode()
         id = self._next(spelling, self.order)
         return id if id is not None and self._bytes(id) == spelling else None
 
-    def begins(self, start: str, ids: NDArray[np.uint32]) -> bool:
+    def has_prefix(self, start: str, ids: NDArray[np.uint32]) -> bool:
         """Whether a word of these ids, which are sorted by their bytes, has this prefix."""
         prefix = start.encode()
         id = self._next(prefix, ids)
@@ -122,12 +123,12 @@ class Words(Sequence[str]):
 
 def pack_words(words: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Return the tensors that `unpack_words` reads."""
-    encoded = [word.encode() for word in words]
-    starts = np.zeros(len(encoded) + 1, np.uint32)
-    np.cumsum([len(word) for word in encoded], out=starts[1:])
-    order = sorted(range(len(encoded)), key=encoded.__getitem__)
+    word_bytes = [word.encode() for word in words]
+    starts = np.zeros(len(word_bytes) + 1, np.uint32)
+    np.cumsum([len(word) for word in word_bytes], out=starts[1:])
+    order = sorted(range(len(word_bytes)), key=word_bytes.__getitem__)
     return {
-        "words.utf8": np.frombuffer(b"".join(encoded), np.uint8),
+        "words.utf8": np.frombuffer(b"".join(word_bytes), np.uint8),
         "words.starts": starts,
         "words.order": np.array(order, np.uint32),
     }
@@ -139,7 +140,7 @@ def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
     Raises:
         CheckpointError: A tensor is missing or invalid.
     """
-    utf8, starts, order = (_list_of(tensors, name) for name in ("utf8", "starts", "order"))
+    utf8, starts, order = (_list_tensor(tensors, name) for name in ("utf8", "starts", "order"))
     if len(starts) != len(order) + 1:
         raise CheckpointError(
             f"words.order has {len(order)} entries, so words.starts must have {len(order) + 1}; "
@@ -148,16 +149,16 @@ def unpack_words(tensors: Mapping[str, NDArray[Any]]) -> Words:
     return Words(utf8, starts, order)
 
 
-def unpack_cut(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None:
+def unpack_cut_ids(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32] | None:
     """Return the ids of words that are split into pieces, if they are listed.
 
     Raises:
         CheckpointError: The tensor is invalid.
     """
-    return _list_of(tensors, "cut") if "words.cut" in tensors else None
+    return _list_tensor(tensors, "cut") if "words.cut" in tensors else None
 
 
-def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+def _list_tensor(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     kind = np.uint8 if name == "utf8" else np.uint32
     if (array := tensors.get(f"words.{name}")) is None:
         raise CheckpointError(f"vectors.safetensors has no tensor 'words.{name}'.")
@@ -169,17 +170,17 @@ def _list_of(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     return array
 
 
-def cut_words(
-    split: Tokenizer, words: Sequence[str], order: NDArray[np.uint32]
+def find_cut_words(
+    splitter: Tokenizer, words: Sequence[str], order: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
-    """Return the ids of words that `split` splits into several pieces, in the order of `order`."""
+    """Return the ids of words that are split into several pieces, in the order of `order`."""
     # Letters alone are one piece, except `cannot`.
-    doubtful = [i for i, w in enumerate(words) if not w.isalpha() or w.lower().endswith("not")]
+    candidates = [i for i, w in enumerate(words) if not w.isalpha() or w.lower().endswith("not")]
     is_cut: NDArray[np.bool_] = np.zeros(len(words), bool)
-    for start in range(0, len(doubtful), _BATCH):
-        ids = doubtful[start : start + _BATCH]
-        pieces = split.encode_batch_fast([words[i] for i in ids])
-        is_cut[ids] = [len(pieces_of_word) > 1 for pieces_of_word in pieces]
+    for start in range(0, len(candidates), _BATCH):
+        ids = candidates[start : start + _BATCH]
+        pieces_of_words = splitter.encode_batch_fast([words[i] for i in ids])
+        is_cut[ids] = [len(pieces_of_word) > 1 for pieces_of_word in pieces_of_words]
     cut_ids: NDArray[np.uint32] = order[is_cut[order]]
     return cut_ids
 
@@ -188,67 +189,76 @@ def cut_words(
 class WordTokenizer:
     """Splits a text into words of a vocabulary; unknown words get the id after the last."""
 
-    split: Tokenizer
+    splitter: Tokenizer
     words: Words
-    cut: NDArray[np.uint32] | None = None  # see `cut_words`; None in folders of version 0.1
+    cut_ids: NDArray[np.uint32] | None = None  # see `find_cut_words`; None in version 0.1
 
     @classmethod
-    def open(cls, path: Path, words: Words, cut: NDArray[np.uint32] | None = None) -> WordTokenizer:
-        split = open_tokenizer_file(path)
-        if cut is None and None in (split.normalizer, split.pre_tokenizer):
+    def open(
+        cls, path: Path, words: Words, cut_ids: NDArray[np.uint32] | None = None
+    ) -> WordTokenizer:
+        """Open the tokenizer.json at `path`.
+
+        Raises:
+            CheckpointError: It cannot be read, or lacks rules.
+        """
+        splitter = open_tokenizer_file(path)
+        if cut_ids is None and None in (splitter.normalizer, splitter.pre_tokenizer):
             raise CheckpointError(f"{path} must have a normalizer and a pre_tokenizer.")
-        return cls(split, words, cut)
+        return cls(splitter, words, cut_ids)
 
     def encode(self, text: str) -> list[Token]:
         with library_errors(_UNREADABLE):
-            pieces = _pieces(text, self.split.encode(text).offsets)
-            if self.cut is None:
-                matches = [(span, *self._old(text[slice(*span)])) for span in pieces]
+            pieces = _pieces(text, self.splitter.encode(text).offsets)
+            if self.cut_ids is None:
+                matches = [(span, *self._find_as_v01(text[slice(*span)])) for span in pieces]
             else:
-                matches = list(_Search(self.words, self.cut).read(text, pieces))
+                matches = list(_WordSearch(self.words, self.cut_ids).find_words(text, pieces))
         unknown = len(self.words)
         return [
             Token(
                 i=i,
                 text=text[start:end],
-                token=spelled,
+                token=spelling,
                 id=unknown if id is None else id,
                 start=start,
                 end=end,
                 unknown=id is None,
             )
-            for i, ((start, end), spelled, id) in enumerate(matches)
+            for i, ((start, end), spelling, id) in enumerate(matches)
         ]
 
     def ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
         """Yield the ids of each text's words; each word is looked up once."""
-        if self.cut is None:
-            yield from self._old_ids(texts)
+        if self.cut_ids is None:
+            yield from self._ids_as_v01(texts)
             return
-        search, unknown = _Search(self.words, self.cut), len(self.words)
+        search, unknown = _WordSearch(self.words, self.cut_ids), len(self.words)
         texts = list(texts)
         with library_errors(_UNREADABLE):
-            encodings = self.split.encode_batch(texts)
-        for text, cut in zip(texts, encodings, strict=True):
-            matches = search.read(text, _pieces(text, cut.offsets))
+            encodings = self.splitter.encode_batch(texts)
+        for text, encoding in zip(texts, encodings, strict=True):
+            matches = search.find_words(text, _pieces(text, encoding.offsets))
             yield [unknown if id is None else id for _, _, id in matches]
 
-    def _old(self, text: str) -> tuple[str, int | None]:
+    def _find_as_v01(self, text: str) -> tuple[str, int | None]:
         """Return the spelling and id of a piece, as in version 0.1."""
-        word = self.split.normalizer.normalize_str(text)
+        word = self.splitter.normalizer.normalize_str(text)
         return word, self.words.find(word)
 
-    def _old_ids(self, texts: Iterable[str]) -> Iterator[list[int]]:
+    def _ids_as_v01(self, texts: Iterable[str]) -> Iterator[list[int]]:
         ids: dict[str, int] = {}
         with library_errors(_UNREADABLE):
-            normal = map(self.split.normalizer.normalize_str, texts)
-            split = [self.split.pre_tokenizer.pre_tokenize_str(text) for text in normal]
-        for pieces in split:
+            normalized_texts = map(self.splitter.normalizer.normalize_str, texts)
+            pieces_of_texts = [
+                self.splitter.pre_tokenizer.pre_tokenize_str(text) for text in normalized_texts
+            ]
+        for pieces in pieces_of_texts:
             words = [word for word, _ in pieces]
             for word in words:
                 if word not in ids:
-                    known_id = self.words.find(word)
-                    ids[word] = len(self.words) if known_id is None else known_id
+                    id = self.words.find(word)
+                    ids[word] = len(self.words) if id is None else id
             yield [ids[word] for word in words]
 
 
@@ -256,7 +266,7 @@ def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
     """Return the offsets of the pieces of `tokenizers`, including combining characters."""
     bounds = [start for start, _ in offsets] + [len(text)]
     # Where NFC joins a word's last letter and its accent, the offset ends before the
-    # accent; but only spaces stand between two words.
+    # accent; but there are only spaces between two words.
     return [
         (start, max(end, start + len(text[start : bounds[i + 1]].rstrip())))
         for i, (start, end) in enumerate(offsets)
@@ -264,54 +274,63 @@ def _pieces(text: str, offsets: Sequence[Span]) -> list[Span]:
 
 
 @dataclass(slots=True)
-class _Search:
+class _WordSearch:
     """Finds the words of texts, looking up every spelling once."""
 
     words: Words
-    cut: NDArray[np.uint32]
-    hits: dict[str, tuple[str, int | None]] = field(default_factory=dict)
-    starts: dict[str, bool] = field(default_factory=dict)
+    cut_ids: NDArray[np.uint32]
+    matches: dict[str, tuple[str, int | None]] = field(default_factory=dict)
+    is_prefix: dict[str, bool] = field(default_factory=dict)
 
-    def read(self, text: str, pieces: Sequence[Span]) -> Iterator[tuple[Span, str, int | None]]:
+    def find_words(
+        self, text: str, pieces: Sequence[Span]
+    ) -> Iterator[tuple[Span, str, int | None]]:
         """Yield the longest words from left to right: offsets, spelling, and id if known."""
-        first = 0
-        while first < len(pieces):
-            last, spelled, id = self._longest(text, pieces, first)
-            yield (pieces[first][0], pieces[last][1]), spelled, id
-            first = last + 1
+        first_piece = 0
+        while first_piece < len(pieces):
+            last_piece, spelling, id = self._longest(text, pieces, first_piece)
+            yield (pieces[first_piece][0], pieces[last_piece][1]), spelling, id
+            first_piece = last_piece + 1
 
     def _longest(
-        self, text: str, pieces: Sequence[Span], first: int
+        self, text: str, pieces: Sequence[Span], first_piece: int
     ) -> tuple[int, str, int | None]:
-        """Return the last piece of the longest word that starts here; the first if none is."""
-        start, end = pieces[first]
-        last, (spelled, id) = first, self._find(text[start:end])
-        for place in range(first + 1, len(pieces)):
-            next_start, next_end = pieces[place]
-            # One piece first: it is quickly looked up, and excludes nearly all candidates.
-            if not self._begins(text[start : min(end + 1, next_start)]):
+        """Return the last piece of the longest word that starts here, its spelling and its id.
+
+        If no word starts here, this is the first piece, with its own spelling.
+        """
+        start, end = pieces[first_piece]
+        last_piece, (spelling, id) = first_piece, self._find(text[start:end])
+        for i in range(first_piece + 1, len(pieces)):
+            next_start, next_end = pieces[i]
+            # A prefix of one more piece is looked up quickly, and excludes nearly all candidates.
+            if not self._has_longer_word(text[start : min(end + 1, next_start)]):
                 break
-            if not self._begins(text[start:next_end]):
+            if not self._has_longer_word(text[start:next_end]):
                 break
             end = next_end
-            longer, longer_id = self._find(text[start:end])
-            is_stop = id is not None and last == place - 1 and _ends_sentence(text, start, end)
+            longer_spelling, longer_id = self._find(text[start:end])
+            is_stop = id is not None and last_piece == i - 1 and _ends_sentence(text, start, end)
             if longer_id is not None and not is_stop:
-                last, spelled, id = place, longer, longer_id
-        return last, spelled, id
+                last_piece, spelling, id = i, longer_spelling, longer_id
+        return last_piece, spelling, id
 
     def _find(self, text: str) -> tuple[str, int | None]:
         """Return a text's spelling in the vocabulary and its id; as written if it is unknown."""
-        if text not in self.hits:
+        if text not in self.matches:
             candidates = ((form, self.words.find(form)) for form in _forms(text))
-            self.hits[text] = next((hit for hit in candidates if hit[1] is not None), (text, None))
-        return self.hits[text]
+            self.matches[text] = next(
+                (match for match in candidates if match[1] is not None), (text, None)
+            )
+        return self.matches[text]
 
-    def _begins(self, text: str) -> bool:
+    def _has_longer_word(self, text: str) -> bool:
         """Whether a word of several pieces may start with these."""
-        if text not in self.starts:
-            self.starts[text] = any(self.words.begins(form, self.cut) for form in _forms(text))
-        return self.starts[text]
+        if text not in self.is_prefix:
+            self.is_prefix[text] = any(
+                self.words.has_prefix(form, self.cut_ids) for form in _forms(text)
+            )
+        return self.is_prefix[text]
 
 
 def _forms(text: str) -> Iterable[str]:
@@ -334,6 +353,6 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     """
     if text[end - 1] != "." or not text[end - 2].isalnum():
         return False
-    line, after = text.rfind("\n", 0, start) + 1, text.find("\n", end)
-    is_last = not text[end : after if after >= 0 else len(text)].strip(_CLOSING)
-    return is_last and bool(text[line:start].strip())
+    line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    is_last = not text[end : line_end if line_end >= 0 else len(text)].strip(_CLOSING)
+    return is_last and bool(text[line_start:start].strip())

@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from qkv_cli.analysis.compare import Comparison, Near, moved
+from qkv_cli.analysis.compare import Comparison, SimilarHead, largest_changes
 from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
@@ -185,7 +185,7 @@ class ComparePicture:
             yield line.append_text(bar(Decimal(str(round(bits, 6))), Decimal(1), room, self.theme))
 
     def _moved(self, c: Comparison, name: str, width: int) -> Iterator[Text]:
-        cells = moved(c, self.links)
+        cells = largest_changes(c, self.links)
         if not cells:
             return
         yield Text(f"largest differences, {self.names[0]} → {name}", _DIM)
@@ -334,7 +334,7 @@ class NearestTable:
 
     own: HeadMaps  # the reference head
     others: HeadMaps  # the side whose heads are ranked
-    near: Sequence[Near]
+    near: Sequence[SimilarHead]
     theme: Theme
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

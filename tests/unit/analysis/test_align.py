@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qkv_cli.analysis.compare import align, named
+from qkv_cli.analysis.compare import align, name_pairs
 from qkv_cli.core.tokens import Token
 
 
@@ -21,7 +21,7 @@ def tokens(text: str, *, special: bool = False) -> list[Token]:
 
 def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
     a, b = tokens(one), tokens(other)
-    return [t.text for t in named(align(a, b, one_text=one_text), a, b)]
+    return [t.text for t in name_pairs(align(a, b, one_text=one_text), a, b)]
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def test_align_of_special_tokens_uses_their_names() -> None:
     c = tokens("the bank")
     result = align(a, c, one_text=True)
     assert [(p.a, p.b) for p in result] == [(0, None), (1, 0), (2, 1)]
-    assert [t.text for t in named(result, a, c)] == ["-[CLS]", "the", "bank"]
+    assert [t.text for t in name_pairs(result, a, c)] == ["-[CLS]", "the", "bank"]
 
 
 def test_align_numbers_special_tokens_of_one_name() -> None:
     a, b = tokens("the river bank"), tokens("the very muddy river bank")
-    result = named(align(a, b, one_text=False), a, b)
+    result = name_pairs(align(a, b, one_text=False), a, b)
     assert [t.i for t in result] == [0, 1, 2, 3, 4]
 
 
 def test_align_keeps_an_unknown_word_whole() -> None:
     a, b = tokens("zzyx"), tokens("bank")
     a = [Token(0, "zzyx", "[UNK]", 9, 0, 4, unknown=True)]
-    [name] = named(align(a, b, one_text=False), a, b)
+    [name] = name_pairs(align(a, b, one_text=False), a, b)
     assert (name.text, name.unknown) == ("zzyx/bank", True)

@@ -8,7 +8,7 @@ from math import isnan
 import numpy as np
 import pytest
 
-from qkv_cli.analysis.compare import compare, moved, nearest_heads
+from qkv_cli.analysis.compare import compare, largest_changes, nearest_heads
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
@@ -59,7 +59,7 @@ def test_compare_of_a_head_with_itself_is_exactly_zero() -> None:
         assert c.mean_divergence == 0.0 and not c.divergence.any()
         assert not c.difference.any()
         assert c.cosine == 1.0
-        assert moved(c, 5) == []
+        assert largest_changes(c, 5) == []
 
 
 def test_compare_with_an_inserted_word_has_a_column_and_no_row() -> None:
@@ -126,14 +126,14 @@ def test_compare_without_a_common_word_is_refused() -> None:
 
 def test_moved_lists_the_largest_differences_first() -> None:
     c = compare(maps("the river bank", ONE), maps("the river bank", TWO))
-    result = [(m.row, m.column, round(m.change, 4)) for m in moved(c, 3)]
+    result = [(m.row, m.column, round(m.change, 4)) for m in largest_changes(c, 3)]
     assert result[:2] in ([(1, 0, 0.6), (1, 1, -0.6)], [(1, 1, -0.6), (1, 0, 0.6)])
     assert abs(result[2][2]) == pytest.approx(0.1)
-    [first, *_] = moved(c, 9)
+    [first, *_] = largest_changes(c, 9)
     assert (first.a, first.b) == pytest.approx(
         (ONE[first.row][first.column], TWO[first.row][first.column])
     )
-    assert len(moved(c, 9)) == 4  # the others have not moved
+    assert len(largest_changes(c, 9)) == 4  # the others have not moved
 
 
 def test_nearest_heads_are_sorted_and_exclude_the_head_itself() -> None:

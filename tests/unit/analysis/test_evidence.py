@@ -14,8 +14,8 @@ from qkv_cli.analysis.labels import (
     Tally,
     binary_kl,
     tally,
-    weigh,
-    whole,
+    tally_readings,
+    weigh_evidence,
 )
 from qkv_cli.analysis.measure import KINDS, NAMES, Sums
 
@@ -32,7 +32,9 @@ def total(kind: str, pieces: float, score: float, chance: float, n_heads: int = 
 
 
 def test_evidence_matches_hand_arithmetic() -> None:
-    [[*_, (name, e)]] = [list(h.items()) for h in weigh(total("previous", 40, 0.6, 0.1), 99)]
+    [[*_, (name, e)]] = [
+        list(h.items()) for h in weigh_evidence(total("previous", 40, 0.6, 0.1), 99)
+    ]
     bound = exp(-40 * (0.6 * log(0.6 / 0.1) + 0.4 * log(0.4 / 0.9)))
     assert name == "previous"
     assert (e.score, e.chance, e.n) == (pytest.approx(0.6), pytest.approx(0.1), 40)
@@ -42,12 +44,15 @@ def test_evidence_matches_hand_arithmetic() -> None:
 
 
 def test_evidence_required_grows_with_the_number_of_tests() -> None:
-    one = weigh(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
+    one = weigh_evidence(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
     many = total("previous", 40, 0.4, 0.1, n_heads=5)
-    for array, value in ((many.pieces, 40), (many.chance, 4.0)):
+    for array, value in ((many.n_observations, 40), (many.chance, 4.0)):
         array[1:, :2] = value
-    assert weigh(many, 99)[0]["previous"].p == pytest.approx(9 * one.p)
-    assert [set(head) for head in weigh(many, 99)] == [{"previous"}, *[{"self", "previous"}] * 4]
+    assert weigh_evidence(many, 99)[0]["previous"].p == pytest.approx(9 * one.p)
+    assert [set(head) for head in weigh_evidence(many, 99)] == [
+        {"previous"},
+        *[{"self", "previous"}] * 4,
+    ]
 
 
 def test_tail_bound_is_never_below_the_exact_tail() -> None:
@@ -55,7 +60,7 @@ def test_tail_bound_is_never_below_the_exact_tail() -> None:
     n, chance = 20, 0.25
     for hits in range(5, 21):
         exact = sum(comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(hits, n + 1))
-        result = weigh(total("previous", n, hits / n, chance), 99)[0]["previous"].p
+        result = weigh_evidence(total("previous", n, hits / n, chance), 99)[0]["previous"].p
         assert exact <= result <= 40 * exact or result == 1
 
 
@@ -72,15 +77,15 @@ def test_label_needs_significance_and_effect(effect: float, p: float, yes: bool)
 
 
 def test_weight_below_chance_gives_no_label() -> None:
-    e = weigh(total("previous", 1000, 0.05, 0.1), 99)[0]["previous"]
+    e = weigh_evidence(total("previous", 1000, 0.05, 0.1), 99)[0]["previous"]
     assert e.p == 1.0 and e.effect < 0 and not e.beats_chance
 
 
 def test_repeated_texts_add_no_evidence() -> None:
     """Two words, all of them duplicate: whatever the number of readings, n is 2."""
-    e = weigh(total("duplicate", 500, 1.0, 0.2), 2)[0]["duplicate"]
+    e = weigh_evidence(total("duplicate", 500, 1.0, 0.2), 2)[0]["duplicate"]
     assert (e.n, e.beats_chance) == (2, False)
-    assert weigh(total("duplicate", 500, 1.0, 0.2), 30)[0]["duplicate"].beats_chance
+    assert weigh_evidence(total("duplicate", 500, 1.0, 0.2), 30)[0]["duplicate"].beats_chance
 
 
 def test_row_that_sums_to_slightly_more_than_1_is_accepted() -> None:
@@ -99,30 +104,30 @@ def test_rows_that_share_a_key_count_once() -> None:
     result = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
     expected = {"row": (10, 6.0, 2.0), "reading": (1, 0.6, 0.2), "word": (20, 10.0, 2.0)}
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
+        got = tuple(x[0, at] for x in (result.n_observations, result.share, result.chance))
         assert got == pytest.approx(expected[kind.unit]), kind.name
 
 
 def test_text_as_written_gives_evidence_only_of_some_kinds() -> None:
-    result = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
+    result = tally_readings(sums(10, 6.0, 2.0)) + tally_readings(sums(5, 2.0, 1.0))
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
+        got = tuple(x[0, at] for x in (result.n_observations, result.share, result.chance))
         assert got == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
 
 
 def test_reading_without_keys_of_a_kind_gives_no_evidence() -> None:
-    assert not tally(sums(0, 0.0, 0.0), sums(0, 0.0, 0.0)).pieces.any()
+    assert not tally(sums(0, 0.0, 0.0), sums(0, 0.0, 0.0)).n_observations.any()
 
 
 def test_tallies_of_two_readings_add() -> None:
     one, two = total("first", 3, 0.5, 0.1), total("first", 2, 0.25, 0.2)
     first = NAMES.index("first")
     both = one + two
-    assert both.pieces[0, first] == 5
+    assert both.n_observations[0, first] == 5
     assert both.share[0, first] == pytest.approx(3 * 0.5 + 2 * 0.25)
     assert both.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)
 
 
 def test_evidence_has_no_effect_if_chance_gives_all_the_weight() -> None:
-    e = weigh(total("previous", 40, 1.0, 1.0), 99)[0]["previous"]
+    e = weigh_evidence(total("previous", 40, 1.0, 1.0), 99)[0]["previous"]
     assert (e.effect, e.p, e.beats_chance) == (0.0, 1.0, False)

@@ -51,7 +51,7 @@ def test_sums_of_a_reading_match_hand_arithmetic(causal: bool) -> None:
                     chance[name] += len(those) / len(seen)
         assert result.rows[head] == rows
         assert result.bits[head] == pytest.approx(bits)
-        assert result.most_bits[head] == pytest.approx(most)
+        assert result.max_bits[head] == pytest.approx(most)
         assert result.distance[head] == pytest.approx(distance)
         for name, sums in (("targeted", count), ("share", share), ("chance", chance)):
             assert getattr(result, name)[head] == pytest.approx(list(sums.values())), name
@@ -75,7 +75,7 @@ def test_sums_of_readings_add_and_layers_concatenate() -> None:
     one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
     two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
     both, layers = one + two, concatenate([one, two])
-    for name in ("rows", "bits", "most_bits", "distance", "targeted", "share", "chance"):
+    for name in ("rows", "bits", "max_bits", "distance", "targeted", "share", "chance"):
         a, b = getattr(one, name), getattr(two, name)
         assert np.array_equal(getattr(both, name), a + b)
         assert np.array_equal(getattr(layers, name), np.concatenate([a, b]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
-from qkv_cli.analysis.measure import Overlap, dealt, overlap
+from qkv_cli.analysis.measure import Overlap, overlap, permute_rows
 from qkv_cli.maps.compute import MAX_REPEATED, MAX_SAMPLED, repeated, sampled, shuffled
 
 TEXT = "one two three four five six seven eight"
@@ -70,7 +70,7 @@ def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
     rng = np.random.default_rng(0)
     seen = rng.random((2, 5, 6)) < 0.6
     weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
-    result = dealt(weights, seen, rng)
+    result = permute_rows(weights, seen, rng)
     assert not result[~seen].any()
     assert np.array_equal(np.sort(result, axis=-1), np.sort(weights, axis=-1))
     assert not np.array_equal(result, weights)
@@ -79,7 +79,7 @@ def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
 def test_permuted_rows_are_uniform() -> None:
     rng, seen = np.random.default_rng(0), np.array([[True, False, True, True]])
     weights = np.array([[0.6, 0.0, 0.3, 0.1]])
-    mean = np.mean([dealt(weights, seen, rng) for _ in range(4000)], axis=0)
+    mean = np.mean([permute_rows(weights, seen, rng) for _ in range(4000)], axis=0)
     assert mean[0] == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.02)
 
 
@@ -118,7 +118,7 @@ def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
     for column, to_place in enumerate(ways):
         common, whole = by_hand(a.pattern, b.pattern, seen, seen, order, to_place)
         assert result.common[0, column] == pytest.approx(common)
-        assert result.whole[0, column] == pytest.approx(whole)
+        assert result.maximum[0, column] == pytest.approx(whole)
 
 
 def survival(rule, seed: int = 0) -> tuple[float | None, float | None]:

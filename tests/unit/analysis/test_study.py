@@ -7,7 +7,7 @@ import pytest
 from made_heads import Rule, causal, looking, of_kind, reader
 
 from qkv_cli.analysis.measure import NAMES, measure, targets
-from qkv_cli.analysis.study import HeadStatistics, statistics, study
+from qkv_cli.analysis.study import HeadStatistics, head_statistics, study
 from qkv_cli.maps.compute import OrderedReader
 from qkv_cli.names import DEFAULT_MODEL
 from qkv_cli.session.load import load
@@ -19,7 +19,7 @@ TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."
 
 def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> list[HeadStatistics]:
     result = list(study(iter(texts), reader([rules]), shuffles=shuffles, seed=0))
-    return statistics(result[-1])
+    return head_statistics(result[-1])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +65,7 @@ def test_study_does_not_label_random_projections(seed: int, weighting, is_causal
         "the river bank",
     ):
         *_, last = study(iter([text]), read, shuffles=16, seed=0)
-        for head in statistics(last):
+        for head in head_statistics(last):
             assert head.labels == [], (text, head)
             if weighting == "softmax" and text.endswith("."):
                 # Without offsets, content is all there is.
@@ -88,14 +88,14 @@ def test_statistics_are_means_over_the_rows_of_all_texts() -> None:
                 rows[at] += sums.rows[head]
                 bits[at] += sums.bits[head]
                 at += 1
-    heads = statistics(last)
+    heads = head_statistics(last)
     assert [h.name for h in heads] == ["L0H0", "L0H1", "L1H0"]
     assert [h.entropy for h in heads] == pytest.approx(list(bits / rows))
 
 
 def test_study_without_shuffles_has_no_labels() -> None:
     *_, last = study(iter(TEXTS), reader([[of_kind("previous")]]), shuffles=0, seed=0)
-    [head] = statistics(last)
+    [head] = head_statistics(last)
     assert (head.labels, head.evidence, head.position, head.content) == ([], {}, None, None)
     assert head.shares["duplicate"] is None
     assert head.shares["previous"] > 0.8

@@ -11,7 +11,7 @@ import pytest
 
 from qkv_cli.checkpoints.adapters import build
 from qkv_cli.checkpoints.tensors import Tensors
-from qkv_cli.core.layers import normed
+from qkv_cli.core.layers import apply_norm
 from qkv_cli.formats.safetensors import open_tensors
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -37,7 +37,7 @@ def test_edited_config_gives_the_numbers_of_transformers(
     ids = [given[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in given]
     types = given["token_type_ids"].tolist() if "token_type_ids" in given else ()
     [*_, last] = model.layers(*ids, types=types)
-    result = normed(model.stacks[last.stack].final_norm, last.resid_post)
+    result = apply_norm(model.stacks[last.stack].final_norm, last.resid_post)
     size = np.abs(expected).max()
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * size)
 
@@ -46,7 +46,10 @@ def test_m2m_100_reads_texts_beyond_its_position_table() -> None:
     folder = GOLDEN / "checkpoints" / "m2m_100"
     model = build(edited("m2m_100", {}), Tensors(open_tensors(folder / "model.safetensors")))
     [*_, last] = model.layers(LONG, LONG[::-1])
-    result, expected = normed(model.stacks["decoder"].final_norm, last.resid_post), EXPECTED["long"]
+    result, expected = (
+        apply_norm(model.stacks["decoder"].final_norm, last.resid_post),
+        EXPECTED["long"],
+    )
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 

@@ -32,7 +32,7 @@ def tensors_of(case: str) -> Tensors:
 
 
 def read_by(config: Config) -> set[str]:
-    return config.read.union(*map(read_by, config.parts))
+    return config.names_read.union(*map(read_by, config.parts))
 
 
 @pytest.mark.parametrize("kind", sorted(SETTINGS))

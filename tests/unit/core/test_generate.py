@@ -24,10 +24,10 @@ def test_generate_gives_the_tokens_of_transformers(case: str) -> None:
     start, *tokens = expected["written"].tolist()
     settings = json.loads((GOLDEN / case / "generation_config.json").read_text())
     rules = Rules.of(settings, start, [config_of(case)["eos_token_id"]], 64)
-    tokens = [token for token in tokens if token not in rules.ends]
+    tokens = [token for token in tokens if token not in rules.end_ids]
     assert generate(model, expected["input_ids"].tolist(), rules, 16) == tokens
     assert len(set(tokens)) > 3
-    rules = replace(rules, ends=(-1,))
+    rules = replace(rules, end_ids=(-1,))
     has_end = "t5" not in case and "m2m" not in case  # a table of places that ends
     n = len(generate(model, expected["input_ids"].tolist(), rules, 99))
     assert n == (39 if has_end else 99)
@@ -50,14 +50,14 @@ def test_rules_match_hand_written_examples() -> None:
     assert Rules(0, (4,)).choose(scores, [0]) == 1
     assert Rules(0, (1,), min_length=3).choose(scores, [0, 2]) == 2
     assert Rules(0, (1,), min_length=3).choose(scores, [0, 2, 2]) == 1
-    assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0]) == 3
-    assert Rules(0, (4,), first=3, never_first=(1,)).choose(scores, [0, 3]) == 2
-    assert Rules(0, (4,), never=(1, 2)).choose(scores, [0]) == 3
+    assert Rules(0, (4,), forced_first_id=3, suppressed_first_ids=(1,)).choose(scores, [0]) == 3
+    assert Rules(0, (4,), forced_first_id=3, suppressed_first_ids=(1,)).choose(scores, [0, 3]) == 2
+    assert Rules(0, (4,), suppressed_ids=(1, 2)).choose(scores, [0]) == 3
     assert Rules(0, (4,), banned_sequences=((3, 1),)).choose(scores, [0, 3]) == 2
     assert Rules(0, (4,), banned_sequences=((3, 1),)).choose(scores, [3, 0]) == 1
     # After 1 2, 1 was followed by 2 before; after 2, nothing was.
-    assert Rules(0, (4,), no_repeat=2).choose(scores, [0, 2, 1, 3, 2]) == 2
-    assert Rules(0, (4,), no_repeat=1).choose(scores, [1, 2]) == 3
+    assert Rules(0, (4,), no_repeat_ngram_size=2).choose(scores, [0, 2, 1, 3, 2]) == 2
+    assert Rules(0, (4,), no_repeat_ngram_size=1).choose(scores, [1, 2]) == 3
     assert Rules(0, (4,), repetition_penalty=2.5).choose(scores, [1]) == 2
     low = np.array([-2.0, -1.0], dtype=np.float32)
     assert Rules(0, (4,), repetition_penalty=2.5).choose(low, [1]) == 0
@@ -66,7 +66,7 @@ def test_rules_match_hand_written_examples() -> None:
 def test_rules_are_read_from_a_config() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
     result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
-    assert result == Rules(2, (4,), first=7, banned_sequences=((5,),))
+    assert result == Rules(2, (4,), forced_first_id=7, banned_sequences=((5,),))
     with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
         Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
 

@@ -47,7 +47,7 @@ def test_default_frequencies_are_the_powers_of_theta() -> None:
 def test_yarn_stretches_slow_turns_on_a_ramp_within_the_dimensions(
     fast: float, slow: float, truncate: bool, stretched: list[float]
 ) -> None:
-    result = yarn_frequencies(8, 2.0, 4.0, KNOWN, fast=fast, slow=slow, truncate=truncate)  # type: ignore[arg-type]
+    result = yarn_frequencies(8, 2.0, 4.0, KNOWN, beta_fast=fast, beta_slow=slow, truncate=truncate)  # type: ignore[arg-type]
     expected = [f / 4 * s + f * (1 - s) for f, s in zip(PLAIN, stretched, strict=True)]
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.arrays import maps_of_arrays, one_of
+from qkv_cli.export.arrays import choose_array, maps_of_arrays
 from qkv_cli.maps.head_maps import HeadMaps
 
 
@@ -91,10 +91,10 @@ def test_maps_of_pieces_have_their_offsets(
 
 def test_one_of_selects_the_named_array_or_attention() -> None:
     a, b, ids = np.zeros(1), np.ones(2), np.arange(3)
-    assert one_of({"b": b}, None) is b
-    assert one_of({"a": a, "b": b}, "a") is a
+    assert choose_array({"b": b}, None) is b
+    assert choose_array({"a": a, "b": b}, "a") is a
     for name in ("attention", "attentions", "pattern"):
-        assert one_of({"ids": ids, name: b}, None) is b
+        assert choose_array({"ids": ids, name: b}, None) is b
     for arrays in ({"a": a, "b": b}, {"attention": a, "pattern": b}, {}):
         with pytest.raises(UsageError, match="Choose an array with --array NAME"):
-            one_of(arrays, None)
+            choose_array(arrays, None)

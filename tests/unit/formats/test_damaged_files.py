@@ -24,8 +24,8 @@ from qkv_cli.formats.tokenizers.library import library_errors, open_tokenizer_fi
 from qkv_cli.formats.tokenizers.sentencepiece import checked_charsmap
 from qkv_cli.formats.tokenizers.vocabulary import Settings, read_vocabulary
 from qkv_cli.session.load import load
-from qkv_cli.training.heads import HeadShape, initial
-from qkv_cli.training.learn import TrainingPlan, start
+from qkv_cli.training.heads import HeadShape, initial_parameters
+from qkv_cli.training.learn import TrainingPlan, initial_state
 from qkv_cli.training.state import read_state, state_tensors
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
@@ -193,14 +193,14 @@ def test_marian_file_that_is_damaged_is_refused(tmp_path: Path, data: bytes) -> 
 
 def saved_run() -> dict[str, Any]:
     plan = TrainingPlan(HeadShape(4, 2, 3), epochs=1, seconds=None, batch=4, rate=0.01, seed=3)
-    state = start(plan)
+    state = initial_state(plan)
     return state_tensors(replace(state, best=state.parameters), 3)
 
 
 def test_saved_run_that_is_whole_is_read() -> None:
     state, seed = read_state(saved_run())
     assert seed == 3
-    assert state.parameters.keys() == initial(HeadShape(4, 2, 3), 0).keys()
+    assert state.parameters.keys() == initial_parameters(HeadShape(4, 2, 3), 0).keys()
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from qkv_cli.formats.tokenizers.sentencepiece import (
     Lexicon,
     Normaliser,
     SentencePieces,
-    merged,
+    merge_pairs,
 )
-from qkv_cli.formats.tokenizers.translators import Spelled
+from qkv_cli.formats.tokenizers.translators import SentencePieceSplitter
 from qkv_cli.session.load import load
 from qkv_cli.session.run import LoadedModel
 
@@ -97,9 +97,9 @@ def test_read_of_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
 def test_read_refuses_a_negative_id(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3})
     lexicon = Lexicon({"a": 0.0}, (), frozenset(), 0.0, 0.0, 1)
-    normaliser = Normaliser(Charsmap.of(b""), dummy_blank=False, blank_behind=False)
-    pieces = SentencePieces(("a",), {"a": 0}, normaliser, lexicon, merged, 0, False)
-    tokenizer = Spelled(pieces, {"a": -2, "<unk>": 0}, 0, frozenset())
+    normaliser = Normaliser(Charsmap.of(b""), adds_space=False, space_is_last=False)
+    pieces = SentencePieces(("a",), {"a": 0}, normaliser, lexicon, merge_pairs, 0, False)
+    tokenizer = SentencePieceSplitter(pieces, {"a": -2, "<unk>": 0}, 0, frozenset())
     broken = LoadedModel(loaded.model, tokenizer, loaded.info)
     with pytest.raises(CheckpointError, match=r"token id -2 \('a'\)"):
         broken.read("a")

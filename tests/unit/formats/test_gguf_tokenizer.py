@@ -29,11 +29,11 @@ def fields_of(model: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=["prefix", "no prefix"])
-@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("is_ordered", [False, True])
 def test_gguf_tokenizer_gives_the_ids_of_sentencepiece(
-    model: dict[str, Any], ordered: bool
+    model: dict[str, Any], is_ordered: bool
 ) -> None:
-    tokenizer = build_tokenizer(fields_of(model), ordered=ordered)
+    tokenizer = build_tokenizer(fields_of(model), is_ordered=is_ordered)
     for text, ids in model["texts"].items():
         assert tokenizer.encode(text).ids == ids
 
@@ -44,8 +44,8 @@ def test_gguf_tokenizer_merges_by_score_not_by_order() -> None:
         "tokenizer.ggml.scores": [0, 0, 0, -9, -9, -9, -2, -1],
         "tokenizer.ggml.token_type": [2, 3, 3, 1, 1, 1, 1, 1],
     }
-    assert build_tokenizer(fields, ordered=False).encode("abc").tokens == ["<s>", "a", "bc"]
-    assert build_tokenizer(fields, ordered=True).encode("abc").tokens == ["<s>", "ab", "c"]
+    assert build_tokenizer(fields, is_ordered=False).encode("abc").tokens == ["<s>", "a", "bc"]
+    assert build_tokenizer(fields, is_ordered=True).encode("abc").tokens == ["<s>", "ab", "c"]
 
 
 def test_gguf_tokenizer_handles_begin_end_control_and_user_pieces() -> None:
@@ -57,7 +57,7 @@ def test_gguf_tokenizer_handles_begin_end_control_and_user_pieces() -> None:
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.add_eos_token": True,
     }
-    result = build_tokenizer(fields, ordered=False).encode("<turn>the<s>")
+    result = build_tokenizer(fields, is_ordered=False).encode("<turn>the<s>")
     assert result.tokens == ["<turn>", "\u2581the", "<s>", "</s>"]
     assert result.special_tokens_mask == [0, 0, 0, 1]
 
@@ -67,10 +67,10 @@ def test_gguf_tokenizer_of_another_kind_is_refused_by_name() -> None:
     with pytest.raises(
         CheckpointError, match="'bert', which is not implemented; implemented: gpt2, llama"
     ):
-        build_tokenizer(fields | {"tokenizer.ggml.model": "bert"}, ordered=False)
+        build_tokenizer(fields | {"tokenizer.ggml.model": "bert"}, is_ordered=False)
     wrong = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken"}
     with pytest.raises(CheckpointError, match=r"tokenizer\.ggml\.pre is 'tekken'"):
-        build_tokenizer(fields | wrong, ordered=False)
+        build_tokenizer(fields | wrong, is_ordered=False)
 
 
 def byte_pairs(cut: str, **fields: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def byte_pairs(cut: str, **fields: Any) -> dict[str, Any]:
 def test_gguf_tokenizer_prefix_and_user_pieces_follow_llama_cpp(
     cut: str, tokens: list[str]
 ) -> None:
-    assert build_tokenizer(byte_pairs(cut), ordered=False).encode("abc bc12").tokens == tokens
+    assert build_tokenizer(byte_pairs(cut), is_ordered=False).encode("abc bc12").tokens == tokens
 
 
 @pytest.mark.parametrize("cut", ["llama-bpe", "gpt-2"])
@@ -112,7 +112,7 @@ def test_gguf_tokenizer_follows_the_begin_and_end_settings(
     cut: str, begins: bool, ends: bool
 ) -> None:
     fields = byte_pairs(cut, add_bos_token=begins, add_eos_token=ends)
-    tokens = build_tokenizer(fields, ordered=False).encode("c").tokens
+    tokens = build_tokenizer(fields, is_ordered=False).encode("c").tokens
     assert tokens == ["<s>"] * begins + ["c"] + ["</s>"] * ends
 
 
@@ -120,14 +120,14 @@ def test_gguf_tokenizer_with_missing_or_wrong_special_ids_is_refused() -> None:
     fields = fields_of(MODELS[0])
     usual = {name: value for name, value in fields.items() if not name.endswith("_token_id")}
     for text, ids in MODELS[0]["texts"].items():
-        assert build_tokenizer(usual, ordered=False).encode(text).ids == ids
+        assert build_tokenizer(usual, is_ordered=False).encode(text).ids == ids
     fields = byte_pairs("llama-bpe")
     del fields["tokenizer.ggml.bos_token_id"]
     with pytest.raises(
         CheckpointError, match="bos_token_id is None; expected a token id from 0 to 10"
     ):
-        build_tokenizer(fields, ordered=False)
+        build_tokenizer(fields, is_ordered=False)
     with pytest.raises(
         CheckpointError, match="eos_token_id is 11; expected a token id from 0 to 10"
     ):
-        build_tokenizer(byte_pairs("gpt-2", add_eos_token=True, eos_token_id=11), ordered=False)
+        build_tokenizer(byte_pairs("gpt-2", add_eos_token=True, eos_token_id=11), is_ordered=False)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from qkv_cli.core.tokens import Token
 from qkv_cli.formats.tokenizers.pieces import PieceTokenizer
 from qkv_cli.formats.tokenizers.sentencepiece import SentencePieces
-from qkv_cli.formats.tokenizers.translators import Spelled
+from qkv_cli.formats.tokenizers.translators import SentencePieceSplitter
 
 PIECES = Path(__file__).parents[2] / "golden" / "pieces"
 METASPACE = [
@@ -74,7 +74,7 @@ def test_separator_written_in_the_text_is_text() -> None:
 def test_separator_added_by_sentencepiece_has_no_text(name: str) -> None:
     pieces = SentencePieces.open(PIECES / f"{name}.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
-    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
     first, second, *_ = tokenizer.encode("日本 is")
     assert (first.token, first.text, first.start, first.end) == ("\u2581", "", 0, 0)
     assert (second.text, second.start, second.end) == ("日本", 0, 2)
@@ -83,7 +83,7 @@ def test_separator_added_by_sentencepiece_has_no_text(name: str) -> None:
 def test_special_token_written_in_the_text_is_text() -> None:
     pieces = SentencePieces.open(PIECES / "unigram.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
-    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
     [written] = [token for token in tokenizer.encode("the </s> bank") if token.token == "</s>"]
     assert (written.text, written.special) == ("</s>", False)
 
@@ -92,7 +92,7 @@ def test_special_token_written_in_the_text_is_text() -> None:
 def test_after_gives_text_and_offsets_of_ids(text: str) -> None:
     tokenizer = byte_level()
     tokens = tokenizer.encode(text)
-    result, spelled = tokenizer.spelled([token.id for token in tokens])
+    result, spelled = tokenizer.decode([token.id for token in tokens])
     assert result == text
     assert places(spelled) == places(tokens)
     assert all(text[token.start : token.end] == token.text for token in tokens)
@@ -105,14 +105,14 @@ def test_piece_of_two_characters_covers_both() -> None:
     inner.decoder = decoders.ByteLevel()
     tokenizer = PieceTokenizer(inner, None)
     spelled = [ids["\u00d0"], ids["\u0137\u00d0"], ids["\u00b6"]]  # D0 95 D0 B6
-    _, tokens = tokenizer.spelled(spelled)
+    _, tokens = tokenizer.decode(spelled)
     assert [(token.start, token.end) for token in tokens] == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_incomplete_character_is_a_replacement_character() -> None:
     tokenizer = byte_level()
     ids = [token.id for token in tokenizer.encode("aé")]
-    text, tokens = tokenizer.spelled(ids[:-1])
+    text, tokens = tokenizer.decode(ids[:-1])
     assert text == "a\ufffd" and tokens[-1].text == "\ufffd"
     assert json.dumps(text)
 
@@ -120,11 +120,11 @@ def test_incomplete_character_is_a_replacement_character() -> None:
 def test_bytes_of_a_translator_are_joined_into_characters() -> None:
     pieces = SentencePieces.open(PIECES / "bytes.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
-    tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
+    tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
     for text in ("the ☃ bank", "☃ is"):
         tokens = tokenizer.encode(text)
         assert any(token.token.startswith("<0x") for token in tokens)
-        result, spelled = tokenizer.spelled([*(token.id for token in tokens), ids["</s>"]])
+        result, spelled = tokenizer.decode([*(token.id for token in tokens), ids["</s>"]])
         assert result == text
         assert [place[:2] for place in places(spelled)][:-1] == [t[:2] for t in places(tokens)]
         assert spelled[-1].special
@@ -134,7 +134,7 @@ def test_bytes_of_a_translator_are_joined_into_characters() -> None:
 def test_bytes_without_a_decoder_are_joined_into_characters() -> None:
     tokenizer = bytewise(METASPACE[0])
     ids = [token.id for token in tokenizer.encode("a é b")]
-    text, tokens = tokenizer.spelled(ids)
+    text, tokens = tokenizer.decode(ids)
     assert text == "a é b"
     assert [token.text for token in tokens] == ["a", " ", "é", "é", " ", "b"]
-    assert tokenizer.after(ids[:1], ids[1]).text == " "
+    assert tokenizer.next_token(ids[:1], ids[1]).text == " "

@@ -60,7 +60,7 @@ def test_sentencepiece_of_a_damaged_file_is_refused(data: st.DataObject) -> None
         flipped[data.draw(st.integers(0, len(flipped) - 1))] ^= data.draw(st.integers(1, 255))
     path = GOLDEN.parent / "never-written.model"
     try:
-        SentencePieces.read(bytes(flipped), str(path)).split("the bank of the river é")
+        SentencePieces.parse(bytes(flipped), str(path)).split("the bank of the river é")
     except CheckpointError as error:
         assert str(path) in str(error) or "is broken" in str(error)
 

@@ -11,7 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qkv_cli.core.generate import Rules, generate
 from qkv_cli.errors import CheckpointError
-from qkv_cli.formats.tokenizers.translators import Framed, first_read, open_tokenizers
+from qkv_cli.formats.tokenizers.translators import (
+    FramedTokenizer,
+    decoder_start_id,
+    open_tokenizers,
+)
 from qkv_cli.session.load import load
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -32,7 +36,9 @@ def test_translator_reads_the_source_and_the_shifted_target(
     source, decoder = open_tokenizers(GOLDEN / "translators" / case, kind)
     assert [token.id for token in source.encode(text)] == read
     tokens = [token.id for token in decoder.encode(target)]
-    start = first_read({"model_type": kind, "decoder_start_token_id": EXPECTED[case]["start"]}, 99)
+    start = decoder_start_id(
+        {"model_type": kind, "decoder_start_token_id": EXPECTED[case]["start"]}, 99
+    )
     assert [tokens[-1] if start is None else start, *tokens[:-1]] == fed
 
 
@@ -45,7 +51,7 @@ def test_translator_tokens_have_their_offsets(case: str) -> None:
             assert [token.i for token in tokens] == [*range(len(tokens))]
             assert all(token.text == text[token.start : token.end] for token in tokens)
     ids = [token.id for token in decoder.encode("der war")]
-    text, tokens = decoder.spelled(ids)
+    text, tokens = decoder.decode(ids)
     assert [token.id for token in tokens] == ids
     assert all(token.text == text[token.start : token.end] for token in tokens)
 
@@ -67,15 +73,21 @@ def test_translator_text_may_name_its_language(case: str, code: str, usual: str)
     assert [t.token for t in named] == renamed
     assert [t.token for t in named if t.special].count(code) == 1
     assert all(t.text == text[t.start : t.end] for t in named)
-    assert isinstance(target, Framed)
+    assert isinstance(target, FramedTokenizer)
     ids = target.codes
-    assert (target.alone(f"{code} "), target.alone(text), target.alone("xx")) == (
+    assert (
+        target.only_language(f"{code} "),
+        target.only_language(text),
+        target.only_language("xx"),
+    ) == (
         ids[code],
         None,
         None,
     )
-    rules = target.in_language(Rules(2, (2,)), ids[code])
-    expected = Rules(ids[code], (2,)) if case == "mbart" else Rules(2, (2,), first=ids[code])
+    rules = target.rules_for_language(Rules(2, (2,)), ids[code])
+    expected = (
+        Rules(ids[code], (2,)) if case == "mbart" else Rules(2, (2,), forced_first_id=ids[code])
+    )
     assert rules == expected
 
 
@@ -115,7 +127,7 @@ def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     assert loaded.rules is not None
     rules = loaded.rules()
     ids = generate(loaded.model, [t.id for t in run.keys], rules, 3 * len(run.keys) + 10)
-    assert [t.id for t in run.queries] == [rules.start, *ids]
+    assert [t.id for t in run.queries] == [rules.start_id, *ids]
     assert rules.banned_sequences == ((46,), (7, 60))
     assert all(t.text == run.text[t.start : t.end] for t in run.queries)
     layers = [*run.layers]
@@ -154,7 +166,7 @@ def test_translator_with_invalid_language_settings_is_refused(tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="has no '<unk>'"):
         open_tokenizers(folder, "m2m_100")
     with pytest.raises(CheckpointError, match=r"decoder_start_token_id .* is 99"):
-        first_read({"decoder_start_token_id": 99}, 99)
+        decoder_start_id({"decoder_start_token_id": 99}, 99)
 
 
 def test_translator_generates_in_the_named_language(tmp_path: Path) -> None:

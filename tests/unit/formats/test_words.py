@@ -13,9 +13,9 @@ from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError
 from qkv_cli.formats.tokenizers.words import (
     WordTokenizer,
-    cut_words,
+    build_splitter,
+    find_cut_words,
     pack_words,
-    splitter,
     unpack_words,
 )
 
@@ -23,13 +23,13 @@ KNOWN = ["the", "did", "n't", "she", "'s", "can", "not", "--", "café", "u.s.", 
 
 
 def tokenizer(words: list[str] = KNOWN, *, lowercase: bool = True) -> WordTokenizer:
-    return WordTokenizer(splitter(lowercase=lowercase), unpack_words(pack_words(words)))
+    return WordTokenizer(build_splitter(lowercase=lowercase), unpack_words(pack_words(words)))
 
 
 def joining(words: list[str]) -> WordTokenizer:
     """As folders are written now: words are looked up as written first, the longest one wins."""
-    packed, split = pack_words(words), splitter(lowercase=True)
-    cut = cut_words(split, words, packed["words.order"])
+    packed, split = pack_words(words), build_splitter(lowercase=True)
+    cut = find_cut_words(split, words, packed["words.order"])
     return WordTokenizer(split, unpack_words(packed), cut)
 
 
@@ -107,7 +107,7 @@ def test_word_tokenizer_with_capitals_keeps_them() -> None:
 
 def test_splitter_reads_back_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    splitter(lowercase=True).save(str(path))
+    build_splitter(lowercase=True).save(str(path))
     opened = WordTokenizer.open(path, unpack_words(pack_words(KNOWN)))
     text = "She didn’t — cannot 👍🏽, U.S."
     assert opened.encode(text) == tokenizer().encode(text)

@@ -14,10 +14,10 @@ from qkv_cli.training.corpus import (
     MAX_LINE,
     MAX_WORDS,
     Corpus,
-    batches,
     build_corpus,
+    draw_replacements,
+    make_batches,
     read_lines,
-    with_replacements,
 )
 
 UNKNOWN = 99
@@ -29,7 +29,7 @@ def ids(lines: list[str]) -> list[list[int]]:
 
 def sentences(corpus: Corpus) -> list[tuple[int, ...]]:
     """Every sentence again, as the ids of the vocabulary."""
-    rows = [row for b in (corpus.learned, corpus.held_out) for part in b.values() for row in part]
+    rows = [row for b in (corpus.training, corpus.held_out) for part in b.values() for row in part]
     return [tuple(corpus.types[row].tolist()) for row in rows]
 
 
@@ -39,7 +39,7 @@ def test_build_corpus_keeps_each_sentence_once_and_holds_out_one_in_twenty() -> 
     assert sorted(sentences(corpus)) == sorted(map(tuple, ids(lines)))
     assert sum(map(len, corpus.held_out.values())) == 100 // HELD_OUT
     assert corpus.n_sentences == 100 and corpus.n_words == 300
-    assert len(corpus.words) == 95 * 3
+    assert len(corpus.unigrams) == 95 * 3
 
 
 def test_build_corpus_counts_words_without_a_vector() -> None:
@@ -74,7 +74,7 @@ def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], said: s
 def test_batches_contain_every_sentence_once_in_any_order() -> None:
     buckets = {3: np.arange(30, dtype=np.int32).reshape(10, 3), 2: np.full((3, 2), 99, np.int32)}
     for rng in (None, np.random.default_rng(0)):
-        result = batches(buckets, 9, rng)
+        result = make_batches(buckets, 9, rng)
         rows = [tuple(row) for batch in result for row in batch.tolist()]
         assert sorted(rows) == sorted(tuple(r) for b in buckets.values() for r in b.tolist())
         assert all(batch.size <= 9 for batch in result)
@@ -83,7 +83,7 @@ def test_batches_contain_every_sentence_once_in_any_order() -> None:
 def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> None:
     words = np.zeros((200, 5), np.int32)
     unigrams = np.array([0] * 6 + [1] * 3 + [2], np.int32)
-    result = with_replacements(words, unigrams, 4, np.random.default_rng(0))
+    result = draw_replacements(words, unigrams, 4, np.random.default_rng(0))
     assert result.shape == (200, 5, 5)
     assert (result[:, 0] == words).all() and (result[:, 1:] != 0).all()
     assert (result[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
@@ -92,7 +92,7 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
 def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
     words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
-    result = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
+    result = draw_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
     assert (result != words).all()
     assert (result[:, 1] == 0).mean() == pytest.approx(0.5, abs=0.06)
     assert (result[:, [0, 2, 3]] == 1).mean() > 0.99

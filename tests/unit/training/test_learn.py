@@ -9,8 +9,8 @@ import pytest
 
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import CheckpointError
-from qkv_cli.training.corpus import Corpus, batches, build_corpus
-from qkv_cli.training.heads import HeadShape, as_tensors, centred
+from qkv_cli.training.corpus import Corpus, build_corpus, make_batches
+from qkv_cli.training.heads import HeadShape, as_tensors, centre_and_scale
 from qkv_cli.training.learn import (
     BETA_1,
     BETA_2,
@@ -19,8 +19,8 @@ from qkv_cli.training.learn import (
     Adam,
     State,
     TrainingPlan,
+    initial_state,
     learn,
-    start,
 )
 from qkv_cli.training.state import read_state, shape_of, state_tensors
 
@@ -38,12 +38,12 @@ def a_corpus() -> tuple[Corpus, Array]:
         lines.append(f"{filler[0]} {i} {filler[1]} {i + 1} {filler[2]}")
     corpus = build_corpus(lines, lambda ls: [[int(w) for w in line.split()] for line in ls], 99)
     rows = rng.normal(0, 1, (len(corpus.types), 8))
-    return corpus, centred(rows, rows.mean(axis=0))
+    return corpus, centre_and_scale(rows, rows.mean(axis=0))
 
 
 def the_end(plan: TrainingPlan, state: State | None = None, steps: int | None = None) -> State:
     corpus, table = a_corpus()
-    state = state or start(plan)
+    state = state or initial_state(plan)
     for count, step in enumerate(learn(corpus, table, plan, state), 1):
         state = step.state
         if count == steps:
@@ -82,7 +82,7 @@ def test_learn_after_its_epochs_does_not_continue() -> None:
 
 def test_learn_keeps_frozen_parameters_and_the_masked_offset() -> None:
     state = the_end(replace(PLAN, frozen=frozenset({"W_K", "offset"})))
-    before = start(PLAN).parameters
+    before = initial_state(PLAN).parameters
     for name, array in state.parameters.items():
         assert np.array_equal(array, before[name]) == (name in ("W_K", "offset")), name
     learned = the_end(PLAN).parameters["offset"]
@@ -91,14 +91,16 @@ def test_learn_keeps_frozen_parameters_and_the_masked_offset() -> None:
 
 
 def test_saved_run_without_an_array_is_refused() -> None:
-    tensors = state_tensors(replace(start(PLAN), best=start(PLAN).parameters), seed=0)
+    tensors = state_tensors(
+        replace(initial_state(PLAN), best=initial_state(PLAN).parameters), seed=0
+    )
     del tensors["adam.m.W_Q"]
     with pytest.raises(CheckpointError, match="has no"):
         read_state(tensors)
 
 
 def test_shape_is_read_from_the_parameters() -> None:
-    assert shape_of(start(PLAN).parameters) == PLAN.shape
+    assert shape_of(initial_state(PLAN).parameters) == PLAN.shape
 
 
 def test_adam_follows_its_paper() -> None:
@@ -116,7 +118,7 @@ def test_adam_follows_its_paper() -> None:
 
 
 def test_tensors_have_the_names_and_layout_that_the_model_reads() -> None:
-    p, mean = start(PLAN).parameters, np.arange(8.0)
+    p, mean = initial_state(PLAN).parameters, np.arange(8.0)
     tensors = as_tensors(p, mean)
     assert np.array_equal(tensors["attn.q.weight"], p["W_Q"].T)
     assert np.array_equal(tensors["attn.o.weight"], p["W_O"].T)
@@ -131,7 +133,7 @@ def test_rate_warms_up_then_follows_half_a_cosine(
 ) -> None:
     """Warm-up over 2% of the run, from a hundredth of the rate, times (1 + cos(pi done)) / 2."""
     corpus, _ = a_corpus()
-    n_steps = len(batches(corpus.learned, PLAN.batch, None))
+    n_steps = len(make_batches(corpus.training, PLAN.batch, None))
     plan = replace(PLAN, epochs=100 / n_steps, rate=0.5)
     rates: list[float] = []
     update = Adam.update

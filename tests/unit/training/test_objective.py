@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkv_cli.core.arrays import Array
-from qkv_cli.training.heads import HeadShape, Parameters, centred, initial
+from qkv_cli.training.heads import HeadShape, Parameters, centre_and_scale, initial_parameters
 from qkv_cli.training.objective import forward, loss_and_gradients
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "training" / "objective.npz"
@@ -18,14 +18,16 @@ N_TYPES = 9
 
 def some_parameters(rng: np.random.Generator) -> Parameters:
     """Nothing at zero; a clip shorter than the sentences; float64 for differences."""
-    p = {name: rng.normal(0, 0.6, a.shape) for name, a in initial(SHAPE, 0).items()}
+    p = {name: rng.normal(0, 0.6, a.shape) for name, a in initial_parameters(SHAPE, 0).items()}
     p["offset"][SHAPE.clip] = -np.inf
     return p
 
 
 def some_case(seed: int, n: int = 5) -> tuple[Parameters, Array, np.ndarray]:
     rng = np.random.default_rng(seed)
-    table = centred(rng.normal(0.3, 1, (N_TYPES, SHAPE.d_model)), np.full(SHAPE.d_model, 0.3))
+    table = centre_and_scale(
+        rng.normal(0.3, 1, (N_TYPES, SHAPE.d_model)), np.full(SHAPE.d_model, 0.3)
+    )
     candidates = rng.integers(0, N_TYPES, (2, 4, n))
     return some_parameters(rng), table.astype(np.float64), candidates
 
