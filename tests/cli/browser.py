@@ -34,9 +34,9 @@ class Browser:
             "args": ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"],
         }
         logs = {"browser": "ALL"}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
-        made = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.root = f"{root}/session/{made['sessionId']}"
+        capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        session = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
+        self.root = f"{root}/session/{session['sessionId']}"
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -66,10 +66,10 @@ class Browser:
         press = {"type": "pointerDown", "button": 0}
         self._pointer(element, [press, {"type": "pointerUp", "button": 0}])
 
-    def _pointer(self, element: str, then: list[dict[str, object]]) -> None:
+    def _pointer(self, element: str, further_actions: list[dict[str, object]]) -> None:
         found = self.run("return document.getElementById(arguments[0])", element)
         move = {"type": "pointerMove", "duration": 0, "origin": found, "x": 0, "y": 0}
-        actions = [{"type": "pointer", "id": "mouse", "actions": [move, *then]}]
+        actions = [{"type": "pointer", "id": "mouse", "actions": [move, *further_actions]}]
         self.ask("POST", "/actions", {"actions": actions})
 
     def press(self, *keys: str) -> None:

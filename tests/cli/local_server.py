@@ -17,7 +17,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.breaks: dict[str, int] = {}
-        self.asked: list[tuple[str, str | None]] = []  # path, Range
+        self.requests: list[tuple[str, str | None]] = []  # path, Range
 
     @property
     def url(self) -> str:
@@ -35,13 +35,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
-        asked = self.headers.get("Range")
-        self.server.asked.append((path, asked))
+        byte_range = self.headers.get("Range")
+        self.server.requests.append((path, byte_range))
         data = self.server.files.get(path)
         if data is None:
             self.send_error(404)
             return
-        start = int(found[1]) if asked and (found := re.match(r"bytes=(\d+)-", asked)) else 0
+        start = (
+            int(match[1]) if byte_range and (match := re.match(r"bytes=(\d+)-", byte_range)) else 0
+        )
         if start >= len(data) > 0:
             self.send_error(416)
             return

@@ -48,8 +48,8 @@ def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
         for rule in re.finditer("─+", line):
             # A printed number ends where its rule ends.
             parts = []
-            for above in reversed(lines[:at]):
-                if (number := ending_at(above, rule.end())) is None:
+            for previous_line in reversed(lines[:at]):
+                if (number := ending_at(previous_line, rule.end())) is None:
                     break
                 parts.append(number)
             total = ending_at(lines[at + 1], rule.end())
@@ -169,7 +169,7 @@ def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qk
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--query", "rivr"], "Did you mean 'river'? Words: 0 the, 1 fisherman"),
         (["--query", "bank", "--head", "9"], "0 to 3"),
@@ -177,11 +177,11 @@ def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qk
     ],
 )
 def test_explain_with_impossible_requests_prints_one_line(
-    tiny_glove: Path, qkv: Qkv, args: list[str], said: str
+    tiny_glove: Path, qkv: Qkv, args: list[str], message: str
 ) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -205,12 +205,12 @@ def test_attend_of_one_word_lists_no_strongest_link(qkv, tiny_glove) -> None:
 
 @pytest.mark.parametrize("command", ["grid", "heads"])
 def test_commands_on_one_word_note_that_it_has_no_links(qkv, tiny_glove, command) -> None:
-    said = "qkv: Nothing to show: in this model, a text of one word"
-    assert said in qkv(command, "bank", "-m", tiny_glove).stderr
-    assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
+    message = "qkv: Nothing to show: in this model, a text of one word"
+    assert message in qkv(command, "bank", "-m", tiny_glove).stderr
+    assert message not in qkv(command, "the bank", "-m", tiny_glove).stderr
 
 
-@pytest.mark.parametrize(("width", "said"), [(4, "█▄▁█"), (3, "█▄…")])
-def test_explain_notes_that_a_vector_is_shortened(width: int, said: str) -> None:
+@pytest.mark.parametrize(("width", "expected"), [(4, "█▄▁█"), (3, "█▄…")])
+def test_explain_notes_that_a_vector_is_shortened(width: int, expected: str) -> None:
     line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
-    assert line.plain == said
+    assert line.plain == expected

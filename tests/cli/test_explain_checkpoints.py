@@ -32,7 +32,7 @@ CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
 INFO = ModelInfo("made", "checkpoint", 9, 9, 16, 4, 64, "in a test")
 
 
-def taken(
+def explained_attentions(
     model: Model, expected: np.lib.npyio.NpzFile
 ) -> Iterator[tuple[LayerTrace, Attention, AttentionTrace, np.ndarray]]:
     """Each attention that is explained, and its pattern as transformers has it."""
@@ -53,8 +53,8 @@ def page(layer: LayerTrace, x: object, head: int) -> str:
         [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)] for n in trace.pattern[0].shape
     )
     source = None if layer.cross is None else "x"
-    shown = [traced_head(layer, head)]
-    maps = HeadMaps(INFO, "softmax", False, "x", source, queries, keys, shown)
+    head_maps = [traced_head(layer, head)]
+    maps = HeadMaps(INFO, "softmax", False, "x", source, queries, keys, head_maps)
     return Look(color="never", width=100).text(lambda theme: ExplainPage(maps, x, theme))
 
 
@@ -66,7 +66,7 @@ def test_explain_terms_and_page_of_every_family_add_up(case: str) -> None:
         Tensors(open_tensors(folder / "model.safetensors")),
     )
     explained = 0
-    for layer, attn, trace, golden in taken(model, np.load(folder / "expected.npz")):
+    for layer, attn, trace, golden in explained_attentions(model, np.load(folder / "expected.npz")):
         n_heads, n_query, n_key = trace.pattern.shape
         out = attn.o(merge_heads(trace.z))
         for head, query in ((n_heads - 1, n_query - 1), (0, n_query // 2)):

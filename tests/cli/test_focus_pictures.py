@@ -26,9 +26,9 @@ def tokens(text: str) -> list[Token]:
     for i, part in enumerate(text.split()):
         special = part.startswith("[") and part.endswith("]")
         start = end + (not special and part not in ",.")
-        shown = "" if special else part
-        end = start + len(shown)
-        result.append(Token(i, shown, part, i, start, end, special, unknown=part == "naïve"))
+        visible_text = "" if special else part
+        end = start + len(visible_text)
+        result.append(Token(i, visible_text, part, i, start, end, special, unknown=part == "naïve"))
     return result
 
 

@@ -136,8 +136,8 @@ def test_ngrams_give_an_unknown_word_its_vector(
     assert "built from n-grams: Rivers" in qkv("attend", "-m", tmp_path / "out", text).stdout
     page = qkv("explain", "-m", tmp_path / "out", text, "--json")
     assert json.loads(page.stdout)["notes"] == document["notes"]
-    again = qkv("render", "-", stdin=page.stdout)
-    assert (again.code, "built from n-grams: Rivers" in again.stdout) == (0, True)
+    rendered = qkv("render", "-", stdin=page.stdout)
+    assert (rendered.code, "built from n-grams: Rivers" in rendered.stdout) == (0, True)
 
 
 def test_ngrams_also_apply_to_the_source(

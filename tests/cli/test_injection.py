@@ -30,8 +30,8 @@ def acts(text: str) -> set[str]:
 def poisoned(value: Any) -> Any:
     """The same JSON with every string that a reader does not choose among replaced."""
     if isinstance(value, dict):
-        known = ("schema", "weighting", "shown", "block", "type", "kind")
-        return {k: v if k in known else poisoned(v) for k, v in value.items()}
+        fixed_fields = ("schema", "weighting", "shown", "block", "type", "kind")
+        return {k: v if k in fixed_fields else poisoned(v) for k, v in value.items()}
     if isinstance(value, list):
         return [poisoned(v) for v in value]
     return EVIL if isinstance(value, str) else value
@@ -92,8 +92,12 @@ def test_control_characters_in_a_model_name_are_escaped(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     name = command[0]
-    rest = command[1:]
-    order = ("models", name, *rest, "-m", evil_model) if rest else ("models", name, evil_model)
+    arguments = command[1:]
+    order = (
+        ("models", name, *arguments, "-m", evil_model)
+        if arguments
+        else ("models", name, evil_model)
+    )
     outcome = qkv(*order)
     assert acts(outcome.stdout) == acts(outcome.stderr) == set()
 
@@ -122,11 +126,11 @@ def test_control_characters_in_a_document_are_escaped(
         outcome = qkv("render", path, "--color", "always")
         assert acts(outcome.stdout) == acts(outcome.stderr) == set()
         return
-    drawn = tmp_path / f"d.{kind}"
-    outcome = qkv("render", path, "-o", drawn)
+    picture_file = tmp_path / f"d.{kind}"
+    outcome = qkv("render", path, "-o", picture_file)
     assert acts(outcome.stderr) == set()
     if outcome.code == 0:
-        text = drawn.read_text("utf-8")
+        text = picture_file.read_text("utf-8")
         assert acts(text.replace("\t", "")) == set()
         if kind == "svg":
             xml.dom.minidom.parseString(text)

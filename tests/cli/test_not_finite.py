@@ -38,12 +38,12 @@ def damaged(case: str, place: Path, tensor: str = "", edit: Edit = lambda x: Non
     """A golden checkpoint with one tensor edited in place."""
     folder = place / case
     shutil.copytree(GOLDEN / case, folder, dirs_exist_ok=True)
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 2)]
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     if tensor:
         tensors = load_file(GOLDEN / case / "model.safetensors")
         edit(tensors[tensor])
@@ -70,8 +70,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return damaged("bert", tmp_path_factory.mktemp("nan"), QUERY, in_head_1(np.nan))
 
 
-def refused(result: Result, said: str = SAID) -> None:
-    assert (result.code, result.stdout, result.stderr) == (2, "", said)
+def refused(result: Result, message: str = SAID) -> None:
+    assert (result.code, result.stdout, result.stderr) == (2, "", message)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_explain_refuses_nan_in_the_output_of_the_last_layer(qkv: Callable, tmp_
     tensor = "encoder.layer.1.attention.output.dense.weight"
     model = damaged("bert", tmp_path, tensor, nan)
     assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
-    said = f"The output of layer 1 contains NaN or infinity because tensor '{tensor}' does."
+    message = f"The output of layer 1 contains NaN or infinity because tensor '{tensor}' does."
     for form in ((), ("--json",)):
-        refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {said}\n")
+        refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {message}\n")
 
 
 def test_attend_draws_a_layer_before_the_nan(qkv: Callable, bert: Path) -> None:
@@ -153,8 +153,8 @@ def test_attend_refuses_nan_in_a_layer_before_the_selected_one(
 ) -> None:
     name = "encoder.layer.0.attention.self.value.bias"
     folder = damaged("bert", tmp_path, name, nan)
-    said = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
-    refused(qkv("attend", "-m", folder, TEXT, "--layer", "1", "--head", "1"), said)
+    message = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
+    refused(qkv("attend", "-m", folder, TEXT, "--layer", "1", "--head", "1"), message)
 
 
 def every_layer(folder: Path) -> None:
@@ -211,8 +211,8 @@ def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
     for (case, tensor), place in named.items():
         with pytest.raises(CheckpointError) as error:
             every_layer(damaged(case, tmp_path, tensor, nan))
-        said = f"{place} contains NaN or infinity because tensor {tensor!r} does."
-        assert str(error.value) == said
+        message = f"{place} contains NaN or infinity because tensor {tensor!r} does."
+        assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
@@ -241,9 +241,9 @@ def test_next_with_nan_is_refused(qkv: Callable, tmp_path: Path) -> None:
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
     ):
         folder = damaged("gpt2-next", tmp_path, tensor, nan)
-        said = f"qkv: {place} contains NaN or infinity because tensor {tensor!r} does.\n"
-        refused(qkv("next", "-m", folder, TEXT), said)
-        refused(qkv("next", "-m", folder, TEXT, "--json"), said)
+        message = f"qkv: {place} contains NaN or infinity because tensor {tensor!r} does.\n"
+        refused(qkv("next", "-m", folder, TEXT), message)
+        refused(qkv("next", "-m", folder, TEXT, "--json"), message)
 
 
 def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
 
 def test_overflow_of_finite_weights_is_refused(qkv: Callable, tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path, QUERY, in_head_1(3e38))
-    said = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
+    message = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
     for weighting in ("softmax", "hard", "linear"):
-        refused(qkv("attend", "-m", folder, TEXT, "--weighting", weighting), said)
+        refused(qkv("attend", "-m", folder, TEXT, "--weighting", weighting), message)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -351,11 +351,11 @@ def test_vector_with_nan_is_refused_if_its_word_is_read(
     vectors["embed.scale"][13] = np.nan  # river
     write_tensors(folder / "vectors.safetensors", vectors)
     assert qkv("attend", "-m", folder, "the fruits grow").code == 0
-    said = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
-    refused(qkv("attend", "-m", folder, "the river grow"), said)
+    message = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
+    refused(qkv("attend", "-m", folder, "the river grow"), message)
     # Between two texts the same heads read it, as the decoder's or the encoder's.
     result = qkv("attend", "-m", folder, "the river", "--source", "a bank")
-    refused(result, said.replace("L0H0", "L0H0 (cross)"))
+    refused(result, message.replace("L0H0", "L0H0 (cross)"))
 
 
 def test_overflow_in_means_sums_and_norms_is_refused(
@@ -370,9 +370,9 @@ def test_overflow_in_means_sums_and_norms_is_refused(
     args = ("attend", "-m", folder, "the river bank", "--show", "contributions")
     assert qkv("attend", "-m", folder, "the river bank").code == 0
     for form in ((), ("--json",), ("--format", "csv")):
-        said = "qkv: L0H0.norms contains NaN or infinity: a value exceeds the range of float32"
-        said += " (3.4e38).\n"
-        refused(qkv(*args, "--head", "0", *form), said)
+        message = "qkv: L0H0.norms contains NaN or infinity: a value exceeds the range of float32"
+        message += " (3.4e38).\n"
+        refused(qkv(*args, "--head", "0", *form), message)
 
 
 @pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38", "1" + "0" * 400])
@@ -380,13 +380,13 @@ def test_overflow_in_means_sums_and_norms_is_refused(
 def test_render_of_a_number_beyond_float32_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
 ) -> None:
-    more = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
-    written = qkv(kind, "the river bank", *more, "-m", tiny_glove, "--json").stdout
+    options = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
+    json_text = qkv(kind, "the river bank", *options, "-m", tiny_glove, "--json").stdout
     name = {"explain": '"scale":', "focus": '"mean":[', "compare": '"change":'}[kind]
-    at = written.index(name) + len(name)
+    at = json_text.index(name) + len(name)
     file = tmp_path / "a.json"
-    end = at + min(written[at:].index(sign) for sign in ",]}")
-    file.write_text(written[:at] + number + written[end:])
+    end = at + min(json_text[at:].index(sign) for sign in ",]}")
+    file.write_text(json_text[:at] + number + json_text[end:])
     result = qkv("render", file)
     assert (result.code, result.stdout) == (2, "")
     assert result.stderr == f"qkv: {file}: a number exceeds the range of float32 (3.4e38).\n"
@@ -409,9 +409,9 @@ def test_train_refuses_options_that_are_not_finite(
 ) -> None:
     result = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
     assert (result.code, result.stdout) == (2, "") and result.stderr.count("\n") == 1
-    most = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
+    maximum = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
     assert f"Invalid value for '{args[0]}'" in result.stderr
-    assert most in result.stderr or "to 1e+06" in result.stderr
+    assert maximum in result.stderr or "to 1e+06" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 

