@@ -84,8 +84,8 @@ def test_special_token_written_in_the_text_is_text() -> None:
     pieces = SentencePieces.open(PIECES / "unigram.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = Spelled(pieces, ids, pieces.unknown, frozenset({"</s>"}))
-    [written] = [token for token in tokenizer.encode("the </s> bank") if token.token == "</s>"]
-    assert (written.text, written.special) == ("</s>", False)
+    [typed] = [token for token in tokenizer.encode("the </s> bank") if token.token == "</s>"]
+    assert (typed.text, typed.special) == ("</s>", False)
 
 
 @pytest.mark.parametrize("text", ["né 中文🙂", "👩\u200d🚀 a", " a  b", "x\ufffdy", "a"])

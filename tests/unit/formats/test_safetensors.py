@@ -58,8 +58,8 @@ def into_shards(folder: Path) -> None:
     for i, (name, entry) in enumerate(header.items()):
         start, end = entry["data_offsets"]
         places[name] = f"model-{i}.safetensors"
-        one = {name: {**entry, "data_offsets": [0, end - start]}}
-        write(folder / places[name], one, body[start:end])
+        shard_header = {name: {**entry, "data_offsets": [0, end - start]}}
+        write(folder / places[name], shard_header, body[start:end])
     (folder / "model.safetensors").unlink()
     index = json.dumps({"weight_map": places})
     (folder / "model.safetensors.index.json").write_text(index)
@@ -72,8 +72,8 @@ def assert_golden(folder: Path) -> None:
         expected["input_ids"].tolist(), types=expected["token_type_ids"].tolist()
     ):
         assert layer.attn is not None
-        wanted = expected[f"attn.{layer.index}"]
-        np.testing.assert_allclose(layer.attn.pattern, wanted, rtol=0, atol=1e-5)
+        pattern = expected[f"attn.{layer.index}"]
+        np.testing.assert_allclose(layer.attn.pattern, pattern, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("in_shards", [False, True])
