@@ -19,13 +19,13 @@ def tokens(text: str, *, special: bool = False) -> list[Token]:
     return result
 
 
-def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
-    a, b = tokens(one), tokens(other)
+def aligned_words(first: str, second: str, *, one_text: bool = False) -> list[str]:
+    a, b = tokens(first), tokens(second)
     return [t.text for t in named(align(a, b, one_text=one_text), a, b)]
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "words"),
+    ("first", "second", "words"),
     [
         ("the river bank", "the river bank", ["the", "river", "bank"]),
         ("the river bank", "the muddy river bank", ["the", "+muddy", "river", "bank"]),
@@ -36,8 +36,8 @@ def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
         ("a b c", "x y z", ["a/x", "b/y", "c/z"]),
     ],
 )
-def test_align_pairs_equal_words_in_order(one: str, other: str, words: list[str]) -> None:
-    assert told(one, other) == words
+def test_align_pairs_equal_words_in_order(first: str, second: str, words: list[str]) -> None:
+    assert aligned_words(first, second) == words
 
 
 def test_align_of_one_text_uses_positions_not_spelling() -> None:

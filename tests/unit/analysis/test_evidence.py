@@ -42,12 +42,12 @@ def test_evidence_matches_hand_arithmetic() -> None:
 
 
 def test_evidence_required_grows_with_the_number_of_tests() -> None:
-    one = weigh(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
-    many = total("previous", 40, 0.4, 0.1, n_heads=5)
-    for array, value in ((many.pieces, 40), (many.chance, 4.0)):
+    single_test = weigh(total("previous", 40, 0.4, 0.1), 99)[0]["previous"]
+    tallies = total("previous", 40, 0.4, 0.1, n_heads=5)
+    for array, value in ((tallies.pieces, 40), (tallies.chance, 4.0)):
         array[1:, :2] = value
-    assert weigh(many, 99)[0]["previous"].p == pytest.approx(9 * one.p)
-    assert [set(head) for head in weigh(many, 99)] == [{"previous"}, *[{"self", "previous"}] * 4]
+    assert weigh(tallies, 99)[0]["previous"].p == pytest.approx(9 * single_test.p)
+    assert [set(head) for head in weigh(tallies, 99)] == [{"previous"}, *[{"self", "previous"}] * 4]
 
 
 def test_tail_bound_is_never_below_the_exact_tail() -> None:
@@ -89,9 +89,9 @@ def test_row_that_sums_to_slightly_more_than_1_is_accepted() -> None:
 
 
 def sums(rows: float, share: float, chance: float) -> Sums:
-    one = np.zeros(1)
+    zeros = np.zeros(1)
     kinds = [np.full((1, N_KINDS), x) for x in (rows, share, chance)]
-    return Sums(one, one, one, one, *kinds)
+    return Sums(zeros, zeros, zeros, zeros, *kinds)
 
 
 def test_rows_that_share_a_key_count_once() -> None:
@@ -99,15 +99,15 @@ def test_rows_that_share_a_key_count_once() -> None:
     result = tally(sums(10, 6.0, 2.0), sums(20, 10.0, 2.0))
     expected = {"row": (10, 6.0, 2.0), "reading": (1, 0.6, 0.2), "word": (20, 10.0, 2.0)}
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
-        assert got == pytest.approx(expected[kind.unit]), kind.name
+        counted = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
+        assert counted == pytest.approx(expected[kind.unit]), kind.name
 
 
 def test_text_as_written_gives_evidence_only_of_some_kinds() -> None:
     result = whole(sums(10, 6.0, 2.0)) + whole(sums(5, 2.0, 1.0))
     for at, kind in enumerate(KINDS):
-        got = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
-        assert got == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
+        counted = tuple(x[0, at] for x in (result.pieces, result.share, result.chance))
+        assert counted == pytest.approx((2, 1.0, 0.4) if kind.unit == "reading" else (0, 0, 0))
 
 
 def test_reading_without_keys_of_a_kind_gives_no_evidence() -> None:
@@ -115,12 +115,12 @@ def test_reading_without_keys_of_a_kind_gives_no_evidence() -> None:
 
 
 def test_tallies_of_two_readings_add() -> None:
-    one, two = total("first", 3, 0.5, 0.1), total("first", 2, 0.25, 0.2)
+    first_tally, second_tally = total("first", 3, 0.5, 0.1), total("first", 2, 0.25, 0.2)
     first = NAMES.index("first")
-    both = one + two
-    assert both.pieces[0, first] == 5
-    assert both.share[0, first] == pytest.approx(3 * 0.5 + 2 * 0.25)
-    assert both.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)
+    summed = first_tally + second_tally
+    assert summed.pieces[0, first] == 5
+    assert summed.share[0, first] == pytest.approx(3 * 0.5 + 2 * 0.25)
+    assert summed.chance[0, first] == pytest.approx(3 * 0.1 + 2 * 0.2)
 
 
 def test_evidence_has_no_effect_if_chance_gives_all_the_weight() -> None:

@@ -111,8 +111,10 @@ def test_explain_output_sums_the_pair_other_words_other_heads_and_bias() -> None
     close(x.z_heads, z_heads)
     close(x.output.pair, pair)
     close(x.output.words, z_heads[HEAD] @ rows - pair)
-    others = sum(z @ W_O[h * D_HEAD : (h + 1) * D_HEAD] for h, z in enumerate(z_heads) if h != HEAD)
-    close(x.output.heads, others)
+    other_heads = sum(
+        z @ W_O[h * D_HEAD : (h + 1) * D_HEAD] for h, z in enumerate(z_heads) if h != HEAD
+    )
+    close(x.output.heads, other_heads)
     close(x.output.bias, ATTN.o.b)
     close(x.output.total, np.concatenate(z_heads) @ W_O + ATTN.o.b)
     # The model adds it to the residual stream.

@@ -29,29 +29,29 @@ def scores(*, causal: bool) -> np.ndarray:
 @pytest.mark.parametrize("causal", [False, True])
 def test_sums_of_a_reading_match_hand_arithmetic(causal: bool) -> None:
     maps = head_maps(TOKENS, scores(causal=causal))
-    wanted = targets(TOKENS, TOKENS, one_text=True)
-    result = measure(maps, wanted)
+    kind_masks = targets(TOKENS, TOKENS, one_text=True)
+    result = measure(maps, kind_masks)
     for head, m in enumerate(maps.maps):
-        rows = bits = most = distance = 0.0
+        rows = bits = most_bits = distance = 0.0
         count, share, chance = (dict.fromkeys(NAMES, 0.0) for _ in range(3))
         for i in range(1, N - 1):  # neither [CLS] nor [SEP]
-            seen = [j for j in range(N) if m.scores[i, j] > -np.inf]
-            if len(seen) < 2:
+            visible = [j for j in range(N) if m.scores[i, j] > -np.inf]
+            if len(visible) < 2:
                 continue
-            weights = {j: float(m.pattern[i, j]) for j in seen}
+            weights = {j: float(m.pattern[i, j]) for j in visible}
             rows += 1
             bits -= sum(w * log2(w) for w in weights.values())
-            most += log2(len(seen))
+            most_bits += log2(len(visible))
             distance += sum(w * abs(i - j) for j, w in weights.items())
             for kind, name in enumerate(NAMES):
-                those = [j for j in seen if wanted[kind, i, j]]
-                if those and len(those) < len(seen):
+                kind_keys = [j for j in visible if kind_masks[kind, i, j]]
+                if kind_keys and len(kind_keys) < len(visible):
                     count[name] += 1
-                    share[name] += sum(weights[j] for j in those)
-                    chance[name] += len(those) / len(seen)
+                    share[name] += sum(weights[j] for j in kind_keys)
+                    chance[name] += len(kind_keys) / len(visible)
         assert result.rows[head] == rows
         assert result.bits[head] == pytest.approx(bits)
-        assert result.most_bits[head] == pytest.approx(most)
+        assert result.most_bits[head] == pytest.approx(most_bits)
         assert result.distance[head] == pytest.approx(distance)
         for name, sums in (("targeted", count), ("share", share), ("chance", chance)):
             assert getattr(result, name)[head] == pytest.approx(list(sums.values())), name
@@ -60,8 +60,8 @@ def test_sums_of_a_reading_match_hand_arithmetic(causal: bool) -> None:
 def test_chance_is_the_mean_over_all_permutations_of_a_row() -> None:
     row = np.array([0.7, 0.2, 0.1, 0.0])
     tokens = Words().encode("a b")
-    one = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
-    maps = head_maps(tokens, [np.tile(one, (4, 1))])
+    row_scores = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
+    maps = head_maps(tokens, [np.tile(row_scores, (4, 1))])
     result = measure(maps, targets(tokens, tokens, one_text=True))
     ways = [np.array(way) for way in permutations(row)]
     previous = NAMES.index("previous")
@@ -71,13 +71,13 @@ def test_chance_is_the_mean_over_all_permutations_of_a_row() -> None:
 
 
 def test_sums_of_readings_add_and_layers_concatenate() -> None:
-    wanted = targets(TOKENS, TOKENS, one_text=True)
-    one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
-    two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
-    both, layers = one + two, concatenate([one, two])
+    kind_masks = targets(TOKENS, TOKENS, one_text=True)
+    first = measure(head_maps(TOKENS, scores(causal=False)), kind_masks)
+    second = measure(head_maps(TOKENS, scores(causal=True)), kind_masks)
+    summed, layers = first + second, concatenate([first, second])
     for name in ("rows", "bits", "most_bits", "distance", "targeted", "share", "chance"):
-        a, b = getattr(one, name), getattr(two, name)
-        assert np.array_equal(getattr(both, name), a + b)
+        a, b = getattr(first, name), getattr(second, name)
+        assert np.array_equal(getattr(summed, name), a + b)
         assert np.array_equal(getattr(layers, name), np.concatenate([a, b]))
 
 

@@ -57,8 +57,8 @@ def test_duplicate_excludes_special_tokens() -> None:
 def test_kinds_between_two_texts_have_no_previous_or_next() -> None:
     result = targets(TOKENS[:3], TOKENS, one_text=False)
     assert result.shape == (len(NAMES), 3, len(TOKENS))
-    seen = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
-    assert seen == {"first", "separators", "punctuation"}
+    kinds = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
+    assert kinds == {"first", "separators", "punctuation"}
 
 
 @pytest.mark.parametrize(

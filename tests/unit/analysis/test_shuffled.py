@@ -68,25 +68,25 @@ def test_shuffled_text_without_words_is_unchanged() -> None:
 
 def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
     rng = np.random.default_rng(0)
-    seen = rng.random((2, 5, 6)) < 0.6
-    weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
-    result = dealt(weights, seen, rng)
-    assert not result[~seen].any()
+    mask = rng.random((2, 5, 6)) < 0.6
+    weights = np.where(mask, rng.random((2, 5, 6)), 0.0)
+    result = dealt(weights, mask, rng)
+    assert not result[~mask].any()
     assert np.array_equal(np.sort(result, axis=-1), np.sort(weights, axis=-1))
     assert not np.array_equal(result, weights)
 
 
 def test_permuted_rows_are_uniform() -> None:
-    rng, seen = np.random.default_rng(0), np.array([[True, False, True, True]])
+    rng, mask = np.random.default_rng(0), np.array([[True, False, True, True]])
     weights = np.array([[0.6, 0.0, 0.3, 0.1]])
-    mean = np.mean([dealt(weights, seen, rng) for _ in range(4000)], axis=0)
+    mean = np.mean([dealt(weights, mask, rng) for _ in range(4000)], axis=0)
     assert mean[0] == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.02)
 
 
 def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
     """Overlap and the whole: `order[p]` is the word that the shuffled reading has at p."""
     n = len(order)
-    common = whole = 0.0
+    common = total = 0.0
     for i in range(1, n - 1):
         cells = []
         for j in range(1, n - 1):
@@ -98,8 +98,8 @@ def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
         if left and right:
             mass = (left + right) / 2
             common += mass * sum(min(x / left, y / right) for x, y in cells)
-            whole += mass
-    return common, whole
+            total += mass
+    return common, total
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -108,17 +108,17 @@ def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
     before, after = TOKENS, shuffled(TOKENS, generator(2))
     n = len(before)
     mask = np.triu(np.full((n, n), -np.inf), 1) if masked else np.zeros((n, n))
-    one = head_maps(before, [rng.normal(0, 2, (n, n)) + mask])
-    two = head_maps(after, [rng.normal(0, 2, (n, n)) + mask])
-    result = overlap(one, two, rng)
+    first = head_maps(before, [rng.normal(0, 2, (n, n)) + mask])
+    second = head_maps(after, [rng.normal(0, 2, (n, n)) + mask])
+    result = overlap(first, second, rng)
     order = [t.i for t in after]
-    a, b = one.maps[0], two.maps[0]
-    seen = mask == 0
+    a, b = first.maps[0], second.maps[0]
+    visible = mask == 0
     ways = (lambda i: i, order.index)  # the same places, the same words
     for column, to_place in enumerate(ways):
-        common, whole = by_hand(a.pattern, b.pattern, seen, seen, order, to_place)
+        common, total = by_hand(a.pattern, b.pattern, visible, visible, order, to_place)
         assert result.common[0, column] == pytest.approx(common)
-        assert result.whole[0, column] == pytest.approx(whole)
+        assert result.whole[0, column] == pytest.approx(total)
 
 
 def survival(rule, seed: int = 0) -> tuple[float | None, float | None]:
@@ -162,7 +162,7 @@ def test_overlap_of_uniform_weights_is_undefined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("common", "chance", "whole", "expected"),
+    ("common", "chance", "total", "expected"),
     [
         (999.75, 998.5, 1000.0, 1.25 / 1.5),  # 1.5 between chance and all
         (997.75, 998.5, 1000.0, -0.75 / 1.5),  # less than by chance
@@ -173,8 +173,8 @@ def test_overlap_of_uniform_weights_is_undefined() -> None:
     ],
 )
 def test_overlap_with_a_margin_below_a_thousandth_is_undefined(
-    common: float, chance: float, whole: float, expected: float | None
+    common: float, chance: float, total: float, expected: float | None
 ) -> None:
     """In so little room the answer would be a rounding error, blown up a thousandfold."""
-    amounts = (np.array([[-7.0, x], [-7.0, -7.0]]) for x in (common, chance, whole))
+    amounts = (np.array([[-7.0, x], [-7.0, -7.0]]) for x in (common, chance, total))
     assert Overlap(*amounts).beyond_chance(0, 1) == pytest.approx(expected)
