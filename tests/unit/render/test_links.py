@@ -25,8 +25,8 @@ def head_maps(*patterns: np.ndarray) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "a b c", None, tokens, tokens, maps)
 
 
-def lines(maps: HeadMaps, shown: list[np.ndarray], links: int, width: int = 80) -> list[str]:
-    return ["".join(s.text for s in line) for line in link_lines(maps, shown, links, width)]
+def lines(maps: HeadMaps, amounts: list[np.ndarray], links: int, width: int = 80) -> list[str]:
+    return ["".join(s.text for s in line) for line in link_lines(maps, amounts, links, width)]
 
 
 AMOUNTS = np.array([[-9.0, 2.0, NAN], [-4.0, 0.5, -1.0], [NAN, NAN, 3.0]])
