@@ -51,7 +51,7 @@ def test_ablation_equals_zeroing_rows_of_W_O(
 ) -> None:
     tensors = tensors_of(case)
     at = next(int(part) for part in name.split(".") if part.isdigit())
-    whole = run(case, model_of(case, tensors))
+    unablated = run(case, model_of(case, tensors))
     ablation = Ablation(stack, cross, {at: [1, 2]})
     result = run(case, model_of(case, tensors).ablate(ablation))
     columns = slice(d_head, 3 * d_head)
@@ -60,22 +60,24 @@ def test_ablation_equals_zeroing_rows_of_W_O(
     else:
         tensors[name][:, columns] = 0
     expected = run(case, model_of(case, tensors))
-    behind = False
-    for a, b, c in zip(result, expected, whole, strict=True):
+    is_after_ablation = False
+    for a, b, c in zip(result, expected, unablated, strict=True):
         for attention in ("attn", "cross"):
-            one, other, before = (getattr(x, attention) for x in (a, b, c))
-            if one is None:
+            ablated_trace, zeroed_trace, original = (getattr(x, attention) for x in (a, b, c))
+            if ablated_trace is None:
                 continue
-            np.testing.assert_array_equal(one.pattern, other.pattern)
-            np.testing.assert_array_equal(one.z, other.z)  # also of the heads that are taken away
-            here = (a.stack, a.index, attention == "cross") == (stack, at, cross)
+            np.testing.assert_array_equal(ablated_trace.pattern, zeroed_trace.pattern)
+            np.testing.assert_array_equal(
+                ablated_trace.z, zeroed_trace.z
+            )  # also of the heads that are taken away
+            is_ablated_layer = (a.stack, a.index, attention == "cross") == (stack, at, cross)
             # A decoder has read nothing of the encoder before its first cross-attention.
             apart = (stack, a.stack, a.index, attention) == ("encoder", "decoder", 0, "attn")
-            changed = not np.array_equal(one.pattern, before.pattern)
-            assert changed == (behind and not apart), (a.stack, a.index, attention)
-            behind = behind or here
+            changed = not np.array_equal(ablated_trace.pattern, original.pattern)
+            assert changed == (is_after_ablation and not apart), (a.stack, a.index, attention)
+            is_after_ablation = is_after_ablation or is_ablated_layer
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
-    assert behind
+    assert is_after_ablation
 
 
 @pytest.mark.parametrize("mean", [False, True])
@@ -102,5 +104,5 @@ def test_ablation_between_two_texts_applies_to_cross_attention(tiny_glove: Path)
     [layer] = ablated.layers
     moved = layer.resid_mid - layer.resid_pre
     np.testing.assert_allclose(moved, moved[:1].repeat(5, axis=0), atol=1e-5)  # b_O alone
-    [whole] = run.layers
-    np.testing.assert_array_equal(layer.cross.pattern, whole.cross.pattern)
+    [unablated] = run.layers
+    np.testing.assert_array_equal(layer.cross.pattern, unablated.cross.pattern)

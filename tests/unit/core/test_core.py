@@ -43,8 +43,8 @@ def test_softmax_of_logarithms_is_each_number_over_the_sum() -> None:
 
 
 def test_softmax_gives_masked_keys_and_rows_zero() -> None:
-    got = softmax(np.array([[0.0, -INF, 0.0], [-INF, -INF, -INF]]))
-    np.testing.assert_array_equal(got, [[0.5, 0, 0.5], [0, 0, 0]])
+    result = softmax(np.array([[0.0, -INF, 0.0], [-INF, -INF, -INF]]))
+    np.testing.assert_array_equal(result, [[0.5, 0, 0.5], [0, 0, 0]])
 
 
 def test_softmax_of_large_scores_does_not_overflow() -> None:
@@ -54,10 +54,10 @@ def test_softmax_of_large_scores_does_not_overflow() -> None:
 
 @given(matrices)
 def test_softmax_rows_sum_to_one_and_keep_the_order(x: Array) -> None:
-    got = softmax(x)
-    assert got.shape == x.shape and got.dtype == x.dtype
-    np.testing.assert_allclose(got.sum(axis=-1), 1, rtol=1e-5)
-    ascending = np.take_along_axis(got, x.argsort(axis=-1), axis=-1)
+    result = softmax(x)
+    assert result.shape == x.shape and result.dtype == x.dtype
+    np.testing.assert_allclose(result.sum(axis=-1), 1, rtol=1e-5)
+    ascending = np.take_along_axis(result, x.argsort(axis=-1), axis=-1)
     assert (np.diff(ascending, axis=-1) >= 0).all()
 
 
@@ -91,8 +91,8 @@ def test_linear_keeps_scores_and_is_zero_where_masked() -> None:
 
 def test_split_heads_gives_each_head_neighbouring_columns() -> None:
     x = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]], np.float32)  # 2 places, 3 heads of 2
-    got = split_heads(x, 2)
-    np.testing.assert_array_equal(got, [[[1, 2], [7, 8]], [[3, 4], [9, 10]], [[5, 6], [11, 12]]])
+    result = split_heads(x, 2)
+    np.testing.assert_array_equal(result, [[[1, 2], [7, 8]], [[3, 4], [9, 10]], [[5, 6], [11, 12]]])
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
@@ -128,24 +128,24 @@ def test_offset_mask_hides_offsets_of_minus_infinity() -> None:
 
 def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> None:
     table = np.array([[-1.0, 10], [-INF, 20], [1, 30]])  # clip 1, two heads
-    got = offset_bias(table, 4)
+    result = offset_bias(table, 4)
     np.testing.assert_array_equal(
-        got[0], [[-INF, 1, 1, 1], [-1, -INF, 1, 1], [-1, -1, -INF, 1], [-1, -1, -1, -INF]]
+        result[0], [[-INF, 1, 1, 1], [-1, -INF, 1, 1], [-1, -1, -INF, 1], [-1, -1, -1, -INF]]
     )
     np.testing.assert_array_equal(
-        got[1], [[20, 30, 30, 30], [10, 20, 30, 30], [10, 10, 20, 30], [10, 10, 10, 20]]
+        result[1], [[20, 30, 30, 30], [10, 20, 30, 30], [10, 10, 20, 30], [10, 10, 10, 20]]
     )
 
 
 @given(st.integers(0, 4), st.integers(1, 12))
 def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
     table = np.random.default_rng(clip).normal(size=(2 * clip + 1, 3))
-    got = offset_bias(table, n)
-    assert got.shape == (3, n, n)
+    result = offset_bias(table, n)
+    assert result.shape == (3, n, n)
     for i in range(n):
         for j in range(n):
             row = clip + max(-clip, min(clip, j - i))
-            np.testing.assert_array_equal(got[:, i, j], table[row])
+            np.testing.assert_array_equal(result[:, i, j], table[row])
 
 
 def test_stack_bias_adds_the_mask_to_its_offsets() -> None:
@@ -180,24 +180,24 @@ def test_attention_matches_hand_arithmetic() -> None:
     k = np.array([[[1.0, 0.0], [0.0, 1.0]]])
     v = np.array([[[8.0, 0.0], [0.0, 4.0]]])
     bias = np.array([[[0.0, math.log(3)]]])
-    got = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias)
-    np.testing.assert_allclose(got.scores, [[[1, math.log(3)], [0, 2 + math.log(3)]]])
+    result = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias)
+    np.testing.assert_allclose(result.scores, [[[1, math.log(3)], [0, 2 + math.log(3)]]])
     first, second = math.e / (math.e + 3), 1 / (1 + 3 * math.e**2)
-    np.testing.assert_allclose(got.pattern, [[[first, 1 - first], [second, 1 - second]]])
+    np.testing.assert_allclose(result.pattern, [[[first, 1 - first], [second, 1 - second]]])
     expected = [[[8 * first, 4 * (1 - first)], [8 * second, 4 * (1 - second)]]]
-    np.testing.assert_allclose(got.z, expected)
+    np.testing.assert_allclose(result.z, expected)
 
 
 def weights(scores: list[float], weighting: Weighting) -> list[float]:
-    seen = [s for s in scores if s != -INF]
+    visible_scores = [s for s in scores if s != -INF]
     if weighting == "linear":
         return [0.0 if s == -INF else s for s in scores]
-    if not seen:
+    if not visible_scores:
         return [0.0] * len(scores)
     if weighting == "hard":
         best = scores.index(max(scores))
         return [float(j == best) for j in range(len(scores))]
-    total = sum(math.exp(s) for s in seen)
+    total = sum(math.exp(s) for s in visible_scores)
     return [math.exp(s) / total for s in scores]
 
 
@@ -214,7 +214,7 @@ def test_attention_equals_loops_in_float64(
     bias = rng.normal(size=(n_heads, n_query, n_key))
     bias[rng.random(bias.shape) < 0.3] = -INF
     bias[1, 2] = -INF
-    got = scaled_dot_product_attention(q, k, v, scale=scale, bias=bias, weighting=weighting)
+    result = scaled_dot_product_attention(q, k, v, scale=scale, bias=bias, weighting=weighting)
 
     for h in range(n_heads):
         kv = h // (n_heads // n_kv_heads)
@@ -223,16 +223,16 @@ def test_attention_equals_loops_in_float64(
             row = [scale * p + bias[h, i, j] for j, p in enumerate(products)]
             w = weights(row, weighting)
             z = [sum(w[j] * v[kv, j, d] for j in range(n_key)) for d in range(d_head)]
-            np.testing.assert_allclose(got.scores[h, i], row)
-            np.testing.assert_allclose(got.pattern[h, i], w, atol=1e-15)
-            np.testing.assert_allclose(got.z[h, i], z, atol=1e-12)
-    assert not got.pattern[1, 2].any() and not got.z[1, 2].any()
+            np.testing.assert_allclose(result.scores[h, i], row)
+            np.testing.assert_allclose(result.pattern[h, i], w, atol=1e-15)
+            np.testing.assert_allclose(result.z[h, i], z, atol=1e-12)
+    assert not result.pattern[1, 2].any() and not result.z[1, 2].any()
 
 
 def test_attention_trace_keeps_its_inputs() -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 4, 3))
-    got = scaled_dot_product_attention(q, k, v, scale=1)
-    assert got.q is q and got.k is k and got.v is v and got.bias is None
+    result = scaled_dot_product_attention(q, k, v, scale=1)
+    assert result.q is q and result.k is k and result.v is v and result.bias is None
 
 
 def test_repeat_kv_heads_refuses_heads_that_do_not_divide() -> None:
@@ -277,9 +277,9 @@ def test_norms_match_hand_arithmetic() -> None:
 def test_embedding_rescales_and_centres_its_rows() -> None:
     table = np.array([[10, -20], [100, 50], [-127, 127]], np.int8)
     embed = Embedding(table, np.array([0.5, 0.01, 1], np.float32), np.array([1, -1], np.float32))
-    got = embed([1, 0, 1])
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, [[0, 1.5], [4, -9], [0, 1.5]], atol=1e-6)
+    result = embed([1, 0, 1])
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[0, 1.5], [4, -9], [0, 1.5]], atol=1e-6)
 
 
 # speed
@@ -287,8 +287,8 @@ def test_embedding_rescales_and_centres_its_rows() -> None:
 
 def test_gelu_is_x_times_the_normal_distribution_function() -> None:
     x = np.linspace(-30, 30, 4001, dtype=np.float32)
-    wanted = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()]
-    np.testing.assert_allclose(gelu(x), wanted, rtol=2.5e-7, atol=1.5e-7)
+    expected = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()]
+    np.testing.assert_allclose(gelu(x), expected, rtol=2.5e-7, atol=1.5e-7)
 
 
 @pytest.mark.parametrize("n_cores", [1, 3])
@@ -299,13 +299,13 @@ def test_share_out_gives_the_result_of_one_core(
     x, W, b = (rng.normal(size=shape).astype(np.float32) for shape in ((7, 10), (10, 11), (11,)))
     q, k, v = (rng.normal(size=(5, 7, 4)).astype(np.float32) for _ in "qkv")
     bias = np.where(rng.random((5, 7, 7)) < 0.3, -INF, 0).astype(np.float32)
-    one = Linear(W, b)(x, np.tanh)
+    single_core = Linear(W, b)(x, np.tanh)
     trace = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
     monkeypatch.setattr(parallel, "WORTH_SHARING", 0)
     for module in (parallel, layers):
         monkeypatch.setattr(module, "N_CORES", n_cores)
         monkeypatch.setattr(module, "BLOCK", 14)
-    np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)
+    np.testing.assert_allclose(Linear(W, b)(x, np.tanh), single_core, atol=1e-6)
     shared = scaled_dot_product_attention(q, k, v, scale=0.5, bias=bias, softcap=2.0)
     for name in ("scores", "pattern", "z"):
         np.testing.assert_allclose(getattr(shared, name), getattr(trace, name), atol=1e-6)

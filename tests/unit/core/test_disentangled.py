@@ -28,7 +28,7 @@ def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) ->
     relative = Disentangled(
         table, to_k if "c2p" in kinds else None, to_q if "p2c" in kinds else None
     )
-    got = relative(q, k)
+    result = relative(q, k)
     keys, queries = split_heads(to_k(table), 3), split_heads(to_q(table), 3)
     for h in range(2):
         for i in range(7):
@@ -39,7 +39,7 @@ def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) ->
                     expected += q[h, i] @ keys[h, row]
                 if "p2c" in kinds:
                     expected += k[h, j] @ queries[h, row]
-                assert got[h, i, j] == pytest.approx(expected)
+                assert result[h, i, j] == pytest.approx(expected)
 
 
 def test_trace_bias_is_what_was_added_to_the_products() -> None:
@@ -60,18 +60,18 @@ def test_trace_bias_is_what_was_added_to_the_products() -> None:
 def test_log_buckets_are_exact_near_and_shared_far() -> None:
     """Of 8 buckets, up to 4 as they are; then ceil(log(d / 4) / log(15 / 4) * 3) more."""
     distance = np.arange(-18, 19)
-    got = log_buckets(distance, 8, 16)
-    for d, bucket in zip(distance.tolist(), got.tolist(), strict=True):
+    result = log_buckets(distance, 8, 16)
+    for d, bucket in zip(distance.tolist(), result.tolist(), strict=True):
         size = abs(d)
         if size > 4:
             size = 4 + math.ceil(math.log(size / 4) / math.log(15 / 4) * 3 - 1e-6)
         assert bucket == math.copysign(size, d)
-    assert [*got[distance >= 4]] == [4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7, 8, 8, 8]
+    assert [*result[distance >= 4]] == [4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7, 8, 8, 8]
 
 
 def test_convolution_pads_the_text_with_zeros() -> None:
     W, b, x = RNG.normal(size=(5, 2, 3)), RNG.normal(size=3), RNG.normal(size=(4, 2))
-    got = Convolution(W, b, relu)(x)
+    result = Convolution(W, b, relu)(x)
     for i in range(4):
         parts = [x[i + tap - 2] @ W[tap] for tap in range(5) if 0 <= i + tap - 2 < 4]
-        np.testing.assert_allclose(got[i], np.maximum(b + np.sum(parts, axis=0), 0))
+        np.testing.assert_allclose(result[i], np.maximum(b + np.sum(parts, axis=0), 0))

@@ -64,15 +64,19 @@ def test_rules_match_hand_written_examples() -> None:
 
 
 def test_rules_are_read_from_a_config() -> None:
-    said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
-    result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
+    config = {
+        "bad_words_ids": [[4], [5]],
+        "force_bos_token_to_be_generated": True,
+        "bos_token_id": 7,
+    }
+    result = Rules.of(config | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
     assert result == Rules(2, (4,), first=7, banned_sequences=((5,),))
     with pytest.raises(CheckpointError, match=r"guidance_scale to 3.0, which is not implemented"):
         Rules.of({"guidance_scale": 3.0}, 0, [1], 9)
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("config", "error"),
     [
         ({"bad_words_ids": 5}, "generation settings are invalid"),
         ({"bad_words_ids": [[3, 9]]}, "9 is not a token id"),
@@ -85,6 +89,6 @@ def test_rules_are_read_from_a_config() -> None:
         ({"repetition_penalty": [1]}, "generation settings are invalid"),
     ],
 )
-def test_rules_that_are_invalid_are_refused(said: dict[str, object], error: str) -> None:
+def test_rules_that_are_invalid_are_refused(config: dict[str, object], error: str) -> None:
     with pytest.raises(CheckpointError, match=error):
-        Rules.of(said, 0, [1], 9)
+        Rules.of(config, 0, [1], 9)
