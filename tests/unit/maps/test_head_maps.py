@@ -49,19 +49,19 @@ def chosen(layers: list[str], heads: list[str]) -> dict[int, list[int]]:
 def test_selection_parses_layers_and_heads(
     layers: list[str], heads: list[str], expected: dict[int, list[int]]
 ) -> None:
-    got = chosen(layers, heads)
-    assert got == expected
-    assert list(got) == list(expected)
+    selected = chosen(layers, heads)
+    assert selected == expected
+    assert list(selected) == list(expected)
 
 
 def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
-    asked = ["L0H1", "2:", "0", "L2H1", "L0H0"]
-    selection = Selection.parse([], asked, n_layers=N_LAYERS, n_heads=N_HEADS)
+    requested = ["L0H1", "2:", "0", "L2H1", "L0H0"]
+    selection = Selection.parse([], requested, n_layers=N_LAYERS, n_heads=N_HEADS)
     assert selection.places == [(0, 1), (2, 2), (2, 3), (2, 0), (2, 1), (0, 0)]
 
 
 @pytest.mark.parametrize(
-    ("layers", "heads", "said"),
+    ("layers", "heads", "message"),
     [
         (["3"], [], "Layer 3 does not exist: this model has layers 0 to 2."),
         (["-4"], [], "Layer -4 does not exist: this model has layers 0 to 2."),
@@ -86,11 +86,11 @@ def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
     ],
 )
 def test_selection_of_a_missing_head_names_the_valid_ones(
-    layers: list[str], heads: list[str], said: str
+    layers: list[str], heads: list[str], message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         chosen(layers, heads)
-    assert str(refused.value) == said
+    assert str(refused.value) == message
     assert refused.value.exit_code == 2
 
 
@@ -102,9 +102,9 @@ def test_selection_error_of_a_single_layer_names_it() -> None:
 
 
 @given(st.lists(st.integers(-N_HEADS, N_HEADS - 1), min_size=1))
-def test_selection_keeps_a_repeated_head_once(asked: list[int]) -> None:
-    expected = list(dict.fromkeys(i % N_HEADS for i in asked))
-    assert chosen(["0"], [str(i) for i in asked]) == {0: expected}
+def test_selection_keeps_a_repeated_head_once(requested: list[int]) -> None:
+    expected = list(dict.fromkeys(i % N_HEADS for i in requested))
+    assert chosen(["0"], [str(i) for i in requested]) == {0: expected}
 
 
 @given(st.integers(-9, 9), st.integers(-9, 9))
@@ -129,8 +129,10 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
     resid = np.zeros((5, 2))
     for i in range(N_LAYERS):
         pulled.append(i)
-        attn, other = (None, trace(i)) if cross else (trace(i), None)
-        yield LayerTrace("encoder", i, resid, resid, resid, resid, None, None, attn, other, Block())
+        attn, cross_attn = (None, trace(i)) if cross else (trace(i), None)
+        yield LayerTrace(
+            "encoder", i, resid, resid, resid, resid, None, None, attn, cross_attn, Block()
+        )
 
 
 def test_select_computes_no_layer_after_the_last_selected() -> None:
@@ -138,12 +140,12 @@ def test_select_computes_no_layer_after_the_last_selected() -> None:
     maps = select(layers(pulled), Selection([(1, 3), (0, 2), (1, 0)]))
     assert pulled == [0, 1]
     assert [m.name for m in maps] == ["L1H3", "L0H2", "L1H0"]
-    third, whole = maps[0], trace(1)
+    third, expected = maps[0], trace(1)
     assert (third.block, third.layer, third.head) == ("self", 1, 3)
     for name in ("pattern", "scores", "q", "z"):
-        np.testing.assert_array_equal(getattr(third, name), getattr(whole, name)[3])
-    np.testing.assert_array_equal(third.k, whole.k[1])  # heads 2 and 3 share the second
-    np.testing.assert_array_equal(third.v, whole.v[1])
+        np.testing.assert_array_equal(getattr(third, name), getattr(expected, name)[3])
+    np.testing.assert_array_equal(third.k, expected.k[1])  # heads 2 and 3 share the second
+    np.testing.assert_array_equal(third.v, expected.v[1])
 
 
 def test_select_prefers_cross_attention_if_a_layer_has_it() -> None:
@@ -187,11 +189,11 @@ def test_traced_head_has_the_mask_of_its_head() -> None:
     q = np.ones((2, 2, 1))
     mask = np.array([[[True, False], [True, True]], [[True, True], [True, True]]])
     bias = np.where(mask, 0.0, -np.inf)
-    made = scaled_dot_product_attention(q, q, q, scale=1, bias=bias, mask=mask)
+    attn = scaled_dot_product_attention(q, q, q, scale=1, bias=bias, mask=mask)
     resid = np.zeros((2, 2))
-    layer = LayerTrace("encoder", 0, resid, resid, resid, resid, None, None, made, None, Block())
-    one, other = (traced_head(layer, head) for head in (0, 1))
-    assert one.mask.tolist() == mask[0].tolist() and other.mask.all()
+    layer = LayerTrace("encoder", 0, resid, resid, resid, resid, None, None, attn, None, Block())
+    first, second = (traced_head(layer, head) for head in (0, 1))
+    assert first.mask.tolist() == mask[0].tolist() and second.mask.all()
 
 
 def head_maps(source: str | None = None) -> HeadMaps:
@@ -204,9 +206,9 @@ def head_maps(source: str | None = None) -> HeadMaps:
 
 
 def test_window_of_one_text_cuts_rows_and_columns() -> None:
-    whole = head_maps()
-    part = window(whole, 1, 3)
-    [m], [w] = part.maps, whole.maps
+    uncut = head_maps()
+    part = window(uncut, 1, 3)
+    [m], [w] = part.maps, uncut.maps
     assert [t.text for t in part.queries] == [t.text for t in part.keys] == ["b", "c"]
     assert [t.i for t in part.queries] == [1, 2]
     np.testing.assert_array_equal(m.pattern, w.pattern[1:3, 1:3])
@@ -216,9 +218,9 @@ def test_window_of_one_text_cuts_rows_and_columns() -> None:
 
 
 def test_window_between_two_texts_cuts_rows_only() -> None:
-    whole = head_maps(source="abcd")
-    part = window(whole, 1, 3)
-    [m], [w] = part.maps, whole.maps
+    uncut = head_maps(source="abcd")
+    part = window(uncut, 1, 3)
+    [m], [w] = part.maps, uncut.maps
     assert [t.text for t in part.keys] == list("abcd")
     np.testing.assert_array_equal(m.pattern, w.pattern[1:3])
     np.testing.assert_array_equal(m.k, w.k)
