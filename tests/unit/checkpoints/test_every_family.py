@@ -24,21 +24,21 @@ def test_checkpoint_of_each_family_loads_without_options(case: str, tmp_path: Pa
     """Beside what `save_pretrained` wrote there is a tokenizer, and nothing else."""
     folder = tmp_path / case
     shutil.copytree(GOLDEN / case, folder)
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 2)]
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     if case.startswith("m2m_100"):  # NLLB's have a tokenizer.json; M2M-100's own have none
         (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NllbTokenizer"}')
     loaded = load(folder)
     run = loaded.read(TEXT, TEXT if loaded.is_encoder_decoder else None)
-    seen = 0
+    n_layers = 0
     for layer in run.layers:
         trace = layer.cross or layer.attn
         assert trace is not None
         np.testing.assert_allclose(trace.pattern.sum(axis=-1), 1, atol=1e-5)
-        seen += 1
-    assert seen == run.shape[0]
+        n_layers += 1
+    assert n_layers == run.shape[0]
     assert describe(str(folder)).n_parameters > 0

@@ -56,7 +56,7 @@ def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([], "empty"),
         (["", "1", "2"], "no line of two or more words"),
@@ -66,8 +66,8 @@ def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
         (["1 2 3", "4 4"], "different words: 4"),  # of which one is learned from
     ],
 )
-def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build_corpus(lines, ids, UNKNOWN)
 
 
@@ -107,7 +107,7 @@ def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"one\xfftwo", "not valid UTF-8"),
         ("a.txt", b"one\0two", "binary"),
@@ -122,11 +122,11 @@ def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
     ],
 )
 def test_read_lines_of_a_broken_file_names_it(
-    tmp_path: Path, name: str, data: bytes, said: str
+    tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         list(read_lines([str(path)]))
     assert str(path) in str(error.value)
 

@@ -36,9 +36,9 @@ def score_by_hand(p: Parameters, table: Array, words: np.ndarray, i: int, candid
     for h in range(SHAPE.n_heads):
         part = slice(h * SHAPE.d_head, (h + 1) * SHAPE.d_head)
         q = x @ p["W_Q"][:, part] + p["b_Q"][part]
-        others = [j for j in range(len(words)) if j != i]
+        other_places = [j for j in range(len(words)) if j != i]
         scores, values = [], []
-        for j in others:
+        for j in other_places:
             k = table[words[j]] @ p["W_K"][:, part] + p["b_K"][part]
             values.append(table[words[j]] @ p["W_V"][:, part] + p["b_V"][part])
             row = min(max(j - i, -SHAPE.clip), SHAPE.clip) + SHAPE.clip
