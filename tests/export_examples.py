@@ -59,11 +59,11 @@ def example() -> HeadMaps:
 
 def two_texts() -> HeadMaps:
     """From three queries to two keys."""
-    one = example()
+    one_text = example()
     keys = [Token(0, "a", "a", 3, 0, 1), Token(1, "tree", "tree", 4, 2, 6)]
-    m = one.maps[0]
+    m = one_text.maps[0]
     cut = replace(m.part([0, 1, 2], [0, 1]), block="cross")
-    return replace(one, source="a tree", keys=keys, maps=[cut])
+    return replace(one_text, source="a tree", keys=keys, maps=[cut])
 
 
 def same(a: HeadMaps, b: HeadMaps) -> bool:
@@ -130,12 +130,12 @@ def head_maps(draw: st.DrawFn) -> HeadMaps:
         )
 
     maps = [head_map(head) for head in range(n_heads)]
-    shown = draw(st.sampled_from(sorted(FIELDS)))
-    if (field := FIELDS[shown]) not in ARRAYS:
+    quantity = draw(st.sampled_from(sorted(FIELDS)))
+    if (field := FIELDS[quantity]) not in ARRAYS:
         maps = [replace(m, **{field: matrix(n_query, n_key)}) for m in maps]
     weighting = draw(st.sampled_from(["softmax", "hard", "linear"]))
     causal = draw(st.booleans())
-    return HeadMaps(info, weighting, causal, text, source, queries, keys, maps, shown=shown)
+    return HeadMaps(info, weighting, causal, text, source, queries, keys, maps, shown=quantity)
 
 
 @st.composite
@@ -153,5 +153,5 @@ def _tokens(draw: st.DrawFn, count: int, length: int) -> list[Token]:
 @cache
 def to_bytes(kind: str) -> bytes:
     """The example as the bytes of a file, json or npz."""
-    whole = to_npz(example(), ARRAYS[1:])
-    return whole if kind == "npz" else to_json(example(), ARRAYS[1:]).encode()
+    archive = to_npz(example(), ARRAYS[1:])
+    return archive if kind == "npz" else to_json(example(), ARRAYS[1:]).encode()

@@ -24,12 +24,12 @@ class Words:
     def encode(self, text: str) -> list[Token]:
         words = text.split()
         ids = {word: 10 + at for at, word in enumerate(dict.fromkeys(words))}
-        found = [Token(0, "", "[CLS]", 1, 0, 0, special=True)]
+        tokens = [Token(0, "", "[CLS]", 1, 0, 0, special=True)]
         for word in words:
-            start = found[-1].end + (len(found) > 1)
-            found.append(Token(len(found), word, word, ids[word], start, start + len(word)))
+            start = tokens[-1].end + (len(tokens) > 1)
+            tokens.append(Token(len(tokens), word, word, ids[word], start, start + len(word)))
         end = len(text)
-        return [*found, Token(len(found), "", "[SEP]", 2, end, end, special=True)]
+        return [*tokens, Token(len(tokens), "", "[SEP]", 2, end, end, special=True)]
 
 
 def head_maps(tokens: Sequence[Token], scores: Sequence[np.ndarray], layer: int = 0) -> HeadMaps:

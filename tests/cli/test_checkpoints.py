@@ -285,7 +285,9 @@ def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_
     assert picture == qkv(*args).stdout
 
 
-def test_models_check_prints_what_it_checked(bert: Path, t5: Path, qkv: Qkv) -> None:
+def test_models_check_prints_layers_and_memory_and_notes_ignored_settings(
+    bert: Path, t5: Path, qkv: Qkv
+) -> None:
     result = qkv("models", "check", bert)
     assert result.code == 0
     assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in result.stdout
@@ -368,19 +370,9 @@ def test_every_command_describes_the_block_that_it_shows(
     qkv: Qkv, bart: Path, command: str, block: str
 ) -> None:
     n_layers, n_heads, d_head = SHAPES[block]
-    options = ["--query", "river"] if command == "focus" else []
-    options += ["--shuffles", "0"] if command in ("grid", "heads") else []
-    args = (
-        command,
-        "-m",
-        bart,
-        "the river",
-        "--source",
-        "a river boat",
-        "--block",
-        block,
-        *options,
-    )
+    extra = ["--query", "river"] if command == "focus" else []
+    extra += ["--shuffles", "0"] if command in ("grid", "heads") else []
+    args = (command, "-m", bart, "the river", "--source", "a river boat", "--block", block, *extra)
     model = document(qkv(*args, "--json"))["model"]
     assert (model["layers"], model["heads"], model["d_head"]) == (n_layers, n_heads, d_head)
     if command != "explain":
@@ -426,7 +418,7 @@ def test_models_describe_both_stacks(
         ("marian-two-tables", "model.decoder.embed_tokens.weight"),
     ],
 )
-def test_models_check_finds_damage_that_only_a_run_reads(
+def test_check_and_attend_with_an_embedding_of_unsupported_type_are_refused(
     qkv: Qkv, tmp_path: Path, case: str, tensor: str
 ) -> None:
     shutil.copytree(GOLDEN / case, tmp_path / "m")

@@ -92,7 +92,7 @@ def test_focus_picture_in_colour_equals_the_golden(
 
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
-def test_focus_picture_has_every_bar_and_every_rest(width: int) -> None:
+def test_focus_picture_fits_the_width_and_shows_every_head(width: int) -> None:
     result = draw("heads", Look(color="never", width=width))
     for head in range(4):
         assert f"L0H{head}" in result

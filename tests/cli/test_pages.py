@@ -93,7 +93,7 @@ def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, wei
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
-def test_page_policy_allows_only_its_own_style_and_script(write) -> None:
+def test_page_policy_allows_only_the_style_and_script_of_the_page(write) -> None:
     page = write().read_text()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     assert policy.startswith("default-src 'none'; ")

@@ -85,7 +85,9 @@ def test_explain_reads_a_pair(bert: Path, qkv: Qkv) -> None:
     assert result["weight"] == pytest.approx(attended["maps"][0]["pattern"][5][2], abs=1e-6)
 
 
-def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_compare_of_a_pair_equals_the_difference_of_attend_maps(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
     args = ["compare", "-m", bert, "the river bank", "L0H1", "L1H2", "--pair", "the river was"]
     [result] = json.loads(qkv(*args, "--json").stdout)["comparisons"]
     assert result["b"]["pair"] == "the river was"
@@ -137,7 +139,7 @@ def test_grid_of_a_pair_has_both_sentences(bert: Path, qkv: Qkv) -> None:
     assert "second text: money was" in qkv("grid", *args[:-1]).stdout
 
 
-def test_focus_index_of_a_pair_is_the_one_shown(bert: Path, qkv: Qkv) -> None:
+def test_focus_with_hide_special_keeps_the_indices_of_tokens(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
     for query in ("2", "river", "-2"):
         result = json.loads(qkv(*args, "--query", query).stdout)

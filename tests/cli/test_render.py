@@ -27,7 +27,9 @@ def attend_to_file(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "args", [[], ["--head", "L0H2", "--numbers"], ["--window", "3:8", "--mean"]]
 )
-def test_render_draws_what_attend_draws(qkv, tiny_glove, attend_to_file, name, args) -> None:
+def test_render_of_a_written_file_draws_the_picture_of_attend(
+    qkv, tiny_glove, attend_to_file, name, args
+) -> None:
     picture = qkv("attend", TEXT, "-m", tiny_glove, *args)
     assert qkv("render", attend_to_file(name), *args) == picture
 

@@ -29,7 +29,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("look", [["--width", "80"], ["--color", "always", "--palette", "magma"]])
-def test_render_of_a_document_draws_what_the_command_draws(
+def test_render_of_a_document_draws_the_picture_of_the_command(
     qkv, tiny_glove: Path, args: list[str], look
 ) -> None:
     model = ["-m", str(tiny_glove)]

@@ -59,7 +59,7 @@ def test_readme_has_examples() -> None:
     assert len(EXAMPLES) > 15
 
 
-def test_readme_test_command_is_the_one_that_ci_runs() -> None:
+def test_readme_test_command_equals_the_ci_command() -> None:
     [command] = [line for line in README.splitlines() if "pytest" in line and line.startswith("p")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 

@@ -243,10 +243,10 @@ def test_names_with_parent_folders_write_nowhere_else(liar: Liar, qkv: Qkv, tmp_
     serve_wheel(liar, wheel(inside | {"../m/..\\..\\x.safetensors": b"x"}))
     outcome = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert outcome.code == 0
-    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     folder = "home/models/tiny-model"
     names = ("config.json", "model.safetensors", "source.json")
-    assert written == {f"{folder}/{name}" for name in names}
+    assert files == {f"{folder}/{name}" for name in names}
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,8 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
             elif action < 0.8:
                 del parent[key]
             elif action < 0.9:
-                other, other_key = rng.choice(places)
-                parent[key] = other[other_key]
+                source, other_key = rng.choice(places)
+                parent[key] = source[other_key]
             elif isinstance(parent, dict):
                 parent[odd_key(rng, str(key))] = parent.pop(key)
             else:
@@ -155,14 +155,14 @@ def _places(tree: Any) -> Any:
     """Each (container, key) of a tree, level by level."""
     level = [tree]
     while level:
-        below = []
+        next_level = []
         for node in level:
             items = node.items() if isinstance(node, dict) else enumerate(node)
             for key, value in list(items):
                 yield node, key
                 if isinstance(value, dict | list):
-                    below.append(value)
-        level = below
+                    next_level.append(value)
+        level = next_level
 
 
 def mutate_safetensors(rng: random.Random, data: bytes) -> bytes:
@@ -434,8 +434,8 @@ def mutate_bytes(rng: random.Random, data: bytes) -> bytes:
             [b"\0" * 100, b"\xff" * 9, b"\x1b]0;x\x07", b"[" * 2000, changed[:50]]
         )
     elif action < 0.9:
-        other = rng.randrange(len(changed))
-        changed[at : at + 64] = changed[other : other + 64]
+        source = rng.randrange(len(changed))
+        changed[at : at + 64] = changed[source : source + 64]
     else:
         return rng.choice(
             [b"", b"\0", b"{}", b"[]", b"\x1b[2J", bytes(changed) * 2, b"\xef\xbb\xbf" + data]

@@ -46,5 +46,5 @@ def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: 
         assert unlimited.startswith(start) and unlimited.endswith(end)
 
 
-def test_visible_keeps_the_characters_of_keep() -> None:
+def test_visible_with_keep_leaves_those_characters_unescaped() -> None:
     assert visible("a\n\tb", keep="\n") == "a\n\\tb"

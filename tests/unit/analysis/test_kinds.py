@@ -37,7 +37,7 @@ def keys_of(kind: str, query: int) -> list[int]:
         ("induction", 3, []),
     ],
 )
-def test_kinds_select_their_keys(kind: str, query: int, keys: list[int]) -> None:
+def test_targets_of_each_kind_are_the_expected_keys(kind: str, query: int, keys: list[int]) -> None:
     assert keys_of(kind, query) == keys
 
 

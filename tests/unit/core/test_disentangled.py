@@ -42,7 +42,7 @@ def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) ->
                 assert result[h, i, j] == pytest.approx(expected)
 
 
-def test_trace_bias_is_what_was_added_to_the_products() -> None:
+def test_trace_bias_is_the_sum_added_to_the_scaled_products() -> None:
     q, k, v, o = linear(5, 6), linear(5, 6), linear(5, 6), linear(6, 5)
     relative = Disentangled(RNG.normal(size=(4, 5)), k, q)
     attn = Attention(q, k, v, o, d_head=3, scale=0.2, relative=relative)
