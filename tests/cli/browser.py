@@ -1,4 +1,4 @@
-"""A headless Chromium, told what to do over WebDriver by the standard library alone."""
+"""A headless Chromium, controlled over WebDriver with the standard library only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = {"Left": "\ue012", "Up": "\ue013", "Right": "\ue014", "Down": "\ue015"} |
 
 
 class Browser:
-    """One window."""
+    """A browser window."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -78,13 +78,13 @@ class Browser:
         self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": typed}]})
 
     def prefer(self, **features: str) -> None:
-        """Media features, such as prefers_color_scheme="dark"."""
+        """Set media features, such as prefers_color_scheme="dark"."""
         found = [{"name": n.replace("_", "-"), "value": value} for n, value in features.items()]
         body = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": found}}
         self.ask("POST", "/goog/cdp/execute", body)
 
     def log(self) -> list[str]:
-        """What the console has been told: errors, refusals of the policy."""
+        """Messages of the console: errors and violations of the content security policy."""
         return [line["message"] for line in self.ask("POST", "/se/log", {"type": "browser"})]
 
     def screenshot(self, path: Path) -> None:

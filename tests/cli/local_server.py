@@ -1,4 +1,4 @@
-"""A web server of a test's own: files, parts of files, and connections that break."""
+"""A local web server for tests: serves files, ranges of files, and connections that break."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by path; a path in `breaks` is cut off once after so many bytes."""
+    """Serve `files` by path; a path in `breaks` is cut off once after that many bytes."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[start:end])
 
     def log_message(self, *args: object) -> None:
-        """Nothing is said."""
+        """Do not log requests."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The table of commands says of each what it says of itself."""
+"""The table of commands against the help of each command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_help_of_each_command_has_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_keeps_its_brackets(name: str) -> None:
-    """Help is Rich markup, in which [word] is a style; \\[word] is said."""
+    """Help is Rich markup: [word] is a style, and \\[word] prints the brackets."""
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         for markup in [each.help, *(getattr(p, "help", None) or "" for p in each.params)]:

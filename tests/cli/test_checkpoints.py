@@ -227,7 +227,7 @@ def test_load_of_shards_and_other_precisions_gives_the_same_numbers(bert: Path, 
 
 
 def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:
-    """By hand: the upper half of each float32."""
+    """Write float32 tensors as bfloat16: the upper half of each number."""
     header, body, at = {}, b"", 0
     for name, tensor in tensors.items():
         data = (np.ascontiguousarray(tensor).view(np.uint32) >> 16).astype("<u2").tobytes()
@@ -270,7 +270,7 @@ def test_models_list_and_show_describe_a_checkpoint(bert: Path, qkv: Qkv) -> Non
     )
     card = qkv("models", "show", bert).stdout
     assert f"parameters  {info['n_parameters']:,}" in card
-    assert "licence" not in card  # nobody said one
+    assert "licence" not in card  # no licence is given
 
 
 def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
@@ -440,7 +440,9 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     n_known = pieces.get_vocab_size()  # of 64 rows
     pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
     pieces.save(str(bert / "tokenizer.json"))
-    assert qkv("models", "check", bert).code == 0  # no text has them that does not spell them out
+    assert (
+        qkv("models", "check", bert).code == 0
+    )  # only a text that spells out these tokens uses them
     done = qkv("attend", "-m", bert, "the word65")
     assert (done.code, "word65" in done.stderr) == (2, True)
     stored = json.loads((bert / "tokenizer.json").read_text())

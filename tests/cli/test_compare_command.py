@@ -26,7 +26,7 @@ VALID = {
 
 @pytest.fixture
 def compare(qkv: Callable, tiny_glove: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """`qkv compare ARGS`, in the tiny model where none is named."""
+    """`qkv compare ARGS`, with the tiny model unless the arguments name another."""
 
     def run(*args, stdin=""):
         monkeypatch.setenv("QKV_MODEL", str(tiny_glove))
@@ -37,7 +37,7 @@ def compare(qkv: Callable, tiny_glove: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def other_model(tiny_glove: Path, tmp_path: Path) -> Path:
-    """The tiny model by another name, its heads in another order."""
+    """A copy of the tiny model with another name and its heads in reverse order."""
     from safetensors.numpy import load_file, save_file
 
     with placed(tmp_path / "other") as folder:
@@ -70,7 +70,7 @@ def only(result) -> dict:
 
 
 def pattern(qkv: Callable, tiny: Path, text: str, head: int, *args: str) -> np.ndarray:
-    """What `qkv attend` writes of a head."""
+    """The pattern of a head as `qkv attend` writes it."""
     result = json.loads(qkv("attend", "-m", tiny, text, "--json", *args).stdout)
     return np.array(result["maps"][head]["pattern"])
 
@@ -132,7 +132,7 @@ def test_compare_fail_above_exits_1_if_exceeded(compare) -> None:
     assert compare(*args, "--fail-above", bits).code == 0
     result = compare(*args, "--fail-above", bits - 1e-6)
     assert result.code == 1
-    assert "Jensen-Shannon" in result.stdout  # it is shown, and then it fails
+    assert "Jensen-Shannon" in result.stdout  # the comparison is shown before the command fails
     assert result.stderr.startswith("qkv: The mean divergence is ")
     assert result.stderr.count("\n") == 1
 
@@ -175,7 +175,7 @@ def test_compare_with_an_inserted_word_leaves_it_unpaired(compare, qkv, tiny_glo
 
 
 def test_compare_of_two_models_aligns_their_words(compare, other_model, tiny_glove) -> None:
-    """Other heads of the same name, and the same heads of another name."""
+    """Head L0H0 of one model is L0H3 of the other."""
     same_heads = only(compare(TEXT, "-m", tiny_glove, "-m", other_model, "L0H0", "L0H3", "--json"))
     assert (same_heads["a"]["model"]["name"], same_heads["b"]["model"]["name"]) == ("tiny", "other")
     assert same_heads["divergence"] == pytest.approx(0, abs=1e-9)

@@ -1,4 +1,4 @@
-"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv compare`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_nearest_picture_of_a_single_head_says_there_are_no_others() -> None:
 
 
 def test_compare_picture_of_several_heads_has_one_scale() -> None:
-    """One picture, in which the differences have cells of the maps' size."""
+    """Cells of the differences have the same size as cells of the maps."""
     text = "the mango and the apple are fruits"
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
     [picture] = pictures(pairs)

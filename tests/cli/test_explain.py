@@ -1,4 +1,4 @@
-"""`qkv explain`: what is printed adds up, and what is written is what the head computed."""
+"""`qkv explain`: printed numbers add up, and written numbers are those of the head."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LONG = " and ".join([TEXT] * 3)
 
 
 def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
-    """The parts that stand above each ruled total, and the total."""
+    """Yield the numbers above each ruled line, and the total below it."""
     lines = page.splitlines()
     for at, line in enumerate(lines):
         if set(line) != {" ", "─"}:
@@ -84,7 +84,7 @@ def test_explain_of_a_long_text_sums_the_rest_in_one_line(tiny_glove: Path, qkv:
 
 
 def numbers_of_steps(page: str) -> list[list[Decimal]]:
-    """The numbers of each step in their order, lines folded or not; the first is no step."""
+    """The numbers of each step, also on folded lines; item 0 is the text before the first step."""
     parts = re.split(r"^\d{1,2} {1,2}(?=[^\W\d])", page, flags=re.M)
     return [[Decimal(n) for n in re.findall(r"-?\d*\.\d{4}(?!\d)", part)] for part in parts]
 
@@ -123,7 +123,7 @@ def test_explain_products_and_sums_are_consistent(tiny_glove: Path, qkv: Qkv) ->
 
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
 def test_explain_numbers_match_hand_arithmetic(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
-    """Every step again, from the folder's own tensors."""
+    """Recompute every step from the tensors of the folder."""
     result = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
     Draft202012Validator(SCHEMA).validate(result)
     model = load(tiny_glove).model

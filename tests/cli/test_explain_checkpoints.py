@@ -1,4 +1,4 @@
-"""`qkv explain` on every family: its terms make what transformers computed, and a page adds up.
+"""`qkv explain` on every family: terms give transformers' numbers, and pages add up.
 
 Rotation, ALiBi, relative positions, soft caps, norms of heads and masks are in these checkpoints.
 """
@@ -35,7 +35,7 @@ INFO = ModelInfo("made", "checkpoint", 9, 9, 16, 4, 64, "in a test")
 def explained_attentions(
     model: Model, expected: np.lib.npyio.NpzFile
 ) -> Iterator[tuple[LayerTrace, Attention, AttentionTrace, np.ndarray]]:
-    """Each attention that is explained, and its pattern as transformers has it."""
+    """Yield each attention that is explained, and the pattern that transformers computed for it."""
     inputs = [expected[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in expected]
     types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     for layer in model.layers(*inputs, types=types):

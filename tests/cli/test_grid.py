@@ -28,7 +28,7 @@ def test_grid_has_a_thumbnail_for_each_head(grid) -> None:
 
 
 def test_grid_marks_of_the_embedded_model_are_known(qkv) -> None:
-    """L0H6 of glove attends to the word before, L0H4 at the one behind."""
+    """L0H6 of glove attends to the previous word, L0H4 to the next word."""
     result = qkv("grid", TEXT).stdout
     assert "H6 <" in result and "H4 >" in result
     [previous] = [line for line in result.splitlines() if line.startswith("< previous  ")]

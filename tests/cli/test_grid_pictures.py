@@ -1,4 +1,4 @@
-"""What `qkv grid` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv grid`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_grid_marks_have_distinct_signs() -> None:
 
 
 def test_pooled_cell_is_the_largest_of_its_block() -> None:
-    """Counted from the picture: the darkest shade stands where the largest weight is."""
+    """The darkest shade of the picture is at the largest weight."""
     result, _, _ = GRIDS["none"]
     m = result.maps[0]
     weights = np.full((64, 64), 1 / 128, np.float32)

@@ -54,7 +54,7 @@ def test_heads_prints_a_line_for_each_head(heads) -> None:
     assert (result.code, result.stderr) == (0, "")
     for text in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
         assert text in result.stdout
-    assert "self" not in result.stdout  # a word cannot attend to itself: nothing to tell
+    assert "self" not in result.stdout  # a word cannot attend to itself, so no weight is measured
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
@@ -79,7 +79,7 @@ def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> N
 
 
 def test_heads_of_several_texts_are_averaged(heads, tmp_path) -> None:
-    """Over rows, not over texts: a longer one counts for more."""
+    """The average is over rows, so a longer text has a larger share."""
     texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     together = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
@@ -195,7 +195,7 @@ def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
         assert of_head["block"] == "cross"
         assert of_head["previous"] is of_head["distance"] is of_head["duplicate"] is None
         assert of_head["punctuation"] is not None
-        assert of_head["content"] == pytest.approx(1.0)  # word vectors: content is all there is
+        assert of_head["content"] == pytest.approx(1.0)  # there are no position terms
     assert (
         "keys and values from: a tree , on the bank"
         in heads("the river bank", "--source", "a tree , on the bank").stdout
@@ -203,7 +203,7 @@ def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
 
 
 def test_heads_of_one_word_notes_that_there_is_nothing_to_measure(heads) -> None:
-    """Twice in a row it has one key to look at, itself."""
+    """A repeated single word has only one key, the word itself."""
     for of_head in document(heads("river", "--json"))["heads"]:
         assert all(of_head[figure] is None for figure in FIGURES)
         assert of_head["labels"] == []
@@ -253,7 +253,7 @@ def test_ordered_reader_shuffles_the_decoder_text_too(tiny_glove) -> None:
 
 
 def test_heads_without_a_source_measures_the_encoder(tmp_path, qkv) -> None:
-    """Without a source, the order of the text is the encoder's; a grid keeps what was written."""
+    """Without a source, the encoder's text is shuffled; a grid keeps the text as written."""
     folder = tmp_path / "t5"
     shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)
     words = ["<pad>", "</s>", "[UNK]", *"abcdefghij", *(f"w{i}" for i in range(51))]

@@ -1,4 +1,4 @@
-"""The table of `qkv heads`, recorded; figures are made by hand, so no model is in between."""
+"""Recorded tables of `qkv heads`, drawn from hand-made numbers without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text from a file, a name or a command line drives the terminal, whatever command shows it."""
+"""Control characters from files, names and command lines are escaped in every command's output."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c\
 
 
 def acts(text: str) -> set[str]:
-    """The characters of an output that would act on a terminal; colours are our own."""
+    """The control characters of an output, without the colour codes of qkv."""
     text = _COLOR.sub("", text)
     odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cs")} - {"\n"}
     return odd | _BIDI.intersection(text)
 
 
 def poisoned(value: Any) -> Any:
-    """The same JSON with every string that a reader does not choose among replaced."""
+    """Replace every string of a JSON value except those of fields with a fixed set of values."""
     if isinstance(value, dict):
         fixed_fields = ("schema", "weighting", "shown", "block", "type", "kind")
         return {k: v if k in fixed_fields else poisoned(v) for k, v in value.items()}

@@ -1,4 +1,4 @@
-"""Which keys a query can see: said once, by the core, and known to every output."""
+"""Masks: computed once in the core, and the same in every output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def maps(result: Any) -> list[dict[str, Any]]:
     "options", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
 )
 def test_mask_of_every_map_matches_its_scores(attend, weighting: str, options: tuple) -> None:
-    """Whatever its weights are: under hard indexing most are 0."""
+    """The mask does not depend on the weights; under hard indexing most weights are 0."""
     for m in maps(attend(TEXT, "--json", "--weighting", weighting, *options)):
         assert m["mask"] == NO_SELF
         assert not np.array(m["pattern"])[~np.array(NO_SELF)].any()
@@ -92,7 +92,7 @@ def test_render_draws_masked_cells_like_attend(
 def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
     qkv: Callable, tmp_path: Path
 ) -> None:
-    """A head that never attends to itself, from elsewhere: its zeros are weights."""
+    """In a foreign array without a mask, zeros on the diagonal are weights."""
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
     result = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")

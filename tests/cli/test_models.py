@@ -21,7 +21,7 @@ VECTORS = "4 3\nriver 1 0 0\nbank 0.5 0.5 0\nmoney 0 1 0\nboat 0.9 0.1 0.2\n"
 
 @pytest.fixture
 def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of one's own with a model `web` in it."""
+    """An empty store with a model `web`."""
     monkeypatch.setenv("QKV_HOME", str(tmp_path / "home"))
     (tmp_path / "v.txt").write_text(VECTORS)
     assert qkv("models", "add", "web", "--vectors", tmp_path / "v.txt").code == 0
@@ -29,7 +29,7 @@ def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
-    """Q = K = V = e over centred vectors of unit root mean square: by hand."""
+    """Hand arithmetic: Q = K = V = e over centred vectors of unit root mean square."""
     import numpy as np
 
     result = qkv("attend", "-m", "web", "river money boat", "--json")
@@ -137,7 +137,7 @@ def test_add_of_a_missing_file_or_wrong_name_is_refused(home: Path, qkv: Qkv) ->
 
 
 def test_add_on_a_full_disk_prints_one_line(home: Path) -> None:
-    """A limit on the size of files is what a test can do to a disk."""
+    """A limit on file sizes simulates the full disk."""
     big = home / "big.txt"
     big.write_text("".join(f"w{i} {i} 1 2 3 4 5 6 7\n" for i in range(9000)))
 

@@ -1,4 +1,4 @@
-"""`qkv next` on a tiny decoder, against transformers' scores and its own picture."""
+"""`qkv next` on a tiny decoder, against transformers' scores and recorded pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def llama(tmp_path: Path) -> Path:
 
 
 def scores_of(model: Path, ids: list[int], ablated: dict[int, list[int]]) -> np.ndarray:
-    """Of a model whose rows of W_O are zero where a head is gone."""
+    """Logits of the model after the rows of W_O of the ablated heads are set to zero."""
     stored = {n: np.array(x) for n, x in open_tensors(model / "model.safetensors").items()}
     for layer, heads in ablated.items():
         W = stored[f"model.layers.{layer}.self_attn.o_proj.weight"]

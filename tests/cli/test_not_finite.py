@@ -1,4 +1,4 @@
-"""Numbers that are not finite: every output refuses them, in one line that says where they are."""
+"""NaN and infinity: every output refuses them in one line that names the place."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def in_head_1(value: float) -> Edit:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Head 1 of layer 1 of 2 has one row of NaN; its first head is whole."""
+    """Of two layers, layer 1 has one row of NaN in head 1; head 0 is unchanged."""
     return damaged("bert", tmp_path_factory.mktemp("nan"), QUERY, in_head_1(np.nan))
 
 
@@ -158,12 +158,12 @@ def test_attend_refuses_nan_in_a_layer_before_the_selected_one(
 
 
 def every_layer(folder: Path) -> None:
-    """Run all there is of a model, and what it writes."""
+    """Run all layers of a model and its generation."""
     loaded = load(folder)
     for _ in loaded.read(TEXT, TEXT if loaded.is_encoder_decoder else None).layers:
         pass
     if loaded.model.unembed is not None:
-        run = loaded.read(TEXT)  # an encoder-decoder writes here
+        run = loaded.read(TEXT)  # an encoder-decoder generates text
         scores = np.zeros(1) if loaded.is_encoder_decoder else run.next_logits()
         assert (scores < np.inf).all()
 
@@ -173,7 +173,10 @@ def every_layer(folder: Path) -> None:
     [
         ("bert", ["pooler.dense.bias", "pooler.dense.weight"]),
         ("albert-groups", ["pooler.bias", "pooler.weight"]),
-        ("mixtral", ["norm.weight"]),  # of the next token's scores, which this one has not
+        (
+            "mixtral",
+            ["norm.weight"],
+        ),  # used only for next-token scores, which this model does not have
         ("deberta-v2-p2c", []),
         ("gpt2-next", []),
         ("gemma2-next", []),
@@ -197,7 +200,7 @@ def test_error_names_the_tensor_with_nan(
 
 
 def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
-    """The first head that reads what is not finite, and its block where there are several."""
+    """The first head that reads the NaN, with its block if the model has several."""
     named = {
         ("bert", "encoder.layer.0.output.dense.weight"): "L1H0",
         ("bert", "encoder.layer.1.output.dense.weight"): "The output of layer 1",
@@ -226,7 +229,7 @@ def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
     ],
 )
 def test_generation_with_nan_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
-    """Of NaN, argmax would write the first token of all."""
+    """The argmax of NaN would be token 0."""
     folder = damaged("marian-writes", tmp_path, tensor, nan)
     with pytest.raises(CheckpointError) as error:
         load(folder).read(TEXT)
@@ -250,7 +253,7 @@ def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     nan(tensors["encoder.layer.1.attention.self.key.weight"])
-    tensors["embeddings.word_embeddings.weight"][12:] = np.nan  # tokens that the text has not
+    tensors["embeddings.word_embeddings.weight"][12:] = np.nan  # tokens that are not in the text
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"'encoder\.layer\.1\.attention\.self\.key\.weight'"):
         every_layer(folder)
@@ -275,14 +278,14 @@ def test_norm_of_huge_numbers_is_refused(sign: int, tmp_path: Path) -> None:
 
 
 def run(x: list[list[float]], *, offsets: np.ndarray | None = None) -> list[LayerTrace]:
-    """Two heads of one number each, over tokens of these two numbers."""
+    """Two heads of d_head 1, over tokens with these two numbers."""
     table = np.array(x, np.float32)
     model = Model(Embedding(table), {"encoder": Stack([ONE], offsets=offsets)})
     return [*model.layers(range(len(x)))]
 
 
 def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
-    """Of head 1, 1e20 x -1e20; softmax makes 0 of it, and its z is finite."""
+    """Head 1 has the score 1e20 x -1e20, which overflows to -inf; its weight is 0, z is finite."""
     with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
     [layer] = run([[1, 1e18], [2, -1e18]])
@@ -293,7 +296,7 @@ def test_score_of_minus_infinity_that_is_masked_is_accepted() -> None:
     offsets = np.float32([[0, 0], [-np.inf, -np.inf], [0, 0]])
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
     assert np.isneginf(layer.attn.scores).sum() == 4
-    offsets[1, 1] = 0  # one head alone does not see itself
+    offsets[1, 1] = 0  # only head 0 masks its diagonal
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
     assert layer.attn.mask.tolist() == [[[False, True], [True, False]], [[True, True]] * 2]
 
@@ -311,7 +314,7 @@ def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> N
         with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
             watch.attention(layer)
     else:
-        watch.attention(layer)  # as some models spell a mask
+        watch.attention(layer)  # some models write a mask this way
 
 
 def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
@@ -353,7 +356,7 @@ def test_vector_with_nan_is_refused_if_its_word_is_read(
     assert qkv("attend", "-m", folder, "the fruits grow").code == 0
     message = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
     refused(qkv("attend", "-m", folder, "the river grow"), message)
-    # Between two texts the same heads read it, as the decoder's or the encoder's.
+    # Between two texts, the same heads read it as a query or as a key.
     result = qkv("attend", "-m", folder, "the river", "--source", "a bank")
     refused(result, message.replace("L0H0", "L0H0 (cross)"))
 
@@ -429,7 +432,7 @@ def sentences(words: list[str]) -> str:
     return "".join(" ".join(rng.choice(words, size=6)) + "\n" for _ in range(100))
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim leaves closing to Python
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim does not close its files
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_train_that_diverges_prints_one_line_and_writes_nothing(
     qkv: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -477,7 +480,7 @@ def test_neighbors_of_a_vector_with_nan_is_refused(
 
 
 def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
-    """Opening it says nothing of 1 / 0; the run that uses it names it."""
+    """Opening the model does not warn about 1 / 0; the run that uses the number names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
     packed = _int8(raw, (2, 2), transposed=True)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Pages for a browser: what the file holds, and what it does in headless Chromium."""
+"""HTML pages: the contents of the file, and its behaviour in headless Chromium."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ in_chromium = pytest.mark.skipif(
 
 @pytest.fixture
 def write(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., Path]:
-    """The file that `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+    """Run `qkv COMMAND TEXT -m TINY -o NAME ARGS` and return the path of the file."""
 
     def run(*args: object, text: str = TEXT, command: str = "attend", name: str = "a.html") -> Path:
         result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
@@ -48,7 +48,7 @@ def window() -> Iterator[browser.Browser]:
 
 @pytest.fixture
 def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
-    """A page of 3 layers x 4 heads, of which the embedded kind of model has but one."""
+    """A page of 3 layers x 4 heads; word-vector models have only one layer."""
     document = json.loads(write(name="a.json").read_text())
     heads = document["maps"]
     document["model"]["layers"] = 3
@@ -63,13 +63,13 @@ def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
 
 
 def part(page: str, which: str) -> str:
-    """What the script of this id holds."""
+    """The contents of the script element with this id."""
     [result] = re.findall(rf'<script type="[^"]+" id="{which}">(.*?)</script>', page, re.DOTALL)
     return str(result)
 
 
 def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
-    """The data, and the weights that the page shows, nan where there are none."""
+    """The data of a page, and its weights; nan where masked."""
     data = json.loads(part(page, "data"))
     steps = np.frombuffer(zlib.decompress(base64.b64decode(part(page, "weights"))), np.uint8)
     steps = steps.reshape(len(data["maps"]), len(data["queries"]), len(data["keys"]))
@@ -159,7 +159,7 @@ def test_page_runs_nothing_in_a_text(write, window) -> None:
 
 
 def format_weight(w: float, step: float) -> str:
-    """In as many decimals as the steps are worth."""
+    """Format a weight with as many decimals as the step size supports."""
     decimals = min(3, max(0, int(-np.log10(step))))
     text = f"{w:.{1 if w >= 0.995 else decimals}f}"
     return text.replace("0.", ".", 1) if text.strip("0.") else "0"

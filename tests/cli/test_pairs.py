@@ -21,7 +21,7 @@ PIECES = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "the", "river", "bank", "was", "mu
 
 @pytest.fixture
 def bert(tmp_path: Path) -> Path:
-    """The golden checkpoint, with a tokenizer that knows pairs."""
+    """The golden checkpoint with a tokenizer whose template has sentence pairs."""
     folder = tmp_path / "bert"
     shutil.copytree(GOLDEN / "bert", folder)
     result = Tokenizer(models.WordLevel({p: i for i, p in enumerate(PIECES)}, unk_token="[UNK]"))
@@ -72,7 +72,7 @@ def test_pair_picture_marks_the_start_of_the_second_sentence(
 
 
 def test_merge_words_of_a_pair_never_joins_the_two_sentences(bert: Path, qkv: Qkv) -> None:
-    """Without [SEP] between them, `river` ends where in its own text nothing begins."""
+    """[SEP] is hidden, so the two words are adjacent, but they belong to different sentences."""
     args = ["attend", "-m", bert, "was", "--pair", "the", "--hide-special", "--words", "--json"]
     assert [t["text"] for t in json.loads(qkv(*args).stdout)["queries"]] == ["was", "the"]
 

@@ -1,4 +1,4 @@
-"""Pictures as files: what they say, that nothing in a text acts, and that errors are one line."""
+"""Picture files: labels, escaping of markup in texts, and errors in one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Qkv = Callable[..., "object"]
 
 @pytest.fixture
 def draw(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., bytes]:
-    """What `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+    """Run `qkv COMMAND TEXT -m TINY -o NAME ARGS` and return the bytes of the file."""
 
     def run(name: str, *args: object, text: str = TEXT, command: str = "attend") -> bytes:
         result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
@@ -126,7 +126,7 @@ def test_focus_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--top", "4"]
     terminal_text = qkv(
         "focus", TEXT, "-m", tiny_glove, *args, "--width", 36
-    ).stdout  # one head a line
+    ).stdout  # one head per line
     bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", terminal_text, re.MULTILINE)
     assert len(bars) == 4 * 5
     labels = texts(draw("a.svg", *args, command="focus"))

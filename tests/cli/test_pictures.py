@@ -1,4 +1,4 @@
-"""What `qkv render` draws, recorded; documents are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv render`, drawn from hand-made documents without a model."""
 
 from __future__ import annotations
 

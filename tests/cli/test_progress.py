@@ -1,4 +1,4 @@
-"""The line on stderr of a command that takes long."""
+"""The progress line on stderr of a slow command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a second in a test."""
+    """Shorten the delays before progress is shown and redrawn."""
     monkeypatch.setattr(progress, "PATIENCE", 0.02)
     monkeypatch.setattr(progress, "LOG_PATIENCE", 0.02)
     monkeypatch.setattr(progress, "REDRAW", 0.005)

@@ -1,4 +1,4 @@
-"""`qkv render`: what was written is drawn and written again."""
+"""`qkv render`: draw written files, and convert them to other formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT = "The mango and the apple are fruits that grow on a tree"
 
 @pytest.fixture
 def attend_to_file(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
-    """Run `qkv attend TEXT -m TINY -o NAME ARGS`; the file's path."""
+    """Run `qkv attend TEXT -m TINY -o NAME ARGS` and return the path of the file."""
 
     def write(name: str, *args: str) -> Path:
         assert qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name, *args).code == 0

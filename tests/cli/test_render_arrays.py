@@ -1,4 +1,4 @@
-"""`qkv render ARRAY --tokens FILE`: weights that were computed elsewhere."""
+"""`qkv render ARRAY --tokens FILE`: weights computed by other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def safetensors_of_type(kind: str, **arrays: np.ndarray) -> bytes:
-    """A file whose tensor a has this type, next to others."""
+    """A safetensors file whose tensor `a` has this type, with other tensors."""
     data = save({"a": np.ones((6, 6), np.uint8), **arrays}).replace(b'"U8"', f'"{kind}"'.encode())
     n_more = len(kind) - len("U8")
     return (int.from_bytes(data[:8], "little") + n_more).to_bytes(8, "little") + data[8:]
@@ -132,7 +132,7 @@ def test_render_array_with_spaces_in_tokens_keeps_them(render: Callable) -> None
 def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> None:
     two = {"queries": TOKENS, "keys": TOKENS[:3]}
     weights = np.zeros((1, 6, 3), np.float32)
-    weights[0, 1:, 2] = 1  # of the first row every key is masked
+    weights[0, 1:, 2] = 1  # every key of the first row is masked
     document = json.loads(render(npz(a=weights), "--json", tokens=two).stdout)
     assert document["source"] == "the riv" and document["maps"][0]["block"] == "cross"
     causal = np.tril(np.ones((1, 6, 6), np.float32))
@@ -189,7 +189,7 @@ def test_render_array_that_does_not_fit_its_tokens_prints_one_line(
 
 
 def test_render_array_with_rows_below_1_is_drawn_with_a_note(render: Callable) -> None:
-    """As GPT-OSS's patterns, whose last column is dropped after the softmax."""
+    """Like the patterns of GPT-OSS, whose last column is dropped after the softmax."""
     weights = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
     done = render(npz(a=weights[:, :, :3]), "--json", tokens=["a", "b", "c"])
     [note] = json.loads(done.stdout)["notes"]

@@ -1,4 +1,4 @@
-"""Every command's JSON is drawn again by `qkv render`, as the command itself draws it."""
+"""`qkv render` draws the JSON of every command like the command itself."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_render_of_a_document_draws_the_picture_of_the_command(
 
 
 def _damage(document: Any, at: int) -> Any:
-    """The document with its at-th value replaced by another kind, or left out; None behind it."""
+    """Replace value number `at` by another type, or remove it; None if `at` is too large."""
     places: list[tuple[Any, Any]] = []
 
     def walk(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`--show`: scores, values and rollout in place of weights, and what is said of them."""
+"""`--show`: scores, contributions and rollout instead of weights, and their labels."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_show_grid_names_the_quantity(qkv, tiny_glove, show: str) -> None:
 
 
 def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
-    """Masked scores are minus infinity: they must not win a block."""
+    """Masked scores are -inf; they must not be the value of a pooled block."""
     text = " ".join([TEXT] * 30)
     args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
     largest = max(

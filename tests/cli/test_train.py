@@ -1,4 +1,4 @@
-"""`qkv train`: a model folder that `qkv attend` reads, whatever happens on the way."""
+"""`qkv train`: writes a model folder, also when resumed, interrupted or refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_train_keeps_the_vectors_and_centres_them_on_the_corpus(
     original, trained = load(tiny_glove), load(tmp_path / "mine")
     assert np.array_equal(original.model.embed.table, trained.model.embed.table)
     table = original.model.embed.table * original.model.embed.row_scale[:, None]
-    # Every sentence but the first, which is held out.
+    # All sentences except the first, which is held out.
     ids = [token.id for line in LINES[1:] for token in original.tokenizer.encode(line)]
     assert np.allclose(trained.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
 
@@ -175,7 +175,7 @@ def test_train_interrupted_by_ctrl_c_keeps_the_best_heads(
         [*command, "--out", str(tmp_path / "mine"), "--minutes", "5", "--batch", "20"],
         stderr=subprocess.PIPE,
         text=True,
-        # A run in the background ignores Ctrl-C, and so would what it starts.
+        # A background process ignores Ctrl-C, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""The pages about commands are true: their examples run and print what they say."""
+"""The examples in the docs of commands run and print the shown output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/json.md is true: its examples run, and it names every field of the schema."""
+"""The examples of docs/json.md run, and it names every field of the schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _blocks(language: str) -> str:
 
 @pytest.fixture
 def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the page's document in every form."""
+    """A folder with the document of the page in every file format."""
     for suffix in SUFFIXES:
         include = () if suffix == ".csv" else ARRAYS[1:]
         write_maps(tmp_path / f"zzyx{suffix}", [example()], include)
@@ -33,7 +33,9 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # one-liners leave closing to Python
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning"
+)  # the one-line examples do not close their files
 @pytest.mark.parametrize("language", ["pycon", "pandas"])
 def test_python_examples_of_json_md_print_the_shown_output(
     example_folder: Path, language: str

@@ -1,4 +1,4 @@
-"""The sample texts hold what their README says they hold."""
+"""The sample texts match the description in their README."""
 
 from __future__ import annotations
 

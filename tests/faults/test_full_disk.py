@@ -1,4 +1,4 @@
-"""A write that fails leaves the old version whole, ends in one line, and leaves nothing behind."""
+"""A failed write keeps the old version, prints one line, and leaves no temporary files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that lies or never stops: refused in one line, in bounded time and memory."""
+"""Servers that send false or endless data are refused in one line, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(*files: dict[str, Any] | object) -> bytes:
 
 
 class Liar(threading.Thread):
-    """Answers each path with bytes that a test wrote, whatever they are."""
+    """Answer each path with the bytes that the test set."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

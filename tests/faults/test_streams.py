@@ -1,4 +1,4 @@
-"""Standard streams that are closed, paths that lead in a circle, lines without an end."""
+"""Closed standard streams, circular links and endless lines."""
 
 from __future__ import annotations
 

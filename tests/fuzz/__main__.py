@@ -47,7 +47,7 @@ class Lane:
             self.n_done += self._work(self.n_done)
 
     def _work(self, start: int) -> int:
-        """Run a worker from this input on; how many it has dealt with when it ends."""
+        """Run a worker from this input on, and return the number of inputs it finished."""
         inputs = self.inputs[start:]
         current = self.folder / "current"
         current.write_bytes(bytes(108))
@@ -104,7 +104,7 @@ class Lane:
         return n_read + 1
 
     def _watch(self, process: subprocess.Popen[bytes], current: Path) -> str:
-        """Kill a worker that is too long at one input; what is to be said of it."""
+        """Kill a worker that takes too long for one input, and return the message to report."""
         last_index, since, cpu = -1, time.monotonic(), 0.0
         while process.poll() is None:
             time.sleep(0.05 if len(self.inputs) < 50 else 0.25)

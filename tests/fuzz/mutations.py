@@ -66,7 +66,7 @@ def mutate(rng: random.Random, name: str, data: bytes) -> bytes:
         change = structured if rng.random() < 0.85 else mutate_bytes
         try:
             data = change(rng, data)
-        except Exception:  # it is damaged already, in whatever way
+        except Exception:  # an earlier change damaged it
             data = mutate_bytes(rng, data)
     return data
 
@@ -89,7 +89,7 @@ def _of_kind(name: str, data: bytes) -> Callable[[random.Random, bytes], bytes]:
 
 
 def odd_value(rng: random.Random, old: Any = None) -> Any:
-    """A value in place of another: of its kind, or of any."""
+    """A replacement for a value, of the same or of another type."""
     if isinstance(old, bool) and rng.random() < 0.3:
         return not old
     if isinstance(old, int | float) and rng.random() < 0.5:
@@ -131,10 +131,10 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
             else:
                 parent.insert(key, odd_value(rng))
         except (KeyError, IndexError):
-            continue  # an earlier change took it away
+            continue  # an earlier change removed it
     try:
         text = json.dumps(tree, ensure_ascii=rng.random() < 0.5)
-    except (ValueError, RecursionError):  # it holds itself
+    except (ValueError, RecursionError):  # it would contain itself
         return mutate_bytes(rng, data)
     text = re.sub(r'"@raw(\d+)@"', lambda match: RAW[int(match[1])], text)
     if rng.random() < 0.03:
@@ -273,7 +273,7 @@ def mutate_zip(rng: random.Random, data: bytes) -> bytes:
         [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA]
     )
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", kind) as packed:
-        warnings.simplefilter("ignore")  # a name that is there twice is what is wanted
+        warnings.simplefilter("ignore")  # duplicate names are intended
         for name, inside in members:
             packed.writestr(zipfile.ZipInfo(name or "x"), inside, kind)
     changed = bytearray(buffer.getvalue())

@@ -21,7 +21,7 @@ ANIMAL = "The animal didn't cross the street because it was too tired"
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of its own, or the one that QKV_REAL_HOME names, so as to fetch once."""
+    """A new store, or the folder QKV_REAL_HOME, which avoids downloading twice."""
     if folder := os.environ.get("QKV_REAL_HOME"):
         return Path(folder)
     return tmp_path_factory.mktemp("home")
@@ -110,7 +110,7 @@ LAST_ROWS: dict[str, list[float]] = {
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -> None:
-    """Next, previous, and a special token that takes what is left: here [CLS], never [SEP]."""
+    """Heads for next, previous, and a special token without other targets: here [CLS]."""
     texts = sorted((Path(__file__).parents[2] / "sample_texts").glob("*.txt"))
     files = [part for text in texts for part in ("--file", str(text))]
     heads = json.loads(qkv(home, "heads", "-m", pulled, *files, "--lines", "--json"))["heads"]

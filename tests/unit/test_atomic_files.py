@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all; what killed processes left is removed."""
+"""Files and folders are placed atomically; leftovers of killed processes are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starting up really imports, seen from a fresh interpreter."""
+"""Modules imported at start-up, in a new interpreter."""
 
 from __future__ import annotations
 

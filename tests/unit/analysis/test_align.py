@@ -1,4 +1,4 @@
-"""Which word of one text is which of another, told by hand."""
+"""Alignment of the words of two texts, by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_align_pairs_equal_words_in_order(first: str, second: str, words: list[s
 
 
 def test_align_of_one_text_uses_positions_not_spelling() -> None:
-    """The same word twice, and one side has cut a hyphen off: what overlaps is no partner."""
+    """Of a repeated word, one side splits off a hyphen: overlapping words are not paired."""
     a = [Token(0, "a", "a", 1, 0, 1), Token(1, "a-b", "a-b", 2, 2, 5), Token(2, "a", "a", 1, 6, 7)]
     b = [
         Token(0, "a", "a", 1, 0, 1),

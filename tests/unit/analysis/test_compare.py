@@ -70,7 +70,7 @@ def test_compare_with_an_inserted_word_has_a_column_and_no_row() -> None:
     assert [t.i for t in c.queries] == [0, 2, 3]
     assert np.isnan(c.weights_a[:, 1]).all()
     assert c.difference[:, 1] == pytest.approx([0.2, 0.3, 1.0])
-    # Nothing of what river, the second row, gives to the new word is in the other text.
+    # The second row, river, gives weight to the new word, which the other text does not have.
     p, q = np.array([0.1, 0, 0.8, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])
     m = (p + q) / 2
     by_hand = sum(x * np.log2(x / y) / 2 for r in (p, q) for x, y in zip(r, m, strict=True) if x)
@@ -135,7 +135,7 @@ def test_moved_lists_the_largest_differences_first() -> None:
     assert (first.a, first.b) == pytest.approx(
         (ONE[first.row][first.column], TWO[first.row][first.column])
     )
-    assert len(moved(c, 9)) == 4  # the others have not moved
+    assert len(moved(c, 9)) == 4  # the other cells have not changed
 
 
 def test_nearest_heads_are_sorted_and_exclude_the_head_itself() -> None:

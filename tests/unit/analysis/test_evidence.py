@@ -51,7 +51,7 @@ def test_evidence_required_grows_with_the_number_of_tests() -> None:
 
 
 def test_tail_bound_is_never_below_the_exact_tail() -> None:
-    """All or nothing with the chance of 1 in 4: the binomial tail."""
+    """Weights of 0 or 1 with a chance of 1/4: the binomial tail."""
     n, chance = 20, 0.25
     for hits in range(5, 21):
         exact = sum(comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(hits, n + 1))
@@ -77,7 +77,7 @@ def test_weight_below_chance_gives_no_label() -> None:
 
 
 def test_repeated_texts_add_no_evidence() -> None:
-    """Two words, all of them duplicate: whatever the number of readings, n is 2."""
+    """Two words, both duplicates: n is 2 for any number of readings."""
     e = weigh(total("duplicate", 500, 1.0, 0.2), 2)[0]["duplicate"]
     assert (e.n, e.beats_chance) == (2, False)
     assert weigh(total("duplicate", 500, 1.0, 0.2), 30)[0]["duplicate"].beats_chance

@@ -61,9 +61,9 @@ def test_focus_on_scores_takes_scores() -> None:
     [
         (0, [], 5, 0.2 - 0.5 + 0.2 + 0.1),
         (1, [1], 4, 0.2 + 0.2 + 0.1),
-        (2, [1, 0], 3, 0.2 + 0.1),  # the first of equals
+        (2, [1, 0], 3, 0.2 + 0.1),  # the first of equal weights
         (4, [1, 0, 4, 5], 1, 0),
-        (9, [1, 0, 4, 5], 1, 0),  # the weight 0 is never named
+        (9, [1, 0, 4, 5], 1, 0),  # a weight of 0 is never listed
     ],
 )
 def test_strongest_weights_lists_the_furthest_from_zero_and_sums_the_rest(

@@ -17,7 +17,7 @@ N = len(TOKENS)
 
 
 def scores(*, causal: bool) -> np.ndarray:
-    """Two heads; the second hides a key from everybody, and all but one from one query."""
+    """Two heads; the second masks one key for all queries, and all keys but one for one query."""
     result = np.random.default_rng(3).normal(0, 2, (2, N, N))
     result[1, :, 4] = -np.inf
     result[1, 5, 1:] = -np.inf

@@ -1,4 +1,4 @@
-"""Few readings mark the heads that many would label, and no other."""
+"""Marks from a few readings are the labels that many readings give."""
 
 from __future__ import annotations
 

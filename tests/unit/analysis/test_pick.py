@@ -1,4 +1,4 @@
-"""Which tokens a word or an index means, also where some of them are left out."""
+"""The tokens that a word or an index selects, also with hidden special tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qkv_cli.errors import UsageError
 
 WORDS = ["[CLS]", "The", "bank", "3", "the", "[SEP]"]
 TOKENS = [Token(i, "" if w[0] == "[" else w, w, i, i, i, w[0] == "[") for i, w in enumerate(WORDS)]
-SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
+SHOWN = TOKENS[1:-1]  # the tokens that --hide-special keeps
 
 
 @pytest.mark.parametrize(

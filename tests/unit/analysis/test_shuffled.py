@@ -84,7 +84,7 @@ def test_permuted_rows_are_uniform() -> None:
 
 
 def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
-    """Overlap and the whole: `order[p]` is the word that the shuffled reading has at p."""
+    """The overlap and its maximum; `order[p]` is the word at place p of the shuffled reading."""
     n = len(order)
     common = total = 0.0
     for i in range(1, n - 1):
@@ -138,7 +138,7 @@ PAIRS = np.random.default_rng(5).normal(0, 3, (20, 20))
 
 
 def by_word(tokens) -> np.ndarray:
-    """Scores that two words have wherever they stand."""
+    """Scores that depend on the two words, not on their places."""
     ids = [t.id for t in tokens]
     return PAIRS[np.ix_(ids, ids)]
 
@@ -164,17 +164,17 @@ def test_overlap_of_uniform_weights_is_undefined() -> None:
 @pytest.mark.parametrize(
     ("common", "chance", "total", "expected"),
     [
-        (999.75, 998.5, 1000.0, 1.25 / 1.5),  # 1.5 between chance and all
+        (999.75, 998.5, 1000.0, 1.25 / 1.5),  # the total is 1.5 above chance
         (997.75, 998.5, 1000.0, -0.75 / 1.5),  # less than by chance
-        (999.5, 999.0, 1000.0, None),  # 1: a thousandth of the whole, and no more
+        (999.5, 999.0, 1000.0, None),  # 1: a thousandth of the total, not more
         (999.75, 999.5, 1000.0, None),
-        (1.0, 1.0, 1.0, None),  # chance leaves everything
-        (0.0, 0.0, 0.0, None),  # nothing was there to be left
+        (1.0, 1.0, 1.0, None),  # chance equals the total
+        (0.0, 0.0, 0.0, None),  # the total is zero
     ],
 )
 def test_overlap_with_a_margin_below_a_thousandth_is_undefined(
     common: float, chance: float, total: float, expected: float | None
 ) -> None:
-    """In so little room the answer would be a rounding error, blown up a thousandfold."""
+    """With so small a margin, the quotient would be an amplified rounding error."""
     amounts = (np.array([[-7.0, x], [-7.0, -7.0]]) for x in (common, chance, total))
     assert Overlap(*amounts).beyond_chance(0, 1) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Heads of known behaviour get their labels, heads without any get none."""
+"""Heads that follow a kind get its label; random heads get none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
 def test_study_labels_causal_heads_too(name: str) -> None:
     [head] = study_rules([causal(of_kind(name))])
     assert name in head.labels
-    assert "next" not in head.evidence  # nobody sees it
+    assert "next" not in head.evidence  # it is masked for all queries
 
 
 def test_study_does_not_label_uniform_or_chance_heads() -> None:
@@ -48,7 +48,7 @@ def test_study_does_not_label_uniform_or_chance_heads() -> None:
 
 
 def test_study_does_not_label_a_favourite_word_as_first_token() -> None:
-    """All rows look at one word, wherever it stands: the word's place is no evidence."""
+    """All rows attend to one word at any place, so its position is not evidence."""
     [head] = study_rules(
         [looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"]
     )
@@ -72,7 +72,7 @@ def test_study_does_not_label_random_projections(seed: int, weighting, is_causal
         for head in statistics(last):
             assert head.labels == [], (text, head)
             if weighting == "softmax" and text.endswith("."):
-                # Without offsets, content is all there is.
+                # Without offset biases, weights depend only on content.
                 assert head.content == pytest.approx(1.0, abs=1e-5)
                 assert abs(head.position) < 0.1
 
@@ -135,7 +135,7 @@ def test_study_divides_the_shuffles_among_the_first_texts(
 
 
 def test_study_reads_texts_as_they_arrive() -> None:
-    """One text in memory: the stream is not drained beyond the texts that are shuffled."""
+    """The stream is not read further than the texts that are shuffled."""
     n_taken = 0
 
     def texts():

@@ -21,7 +21,7 @@ TEXT = "the river bank was muddy after the rain the bank was muddy"
 
 @pytest.mark.parametrize("case", CASES)
 def test_checkpoint_of_each_family_loads_without_options(case: str, tmp_path: Path) -> None:
-    """Beside what `save_pretrained` wrote there is a tokenizer, and nothing else."""
+    """Add only a tokenizer to the files that `save_pretrained` writes."""
     folder = tmp_path / case
     shutil.copytree(GOLDEN / case, folder)
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))

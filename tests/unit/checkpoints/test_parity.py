@@ -59,7 +59,7 @@ def test_attention_and_last_hidden_state_equal_transformers(case: str) -> None:
     compare(case, config_of(case))
 
 
-# Where the config does not say it: what the class of each family has in transformers 5.24.
+# If the config does not set it: the default of each family's class in transformers 5.24.
 TIED = {"bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_neo", "opt"}
 TIED |= {"smollm3", "starcoder2"}
 
@@ -217,7 +217,7 @@ def test_setting_that_is_not_implemented_is_refused_by_name(
 def test_tensor_copies_and_unused_buffers_are_accepted(
     case: str, copies: dict[str, str | None]
 ) -> None:
-    """Files of old hold a shared table several times, and some what nothing reads."""
+    """Old files contain copies of a shared table, and some contain unused tensors."""
     tensors = dict(tensors_of(case).by_name)
     spare = np.full((64, 16), 9, dtype=np.float32)
     tensors |= {n: spare if of is None else np.array(tensors[of]) for n, of in copies.items()}
@@ -234,7 +234,7 @@ def test_tensor_copies_and_unused_buffers_are_accepted(
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
 def test_encoder_without_its_decoder_is_read(case: str) -> None:
-    """What sentence-t5's files hold."""
+    """The tensors of sentence-t5's files."""
     tensors = {n: x for n, x in tensors_of(case).by_name.items() if not n.startswith("decoder.")}
     model, expected = (
         build(config_of(case), Tensors(tensors)),

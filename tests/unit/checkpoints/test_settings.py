@@ -50,7 +50,7 @@ def test_adapter_accounts_for_every_setting_of_its_family(kind: str) -> None:
 
 
 def test_unknown_settings_are_accepted_with_a_note() -> None:
-    """transformers' class keeps what it does not know as attributes that nothing reads."""
+    """transformers keeps unknown settings as attributes that no code reads."""
     notes: list[str] = []
     config = config_of("bert") | {"twist": 1, "sentence_transformers": {"version": "5.1"}}
     build(config, tensors_of("bert"), notes.append)

@@ -1,4 +1,4 @@
-"""Heads taken away: the same model as one whose W_O has zeros there, layer by layer."""
+"""Ablating heads equals setting their rows of W_O to zero, layer by layer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_ablation_equals_zeroing_rows_of_W_O(
             np.testing.assert_array_equal(ablated_trace.pattern, zeroed_trace.pattern)
             np.testing.assert_array_equal(
                 ablated_trace.z, zeroed_trace.z
-            )  # also of the heads that are taken away
+            )  # also of the ablated heads
             is_ablated_layer = (a.stack, a.index, attention == "cross") == (stack, at, cross)
             # A decoder has read nothing of the encoder before its first cross-attention.
             apart = (stack, a.stack, a.index, attention) == ("encoder", "decoder", 0, "attn")

@@ -1,4 +1,4 @@
-"""What encoder-decoders write by themselves, against transformers' generate; rules by hand."""
+"""Generation of encoder-decoders against transformers' generate; rules by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_generate_gives_the_tokens_of_transformers(case: str) -> None:
     assert generate(model, expected["input_ids"].tolist(), rules, 16) == tokens
     assert len(set(tokens)) > 3
     rules = replace(rules, ends=(-1,))
-    has_end = "t5" not in case and "m2m" not in case  # a table of places that ends
+    has_end = "t5" not in case and "m2m" not in case  # the position table ends
     n = len(generate(model, expected["input_ids"].tolist(), rules, 99))
     assert n == (39 if has_end else 99)
 

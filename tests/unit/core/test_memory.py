@@ -1,4 +1,4 @@
-"""What a layer's map costs: that layer, whatever stands behind it and however many there are."""
+"""Memory for the maps of one layer does not depend on the number of layers."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def build_model(n_layers: int) -> tuple[Model, list[str]]:
 
 
 def peak(n_layers: int) -> int:
-    """Bytes at most while the last layer's maps are computed, beyond what the file takes."""
+    """Peak memory in bytes while the maps of the last layer are computed, without the file."""
     model, _ = build_model(n_layers)
     only = Selection([(n_layers - 1, 0)])
-    select(model.layers(IDS), only)  # what is imported or kept for good
+    select(model.layers(IDS), only)  # load imports and caches first
     tracemalloc.start()
     at_start, _ = tracemalloc.get_traced_memory()
     select(model.layers(IDS), only)

@@ -1,4 +1,4 @@
-"""Documents that are broken: one line that says what is wrong, and where; never a traceback."""
+"""Invalid documents raise an error of one line that names the problem and the field."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _drop(*path: Any) -> Break:
     return change
 
 
-# A change to a good document, what is said of it, and whether the JSON Schema sees it too.
+# A change to a valid document, part of the error, and whether the JSON Schema refuses it too.
 BROKEN: list[tuple[Break, str, bool]] = [
     (_drop("schema"), "\"schema\" is missing; this version of qkv reads 'qkv.attention/1'", True),
     (

@@ -1,4 +1,4 @@
-"""Arrays that were computed elsewhere, as head maps: checks at their limits, by hand."""
+"""Head maps from arrays of other programs: checks at their limits, by hand."""
 
 from __future__ import annotations
 

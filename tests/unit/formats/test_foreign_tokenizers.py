@@ -1,4 +1,4 @@
-"""A tokenizer of another model: ids and token types that the weights have no vector for."""
+"""A tokenizer that does not fit the model: ids and token types without an embedding row."""
 
 from __future__ import annotations
 

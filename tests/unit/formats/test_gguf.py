@@ -82,7 +82,7 @@ def add_rope(writer: Any, config: dict[str, Any]) -> None:
 
 
 def stretch(settings: dict[str, Any], d_head: int) -> np.ndarray:
-    """What llama.cpp's converter works out for Llama 3.1."""
+    """The frequency factors that llama.cpp's converter computes for Llama 3.1."""
     n_known, factors = settings["original_max_position_embeddings"], []
     low, high = (n_known / settings[f"{which}_freq_factor"] for which in ("low", "high"))
     for i in range(0, d_head, 2):

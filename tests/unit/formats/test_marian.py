@@ -62,7 +62,7 @@ def weights() -> dict[str, np.ndarray]:
 def write(
     path: Path, tensors: dict[str, np.ndarray], config: str = CONFIG
 ) -> dict[str, np.ndarray]:
-    """The file, matrices as int8; returns the numbers that are in it."""
+    """Write the file, with matrices as int8, and return the numbers it contains."""
     stored, entries = {}, []
     for name, tensor in tensors.items():
         if name == "Wemb" or ("_W" in name and "ln" not in name):
@@ -159,7 +159,7 @@ def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
 
 
 def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
-    """Token by token from the whole of `layers`."""
+    """Generate token by token, running all layers on the whole text."""
     model, result = loaded.model, [VOCAB]
     while len(result) < 30:
         *_, last = model.layers(ids, result)

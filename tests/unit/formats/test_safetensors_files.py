@@ -1,4 +1,4 @@
-"""Files of tensors: what is written here is what the library and the reader here find in them."""
+"""safetensors files: the library and our reader read the tensors that were written."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_open_tensors_refuses_the_same_damaged_files_as_the_library(tmp_path: Pa
             data += bytes(1)
         path.write_bytes(data)
         verdicts.add((_opens(path), _library_opens(path)))
-    # The reader here also refuses a name that is there twice.
+    # Our reader also refuses duplicate names.
     assert verdicts <= {(True, True), (False, False), (False, True)}
     assert {(True, True), (False, False)} <= verdicts
 

@@ -1,4 +1,4 @@
-"""Tokenizers built from vocabularies, beside transformers'; see tests/golden/tokenizers/make.py."""
+"""Tokenizers built from vocabularies, against transformers; see tests/golden/tokenizers/make.py."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tokenizer_gives_the_ids_of_transformers(name: str) -> None:
 
 
 def placed(folder: Path, case: dict[str, Any]) -> Path:
-    """A folder with a tokenizer.json and what a case says next to it."""
+    """A folder with a tokenizer.json and the settings of a case."""
     document = json.loads((GOLDEN / "rebuilt" / f"{case['base']}.json").read_text("utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(document | case["changes"]))
     (folder / "tokenizer_config.json").write_text(json.dumps(case["settings"]))

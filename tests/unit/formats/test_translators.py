@@ -1,4 +1,4 @@
-"""What encoders and decoders read, against transformers, see tests/golden/make_translators.py."""
+"""Input tokens of encoders and decoders, against transformers; see golden/make_translators.py."""
 
 from __future__ import annotations
 

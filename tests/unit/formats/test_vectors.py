@@ -40,7 +40,7 @@ WITH_COUNT = {  # whether it is binary
     "word2vec_pre_kv_c": False,
 }
 READ = {*FASTTEXT, *WITH_COUNT, "test_glove.txt"}
-# What gensim cannot read either, or reads into nothing of use, and what is said of it.
+# Files that gensim cannot read or reads as useless vectors, and part of our error.
 REFUSED = {
     "pang_lee_polarity_fasttext.bin": "classifier",
     "pang_lee_polarity_fasttext.vec": "not valid utf-8",

@@ -1,4 +1,4 @@
-"""How a text becomes words, where they stand in it, and how the list of words is searched."""
+"""Splitting a text into words with offsets, and searching the list of words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tokenizer(words: list[str] = KNOWN, *, lowercase: bool = True) -> WordTokeni
 
 
 def joining(words: list[str]) -> WordTokenizer:
-    """As folders are written now: words are looked up as written first, the longest one wins."""
+    """As in new folders: words are looked up as written first, and the longest word wins."""
     packed, split = pack_words(words), splitter(lowercase=True)
     cut = cut_words(split, words, packed["words.order"])
     return WordTokenizer(split, unpack_words(packed), cut)

@@ -1,4 +1,4 @@
-"""Of the maps that a file has, those that were asked for."""
+"""Selecting heads from the maps of a file."""
 
 from __future__ import annotations
 

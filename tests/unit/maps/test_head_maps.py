@@ -1,4 +1,4 @@
-"""Which heads are chosen, and what an average and a window keep."""
+"""Selecting heads, and the contents of an average and a window."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
 
 
 def test_average_mask_is_the_union_of_its_heads() -> None:
-    """Scores are averaged over the heads that see the key; -inf is left where none does."""
+    """Scores are averaged over the heads that can see the key; -inf if none can."""
     masks = [[[True, False], [True, False]], [[True, True], [True, False]]]
     scores = [np.where(mask, 2.0 * head + 1, -np.inf) for head, mask in enumerate(masks)]
     pattern = np.eye(2)

@@ -1,4 +1,4 @@
-"""Fewer rows and columns, by hand."""
+"""Merging sub-words and hiding special tokens, by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = ModelInfo("m", "bert", 1, 1, 4, 4, 9, "made by hand")
 
 
 def cut(text: str, *pieces: str, specials: bool = True) -> list[Token]:
-    """Tokens of these pieces, found one behind the other in the text."""
+    """Tokens of these pieces, found in the text one after another."""
     tokens, at = [], 0
     if specials:
         tokens.append(Token(0, "", "[CLS]", 1, 0, 0, special=True))
@@ -47,7 +47,7 @@ def test_hide_special_notes_the_removed_weight() -> None:
 
 
 def test_merge_words_mask_is_the_union_of_pieces() -> None:
-    """A causal text: the first piece of 'river' does not see its second."""
+    """Causal: the first piece of 'river' cannot see the second."""
     tokens = cut("the river", "the", "ri", "ver", specials=False)
     mask = np.tril(np.ones((3, 3), bool))
     head = HeadMap("L0H0", "self", 0, 0, mask / mask.sum(axis=1)[:, None], mask=mask)

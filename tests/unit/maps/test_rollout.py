@@ -94,7 +94,7 @@ def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
 
 
 def test_rollout_mask_is_true_where_any_path_of_attention_leads() -> None:
-    """A window of two below a window of two reaches three back; itself is always there."""
+    """Two layers of window two reach two tokens back; the diagonal is always included."""
     window = np.tril(np.ones((4, 4), bool)) & ~np.tril(np.ones((4, 4), bool), -2)
     heads = [
         HeadMap(f"L{i}H0", "self", i, 0, window / window.sum(axis=1)[:, None], mask=window)

@@ -1,4 +1,4 @@
-"""Stand-ins for what an encoding lacks: readable, and as wide as what they stand for."""
+"""Replacements for characters that an encoding lacks: readable, and of the same width."""
 
 from __future__ import annotations
 

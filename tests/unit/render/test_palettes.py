@@ -1,4 +1,4 @@
-"""What a palette promises the eye: order by lightness, and signs that cannot be confused."""
+"""Palettes: colours are ordered by lightness, and the two signs are distinguishable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on paper, and where: colours, lengths and labels against plain arithmetic."""
+"""Contents and layout of paper pictures: colours, lengths and labels against arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model reads, and what is too much for it."""
+"""Checks of a text before a model runs on it."""
 
 from __future__ import annotations
 

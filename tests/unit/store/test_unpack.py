@@ -1,4 +1,4 @@
-"""Compressed files are recognised by their content, whatever they are called."""
+"""Compressed files are recognised by their content, not by their names."""
 
 from __future__ import annotations
 

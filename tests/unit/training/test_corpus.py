@@ -1,4 +1,4 @@
-"""From lines to sentences of ids: nothing twice, nothing both learned and held out."""
+"""From lines to sentences of ids: no duplicates, and held-out sentences are not trained on."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
 
 
 def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
-    words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
+    words = np.array([[0, 1, 2, 3]], np.int32)  # the last word is in no training sentence
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
     result = with_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
     assert (result != words).all()

@@ -1,4 +1,4 @@
-"""Runs of learning: they learn, they repeat, they go on where they stopped."""
+"""Training runs: they learn, are reproducible, and can be resumed."""
 
 from __future__ import annotations
 

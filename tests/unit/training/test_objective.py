@@ -97,7 +97,7 @@ def test_score_of_a_word_ignores_the_word_itself() -> None:
     p, table, candidates = some_case(3)
     before = forward(p, table, candidates).scores
     changed = candidates.copy()
-    changed[0, 0, 2] = (candidates[0, 0, 2] + 1) % N_TYPES  # another word stands at place 2
+    changed[0, 0, 2] = (candidates[0, 0, 2] + 1) % N_TYPES  # another word at place 2
     after = forward(p, table, changed).scores
-    assert np.array_equal(before[0, 1:, 2], after[0, 1:, 2])  # what was drawn for place 2
+    assert np.array_equal(before[0, 1:, 2], after[0, 1:, 2])  # the word drawn for place 2
     assert not np.allclose(before[0, 1:, 1], after[0, 1:, 1])
