@@ -22,7 +22,7 @@ import numpy as np
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.render.picture import Looks, picture_file
+from qkv_cli.render.picture import picture_file
 from qkv_cli.render.terminal.attend import attention
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,9 @@ def main() -> None:
         for n_tokens in (128, 512):
             found = maps(n_tokens)
             start = time.perf_counter()
-            data = picture_file("html", [partial(attention, found)], Looks("viridis", "auto"))
+            data = picture_file(
+                "html", [partial(attention, found)], palette="viridis", background="auto"
+            )
             written = time.perf_counter() - start
             page = Path(folder) / f"{n_tokens}.html"
             page.write_bytes(data)

@@ -1,4 +1,4 @@
-"""A tiny model, and a way to run the command line in this process."""
+"""Fixtures: a tiny model, and a function that runs the command line in this process."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def tiny_glove(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def at_rest() -> Iterator[None]:
-    """End what a test that calls a command's functions directly was said to be working on."""
+    """Clear the progress line that a test left by calling a command's functions directly."""
     yield
     clear_progress()
 
@@ -89,7 +89,7 @@ class Result(NamedTuple):
 
 
 class _Input(io.TextIOWrapper):
-    """A standard input of given bytes, as a pipe gives them."""
+    """Standard input that contains the given bytes, like a pipe."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BufferedReader(io.BytesIO(data)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Head maps made by hand, and made by chance."""
+"""Hand-made and random (hypothesis) head maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = json.loads(
     (Path(qkv_cli.export.__file__).parent / "attention.schema.json").read_text(encoding="utf-8")
 )
 VALID = jsonschema.Draft202012Validator(SCHEMA)
-# A loaded machine is no failure.
+# No deadline: a busy machine must not fail the test.
 quick = settings(max_examples=50, deadline=None)
 ARRAYS = ("pattern", "scores", "q", "k", "v", "z")
 
@@ -59,15 +59,15 @@ def example() -> HeadMaps:
 
 def two_texts() -> HeadMaps:
     """From three queries to two keys."""
-    one = example()
+    one_text = example()
     keys = [Token(0, "a", "a", 3, 0, 1), Token(1, "tree", "tree", 4, 2, 6)]
-    m = one.maps[0]
+    m = one_text.maps[0]
     cut = replace(m.part([0, 1, 2], [0, 1]), block="cross")
-    return replace(one, source="a tree", keys=keys, maps=[cut])
+    return replace(one_text, source="a tree", keys=keys, maps=[cut])
 
 
 def same(a: HeadMaps, b: HeadMaps) -> bool:
-    """Equal in every field, arrays to the bit."""
+    """Return whether all fields are equal and all arrays identical."""
     for field in fields(HeadMaps):
         x, y = getattr(a, field.name), getattr(b, field.name)
         if field.name in ("queries", "keys"):
@@ -86,13 +86,13 @@ def _same_map(a: HeadMap, b: HeadMap) -> bool:
 
 
 def only(maps: HeadMaps, include: tuple[str, ...]) -> HeadMaps:
-    """What is left of the maps when these are written."""
+    """The maps that can be read back if only these arrays are written."""
     dropped = {name: None for name in ARRAYS[1:] if name not in include}
     return replace(maps, maps=[replace(m, **dropped) for m in maps.maps])
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-# Lone surrogates are what bytes that are no UTF-8 become on a command line.
+# Python turns command-line bytes that are not UTF-8 into lone surrogates.
 any_text = st.text(
     st.one_of(st.characters(), st.sampled_from("\x00\x1b\x7f\x85\u202e\udc80\u2028"))
 )
@@ -100,7 +100,7 @@ any_text = st.text(
 
 @st.composite
 def head_maps(draw: st.DrawFn) -> HeadMaps:
-    """Any head maps: any text, any finite float32, any mask."""
+    """Generate head maps with any text, any finite float32 and any mask."""
     n_query = draw(st.integers(1, 4))
     text, source = draw(any_text), draw(st.one_of(st.none(), any_text))
     queries = draw(_tokens(n_query, len(text)))
@@ -130,12 +130,12 @@ def head_maps(draw: st.DrawFn) -> HeadMaps:
         )
 
     maps = [head_map(head) for head in range(n_heads)]
-    shown = draw(st.sampled_from(sorted(FIELDS)))
-    if (field := FIELDS[shown]) not in ARRAYS:
+    quantity = draw(st.sampled_from(sorted(FIELDS)))
+    if (field := FIELDS[quantity]) not in ARRAYS:
         maps = [replace(m, **{field: matrix(n_query, n_key)}) for m in maps]
     weighting = draw(st.sampled_from(["softmax", "hard", "linear"]))
     causal = draw(st.booleans())
-    return HeadMaps(info, weighting, causal, text, source, queries, keys, maps, shown=shown)
+    return HeadMaps(info, weighting, causal, text, source, queries, keys, maps, shown=quantity)
 
 
 @st.composite
@@ -153,5 +153,5 @@ def _tokens(draw: st.DrawFn, count: int, length: int) -> list[Token]:
 @cache
 def to_bytes(kind: str) -> bytes:
     """The example as the bytes of a file, json or npz."""
-    whole = to_npz(example(), ARRAYS[1:])
-    return whole if kind == "npz" else to_json(example(), ARRAYS[1:]).encode()
+    archive = to_npz(example(), ARRAYS[1:])
+    return archive if kind == "npz" else to_json(example(), ARRAYS[1:]).encode()

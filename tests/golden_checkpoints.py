@@ -1,4 +1,4 @@
-"""The checkpoints of tests/golden, which hold what transformers computed with them."""
+"""The checkpoints of tests/golden, with the numbers that transformers computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads whose behaviour is known because it is written down here, and a way to read with them."""
+"""Heads that follow known rules, and a reader for `study` that uses them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Words:
     def encode(self, text: str) -> list[Token]:
         words = text.split()
         ids = {word: 10 + at for at, word in enumerate(dict.fromkeys(words))}
-        found = [Token(0, "", "[CLS]", 1, 0, 0, special=True)]
+        tokens = [Token(0, "", "[CLS]", 1, 0, 0, special=True)]
         for word in words:
-            start = found[-1].end + (len(found) > 1)
-            found.append(Token(len(found), word, word, ids[word], start, start + len(word)))
+            start = tokens[-1].end + (len(tokens) > 1)
+            tokens.append(Token(len(tokens), word, word, ids[word], start, start + len(word)))
         end = len(text)
-        return [*found, Token(len(found), "", "[SEP]", 2, end, end, special=True)]
+        return [*tokens, Token(len(tokens), "", "[SEP]", 2, end, end, special=True)]
 
 
 def head_maps(tokens: Sequence[Token], scores: Sequence[np.ndarray], layer: int = 0) -> HeadMaps:
@@ -42,7 +42,7 @@ def head_maps(tokens: Sequence[Token], scores: Sequence[np.ndarray], layer: int 
 
 
 def reader(layers: Sequence[Sequence[Rule]], seed: int = 0) -> Callable[..., Iterator[HeadMaps]]:
-    """What `study` reads with: a model of heads that follow rules."""
+    """A reader for `study`: a model of heads that follow rules."""
     rng = np.random.default_rng(seed)
     orders = {
         "as written": lambda tokens: tokens,
@@ -72,7 +72,7 @@ def looking(choose: Callable[[Sequence[Token], int, int], bool], strength: float
 
 
 def of_kind(name: str) -> Rule:
-    """A head that attends to the keys of a kind: the definition, once more and slowly."""
+    """A head that attends to the keys of a kind: an independent, slow definition."""
     repeated = {"duplicate": 0, "induction": 1}
     if name in repeated:
         back = repeated[name]
@@ -97,7 +97,7 @@ def of_kind(name: str) -> Rule:
 
 
 def causal(rule: Rule) -> Rule:
-    """The same head if nobody sees what stands behind."""
+    """The same head with a causal mask."""
 
     def masked(tokens: Sequence[Token]) -> np.ndarray:
         scores = rule(tokens)

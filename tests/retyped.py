@@ -17,14 +17,14 @@ def retype(path: Path, name: str, kind: str) -> None:
     n_header = int.from_bytes(data[:8], "little")
     header, body = json.loads(data[8 : 8 + n_header]), data[8 + n_header :]
     metadata = {n: header.pop(n) for n in ("__metadata__",) if n in header}
-    whole = b""
+    new_body = b""
     for at, entry in header.items():
         start, end = entry["data_offsets"]
         inside = body[start:end]
         if at == name:
             inside = b"\x01" * (prod(entry["shape"]) * BITS[kind] // 8)
             entry["dtype"] = kind
-        entry["data_offsets"] = [len(whole), len(whole) + len(inside)]
-        whole += inside
+        entry["data_offsets"] = [len(new_body), len(new_body) + len(inside)]
+        new_body += inside
     text = json.dumps(metadata | header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + whole)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + new_body)

@@ -1,4 +1,4 @@
-"""A headless Chromium, told what to do over WebDriver by the standard library alone."""
+"""A headless Chromium, controlled over WebDriver with the standard library only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = {"Left": "\ue012", "Up": "\ue013", "Right": "\ue014", "Down": "\ue015"} |
 
 
 class Browser:
-    """One window."""
+    """A browser window."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -34,9 +34,9 @@ class Browser:
             "args": ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"],
         }
         logs = {"browser": "ALL"}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
-        made = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.root = f"{root}/session/{made['sessionId']}"
+        capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        session = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
+        self.root = f"{root}/session/{session['sessionId']}"
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -66,10 +66,10 @@ class Browser:
         press = {"type": "pointerDown", "button": 0}
         self._pointer(element, [press, {"type": "pointerUp", "button": 0}])
 
-    def _pointer(self, element: str, then: list[dict[str, object]]) -> None:
+    def _pointer(self, element: str, further_actions: list[dict[str, object]]) -> None:
         found = self.run("return document.getElementById(arguments[0])", element)
         move = {"type": "pointerMove", "duration": 0, "origin": found, "x": 0, "y": 0}
-        actions = [{"type": "pointer", "id": "mouse", "actions": [move, *then]}]
+        actions = [{"type": "pointer", "id": "mouse", "actions": [move, *further_actions]}]
         self.ask("POST", "/actions", {"actions": actions})
 
     def press(self, *keys: str) -> None:
@@ -78,13 +78,13 @@ class Browser:
         self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": typed}]})
 
     def prefer(self, **features: str) -> None:
-        """Media features, such as prefers_color_scheme="dark"."""
+        """Set media features, such as prefers_color_scheme="dark"."""
         found = [{"name": n.replace("_", "-"), "value": value} for n, value in features.items()]
         body = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": found}}
         self.ask("POST", "/goog/cdp/execute", body)
 
     def log(self) -> list[str]:
-        """What the console has been told: errors, refusals of the policy."""
+        """Messages of the console: errors and violations of the content security policy."""
         return [line["message"] for line in self.ask("POST", "/se/log", {"type": "browser"})]
 
     def screenshot(self, path: Path) -> None:

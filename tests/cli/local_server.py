@@ -1,4 +1,4 @@
-"""A web server of a test's own: files, parts of files, and connections that break."""
+"""A local web server for tests: serves files, ranges of files, and connections that break."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by path; a path in `breaks` is cut off once after so many bytes."""
+    """Serve `files` by path; a path in `breaks` is cut off once after that many bytes."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.breaks: dict[str, int] = {}
-        self.asked: list[tuple[str, str | None]] = []  # path, Range
+        self.requests: list[tuple[str, str | None]] = []  # path, Range
 
     @property
     def url(self) -> str:
@@ -35,13 +35,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
-        asked = self.headers.get("Range")
-        self.server.asked.append((path, asked))
+        byte_range = self.headers.get("Range")
+        self.server.requests.append((path, byte_range))
         data = self.server.files.get(path)
         if data is None:
             self.send_error(404)
             return
-        start = int(found[1]) if asked and (found := re.match(r"bytes=(\d+)-", asked)) else 0
+        start = (
+            int(match[1]) if byte_range and (match := re.match(r"bytes=(\d+)-", byte_range)) else 0
+        )
         if start >= len(data) > 0:
             self.send_error(416)
             return
@@ -57,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[start:end])
 
     def log_message(self, *args: object) -> None:
-        """Nothing is said."""
+        """Do not log requests."""
 
 
 @contextmanager

@@ -41,16 +41,16 @@ def test_ablate_changes_later_layers_only_and_every_output_names_the_heads(
     qkv: Qkv, llama: Path
 ) -> None:
     args = ("attend", "-m", llama, TEXT, "--layer", "all")
-    whole, result = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
+    unablated, result = qkv(*args, "--json"), qkv(*args, "--json", "--ablate", "L1H0,L1H3")
     assert json.loads(result.stdout)["ablated"] == "L1H0 L1H3"
-    assert "ablated" not in json.loads(whole.stdout)
-    before, after = maps(whole), maps(result)
+    assert "ablated" not in json.loads(unablated.stdout)
+    before, after = maps(unablated), maps(result)
     for name in before:
         assert np.array_equal(before[name], after[name]) == (not name.startswith("L2")), name
     assert result.stderr == ""
-    drawn = qkv(*args, "--ablate", "L1H0", "--ablate", "L1H3")
-    assert "ablated: L1H0 L1H3" in drawn.stdout
-    assert qkv("render", "-", stdin=result.stdout).stdout == drawn.stdout
+    picture = qkv(*args, "--ablate", "L1H0", "--ablate", "L1H3")
+    assert "ablated: L1H0 L1H3" in picture.stdout
+    assert qkv("render", "-", stdin=result.stdout).stdout == picture.stdout
     mean = qkv(*args, "--json", "--ablate", "L1H0,L1H3", "--ablate-mean")
     assert json.loads(mean.stdout)["ablated"] == "L1H0 L1H3 (mean ablation)"
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
@@ -64,26 +64,26 @@ def test_ablate_applies_in_every_command(qkv: Qkv, llama: Path) -> None:
         "heads": (*args, "--shuffles", "0"),
         "compare": (*args, "L2H0", "L2H1"),
     }
-    for command, given in runs.items():
-        result = qkv(command, *given)
+    for command, options in runs.items():
+        result = qkv(command, *options)
         assert (result.code, "ablated: L0H*" in result.stdout) == (0, True), (command, result)
-        written = qkv(command, *given, "--json").stdout
-        assert '"ablated":"L0H*"' in written
-        assert written != qkv(command, *given[:3], *given[5:], "--json").stdout
+        document = qkv(command, *options, "--json").stdout
+        assert '"ablated":"L0H*"' in document
+        assert document != qkv(command, *options[:3], *options[5:], "--json").stdout
     figures = [
-        json.loads(qkv("heads", "-m", llama, TEXT, "--shuffles", "0", "--json", *more).stdout)
-        for more in ((), ("--ablate", "L0H*"))
+        json.loads(qkv("heads", "-m", llama, TEXT, "--shuffles", "0", "--json", *ablation).stdout)
+        for ablation in ((), ("--ablate", "L0H*"))
     ]
-    same = [a == b for a, b in zip(*(f["heads"] for f in figures), strict=True)]
-    assert same == [True] * 4 + [False] * 8
+    is_unchanged = [a == b for a, b in zip(*(f["heads"] for f in figures), strict=True)]
+    assert is_unchanged == [True] * 4 + [False] * 8
 
 
 def test_ablate_of_an_encoder_decoder_applies_to_the_block_shown(qkv: Qkv, tmp_path: Path) -> None:
     t5 = folder(tmp_path, "t5")
     args = ("attend", "-m", t5, TEXT, "--source", "was the bank", "--layer", "all", "--json")
     for block, n_layers in (("encoder", 2), ("decoder", 3), ("cross", 3)):
-        one = (*args, "--block", block)
-        before, after = maps(qkv(*one)), maps(qkv(*one, "--ablate", "L0H*"))
+        block_args = (*args, "--block", block)
+        before, after = maps(qkv(*block_args)), maps(qkv(*block_args, "--ablate", "L0H*"))
         changed = {name[:2] for name in before if not np.array_equal(before[name], after[name])}
         assert changed == {f"L{i}" for i in range(1, n_layers)}, block
 
@@ -103,7 +103,7 @@ def test_ablate_in_the_last_layer_shown_is_noted_as_without_effect(
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--ablate", "L0H9"], "Head 9 does not exist: this model has heads 0 to 3."),
         (["--ablate", "L4H0"], "Layer 4 does not exist: this model has only layer 0."),
@@ -113,8 +113,8 @@ def test_ablate_in_the_last_layer_shown_is_noted_as_without_effect(
     ],
 )
 def test_ablate_of_a_head_that_does_not_exist_is_refused(
-    qkv: Qkv, tiny_glove: Path, args, said: str
+    qkv: Qkv, tiny_glove: Path, args, message: str
 ) -> None:
     result = qkv("attend", "-m", tiny_glove, "the bank", *args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The table of commands says of each what it says of itself."""
+"""The table of commands against the help of each command."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def test_help_of_each_command_has_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_keeps_its_brackets(name: str) -> None:
-    """Help is Rich markup, in which [word] is a style; \\[word] is said."""
+    """Help is Rich markup: [word] is a style, and \\[word] prints the brackets."""
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
-        for said in [each.help, *(getattr(p, "help", None) or "" for p in each.params)]:
-            assert Text.from_markup(said).plain == said.replace("\\[", "["), said
+        for markup in [each.help, *(getattr(p, "help", None) or "" for p in each.params)]:
+            assert Text.from_markup(markup).plain == markup.replace("\\[", "["), markup
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_output_and_json_lists_the_file_types(name: str) -> None:
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
-        said = {option: p.help for p in each.params for option in p.opts}
-        if "--width" in said:
-            assert ".svg .pdf .png .html .txt .json" in said["--output"]
-        if "--json" in said:
-            assert ("--format" in said["--json"]) == ("--format" in said)
+        helps = {option: p.help for p in each.params for option in p.opts}
+        if "--width" in helps:
+            assert ".svg .pdf .png .html .txt .json" in helps["--output"]
+        if "--json" in helps:
+            assert ("--format" in helps["--json"]) == ("--format" in helps)

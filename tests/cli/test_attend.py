@@ -33,8 +33,8 @@ def document(result) -> dict:
 def test_attend_draws_every_head_and_names_the_model(attend) -> None:
     result = attend(TEXT)
     assert (result.code, result.stderr) == (0, "")
-    for what in ("tiny", "learned in a test", "L0H0", "L0H1", "L0H2", "L0H3", "mango"):
-        assert what in result.stdout
+    for text in ("tiny", "learned in a test", "L0H0", "L0H1", "L0H2", "L0H3", "mango"):
+        assert text in result.stdout
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
@@ -74,7 +74,7 @@ def test_attend_mean_is_the_average_of_the_selected_heads(attend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--head", "4"], "Head 4 does not exist: this model has heads 0 to 3."),
         (["--layer", "1"], "Layer 1 does not exist: this model has only layer 0."),
@@ -99,10 +99,10 @@ def test_attend_mean_is_the_average_of_the_selected_heads(attend) -> None:
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],
 )
-def test_attend_with_invalid_options_prints_one_line(attend, args, said) -> None:
+def test_attend_with_invalid_options_prints_one_line(attend, args, message) -> None:
     result = attend(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.startswith("qkv: ")
     assert result.stderr.count("\n") == 1
 
@@ -156,19 +156,19 @@ def test_attend_random_heads_are_labelled_untrained(attend) -> None:
 
 
 def test_attend_window_keeps_weights_and_token_indices(attend) -> None:
-    whole = document(attend(TEXT, "--json", "--head", "0"))
+    uncut = document(attend(TEXT, "--json", "--head", "0"))
     part = document(attend(TEXT, "--json", "--head", "0", "--window", "4:7"))
     assert [t["i"] for t in part["keys"]] == [4, 5, 6]
-    assert part["maps"][0]["pattern"] == [row[4:7] for row in whole["maps"][0]["pattern"][4:7]]
+    assert part["maps"][0]["pattern"] == [row[4:7] for row in uncut["maps"][0]["pattern"][4:7]]
     assert document(attend(TEXT, "--json", "--window", "9:"))["queries"][0]["text"] == "on"
 
 
 def test_attend_reads_standard_input_files_and_lines(attend, tmp_path) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes(b"\xef\xbb\xbfthe river\r\n\r\n  a tree\n")
-    one = document(attend("-", "--json", stdin="the river"))
-    assert one["text"] == "the river"
-    assert document(attend("--json", stdin="the river")) == one
+    piped = document(attend("-", "--json", stdin="the river"))
+    assert piped["text"] == "the river"
+    assert document(attend("--json", stdin="the river")) == piped
     assert document(attend("--file", file, "--json"))["text"].startswith("the river\r\n")
     result = attend("-f", file, "-f", file, "--lines", "--json")
     texts = [json.loads(line)["text"] for line in result.stdout.splitlines()]
@@ -197,8 +197,8 @@ def test_attend_csv_of_lines_has_a_text_column(attend, qkv, tmp_path: Path) -> N
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["text"] for row in rows] == ["0"] * 4 * 2 * 2 + ["1"] * 4 * 3 * 3
     assert {row["query"] for row in rows if row["text"] == "1"} == {"a", "tree", "on"}
-    one = attend("the river", "--lines", "--format", "csv").stdout
-    assert one.startswith("text,map,block,")
+    single_text = attend("the river", "--lines", "--format", "csv").stdout
+    assert single_text.startswith("text,map,block,")
     attend("the river\na tree on", "--lines", "-o", tmp_path / "two.csv")
     assert (tmp_path / "two.csv").read_text() == result.stdout
     lines = attend("the river\na tree on", "--lines", "--format", "jsonl").stdout
@@ -206,16 +206,18 @@ def test_attend_csv_of_lines_has_a_text_column(attend, qkv, tmp_path: Path) -> N
 
 
 def test_attend_csv_of_texts_with_different_quantities_is_refused(attend, qkv) -> None:
-    both = "".join(attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores")))
-    result = qkv("render", "-", "--format", "csv", stdin=both)
+    documents = "".join(
+        attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores"))
+    )
+    result = qkv("render", "-", "--format", "csv", stdin=documents)
     assert result.code == 2
     assert "A .csv file cannot contain both weights and scores" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
 def test_attend_output_writes_each_file_type(attend, tmp_path, name) -> None:
-    said = f"qkv: Wrote {tmp_path / name} (4 heads, 12 words)\n"
-    assert attend(TEXT, "-o", tmp_path / name) == (0, "", said)
+    message = f"qkv: Wrote {tmp_path / name} (4 heads, 12 words)\n"
+    assert attend(TEXT, "-o", tmp_path / name) == (0, "", message)
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_size] == [name]
 
 
@@ -239,7 +241,7 @@ def test_attend_of_unknown_words_only_has_weights(attend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "said"),
+    ("data", "code", "message"),
     [
         (b"", 2, "The text is empty"),
         (b" \n\t", 2, "The text is empty"),
@@ -249,10 +251,10 @@ def test_attend_of_unknown_words_only_has_weights(attend) -> None:
         (b"\xed\xb2\x80", 2, "not valid UTF-8: byte 1 is 0xed."),
     ],
 )
-def test_attend_of_binary_or_empty_input_is_refused(attend, data, code, said) -> None:
+def test_attend_of_binary_or_empty_input_is_refused(attend, data, code, message) -> None:
     result = attend("-", stdin=data)
     assert (result.code, result.stdout) == (code, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -167,10 +167,10 @@ def test_attend_of_an_encoder_decoder_shows_each_of_three_blocks(t5: Path, qkv: 
     only = ["attend", "-m", t5, "the river was muddy", "--json"]
     assert encoder["maps"] == document(qkv(*only, "--block", "encoder"))["maps"]
     assert encoder["maps"][0]["block"] == "encoder"
-    own = document(qkv(*only))
-    assert (own["maps"][0]["block"], own["source"]) == ("cross", "the river was muddy")
-    assert own["keys"] == cross["keys"]
-    assert own["queries"][0]["token"] == "<pad>"
+    generated = document(qkv(*only))
+    assert (generated["maps"][0]["block"], generated["source"]) == ("cross", "the river was muddy")
+    assert generated["keys"] == cross["keys"]
+    assert generated["queries"][0]["token"] == "<pad>"
 
 
 def test_attend_block_that_the_model_lacks_is_refused(bert: Path, t5: Path, qkv: Qkv) -> None:
@@ -228,7 +228,7 @@ def test_load_of_shards_and_other_precisions_gives_the_same_numbers(bert: Path, 
 
 
 def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:
-    """By hand: the upper half of each float32."""
+    """Write float32 tensors as bfloat16: the upper half of each number."""
     header, body, at = {}, b"", 0
     for name, tensor in tensors.items():
         data = (np.ascontiguousarray(tensor).view(np.uint32) >> 16).astype("<u2").tobytes()
@@ -259,19 +259,19 @@ def test_load_builds_word_pieces_from_vocab_txt(bert: Path) -> None:
 
 
 def test_models_list_and_show_describe_a_checkpoint(bert: Path, qkv: Qkv) -> None:
-    shown = json.loads(qkv("models", "show", bert, "--json").stdout)
-    assert (shown["n_layers"], shown["n_heads"], shown["d_head"]) == (2, 4, 4)
-    assert shown["type"] == "bert"
-    assert shown["blocks"] == {"encoder": 2}
-    assert shown["positions"] == "absolute embeddings, 40 positions"
+    info = json.loads(qkv("models", "show", bert, "--json").stdout)
+    assert (info["n_layers"], info["n_heads"], info["d_head"]) == (2, 4, 4)
+    assert info["type"] == "bert"
+    assert info["blocks"] == {"encoder": 2}
+    assert info["positions"] == "absolute embeddings, 40 positions"
     weights = (bert / "model.safetensors").read_bytes()
-    assert shown["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
-    assert shown["n_parameters"] == sum(
+    assert info["sha256"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert info["n_parameters"] == sum(
         t.size for t in load_file(bert / "model.safetensors").values()
     )
     card = qkv("models", "show", bert).stdout
-    assert f"parameters  {shown['n_parameters']:,}" in card
-    assert "licence" not in card  # nobody said one
+    assert f"parameters  {info['n_parameters']:,}" in card
+    assert "licence" not in card  # no licence is given
 
 
 def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
@@ -281,12 +281,14 @@ def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_
     result = json.loads(path.read_text())
     assert [t["text"] for t in result["queries"]] == ["the", "river", "bank"]
     assert "special tokens are hidden" in result["notes"][0]
-    drawn = qkv("render", path).stdout
-    assert "special tokens are hidden" in drawn.replace("\n", " ")
-    assert drawn == qkv(*args).stdout
+    picture = qkv("render", path).stdout
+    assert "special tokens are hidden" in picture.replace("\n", " ")
+    assert picture == qkv(*args).stdout
 
 
-def test_models_check_prints_what_it_checked(bert: Path, t5: Path, qkv: Qkv) -> None:
+def test_models_check_prints_layers_and_memory_and_notes_ignored_settings(
+    bert: Path, t5: Path, qkv: Qkv
+) -> None:
     result = qkv("models", "check", bert)
     assert result.code == 0
     assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in result.stdout
@@ -344,8 +346,8 @@ def test_random_heads_of_a_checkpoint_are_refused_before_loading(
     broken = {"gguf": ("a.gguf", "GGUF"), "marian": ("model.bin", "")}
     name, content = broken.get(kind, ("config.json", '{"model_type": "bert"}'))
     (tmp_path / name).write_text(content)
-    more = ["--query", "the"] if command == "focus" else []
-    done = qkv(command, "-m", tmp_path, "the river", "--random-heads", "0", *more)
+    options = ["--query", "the"] if command == "focus" else []
+    done = qkv(command, "-m", tmp_path, "the river", "--random-heads", "0", *options)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == "qkv: --random-heads needs a word-vector model.\n"
 
@@ -369,9 +371,9 @@ def test_every_command_describes_the_block_that_it_shows(
     qkv: Qkv, bart: Path, command: str, block: str
 ) -> None:
     n_layers, n_heads, d_head = SHAPES[block]
-    more = ["--query", "river"] if command == "focus" else []
-    more += ["--shuffles", "0"] if command in ("grid", "heads") else []
-    args = (command, "-m", bart, "the river", "--source", "a river boat", "--block", block, *more)
+    extra = ["--query", "river"] if command == "focus" else []
+    extra += ["--shuffles", "0"] if command in ("grid", "heads") else []
+    args = (command, "-m", bart, "the river", "--source", "a river boat", "--block", block, *extra)
     model = document(qkv(*args, "--json"))["model"]
     assert (model["layers"], model["heads"], model["d_head"]) == (n_layers, n_heads, d_head)
     if command != "explain":
@@ -401,8 +403,8 @@ def test_models_describe_both_stacks(
     assert [row["stacks"] for row in listed if row["name"] == "bart"] == [stacks]
     text = " ".join(qkv("models", "list").stdout.split())
     assert " bart 2 x 4 + 3 x 2 16 " in text and " t5 2 + 3 x 4 16 " in text
-    shown = qkv("models", "show", "bart").stdout
-    assert "encoder 4, decoder 2 in each layer" in shown and "encoder 4, decoder 8" in shown
+    card = qkv("models", "show", "bart").stdout
+    assert "encoder 4, decoder 2 in each layer" in card and "encoder 4, decoder 8" in card
     assert (
         "encoder 4 heads of size 4, decoder 2 heads of size 8"
         in qkv("models", "check", "bart").stdout
@@ -417,7 +419,7 @@ def test_models_describe_both_stacks(
         ("marian-two-tables", "model.decoder.embed_tokens.weight"),
     ],
 )
-def test_models_check_finds_damage_that_only_a_run_reads(
+def test_check_and_attend_with_an_embedding_of_unsupported_type_are_refused(
     qkv: Qkv, tmp_path: Path, case: str, tensor: str
 ) -> None:
     shutil.copytree(GOLDEN / case, tmp_path / "m")
@@ -439,7 +441,9 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     n_known = pieces.get_vocab_size()  # of 64 rows
     pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
     pieces.save(str(bert / "tokenizer.json"))
-    assert qkv("models", "check", bert).code == 0  # no text has them that does not spell them out
+    assert (
+        qkv("models", "check", bert).code == 0
+    )  # only a text that spells out these tokens uses them
     done = qkv("attend", "-m", bert, "the word65")
     assert (done.code, "word65" in done.stderr) == (2, True)
     stored = json.loads((bert / "tokenizer.json").read_text())
@@ -477,12 +481,12 @@ def test_load_of_a_checkpoint_with_custom_code_is_noted(
     shutil.copytree(GOLDEN / "gpt2", folder)
     tokenizer(template="$A", specials=("<s>",)).save(str(folder / "tokenizer.json"))
     config = json.loads((folder / "config.json").read_text())
-    more = {"focus": ["--query", "river"], "compare": ["L0H0", "L1H1"]}.get(command, [])
+    options = {"focus": ["--query", "river"], "compare": ["L0H0", "L1H1"]}.get(command, [])
     args = command.split("-")
-    args += [folder] if "models" in args else ["the river", "-m", folder, *more]
+    args += [folder] if "models" in args else ["the river", "-m", folder, *options]
     assert "auto_map" not in qkv(*args).stderr
-    for own in ({"AutoModel": "modeling_mine.Mine"}, {"AutoModel": "their/repo--m.Mine"}):
-        (folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))
+    for auto_map in ({"AutoModel": "modeling_mine.Mine"}, {"AutoModel": "their/repo--m.Mine"}):
+        (folder / "config.json").write_text(json.dumps(config | {"auto_map": auto_map}))
         done = qkv(*args)
         assert done.code == 0 and done.stderr.count("(auto_map)") == 1
         assert "transformers' own class for gpt2" in done.stderr

@@ -26,7 +26,7 @@ VALID = {
 
 @pytest.fixture
 def compare(qkv: Callable, tiny_glove: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """`qkv compare ARGS`, in the tiny model where none is named."""
+    """`qkv compare ARGS`, with the tiny model unless the arguments name another."""
 
     def run(*args, stdin=""):
         monkeypatch.setenv("QKV_MODEL", str(tiny_glove))
@@ -36,8 +36,8 @@ def compare(qkv: Callable, tiny_glove: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def other(tiny_glove: Path, tmp_path: Path) -> Path:
-    """The tiny model by another name, its heads in another order."""
+def other_model(tiny_glove: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model with another name and its heads in reverse order."""
     from safetensors.numpy import load_file, save_file
 
     with place_model(tmp_path / "other") as folder:
@@ -48,8 +48,8 @@ def other(tiny_glove: Path, tmp_path: Path) -> Path:
         tensors = load_file(folder / "model.safetensors")
         for name in "qkv":
             for part in ("weight", "bias"):
-                whole = tensors[f"attn.{name}.{part}"]
-                turned = whole.reshape(4, -1, *whole.shape[1:])[::-1].reshape(whole.shape)
+                tensor = tensors[f"attn.{name}.{part}"]
+                turned = tensor.reshape(4, -1, *tensor.shape[1:])[::-1].reshape(tensor.shape)
                 tensors[f"attn.{name}.{part}"] = np.ascontiguousarray(turned)
         offsets = tensors["attn.offset_bias"]
         tensors["attn.offset_bias"] = np.ascontiguousarray(offsets[:, ::-1])
@@ -70,7 +70,7 @@ def only(result) -> dict:
 
 
 def pattern(qkv: Callable, tiny: Path, text: str, head: int, *args: str) -> np.ndarray:
-    """What `qkv attend` writes of a head."""
+    """The pattern of a head as `qkv attend` writes it."""
     result = json.loads(qkv("attend", "-m", tiny, text, "--json", *args).stdout)
     return np.array(result["maps"][head]["pattern"])
 
@@ -85,7 +85,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
 def test_compare_of_two_heads_draws_both_maps_and_their_difference(compare) -> None:
     result = compare(TEXT, "L0H1", "L0H3")
     assert (result.code, result.stderr) == (0, "")
-    for what in (
+    for text in (
         "A L0H1",
         "B L0H3",
         "B - A",
@@ -94,7 +94,7 @@ def test_compare_of_two_heads_draws_both_maps_and_their_difference(compare) -> N
         "Pearson",
         "learned in a",
     ):
-        assert what in result.stdout
+        assert text in result.stdout
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
@@ -122,8 +122,8 @@ def test_compare_of_a_head_with_itself_has_divergence_0(compare) -> None:
     assert (result["divergence"], result["cosine"], result["moved"]) == (0, 1, [])
     assert {row["divergence"] for row in result["rows"]} == {0}
     assert {x for row in result["difference"] for x in row} == {0, None}
-    shown = compare(TEXT, "L0H2", "L0H2").stdout
-    assert "B - A" not in shown and "largest differences" not in shown
+    page = compare(TEXT, "L0H2", "L0H2").stdout
+    assert "B - A" not in page and "largest differences" not in page
 
 
 def test_compare_fail_above_exits_1_if_exceeded(compare) -> None:
@@ -132,7 +132,7 @@ def test_compare_fail_above_exits_1_if_exceeded(compare) -> None:
     assert compare(*args, "--fail-above", bits).code == 0
     result = compare(*args, "--fail-above", bits - 1e-6)
     assert result.code == 1
-    assert "Jensen-Shannon" in result.stdout  # it is shown, and then it fails
+    assert "Jensen-Shannon" in result.stdout  # the comparison is shown before the command fails
     assert result.stderr.startswith("qkv: The mean divergence is ")
     assert result.stderr.count("\n") == 1
 
@@ -163,23 +163,26 @@ def test_compare_with_an_inserted_word_leaves_it_unpaired(compare, qkv, tiny_glo
     bits = [divergence(p, b[i]) for p, i in zip(wide, rows, strict=True)]
     assert [row["divergence"] for row in result["rows"]] == pytest.approx(bits, abs=1e-6)
     assert [row[4] for row in result["pattern_a"]] == [None] * 5
-    shown = compare(shorter, "--with", longer, "L0H2").stdout
-    for what in (
+    page = compare(shorter, "--with", longer, "L0H2").stdout
+    for text in (
         "A: she sat on a tree",
         "B: she sat on a mango tree",
         "+ marks a word that only B",
     ):
-        assert what in shown
-    assert "- marks" not in shown
-    assert "is empty" not in shown
+        assert text in page
+    assert "- marks" not in page
+    assert "is empty" not in page
 
 
-def test_compare_of_two_models_aligns_their_words(compare, other, tiny_glove) -> None:
-    """Other heads of the same name, and the same heads of another name."""
-    same = only(compare(TEXT, "-m", tiny_glove, "-m", other, "L0H0", "L0H3", "--json"))
-    assert (same["a"]["model"]["name"], same["b"]["model"]["name"]) == ("tiny", "other")
-    assert same["divergence"] == pytest.approx(0, abs=1e-9)
-    assert only(compare(TEXT, "-m", tiny_glove, "-m", other, "L0H0", "--json"))["divergence"] > 0.01
+def test_compare_of_two_models_aligns_their_words(compare, other_model, tiny_glove) -> None:
+    """Head L0H0 of one model is L0H3 of the other."""
+    same_heads = only(compare(TEXT, "-m", tiny_glove, "-m", other_model, "L0H0", "L0H3", "--json"))
+    assert (same_heads["a"]["model"]["name"], same_heads["b"]["model"]["name"]) == ("tiny", "other")
+    assert same_heads["divergence"] == pytest.approx(0, abs=1e-9)
+    assert (
+        only(compare(TEXT, "-m", tiny_glove, "-m", other_model, "L0H0", "--json"))["divergence"]
+        > 0.01
+    )
 
 
 def test_compare_of_two_weightings_shows_both(compare, qkv, tiny_glove) -> None:
@@ -204,13 +207,13 @@ def test_compare_of_linear_weights_has_no_divergence(compare) -> None:
 
 def test_compare_of_layers_compares_their_means(compare, qkv, tiny_glove) -> None:
     mean = np.mean([pattern(qkv, tiny_glove, TEXT, head) for head in range(4)], axis=0)
-    one = pattern(qkv, tiny_glove, TEXT, 1)
+    head_pattern = pattern(qkv, tiny_glove, TEXT, 1)
     for name in ("L0", "L0H*", "l0", "L-1"):
         result = only(compare(TEXT, "L0H1", name, "--json"))
         assert (result["b"]["name"], result["b"]["head"]) == ("L0 mean of 4", None)
-        got = np.array(result["difference"], dtype=float)
-        off = ~np.eye(len(one), dtype=bool)
-        assert np.allclose(got[off], (mean - one)[off], atol=1e-6)
+        difference = np.array(result["difference"], dtype=float)
+        off = ~np.eye(len(head_pattern), dtype=bool)
+        assert np.allclose(difference[off], (mean - head_pattern)[off], atol=1e-6)
 
 
 def test_compare_without_a_head_uses_the_mean_of_the_last_layer(compare) -> None:
@@ -228,8 +231,8 @@ def test_compare_of_files_keeps_their_order(compare, qkv, tiny_glove, tmp_path) 
     assert result["divergence"] == pytest.approx(live["divergence"], abs=1e-6)
     mixed = only(compare(tmp_path / "b.npz", TEXT, "L0H1", "--json"))
     assert (mixed["a"]["weighting"], mixed["b"]["weighting"]) == ("hard", "softmax")
-    same = compare(tmp_path / "a.json", TEXT, "L0H3", "--fail-above", "1e-9")
-    assert same.code == 0
+    unchanged = compare(tmp_path / "a.json", TEXT, "L0H3", "--fail-above", "1e-9")
+    assert unchanged.code == 0
     mean = only(compare(tmp_path / "a.json", TEXT, "--json"))
     assert mean["a"]["name"] == mean["b"]["name"] == "L0 mean of 4"
     assert mean["divergence"] == pytest.approx(0, abs=1e-9)
@@ -267,28 +270,28 @@ def test_compare_nearest_ranks_by_divergence(compare) -> None:
     assert bits == sorted(bits)
     assert {near["name"] for near in result["nearest"]} == {"L0H0", "L0H2", "L0H3"}
     for near in result["nearest"]:
-        one = only(compare(TEXT, "L0H1", near["name"], "--json"))
+        compared = only(compare(TEXT, "L0H1", near["name"], "--json"))
         for figure in ("divergence", "cosine", "pearson"):
-            assert near[figure] == one[figure]
+            assert near[figure] == compared[figure]
     assert len(document(compare(TEXT, "--nearest", "L0H1", "--top", 2, "--json"), "nearest")[
         "nearest"
     ]) == 2  # fmt: skip
 
 
 def test_compare_nearest_in_a_copy_of_the_model_finds_the_same_head(
-    compare, other, tiny_glove
+    compare, other_model, tiny_glove
 ) -> None:
-    args = (TEXT, "--nearest", "L0H0", "-m", tiny_glove, "-m", other)
+    args = (TEXT, "--nearest", "L0H0", "-m", tiny_glove, "-m", other_model)
     result = document(compare(*args, "--json"), "nearest")
     assert result["nearest"][0]["name"] == "L0H3"
     assert result["nearest"][0]["divergence"] == pytest.approx(0, abs=1e-9)
     assert len(result["nearest"]) == 4
-    shown = compare(*args).stdout
-    assert "nearest to  L0H0" in shown and "among the heads of other" in shown
+    page = compare(*args).stdout
+    assert "nearest to  L0H0" in page and "among the heads of other" in page
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ([TEXT, "L0H1"], "Nothing to compare with: add a head"),
         ([TEXT, "more text", "L0H1"], "give a second one with --with TEXT"),
@@ -308,10 +311,10 @@ def test_compare_nearest_in_a_copy_of_the_model_finds_the_same_head(
         ([TEXT, *["L0H0"] * 27], "Cannot compare 27 maps: the maximum is"),
     ],
 )
-def test_compare_with_invalid_options_prints_one_line(compare, args, said) -> None:
+def test_compare_with_invalid_options_prints_one_line(compare, args, message) -> None:
     result = compare(*args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -338,21 +341,23 @@ def test_compare_show_compares_that_quantity(qkv, tiny_glove, show: str) -> None
     heads = ("L0", "L0") if show == "rollout" else ("L0H1", "L0H3")
     args = ("compare", "-m", tiny_glove, "she sat on the bank", *heads, "--show", show)
     field = {"scores": "scores", "contributions": "norms", "rollout": "rollout"}[show]
-    drawn, result = qkv(*args), qkv(*args, "--json")
-    assert (drawn.code, result.code) == (0, 0), drawn.stderr
-    assert f" {show}: " in drawn.stdout
+    picture, result = qkv(*args), qkv(*args, "--json")
+    assert (picture.code, result.code) == (0, 0), picture.stderr
+    assert f" {show}: " in picture.stdout
     document = json.loads(result.stdout)
     VALID["compare"].validate(document)
     [c] = document["comparisons"]
     assert c["a"]["shown"] == c["b"]["shown"] == SHOWN[show]
-    own = qkv("attend", "-m", tiny_glove, "she sat on the bank", "--show", show, "--json")
-    m = json.loads(own.stdout)["maps"][0 if show == "rollout" else 1]
-    one = [[x or 0 for x in row] for row in m[field]]
-    assert np.allclose([[x or 0 for x in row] for row in c[f"{field}_a"]], one, rtol=1e-6, atol=0)
+    attended = qkv("attend", "-m", tiny_glove, "she sat on the bank", "--show", show, "--json")
+    m = json.loads(attended.stdout)["maps"][0 if show == "rollout" else 1]
+    amounts = [[x or 0 for x in row] for row in m[field]]
+    assert np.allclose(
+        [[x or 0 for x in row] for row in c[f"{field}_a"]], amounts, rtol=1e-6, atol=0
+    )
     assert (c["divergence"] is None) == (show == "scores")
-    assert qkv("render", "-", stdin=result.stdout).stdout == drawn.stdout
-    other = result.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
-    refused = qkv("render", "-", stdin=other)
+    assert qkv("render", "-", stdin=result.stdout).stdout == picture.stdout
+    mislabelled = result.stdout.replace(f'"shown":"{SHOWN[show]}"', '"shown":"weights"')
+    refused = qkv("render", "-", stdin=mislabelled)
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert 'and "pattern_a".' in refused.stderr
 

@@ -1,4 +1,4 @@
-"""What `qkv compare` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv compare`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -73,48 +73,52 @@ def test_compare_picture_in_colour_equals_the_golden(
 
 
 def test_compare_picture_has_one_scale_for_maps_and_another_for_the_difference() -> None:
-    one, other = PAIRS["heads"]
-    half = replace(other.maps[0], pattern=other.maps[0].pattern / 2)
-    c = compare(one, replace(other, maps=[half]))
+    a, b = PAIRS["heads"]
+    half = replace(b.maps[0], pattern=b.maps[0].pattern / 2)
+    c = compare(a, replace(b, maps=[half]))
     look = Look(color="never", width=80)
     result = look.text(lambda theme: ComparePicture([c], ("A", "B"), theme))
     top = max(np.nanmax(c.weights_a), np.nanmax(c.weights_b))
     assert f"one scale for all maps: 0 to .{round(100 * top)}, the largest" in result
-    most = np.nanmax(np.abs(c.difference))
-    assert f"scale: ±.{round(100 * most)}, the largest difference in magnitude" in result
+    largest_difference = np.nanmax(np.abs(c.difference))
+    assert (
+        f"scale: ±.{round(100 * largest_difference)}, the largest difference in magnitude" in result
+    )
     assert "0 is in the middle of the bar" in result
 
 
 def test_compare_picture_of_a_long_text_lists_the_rows_that_differ_most() -> None:
     result = draw("long", Look(color="never", width=80))
     part = result.partition(f"the {ROWS} queries that diverge most")[2]
-    told = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
-    assert len(told) == ROWS
-    assert list(map(int, told)) == sorted(map(int, told))
+    listed_rows = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
+    assert len(listed_rows) == ROWS
+    assert list(map(int, listed_rows)) == sorted(map(int, listed_rows))
 
 
 @pytest.mark.parametrize("width", [30, 80])
 def test_nearest_picture_equals_the_golden(width: int) -> None:
-    own = maps(SHORT, 0)
-    others = replace(own, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER)
-    near = nearest_heads(own, others)
+    head_maps = maps(SHORT, 0)
+    candidates = replace(
+        head_maps, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER
+    )
+    near = nearest_heads(head_maps, candidates)
     look = Look(color="never", width=width)
-    result = look.text(lambda theme: NearestTable(own, others, near, theme))
+    result = look.text(lambda theme: NearestTable(head_maps, candidates, near, theme))
     assert result == recorded(f"compare/nearest-{width}.txt", result)
     check_plain(result, width)
 
 
 def test_nearest_picture_of_a_single_head_says_there_are_no_others() -> None:
-    own = maps(SHORT, 0)
+    head = maps(SHORT, 0)
     look = Look(color="never", width=80)
-    assert nearest_heads(own, own) == []
+    assert nearest_heads(head, head) == []
     assert "no other head to compare with" in look.text(
-        lambda theme: NearestTable(own, own, [], theme)
+        lambda theme: NearestTable(head, head, [], theme)
     )
 
 
 def test_compare_picture_of_several_heads_has_one_scale() -> None:
-    """One picture, in which the differences have cells of the maps' size."""
+    """Cells of the differences have the same size as cells of the maps."""
     text = "the mango and the apple are fruits"
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
     [picture] = pictures(pairs)
@@ -132,5 +136,5 @@ def test_compare_picture_of_several_heads_has_one_scale() -> None:
 
 def test_compare_picture_of_other_rows_is_separate() -> None:
     pairs = [compare(maps(SHORT, 0), maps(text, 1)) for text in (SHORT, LONGER, SHORT)]
-    shown = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
-    assert [text.splitlines()[1][0] for text in shown] == ["B", "C", "D"]
+    texts = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
+    assert [text.splitlines()[1][0] for text in texts] == ["B", "C", "D"]

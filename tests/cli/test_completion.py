@@ -1,4 +1,4 @@
-"""What a shell offers for a half-written line."""
+"""Completions that a shell offers for a half-written line."""
 
 from __future__ import annotations
 

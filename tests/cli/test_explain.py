@@ -1,4 +1,4 @@
-"""`qkv explain`: what is printed adds up, and what is written is what the head computed."""
+"""`qkv explain`: printed numbers add up, and written numbers are those of the head."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LONG = " and ".join([TEXT] * 3)
 
 
 def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
-    """The parts that stand above each ruled total, and the total."""
+    """Yield the numbers above each ruled line, and the total below it."""
     lines = page.splitlines()
     for at, line in enumerate(lines):
         if set(line) != {" ", "─"}:
@@ -48,8 +48,8 @@ def totals(page: str) -> Iterator[tuple[list[Decimal], Decimal]]:
         for rule in re.finditer("─+", line):
             # A printed number ends where its rule ends.
             parts = []
-            for above in reversed(lines[:at]):
-                if (number := ending_at(above, rule.end())) is None:
+            for previous_line in reversed(lines[:at]):
+                if (number := ending_at(previous_line, rule.end())) is None:
                     break
                 parts.append(number)
             total = ending_at(lines[at + 1], rule.end())
@@ -84,7 +84,7 @@ def test_explain_of_a_long_text_sums_the_rest_in_one_line(tiny_glove: Path, qkv:
 
 
 def numbers_of_steps(page: str) -> list[list[Decimal]]:
-    """The numbers of each step in their order, lines folded or not; the first is no step."""
+    """The numbers of each step, also on folded lines; item 0 is the text before the first step."""
     parts = re.split(r"^\d{1,2} {1,2}(?=[^\W\d])", page, flags=re.M)
     return [[Decimal(n) for n in re.findall(r"-?\d*\.\d{4}(?!\d)", part)] for part in parts]
 
@@ -123,7 +123,7 @@ def test_explain_products_and_sums_are_consistent(tiny_glove: Path, qkv: Qkv) ->
 
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
 def test_explain_numbers_match_hand_arithmetic(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
-    """Every step again, from the folder's own tensors."""
+    """Recompute every step from the tensors of the folder."""
     result = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
     Draft202012Validator(SCHEMA).validate(result)
     model = load(tiny_glove).model
@@ -169,7 +169,7 @@ def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qk
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--query", "rivr"], "Did you mean 'river'? Words: 0 the, 1 fisherman"),
         (["--query", "bank", "--head", "9"], "0 to 3"),
@@ -177,11 +177,11 @@ def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qk
     ],
 )
 def test_explain_with_impossible_requests_prints_one_line(
-    tiny_glove: Path, qkv: Qkv, args: list[str], said: str
+    tiny_glove: Path, qkv: Qkv, args: list[str], message: str
 ) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -205,12 +205,12 @@ def test_attend_of_one_word_lists_no_strongest_link(qkv, tiny_glove) -> None:
 
 @pytest.mark.parametrize("command", ["grid", "heads"])
 def test_commands_on_one_word_note_that_it_has_no_links(qkv, tiny_glove, command) -> None:
-    said = "qkv: Nothing to show: in this model, a text of one word"
-    assert said in qkv(command, "bank", "-m", tiny_glove).stderr
-    assert said not in qkv(command, "the bank", "-m", tiny_glove).stderr
+    message = "qkv: Nothing to show: in this model, a text of one word"
+    assert message in qkv(command, "bank", "-m", tiny_glove).stderr
+    assert message not in qkv(command, "the bank", "-m", tiny_glove).stderr
 
 
-@pytest.mark.parametrize(("width", "said"), [(4, "█▄▁█"), (3, "█▄…")])
-def test_explain_notes_that_a_vector_is_shortened(width: int, said: str) -> None:
+@pytest.mark.parametrize(("width", "expected"), [(4, "█▄▁█"), (3, "█▄…")])
+def test_explain_notes_that_a_vector_is_shortened(width: int, expected: str) -> None:
     line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
-    assert line.plain == said
+    assert line.plain == expected

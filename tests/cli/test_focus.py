@@ -33,8 +33,8 @@ def document(result) -> dict:
 
 
 @pytest.fixture
-def written(qkv, tiny_glove) -> Callable:
-    """What `qkv attend` writes of the same."""
+def attend(qkv, tiny_glove) -> Callable:
+    """Run `qkv attend` on the tiny model and return its JSON document."""
     return lambda *args: json.loads(qkv("attend", "-m", tiny_glove, *args, "--json").stdout)
 
 
@@ -42,8 +42,8 @@ def array(weights: list) -> np.ndarray:
     return np.array(weights, float)
 
 
-def test_focus_query_gives_a_row_and_key_a_column(focus, written) -> None:
-    maps = written(TEXT)["maps"]
+def test_focus_query_gives_a_row_and_key_a_column(focus, attend) -> None:
+    maps = attend(TEXT)["maps"]
     for side, at in (("query", 5), ("key", 8)):
         result = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
         assert (result["side"], result["i"]) == (side, at)
@@ -55,22 +55,22 @@ def test_focus_query_gives_a_row_and_key_a_column(focus, written) -> None:
             assert np.isnan(weights[at])  # a word cannot attend to itself
             assert np.array_equal(np.nan_to_num(weights), expected)
             top = np.argsort(-expected, kind="stable")[:5]
-            assert [told["i"] for told in head["top"]] == top.tolist()
-            assert [told["weight"] for told in head["top"]] == expected[top].tolist()
+            assert [entry["i"] for entry in head["top"]] == top.tolist()
+            assert [entry["weight"] for entry in head["top"]] == expected[top].tolist()
         mean = np.mean([array(h["weights"]) for h in result["heads"]], axis=0)
         assert array(result["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
-def test_focus_mean_and_heads_are_selected(focus, written) -> None:
+def test_focus_mean_and_heads_are_selected(focus, attend) -> None:
     result = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
     [head] = result["heads"]
     assert head["name"] == "L0 mean of H1 H2"
-    rows = [array(m["pattern"])[5] for m in written(TEXT, "--head", "1:3")["maps"]]
+    rows = [array(m["pattern"])[5] for m in attend(TEXT, "--head", "1:3")["maps"]]
     expected = [None if at == 5 else x for at, x in enumerate(np.mean(rows, axis=0))]
     assert head["weights"][5] is None  # a word cannot attend to itself
     assert array(head["weights"]) == pytest.approx(array(expected), rel=1e-6, nan_ok=True)
-    shown = focus(TEXT, "--query", "bank", "--mean", "--head", "1:3").stdout
-    assert "bank" not in shown[shown.index("L0 mean") :]
+    page = focus(TEXT, "--query", "bank", "--mean", "--head", "1:3").stdout
+    assert "bank" not in page[page.index("L0 mean") :]
     assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
 
 
@@ -81,25 +81,25 @@ def test_focus_on_a_repeated_word_names_its_index(focus) -> None:
     result = focus(TEXT, "--query", 7, "--json")
     assert (document(result)["i"], result.stderr) == (7, "")
     assert document(focus(TEXT, "--key", -2, "--json"))["i"] == 7
-    shown = focus(TEXT, "--query", 4, "--head", 0).stdout
-    assert "the₄ attends to" in shown and "on [the] bank" in shown
-    assert "the₇" in shown
+    page = focus(TEXT, "--query", 4, "--head", 0).stdout
+    assert "the₄ attends to" in page and "on [the] bank" in page
+    assert "the₇" in page
 
 
-def test_focus_between_two_texts_names_words_of_both(focus, written) -> None:
+def test_focus_between_two_texts_names_words_of_both(focus, attend) -> None:
     args = ("the river bank", "--source", "she sat in a bank")
-    maps = written(*args)["maps"]
+    maps = attend(*args)["maps"]
     result = document(focus(*args, "--key", "sat", "--json"))
     assert [t["text"] for t in result["queries"]] == ["the", "river", "bank"]
     assert array(result["heads"][0]["weights"]).tolist() == [row[1] for row in maps[0]["pattern"]]
-    shown = focus(*args, "--query", "river").stdout
-    assert "she sat in a bank" in shown and "[" not in shown
+    page = focus(*args, "--query", "river").stdout
+    assert "she sat in a bank" in page and "[" not in page
 
 
 def test_focus_prints_the_word_its_weights_and_the_scale(focus) -> None:
     result = focus(TEXT, "--query", "bank")
     assert (result.code, result.stderr) == (0, "")
-    for what in (
+    for text in (
         "bank attends to",
         "[bank]",
         "L0H3",
@@ -107,7 +107,7 @@ def test_focus_prints_the_word_its_weights_and_the_scale(focus) -> None:
         "mean of 4",
         "all bars have one scale",
     ):
-        assert what in result.stdout
+        assert text in result.stdout
     assert "bank is attended to by" in focus(TEXT, "--key", "bank").stdout
     assert "need not sum to 1" in focus(TEXT, "--key", "bank").stdout
 
@@ -128,7 +128,7 @@ def test_focus_of_any_text_is_drawn_or_refused_in_one_line(focus, args) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ((TEXT,), "--query WORD"),
         ((TEXT, "--query", "bank", "--key", "river"), "Use either --query WORD"),
@@ -138,7 +138,7 @@ def test_focus_of_any_text_is_drawn_or_refused_in_one_line(focus, args) -> None:
         ((TEXT, "--query", ""), "--query '' is neither a word nor an index"),
     ],
 )
-def test_focus_with_invalid_options_is_refused(focus, args, said: str) -> None:
+def test_focus_with_invalid_options_is_refused(focus, args, message: str) -> None:
     result = focus(*args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1

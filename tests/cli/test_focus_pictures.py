@@ -1,4 +1,4 @@
-"""What `qkv focus` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv focus`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def tokens(text: str) -> list[Token]:
     for i, part in enumerate(text.split()):
         special = part.startswith("[") and part.endswith("]")
         start = end + (not special and part not in ",.")
-        shown = "" if special else part
-        end = start + len(shown)
-        result.append(Token(i, shown, part, i, start, end, special, unknown=part == "naïve"))
+        visible_text = "" if special else part
+        end = start + len(visible_text)
+        result.append(Token(i, visible_text, part, i, start, end, special, unknown=part == "naïve"))
     return result
 
 
 def maps(text: str, n_heads: int, *, source: str | None = None, sign: float = 1) -> HeadMaps:
-    """Rows in eighths, so that every machine draws the same; a word does not see itself."""
+    """Rows in eighths, so that all machines draw the same; a word cannot attend to itself."""
     queries = tokens(text)
     keys = queries if source is None else tokens(source)
     result = []
@@ -92,7 +92,7 @@ def test_focus_picture_in_colour_equals_the_golden(
 
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
-def test_focus_picture_has_every_bar_and_every_rest(width: int) -> None:
+def test_focus_picture_fits_the_width_and_shows_every_head(width: int) -> None:
     result = draw("heads", Look(color="never", width=width))
     for head in range(4):
         assert f"L0H{head}" in result
@@ -101,7 +101,7 @@ def test_focus_picture_has_every_bar_and_every_rest(width: int) -> None:
 
 
 def test_focus_picture_shades_are_below_their_words() -> None:
-    """Each word of the first line has its shade below it, from its first cell to its last."""
+    """The shade below a word is exactly as wide as the word."""
     lines = draw("one", Look(color="never", width=80)).splitlines()
     at = next(i for i, line in enumerate(lines) if "mango" in line)
     words, shades = lines[at], lines[at + 1].ljust(len(lines[at]))

@@ -1,4 +1,4 @@
-"""Vector files from elsewhere, from `qkv models add` to the attention of their words."""
+"""Vector files of other programs: `qkv models add`, then attention over their words."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_ngrams_give_an_unknown_word_its_vector(
     assert "built from n-grams: Rivers" in qkv("attend", "-m", tmp_path / "out", text).stdout
     page = qkv("explain", "-m", tmp_path / "out", text, "--json")
     assert json.loads(page.stdout)["notes"] == document["notes"]
-    again = qkv("render", "-", stdin=page.stdout)
-    assert (again.code, "built from n-grams: Rivers" in again.stdout) == (0, True)
+    rendered = qkv("render", "-", stdin=page.stdout)
+    assert (rendered.code, "built from n-grams: Rivers" in rendered.stdout) == (0, True)
 
 
 def test_ngrams_also_apply_to_the_source(
@@ -157,7 +157,7 @@ def test_ngrams_also_apply_to_the_source(
 def test_ngrams_leave_a_too_short_word_unknown(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
-    """gensim's vector for it is zeros, and tells nothing."""
+    """A word too short for n-grams stays unknown: gensim's vector for it is zeros."""
     data, rows, _ = fasttext_bin(lengths=(5, 6))
     add(data)
     result = qkv("attend", "-m", tmp_path / "out", "the x bank", "--json")
@@ -210,7 +210,7 @@ def test_models_show_names_the_ngrams(add: Callable[..., Result], qkv: Qkv, tmp_
     assert qkv("models", "check", tmp_path / "out").code == 0
     memory = describe(str(tmp_path / "out")).memory
     add(fasttext_bin()[0], "--no-ngrams")
-    assert describe(str(tmp_path / "out")).memory == memory  # none of it is read at once
+    assert describe(str(tmp_path / "out")).memory == memory  # the file is not read completely
 
 
 def test_add_of_ngrams_with_nan_is_refused(add: Callable[..., Result]) -> None:

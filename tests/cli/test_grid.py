@@ -21,14 +21,14 @@ def grid(qkv: Callable, tiny_glove: Path) -> Callable:
 def test_grid_has_a_thumbnail_for_each_head(grid) -> None:
     result = grid(TEXT)
     assert (result.code, result.stderr) == (0, "")
-    for what in ("tiny", "L0 H0", "H3", "one scale for all heads", "qkv attend --head L0H"):
-        assert what in result.stdout
+    for text in ("tiny", "L0 H0", "H3", "one scale for all heads", "qkv attend --head L0H"):
+        assert text in result.stdout
     assert "4 shuffled readings" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_grid_marks_of_the_embedded_model_are_known(qkv) -> None:
-    """L0H6 of glove attends to the word before, L0H4 at the one behind."""
+    """L0H6 of glove attends to the previous word, L0H4 to the next word."""
     result = qkv("grid", TEXT).stdout
     assert "H6 <" in result and "H4 >" in result
     [previous] = [line for line in result.splitlines() if line.startswith("< previous  ")]
@@ -42,10 +42,10 @@ def test_grid_without_shuffles_or_with_linear_weights_has_no_marks(grid) -> None
 
 
 def test_grid_json_equals_attend_json_of_all_layers(grid, qkv, tiny_glove) -> None:
-    written = json.loads(grid(TEXT, "--json").stdout)
+    result = json.loads(grid(TEXT, "--json").stdout)
     expected = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--layer", "all", "--json").stdout)
-    assert written == expected
-    assert [m["name"] for m in written["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    assert result == expected
+    assert [m["name"] for m in result["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
 
 def test_grid_with_head_draws_only_the_selected_heads(grid) -> None:

@@ -1,4 +1,4 @@
-"""What `qkv grid` draws, recorded; weights are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv grid`, drawn from hand-made weights without a model."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def maps(
             result.append(HeadMap(name, "self", layer, head, weights, scores, mask=mask))
     words = [*ODD.split(), *(f"w{i}" for i in range(600))]
     tokens = [Token(i, w, w, i, i, i + 1) for i, w in enumerate(words[: max(n_query, n_key)])]
-    one = n_key == n_query
+    is_one_text = n_key == n_query
     return HeadMaps(
         INFO,
         "softmax" if sign > 0 else "linear",
         masked,
         "",
-        None if one else ODD,
+        None if is_one_text else ODD,
         tokens[:n_query],
         tokens[:n_key],
         result,
@@ -122,13 +122,13 @@ def test_grid_marks_have_distinct_signs() -> None:
 
 
 def test_pooled_cell_is_the_largest_of_its_block() -> None:
-    """Counted from the picture: the darkest shade stands where the largest weight is."""
+    """The darkest shade of the picture is at the largest weight."""
     result, _, _ = GRIDS["none"]
     m = result.maps[0]
     weights = np.full((64, 64), 1 / 128, np.float32)
     weights[9, 40] = 1.0
     big = [Token(i, "w", "w", i, i, i + 1) for i in range(64)]
-    one = HeadMaps(
+    single_map = HeadMaps(
         INFO,
         "softmax",
         False,
@@ -138,7 +138,7 @@ def test_pooled_cell_is_the_largest_of_its_block() -> None:
         big,
         [HeadMap(m.name, m.block, 0, 0, weights, np.zeros_like(weights))],
     )
-    text = Look(color="never", width=80).text(lambda theme: Thumbnails(one, theme))
+    text = Look(color="never", width=80).text(lambda theme: Thumbnails(single_map, theme))
     assert "each cell is the largest of 2x2 weights (queries x keys)" in text
     rows = [line[3:] for line in text.splitlines() if line.startswith("   ")]
     assert len(rows) == 32
@@ -157,10 +157,12 @@ def test_sheet_is_no_wider_than_the_terminal(n_query: int, n_key: int) -> None:
 @pytest.mark.parametrize("blocks", [(1, 1), (2, 3), (5, 1), (9, 9)])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("kept", [True, False])
-def test_pooled_visible_ignores_masked_cells(blocks, masked: bool, sign: float, kept: bool) -> None:
+@pytest.mark.parametrize("is_visible", [True, False])
+def test_pooled_visible_ignores_masked_cells(
+    blocks, masked: bool, sign: float, is_visible: bool
+) -> None:
     result = maps(n_layers=1, n_heads=2, n_query=13, masked=masked, sign=sign)
-    if not kept:
+    if not is_visible:
         result = HeadMaps(
             *(getattr(result, f) for f in ("model", "weighting", "causal", "text", "source")),
             result.queries,
@@ -170,9 +172,9 @@ def test_pooled_visible_ignores_masked_cells(blocks, masked: bool, sign: float, 
                 for m in result.maps
             ],
         )
-    for one, other in zip(
+    for pooled_block, expected in zip(
         pooled_visible(result, blocks),
         [pooled(w, blocks) for w in visible_cells(result)],
         strict=True,
     ):
-        assert np.array_equal(one, other, equal_nan=True)
+        assert np.array_equal(pooled_block, expected, equal_nan=True)

@@ -52,17 +52,17 @@ def document(result) -> dict:
 def test_heads_prints_a_line_for_each_head(heads) -> None:
     result = heads(TEXT)
     assert (result.code, result.stderr) == (0, "")
-    for what in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
-        assert what in result.stdout
-    assert "self" not in result.stdout  # a word cannot attend to itself: nothing to tell
+    for text in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
+        assert text in result.stdout
+    assert "self" not in result.stdout  # a word cannot attend to itself, so no weight is measured
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> None:
-    written = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
+    attended = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
     result = document(heads(TEXT, "--json"))
-    for of_head, m in zip(result["heads"], written["maps"], strict=True):
+    for of_head, m in zip(result["heads"], attended["maps"], strict=True):
         w = np.array(m["pattern"])
         n = len(w)
         bits = [-sum(x * np.log2(x) for x in row if x) for row in w]
@@ -71,23 +71,23 @@ def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> N
         assert of_head["entropy_share"] == pytest.approx(np.mean(bits) / np.log2(n - 1), rel=1e-5)
         far = sum(w[i, j] * abs(i - j) for i in range(n) for j in range(n)) / n
         assert of_head["distance"] == pytest.approx(far, rel=1e-5)
-        before = np.mean([w[i, i - 1] for i in range(1, n)])
-        assert of_head["previous"] == pytest.approx(before, rel=1e-5)
+        previous = np.mean([w[i, i - 1] for i in range(1, n)])
+        assert of_head["previous"] == pytest.approx(previous, rel=1e-5)
         assert of_head["next"] == pytest.approx(np.diagonal(w, 1).mean(), rel=1e-5)
         assert of_head["first"] == pytest.approx(w[1:, 0].mean(), rel=1e-5)
         assert of_head["self"] is of_head["separators"] is of_head["punctuation"] is None
 
 
 def test_heads_of_several_texts_are_averaged(heads, tmp_path) -> None:
-    """Over rows, not over texts: a longer one counts for more."""
+    """The average is over rows, so a longer text has a larger share."""
     texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
-    both = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
-    assert (both["texts"], both["tokens"], both["shuffled"]) == (2, 6 + 8, 24)
-    one, two = (document(heads(text, "--json")) for text in texts)
+    together = document(heads("--file", tmp_path / "texts.txt", "--lines", "--json"))
+    assert (together["texts"], together["tokens"], together["shuffled"]) == (2, 6 + 8, 24)
+    first, second = (document(heads(text, "--json")) for text in texts)
     for at in range(4):
-        mean = (6 * one["heads"][at]["entropy"] + 8 * two["heads"][at]["entropy"]) / 14
-        assert both["heads"][at]["entropy"] == pytest.approx(mean)
+        mean = (6 * first["heads"][at]["entropy"] + 8 * second["heads"][at]["entropy"]) / 14
+        assert together["heads"][at]["entropy"] == pytest.approx(mean)
 
 
 def test_heads_prints_the_same_table_every_time(heads) -> None:
@@ -127,7 +127,7 @@ def test_heads_sort_by_an_empty_column_keeps_the_order(heads) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--sort", "prevous"], "Unknown column 'prevous'. Did you mean previous?"),
         (["--weighting", "linear"], "its statistics need weights that sum to 1"),
@@ -141,10 +141,10 @@ def test_heads_sort_by_an_empty_column_keeps_the_order(heads) -> None:
         (["--head", "L0H9"], "Head 9 does not exist"),
     ],
 )
-def test_heads_with_invalid_options_prints_one_line(heads, args, said) -> None:
+def test_heads_with_invalid_options_prints_one_line(heads, args, message) -> None:
     result = heads(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -176,11 +176,15 @@ def test_heads_reports_unknown_words_once(heads) -> None:
 
 
 def test_heads_reports_its_progress(heads, monkeypatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(command, "report_summary", said.append)
+    reports: list[str] = []
+    monkeypatch.setattr(command, "report_summary", reports.append)
     result = heads("--lines", stdin="the river\nthe bank\nthe money\n")
-    assert [line.split(",")[0] for line in said] == ["1 text read", "2 texts read", "3 texts read"]
-    assert all(line.endswith(" tokens/s") for line in said)
+    assert [line.split(",")[0] for line in reports] == [
+        "1 text read",
+        "2 texts read",
+        "3 texts read",
+    ]
+    assert all(line.endswith(" tokens/s") for line in reports)
     assert "3 texts" in result.stdout
 
 
@@ -191,7 +195,7 @@ def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
         assert of_head["block"] == "cross"
         assert of_head["previous"] is of_head["distance"] is of_head["duplicate"] is None
         assert of_head["punctuation"] is not None
-        assert of_head["content"] == pytest.approx(1.0)  # word vectors: content is all there is
+        assert of_head["content"] == pytest.approx(1.0)  # there are no position terms
     assert (
         "keys and values from: a tree , on the bank"
         in heads("the river bank", "--source", "a tree , on the bank").stdout
@@ -199,7 +203,7 @@ def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
 
 
 def test_heads_of_one_word_notes_that_there_is_nothing_to_measure(heads) -> None:
-    """Twice in a row it has one key to look at, itself."""
+    """A repeated single word has only one key, the word itself."""
     for of_head in document(heads("river", "--json"))["heads"]:
         assert all(of_head[figure] is None for figure in FIGURES)
         assert of_head["labels"] == []
@@ -249,7 +253,7 @@ def test_ordered_reader_shuffles_the_decoder_text_too(tiny_glove) -> None:
 
 
 def test_heads_without_a_source_measures_the_encoder(tmp_path, qkv) -> None:
-    """Without a source, the order of the text is the encoder's; a grid keeps what was written."""
+    """Without a source, the encoder's text is shuffled; a grid keeps the text as written."""
     folder = tmp_path / "t5"
     shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)
     words = ["<pad>", "</s>", "[UNK]", *"abcdefghij", *(f"w{i}" for i in range(51))]
@@ -261,5 +265,5 @@ def test_heads_without_a_source_measures_the_encoder(tmp_path, qkv) -> None:
     assert {row["block"] for row in result["heads"]} == {"encoder"}
     refused = qkv("heads", "-m", folder, "a b c d", "--block", "cross")
     assert (refused.code, "--block cross needs --source TEXT here" in refused.stderr) == (2, True)
-    drawn = qkv("grid", "-m", folder, "a b c d e f g")
-    assert "keys and values: a b c d e f g" in drawn.stdout
+    picture = qkv("grid", "-m", folder, "a b c d e f g")
+    assert "keys and values: a b c d e f g" in picture.stdout

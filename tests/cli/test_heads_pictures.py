@@ -1,4 +1,4 @@
-"""The table of `qkv heads`, recorded; figures are made by hand, so no model is in between."""
+"""Recorded tables of `qkv heads`, drawn from hand-made numbers without a model."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_heads_picture_without_colour_equals_the_golden(width: int) -> None:
 def test_heads_picture_names_the_columns_without_room(width: int) -> None:
     result = draw(Look(color="never", width=width))
     titles = result.split("\n\n")[1].splitlines()[0]
-    said = " ".join(result.split())
+    joined = " ".join(result.split())
     for title in ("bits", "max", "prev", "sep", "cont"):
-        assert title in titles.split() or re.search(rf"no room for [^·]*\b{title}\b", said)
+        assert title in titles.split() or re.search(rf"no room for [^·]*\b{title}\b", joined)
     assert "previous .88" in result
 
 

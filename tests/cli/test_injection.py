@@ -1,4 +1,4 @@
-"""No text from a file, a name or a command line drives the terminal, whatever command shows it."""
+"""Control characters from files, names and command lines are escaped in every command's output."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c\
 
 
 def acts(text: str) -> set[str]:
-    """The characters of an output that would act on a terminal; colours are our own."""
+    """The control characters of an output, without the colour codes of qkv."""
     text = _COLOR.sub("", text)
     odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cs")} - {"\n"}
     return odd | _BIDI.intersection(text)
 
 
 def poisoned(value: Any) -> Any:
-    """The same JSON with every string that a reader does not choose among replaced."""
+    """Replace every string of a JSON value except those of fields with a fixed set of values."""
     if isinstance(value, dict):
-        known = ("schema", "weighting", "shown", "block", "type", "kind")
-        return {k: v if k in known else poisoned(v) for k, v in value.items()}
+        fixed_fields = ("schema", "weighting", "shown", "block", "type", "kind")
+        return {k: v if k in fixed_fields else poisoned(v) for k, v in value.items()}
     if isinstance(value, list):
         return [poisoned(v) for v in value]
     return EVIL if isinstance(value, str) else value
@@ -92,8 +92,12 @@ def test_control_characters_in_a_model_name_are_escaped(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     name = command[0]
-    rest = command[1:]
-    order = ("models", name, *rest, "-m", evil_model) if rest else ("models", name, evil_model)
+    arguments = command[1:]
+    order = (
+        ("models", name, *arguments, "-m", evil_model)
+        if arguments
+        else ("models", name, evil_model)
+    )
     outcome = qkv(*order)
     assert acts(outcome.stdout) == acts(outcome.stderr) == set()
 
@@ -122,11 +126,11 @@ def test_control_characters_in_a_document_are_escaped(
         outcome = qkv("render", path, "--color", "always")
         assert acts(outcome.stdout) == acts(outcome.stderr) == set()
         return
-    drawn = tmp_path / f"d.{kind}"
-    outcome = qkv("render", path, "-o", drawn)
+    picture_file = tmp_path / f"d.{kind}"
+    outcome = qkv("render", path, "-o", picture_file)
     assert acts(outcome.stderr) == set()
     if outcome.code == 0:
-        text = drawn.read_text("utf-8")
+        text = picture_file.read_text("utf-8")
         assert acts(text.replace("\t", "")) == set()
         if kind == "svg":
             xml.dom.minidom.parseString(text)

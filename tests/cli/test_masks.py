@@ -1,4 +1,4 @@
-"""Which keys a query can see: said once, by the core, and known to every output."""
+"""Masks: computed once in the core, and the same in every output."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def maps(result: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("weighting", ["softmax", "hard", "linear"])
 @pytest.mark.parametrize(
-    "more", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
+    "options", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
 )
-def test_mask_of_every_map_matches_its_scores(attend, weighting: str, more: tuple) -> None:
-    """Whatever its weights are: under hard indexing most are 0."""
-    for m in maps(attend(TEXT, "--json", "--weighting", weighting, *more)):
+def test_mask_of_every_map_matches_its_scores(attend, weighting: str, options: tuple) -> None:
+    """The mask does not depend on the weights; under hard indexing most weights are 0."""
+    for m in maps(attend(TEXT, "--json", "--weighting", weighting, *options)):
         assert m["mask"] == NO_SELF
         assert not np.array(m["pattern"])[~np.array(NO_SELF)].any()
-    for m in maps(attend(TEXT, "--json", "--causal", "--weighting", weighting, *more)):
+    for m in maps(attend(TEXT, "--json", "--causal", "--weighting", weighting, *options)):
         assert m["mask"] == CAUSAL
 
 
@@ -56,10 +56,10 @@ def test_mask_survives_a_window_and_merged_words(attend) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [(), ("--mean",), ("--show", "scores"), ("--show", "contributions")]
+    "options", [(), ("--mean",), ("--show", "scores"), ("--show", "contributions")]
 )
-def test_csv_leaves_masked_cells_empty(attend, more: tuple) -> None:
-    result = attend(TEXT, "--format", "csv", *more).stdout
+def test_csv_leaves_masked_cells_empty(attend, options: tuple) -> None:
+    result = attend(TEXT, "--format", "csv", *options).stdout
     for row in csv.DictReader(io.StringIO(result)):
         amount = [*row.values()][-1]
         assert (amount == "") == (row["query_i"] == row["key_i"])
@@ -77,22 +77,22 @@ def test_npz_contains_the_mask(attend, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
-@pytest.mark.parametrize("more", [(), ("--causal",), ("--weighting", "hard"), ("--mean",)])
+@pytest.mark.parametrize("options", [(), ("--causal",), ("--weighting", "hard"), ("--mean",)])
 def test_render_draws_masked_cells_like_attend(
-    qkv: Callable, attend, tmp_path: Path, suffix: str, more: tuple
+    qkv: Callable, attend, tmp_path: Path, suffix: str, options: tuple
 ) -> None:
     file = tmp_path / f"a.{suffix}"
-    assert attend("the river bank and the money", "-o", file, *more).code == 0
-    drawn = attend("the river bank and the money", *more).stdout
-    assert qkv("render", file).stdout == drawn
-    assert "blank diagonal" in drawn
-    assert ("blank upper right" in drawn) == ("--causal" in more)
+    assert attend("the river bank and the money", "-o", file, *options).code == 0
+    picture = attend("the river bank and the money", *options).stdout
+    assert qkv("render", file).stdout == picture
+    assert "blank diagonal" in picture
+    assert ("blank upper right" in picture) == ("--causal" in options)
 
 
 def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
     qkv: Callable, tmp_path: Path
 ) -> None:
-    """A head that never attends to itself, from elsewhere: its zeros are weights."""
+    """In a foreign array without a mask, zeros on the diagonal are weights."""
     np.savez(tmp_path / "a.npz", a=np.float32([[[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]]))
     (tmp_path / "t.json").write_text('["a", "b", "c"]')
     result = qkv("render", tmp_path / "a.npz", "--tokens", tmp_path / "t.json")

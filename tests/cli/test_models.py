@@ -21,7 +21,7 @@ VECTORS = "4 3\nriver 1 0 0\nbank 0.5 0.5 0\nmoney 0 1 0\nboat 0.9 0.1 0.2\n"
 
 @pytest.fixture
 def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of one's own with a model `web` in it."""
+    """An empty store with a model `web`."""
     monkeypatch.setenv("QKV_HOME", str(tmp_path / "home"))
     (tmp_path / "v.txt").write_text(VECTORS)
     assert qkv("models", "add", "web", "--vectors", tmp_path / "v.txt").code == 0
@@ -29,7 +29,7 @@ def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
-    """Q = K = V = e over centred vectors of unit root mean square: by hand."""
+    """Hand arithmetic: Q = K = V = e over centred vectors of unit root mean square."""
     import numpy as np
 
     result = qkv("attend", "-m", "web", "river money boat", "--json")
@@ -55,8 +55,8 @@ def test_models_list_show_path_and_rm_work_together(home: Path, qkv: Qkv) -> Non
     rows = json.loads(qkv("models", "list", "--json").stdout)["models"]
     assert [row["name"] for row in rows] == ["glove", "web"]
     assert "web" in qkv("models", "list").stdout
-    shown = json.loads(qkv("models", "show", "web", "--json").stdout)
-    assert shown["d_model"] == 3
+    info = json.loads(qkv("models", "show", "web", "--json").stdout)
+    assert info["d_model"] == 3
     folder = Path(qkv("models", "path", "web").stdout.strip())
     assert folder == home / "home" / "models" / "web"
     refused = qkv("models", "rm", "web")
@@ -94,9 +94,9 @@ def test_neighbors_lists_the_nearest_words_by_cosine(home: Path, qkv: Qkv) -> No
 
 
 def test_add_to_an_existing_name_needs_force(home: Path, qkv: Qkv) -> None:
-    again = ["models", "add", "web", "--vectors", home / "v.txt"]
-    assert qkv(*again).code == 2
-    assert qkv(*again, "--force", "--limit", 2).stdout.endswith("2 words.\n")
+    command = ["models", "add", "web", "--vectors", home / "v.txt"]
+    assert qkv(*command).code == 2
+    assert qkv(*command, "--force", "--limit", 2).stdout.endswith("2 words.\n")
 
 
 def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
@@ -110,7 +110,7 @@ def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"\x80\x04K\x01.", "--allow-pickle"),
         (b"9 3\nriver 1 0 0\n", "states 9 words; found 1"),
@@ -119,13 +119,13 @@ def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
     ],
 )
 def test_add_of_a_refused_file_leaves_nothing(
-    home: Path, qkv: Qkv, content: bytes, said: str
+    home: Path, qkv: Qkv, content: bytes, message: str
 ) -> None:
     (home / "bad").write_bytes(content)
     before = sorted((home / "home" / "models").iterdir())
     result = qkv("models", "add", "bad", "--vectors", home / "bad")
     assert result.code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted((home / "home" / "models").iterdir()) == before
 
@@ -137,7 +137,7 @@ def test_add_of_a_missing_file_or_wrong_name_is_refused(home: Path, qkv: Qkv) ->
 
 
 def test_add_on_a_full_disk_prints_one_line(home: Path) -> None:
-    """A limit on the size of files is what a test can do to a disk."""
+    """A limit on file sizes simulates the full disk."""
     big = home / "big.txt"
     big.write_text("".join(f"w{i} {i} 1 2 3 4 5 6 7\n" for i in range(9000)))
 

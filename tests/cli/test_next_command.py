@@ -1,4 +1,4 @@
-"""`qkv next` on a tiny decoder, against transformers' scores and its own picture."""
+"""`qkv next` on a tiny decoder, against transformers' scores and recorded pictures."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def llama(tmp_path: Path) -> Path:
     return folder(tmp_path, "llama-next")
 
 
-def scores_of(model: Path, ids: list[int], gone: dict[int, list[int]]) -> np.ndarray:
-    """Of a model whose rows of W_O are zero where a head is gone."""
+def scores_of(model: Path, ids: list[int], ablated: dict[int, list[int]]) -> np.ndarray:
+    """Logits of the model after the rows of W_O of the ablated heads are set to zero."""
     stored = {n: np.array(x) for n, x in open_tensors(model / "model.safetensors").items()}
-    for layer, heads in gone.items():
+    for layer, heads in ablated.items():
         W = stored[f"model.layers.{layer}.self_attn.o_proj.weight"]
         for head in heads:
             W[:, head * 8 : head * 8 + 8] = 0
-    made = build(json.loads((model / "config.json").read_text()), Tensors(stored))
-    [*_, last] = made.layers(ids)
-    hidden = made.stacks["decoder"].final_norm(last.resid_post)[-1]
+    built = build(json.loads((model / "config.json").read_text()), Tensors(stored))
+    [*_, last] = built.layers(ids)
+    hidden = built.stacks["decoder"].final_norm(last.resid_post)[-1]
     return (stored["lm_head.weight"] @ hidden).astype(np.float64)
 
 
@@ -44,36 +44,36 @@ def test_next_json_has_probability_rank_and_divergence(qkv, llama: Path) -> None
     ids = [token["id"] for token in result["queries"]]
     p, q = (
         np.exp(s - s.max()) / np.exp(s - s.max()).sum()
-        for s in (scores_of(llama, ids, gone) for gone in ({}, {0: [1], 1: [0, 1, 2, 3]}))
+        for s in (scores_of(llama, ids, ablated) for ablated in ({}, {0: [1], 1: [0, 1, 2, 3]}))
     )
     for name, of in (("before", p), ("after", q)):
         for token in result["next"]:
             assert token[name]["probability"] == pytest.approx(of[token["id"]], rel=1e-4)
             assert token[name]["rank"] == 1 + (of > of[token["id"]]).sum()
-        told = sum(token[name]["probability"] for token in result["next"])
-        assert result["rest"][name] == pytest.approx(1 - told, abs=1e-9)
+        listed_probability = sum(token[name]["probability"] for token in result["next"])
+        assert result["rest"][name] == pytest.approx(1 - listed_probability, abs=1e-9)
     assert result["divergence"] == pytest.approx((p * np.log2(p / q)).sum(), rel=1e-4)
     likeliest = {token["id"] for token in result["next"]}
     assert {*np.argsort(-p)[:10].tolist(), *np.argsort(-q)[:10].tolist()} == likeliest
 
 
 @pytest.mark.parametrize("width", [40, 80])
-@pytest.mark.parametrize("more", [[], ABLATED], ids=["whole", "ablated"])
-def test_next_picture_equals_the_golden(qkv, llama: Path, width: int, more: list[str]) -> None:
-    args = ("-m", llama, TEXT, "--top", "4", *more)
-    drawn = qkv("next", *args, "--width", width)
-    assert (drawn.code, drawn.stderr) == (0, "")
-    name = f"{'ablated' if more else 'whole'}-{width}"
-    assert drawn.stdout == recorded(f"next/{name}.txt", drawn.stdout)
-    assert max(map(len, drawn.stdout.splitlines())) <= width
-    written = qkv("next", *args, "--json").stdout
-    assert qkv("render", "-", "--width", width, stdin=written).stdout == drawn.stdout
+@pytest.mark.parametrize("options", [[], ABLATED], ids=["whole", "ablated"])
+def test_next_picture_equals_the_golden(qkv, llama: Path, width: int, options: list[str]) -> None:
+    args = ("-m", llama, TEXT, "--top", "4", *options)
+    picture = qkv("next", *args, "--width", width)
+    assert (picture.code, picture.stderr) == (0, "")
+    name = f"{'ablated' if options else 'whole'}-{width}"
+    assert picture.stdout == recorded(f"next/{name}.txt", picture.stdout)
+    assert max(map(len, picture.stdout.splitlines())) <= width
+    json_text = qkv("next", *args, "--json").stdout
+    assert qkv("render", "-", "--width", width, stdin=json_text).stdout == picture.stdout
 
 
 def test_render_of_a_damaged_next_document_draws_or_prints_one_line(qkv, llama: Path) -> None:
-    written = qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout
+    json_text = qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout
     n = 0
-    while (document := _damage(json.loads(written), n)) is not None and n < 150:
+    while (document := _damage(json.loads(json_text), n)) is not None and n < 150:
         done = qkv("render", "-", stdin=json.dumps(document))
         assert done.code in (0, 2) and "Traceback" not in done.stderr
         assert done.code == 0 or done.stderr.count("\n") == 1

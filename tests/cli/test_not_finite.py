@@ -1,4 +1,4 @@
-"""Numbers that are not finite: every output refuses them, in one line that says where they are."""
+"""NaN and infinity: every output refuses them in one line that names the place."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def damaged(case: str, place: Path, tensor: str = "", edit: Edit = lambda x: Non
     """A golden checkpoint with one tensor edited in place."""
     folder = place / case
     shutil.copytree(GOLDEN / case, folder, dirs_exist_ok=True)
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 2)]
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     if tensor:
         tensors = load_file(GOLDEN / case / "model.safetensors")
         edit(tensors[tensor])
@@ -65,12 +65,12 @@ def in_head_1(value: float) -> Edit:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Head 1 of layer 1 of 2 has one row of NaN; its first head is whole."""
+    """Of two layers, layer 1 has one row of NaN in head 1; head 0 is unchanged."""
     return damaged("bert", tmp_path_factory.mktemp("nan"), QUERY, in_head_1(np.nan))
 
 
-def refused(result: Result, said: str = SAID) -> None:
-    assert (result.code, result.stdout, result.stderr) == (2, "", said)
+def refused(result: Result, message: str = SAID) -> None:
+    assert (result.code, result.stdout, result.stderr) == (2, "", message)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_explain_refuses_nan_in_the_output_of_the_last_layer(qkv: Callable, tmp_
     tensor = "encoder.layer.1.attention.output.dense.weight"
     model = damaged("bert", tmp_path, tensor, nan)
     assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
-    said = f"The output of layer 1 contains NaN or infinity because tensor '{tensor}' does."
+    message = f"The output of layer 1 contains NaN or infinity because tensor '{tensor}' does."
     for form in ((), ("--json",)):
-        refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {said}\n")
+        refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {message}\n")
 
 
 def test_attend_draws_a_layer_before_the_nan(qkv: Callable, bert: Path) -> None:
@@ -152,17 +152,17 @@ def test_attend_refuses_nan_in_a_layer_before_the_selected_one(
 ) -> None:
     name = "encoder.layer.0.attention.self.value.bias"
     folder = damaged("bert", tmp_path, name, nan)
-    said = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
-    refused(qkv("attend", "-m", folder, TEXT, "--layer", "1", "--head", "1"), said)
+    message = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
+    refused(qkv("attend", "-m", folder, TEXT, "--layer", "1", "--head", "1"), message)
 
 
 def every_layer(folder: Path) -> None:
-    """Run all there is of a model, and what it writes."""
+    """Run all layers of a model and its generation."""
     loaded = load(folder)
     for _ in loaded.read(TEXT, TEXT if loaded.is_encoder_decoder else None).layers:
         pass
     if loaded.model.unembed is not None:
-        run = loaded.read(TEXT)  # an encoder-decoder writes here
+        run = loaded.read(TEXT)  # an encoder-decoder generates text
         scores = np.zeros(1) if loaded.is_encoder_decoder else run.next_logits()
         assert (scores < np.inf).all()
 
@@ -172,7 +172,10 @@ def every_layer(folder: Path) -> None:
     [
         ("bert", ["pooler.dense.bias", "pooler.dense.weight"]),
         ("albert-groups", ["pooler.bias", "pooler.weight"]),
-        ("mixtral", ["norm.weight"]),  # of the next token's scores, which this one has not
+        (
+            "mixtral",
+            ["norm.weight"],
+        ),  # used only for next-token scores, which this model does not have
         ("deberta-v2-p2c", []),
         ("gpt2-next", []),
         ("gemma2-next", []),
@@ -196,7 +199,7 @@ def test_error_names_the_tensor_with_nan(
 
 
 def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
-    """The first head that reads what is not finite, and its block where there are several."""
+    """The first head that reads the NaN, with its block if the model has several."""
     named = {
         ("bert", "encoder.layer.0.output.dense.weight"): "L1H0",
         ("bert", "encoder.layer.1.output.dense.weight"): "The output of layer 1",
@@ -210,8 +213,8 @@ def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
     for (case, tensor), place in named.items():
         with pytest.raises(CheckpointError) as error:
             every_layer(damaged(case, tmp_path, tensor, nan))
-        said = f"{place} contains NaN or infinity because tensor {tensor!r} does."
-        assert str(error.value) == said
+        message = f"{place} contains NaN or infinity because tensor {tensor!r} does."
+        assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
     ],
 )
 def test_generation_with_nan_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
-    """Of NaN, argmax would write the first token of all."""
+    """The argmax of NaN would be token 0."""
     folder = damaged("marian-writes", tmp_path, tensor, nan)
     with pytest.raises(CheckpointError) as error:
         load(folder).read(TEXT)
@@ -240,16 +243,16 @@ def test_next_with_nan_is_refused(qkv: Callable, tmp_path: Path) -> None:
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
     ):
         folder = damaged("gpt2-next", tmp_path, tensor, nan)
-        said = f"qkv: {place} contains NaN or infinity because tensor {tensor!r} does.\n"
-        refused(qkv("next", "-m", folder, TEXT), said)
-        refused(qkv("next", "-m", folder, TEXT, "--json"), said)
+        message = f"qkv: {place} contains NaN or infinity because tensor {tensor!r} does.\n"
+        refused(qkv("next", "-m", folder, TEXT), message)
+        refused(qkv("next", "-m", folder, TEXT, "--json"), message)
 
 
 def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     nan(tensors["encoder.layer.1.attention.self.key.weight"])
-    tensors["embeddings.word_embeddings.weight"][12:] = np.nan  # tokens that the text has not
+    tensors["embeddings.word_embeddings.weight"][12:] = np.nan  # tokens that are not in the text
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"'encoder\.layer\.1\.attention\.self\.key\.weight'"):
         every_layer(folder)
@@ -257,9 +260,9 @@ def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
 
 def test_overflow_of_finite_weights_is_refused(qkv: Callable, tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path, QUERY, in_head_1(3e38))
-    said = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
+    message = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
     for weighting in ("softmax", "hard", "linear"):
-        refused(qkv("attend", "-m", folder, TEXT, "--weighting", weighting), said)
+        refused(qkv("attend", "-m", folder, TEXT, "--weighting", weighting), message)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -274,14 +277,14 @@ def test_norm_of_huge_numbers_is_refused(sign: int, tmp_path: Path) -> None:
 
 
 def run(x: list[list[float]], *, offsets: np.ndarray | None = None) -> list[LayerTrace]:
-    """Two heads of one number each, over tokens of these two numbers."""
+    """Two heads of d_head 1, over tokens with these two numbers."""
     table = np.array(x, np.float32)
     model = Model(Embedding(table), {"encoder": Stack([ONE], offsets=offsets)})
     return [*model.layers(range(len(x)))]
 
 
 def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
-    """Of head 1, 1e20 x -1e20; softmax makes 0 of it, and its z is finite."""
+    """Head 1 has the score 1e20 x -1e20, which overflows to -inf; its weight is 0, z is finite."""
     with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
     [layer] = run([[1, 1e18], [2, -1e18]])
@@ -348,11 +351,11 @@ def test_vector_with_nan_is_refused_if_its_word_is_read(
     vectors["embed.scale"][13] = np.nan  # river
     write_tensors(folder / "vectors.safetensors", vectors)
     assert qkv("attend", "-m", folder, "the fruits grow").code == 0
-    said = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
-    refused(qkv("attend", "-m", folder, "the river grow"), said)
-    # Between two texts the same heads read it, as the decoder's or the encoder's.
+    message = "qkv: L0H0 contains NaN or infinity because tensor 'embed.scale' does.\n"
+    refused(qkv("attend", "-m", folder, "the river grow"), message)
+    # Between two texts, the same heads read it as a query or as a key.
     result = qkv("attend", "-m", folder, "the river", "--source", "a bank")
-    refused(result, said.replace("L0H0", "L0H0 (cross)"))
+    refused(result, message.replace("L0H0", "L0H0 (cross)"))
 
 
 def test_overflow_in_means_sums_and_norms_is_refused(
@@ -367,9 +370,9 @@ def test_overflow_in_means_sums_and_norms_is_refused(
     args = ("attend", "-m", folder, "the river bank", "--show", "contributions")
     assert qkv("attend", "-m", folder, "the river bank").code == 0
     for form in ((), ("--json",), ("--format", "csv")):
-        said = "qkv: L0H0.norms contains NaN or infinity: a value exceeds the range of float32"
-        said += " (3.4e38).\n"
-        refused(qkv(*args, "--head", "0", *form), said)
+        message = "qkv: L0H0.norms contains NaN or infinity: a value exceeds the range of float32"
+        message += " (3.4e38).\n"
+        refused(qkv(*args, "--head", "0", *form), message)
 
 
 @pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38", "1" + "0" * 400])
@@ -377,13 +380,13 @@ def test_overflow_in_means_sums_and_norms_is_refused(
 def test_render_of_a_number_beyond_float32_is_refused(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
 ) -> None:
-    more = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
-    written = qkv(kind, "the river bank", *more, "-m", tiny_glove, "--json").stdout
+    options = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
+    json_text = qkv(kind, "the river bank", *options, "-m", tiny_glove, "--json").stdout
     name = {"explain": '"scale":', "focus": '"mean":[', "compare": '"change":'}[kind]
-    at = written.index(name) + len(name)
+    at = json_text.index(name) + len(name)
     file = tmp_path / "a.json"
-    end = at + min(written[at:].index(sign) for sign in ",]}")
-    file.write_text(written[:at] + number + written[end:])
+    end = at + min(json_text[at:].index(sign) for sign in ",]}")
+    file.write_text(json_text[:at] + number + json_text[end:])
     result = qkv("render", file)
     assert (result.code, result.stdout) == (2, "")
     assert result.stderr == f"qkv: {file}: a number exceeds the range of float32 (3.4e38).\n"
@@ -406,9 +409,9 @@ def test_train_refuses_options_that_are_not_finite(
 ) -> None:
     result = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
     assert (result.code, result.stdout) == (2, "") and result.stderr.count("\n") == 1
-    most = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
+    maximum = {"--rate": "1", "--epochs": "1000000.0", "--minutes": "1000000.0"}[args[0]]
     assert f"Invalid value for '{args[0]}'" in result.stderr
-    assert most in result.stderr or "to 1e+06" in result.stderr
+    assert maximum in result.stderr or "to 1e+06" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 
@@ -426,7 +429,7 @@ def sentences(words: list[str]) -> str:
     return "".join(" ".join(rng.choice(words, size=6)) + "\n" for _ in range(100))
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim leaves closing to Python
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim does not close its files
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_train_that_diverges_prints_one_line_and_writes_nothing(
     qkv: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -474,7 +477,7 @@ def test_neighbors_of_a_vector_with_nan_is_refused(
 
 
 def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
-    """Opening it says nothing of 1 / 0; the run that uses it names it."""
+    """Opening the model does not warn about 1 / 0; the run that uses the number names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
     packed = _pack_int8(raw, (2, 2), transposed=True)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Pages for a browser: what the file holds, and what it does in headless Chromium."""
+"""HTML pages: the contents of the file, and its behaviour in headless Chromium."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ in_chromium = pytest.mark.skipif(
 
 @pytest.fixture
 def write(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., Path]:
-    """The file that `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+    """Run `qkv COMMAND TEXT -m TINY -o NAME ARGS` and return the path of the file."""
 
     def run(*args: object, text: str = TEXT, command: str = "attend", name: str = "a.html") -> Path:
         result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
@@ -48,7 +48,7 @@ def window() -> Iterator[browser.Browser]:
 
 @pytest.fixture
 def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
-    """A page of 3 layers x 4 heads, of which the embedded kind of model has but one."""
+    """A page of 3 layers x 4 heads; word-vector models have only one layer."""
     document = json.loads(write(name="a.json").read_text())
     heads = document["maps"]
     document["model"]["layers"] = 3
@@ -63,13 +63,13 @@ def layers(qkv: Callable, write: Callable, tmp_path: Path) -> Path:
 
 
 def part(page: str, which: str) -> str:
-    """What the script of this id holds."""
+    """The contents of the script element with this id."""
     [result] = re.findall(rf'<script type="[^"]+" id="{which}">(.*?)</script>', page, re.DOTALL)
     return str(result)
 
 
 def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
-    """The data, and the weights that the page shows, nan where there are none."""
+    """The data of a page, and its weights; nan where masked."""
     data = json.loads(part(page, "data"))
     steps = np.frombuffer(zlib.decompress(base64.b64decode(part(page, "weights"))), np.uint8)
     steps = steps.reshape(len(data["maps"]), len(data["queries"]), len(data["keys"]))
@@ -79,11 +79,11 @@ def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
 
 @pytest.mark.parametrize("weighting", ["softmax", "linear"])
 def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, weighting) -> None:
-    data, shown = weights(write("--weighting", weighting).read_text())
-    said = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
-    maps = from_json(said).maps
+    data, decoded_maps = weights(write("--weighting", weighting).read_text())
+    json_text = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
+    maps = from_json(json_text).maps
     assert [m["name"] for m in data["maps"]] == [m.name for m in maps]
-    for m, result, described in zip(maps, shown, data["maps"], strict=True):
+    for m, result, described in zip(maps, decoded_maps, data["maps"], strict=True):
         off = ~np.eye(len(result), dtype=bool)
         assert np.isnan(result[~off]).all()  # a word cannot attend to itself
         furthest = np.abs(m.pattern[off]).max()
@@ -93,14 +93,14 @@ def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, wei
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
-def test_page_policy_allows_only_its_own_style_and_script(write) -> None:
+def test_page_policy_allows_only_the_style_and_script_of_the_page(write) -> None:
     page = write().read_text()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     assert policy.startswith("default-src 'none'; ")
-    for what, tag in (("style", "style"), ("script", "script")):
+    for kind, tag in (("style", "style"), ("script", "script")):
         [code] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-        assert f"{what}-src 'sha256-{digest}'" in policy
+        assert f"{kind}-src 'sha256-{digest}'" in policy
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org/2000/svg)|innerHTML|@import", page)
 
 
@@ -108,8 +108,8 @@ def test_page_text_cannot_end_its_script(write) -> None:
     page = write(text=ODD).read_text()
     data = part(page, "data")
     assert not set("<>&\u2028") & set(data)
-    said = [token["text"] for token in json.loads(data)["queries"]]
-    assert {"<?", "script?"} <= set(said)
+    words = [token["text"] for token in json.loads(data)["queries"]]
+    assert {"<?", "script?"} <= set(words)
     [title] = re.findall("<title>(.*?)</title>", page)
     assert "&lt;script&gt;" in title
     assert "<" not in title
@@ -127,11 +127,11 @@ def test_page_of_a_table_contains_its_text(write, qkv, tiny_glove, command, args
     page = write(*args, command=command).read_text()
     assert "<script" not in page
     assert re.search("default-src 'none'; style-src 'sha256-[^']+'; base-uri", page)
-    shown = qkv(command, TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
+    terminal_text = qkv(command, TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
     for theme in ("light", "dark"):
         [result] = re.findall(rf'<pre class="{theme}">(.*?)</pre>', page, re.DOTALL)
         plain = re.sub("<[^>]+>", "", result).replace("&gt;", ">").replace("&lt;", "<")
-        assert re.findall(r"[-\w.]+", plain) == re.findall(r"[-\w.]+", shown)
+        assert re.findall(r"[-\w.]+", plain) == re.findall(r"[-\w.]+", terminal_text)
     chosen = write(*args, "--background", "dark", command=command).read_text()
     assert 'class="dark"' in chosen
     assert 'class="light"' not in chosen
@@ -153,13 +153,13 @@ def test_page_runs_nothing_in_a_text(write, window) -> None:
     assert window.run("return document.scripts.length") == 3
     assert window.run("return document.images.length") == 0
     words = "return [...document.querySelectorAll('#queries span')].map(s => s.textContent)"
-    shown = window.run(words)
-    assert {"<?", "script?", "שלום?", "مرحبا?", "😀?", "👩\u200d👩\u200d👧?"} <= set(shown)
+    displayed = window.run(words)
+    assert {"<?", "script?", "שלום?", "مرحبا?", "😀?", "👩\u200d👩\u200d👧?"} <= set(displayed)
     assert window.log() == []
 
 
-def told(w: float, step: float) -> str:
-    """In as many decimals as the steps are worth."""
+def format_weight(w: float, step: float) -> str:
+    """Format a weight with as many decimals as the step size supports."""
     decimals = min(3, max(0, int(-np.log10(step))))
     text = f"{w:.{1 if w >= 0.995 else decimals}f}"
     return text.replace("0.", ".", 1) if text.strip("0.") else "0"
@@ -171,15 +171,15 @@ def test_page_word_under_the_pointer_shows_its_row(write, qkv, tiny_glove, windo
     window.open(page)
     words = TEXT.split()
     words[0], words[3] = "The\u2080", "the\u2083"  # told apart, as in the terminal
-    data, [shown] = weights(page.read_text())
+    data, [pattern] = weights(page.read_text())
     step = data["maps"][0]["step"]
-    q, k = np.unravel_index(np.nanargmax(shown), shown.shape)
-    link = f"\u2068{words[q]}\u2069 → \u2068{words[k]}\u2069 {told(shown[q, k], step)}"
+    q, k = np.unravel_index(np.nanargmax(pattern), pattern.shape)
+    link = f"\u2068{words[q]}\u2069 → \u2068{words[k]}\u2069 {format_weight(pattern[q, k], step)}"
     assert window.text("said").startswith(f"L0H1. {link}, ")
     assert window.text("said").endswith(". Choose a word.")
     window.hover("query-1")
-    order = np.argsort(-np.nan_to_num(shown[1]), kind="stable")[:5]
-    expected = [(words[at], told(shown[1, at], step)) for at in order]
+    order = np.argsort(-np.nan_to_num(pattern[1]), kind="stable")[:5]
+    expected = [(words[at], format_weight(pattern[1, at], step)) for at in order]
     links = [f"\u2068{word}\u2069 {figure}" for word, figure in expected if figure != "0"]
     assert window.text("said") == f"L0H1. \u2068mango\u2069 attends to {', '.join(links)}."
     exact = qkv("attend", TEXT, "-m", tiny_glove, "--head", "1", "--json").stdout
@@ -243,15 +243,15 @@ def test_page_cells_have_the_colours_of_the_palette(write, window, background) -
     page = write("--head", "1", "--palette", "magma")
     window.prefer(prefers_color_scheme=background)
     window.open(page)
-    _, [shown] = weights(page.read_text())
+    _, [pattern] = weights(page.read_text())
     colours = Theme.paper("magma", background).colours(signed=False, n=127)
     pixels = window.run(
         "const c = document.getElementById('cells');"
         "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
     )
-    cells = np.array(pixels).reshape(*shown.shape, 4)
-    top = np.nanmax(shown)
-    for (row, column), weight in np.ndenumerate(shown):
+    cells = np.array(pixels).reshape(*pattern.shape, 4)
+    top = np.nanmax(pattern)
+    for (row, column), weight in np.ndenumerate(pattern):
         if np.isnan(weight):
             assert cells[row, column, 3] == 0
         else:

@@ -21,7 +21,7 @@ PIECES = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "the", "river", "bank", "was", "mu
 
 @pytest.fixture
 def bert(tmp_path: Path) -> Path:
-    """The golden checkpoint, with a tokenizer that knows pairs."""
+    """The golden checkpoint with a tokenizer whose template has sentence pairs."""
     folder = tmp_path / "bert"
     shutil.copytree(GOLDEN / "bert", folder)
     result = Tokenizer(models.WordLevel({p: i for i, p in enumerate(PIECES)}, unk_token="[UNK]"))
@@ -55,8 +55,8 @@ def test_pair_picture_marks_the_start_of_the_second_sentence(
     bert: Path, qkv: Qkv, tmp_path: Path
 ) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was muddy", "--head", "0"]
-    drawn = qkv(*args).stdout
-    lines = drawn.splitlines()
+    picture = qkv(*args).stdout
+    lines = picture.splitlines()
     assert "first text: the river bank" in lines
     assert "second text: money was muddy" in lines
     border = [line.split("│")[0].strip() for line in lines if "│" in line]
@@ -66,13 +66,13 @@ def test_pair_picture_marks_the_start_of_the_second_sentence(
     assert rule.index("─") == names.index("money")
     for path in (tmp_path / "maps.json", tmp_path / "maps.npz"):
         assert qkv(*args, "-o", path).code == 0
-        assert qkv("render", path).stdout == drawn
+        assert qkv("render", path).stdout == picture
     words = qkv(*args, "--hide-special", "--words").stdout
     assert "bank" in words.split("second text")[1]  # the last word of the one, the first
 
 
 def test_merge_words_of_a_pair_never_joins_the_two_sentences(bert: Path, qkv: Qkv) -> None:
-    """Without [SEP] between them, `river` ends where in its own text nothing begins."""
+    """[SEP] is hidden, so the two words are adjacent, but they belong to different sentences."""
     args = ["attend", "-m", bert, "was", "--pair", "the", "--hide-special", "--words", "--json"]
     assert [t["text"] for t in json.loads(qkv(*args).stdout)["queries"]] == ["was", "the"]
 
@@ -81,18 +81,20 @@ def test_explain_reads_a_pair(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--pair", "money was", "--head", "L1H2"]
     result = json.loads(qkv(*args, "--query", "money", "--key", "river", "--json").stdout)
     assert (result["query"], result["key"], result["pair"]) == (5, 2, "money was")
-    whole = json.loads(qkv("attend", *args[1:], "--json").stdout)
-    assert result["weight"] == pytest.approx(whole["maps"][0]["pattern"][5][2], abs=1e-6)
+    attended = json.loads(qkv("attend", *args[1:], "--json").stdout)
+    assert result["weight"] == pytest.approx(attended["maps"][0]["pattern"][5][2], abs=1e-6)
 
 
-def test_compare_reads_pairs(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_compare_of_a_pair_equals_the_difference_of_attend_maps(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
     args = ["compare", "-m", bert, "the river bank", "L0H1", "L1H2", "--pair", "the river was"]
     [result] = json.loads(qkv(*args, "--json").stdout)["comparisons"]
     assert result["b"]["pair"] == "the river was"
-    whole = np.array(
+    maps = np.array(
         json.loads(qkv("attend", *args[1:4], *args[6:], "--json", "-l", "all").stdout)["maps"]
     )
-    first, second = (np.array(whole[i]["pattern"]) for i in (1, 6))
+    first, second = (np.array(maps[i]["pattern"]) for i in (1, 6))
     np.testing.assert_allclose(result["difference"], second - first, atol=1e-5)
     path = tmp_path / "compared.json"
     assert qkv(*args, "-o", path).code == 0
@@ -121,12 +123,12 @@ def test_render_of_an_invalid_segment_names_it(bert: Path, qkv: Qkv, tmp_path: P
 def test_focus_finds_a_word_of_either_sentence(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river", "--pair", "money was"]
     result = json.loads(qkv(*args, "--query", "money", "--json").stdout)
-    written = json.loads(
+    attended = json.loads(
         qkv("attend", "-m", bert, "the river", "--pair", "money was", "--json").stdout
     )
-    at = [t["text"] for t in written["queries"]].index("money")
+    at = [t["text"] for t in attended["queries"]].index("money")
     assert (result["i"], result["pair"]) == (at, "money was")
-    assert result["heads"][0]["weights"] == written["maps"][0]["pattern"][at]
+    assert result["heads"][0]["weights"] == attended["maps"][0]["pattern"][at]
     assert "[SEP] [money] was [SEP]" in qkv(*args, "--query", "money").stdout
     assert "the river [money] was" in qkv(*args, "--query", "money", "--hide-special").stdout
 
@@ -137,10 +139,10 @@ def test_grid_of_a_pair_has_both_sentences(bert: Path, qkv: Qkv) -> None:
     assert "second text: money was" in qkv("grid", *args[:-1]).stdout
 
 
-def test_focus_index_of_a_pair_is_the_one_shown(bert: Path, qkv: Qkv) -> None:
+def test_focus_with_hide_special_keeps_the_indices_of_tokens(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
-    for asked in ("2", "river", "-2"):
-        result = json.loads(qkv(*args, "--query", asked).stdout)
+    for query in ("2", "river", "-2"):
+        result = json.loads(qkv(*args, "--query", query).stdout)
         assert result["i"] == 2
         assert len(result["mean"]) == 3
     refused = qkv(*args, "--query", "0")

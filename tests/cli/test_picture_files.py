@@ -1,4 +1,4 @@
-"""Pictures as files: what they say, that nothing in a text acts, and that errors are one line."""
+"""Picture files: labels, escaping of markup in texts, and errors in one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Qkv = Callable[..., "object"]
 
 @pytest.fixture
 def draw(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable[..., bytes]:
-    """What `qkv COMMAND TEXT -m TINY -o NAME ARGS` writes."""
+    """Run `qkv COMMAND TEXT -m TINY -o NAME ARGS` and return the bytes of the file."""
 
     def run(name: str, *args: object, text: str = TEXT, command: str = "attend") -> bytes:
         result = qkv(command, text, "-m", tiny_glove, "-o", tmp_path / name, *args)
@@ -36,11 +36,11 @@ def texts(svg: bytes) -> list[str]:
 
 
 def test_svg_names_both_axes_the_model_and_the_origin_of_its_heads(draw) -> None:
-    said = texts(draw("a.svg", "--head", "2"))
+    labels = texts(draw("a.svg", "--head", "2"))
     words = TEXT.split()
-    assert [t for t in said if t in words] == words * 2  # queries, then keys
-    assert {"L0H2", "query (attends)", "key (attended to)", "tiny"} <= set(said)
-    caption = " ".join(said[said.index("tiny") + 1 :])
+    assert [t for t in labels if t in words] == words * 2  # queries, then keys
+    assert {"L0H2", "query (attends)", "key (attended to)", "tiny"} <= set(labels)
+    caption = " ".join(labels[labels.index("tiny") + 1 :])
     assert "L0H2. Word vectors. 1 layer x 4 heads. Heads learned in a test." in caption
     assert "Softmax weights." in caption
     assert "Blank diagonal" in caption
@@ -54,8 +54,8 @@ def test_svg_names_the_weighting(draw) -> None:
 
 
 def test_svg_has_a_tile_for_each_head(draw) -> None:
-    said = texts(draw("a.svg"))
-    assert [t for t in said if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
+    labels = texts(draw("a.svg"))
+    assert [t for t in labels if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
 
 def test_svg_with_numbers_has_them_in_the_cells(draw, qkv, tiny_glove) -> None:
@@ -64,19 +64,19 @@ def test_svg_with_numbers_has_them_in_the_cells(draw, qkv, tiny_glove) -> None:
 
     maps = from_json(qkv("attend", TEXT, "-m", tiny_glove, "--head", "2", "--json").stdout)
     pattern = maps.maps[0].pattern
-    wanted = [cell_number(w) for i, r in enumerate(pattern) for j, w in enumerate(r) if i != j]
-    said = texts(draw("a.svg", "--head", "2", "--numbers"))
-    numbers = [t for t in said if re.fullmatch(r"-?\d*\.?\d+", t)]
-    assert numbers[: len(wanted)] == wanted
+    expected = [cell_number(w) for i, r in enumerate(pattern) for j, w in enumerate(r) if i != j]
+    labels = texts(draw("a.svg", "--head", "2", "--numbers"))
+    numbers = [t for t in labels if re.fullmatch(r"-?\d*\.?\d+", t)]
+    assert numbers[: len(expected)] == expected
 
 
 @pytest.mark.parametrize(
     ("name", "background"), [("a.svg", "light"), ("a.pdf", "dark"), ("a.png", "light")]
 )
 def test_picture_file_has_the_same_bytes_every_time(draw, name, background) -> None:
-    one = draw(name, "--background", background)
-    assert one == draw(name, "--background", background)
-    assert one.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
+    first = draw(name, "--background", background)
+    assert first == draw(name, "--background", background)
+    assert first.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
@@ -84,9 +84,9 @@ def test_svg_escapes_markup_in_a_text_without_a_warning(draw, qkv, name) -> None
     data = draw(name, "--head", "1", text=ODD)
     if name == "a.svg":
         assert b"<script" not in data
-        said = texts(data)
-        assert {"שלום?", "😀?", "👩\u200d👩\u200d👧?"} <= set(said)
-        assert not any("\u202e" in t for t in said)
+        labels = texts(data)
+        assert {"שלום?", "😀?", "👩\u200d👩\u200d👧?"} <= set(labels)
+        assert not any("\u202e" in t for t in labels)
     if name == "a.pdf":
         assert b"/Type3" not in data  # glyphs as drawings, which cannot be searched
 
@@ -94,10 +94,10 @@ def test_svg_escapes_markup_in_a_text_without_a_warning(draw, qkv, name) -> None
 def test_svg_of_a_long_text_is_pooled_with_a_note(draw) -> None:
     words = " ".join(["the river bank"] * 60)
     data = draw("a.svg", text=words)
-    said = texts(data)
-    caption = " ".join(said[said.index("tiny") :])
+    labels = texts(data)
+    caption = " ".join(labels[labels.index("tiny") :])
     assert re.search(r"Every (\w+) token is labelled, with its number", caption)
-    assert "0 the" in said
+    assert "0 the" in labels
     assert len(data) < 1_000_000
     assert data.count(b"<image ") == 4  # pixels: shapes would be 130,000
 
@@ -117,55 +117,57 @@ def test_svg_of_a_long_text_is_pooled_with_a_note(draw) -> None:
 def test_every_drawing_command_writes_picture_files(draw, command, args, name) -> None:
     data = draw(name, *args, command=command)
     if name == "a.svg":
-        shown = " ".join(texts(data))
-        assert "tiny" in shown
-        assert "L0H0" in shown or command == "explain"
+        joined = " ".join(texts(data))
+        assert "tiny" in joined
+        assert "L0H0" in joined or command == "explain"
 
 
 def test_focus_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--top", "4"]
-    said = qkv("focus", TEXT, "-m", tiny_glove, *args, "--width", 36).stdout  # one head a line
-    bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", said, re.MULTILINE)
+    terminal_text = qkv(
+        "focus", TEXT, "-m", tiny_glove, *args, "--width", 36
+    ).stdout  # one head per line
+    bars = re.findall(r"^(\S+|\d+ more) +([-.\d]+)(?: +[^\s\d]+)?$", terminal_text, re.MULTILINE)
     assert len(bars) == 4 * 5
-    shown = texts(draw("a.svg", *args, command="focus"))
-    assert shown[0] == "apple attends to"
-    assert shown[1:13] == TEXT.split()
-    start = shown.index("L0H0")
-    drawn = [t for t in shown[start : shown.index("tiny")] if not re.fullmatch(r"L0H\d", t)]
-    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == bars
+    labels = texts(draw("a.svg", *args, command="focus"))
+    assert labels[0] == "apple attends to"
+    assert labels[1:13] == TEXT.split()
+    start = labels.index("L0H0")
+    bar_labels = [t for t in labels[start : labels.index("tiny")] if not re.fullmatch(r"L0H\d", t)]
+    assert list(zip(bar_labels[::2], bar_labels[1::2], strict=True)) == bars
 
 
 def test_compare_svg_has_the_divergence(draw, qkv, tiny_glove) -> None:
-    said = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
-    shown = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
-    caption = " ".join(shown[shown.index("tiny") :])
-    [figures] = re.findall(r"Jensen-Shannon.*Pearson \S+", said)
+    terminal_text = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
+    labels = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
+    caption = " ".join(labels[labels.index("tiny") :])
+    [figures] = re.findall(r"Jensen-Shannon.*Pearson \S+", terminal_text)
     for figure in figures.split(" · "):
         assert f"{figure[0].upper()}{figure[1:]}." in caption
     title = "divergence by query, bits"
-    rows = re.findall(r"^  (\S+) +(\S+)", said.partition(title)[2], re.MULTILINE)
-    drawn = shown[shown.index(title) + 1 : shown.index("tiny")]
-    assert list(zip(drawn[::2], drawn[1::2], strict=True)) == rows
+    rows = re.findall(r"^  (\S+) +(\S+)", terminal_text.partition(title)[2], re.MULTILINE)
+    row_labels = labels[labels.index(title) + 1 : labels.index("tiny")]
+    assert list(zip(row_labels[::2], row_labels[1::2], strict=True)) == rows
     assert len(rows) == 12
 
 
 def test_grid_svg_names_layers_and_heads(draw) -> None:
-    shown = texts(draw("a.svg", "--shuffles", 0, command="grid"))
-    assert [t for t in shown if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
+    labels = texts(draw("a.svg", "--shuffles", 0, command="grid"))
+    assert [t for t in labels if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
 
 
 def test_table_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--key", "fruits"]
-    shown = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
-    said = " ".join(texts(draw("a.svg", *args, command="explain")))
-    assert re.findall(r"[-\w.]+", said) == re.findall(r"[-\w.]+", shown)
+    terminal_text = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
+    joined = " ".join(texts(draw("a.svg", *args, command="explain")))
+    assert re.findall(r"[-\w.]+", joined) == re.findall(r"[-\w.]+", terminal_text)
 
 
 def test_table_svg_has_no_terminal_marks(draw) -> None:
     args = ["--query", "river", "--key", "שלום"]
-    said = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
-    assert any("שלום" in t for t in said)
-    assert not any("\u200e" in t for t in said)
+    labels = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
+    assert any("שלום" in t for t in labels)
+    assert not any("\u200e" in t for t in labels)
 
 
 def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> None:
@@ -183,7 +185,7 @@ def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [
         (
             "a.tiff",
@@ -195,12 +197,12 @@ def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> 
     ],
 )
 def test_picture_file_with_invalid_options_prints_one_line(
-    qkv, tiny_glove, tmp_path, name, code, said
+    qkv, tiny_glove, tmp_path, name, code, message
 ) -> None:
     (tmp_path / "folder.svg").mkdir()
     result = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name)
     assert (result.code, result.stdout) == (code, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
 
@@ -221,7 +223,7 @@ def test_unknown_palette_is_refused(qkv, tiny_glove, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "said"),
+    ("heads", "caption"),
     [
         (["3"], "L0H3."),
         (["1", "3"], "L0H1 and L0H3."),
@@ -229,11 +231,11 @@ def test_unknown_palette_is_refused(qkv, tiny_glove, tmp_path) -> None:
         (["1:4"], "L0H1 to L0H3."),
     ],
 )
-def test_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], said: str) -> None:
+def test_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], caption: str) -> None:
     chosen = [arg for head in heads for arg in ("--head", head)]
     file = tmp_path / "a.svg"
     assert qkv("attend", "the river bank", "-m", tiny_glove, *chosen, "-o", file).code == 0
-    assert said in file.read_text(encoding="utf-8")
+    assert caption in file.read_text(encoding="utf-8")
 
 
 def test_font_without_bold_causes_no_warning(qkv, tiny_glove, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""What `qkv render` draws, recorded; documents are made by hand, so no model is in between."""
+"""Recorded pictures of `qkv render`, drawn from hand-made documents without a model."""
 
 from __future__ import annotations
 
@@ -50,18 +50,23 @@ def document(
     weighting: str = "softmax",
     unknown: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    seen = keys or words
+    key_words = keys or words
     maps = []
     for head in range(n_heads):
-        result = weights(pattern(len(words), len(seen), head))
-        one = {"name": f"L0H{head}", "block": "cross" if keys else "self", "layer": 0, "head": head}
+        result = weights(pattern(len(words), len(key_words), head))
+        entry = {
+            "name": f"L0H{head}",
+            "block": "cross" if keys else "self",
+            "layer": 0,
+            "head": head,
+        }
         if masked is not None:
             hidden = masked(result)
             result = np.where(hidden, 0, result)
             scores = result.astype(object)
             scores[hidden] = None
-            one["scores"] = scores.tolist()
-        maps.append(one | {"pattern": result.tolist()})
+            entry["scores"] = scores.tolist()
+        maps.append(entry | {"pattern": result.tolist()})
     return {
         "schema": "qkv.attention/1",
         "qkv": "0",
@@ -71,7 +76,7 @@ def document(
         "text": " ".join(words),
         **({"source": " ".join(keys)} if keys else {}),
         "queries": tokens(words, unknown),
-        "keys": tokens(seen, unknown),
+        "keys": tokens(key_words, unknown),
         "maps": maps,
     }
 

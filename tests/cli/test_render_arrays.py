@@ -1,4 +1,4 @@
-"""`qkv render ARRAY --tokens FILE`: weights that were computed elsewhere."""
+"""`qkv render ARRAY --tokens FILE`: weights computed by other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def safetensors_of_type(kind: str, **arrays: np.ndarray) -> bytes:
-    """A file whose tensor a has this type, next to others."""
+    """A safetensors file whose tensor `a` has this type, with other tensors."""
     data = save({"a": np.ones((6, 6), np.uint8), **arrays}).replace(b'"U8"', f'"{kind}"'.encode())
     n_more = len(kind) - len("U8")
     return (int.from_bytes(data[:8], "little") + n_more).to_bytes(8, "little") + data[8:]
@@ -118,8 +118,8 @@ def test_render_array_ignores_other_tensors_of_unsupported_types(render: Callabl
 
 
 def test_render_array_selects_layers_and_merges_words(render: Callable) -> None:
-    shown = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
-    assert shown.code == 0 and "river bank" in shown.stdout and "L0H2" in shown.stdout
+    result = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
+    assert result.code == 0 and "river bank" in result.stdout and "L0H2" in result.stdout
 
 
 def test_render_array_with_spaces_in_tokens_keeps_them(render: Callable) -> None:
@@ -132,7 +132,7 @@ def test_render_array_with_spaces_in_tokens_keeps_them(render: Callable) -> None
 def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> None:
     two = {"queries": TOKENS, "keys": TOKENS[:3]}
     weights = np.zeros((1, 6, 3), np.float32)
-    weights[0, 1:, 2] = 1  # of the first row every key is masked
+    weights[0, 1:, 2] = 1  # every key of the first row is masked
     document = json.loads(render(npz(a=weights), "--json", tokens=two).stdout)
     assert document["source"] == "the riv" and document["maps"][0]["block"] == "cross"
     causal = np.tril(np.ones((1, 6, 6), np.float32))
@@ -141,7 +141,7 @@ def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> 
 
 
 @pytest.mark.parametrize(
-    ("data", "tokens", "said"),
+    ("data", "tokens", "message"),
     [
         (npz(a=WEIGHTS[None]), TOKENS, "has shape [1, 2, 3, 6, 6]"),
         (npy(WEIGHTS[:, None].repeat(2, axis=1)), TOKENS, "has shape [2, 2, 3, 6, 6]"),
@@ -181,23 +181,23 @@ def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> 
     ids=range(26),
 )
 def test_render_array_that_does_not_fit_its_tokens_prints_one_line(
-    render, data: bytes, tokens: Any, said: str
+    render, data: bytes, tokens: Any, message: str
 ) -> None:
     done = render(data, tokens=tokens)
-    assert done.code in (1, 2) and done.stdout == "" and said in done.stderr
+    assert done.code in (1, 2) and done.stdout == "" and message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_render_array_with_rows_below_1_is_drawn_with_a_note(render: Callable) -> None:
-    """As GPT-OSS's patterns, whose last column is dropped after the softmax."""
-    whole = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
-    done = render(npz(a=whole[:, :, :3]), "--json", tokens=["a", "b", "c"])
+    """Like the patterns of GPT-OSS, whose last column is dropped after the softmax."""
+    weights = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
+    done = render(npz(a=weights[:, :, :3]), "--json", tokens=["a", "b", "c"])
     [note] = json.loads(done.stdout)["notes"]
     assert "sum to less than 1, by at most .62: an attention sink has the rest" in note
-    assert json.loads(done.stdout)["maps"][0]["pattern"] == whole[0, :, :3].tolist()
-    shown = render(npz(a=whole[:, :, :3]), tokens=["a", "b", "c"]).stdout
-    assert "by at most" in " ".join(shown.split())
-    rounded = (whole[:, :, :3] + np.float32([[0], [0.625], [0]]) * [1, 0, 0]).astype(np.float16)
+    assert json.loads(done.stdout)["maps"][0]["pattern"] == weights[0, :, :3].tolist()
+    page = render(npz(a=weights[:, :, :3]), tokens=["a", "b", "c"]).stdout
+    assert "by at most" in " ".join(page.split())
+    rounded = (weights[:, :, :3] + np.float32([[0], [0.625], [0]]) * [1, 0, 0]).astype(np.float16)
     assert "notes" not in json.loads(
         render(npz(a=rounded), "--json", tokens=["a", "b", "c"]).stdout
     )

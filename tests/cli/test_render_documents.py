@@ -1,4 +1,4 @@
-"""Every command's JSON is drawn again by `qkv render`, as the command itself draws it."""
+"""`qkv render` draws the JSON of every command like the command itself."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ COMMANDS = {
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("look", [["--width", "80"], ["--color", "always", "--palette", "magma"]])
-def test_render_of_a_document_draws_what_the_command_draws(
+def test_render_of_a_document_draws_the_picture_of_the_command(
     qkv, tiny_glove: Path, args: list[str], look
 ) -> None:
     model = ["-m", str(tiny_glove)]
-    drawn = qkv(*args, *model, *look)
-    written = qkv(*args, *model, "--json")
-    assert drawn.code == written.code == 0
-    again = qkv("render", "-", *look, stdin=written.stdout.encode())
-    assert (again.code, again.stderr) == (0, "")
-    assert again.stdout == drawn.stdout
+    picture = qkv(*args, *model, *look)
+    json_result = qkv(*args, *model, "--json")
+    assert picture.code == json_result.code == 0
+    rendered = qkv("render", "-", *look, stdin=json_result.stdout.encode())
+    assert (rendered.code, rendered.stderr) == (0, "")
+    assert rendered.stdout == picture.stdout
 
 
 def _damage(document: Any, at: int) -> Any:
-    """The document with its at-th value replaced by another kind, or left out; None behind it."""
+    """Replace value number `at` by another type, or remove it; None if `at` is too large."""
     places: list[tuple[Any, Any]] = []
 
     def walk(value: Any) -> None:
@@ -64,9 +64,9 @@ def _damage(document: Any, at: int) -> Any:
 def test_render_of_a_damaged_document_draws_or_prints_one_line(
     qkv: Callable, tiny_glove: Path, args: list[str]
 ) -> None:
-    written = qkv(*args, "-m", tiny_glove, "--json").stdout
+    json_text = qkv(*args, "-m", tiny_glove, "--json").stdout
     n = 0
-    while (document := _damage(json.loads(written), n)) is not None and n < 150:
+    while (document := _damage(json.loads(json_text), n)) is not None and n < 150:
         done = qkv("render", "-", stdin=json.dumps(document).encode())
         assert done.code in (0, 2) and "Traceback" not in done.stderr
         assert done.code == 0 or done.stderr.count("\n") == 1
@@ -78,10 +78,10 @@ def test_render_of_more_comparisons_than_letters_prints_one_line(
     qkv: Callable, tiny_glove: Path
 ) -> None:
     document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
-    [one] = document["comparisons"]
-    document["comparisons"] = [one] * 25
+    [comparison] = document["comparisons"]
+    document["comparisons"] = [comparison] * 25
     assert qkv("render", "-", stdin=json.dumps(document).encode()).code == 0
-    document["comparisons"] = [one] * 26
+    document["comparisons"] = [comparison] * 26
     done = qkv("render", "-", stdin=json.dumps(document).encode())
     assert (done.code, done.stderr.count("\n")) == (2, 1)
     assert "$.comparisons: 26 items; the maximum is 25" in done.stderr
@@ -110,8 +110,8 @@ def test_render_csv_of_a_map_name_that_is_not_utf_8_is_escaped(
 def test_render_does_not_convert_documents_without_head_maps(
     qkv: Callable, tiny_glove: Path
 ) -> None:
-    written = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
-    done = qkv("render", "-", "--format", "csv", stdin=written.encode())
+    json_text = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
+    done = qkv("render", "-", "--format", "csv", stdin=json_text.encode())
     assert done.code == 2 and "can be drawn, but not converted to" in done.stderr
 
 
@@ -119,11 +119,11 @@ def test_render_does_not_convert_documents_without_head_maps(
 def test_render_refuses_options_that_do_not_apply_to_a_document(
     qkv, tiny_glove: Path, name: str
 ) -> None:
-    written = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout
-    given = ["--head", "0", "--layer", "0", "--window", "0:2"]
+    json_text = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout
+    options = ["--head", "0", "--layer", "0", "--window", "0:2"]
     flags = ["--mean", "--words", "--hide-special"] + ["--numbers"] * (name != "compare")
-    for option in (given[:2], given[2:4], given[4:], *([flag] for flag in flags)):
-        result = qkv("render", "-", *option, stdin=written)
-        said = f"qkv: standard input contains no head maps: leave out {option[0]}.\n"
-        assert result == (2, "", said)
-    assert name != "compare" or qkv("render", "-", "--numbers", stdin=written).code == 0
+    for option in (options[:2], options[2:4], options[4:], *([flag] for flag in flags)):
+        result = qkv("render", "-", *option, stdin=json_text)
+        message = f"qkv: standard input contains no head maps: leave out {option[0]}.\n"
+        assert result == (2, "", message)
+    assert name != "compare" or qkv("render", "-", "--numbers", stdin=json_text).code == 0

@@ -1,4 +1,4 @@
-"""`--show`: scores, values and rollout in place of weights, and what is said of them."""
+"""`--show`: scores, contributions and rollout instead of weights, and their labels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> Non
 
 
 @pytest.mark.parametrize(
-    ("show", "said"),
+    ("show", "phrases"),
     [
         (
             "scores",
@@ -70,10 +70,10 @@ def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> Non
         ("rollout", ["L0 rollout", "weights traced through all layers", "share shown", " ← "]),
     ],
 )
-def test_show_picture_names_the_quantity(attend, show: str, said: list[str]) -> None:
+def test_show_picture_names_the_quantity(attend, show: str, phrases: list[str]) -> None:
     result = attend("--show", show)
     assert (result.code, result.stderr) == (0, "")
-    for words in said:
+    for words in phrases:
         assert words in result.stdout
     assert "weight shown" not in result.stdout and " → " not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
@@ -86,9 +86,9 @@ def test_render_draws_the_quantity_that_a_file_shows(
 ) -> None:
     path = tmp_path / f"x.{suffix}"
     assert attend("--show", show, "-o", path).code == 0
-    drawn = qkv("render", path)
-    assert drawn.code == 0, drawn.stderr
-    assert drawn.stdout == attend("--show", show).stdout
+    picture = qkv("render", path)
+    assert picture.code == 0, picture.stderr
+    assert picture.stdout == attend("--show", show).stdout
 
 
 def test_render_show_selects_another_quantity_of_the_file(attend, qkv, tmp_path) -> None:
@@ -128,15 +128,15 @@ def test_show_csv_has_the_quantity_in_its_last_column(attend, show: str, last: s
 
 
 def test_show_window_cuts_contributions_like_weights(attend) -> None:
-    whole = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
+    uncut = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
     part = document(attend("--show", "contributions", "--json", "--window", "1:4"))["maps"][1][
         "norms"
     ]
-    assert part == [row[1:4] for row in whole[1:4]]
+    assert part == [row[1:4] for row in uncut[1:4]]
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["--show", "rollout", "--head", "1"], "Rollout combines all heads of a layer"),
         (["--show", "rollout", "--source", "a tree"], "Rollout does not apply to cross-attention"),
@@ -148,10 +148,10 @@ def test_show_window_cuts_contributions_like_weights(attend) -> None:
         (["--show", "flow"], "'flow' is not one of"),
     ],
 )
-def test_show_with_invalid_options_is_refused(attend, args: list[str], said: str) -> None:
+def test_show_with_invalid_options_is_refused(attend, args: list[str], message: str) -> None:
     result = attend(*args)
     assert (result.code, result.stdout) == (2, "")
-    assert said in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_show_rollout_accepts_all_heads_in_any_notation(attend) -> None:
@@ -163,26 +163,26 @@ def test_show_rollout_accepts_all_heads_in_any_notation(attend) -> None:
 def test_show_grid_names_the_quantity(qkv, tiny_glove, show: str) -> None:
     args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
     result = qkv(*args, "--width", "60")
-    one = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
+    noun = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
         show
     ]
-    last = "in magnitude" if show == "scores" else "shown"
-    assert f"largest {one} {last}" in " ".join(result.stdout.split()) and result.code == 0
+    ending = "in magnitude" if show == "scores" else "shown"
+    assert f"largest {noun} {ending}" in " ".join(result.stdout.split()) and result.code == 0
     assert ("H0" in result.stdout) == (show != "rollout")
-    again = "" if show == "weights" else f" --show {show}"
-    said = " ".join(result.stdout.split())
+    flag = "" if show == "weights" else f" --show {show}"
+    joined = " ".join(result.stdout.split())
     assert (
-        f"a map at full size: qkv attend --{'layer 0' if show == 'rollout' else 'head L0H0'}{again}"
-        in said
+        f"a map at full size: qkv attend --{'layer 0' if show == 'rollout' else 'head L0H0'}{flag}"
+        in joined
     )
     assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 
 def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
-    """Masked scores are minus infinity: they must not win a block."""
+    """Masked scores are -inf; they must not be the value of a pooled block."""
     text = " ".join([TEXT] * 30)
     args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
-    most = max(
+    largest = max(
         abs(x)
         for m in document(qkv("attend", *args, "--json"))["maps"]
         for row in m["scores"]
@@ -191,42 +191,42 @@ def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
     )
     result = " ".join(qkv("grid", *args, "--width", "60").stdout.split())
     assert "scores (queries x keys)" in result
-    assert f"±{most:.1f}, the largest score" in result or f"±{most:.0f}, the" in result
+    assert f"±{largest:.1f}, the largest score" in result or f"±{largest:.0f}, the" in result
 
 
 @pytest.mark.parametrize(
-    ("show", "said"),
+    ("show", "phrase"),
     [
         ("scores", "bank scores"),
         ("contributions", "bank receives from"),
         ("rollout", "bank draws on"),
     ],
 )
-def test_show_focus_names_the_quantity(attend, qkv, tiny_glove, show: str, said: str) -> None:
+def test_show_focus_names_the_quantity(attend, qkv, tiny_glove, show: str, phrase: str) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
     result = qkv(*args)
     assert (result.code, result.stderr) == (0, "")
-    assert said in result.stdout and "attends to" not in result.stdout
+    assert phrase in result.stdout and "attends to" not in result.stdout
     focused = document(qkv(*args, "--json"))
     assert focused["shown"] == SHOWN[show]
-    for one, m in zip(
+    for head, m in zip(
         focused["heads"], document(attend("--show", show, "--json"))["maps"], strict=True
     ):
-        assert [x or 0 for x in one["weights"]] == [x or 0 for x in m[FIELD[show]][-1]]
+        assert [x or 0 for x in head["weights"]] == [x or 0 for x in m[FIELD[show]][-1]]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (["--values"], ["--numbers"], "--values is now called --numbers"),
         (["--show", "values"], ["--show", "contributions"], "--show values is now called --show c"),
         (["--show=values"], ["--show=contributions"], "--show values is now called --show contrib"),
     ],
 )
-def test_old_names_of_options_work_with_a_note(attend, old, new, said: str) -> None:
+def test_old_names_of_options_work_with_a_note(attend, old, new, message: str) -> None:
     result = attend(*old)
     assert (result.code, result.stdout) == (0, attend(*new).stdout)
-    assert said in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_documents_call_contributions_values_as_in_0_1(attend) -> None:

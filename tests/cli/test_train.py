@@ -1,4 +1,4 @@
-"""`qkv train`: a model folder that `qkv attend` reads, whatever happens on the way."""
+"""`qkv train`: writes a model folder, also when resumed, interrupted or refused."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_train_writes_a_model_that_attend_reads(
     loaded = load(tmp_path / "mine")
     assert (loaded.info.n_heads, loaded.info.d_head) == (3, 5)
     assert loaded.info.origin == f"learned on {sum(len(x.split()) for x in LINES)} words of corpus"
-    shown = qkv("attend", "the river bank", "-m", tmp_path / "mine", "--json")
-    pattern = np.array(json.loads(shown.stdout)["maps"][2]["pattern"])
+    attended = qkv("attend", "the river bank", "-m", tmp_path / "mine", "--json")
+    pattern = np.array(json.loads(attended.stdout)["maps"][2]["pattern"])
     assert np.allclose(pattern.sum(axis=1), 1, atol=1e-5)
 
 
@@ -63,12 +63,12 @@ def test_train_keeps_the_vectors_and_centres_them_on_the_corpus(
     train: Callable, corpus: Path, tiny_glove: Path, tmp_path: Path
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
-    before, after = load(tiny_glove), load(tmp_path / "mine")
-    assert np.array_equal(before.model.embed.table, after.model.embed.table)
-    table = before.model.embed.table * before.model.embed.row_scale[:, None]
-    # Every sentence but the first, which is held out.
-    ids = [token.id for line in LINES[1:] for token in before.tokenizer.encode(line)]
-    assert np.allclose(after.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
+    original, trained = load(tiny_glove), load(tmp_path / "mine")
+    assert np.array_equal(original.model.embed.table, trained.model.embed.table)
+    table = original.model.embed.table * original.model.embed.row_scale[:, None]
+    # All sentences except the first, which is held out.
+    ids = [token.id for line in LINES[1:] for token in original.tokenizer.encode(line)]
+    assert np.allclose(trained.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
 
 
 def test_train_with_the_same_seed_gives_the_same_file(
@@ -86,8 +86,8 @@ def test_train_with_the_same_seed_gives_the_same_file(
 def test_train_resume_continues_the_run(train: Callable, corpus: Path, tmp_path: Path) -> None:
     assert train(corpus, "--epochs", 2, "--batch", 20).code == 0
     steps = open_tensors(tmp_path / "mine" / "training.safetensors")["run"][0]
-    again = train(corpus, "--epochs", 2, "--batch", 20, "--resume")
-    assert again.code == 0 and "has already been trained this long" in again.stdout
+    resumed = train(corpus, "--epochs", 2, "--batch", 20, "--resume")
+    assert resumed.code == 0 and "has already been trained this long" in resumed.stdout
     assert train(corpus, "--epochs", 5, "--batch", 20, "--resume").code == 0
     [state] = (tmp_path / "mine").glob("training*.safetensors")
     assert open_tensors(state)["run"][0] == steps * 5 // 2
@@ -99,7 +99,7 @@ def test_train_reads_standard_input(train: Callable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["--epochs", 1, "--minutes", 1], 2, "--epochs or --minutes"),
         (["--resume", "--force"], 2, "--resume or --force"),
@@ -109,11 +109,11 @@ def test_train_reads_standard_input(train: Callable, tmp_path: Path) -> None:
     ],
 )
 def test_train_with_invalid_options_is_refused(
-    train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, said: str
+    train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, message: str
 ) -> None:
     result = train(corpus, *args)
     assert (result.code, result.stdout) == (code, "")
-    assert said in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "mine").exists()
 
 
@@ -124,12 +124,12 @@ def test_train_without_force_keeps_an_existing_model(
     before = (tmp_path / "mine" / "model.safetensors").read_bytes()
     result = train(corpus, "--epochs", 1, "--seed", 9)
     assert result.code == 2 and "--force" in result.stderr
-    for args, said in (
+    for args, message in (
         (["--heads", 2], "8 heads of size 16"),
         (["--seed", 9], "seed 0"),
     ):
         result = train(corpus, "--epochs", 2, "--resume", *args)
-        assert result.code == 2 and said in result.stderr
+        assert result.code == 2 and message in result.stderr
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
 
 
@@ -144,7 +144,7 @@ def test_train_never_replaces_a_folder_that_is_not_a_model(
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "empty"),
         (b"\xff\xfe", "not valid UTF-8"),
@@ -153,12 +153,12 @@ def test_train_never_replaces_a_folder_that_is_not_a_model(
     ],
 )
 def test_train_of_an_unusable_corpus_is_refused(
-    train: Callable, tmp_path: Path, data: bytes, said: str
+    train: Callable, tmp_path: Path, data: bytes, message: str
 ) -> None:
     path = tmp_path / "corpus.txt"
     path.write_bytes(data)
     result = train(path)
-    assert result.code == 2 and said in result.stderr.splitlines()[-1]
+    assert result.code == 2 and message in result.stderr.splitlines()[-1]
     assert not (tmp_path / "mine").exists()
 
 
@@ -175,7 +175,7 @@ def test_train_interrupted_by_ctrl_c_keeps_the_best_heads(
         [*command, "--out", str(tmp_path / "mine"), "--minutes", "5", "--batch", "20"],
         stderr=subprocess.PIPE,
         text=True,
-        # A run in the background ignores Ctrl-C, and so would what it starts.
+        # A background process ignores Ctrl-C, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
@@ -183,9 +183,9 @@ def test_train_interrupted_by_ctrl_c_keeps_the_best_heads(
         time.sleep(0.05)
     time.sleep(0.2)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
-    assert "contains the best heads so far" in said.splitlines()[-1] and "Traceback" not in said
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 130, stderr
+    assert "contains the best heads so far" in stderr.splitlines()[-1] and "Traceback" not in stderr
     assert load(tmp_path / "mine").info.n_heads == 8
     assert not list(tmp_path.glob(".mine*"))
     shutil.rmtree(tmp_path / "mine")

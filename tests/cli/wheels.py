@@ -1,4 +1,4 @@
-"""Wheels that a test builds."""
+"""Build wheels for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def wheel(folder: Path, files: dict[str, bytes], name: str = "tiny_model") -> None:
-    """A wheel that pip takes."""
+    """Build a wheel that pip accepts."""
     info = f"{name}-1.0.dist-info"
     files = files | {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),

@@ -1,4 +1,4 @@
-"""The pages about commands are true: their examples run and print what they say."""
+"""The examples in the docs of commands run and print the shown output."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_jq_examples_in_the_docs_print_the_shown_output(name: str) -> None:
 def test_python_examples_in_the_docs_print_the_shown_output(name: str, language: str) -> None:
     if language == "pandas" and not importlib.util.find_spec("pandas"):
         pytest.skip("pandas is not installed")
-    written = blocks(name, language)
-    examples = doctest.DocTestParser().get_doctest(written, {}, f"{name}.md", None, 0)
-    said: list[str] = []
-    result = doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
-    assert result.attempted >= (3 if language == "pycon" else bool(written))
-    assert result.failed == 0, "".join(said)
+    examples_text = blocks(name, language)
+    examples = doctest.DocTestParser().get_doctest(examples_text, {}, f"{name}.md", None, 0)
+    report: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(examples, out=report.append)
+    assert result.attempted >= (3 if language == "pycon" else bool(examples_text))
+    assert result.failed == 0, "".join(report)
 
 
 @pytest.mark.parametrize(("name", "schema"), [(n, s) for n in PAGES for s in PAGES[n]])

@@ -1,4 +1,4 @@
-"""docs/json.md is true: its examples run, and it names every field of the schema."""
+"""The examples of docs/json.md run, and it names every field of the schema."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _blocks(language: str) -> str:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the page's document in every form."""
+def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the document of the page in every file format."""
     for suffix in SUFFIXES:
         include = () if suffix == ".csv" else ARRAYS[1:]
         write_maps(tmp_path / f"zzyx{suffix}", [example()], include)
@@ -33,15 +33,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # one-liners leave closing to Python
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning"
+)  # the one-line examples do not close their files
 @pytest.mark.parametrize("language", ["pycon", "pandas"])
-def test_python_examples_of_json_md_print_the_shown_output(here: Path, language: str) -> None:
+def test_python_examples_of_json_md_print_the_shown_output(
+    example_folder: Path, language: str
+) -> None:
     if language == "pandas" and not importlib.util.find_spec("pandas"):
         pytest.skip("pandas is not installed")
     examples = doctest.DocTestParser().get_doctest(_blocks(language), {}, "json.md", None, 0)
-    said: list[str] = []
-    result = doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
-    assert result.attempted >= 3 and result.failed == 0, "".join(said)
+    report: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(examples, out=report.append)
+    assert result.attempted >= 3 and result.failed == 0, "".join(report)
 
 
 def _commands() -> Iterator[tuple[str, str]]:
@@ -53,9 +57,9 @@ def _commands() -> Iterator[tuple[str, str]]:
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 @pytest.mark.parametrize(("command", "output"), list(_commands()))
 def test_jq_examples_of_json_md_print_the_shown_output(
-    here: Path, command: str, output: str
+    example_folder: Path, command: str, output: str
 ) -> None:
-    done = subprocess.run(command, shell=True, cwd=here, capture_output=True, text=True)
+    done = subprocess.run(command, shell=True, cwd=example_folder, capture_output=True, text=True)
     # Before 1.7, jq rounds what it prints to 17 digits, so 0.7772998 may get longer.
     assert (_numbers(done.stdout), done.stderr) == (_numbers(output), "")
 

@@ -1,4 +1,4 @@
-"""README's examples are run, and its links lead somewhere."""
+"""The examples of README run, and its links exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VECTORS = "3 2\nriver 1 0\nbank 0.5 0.5\nmoney 0 1\n"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the examples name."""
+    """A folder with the files that the examples name."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "corpus.txt").write_text(CORPUS, encoding="utf-8")
     (folder / "vectors.txt").write_text(VECTORS, encoding="utf-8")
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 def test_readme_examples_run(place: Path) -> None:
-    """In their order, since some read what others wrote."""
+    """Run the examples in order: some read files that earlier ones write."""
     bins = Path(sys.executable).parent
     home = {"QKV_HOME": str(place / "home"), "PATH": f"{bins}{os.pathsep}{os.environ['PATH']}"}
     for example in EXAMPLES:
@@ -59,7 +59,7 @@ def test_readme_has_examples() -> None:
     assert len(EXAMPLES) > 15
 
 
-def test_readme_test_command_is_the_one_that_ci_runs() -> None:
+def test_readme_test_command_equals_the_ci_command() -> None:
     [command] = [line for line in README.splitlines() if "pytest" in line and line.startswith("p")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 

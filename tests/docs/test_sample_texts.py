@@ -1,4 +1,4 @@
-"""The sample texts hold what their README says they hold."""
+"""The sample texts match the description in their README."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_sample_texts_end_in_one_line_feed() -> None:
 
 def test_sample_texts_in_english_have_no_unknown_words() -> None:
     tokenizer = load(find(DEFAULT_MODEL)).tokenizer
-    known = [not token.unknown for name in ENGLISH for token in tokenizer.encode(read(name))]
-    assert len(known) > 700
-    assert np.mean(known) >= 0.98
+    is_known = [not token.unknown for name in ENGLISH for token in tokenizer.encode(read(name))]
+    assert len(is_known) > 700
+    assert np.mean(is_known) >= 0.98
 
 
 def test_sample_prose_is_longer_than_a_terminal_is_wide() -> None:

@@ -1,4 +1,4 @@
-"""A folder of models and a server to pull from, for commands that are killed, raced or starved."""
+"""A folder of models and a local server, for commands that are killed, raced or out of space."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OUTPUT = ("-o", "out.json")
 
 
 class Bench:
-    """A folder with models in it, put back before each kill, and a server to pull from."""
+    """A folder with models, restored before each kill, and a server to pull from."""
 
     def __init__(self, folder: Path, spawner: Spawner, server: Server) -> None:
         self.folder, self.spawner = folder / "work", spawner
@@ -61,7 +61,7 @@ class Bench:
         self.url = server.url
 
     def prepare(self, before: tuple[str, ...]) -> None:
-        """Make the folder that each run begins with, by a command."""
+        """Build the folder that each run starts with, by running a command."""
         shutil.rmtree(self.template, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
@@ -81,7 +81,7 @@ class Bench:
         return outcome
 
     def prepared(self, command: tuple[str, ...], version: str = "new", **faults: object) -> Run:
-        """A run of a command in this folder, with these fields of `Run`."""
+        """Run a command in this folder, with these fields of `Run`."""
         environment = {
             "QKV_HOME": str(self.folder / "home"),
             "HF_HOME": str(self.folder / "hf"),
@@ -94,7 +94,7 @@ class Bench:
         return replace(run, **faults)
 
     def contents(self, target: str) -> dict[str, str]:
-        """The checksum of each file of a target; nothing where the target is gone."""
+        """The checksum of each file of a target; empty if the target does not exist."""
         path = self.folder / target
         files = [path] if path.is_file() else sorted(path.rglob("*"))
         return {
@@ -110,7 +110,7 @@ class Bench:
         return maps
 
     def leftovers(self) -> list[str]:
-        """What has a temporary name, or is a download that is of no more use."""
+        """Files with a temporary name, and downloads that are no longer needed."""
         files = [path.relative_to(self.folder) for path in self.folder.rglob("*")]
         return sorted(
             str(path) for path in files if path.name.startswith(".qkv-") or path.name == "downloads"

@@ -209,12 +209,12 @@ def _changed(event: str, arguments: tuple[Any, ...], folder: str) -> str | None:
             return None
     elif event not in _CHANGES:
         return None
-    within = next((n for n in arguments[1:] if type(n) is int and n > 2), None)
+    folder_fd = next((n for n in arguments[1:] if type(n) is int and n > 2), None)
     for path in arguments[:2]:
         if isinstance(path, str | bytes | os.PathLike):
             name = Path(os.fsdecode(path))
-            if within is not None and event in ("os.remove", "os.rmdir"):
-                name = Path(f"/proc/self/fd/{within}").resolve() / name
+            if folder_fd is not None and event in ("os.remove", "os.rmdir"):
+                name = Path(f"/proc/self/fd/{folder_fd}").resolve() / name
             if str(name.absolute()).startswith(folder):
                 return str(name.absolute())
     return None

@@ -1,4 +1,4 @@
-"""A write that fails leaves the old version whole, ends in one line, and leaves nothing behind."""
+"""A failed write keeps the old version, prints one line, and leaves no temporary files."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def test_full_disk_keeps_the_old_file(bench: Bench, name: str, largest_file: int
     elif before:
         assert bench.pattern()
     assert [path for path in bench.leftovers() if "downloads" not in path] == []
-    again = bench.run(scenario.command)
-    assert again.code == 0 or (scenario.done is not None and scenario.done in again.stderr)
+    second_run = bench.run(scenario.command)
+    assert second_run.code == 0 or (
+        scenario.done is not None and scenario.done in second_run.stderr
+    )
 
 
 FULL = """
@@ -67,13 +69,13 @@ def test_full_disk_keeps_the_old_model(tmp_path: Path) -> None:
     program = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*program, "true"], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
-    many, more, disk = tmp_path / "many.txt", tmp_path / "more.txt", tmp_path / "disk"
+    many_words, more_words, disk = tmp_path / "many.txt", tmp_path / "more.txt", tmp_path / "disk"
     disk.mkdir()
-    many.write_text("".join(f"w{i} {i} 0.25 0.5\n" for i in range(20_000)))
-    more.write_text(MORE)
+    many_words.write_text("".join(f"w{i} {i} 0.25 0.5\n" for i in range(20_000)))
+    more_words.write_text(MORE)
     qkv = [sys.executable, "-m", "qkv_cli"]
     outcome = subprocess.run(
-        [*program, "bash", "-c", FULL, "bash", disk, many, more, *qkv],
+        [*program, "bash", "-c", FULL, "bash", disk, many_words, more_words, *qkv],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -86,8 +88,8 @@ def test_full_disk_keeps_the_old_model(tmp_path: Path) -> None:
         "home/models:",
         "x",
     ]
-    line, *written = outcome.stderr.splitlines()
-    assert [note.split(" (")[0] for note in written] == ["qkv: Wrote page.html"]
+    line, *notes = outcome.stderr.splitlines()
+    assert [note.split(" (")[0] for note in notes] == ["qkv: Wrote page.html"]
     assert line.startswith("qkv: Could not write ")
     assert line.endswith("home/models/x: No space left on device.")
 

@@ -1,4 +1,4 @@
-"""A server that lies or never stops: refused in one line, in bounded time and memory."""
+"""Servers that send false or endless data are refused in one line, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(*files: dict[str, Any] | object) -> bytes:
 
 
 class Liar(threading.Thread):
-    """Answers each path with bytes that a test wrote, whatever they are."""
+    """Answer each path with the bytes that the test set."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -243,10 +243,10 @@ def test_names_with_parent_folders_write_nowhere_else(liar: Liar, qkv: Qkv, tmp_
     serve_wheel(liar, wheel(inside | {"../m/..\\..\\x.safetensors": b"x"}))
     outcome = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert outcome.code == 0
-    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     folder = "home/models/tiny-model"
     names = ("config.json", "model.safetensors", "source.json")
-    assert written == {f"{folder}/{name}" for name in names}
+    assert files == {f"{folder}/{name}" for name in names}
 
 
 @pytest.mark.parametrize(

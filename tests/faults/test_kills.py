@@ -82,29 +82,29 @@ def expected(bench: Bench, scenario: Scenario, *, exchanges: bool) -> Expected:
     return Expected(before, after, pattern, len(outcome.changes), seconds)
 
 
-def check_kill(bench: Bench, scenario: Scenario, wanted: Expected, **faults: object) -> bool:
+def check_kill(bench: Bench, scenario: Scenario, expectation: Expected, **faults: object) -> bool:
     """Kill a command once, and check what it left; whether it was killed before it ended."""
     bench.put_back()
     killed = bench.run(scenario.command, **faults)
     listed = bench.run(("models", "list"))  # puts back what lacks the last of two steps
     assert (listed.code, listed.stderr) == (0, "")
-    left = bench.contents(scenario.target)
+    contents = bench.contents(scenario.target)
     if not scenario.has_steps:
-        assert left in (wanted.before, wanted.after), killed.changes
-    elif left and left != wanted.before:
+        assert contents in (expectation.before, expectation.after), killed.changes
+    elif contents and contents != expectation.before:
         assert bench.pattern(), killed.changes
-    again = bench.run(scenario.command)
-    if again.code != 0 and scenario.done is not None and left != wanted.before:
-        assert scenario.done in again.stderr
+    second_run = bench.run(scenario.command)
+    if second_run.code != 0 and scenario.done is not None and contents != expectation.before:
+        assert scenario.done in second_run.stderr
         if scenario.has_steps:
-            again = bench.run((*scenario.command, "--resume"))
-            assert again.code == 0, again.stderr
+            second_run = bench.run((*scenario.command, "--resume"))
+            assert second_run.code == 0, second_run.stderr
     else:
-        assert again.code == 0, (again.stderr, killed.changes)
+        assert second_run.code == 0, (second_run.stderr, killed.changes)
     if scenario.has_steps:
-        assert bench.pattern() == wanted.pattern
+        assert bench.pattern() == expectation.pattern
     else:
-        assert bench.contents(scenario.target) == wanted.after
+        assert bench.contents(scenario.target) == expectation.after
     assert bench.leftovers() == [], killed.changes
     return killed.code == -9
 
@@ -122,10 +122,10 @@ def cases() -> list[tuple[str, bool]]:
 def kill_everywhere(bench: Bench, name: str, *, exchanges: bool, step: int = 1) -> int:
     """Kill a command before each change, or every `step`-th; how many changes it makes."""
     scenario = SCENARIOS[name]
-    wanted = expected(bench, scenario, exchanges=exchanges)
-    for number in range(1, wanted.n_changes + 1, step):
-        assert check_kill(bench, scenario, wanted, signal_at=number, exchanges=exchanges)
-    return wanted.n_changes
+    expectation = expected(bench, scenario, exchanges=exchanges)
+    for number in range(1, expectation.n_changes + 1, step):
+        assert check_kill(bench, scenario, expectation, signal_at=number, exchanges=exchanges)
+    return expectation.n_changes
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -143,10 +143,10 @@ def kill_at_random(bench: Bench, seed: int, minutes: float) -> int:
     rng, end, n_kills = random.Random(seed), time.monotonic() + 60 * minutes, 0
     while time.monotonic() < end:
         name, exchanges = rng.choice(cases())
-        wanted = expected(bench, SCENARIOS[name], exchanges=exchanges)
+        expectation = expected(bench, SCENARIOS[name], exchanges=exchanges)
         for _ in range(20):
-            faults = {"kill_after": rng.uniform(0, wanted.seconds), "exchanges": exchanges}
-            n_kills += check_kill(bench, SCENARIOS[name], wanted, **faults)
+            faults = {"kill_after": rng.uniform(0, expectation.seconds), "exchanges": exchanges}
+            n_kills += check_kill(bench, SCENARIOS[name], expectation, **faults)
     return n_kills
 
 

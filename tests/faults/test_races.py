@@ -1,4 +1,4 @@
-"""Two commands at the same time: each does its work whole, or is refused in one line.
+"""Two commands at the same time: each completes, or is refused in one line.
 
 `python tests/faults/test_races.py --minutes 10 --seed 1` runs pairs that begin at random moments.
 """
@@ -54,7 +54,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def check_races(bench: Bench, race: Race, rng: random.Random, n_races: int) -> None:
-    """Run a pair of commands several times; what comes of it must come of one after the other."""
+    """Run a pair of commands several times; the result must be that of a sequence."""
     bench.prepare(race.before)
     contents, outputs, seconds = _one_after_the_other(bench, race)
     for _ in range(n_races):
@@ -77,7 +77,7 @@ def check_races(bench: Bench, race: Race, rng: random.Random, n_races: int) -> N
 def _one_after_the_other(
     bench: Bench, race: Race
 ) -> tuple[list[dict[str, str]], set[tuple[int, str]], float]:
-    """What two commands leave and print in either order, and the longest that one takes."""
+    """Files and output of two commands in either order, and the duration of the slower one."""
     contents, outputs, seconds = [], set(), 0.0
     for commands in (
         (race.first, race.second),
@@ -96,13 +96,13 @@ def _one_after_the_other(
 
 
 def _model(bench: Bench, race: Race) -> dict[str, str]:
-    """The files of a target, but for the state of training, which has seconds in it."""
+    """The files of a target without the training state, which contains times."""
     files = bench.contents(race.target)
     return {name: checksum for name, checksum in files.items() if name != "training.safetensors"}
 
 
 def _lasting(command: tuple[str, ...], stdout: str) -> str:
-    """An output, but for that of training, which has seconds in it."""
+    """The output of a command; empty for training, whose output contains times."""
     return "" if command[0] == "train" else stdout
 
 

@@ -18,10 +18,10 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture(scope="module", autouse=True)
 def heeded() -> Iterator[None]:
-    """Heed the signals that a shell's background job or nohup ignores: commands inherit that."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in CODES}
+    """Restore the default handlers of signals that background jobs and nohup ignore."""
+    old_handlers = {number: signal.signal(number, signal.SIG_DFL) for number in CODES}
     yield
-    for number, handler in before.items():
+    for number, handler in old_handlers.items():
         signal.signal(number, handler)
 
 

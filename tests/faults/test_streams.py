@@ -1,4 +1,4 @@
-"""Standard streams that are closed, paths that lead in a circle, lines without an end."""
+"""Closed standard streams, circular links and endless lines."""
 
 from __future__ import annotations
 
@@ -120,9 +120,11 @@ def test_endless_pipe_is_refused_in_bounded_memory(
 
 
 def test_document_from_a_pipe_is_read_completely(tmp_path: Path) -> None:
-    whole = _piped(f"{' '.join(QKV)} attend '{TEXT}' --json")
-    assert _piped(f"echo '{whole}' | {' '.join(QKV)} render - --json") == whole
-    assert _piped(f"echo '{whole}' | iconv -t UTF-16 | {' '.join(QKV)} render - --json") == whole
+    document = _piped(f"{' '.join(QKV)} attend '{TEXT}' --json")
+    assert _piped(f"echo '{document}' | {' '.join(QKV)} render - --json") == document
+    assert (
+        _piped(f"echo '{document}' | iconv -t UTF-16 | {' '.join(QKV)} render - --json") == document
+    )
 
 
 def _piped(line: str) -> str:

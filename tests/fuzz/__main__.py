@@ -47,7 +47,7 @@ class Lane:
             self.n_done += self._work(self.n_done)
 
     def _work(self, start: int) -> int:
-        """Run a worker from this input on; how many it has dealt with when it ends."""
+        """Run a worker from this input on, and return the number of inputs it finished."""
         inputs = self.inputs[start:]
         current = self.folder / "current"
         current.write_bytes(bytes(108))
@@ -104,15 +104,15 @@ class Lane:
         return n_read + 1
 
     def _watch(self, process: subprocess.Popen[bytes], current: Path) -> str:
-        """Kill a worker that is too long at one input; what is to be said of it."""
-        seen, since, cpu = -1, time.monotonic(), 0.0
+        """Kill a worker that takes too long for one input, and return the message to report."""
+        last_index, since, cpu = -1, time.monotonic(), 0.0
         while process.poll() is None:
             time.sleep(0.05 if len(self.inputs) < 50 else 0.25)
             data = current.read_bytes()
             at, used = int.from_bytes(data[:8], "little"), _cpu_seconds(process.pid)
             started = data[8:].strip(b"\0 ") != b""
-            if at != seen or not started:
-                seen, since, cpu = at, time.monotonic(), used
+            if at != last_index or not started:
+                last_index, since, cpu = at, time.monotonic(), used
             elif used - cpu > SECONDS + 1 or time.monotonic() - since > _PATIENCE:
                 process.kill()
                 return "hang"
@@ -153,8 +153,10 @@ def fuzz(
         lanes = []
         for i in range(n_workers if only is None else 1):
             (folder / str(i)).mkdir()
-            own = inputs[i::n_workers]
-            lanes.append(Lane(own, folder / str(i), seeds=seeds, root=root, seed=seed, keep=keep))
+            lane_inputs = inputs[i::n_workers]
+            lanes.append(
+                Lane(lane_inputs, folder / str(i), seeds=seeds, root=root, seed=seed, keep=keep)
+            )
         threads = [threading.Thread(target=lane.run, daemon=True) for lane in lanes]
         start = time.monotonic()
         for thread in threads:

@@ -66,7 +66,7 @@ def mutate(rng: random.Random, name: str, data: bytes) -> bytes:
         change = structured if rng.random() < 0.85 else mutate_bytes
         try:
             data = change(rng, data)
-        except Exception:  # it is damaged already, in whatever way
+        except Exception:  # an earlier change damaged it
             data = mutate_bytes(rng, data)
     return data
 
@@ -89,7 +89,7 @@ def _of_kind(name: str, data: bytes) -> Callable[[random.Random, bytes], bytes]:
 
 
 def odd_value(rng: random.Random, old: Any = None) -> Any:
-    """A value in place of another: of its kind, or of any."""
+    """A replacement for a value, of the same or of another type."""
     if isinstance(old, bool) and rng.random() < 0.3:
         return not old
     if isinstance(old, int | float) and rng.random() < 0.5:
@@ -124,17 +124,17 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
             elif action < 0.8:
                 del parent[key]
             elif action < 0.9:
-                other, other_key = rng.choice(places)
-                parent[key] = other[other_key]
+                source, other_key = rng.choice(places)
+                parent[key] = source[other_key]
             elif isinstance(parent, dict):
                 parent[odd_key(rng, str(key))] = parent.pop(key)
             else:
                 parent.insert(key, odd_value(rng))
         except (KeyError, IndexError):
-            continue  # an earlier change took it away
+            continue  # an earlier change removed it
     try:
         text = json.dumps(tree, ensure_ascii=rng.random() < 0.5)
-    except (ValueError, RecursionError):  # it holds itself
+    except (ValueError, RecursionError):  # it would contain itself
         return mutate_bytes(rng, data)
     text = re.sub(r'"@raw(\d+)@"', lambda match: RAW[int(match[1])], text)
     if rng.random() < 0.03:
@@ -155,14 +155,14 @@ def _places(tree: Any) -> Any:
     """Each (container, key) of a tree, level by level."""
     level = [tree]
     while level:
-        below = []
+        next_level = []
         for node in level:
             items = node.items() if isinstance(node, dict) else enumerate(node)
             for key, value in list(items):
                 yield node, key
                 if isinstance(value, dict | list):
-                    below.append(value)
-        level = below
+                    next_level.append(value)
+        level = next_level
 
 
 def mutate_safetensors(rng: random.Random, data: bytes) -> bytes:
@@ -273,7 +273,7 @@ def mutate_zip(rng: random.Random, data: bytes) -> bytes:
         [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA]
     )
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", kind) as packed:
-        warnings.simplefilter("ignore")  # a name that is there twice is what is wanted
+        warnings.simplefilter("ignore")  # duplicate names are intended
         for name, inside in members:
             packed.writestr(zipfile.ZipInfo(name or "x"), inside, kind)
     changed = bytearray(buffer.getvalue())
@@ -434,8 +434,8 @@ def mutate_bytes(rng: random.Random, data: bytes) -> bytes:
             [b"\0" * 100, b"\xff" * 9, b"\x1b]0;x\x07", b"[" * 2000, changed[:50]]
         )
     elif action < 0.9:
-        other = rng.randrange(len(changed))
-        changed[at : at + 64] = changed[other : other + 64]
+        source = rng.randrange(len(changed))
+        changed[at : at + 64] = changed[source : source + 64]
     else:
         return rng.choice(
             [b"", b"\0", b"{}", b"[]", b"\x1b[2J", bytes(changed) * 2, b"\xef\xbb\xbf" + data]

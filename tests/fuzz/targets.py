@@ -70,14 +70,18 @@ def _tokenizer(folder: Path, kind: str = "words") -> None:
 
     letters = [*"abcdefghijklmnopqrstuvwxyz"]
     if kind == "words":
-        made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer = Tokenizer(
+            models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>")
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     elif kind == "pieces":
         names = [*WORDS, *letters, *("##" + x for x in "aeimnrsuy"), "##ddied"]
-        made = Tokenizer(models.WordPiece({w: i for i, w in enumerate(names)}, unk_token="<unk>"))
-        made.normalizer = normalizers.BertNormalizer(lowercase=True)
-        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        made.decoder = decoders.WordPiece()
+        tokenizer = Tokenizer(
+            models.WordPiece({w: i for i, w in enumerate(names)}, unk_token="<unk>")
+        )
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
     elif kind == "pairs":
         names = [
             "<s>",
@@ -95,22 +99,28 @@ def _tokenizer(folder: Path, kind: str = "words") -> None:
         ]
         names = list(dict.fromkeys(names))
         merges = [("t", "h"), ("th", "e"), ("Ġ", "r"), ("a", "n"), ("Ġ", "the")]
-        made = Tokenizer(models.BPE({w: i for i, w in enumerate(names)}, merges, unk_token="<unk>"))
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        made.decoder = decoders.ByteLevel()
+        tokenizer = Tokenizer(
+            models.BPE({w: i for i, w in enumerate(names)}, merges, unk_token="<unk>")
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
     else:
         pieces = [(w, 0.0) for w in WORDS[:4]] + [(f"▁{w}", -1.0) for w in WORDS[4:]]
-        made = Tokenizer(models.Unigram(pieces + [(x, -3.0) for x in ["▁", *letters]], unk_id=3))
-        made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" ", " ")])
-        made.pre_tokenizer = pre_tokenizers.Metaspace()
-        made.decoder = decoders.Metaspace()
-    made.add_special_tokens(["<s>", "</s>"])
-    made.post_processor = processors.TemplateProcessing(
+        tokenizer = Tokenizer(
+            models.Unigram(pieces + [(x, -3.0) for x in ["▁", *letters]], unk_id=3)
+        )
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Replace(" ", " ")]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> $B:1 </s>:1",
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _checkpoint(target: Path, case: str, kind: str | None = "words") -> Path:
@@ -157,33 +167,33 @@ def _tokenizers(folder: Path) -> None:
         ("bert", "unigram"),
     )
     for case, kind in cases:
-        made = _checkpoint(folder / f"{case}-{kind}", case, kind)
+        model_folder = _checkpoint(folder / f"{case}-{kind}", case, kind)
         config = {"do_lower_case": True, "add_prefix_space": False, "model_max_length": 512}
         config |= {"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}}
-        (made / "tokenizer_config.json").write_text(json.dumps(config))
-        (made / "special_tokens_map.json").write_text(json.dumps({"unk_token": "<unk>"}))
-        (made / "added_tokens.json").write_text(json.dumps({"<s>": 0}))
+        (model_folder / "tokenizer_config.json").write_text(json.dumps(config))
+        (model_folder / "special_tokens_map.json").write_text(json.dumps({"unk_token": "<unk>"}))
+        (model_folder / "added_tokens.json").write_text(json.dumps({"<s>": 0}))
 
 
 def _vocabularies(folder: Path) -> None:
     for case, name in (("llama-next", "bpe"), ("llama-plain", "bytes"), ("gemma", "plain")):
-        made = _checkpoint(folder / f"{case}-{name}", case, None)
-        shutil.copy(TESTS / "golden" / "pieces" / f"{name}.model", made / "tokenizer.model")
+        model_folder = _checkpoint(folder / f"{case}-{name}", case, None)
+        shutil.copy(TESTS / "golden" / "pieces" / f"{name}.model", model_folder / "tokenizer.model")
     for case, name, file in (
         ("t5", "unigram", "spiece.model"),
         ("albert", "unigram", "spiece.model"),
     ):
-        made = _checkpoint(folder / f"{case}-{name}", case, None)
-        shutil.copy(TESTS / "golden" / "pieces" / f"{name}.model", made / file)
-    made = _checkpoint(folder / "bert-txt", "bert", None)
+        model_folder = _checkpoint(folder / f"{case}-{name}", case, None)
+        shutil.copy(TESTS / "golden" / "pieces" / f"{name}.model", model_folder / file)
+    model_folder = _checkpoint(folder / "bert-txt", "bert", None)
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS[4:11], "##s", "##ddied"]
-    (made / "vocab.txt").write_text("\n".join(names) + "\n")
-    made = _checkpoint(folder / "gpt2-pairs", "gpt2", "pairs")
-    tokenizer = json.loads((made / "tokenizer.json").read_text())
-    (made / "tokenizer.json").unlink()
+    (model_folder / "vocab.txt").write_text("\n".join(names) + "\n")
+    model_folder = _checkpoint(folder / "gpt2-pairs", "gpt2", "pairs")
+    tokenizer = json.loads((model_folder / "tokenizer.json").read_text())
+    (model_folder / "tokenizer.json").unlink()
     vocabulary = tokenizer["model"]["vocab"] | {"<|endoftext|>": 50}
-    (made / "vocab.json").write_text(json.dumps(vocabulary))
-    (made / "merges.txt").write_text("#version: 0.2\nt h\nth e\nĠ r\na n\nĠ the\n")
+    (model_folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (model_folder / "merges.txt").write_text("#version: 0.2\nt h\nth e\nĠ r\na n\nĠ the\n")
 
 
 def _gguf(folder: Path) -> None:
@@ -200,13 +210,13 @@ def _marian(folder: Path) -> None:
     from test_marian import weights, write
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    made = folder / "marian"
-    made.mkdir(parents=True)
-    write(made / "model.bin", weights())
+    model_folder = folder / "marian"
+    model_folder.mkdir(parents=True)
+    write(model_folder / "model.bin", weights())
     pieces = [("</s>", 0.0), ("<unk>", 0.0), *((f"▁{w}", -1.0) for w in ("the", "river", "bank"))]
     tokenizer = Tokenizer(models.Unigram([*pieces, ("s", -1.0)], unk_id=1))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.save(str(made / "tokenizer.json"))
+    tokenizer.save(str(model_folder / "tokenizer.json"))
 
 
 VECTORS = "the 1 2 3\nriver 3 4 -1\nbank 5 6 .5\nmuddy .25 1e-3 0\nwas 1 0 0\n"
@@ -268,11 +278,11 @@ def _run(*arguments: str) -> str:
 
 
 def _documents(folder: Path) -> None:
-    text, other = "the river bank was muddy", "the bank"
+    text, shorter = "the river bank was muddy", "the bank"
     commands = {
         "attend": ["attend", text],
         "scores": ["attend", text, "--include", "scores,q,k,v,z"],
-        "cross": ["attend", text, "--source", other],
+        "cross": ["attend", text, "--source", shorter],
         "explain": ["explain", text, "--head", "L0H0"],
         "focus": ["focus", text, "--key", "river"],
         "compare": ["compare", "L0H0", "L0H1", text],
@@ -284,7 +294,7 @@ def _documents(folder: Path) -> None:
         if printed.startswith("{"):
             (folder / name).mkdir(parents=True)
             (folder / name / "d.json").write_text(printed)
-    two = _run("attend", text, "--json") + _run("attend", other, "--json")
+    two = _run("attend", text, "--json") + _run("attend", shorter, "--json")
     (folder / "lines").mkdir()
     (folder / "lines" / "d.json").write_text(two)
 
@@ -326,11 +336,11 @@ def _arrays(folder: Path) -> None:
     np.savez(folder / "npz" / "w.npz", layer0=weights[0], layer1=weights[1])
     (folder / "safetensors").mkdir()
     save_file({"a": weights[0], "b": weights[1]}, folder / "safetensors" / "w.safetensors")
-    for made in folder.iterdir():
+    for array_folder in folder.iterdir():
         tokens = ["the", "river", "bank", "was"]
-        odd = made.name in ("half", "npz")
-        said = {"queries": tokens, "keys": tokens} if odd else tokens
-        (made / "t.json").write_text(json.dumps(said))
+        odd = array_folder.name in ("half", "npz")
+        token_file = {"queries": tokens, "keys": tokens} if odd else tokens
+        (array_folder / "t.json").write_text(json.dumps(token_file))
 
 
 def _render_array(rng: random.Random, folder: Path) -> list[str]:
@@ -355,19 +365,19 @@ def _trained(folder: Path) -> None:
     vectors.write_text(VECTORS)
     corpus = folder / "corpus.txt"
     corpus.write_text("the river bank was muddy\nthe bank was the river\nmuddy was the bank\n" * 4)
-    made = folder / "run" / "mine"
+    model_folder = folder / "run" / "mine"
     (folder / "run").mkdir()
     shape = ["--heads", "2", "--d-head", "3", "--epochs", "1", "--vectors", str(vectors)]
-    _run("train", str(corpus), "--out", str(made), *shape)
-    assert (made / "config.json").is_file()
+    _run("train", str(corpus), "--out", str(model_folder), *shape)
+    assert (model_folder / "config.json").is_file()
     corpus.rename(folder / "run" / "corpus.txt")
     vectors.unlink()
 
 
 def _resume(rng: random.Random, folder: Path) -> list[str]:
     model = str(folder / "mine")
-    more = ["train", str(folder / "corpus.txt"), "--out", model, "--resume", "--epochs", "2"]
-    return rng.choice([more, more, ["attend", "the river", "-m", model, "--json"]])
+    resume = ["train", str(folder / "corpus.txt"), "--out", model, "--resume", "--epochs", "2"]
+    return rng.choice([resume, resume, ["attend", "the river", "-m", model, "--json"]])
 
 
 def _wheels(folder: Path) -> None:
@@ -386,8 +396,8 @@ def _indexes(folder: Path) -> None:
     shutil.copytree(folder / "wheel", folder / "html")
     entry = {"filename": "tiny-1.0-py3-none-any.whl", "url": "../../tiny-1.0-py3-none-any.whl"}
     entry |= {"hashes": {"sha256": "@sha256@"}, "size": 9999999, "yanked": False}
-    whole = {"meta": {"api-version": "1.1"}, "name": "tiny", "files": [entry]}
-    (folder / "wheel" / "page.json").write_text(json.dumps(whole))
+    index_page = {"meta": {"api-version": "1.1"}, "name": "tiny", "files": [entry]}
+    (folder / "wheel" / "page.json").write_text(json.dumps(index_page))
     link = '<a href="../../tiny-1.0-py3-none-any.whl#sha256=@sha256@">tiny-1.0-py3-none-any.whl</a>'
     page = f"<!DOCTYPE html>\n<html><body>\n{link}<br>\n</body></html>\n"
     (folder / "html" / "page.html").write_text(page)

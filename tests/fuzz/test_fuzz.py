@@ -1,4 +1,4 @@
-"""5,000 damaged files, and whether the fuzzer sees what it is there for."""
+"""Run 5,000 damaged files, and check that the fuzzer detects planted faults."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _run(command: list[str]) -> tuple[int, str]:
 def _faults(
     code: int, escaped: str, stdout: bytes, stderr: bytes, command: list[str]
 ) -> Iterator[str]:
-    """What is wrong with the way in which a command ended."""
+    """The faults in how a command ended."""
     message, printed = stderr.decode("utf-8", "replace"), stdout.decode("utf-8", "replace")
     if escaped or "Traceback (most recent call last)" in message:
         yield _place(escaped or message)
@@ -287,7 +287,7 @@ def main() -> None:
         reader = Reader(arguments.seeds, Path(scratch), arguments.seed)
         for text in TEXTS[:2]:
             _run(["attend", text, "--json"])
-        gc.freeze()  # what is there now is not looked through at every collection
+        gc.freeze()  # exclude existing objects from garbage collection
         with Path("/proc/self/statm").open() as statm:
             mapped = int(statm.read().split()[0]) * mmap.PAGESIZE
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, resource.RLIM_INFINITY))

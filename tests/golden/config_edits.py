@@ -141,23 +141,25 @@ def last_hidden(
             folder, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
         )
     assert not about["missing_keys"] and not about["mismatched_keys"], (case, changes, about)
-    given = inputs or np.load(HERE / "checkpoints" / case / "expected.npz")
+    token_ids = inputs or np.load(HERE / "checkpoints" / case / "expected.npz")
     names = ("input_ids", "decoder_input_ids", "token_type_ids")
     with torch.no_grad():
-        out = model.eval()(**{n: torch.tensor(given[n])[None] for n in names if n in given})
+        out = model.eval()(**{n: torch.tensor(token_ids[n])[None] for n in names if n in token_ids})
     return out.last_hidden_state[0].numpy()
 
 
 def main() -> None:
-    found = {}
+    arrays = {}
     for i, (case, changes) in enumerate(EDITS):
         try:
-            found[str(i)] = last_hidden(case, changes)
+            arrays[str(i)] = last_hidden(case, changes)
         except Exception as error:
             sys.stdout.write(f"{case} {changes}: {type(error).__name__} {error}\n")
-    found["long"] = last_hidden("m2m_100", {}, {"input_ids": LONG, "decoder_input_ids": LONG[::-1]})
-    np.savez_compressed(HERE / "config_edits.npz", **found)
-    sys.stdout.write(f"{len(found) - 1} of {len(EDITS)}\n")
+    arrays["long"] = last_hidden(
+        "m2m_100", {}, {"input_ids": LONG, "decoder_input_ids": LONG[::-1]}
+    )
+    np.savez_compressed(HERE / "config_edits.npz", **arrays)
+    sys.stdout.write(f"{len(arrays) - 1} of {len(EDITS)}\n")
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ KNOBS: dict[str, list[Any]] = {
 N_TOKENS = 30
 
 
-def rope(draw: random.Random, said: dict[str, Any], d_head: int) -> dict[str, Any]:
+def rope(draw: random.Random, settings: dict[str, Any], d_head: int) -> dict[str, Any]:
     """Rotary settings of any type, for the same share of a head."""
-    share = said.get("partial_rotary_factor", 1.0)
-    pairs, known = int(d_head * share) // 2, draw.choice([8, 16, 64])
+    share = settings.get("partial_rotary_factor", 1.0)
+    pairs, original_length = int(d_head * share) // 2, draw.choice([8, 16, 64])
     of_type: dict[str, dict[str, Any]] = {
         "default": {},
         "linear": {"factor": 3.0},
@@ -73,9 +73,13 @@ def rope(draw: random.Random, said: dict[str, Any], d_head: int) -> dict[str, An
     }
     kind = draw.choice(sorted(of_type))
     if kind in ("yarn", "llama3", "longrope"):
-        of_type[kind]["original_max_position_embeddings"] = known
-    found = {"rope_type": kind, "rope_theta": draw.choice([50.0, 1e4, 1e6]), **of_type[kind]}
-    return found if share == 1.0 else found | {"partial_rotary_factor": share}
+        of_type[kind]["original_max_position_embeddings"] = original_length
+    drawn_settings = {
+        "rope_type": kind,
+        "rope_theta": draw.choice([50.0, 1e4, 1e6]),
+        **of_type[kind],
+    }
+    return drawn_settings if share == 1.0 else drawn_settings | {"partial_rotary_factor": share}
 
 
 def drawn(draw: random.Random, case: str) -> tuple[Any, Any]:
@@ -109,8 +113,8 @@ def differences(folder: Path, ids: list[int], expected: Any) -> tuple[float, flo
         of_weights = max(of_weights, float(np.abs(layer.attn.pattern() - theirs).max()))
     norm = model.stacks[layer.stack].final_norm
     last = layer.resid_post if norm is None else norm(layer.resid_post)
-    theirs = make.last_hidden_state(expected)[0].numpy()
-    return of_weights, float(np.abs(last - theirs).max() / np.abs(theirs).max())
+    expected_array = make.last_hidden_state(expected)[0].numpy()
+    return of_weights, float(np.abs(last - expected_array).max() / np.abs(expected_array).max())
 
 
 def main(n: int = 300, seed: int = 0) -> None:
@@ -127,23 +131,23 @@ def main(n: int = 300, seed: int = 0) -> None:
             config, model = drawn(draw, case)
             make.save(model, folder)
             with torch.no_grad():
-                given = torch.tensor([ids])
-                out = model(given, output_attentions=True, output_hidden_states=True)
+                input_ids = torch.tensor([ids])
+                out = model(input_ids, output_attentions=True, output_hidden_states=True)
         except Exception:
             continue
         try:
-            found = differences(folder, ids, out)
+            errors = differences(folder, ids, out)
         except CheckpointError as error:
             refused[str(error)[:90]] += 1
             continue
         kind = config.model_type
-        worst[kind] = tuple(map(max, found, worst.get(kind, (0.0, 0.0))))
-        if found[0] > 1e-5 or found[1] > 2e-5:
-            print(case, *found, (folder / "config.json").read_text())
+        worst[kind] = tuple(map(max, errors, worst.get(kind, (0.0, 0.0))))
+        if errors[0] > 1e-5 or errors[1] > 2e-5:
+            print(case, *errors, (folder / "config.json").read_text())
     for kind, (of_weights, of_last) in sorted(worst.items()):
         print(f"{kind:16} patterns {of_weights:.1e}  last hidden state {of_last:.1e}")
-    for said, times in refused.most_common():
-        print(f"refused {times} times: {said}")
+    for message, times in refused.most_common():
+        print(f"refused {times} times: {message}")
 
 
 if __name__ == "__main__":

@@ -258,25 +258,25 @@ def tables(rows: list[dict[str, Any]]) -> None:
                 grouped[row["family"], row["edit"], row["theirs"]].append(row)
         print(f"\n## {verdict}: {len(grouped)}\n\n| family | edit | theirs | ours | cases |")
         print("|---|---|---|---|---|")
-        for (family, edit, theirs), same in sorted(grouped.items()):
-            remark, ours = (same[0][key].replace("|", "\\|") for key in ("remark", "ours"))
-            cases = ", ".join(sorted({row["case"] for row in same}))
+        for (family, edit, theirs), same_rows in sorted(grouped.items()):
+            remark, ours = (same_rows[0][key].replace("|", "\\|") for key in ("remark", "ours"))
+            cases = ", ".join(sorted({row["case"] for row in same_rows}))
             edit = edit.replace("|", "\\|")
             print(f"| {family} | `{edit}` | {theirs} {remark} | {ours} | {cases} |")
 
 
 def keys(rows: list[dict[str, Any]]) -> None:
     """What transformers does with each key alone."""
-    seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    effects: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in rows:
         if len(row["keys"]) == 1:
-            seen[row["family"]][row["keys"][0]].add(row["theirs"])
-    for family, of_keys in sorted(seen.items()):
+            effects[row["family"]][row["keys"][0]].add(row["theirs"])
+    for family, of_keys in sorted(effects.items()):
         print(f"\n## {family}")
-        for said in ("changes", "same", "refuses"):
-            names = [n for n, what in of_keys.items() if said in what]
-            of_keys = {n: what for n, what in of_keys.items() if n not in names}
-            print(f"- {said}: {', '.join(sorted(names))}")
+        for effect in ("changes", "same", "refuses"):
+            names = [n for n, key_effects in of_keys.items() if effect in key_effects]
+            of_keys = {n: key_effects for n, key_effects in of_keys.items() if n not in names}
+            print(f"- {effect}: {', '.join(sorted(names))}")
 
 
 def main() -> None:
@@ -298,12 +298,12 @@ def main() -> None:
             tasks.append((name, config.name, everything, options))
     rows: list[dict[str, Any]] = []
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for found in pool.imap_unordered(rows_of, tasks):
-            rows += found
-            print(f"{found[0]['case']}: {len(found)} edits", file=sys.stderr)
+        for case_rows in pool.imap_unordered(rows_of, tasks):
+            rows += case_rows
+            print(f"{case_rows[0]['case']}: {len(case_rows)} edits", file=sys.stderr)
             if options.rows:
                 with options.rows.open("a") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in found)
+                    file.writelines(json.dumps(row) + "\n" for row in case_rows)
     tables(rows)
     if options.keys:
         keys(rows)

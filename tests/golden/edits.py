@@ -207,9 +207,9 @@ def others(value: Any) -> list[Any]:
 
 
 def edited(config: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    found = copy.deepcopy(config)
+    result = copy.deepcopy(config)
     for path, value in edit.items():
-        holder = found
+        holder = result
         for name in path[:-1]:
             holder[name] = holder.get(name) or {}
             holder = holder[name]
@@ -217,7 +217,7 @@ def edited(config: dict[str, Any], edit: Edit) -> dict[str, Any]:
             holder.pop(path[-1], None)
         else:
             holder[path[-1]] = copy.deepcopy(value)
-    return found
+    return result
 
 
 def spell(edit: Edit) -> str:
@@ -236,12 +236,12 @@ def keys_of_code(kind: str) -> set[str]:
     config_class = tr.CONFIG_MAPPING[kind]
     module = config_class.__module__
     text = inspect.getsource(sys.modules[module])
-    found = set(re.findall(r'kwargs\.(?:get|pop)\(\s*"(\w+)"', text))
+    names = set(re.findall(r'kwargs\.(?:get|pop)\(\s*"(\w+)"', text))
     __import__(modeling := module.replace("configuration_", "modeling_"))
     text = inspect.getsource(sys.modules[modeling])
-    found |= set(re.findall(r"config\.([a-z]\w+)", text))
-    found |= set(re.findall(r'getattr\([\w.]*config, "(\w+)"', text))
-    return {name for name in found if not callable(getattr(config_class, name, None))} - OF_CODE
+    names |= set(re.findall(r"config\.([a-z]\w+)", text))
+    names |= set(re.findall(r'getattr\([\w.]*config, "(\w+)"', text))
+    return {name for name in names if not callable(getattr(config_class, name, None))} - OF_CODE
 
 
 def declared(config_class: type) -> dict[str, Any]:
@@ -265,14 +265,14 @@ def single_edits(config: dict[str, Any], *, everything: bool) -> Iterator[Edit]:
     for path, holder, kind in holders:
         config_class = tr.CONFIG_MAPPING[kind]
         defaults = declared(config_class)
-        others = {name: LEGACY.get(name) for name in keys_of_code(kind)} | defaults
-        for name in holder | others if everything else holder:
+        known_keys = {name: LEGACY.get(name) for name in keys_of_code(kind)} | defaults
+        for name in holder | known_keys if everything else holder:
             if name not in ("text_config", "vision_config"):
-                for value in absent_or_other(name, holder.get(name, others.get(name)), holder):
+                for value in absent_or_other(name, holder.get(name, known_keys.get(name)), holder):
                     yield {(*path, name): value}
         # Of a key that another family has, a value or two show what becomes of it.
         for name, value in LEGACY.items() if everything else ():
-            if name not in holder | others:
+            if name not in holder | known_keys:
                 yield {(*path, name): value}
                 yield {(*path, name): CHOICES.get(name, [not value])[-1]}
         if "rope_parameters" in defaults or "rope_scaling" in holder:
@@ -289,9 +289,11 @@ def rope_edits(
     settings = holder.get("rope_parameters") or {}
     nested = [key for key, value in settings.items() if isinstance(value, dict)]
     for inner in [(*new, key) for key in nested] or [new]:
-        said = settings.get(inner[-1], {}) if nested else settings
-        for name in {**ROPE_KEYS, **said}:
-            for value in absent_or_other(name, said.get(name, ROPE_KEYS.get(name)), said):
+        rope_settings = settings.get(inner[-1], {}) if nested else settings
+        for name in {**ROPE_KEYS, **rope_settings}:
+            for value in absent_or_other(
+                name, rope_settings.get(name, ROPE_KEYS.get(name)), rope_settings
+            ):
                 yield {(*inner, name): value}
         yield from ({inner: rope} for rope in ROPES)
     for rope in ROPES[:N_SPELLED] if everything else ():

@@ -25,13 +25,13 @@ SCRIPTS = {  # in the order in which they depend on each other
 
 
 def main() -> None:
-    first, *others = sys.argv[1:] or [""]
+    first, *remaining = sys.argv[1:] or [""]
     if first == "all":
         names, arguments = list(SCRIPTS), list[str]()
-    elif first in SCRIPTS and not set(others) & set(SCRIPTS):
-        names, arguments = [first], others
+    elif first in SCRIPTS and not set(remaining) & set(SCRIPTS):
+        names, arguments = [first], remaining
     else:
-        names, arguments = [first, *others], []
+        names, arguments = [first, *remaining], []
     if unknown := [name for name in names if name not in SCRIPTS]:
         sys.exit(f"Unknown golden files {unknown[0]!r}: use all, {', '.join(SCRIPTS)}.")
     for name in names:

@@ -675,39 +675,39 @@ def make(name: str) -> None:
     model = model.base_model if scores else model
     if name in WRITES:
         (folder / "generation_config.json").write_text(json.dumps(WRITES[name]) + "\n")
-    given = {"input_ids": torch.tensor([ids(N_TOKENS)])}
+    inputs = {"input_ids": torch.tensor([ids(N_TOKENS)])}
     if config.is_encoder_decoder:
-        given["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
+        inputs["decoder_input_ids"] = torch.tensor([ids(N_TARGET)[::-1]])
     if getattr(config, "type_vocab_size", 0) > 1:
-        given["token_type_ids"] = torch.tensor([[int(i >= N_FIRST) for i in range(N_TOKENS)]])
+        inputs["token_type_ids"] = torch.tensor([[int(i >= N_FIRST) for i in range(N_TOKENS)]])
     if name in PADDED:
-        given["input_ids"][0, 5] = config.pad_token_id
+        inputs["input_ids"][0, 5] = config.pad_token_id
     with torch.no_grad():
-        out = model(**given, output_attentions=True, output_hidden_states=True)
+        out = model(**inputs, output_attentions=True, output_hidden_states=True)
     blocks = {
         "attn": getattr(out, "attentions", None),
         "encoder": getattr(out, "encoder_attentions", None),
         "decoder": getattr(out, "decoder_attentions", None),
         "cross": getattr(out, "cross_attentions", None),
     }
-    found = {
+    arrays = {
         f"{block}.{i}": layer[0].numpy()
         for block, layers in blocks.items()
         for i, layer in enumerate(layers or ())
     }
-    found |= {key: value[0].numpy() for key, value in given.items()}
+    arrays |= {key: value[0].numpy() for key, value in inputs.items()}
     if model.can_generate() and config.is_encoder_decoder:
         rules = {key: value for key, value in WRITES[name].items() if value is not None}
-        written = model.generate(given["input_ids"], **GREEDY, **rules)[0]
-        found |= {"logits": out.logits[0].numpy(), "written": written.numpy()}
+        generated = model.generate(inputs["input_ids"], **GREEDY, **rules)[0]
+        arrays |= {"logits": out.logits[0].numpy(), "written": generated.numpy()}
     last = last_hidden_state(out)
-    np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **found, **scores)
+    np.savez_compressed(folder / "expected.npz", last=last[0].numpy(), **arrays, **scores)
 
 
 def last_hidden_state(out: Any) -> torch.Tensor:
     """Of a bare model, or of one with a head."""
-    if (found := getattr(out, "last_hidden_state", None)) is not None:
-        return found
+    if (state := getattr(out, "last_hidden_state", None)) is not None:
+        return state
     return (getattr(out, "decoder_hidden_states", None) or out.hidden_states)[-1]
 
 

@@ -83,7 +83,7 @@ def shifted(labels: list[int], start: int | None) -> list[int]:
 
 def main() -> None:
     HERE.mkdir(exist_ok=True)
-    made = {
+    translators = {
         "bart": (bart(), 2),
         "t5": (tr.T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *UNIGRAM]), 0),
         "mbart": (
@@ -108,7 +108,7 @@ def main() -> None:
         "m2m_100": (None, 2),
     }
     expected = {}
-    for name, (tokenizer, start) in made.items():
+    for name, (tokenizer, start) in translators.items():
         if name == "mbart50-old":
             sentences(name)
         elif tokenizer is None:
@@ -120,8 +120,8 @@ def main() -> None:
         loaded = tr.AutoTokenizer.from_pretrained(HERE / name)
         rows = []
         for text, target in TEXTS:
-            found = loaded(text, text_target=target)
-            rows.append([text, target, found["input_ids"], shifted(found["labels"], start)])
+            encoded = loaded(text, text_target=target)
+            rows.append([text, target, encoded["input_ids"], shifted(encoded["labels"], start)])
         expected[name] = {"start": start, "rows": rows}
     (HERE / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=0) + "\n")
 

@@ -47,10 +47,10 @@ def main() -> None:
         json.loads(path.read_text())["model_type"]
         for path in (HERE / "checkpoints").glob("*/config.json")
     }
-    found = {kind: settings_of(kind) for kind in sorted(kinds)}
-    document = {"transformers": transformers.__version__, "settings": found}
+    settings = {kind: settings_of(kind) for kind in sorted(kinds)}
+    document = {"transformers": transformers.__version__, "settings": settings}
     (HERE / "settings.json").write_text(json.dumps(document, indent=1) + "\n")
-    sys.stdout.write(f"{len(found)} families, {sum(map(len, found.values()))} settings\n")
+    sys.stdout.write(f"{len(settings)} families, {sum(map(len, settings.values()))} settings\n")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ ANIMAL = "The animal didn't cross the street because it was too tired"
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of its own, or the one that QKV_REAL_HOME names, so as to fetch once."""
-    if kept := os.environ.get("QKV_REAL_HOME"):
-        return Path(kept)
+    """A new store, or the folder QKV_REAL_HOME, which avoids downloading twice."""
+    if folder := os.environ.get("QKV_REAL_HOME"):
+        return Path(folder)
     return tmp_path_factory.mktemp("home")
 
 
@@ -69,7 +69,7 @@ def test_minilm_reads_a_pair_as_transformers_does(home: Path, pulled: str) -> No
 
 
 @pytest.mark.parametrize("pulled", ["smollm2"], indirect=True)
-def test_smollm2_as_transformers_reads_its_gguf(home: Path, pulled: str) -> None:
+def test_smollm2_gguf_gives_the_numbers_of_transformers(home: Path, pulled: str) -> None:
     pytest.importorskip("gguf")
     result, _, document = maps(home, "-m", pulled, "--layer", "all", "The capital of France is")
     assert [t["id"] for t in document["queries"]] == [504, 3575, 282, 4649, 314]
@@ -110,7 +110,7 @@ LAST_ROWS: dict[str, list[float]] = {
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -> None:
-    """Next, previous, and a special token that takes what is left: here [CLS], never [SEP]."""
+    """Heads for next, previous, and a special token without other targets: here [CLS]."""
     texts = sorted((Path(__file__).parents[2] / "sample_texts").glob("*.txt"))
     files = [part for text in texts for part in ("--file", str(text))]
     heads = json.loads(qkv(home, "heads", "-m", pulled, *files, "--lines", "--json"))["heads"]
@@ -132,10 +132,12 @@ def test_grid_of_minilm_marks_the_heads_that_heads_labels(home: Path, pulled: st
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
 def test_compare_of_models_with_other_tokenizers_aligns_words(home: Path, pulled: str) -> None:
     """The embedded model splits *didn't* in two, minilm in three; both in one word here."""
-    both = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
-    [result] = both["comparisons"]
+    document = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
+    [result] = document["comparisons"]
     words = ANIMAL.split()
     assert [row["text"] for row in result["rows"]] == words
     assert [column["text"] for column in result["columns"]] == ["-[CLS]", *words, "-[SEP]"]
-    same = json.loads(qkv(home, "compare", "-m", pulled, ANIMAL, "L1H8", "L1H8", "--json"))
-    assert same["comparisons"][0]["divergence"] == 0
+    self_comparison = json.loads(
+        qkv(home, "compare", "-m", pulled, ANIMAL, "L1H8", "L1H8", "--json")
+    )
+    assert self_comparison["comparisons"][0]["divergence"] == 0

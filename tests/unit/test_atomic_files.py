@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all; what killed processes left is removed."""
+"""Files and folders are placed atomically; leftovers of killed processes are removed."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_place_file_error_names_the_requested_file(tmp_path: Path) -> None:
 
 def test_place_file_uses_default_modes_or_those_of_the_replaced_file(tmp_path: Path) -> None:
     new, old = tmp_path / "new.json", tmp_path / "old.json"
-    before = os.umask(0o027)
+    old_umask = os.umask(0o027)
     try:
         place_file(new, [b"1"])
     finally:
-        os.umask(before)
+        os.umask(old_umask)
     old.touch()
     old.chmod(0o604)
     place_file(old, [b"2"])
@@ -69,22 +69,22 @@ def test_place_file_at_a_link_replaces_its_target(tmp_path: Path) -> None:
 def test_place_file_at_a_pipe_writes_into_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
     reader.start()
     place_file(pipe, [b"through"])
     reader.join(timeout=10)
-    assert got == [b"through"] and pipe.is_fifo()
+    assert received == [b"through"] and pipe.is_fifo()
 
 
 def test_place_file_does_not_change_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o027)
+    old_umask = os.umask(0o027)
     try:
         place_file(tmp_path / "new", [b"x"])
         assert os.umask(0o027) == 0o027
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
     finally:
-        os.umask(before)
+        os.umask(old_umask)
 
 
 def test_place_file_at_circular_links_names_the_requested_file(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_sweep_removes_only_leftovers_without_an_owner(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("mine")
     (tmp_path / ".qkv-link1234.part").symlink_to("target")
     sweep(tmp_path)
-    left = [".qkv-abc.part", ".qkv-abcdefgh.parts", ".qkv-link1234.part", "a.part", "target"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    remaining = [".qkv-abc.part", ".qkv-abcdefgh.parts", ".qkv-link1234.part", "a.part", "target"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == remaining
     sweep(tmp_path / "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""The entry point of the golden files knows every script that writes some."""
+"""The entry point of the golden files lists every script that writes golden files."""
 
 from __future__ import annotations
 

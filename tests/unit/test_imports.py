@@ -1,4 +1,4 @@
-"""What starting up really imports, seen from a fresh interpreter."""
+"""Modules imported at start-up, in a new interpreter."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_embedded_model_is_in_the_package() -> None:
 
 def test_numpy_starts_no_threads_unless_configured() -> None:
     code = "import qkv_cli.session.load, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
-    for told, kept in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
+    for variables, n_threads in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
         around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
-        result = subprocess.check_output([sys.executable, "-c", code], env=around | told, text=True)
-        assert result.strip() == kept
+        result = subprocess.check_output(
+            [sys.executable, "-c", code], env=around | variables, text=True
+        )
+        assert result.strip() == n_threads

@@ -17,7 +17,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_parse_of_what_json_writes_is_the_same_value(value: object, ascii_only: bool) -> None:
+def test_parse_of_json_dumps_output_gives_the_same_value(value: object, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     assert parse(text) == value
     assert parse(text.encode()) == value

@@ -12,7 +12,7 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("naïve café — 日本語 👩‍👩‍👧 ❤️ שלום", "naïve café — 日本語 👩‍👩‍👧 ❤️ שלום"),
         ("\x1b[31mred", r"\x1b[31mred"),
@@ -24,27 +24,27 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200f\u061c"
         ("", ""),
     ],
 )
-def test_visible_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
-    assert visible(text) == shown
+def test_visible_escapes_control_and_invisible_characters(text: str, escaped: str) -> None:
+    assert visible(text) == escaped
 
 
 @given(st.text())
 def test_visible_leaves_no_control_characters(text: str) -> None:
-    shown = visible(text)
-    assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
-    assert not set(BIDI) & set(shown)
-    assert visible(shown) == shown
-    shown.encode()
+    escaped = visible(text)
+    assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in escaped)
+    assert not set(BIDI) & set(escaped)
+    assert visible(escaped) == escaped
+    escaped.encode()
 
 
 @given(st.text(max_size=200), st.integers(20, 50))
 def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: int) -> None:
-    whole, shown = visible(text), visible(text, limit)
-    assert len(shown) <= limit
-    if len(whole) > limit:
-        start, end = shown.split(" ... ", 1) if shown.count(" ... ") == 1 else ("", "")
-        assert whole.startswith(start) and whole.endswith(end)
+    unlimited, limited = visible(text), visible(text, limit)
+    assert len(limited) <= limit
+    if len(unlimited) > limit:
+        start, end = limited.split(" ... ", 1) if limited.count(" ... ") == 1 else ("", "")
+        assert unlimited.startswith(start) and unlimited.endswith(end)
 
 
-def test_visible_keeps_the_characters_of_keep() -> None:
+def test_visible_with_keep_leaves_those_characters_unescaped() -> None:
     assert visible("a\n\tb", keep="\n") == "a\n\\tb"

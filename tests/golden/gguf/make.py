@@ -27,10 +27,10 @@ NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = 1, 2, 3, 5, 6
 
 
 def train(*, prefix: bool) -> dict[str, Any]:
-    written = io.BytesIO()
+    model_bytes = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         input=str(CORPUS),
-        model_writer=written,
+        model_writer=model_bytes,
         model_type="bpe",
         vocab_size=500,
         byte_fallback=True,
@@ -39,7 +39,7 @@ def train(*, prefix: bool) -> dict[str, Any]:
         normalization_rule_name="identity",
         minloglevel=2,
     )
-    model = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    model = sentencepiece.SentencePieceProcessor(model_proto=model_bytes.getvalue())
     ids = range(model.get_piece_size())
     return {
         "add_space_prefix": prefix,
@@ -60,8 +60,8 @@ def kind(model: Any, i: int) -> int:
 
 
 def main() -> None:
-    found = [train(prefix=True), train(prefix=False)]
-    (HERE / "pieces.json").write_text(json.dumps(found, ensure_ascii=False) + "\n")
+    models = [train(prefix=True), train(prefix=False)]
+    (HERE / "pieces.json").write_text(json.dumps(models, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

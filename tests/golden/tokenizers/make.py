@@ -201,14 +201,14 @@ def make(name: str) -> None:
     if settings:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
     read = AutoTokenizer.from_pretrained(folder)
-    found = {
+    expected = {
         "class": type(read).__name__,
         "texts": [read(t)["input_ids"] for t in TEXTS],
         "pairs": [
             [e["input_ids"], e.get("token_type_ids")] for e in (read(a, b) for a, b in PAIRS)
         ],
     }
-    (folder / "expected.json").write_text(json.dumps(found) + "\n")
+    (folder / "expected.json").write_text(json.dumps(expected) + "\n")
 
 
 if __name__ == "__main__":

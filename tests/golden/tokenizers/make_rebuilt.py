@@ -80,7 +80,7 @@ def named(name: str, **settings: Any) -> dict[str, Any]:
 
 
 def cases() -> list[Case]:
-    found: list[Case] = []
+    result: list[Case] = []
 
     def add(
         base: str,
@@ -89,7 +89,7 @@ def cases() -> list[Case]:
         changes: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
-        found.append((base, kind, changes or {}, settings or {}, config or {}))
+        result.append((base, kind, changes or {}, settings or {}, config or {}))
 
     for lower in (True, False):
         for accents in (None, True, False):
@@ -143,30 +143,30 @@ def cases() -> list[Case]:
     add("mt5", "t5", {"extra_ids": 3}, {"pre_tokenizer": None})
     add("mt5", "umt5", named("T5Tokenizer"), {"normalizer": LOWER})
     add("mt5", "pegasus", {"offset": 3, "mask_token": None, "mask_token_sent": None})
-    return found
+    return result
 
 
 def bases() -> dict[str, dict[str, Any]]:
-    found = {}
+    documents = {}
     for base in dict.fromkeys(case[0] for case in cases()):
         with tempfile.TemporaryDirectory() as folder:
             AutoTokenizer.from_pretrained(HERE / base).save_pretrained(folder)
-            found[base] = json.loads((Path(folder) / "tokenizer.json").read_text("utf-8"))
+            documents[base] = json.loads((Path(folder) / "tokenizer.json").read_text("utf-8"))
             if base == "gpt2":  # a word that its pieces do not merge to
-                found[base]["model"]["vocab"]["Ġmuddy"] = len(found[base]["model"]["vocab"])
-    return found
+                documents[base]["model"]["vocab"]["Ġmuddy"] = len(documents[base]["model"]["vocab"])
+    return documents
 
 
 def main() -> None:
     transformers.logging.set_verbosity_error()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    made, rows = bases(), []
-    for base, document in made.items():
+    base_documents, rows = bases(), []
+    for base, document in base_documents.items():
         (OUT / f"{base}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
     for base, kind, changes, settings, config in cases():
         with tempfile.TemporaryDirectory() as name:
-            folder, document = Path(name), copy.deepcopy(made[base]) | changes
+            folder, document = Path(name), copy.deepcopy(base_documents[base]) | changes
             (folder / "tokenizer.json").write_text(json.dumps(document))
             (folder / "tokenizer_config.json").write_text(json.dumps(settings))
             (folder / "config.json").write_text(json.dumps({"model_type": kind, **config}))

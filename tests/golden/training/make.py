@@ -42,10 +42,10 @@ def main() -> None:
     loss = -score.log_softmax(1)[:, 0].sum()
     loss.backward()
 
-    found = {f"p.{name}": a for name, a in p.items()}
-    found |= {f"g.{name}": np.nan_to_num(a.grad.numpy()) for name, a in t.items()}
-    found |= {"table": table, "candidates": candidates, "scores": score.detach().numpy()}
-    np.savez_compressed(Path(__file__).with_name("objective.npz"), loss=loss.item(), **found)
+    arrays = {f"p.{name}": a for name, a in p.items()}
+    arrays |= {f"g.{name}": np.nan_to_num(a.grad.numpy()) for name, a in t.items()}
+    arrays |= {"table": table, "candidates": candidates, "scores": score.detach().numpy()}
+    np.savez_compressed(Path(__file__).with_name("objective.npz"), loss=loss.item(), **arrays)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def maps(text: str, pattern, *, name: str = "L0H0", mask=True, **changes) -> Hea
     words = tokens(text)
     weights = np.array(pattern, dtype=np.float32)
     m = HeadMap(name, "self", 0, int(name[-1]), weights, mask=np.array(mask))
-    whole = HeadMaps(INFO, "softmax", False, text, None, words, words, [m])
-    return replace(whole, **changes)
+    built = HeadMaps(INFO, "softmax", False, text, None, words, words, [m])
+    return replace(built, **changes)
 
 
 ONE = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]
@@ -54,8 +54,8 @@ def test_compare_of_a_head_with_itself_is_exactly_zero() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         e = np.exp(rng.normal(0, 3, (7, 7)).astype(np.float32))
-        one = maps("a b c d e f g", e / e.sum(axis=1, keepdims=True))
-        c = compare(one, one)
+        head = maps("a b c d e f g", e / e.sum(axis=1, keepdims=True))
+        c = compare(head, head)
         assert c.mean_divergence == 0.0 and not c.divergence.any()
         assert not c.difference.any()
         assert c.cosine == 1.0
@@ -70,7 +70,7 @@ def test_compare_with_an_inserted_word_has_a_column_and_no_row() -> None:
     assert [t.i for t in c.queries] == [0, 2, 3]
     assert np.isnan(c.weights_a[:, 1]).all()
     assert c.difference[:, 1] == pytest.approx([0.2, 0.3, 1.0])
-    # Nothing of what river, the second row, gives to the new word is in the other text.
+    # The second row, river, gives weight to the new word, which the other text does not have.
     p, q = np.array([0.1, 0, 0.8, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])
     m = (p + q) / 2
     by_hand = sum(x * np.log2(x / y) / 2 for r in (p, q) for x, y in zip(r, m, strict=True) if x)
@@ -82,11 +82,11 @@ def test_compare_of_models_with_other_tokens_uses_words() -> None:
     pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
     pieces.append(Token(2, "river", "river", 3, 8, 13))
     pattern = np.float32([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7]])
-    other = replace(
+    other_maps = replace(
         maps("a b c", pattern), text=text, queries=pieces, keys=pieces,
         model=replace(INFO, name="other"),
     )  # fmt: skip
-    c = compare(maps(text, [[0.5, 0.5], [0.5, 0.5]]), other)
+    c = compare(maps(text, [[0.5, 0.5], [0.5, 0.5]]), other_maps)
     assert [t.text for t in c.queries] == ["unhappy", "river"]
     # Keys are summed, queries averaged.
     by_hand = [[(0.5 + 0.8) / 2, (0.5 + 0.2) / 2], [0.3, 0.7]]
@@ -95,21 +95,23 @@ def test_compare_of_models_with_other_tokens_uses_words() -> None:
 
 def test_compare_of_one_model_keeps_its_pieces() -> None:
     pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
-    one = replace(maps("a b", [[0.5, 0.5]] * 2), text="unhappy", queries=pieces, keys=pieces)
-    assert len(compare(one, one).queries) == 2
+    subword_maps = replace(
+        maps("a b", [[0.5, 0.5]] * 2), text="unhappy", queries=pieces, keys=pieces
+    )
+    assert len(compare(subword_maps, subword_maps).queries) == 2
 
 
 def test_compare_leaves_masked_cells_blank() -> None:
-    one = maps("a b", [[0, 1], [0.5, 0.5]], mask=[[False, True], [True, True]])
+    masked = maps("a b", [[0, 1], [0.5, 0.5]], mask=[[False, True], [True, True]])
     free = maps("a b", [[0.5, 0.5], [0.5, 0.5]])
-    both = compare(one, one)
-    assert np.isnan(both.difference[0, 0]) and not np.isnan(both.difference[1]).any()
-    assert compare(one, free).difference[0, 0] == pytest.approx(0.5)
+    compared = compare(masked, masked)
+    assert np.isnan(compared.difference[0, 0]) and not np.isnan(compared.difference[1]).any()
+    assert compare(masked, free).difference[0, 0] == pytest.approx(0.5)
 
 
 def test_compare_includes_zero_weights_that_are_not_masked() -> None:
-    one = maps("a b", [[0, 1], [0.5, 0.5]])
-    assert compare(one, one).difference[0, 0] == 0
+    head = maps("a b", [[0, 1], [0.5, 0.5]])
+    assert compare(head, head).difference[0, 0] == 0
 
 
 def test_compare_of_weights_that_do_not_sum_to_1_has_no_divergence() -> None:
@@ -137,13 +139,13 @@ def test_moved_lists_the_largest_differences_first() -> None:
 
 
 def test_nearest_heads_are_sorted_and_exclude_the_head_itself() -> None:
-    own = maps("the river bank", ONE)
+    head = maps("the river bank", ONE)
     near = [[0.5, 0.25, 0.25], [0.15, 0.75, 0.1], [0.2, 0.2, 0.6]]
     several = [maps("the river bank", x, name=n).maps[0] for x, n in
                ((TWO, "L0H1"), (ONE, "L0H0"), (near, "L0H2"))]  # fmt: skip
-    result = nearest_heads(own, replace(own, maps=several))
+    result = nearest_heads(head, replace(head, maps=several))
     assert [n.map.name for n in result] == ["L0H2", "L0H1"]
-    assert result[1].divergence == compare(own, replace(own, maps=several[:1])).mean_divergence
-    elsewhere = replace(own, maps=several, model=replace(INFO, name="other"))
-    assert [n.map.name for n in nearest_heads(own, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
-    assert nearest_heads(own, elsewhere)[0].divergence == 0.0
+    assert result[1].divergence == compare(head, replace(head, maps=several[:1])).mean_divergence
+    elsewhere = replace(head, maps=several, model=replace(INFO, name="other"))
+    assert [n.map.name for n in nearest_heads(head, elsewhere)] == ["L0H0", "L0H2", "L0H1"]
+    assert nearest_heads(head, elsewhere)[0].divergence == 0.0

@@ -1,4 +1,4 @@
-"""One pair of words taken apart: every part against loops over the model's own numbers."""
+"""Every term of a pair of words, against loops over the weights of the model."""
 
 from __future__ import annotations
 
@@ -112,8 +112,10 @@ def test_explain_output_sums_the_pair_other_words_other_heads_and_bias() -> None
     close(x.z_heads, z_heads)
     close(x.output.pair, pair)
     close(x.output.words, z_heads[HEAD] @ rows - pair)
-    others = sum(z @ W_O[h * D_HEAD : (h + 1) * D_HEAD] for h, z in enumerate(z_heads) if h != HEAD)
-    close(x.output.heads, others)
+    other_heads = sum(
+        z @ W_O[h * D_HEAD : (h + 1) * D_HEAD] for h, z in enumerate(z_heads) if h != HEAD
+    )
+    close(x.output.heads, other_heads)
     close(x.output.bias, ATTN.o.b)
     close(x.output.total, np.concatenate(z_heads) @ W_O + ATTN.o.b)
     # The model adds it to the residual stream.
@@ -125,7 +127,7 @@ def test_explain_names_why_a_key_is_masked() -> None:
     assert causal.masked == [None, None, "it comes later", "it comes later"]
     assert causal.weight == 0 and causal.exps.tolist()[2:] == [0, 0]
     assert list(causal.terms) == ["content", "mask"]
-    # Offsets -1 to 1; a word does not see itself, nor a neighbour to its left.
+    # Offsets -1 to 1; a word cannot attend to itself or to its left neighbour.
     offsets = np.array([[-np.inf], [-np.inf], [0.5]], np.float32)
     ahead, _ = explained(query=1, key=2, offsets=offsets)
     assert ahead.masked == [

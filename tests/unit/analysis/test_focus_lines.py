@@ -14,7 +14,7 @@ from qkv_cli.maps.head_maps import HeadMaps
 NAN = float("nan")
 
 
-def made() -> HeadMaps:
+def example_maps() -> HeadMaps:
     """[CLS], a word and [SEP] in two heads of known weights; each head has a mask of its own."""
     with np.errstate(divide="ignore"):  # a weight of zero is masked: log 0 is -inf
         scores = [
@@ -25,26 +25,26 @@ def made() -> HeadMaps:
 
 
 def test_focus_on_a_query_takes_its_row_and_leaves_masked_keys_blank() -> None:
-    row = focus(made(), "query", 1)
+    row = focus(example_maps(), "query", 1)
     np.testing.assert_allclose(row.weights, [[0.5, NAN, 0.5], [NAN, 1, NAN]])
     assert row.token.token == "a"
 
 
 def test_focus_on_a_key_takes_its_column_and_leaves_masked_queries_blank() -> None:
-    column = focus(made(), "key", 1)
+    column = focus(example_maps(), "key", 1)
     np.testing.assert_allclose(column.weights, [[0.75, NAN, NAN], [0.25, 1, 0.25]])
     assert column.token.token == "a"
 
 
 def test_focus_mean_is_over_the_heads_that_can_look() -> None:
-    np.testing.assert_allclose(focus(made(), "query", 0).mean, [0.5, 0.5, NAN])
-    np.testing.assert_allclose(focus(made(), "query", 1).mean, [0.5, 1, 0.5])
-    np.testing.assert_allclose(focus(made(), "key", 1).mean, [0.5, 1, 0.25])
+    np.testing.assert_allclose(focus(example_maps(), "query", 0).mean, [0.5, 0.5, NAN])
+    np.testing.assert_allclose(focus(example_maps(), "query", 1).mean, [0.5, 1, 0.5])
+    np.testing.assert_allclose(focus(example_maps(), "key", 1).mean, [0.5, 1, 0.25])
 
 
 def test_focus_between_two_texts_names_the_tokens_of_the_other_text() -> None:
     keys = Words().encode("b")
-    maps = replace(made(), keys=keys, source="b")
+    maps = replace(example_maps(), keys=keys, source="b")
     assert focus(maps, "query", 1).token.token == "a"
     assert [t.token for t in focus(maps, "query", 1).others] == ["[CLS]", "b", "[SEP]"]
     assert focus(maps, "key", 1).token.token == "b"
@@ -52,23 +52,23 @@ def test_focus_between_two_texts_names_the_tokens_of_the_other_text() -> None:
 
 
 def test_focus_on_scores_takes_scores() -> None:
-    row = focus(replace(made(), shown="scores"), "query", 1)
+    row = focus(replace(example_maps(), shown="scores"), "query", 1)
     np.testing.assert_allclose(row.weights, [np.log([0.5, NAN, 0.5]), [NAN, 0, NAN]])
 
 
 @pytest.mark.parametrize(
-    ("n", "places", "n_rest", "rest"),
+    ("n", "places", "n_rest", "sum_of_rest"),
     [
         (0, [], 5, 0.2 - 0.5 + 0.2 + 0.1),
         (1, [1], 4, 0.2 + 0.2 + 0.1),
-        (2, [1, 0], 3, 0.2 + 0.1),  # the first of equals
+        (2, [1, 0], 3, 0.2 + 0.1),  # the first of equal weights
         (4, [1, 0, 4, 5], 1, 0),
-        (9, [1, 0, 4, 5], 1, 0),  # the weight 0 is never named
+        (9, [1, 0, 4, 5], 1, 0),  # a weight of 0 is never listed
     ],
 )
 def test_strongest_weights_lists_the_furthest_from_zero_and_sums_the_rest(
-    n: int, places: list[int], n_rest: int, rest: float
+    n: int, places: list[int], n_rest: int, sum_of_rest: float
 ) -> None:
     line = strongest_weights(np.array([0.2, -0.5, NAN, 0.0, 0.2, 0.1]), n)
     assert (line.places, line.n_rest) == (places, n_rest)
-    assert line.rest == pytest.approx(rest)
+    assert line.rest == pytest.approx(sum_of_rest)

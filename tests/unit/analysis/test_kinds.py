@@ -1,4 +1,4 @@
-"""Which keys each kind of head attends to, told by hand."""
+"""The keys that each kind of head attends to, by hand."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def keys_of(kind: str, query: int) -> list[int]:
         ("duplicate", 1, [4]),
         ("duplicate", 2, [5]),
         ("duplicate", 3, []),
-        ("induction", 1, [5]),  # behind the other a
+        ("induction", 1, [5]),  # after the other a
         ("induction", 4, [2]),
         ("induction", 2, [6]),
         ("induction", 3, []),
     ],
 )
-def test_kinds_select_their_keys(kind: str, query: int, keys: list[int]) -> None:
+def test_targets_of_each_kind_are_the_expected_keys(kind: str, query: int, keys: list[int]) -> None:
     assert keys_of(kind, query) == keys
 
 
 def test_induction_excludes_a_word_that_follows_itself() -> None:
     tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
     result = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
-    # What stands behind the second a, looked at from the first, is b; the first a leads to itself.
+    # The token after the second a is b; the token after the first a is the query itself.
     assert [list(row.nonzero()[0]) for row in result[1:3]] == [[3], []]
 
 
@@ -57,8 +57,8 @@ def test_duplicate_excludes_special_tokens() -> None:
 def test_kinds_between_two_texts_have_no_previous_or_next() -> None:
     result = targets(TOKENS[:3], TOKENS, one_text=False)
     assert result.shape == (len(NAMES), 3, len(TOKENS))
-    seen = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
-    assert seen == {"first", "separators", "punctuation"}
+    kinds = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
+    assert kinds == {"first", "separators", "punctuation"}
 
 
 @pytest.mark.parametrize(

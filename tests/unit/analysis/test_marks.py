@@ -1,4 +1,4 @@
-"""Few readings mark the heads that many would label, and no other."""
+"""Marks from a few readings are the labels that many readings give."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_marks_of_a_head_of_one_kind_are_that_kind_only(kind) -> None:
     assert result[0].effect > 0.5
 
 
-def test_marks_have_the_effect_of_a_study() -> None:
+def test_marks_have_the_same_effect_as_a_study() -> None:
     """The score of these heads is the same in every order of the words."""
     layers = [[of_kind("previous"), causal(of_kind("previous"))]]
     *_, last = study(iter([TEXT]), reader(layers), shuffles=8, seed=0)

@@ -21,7 +21,10 @@ def test_odds_of_two_readings_list_the_likeliest_of_both() -> None:
     scores = np.log(np.array([[8.0, 4.0, 2.0, 2.0], [2.0, 2.0, 4.0, 8.0]], np.float32))
     result = odds(scores, 2)
     assert result.ids == [0, 1, 3, 2]
-    assert result.rank.tolist() == [[1, 2, 4, 3], [3, 4, 1, 2]]  # of equals the lower id first
+    assert result.rank.tolist() == [
+        [1, 2, 4, 3],
+        [3, 4, 1, 2],
+    ]  # of equal probabilities, the lower id first
     np.testing.assert_allclose(result.rest, 0, atol=1e-12)
     # 1/2 log2(4) + 1/4 log2(2) - 1/8 log2(2) - 1/8 log2(4)
     assert result.divergence == pytest.approx(1 + 0.25 - 0.125 - 0.25, rel=1e-6)

@@ -1,4 +1,4 @@
-"""Which tokens a word or an index means, also where some of them are left out."""
+"""The tokens that a word or an index selects, also with hidden special tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qkv_cli.errors import UsageError
 
 WORDS = ["[CLS]", "The", "bank", "3", "the", "[SEP]"]
 TOKENS = [Token(i, "" if w[0] == "[" else w, w, i, i, i, w[0] == "[") for i, w in enumerate(WORDS)]
-SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
+SHOWN = TOKENS[1:-1]  # the tokens that --hide-special keeps
 
 
 @pytest.mark.parametrize(
-    ("asked", "whole", "shown"),
+    ("word", "in_all_tokens", "in_shown_tokens"),
     [
         ("bank", [2], [1]),
         ("THE", [1, 4], [0, 3]),
@@ -31,14 +31,14 @@ SHOWN = TOKENS[1:-1]  # as --hide-special leaves them
     ],
 )
 def test_pick_finds_words_indices_and_special_tokens(
-    asked: str, whole: list[int] | None, shown: list[int] | None
+    word: str, in_all_tokens: list[int] | None, in_shown_tokens: list[int] | None
 ) -> None:
-    for tokens, places in ((TOKENS, whole), (SHOWN, shown)):
+    for tokens, places in ((TOKENS, in_all_tokens), (SHOWN, in_shown_tokens)):
         if places is None:
             with pytest.raises(UsageError, match="neither a word nor an index"):
-                pick("query", asked, tokens)
+                pick("query", word, tokens)
         else:
-            assert pick("query", asked, tokens) == places
+            assert pick("query", word, tokens) == places
 
 
 def test_pick_of_an_unknown_word_lists_tokens_with_their_indices() -> None:

@@ -1,4 +1,4 @@
-"""Heads of known behaviour get their labels, heads without any get none."""
+"""Heads that follow a kind get its label; random heads get none."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from qkv_cli.store.catalogue import find
 TEXTS = ["the cat , the dog and a bird sat on the mat .", "one , two or three ."]
 
 
-def told(rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24) -> list[HeadStatistics]:
+def study_rules(
+    rules: list[Rule], texts: list[str] = TEXTS, shuffles: int = 24
+) -> list[HeadStatistics]:
     result = list(study(iter(texts), reader([rules]), shuffles=shuffles, seed=0))
     return head_statistics(result[-1])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
-    [head] = told([of_kind(name)])
+    [head] = study_rules([of_kind(name)])
     assert list(head.labels) == [name]
     assert head.evidence[name].effect > 0.5
     assert head.shares[name] > 0.6
@@ -32,22 +34,24 @@ def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["previous", "first", "duplicate", "induction"])
 def test_study_labels_causal_heads_too(name: str) -> None:
-    [head] = told([causal(of_kind(name))])
+    [head] = study_rules([causal(of_kind(name))])
     assert name in head.labels
-    assert "next" not in head.evidence  # nobody sees it
+    assert "next" not in head.evidence  # it is masked for all queries
 
 
 def test_study_does_not_label_uniform_or_chance_heads() -> None:
     rng = np.random.default_rng(0)
     even = looking(lambda t, i, j: False)
     noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
-    for head in told([even, noise, noise, causal(even), causal(noise)]):
+    for head in study_rules([even, noise, noise, causal(even), causal(noise)]):
         assert head.labels == []
 
 
 def test_study_does_not_label_a_favourite_word_as_first_token() -> None:
-    """All rows look at one word, wherever it stands: the word's place is no evidence."""
-    [head] = told([looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"])
+    """All rows attend to one word at any place, so its position is not evidence."""
+    [head] = study_rules(
+        [looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"]
+    )
     assert "first" not in head.labels and "previous" not in head.labels
     assert head.content > 0.9
     assert abs(head.position) < 0.2
@@ -68,7 +72,7 @@ def test_study_does_not_label_random_projections(seed: int, weighting, is_causal
         for head in head_statistics(last):
             assert head.labels == [], (text, head)
             if weighting == "softmax" and text.endswith("."):
-                # Without offsets, content is all there is.
+                # Without offset biases, weights depend only on content.
                 assert head.content == pytest.approx(1.0, abs=1e-5)
                 assert abs(head.position) < 0.1
 
@@ -105,8 +109,8 @@ def test_study_of_many_texts_labels_with_few_shuffles() -> None:
     """A weak head of separators: one reading of each text is a piece of evidence."""
     weak = looking(lambda t, i, j: t[j].token == "[SEP]", strength=2.5)
     texts = [f"{TEXTS[0]} {i}" for i in range(80)]
-    assert told([weak], texts[:1], shuffles=1)[0].labels == []
-    [head] = told([weak], texts, shuffles=1)
+    assert study_rules([weak], texts[:1], shuffles=1)[0].labels == []
+    [head] = study_rules([weak], texts, shuffles=1)
     assert head.labels == ["separators"]
     assert head.evidence["separators"].n == 81
 
@@ -117,32 +121,32 @@ def test_study_of_many_texts_labels_with_few_shuffles() -> None:
 def test_study_divides_the_shuffles_among_the_first_texts(
     n_texts: int, shuffles: int, expected: int
 ) -> None:
-    seen: list[str] = []
+    orders: list[str] = []
     read = reader([[of_kind("first")]])
 
     def counted(text: str, order: str):
-        seen.append(order)
+        orders.append(order)
         return read(text, order)
 
     texts = (f"a b c{i}" for i in range(n_texts))
     *_, last = study(texts, counted, shuffles=shuffles, seed=0)
-    assert last.probes.n == seen.count("shuffled") == seen.count("twice") == expected
-    assert seen.count("as written") == n_texts
+    assert last.probes.n == orders.count("shuffled") == orders.count("twice") == expected
+    assert orders.count("as written") == n_texts
 
 
 def test_study_reads_texts_as_they_arrive() -> None:
-    """One text in memory: the stream is not drained beyond the texts that are shuffled."""
-    taken = 0
+    """The stream is not read further than the texts that are shuffled."""
+    n_taken = 0
 
     def texts():
-        nonlocal taken
+        nonlocal n_taken
         for i in range(100):
-            taken += 1
+            n_taken += 1
             yield f"a b c{i}"
 
     progress = study(texts(), reader([[of_kind("first")]]), shuffles=4, seed=0)
     assert next(progress).n_texts == 1
-    assert taken == 4
+    assert n_taken == 4
     for _ in range(4):
         last = next(progress)
-    assert (taken, last.n_texts) == (5, 5)
+    assert (n_taken, last.n_texts) == (5, 5)

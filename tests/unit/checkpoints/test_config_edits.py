@@ -33,9 +33,9 @@ def test_edited_config_gives_the_numbers_of_transformers(
 ) -> None:
     folder = GOLDEN / "checkpoints" / case
     model = build(edited(case, changes), Tensors(open_tensors(folder / "model.safetensors")))
-    given, expected = np.load(folder / "expected.npz"), EXPECTED[str(i)]
-    ids = [given[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in given]
-    types = given["token_type_ids"].tolist() if "token_type_ids" in given else ()
+    inputs, expected = np.load(folder / "expected.npz"), EXPECTED[str(i)]
+    ids = [inputs[n].tolist() for n in ("input_ids", "decoder_input_ids") if n in inputs]
+    types = inputs["token_type_ids"].tolist() if "token_type_ids" in inputs else ()
     [*_, last] = model.layers(*ids, types=types)
     result = apply_norm(model.stacks[last.stack].final_norm, last.resid_post)
     size = np.abs(expected).max()

@@ -59,7 +59,7 @@ def test_attention_and_last_hidden_state_equal_transformers(case: str) -> None:
     compare(case, config_of(case))
 
 
-# Where the config does not say it: what the class of each family has in transformers 5.24.
+# If the config does not set it: the default of each family's class in transformers 5.24.
 TIED = {"bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_neo", "opt"}
 TIED |= {"smollm3", "starcoder2"}
 
@@ -86,16 +86,16 @@ def test_rope_settings_in_the_old_spelling_are_read(case: str) -> None:
 
 def test_modernbert_without_a_local_theta_uses_the_global_one() -> None:
     old = config_of("modernbert", "config.4.json")
-    one, other = (
+    implicit, explicit = (
         build(old | {"local_rope_theta": theta}, tensors_of("modernbert"))
         for theta in (None, old["global_rope_theta"])
     )
-    for a, b in zip(one.layers(range(20)), other.layers(range(20)), strict=True):
+    for a, b in zip(implicit.layers(range(20)), explicit.layers(range(20)), strict=True):
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
 
 
 @pytest.mark.parametrize(
-    ("case", "beside"),
+    ("case", "settings"),
     [
         ("bert", {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token"}),
         ("bert", {"gradient_checkpointing": False, "position_embedding_type": "absolute"}),
@@ -131,18 +131,18 @@ def test_modernbert_without_a_local_theta_uses_the_global_one() -> None:
         ("umt5", {"scalable_attention": True, "tie_word_embeddings": False}),
     ],
 )
-def test_settings_of_published_configs_are_accepted(case: str, beside: dict[str, Any]) -> None:
-    compare(case, config_of(case) | beside)
+def test_settings_of_published_configs_are_accepted(case: str, settings: dict[str, Any]) -> None:
+    compare(case, config_of(case) | settings)
 
 
 def test_golden_exists_for_every_family() -> None:
     kinds = {config_of(case)["model_type"] for case in CASES}
-    others = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
-    assert kinds == set(ADAPTERS) - others
+    tested_elsewhere = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
+    assert kinds == set(ADAPTERS) - tested_elsewhere
 
 
 @pytest.mark.parametrize(
-    ("case", "changed", "said"),
+    ("case", "changed", "message"),
     [
         ("bert", {"position_embedding_type": "relative_key"}, "'relative_key', which is not"),
         ("bert", {"hidden_act": "spline"}, "'spline', which is not implemented"),
@@ -199,9 +199,9 @@ def test_golden_exists_for_every_family() -> None:
     ],
 )
 def test_setting_that_is_not_implemented_is_refused_by_name(
-    case: str, changed: dict[str, Any], said: str
+    case: str, changed: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         build(config_of(case) | changed, tensors_of(case))
 
 
@@ -217,7 +217,7 @@ def test_setting_that_is_not_implemented_is_refused_by_name(
 def test_tensor_copies_and_unused_buffers_are_accepted(
     case: str, copies: dict[str, str | None]
 ) -> None:
-    """Files of old hold a shared table several times, and some what nothing reads."""
+    """Old files contain copies of a shared table, and some contain unused tensors."""
     tensors = dict(tensors_of(case).by_name)
     spare = np.full((64, 16), 9, dtype=np.float32)
     tensors |= {n: spare if of is None else np.array(tensors[of]) for n, of in copies.items()}
@@ -234,7 +234,7 @@ def test_tensor_copies_and_unused_buffers_are_accepted(
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
 def test_encoder_without_its_decoder_is_read(case: str) -> None:
-    """What sentence-t5's files hold."""
+    """The tensors of sentence-t5's files."""
     tensors = {n: x for n, x in tensors_of(case).by_name.items() if not n.startswith("decoder.")}
     model, expected = (
         build(config_of(case), Tensors(tensors)),
@@ -287,8 +287,10 @@ def test_tensors_of_task_heads_are_ignored(case: str) -> None:
 )
 def test_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[str]) -> None:
     inner = {f"{prefix}.{name}": t for name, t in tensors_of(case).by_name.items()}
-    behind = (*heads, "classifier.weight", "qa_outputs.bias")
-    model = build(config_of(case), Tensors(inner | {name: np.zeros((2, 16)) for name in behind}))
+    head_tensors = (*heads, "classifier.weight", "qa_outputs.bias")
+    model = build(
+        config_of(case), Tensors(inner | {name: np.zeros((2, 16)) for name in head_tensors})
+    )
     expected = np.load(GOLDEN / case / "expected.npz")
     types = expected["token_type_ids"].tolist() if "token_type_ids" in expected else ()
     first = next(model.layers(expected["input_ids"].tolist(), types=types))
@@ -319,11 +321,13 @@ def test_gemma_3_config_without_defaults_is_read() -> None:
     assert [layer.window for layer in layers] == [6, 6, 6]
 
 
-@pytest.mark.parametrize(("said", "cap"), [({}, 50.0), ({"attn_logit_softcapping": None}, None)])
+@pytest.mark.parametrize(
+    ("settings", "cap"), [({}, 50.0), ({"attn_logit_softcapping": None}, None)]
+)
 def test_gemma_2_config_without_a_softcap_uses_the_default(
-    said: dict[str, Any], cap: float | None
+    settings: dict[str, Any], cap: float | None
 ) -> None:
     config = config_of("gemma2")
     del config["attn_logit_softcapping"]
-    [layer, *_] = build(config | said, tensors_of("gemma2")).stacks["decoder"].blocks
+    [layer, *_] = build(config | settings, tensors_of("gemma2")).stacks["decoder"].blocks
     assert layer.attn.softcap == cap

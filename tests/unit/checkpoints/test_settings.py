@@ -50,7 +50,7 @@ def test_adapter_accounts_for_every_setting_of_its_family(kind: str) -> None:
 
 
 def test_unknown_settings_are_accepted_with_a_note() -> None:
-    """transformers' class keeps what it does not know as attributes that nothing reads."""
+    """transformers keeps unknown settings as attributes that no code reads."""
     notes: list[str] = []
     config = config_of("bert") | {"twist": 1, "sentence_transformers": {"version": "5.1"}}
     build(config, tensors_of("bert"), notes.append)
@@ -74,15 +74,15 @@ def test_settings_that_transformers_writes_get_no_note(folder: Path) -> None:
 
 
 def test_harmless_settings_get_no_note() -> None:
-    beside = {"xla_device": True, "neftune_noise_alpha": 5, "adapters": {}, "loss_type": "x"}
-    beside |= {"_flash_attn_2_enabled": True, "sentence_transformers": {"activation_fn": "x"}}
+    harmless = {"xla_device": True, "neftune_noise_alpha": 5, "adapters": {}, "loss_type": "x"}
+    harmless |= {"_flash_attn_2_enabled": True, "sentence_transformers": {"activation_fn": "x"}}
     notes: list[str] = []
-    build(config_of("bert") | beside, tensors_of("bert"), notes.append)
+    build(config_of("bert") | harmless, tensors_of("bert"), notes.append)
     assert notes == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"pruned_heads": {"0": [], "1": [0]}}, r"pruned_heads .*: pruning heads"),
         ({"per_layer_config": {"0": {}}}, "per_layer_config"),
@@ -106,8 +106,10 @@ def test_harmless_settings_get_no_note() -> None:
         ({"intermediate_size": 25}, r"intermediate\.dense.* \[24, 16\].* \[25, 16\]"),
     ],
 )
-def test_setting_with_a_wrong_value_is_refused_by_name(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(CheckpointError, match=said):
+def test_setting_with_a_wrong_value_is_refused_by_name(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
         build(config_of("bert") | changed, tensors_of("bert"))
 
 
@@ -129,7 +131,7 @@ def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "name", "value", "said"),
+    ("case", "name", "value", "message"),
     [
         ("llama-yarn", "beta_fast", -16.0, "a number between"),
         ("llama-yarn", "beta_slow", 5e-324, "a number between"),
@@ -140,10 +142,10 @@ def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
     ],
 )
 def test_rope_settings_out_of_range_are_refused(
-    case: str, name: str, value: float, said: str
+    case: str, name: str, value: float, message: str
 ) -> None:
     config = config_of(case)
     rope = config["rope_parameters"] | {name: value}
     config |= {"rope_parameters": rope} | ({name: value} if name in config else {})
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         build(config, tensors_of(case), lambda note: None)

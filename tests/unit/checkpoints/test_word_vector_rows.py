@@ -1,4 +1,4 @@
-"""Rows that one run's model has more than its folder: of words that were built for it."""
+"""Additional embedding rows of one run, for words whose vectors were built from n-grams."""
 
 from __future__ import annotations
 

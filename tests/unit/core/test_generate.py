@@ -1,4 +1,4 @@
-"""What encoder-decoders write by themselves, against transformers' generate; rules by hand."""
+"""Generation of encoder-decoders against transformers' generate; rules by hand."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_rules_are_read_from_a_config() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("config", "error"),
     [
         ({"bad_words_ids": 5}, "generation settings are invalid"),
         ({"bad_words_ids": [[3, 9]]}, "9 is not a token id"),
@@ -85,6 +85,6 @@ def test_rules_are_read_from_a_config() -> None:
         ({"repetition_penalty": [1]}, "generation settings are invalid"),
     ],
 )
-def test_rules_that_are_invalid_are_refused(said: dict[str, object], error: str) -> None:
+def test_rules_that_are_invalid_are_refused(config: dict[str, object], error: str) -> None:
     with pytest.raises(CheckpointError, match=error):
-        Rules.of(said, 0, [1], 9)
+        Rules.of(config, 0, [1], 9)

@@ -1,4 +1,4 @@
-"""What a layer's map costs: that layer, whatever stands behind it and however many there are."""
+"""Memory for the maps of one layer does not depend on the number of layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ D_MODEL, D_MLP, D_HEAD = 64, 256, 16
 IDS = list(range(20))
 
 
-def made(n_layers: int) -> tuple[Model, list[str]]:
+def build_model(n_layers: int) -> tuple[Model, list[str]]:
     """A Llama whose numbers are unpacked when they are used, and the names of those that were."""
     used: list[str] = []
 
@@ -51,28 +51,28 @@ def made(n_layers: int) -> tuple[Model, list[str]]:
 
 
 def peak(n_layers: int) -> int:
-    """Bytes at most while the last layer's maps are computed, beyond what the file takes."""
-    model, _ = made(n_layers)
+    """Peak memory in bytes while the maps of the last layer are computed, without the file."""
+    model, _ = build_model(n_layers)
     only = Selection([(n_layers - 1, 0)])
-    select(model.layers(IDS), only)  # what is imported or kept for good
+    select(model.layers(IDS), only)  # load imports and caches first
     tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
+    at_start, _ = tracemalloc.get_traced_memory()
     select(model.layers(IDS), only)
-    _, most = tracemalloc.get_traced_memory()
+    _, at_peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return most - before
+    return at_peak - at_start
 
 
 def test_memory_grows_with_the_layer_size_not_with_the_depth() -> None:
-    few, many = peak(4), peak(16)
+    shallow, deep = peak(4), peak(16)
     one_layer = 4 * (4 * D_MODEL**2 + 3 * D_MODEL * D_MLP)  # bytes of its matrices
-    assert few > one_layer
-    assert many < few + one_layer / 2
+    assert shallow > one_layer
+    assert deep < shallow + one_layer / 2
 
 
 @pytest.mark.parametrize("layer", [0, 2])
 def test_layers_after_the_last_selected_one_are_not_read(layer: int) -> None:
-    model, used = made(5)
+    model, used = build_model(5)
     used.clear()
     select(model.layers(IDS), Selection([(layer, 0)]))
     assert {int(name.split(".")[1]) for name in used if "layers" in name} == set(range(layer + 1))

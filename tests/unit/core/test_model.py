@@ -1,4 +1,4 @@
-"""What a model does to its tokens before the first layer."""
+"""The embedding of tokens before the first layer."""
 
 from __future__ import annotations
 

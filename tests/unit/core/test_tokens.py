@@ -1,4 +1,4 @@
-"""What a token is if nothing else is said."""
+"""Defaults of a token."""
 
 from __future__ import annotations
 

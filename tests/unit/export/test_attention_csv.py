@@ -36,9 +36,9 @@ def test_csv_contains_every_weight_once(maps: HeadMaps) -> None:
                 row = next(rows)
                 assert (row["map"], row["layer"], row["head"]) == (m.name, "1", str(m.head))
                 assert (row["query_i"], row["key_i"]) == (str(query.i), str(key.i))
-                shown = row[CSV_AMOUNTS[maps.shown]]
-                assert (shown != "") == m.mask[i, j]
-                assert not shown or np.float32(shown) == maps.seen(m)[i, j]
+                amount = row[CSV_AMOUNTS[maps.shown]]
+                assert (amount != "") == m.mask[i, j]
+                assert not amount or np.float32(amount) == maps.seen(m)[i, j]
     assert next(rows, None) is None
 
 
@@ -56,9 +56,9 @@ def test_csv_keeps_quotes_and_commas_and_escapes_control_characters() -> None:
     tokens = [replace(token, i=i, text=word) for i, word in enumerate(words)]
     m = HeadMap("L0H3", "self", 0, 3, np.eye(len(words), dtype=np.float32))
     rows = _rows(replace(example(), queries=tokens, keys=tokens, maps=[m]))
-    shown = ['a "b", c', "x\\x1b[31m", "\\u202edcba", "=1+1", "\\udc80", "naïve 😀"]
-    assert [row["key"] for row in rows[: len(words)]] == shown
-    assert [row["query"] for row in rows[:: len(words)]] == shown
+    escaped = ['a "b", c', "x\\x1b[31m", "\\u202edcba", "=1+1", "\\udc80", "naïve 😀"]
+    assert [row["key"] for row in rows[: len(words)]] == escaped
+    assert [row["query"] for row in rows[:: len(words)]] == escaped
 
 
 @quick

@@ -34,8 +34,8 @@ INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]
 
 def test_json_equals_the_golden() -> None:
     golden = (GOLDEN / "zzyx.json").read_text(encoding="utf-8")
-    written = to_json(example(), ARRAYS[1:]) + "\n"
-    assert written.replace(f'"qkv":"{__version__}"', '"qkv":"0.1.0"') == golden
+    result = to_json(example(), ARRAYS[1:]) + "\n"
+    assert result.replace(f'"qkv":"{__version__}"', '"qkv":"0.1.0"') == golden
 
 
 @pytest.mark.parametrize("include", INCLUDES)
@@ -91,8 +91,8 @@ def test_json_without_flags_and_notes_is_read() -> None:
 
 
 def test_json_documents_on_lines_or_indented_are_read_in_order() -> None:
-    one, two = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
-    for text in (f"{one}\n{two}\n", f"\n {two}{one}", f"{one}\r\n\r\n{two}"):
+    first, second = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
+    for text in (f"{first}\n{second}\n", f"\n {second}{first}", f"{first}\r\n\r\n{second}"):
         sources = {maps.source for maps in read_maps(text.encode())}
         assert sources == {None, "a tree"}
 

@@ -40,9 +40,9 @@ def test_npz_has_an_array_for_each_field_and_the_document() -> None:
     matrices = dict.fromkeys(("pattern", "scores", "mask"), (1, 3, 2))
     assert shapes == {"meta": (), **matrices, "k": (1, 2, 2)}
     assert np.array_equal(scores[0], two_texts().maps[0].scores)
-    without = json.loads(to_json(two_texts()))
-    del without["maps"][0]["pattern"], without["maps"][0]["mask"]
-    assert meta == without
+    expected = json.loads(to_json(two_texts()))
+    del expected["maps"][0]["pattern"], expected["maps"][0]["mask"]
+    assert meta == expected
     VALID.validate(meta | {"maps": [m | {"pattern": [[0]]} for m in meta["maps"]]})
 
 
@@ -91,11 +91,11 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "said"), BROKEN, ids=[said for _, said in BROKEN])
-def test_npz_that_is_invalid_names_the_problem(changes: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), BROKEN, ids=[message for _, message in BROKEN])
+def test_npz_that_is_invalid_names_the_problem(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         read_maps(_archive(**changes))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_npz_converts_float64_and_integer_arrays() -> None:

@@ -1,4 +1,4 @@
-"""Documents that are broken: one line that says what is wrong, and where; never a traceback."""
+"""Invalid documents raise an error of one line that names the problem and the field."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _drop(*path: Any) -> Break:
     return change
 
 
-# A change to a good document, what is said of it, and whether the JSON Schema sees it too.
+# A change to a valid document, part of the error, and whether the JSON Schema refuses it too.
 BROKEN: list[tuple[Break, str, bool]] = [
     (_drop("schema"), "\"schema\" is missing; this version of qkv reads 'qkv.attention/1'", True),
     (
@@ -119,15 +119,19 @@ BROKEN: list[tuple[Break, str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said", "seen"), BROKEN, ids=[said for _, said, _ in BROKEN])
-def test_parse_error_names_the_field_and_the_problem(change: Break, said: str, seen: bool) -> None:
+@pytest.mark.parametrize(
+    ("change", "message", "violates_schema"), BROKEN, ids=[message for _, message, _ in BROKEN]
+)
+def test_parse_error_names_the_field_and_the_problem(
+    change: Break, message: str, violates_schema: bool
+) -> None:
     document = json.loads(to_json(example(), ARRAYS[1:]))
     change(document)
     with pytest.raises(InputError) as error:
         from_json(json.dumps(document))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value)) < 160
-    assert VALID.is_valid(document) is not seen
+    assert VALID.is_valid(document) is not violates_schema
 
 
 def test_parse_between_two_texts_checks_keys_against_the_source() -> None:
@@ -170,11 +174,13 @@ NOT_READABLE = [
 ]
 
 
-@pytest.mark.parametrize(("data", "said"), NOT_READABLE, ids=[said for _, said in NOT_READABLE])
-def test_parse_of_another_document_names_its_kind(data: bytes, said: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"), NOT_READABLE, ids=[message for _, message in NOT_READABLE]
+)
+def test_parse_of_another_document_names_its_kind(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as error:
         read_maps(data)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_parse_of_several_texts_as_one_is_refused() -> None:
@@ -221,9 +227,11 @@ def test_parse_with_any_value_gives_head_maps_or_an_input_error(value: object, d
 def test_parse_of_a_damaged_file_gives_head_maps_or_an_input_error(
     kind: str, at: int, damage: bytes, cut: bool
 ) -> None:
-    whole = to_bytes(kind)
-    at %= len(whole)
-    _reads_or_refuses(whole[:at] if cut else whole[:at] + damage + whole[at + len(damage) :])
+    undamaged = to_bytes(kind)
+    at %= len(undamaged)
+    _reads_or_refuses(
+        undamaged[:at] if cut else undamaged[:at] + damage + undamaged[at + len(damage) :]
+    )
 
 
 def _reads_or_refuses(data: bytes) -> None:

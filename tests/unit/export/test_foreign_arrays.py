@@ -1,4 +1,4 @@
-"""Arrays that were computed elsewhere, as head maps: checks at their limits, by hand."""
+"""Head maps from arrays of other programs: checks at their limits, by hand."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_maps_of_two_texts_and_of_one_word_are_never_causal() -> None:
 
 
 def test_maps_of_an_array_count_layers_and_heads_and_name_them() -> None:
-    one = [[1, 0], [0.5, 0.5]]
-    maps = maps_from([[one, one, one], [one, one, one]], ["a", "b"])
+    head = [[1, 0], [0.5, 0.5]]
+    maps = maps_from([[head, head, head], [head, head, head]], ["a", "b"])
     assert [m.name for m in maps.maps] == ["L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
     assert (maps.model.n_layers, maps.model.n_heads) == (2, 3)
     assert [(m.layer, m.head) for m in maps.maps][3:] == [(1, 0), (1, 1), (1, 2)]

@@ -29,11 +29,11 @@ def test_shortest_of_random_bit_patterns_reads_back() -> None:
 def test_shortest_is_as_short_as_that_of_numpy() -> None:
     x = softmax(np.random.default_rng(1).normal(0, 3, (50, 40)).astype(np.float32))
     x[0, :8] = [0, 1, 0.5, 0.1, 1e-5, 123456, 0.001, 7]
-    written = ",".join(decimals(x)).split(",")
-    for text, number in zip(written, x.flat):
+    numbers = ",".join(decimals(x)).split(",")
+    for text, number in zip(numbers, x.flat):
         assert float(text) == float(str(number))
         digits = np.format_float_scientific(number, unique=True, trim="-").partition("e")[0]
         assert len(text.partition("e")[0].replace(".", "").strip("0")) <= len(
             digits.replace(".", "")
         )
-    assert written[:8] == ["0", "1", "0.5", "0.1", "1e-05", "123456", "0.001", "7"]
+    assert numbers[:8] == ["0", "1", "0.5", "0.1", "1e-05", "123456", "0.001", "7"]

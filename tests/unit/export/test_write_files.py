@@ -1,4 +1,4 @@
-"""The suffix of a file chooses what is written into it."""
+"""The suffix of a file selects its format."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def test_fasttext_file_with_labels_is_read(tmp_path: Path, rows_of_labels: bool)
     assert list(result.words) == WORDS
     assert result.ngrams is not None
     np.testing.assert_array_equal(result.ngrams.table, matrix[-40:])
-    own = [matrix[0], *result.ngrams.table[result.ngrams.buckets("the")]]
-    np.testing.assert_allclose(result.rows[0], np.mean(own, axis=0), rtol=1e-5)
+    expected_rows = [matrix[0], *result.ngrams.table[result.ngrams.buckets("the")]]
+    np.testing.assert_allclose(result.rows[0], np.mean(expected_rows, axis=0), rtol=1e-5)
 
 
 def test_fasttext_classifier_without_labels_is_refused(tmp_path: Path) -> None:

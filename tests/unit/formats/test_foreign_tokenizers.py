@@ -1,4 +1,4 @@
-"""A tokenizer of another model: ids and token types that the weights have no vector for."""
+"""A tokenizer that does not fit the model: ids and token types without an embedding row."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_read_checks_target_ids_against_the_decoder_embedding(tmp_path: Path) ->
 
 def test_check_ids_includes_the_template_of_pairs(tmp_path: Path) -> None:
     opened(tmp_path, "bert", {"the": 3, "[BIG]": rows("bert")})
-    whole = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    whole.post_processor = processors.TemplateProcessing(
+    saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    saved.post_processor = processors.TemplateProcessing(
         single="$A", pair="$A [BIG] $B", special_tokens=[("[BIG]", rows("bert"))]
     )
-    whole.save(str(tmp_path / "tokenizer.json"))
+    saved.save(str(tmp_path / "tokenizer.json"))
     loaded = load(tmp_path)
     loaded.read("the")
     with pytest.raises(CheckpointError, match=r"\('\[BIG\]'\)"):

@@ -82,7 +82,7 @@ def add_rope(writer: Any, config: dict[str, Any]) -> None:
 
 
 def stretch(settings: dict[str, Any], d_head: int) -> np.ndarray:
-    """What llama.cpp's converter works out for Llama 3.1."""
+    """The frequency factors that llama.cpp's converter computes for Llama 3.1."""
     n_known, factors = settings["original_max_position_embeddings"], []
     low, high = (n_known / settings[f"{which}_freq_factor"] for which in ("low", "high"))
     for i in range(0, d_head, 2):
@@ -241,14 +241,14 @@ def test_gguf_with_any_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
 
 def test_read_gguf_gives_the_settings_and_bytes_of_the_library(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "gemma3-published")
-    theirs = gguf.GGUFReader(tmp_path / "tiny.gguf")
+    library_reader = gguf.GGUFReader(tmp_path / "tiny.gguf")
     settings, tensors = read_gguf(tmp_path / "tiny.gguf", lambda kind, n: 4 * n)
-    wanted = {name: field.contents() for name, field in theirs.fields.items()}
-    assert settings == {n: v for n, v in wanted.items() if not n.startswith("GGUF.")}
-    for ours, other in zip(tensors, theirs.tensors, strict=True):
-        assert (ours.name, ours.kind) == (other.name, other.tensor_type)
-        assert ours.shape == tuple(other.shape[::-1].tolist())
-        assert ours.data.tobytes() == other.data.tobytes()
+    library_settings = {name: field.contents() for name, field in library_reader.fields.items()}
+    assert settings == {n: v for n, v in library_settings.items() if not n.startswith("GGUF.")}
+    for tensor, expected_tensor in zip(tensors, library_reader.tensors, strict=True):
+        assert (tensor.name, tensor.kind) == (expected_tensor.name, expected_tensor.tensor_type)
+        assert tensor.shape == tuple(expected_tensor.shape[::-1].tolist())
+        assert tensor.data.tobytes() == expected_tensor.data.tobytes()
 
 
 def test_dequantize_of_rows_equals_the_library(tmp_path: Path) -> None:
@@ -256,16 +256,16 @@ def test_dequantize_of_rows_equals_the_library(tmp_path: Path) -> None:
     W = rng.normal(size=(24, 64)).astype(np.float32)
     kind = gguf.GGMLQuantizationType.Q4_1
     packed = gguf.quantize(W, kind)
-    wanted = gguf.dequantize(packed, kind)
+    expected = gguf.dequantize(packed, kind)
     for rows in (slice(None), slice(3, 10), np.array([23, 0])):
-        np.testing.assert_array_equal(dequantize(packed[rows], kind.value), wanted[rows])
+        np.testing.assert_array_equal(dequantize(packed[rows], kind.value), expected[rows])
 
 
 def test_read_gguf_of_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3")
-    whole = (tmp_path / "tiny.gguf").read_bytes()
-    for length in range(0, len(whole) - 32, 97):
-        (tmp_path / "cut.gguf").write_bytes(whole[:length])
+    data = (tmp_path / "tiny.gguf").read_bytes()
+    for length in range(0, len(data) - 32, 97):
+        (tmp_path / "cut.gguf").write_bytes(data[:length])
         with pytest.raises(CheckpointError, match="is truncated or corrupt"):
             load(tmp_path / "cut.gguf")
 
@@ -299,9 +299,9 @@ def test_load_any_part_of_a_split_gguf_gives_the_same_numbers(
 def test_load_split_gguf_without_a_part_names_the_part(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
     (tmp_path / "tiny-00002-of-00004.gguf").unlink()
-    said = r"is part \d of 4 of a split model; part 2, tiny-00002-of-00004\.gguf, is missing"
+    message = r"is part \d of 4 of a split model; part 2, tiny-00002-of-00004\.gguf, is missing"
     for path in (tmp_path, *tmp_path.iterdir()):
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             load(path)
 
 
@@ -315,7 +315,7 @@ def test_load_renamed_part_of_a_split_gguf_names_the_remedy(tmp_path: Path) -> N
 def test_load_gguf_parts_of_different_models_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
     first, second, *_ = sorted(tmp_path.iterdir())
-    whole = second.read_bytes()
+    data = second.read_bytes()
     second.write_bytes(first.read_bytes())
     with pytest.raises(
         CheckpointError, match=r"00002-of-00004\.gguf has split.no .*expected 1 and 4"
@@ -323,8 +323,8 @@ def test_load_gguf_parts_of_different_models_are_refused(tmp_path: Path) -> None
         load(first)
     # The number of all tensors stands after its key and type, 4 bytes each; also of one name.
     key = b"split.tensors.count"
-    at = whole.index(key) + len(key) + 4
-    second.write_bytes(whole[:at] + (99).to_bytes(4, "little") + whole[at + 4 :])
+    at = data.index(key) + len(key) + 4
+    second.write_bytes(data[:at] + (99).to_bytes(4, "little") + data[at + 4 :])
     with pytest.raises(
         CheckpointError, match=r"contain 35 different tensors; .*tiny-00002.* is 99"
     ):
@@ -350,16 +350,16 @@ def test_load_gguf_without_suffix_is_recognised_by_its_first_bytes(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [(1, "of version 1"), (4, "of version 4"), (2**24, "is a big-endian")]
+    ("version", "message"), [(1, "of version 1"), (4, "of version 4"), (2**24, "is a big-endian")]
 )
 def test_load_gguf_of_another_version_is_refused_by_name(
-    tmp_path: Path, version: int, said: str
+    tmp_path: Path, version: int, message: str
 ) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, "qwen3")
     data = path.read_bytes()
     path.write_bytes(data[:4] + version.to_bytes(4, "little") + data[8:])
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(path)
 
 
@@ -377,5 +377,7 @@ def test_load_gguf_weight_of_another_type_names_it(tmp_path: Path) -> None:
 
 def test_dequantize_of_a_vector_equals_the_library() -> None:
     packed = gguf.quantize(np.linspace(-1, 1, 64, dtype=np.float32), gguf.GGMLQuantizationType.Q8_0)
-    wanted = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
-    np.testing.assert_array_equal(dequantize(packed, gguf.GGMLQuantizationType.Q8_0.value), wanted)
+    expected = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
+    np.testing.assert_array_equal(
+        dequantize(packed, gguf.GGMLQuantizationType.Q8_0.value), expected
+    )

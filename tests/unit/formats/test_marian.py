@@ -62,17 +62,19 @@ def weights() -> dict[str, np.ndarray]:
 def write(
     path: Path, tensors: dict[str, np.ndarray], config: str = CONFIG
 ) -> dict[str, np.ndarray]:
-    """The file, matrices as int8; returns the numbers that are in it."""
-    kept, entries = {}, []
+    """Write the file, with matrices as int8, and return the numbers it contains."""
+    stored, entries = {}, []
     for name, tensor in tensors.items():
         if name == "Wemb" or ("_W" in name and "ln" not in name):
             times = np.float32(127 / np.abs(tensor).max())
-            whole = np.rint(tensor * times).astype(np.int8)
-            kept[name] = whole.astype(np.float32) / times
-            raw = (whole if name == "Wemb" else whole.T).tobytes() + struct.pack("<f", times)
+            quantized = np.rint(tensor * times).astype(np.int8)
+            stored[name] = quantized.astype(np.float32) / times
+            raw = (quantized if name == "Wemb" else quantized.T).tobytes() + struct.pack(
+                "<f", times
+            )
             entries.append((name, 0x4101, tensor.shape, raw + bytes(252)))
         else:
-            kept[name] = tensor
+            stored[name] = tensor
             entries.append((name, 0x404, tensor.shape, tensor.tobytes() + bytes(32)))
     entries.append(("special:model.yml", 0x101, (len(config) + 1,), config.encode() + b"\0"))
     out = struct.pack("<2Q", 1, len(entries))
@@ -82,7 +84,7 @@ def write(
     out += b"".join(struct.pack(f"<{len(shape)}i", *shape) for _, _, shape, _ in entries)
     out += struct.pack("<Q", 24) + bytes(24) + b"".join(raw for *_, raw in entries)
     path.write_bytes(out)
-    return kept
+    return stored
 
 
 @pytest.fixture
@@ -130,11 +132,11 @@ def embedded(rows: np.ndarray) -> np.ndarray:
 
 def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
     w = write(folder / "model.bin", weights())
-    read, written = [2, 3, 4, 0], [4, 2, 3]
-    x = embedded(w["Wemb"][read])
+    source_ids, target_ids = [2, 3, 4, 0], [4, 2, 3]
+    x = embedded(w["Wemb"][source_ids])
     out, encoder = attend(x, x, w, "encoder_l1_self")
     memory = ffn(normed(x + out, w, "encoder_l1_self_Wo"), w, "encoder")
-    y = embedded(np.concatenate([np.zeros((1, D)), w["Wemb"][written]]))
+    y = embedded(np.concatenate([np.zeros((1, D)), w["Wemb"][target_ids]]))
     forget = 1 / (1 + np.exp(-(y @ w["decoder_l1_rnn_Wf"] + w["decoder_l1_rnn_bf"])))
     new, state, states = y @ w["decoder_l1_rnn_W"], np.zeros(D), []
     for f, n in zip(forget, new, strict=True):
@@ -145,7 +147,7 @@ def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
     last = ffn(normed(y + out, w, "decoder_l1_context_Wo"), w, "decoder")
 
     model = load(folder).model
-    first, second = model.layers(read, [VOCAB, *written])
+    first, second = model.layers(source_ids, [VOCAB, *target_ids])
     assert first.attn is not None
     assert second.cross is not None
     np.testing.assert_allclose(first.attn.pattern(), encoder, atol=1e-5)
@@ -157,7 +159,7 @@ def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
 
 
 def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
-    """Token by token from the whole of `layers`."""
+    """Generate token by token, running all layers on the whole text."""
     model, result = loaded.model, [VOCAB]
     while len(result) < 30:
         *_, last = model.layers(ids, result)

@@ -89,7 +89,7 @@ def test_special_token_written_in_the_text_is_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["né 中文🙂", "👩\u200d🚀 a", " a  b", "x\ufffdy", "a"])
-def test_after_gives_text_and_offsets_of_ids(text: str) -> None:
+def test_spelled_gives_text_and_offsets_of_ids(text: str) -> None:
     tokenizer = byte_level()
     tokens = tokenizer.encode(text)
     result, spelled = tokenizer.decode([token.id for token in tokens])

@@ -58,8 +58,8 @@ def into_shards(folder: Path) -> None:
     for i, (name, entry) in enumerate(header.items()):
         start, end = entry["data_offsets"]
         places[name] = f"model-{i}.safetensors"
-        one = {name: {**entry, "data_offsets": [0, end - start]}}
-        write(folder / places[name], one, body[start:end])
+        shard_header = {name: {**entry, "data_offsets": [0, end - start]}}
+        write(folder / places[name], shard_header, body[start:end])
     (folder / "model.safetensors").unlink()
     index = json.dumps({"weight_map": places})
     (folder / "model.safetensors.index.json").write_text(index)
@@ -116,7 +116,7 @@ def test_load_whole_numbers_under_a_prefix_are_not_taken_for_weights(bert: Path)
 
 
 @pytest.mark.parametrize("shape", [[-1, 16], [True, 16], ["16", 16], None, 16])
-def test_open_tensors_odd_shape_raises(bert: Path, shape: object) -> None:
+def test_open_tensors_with_an_invalid_shape_is_refused(bert: Path, shape: object) -> None:
     path = bert / "model.safetensors"
     header, body = header_and_body(path)
     header[WEIGHT]["shape"] = shape
@@ -125,7 +125,7 @@ def test_open_tensors_odd_shape_raises(bert: Path, shape: object) -> None:
         open_tensors(path)
 
 
-def test_open_tensors_header_nested_deeply_raises(tmp_path: Path) -> None:
+def test_open_tensors_with_a_deeply_nested_header_is_refused(tmp_path: Path) -> None:
     text = b'{"a":' * 50_000
     (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     with pytest.raises(CheckpointError, match="not a valid safetensors file"):

@@ -1,4 +1,4 @@
-"""Files of tensors: what is written here is what the library and the reader here find in them."""
+"""safetensors files: the library and our reader read the tensors that were written."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ HEADERS: dict[str, tuple[object, int]] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_open_tensors_refuses_what_the_library_refuses(tmp_path: Path, name: str) -> None:
+def test_open_tensors_refuses_the_same_headers_as_the_library(tmp_path: Path, name: str) -> None:
     header, n_bytes = HEADERS[name]
     path = tmp_path / "a.safetensors"
     text = json.dumps(header).encode()
@@ -99,7 +99,7 @@ def test_open_tensors_refuses_what_the_library_refuses(tmp_path: Path, name: str
     assert _opens(path) == _library_opens(path)
 
 
-def test_open_tensors_of_damaged_files_refuses_what_the_library_refuses(tmp_path: Path) -> None:
+def test_open_tensors_refuses_the_same_damaged_files_as_the_library(tmp_path: Path) -> None:
     path, rng = tmp_path / "a.safetensors", np.random.default_rng(20261126)
     arrays = {name: np.zeros(n, np.float32) for name, n in zip("abcd", (2, 0, 3, 1), strict=True)}
     write_tensors(path, arrays | {"e": np.zeros((2, 3), np.int8)})
@@ -112,7 +112,7 @@ def test_open_tensors_of_damaged_files_refuses_what_the_library_refuses(tmp_path
             data += bytes(1)
         path.write_bytes(data)
         verdicts.add((_opens(path), _library_opens(path)))
-    # The reader here also refuses a name that is there twice.
+    # Our reader also refuses duplicate names.
     assert verdicts <= {(True, True), (False, False), (False, True)}
     assert {(True, True), (False, False)} <= verdicts
 

@@ -53,9 +53,9 @@ MODELS = {name: SentencePieces.open(GOLDEN / f"{name}.model") for name in EXPECT
 
 @given(st.data())
 def test_sentencepiece_of_a_damaged_file_is_refused(data: st.DataObject) -> None:
-    whole = (GOLDEN / "unigram.model").read_bytes()
-    cut = data.draw(st.integers(0, len(whole)))
-    flipped = bytearray(whole[:cut])
+    undamaged = (GOLDEN / "unigram.model").read_bytes()
+    cut = data.draw(st.integers(0, len(undamaged)))
+    flipped = bytearray(undamaged[:cut])
     if flipped:
         flipped[data.draw(st.integers(0, len(flipped) - 1))] ^= data.draw(st.integers(1, 255))
     path = GOLDEN.parent / "never-written.model"

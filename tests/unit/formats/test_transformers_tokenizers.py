@@ -1,4 +1,4 @@
-"""Tokenizers built from vocabularies, beside transformers'; see tests/golden/tokenizers/make.py."""
+"""Tokenizers built from vocabularies, against transformers; see tests/golden/tokenizers/make.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REBUILT = json.loads((GOLDEN / "rebuilt" / "cases.json").read_text(encoding="utf
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.json"))
 
 
-def made(name: str) -> tuple[dict[str, list[object]], list[str], list[list[str]]]:
+def read_golden(name: str) -> tuple[dict[str, list[object]], list[str], list[list[str]]]:
     namespace: dict[str, object] = {}
     source = (GOLDEN / "make.py").read_text(encoding="utf-8")
     start, stop = source.index("TEXTS = ["), source.index("def corpus")
@@ -29,7 +29,7 @@ def made(name: str) -> tuple[dict[str, list[object]], list[str], list[list[str]]
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_tokenizer_gives_the_ids_of_transformers(name: str) -> None:
-    expected, texts, pairs = made(name)
+    expected, texts, pairs = read_golden(name)
     kind = json.loads((GOLDEN / name / "config.json").read_text())["model_type"]
     tokenizer = PieceTokenizer.open(GOLDEN / name, kind)
     if kind == "mbart":  # whose special tokens name a language
@@ -49,7 +49,7 @@ def test_tokenizer_gives_the_ids_of_transformers(name: str) -> None:
 
 
 def placed(folder: Path, case: dict[str, Any]) -> Path:
-    """A folder with a tokenizer.json and what a case says next to it."""
+    """A folder with a tokenizer.json and the settings of a case."""
     document = json.loads((GOLDEN / "rebuilt" / f"{case['base']}.json").read_text("utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(document | case["changes"]))
     (folder / "tokenizer_config.json").write_text(json.dumps(case["settings"]))
@@ -81,23 +81,23 @@ def refused(folder: Path, base: str, kind: str, settings: dict[str, Any]) -> str
 
 
 def test_tokenizer_class_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> None:
-    said = refused(tmp_path, "bert", "bert", {"tokenizer_class": "BertJapaneseTokenizer"})
-    assert "uses BertJapaneseTokenizer, which is not implemented" in said
-    said = refused(tmp_path, "gpt2", "llama", {"tokenizer_class": "CohereTokenizerFast"})
-    assert "CohereTokenizer" in said
+    message = refused(tmp_path, "bert", "bert", {"tokenizer_class": "BertJapaneseTokenizer"})
+    assert "uses BertJapaneseTokenizer, which is not implemented" in message
+    message = refused(tmp_path, "gpt2", "llama", {"tokenizer_class": "CohereTokenizerFast"})
+    assert "CohereTokenizer" in message
 
 
 def test_tokenizer_with_another_kind_of_vocabulary_is_refused(tmp_path: Path) -> None:
-    said = refused(tmp_path, "bert", "roberta", {})
-    assert "has a WordPiece vocabulary, but RobertaTokenizer needs BPE" in said
-    said = refused(tmp_path, "mt5", "llama", {"tokenizer_class": "LlamaTokenizer"})
-    assert "has a Unigram vocabulary, but LlamaTokenizer needs BPE" in said
-    said = refused(tmp_path, "xlm-roberta", "mbart", {"tokenizer_class": "MBart50Tokenizer"})
-    assert "the vocabulary has no mBART-50 language code" in said
+    message = refused(tmp_path, "bert", "roberta", {})
+    assert "has a WordPiece vocabulary, but RobertaTokenizer needs BPE" in message
+    message = refused(tmp_path, "mt5", "llama", {"tokenizer_class": "LlamaTokenizer"})
+    assert "has a Unigram vocabulary, but LlamaTokenizer needs BPE" in message
+    message = refused(tmp_path, "xlm-roberta", "mbart", {"tokenizer_class": "MBart50Tokenizer"})
+    assert "the vocabulary has no mBART-50 language code" in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "said"),
+    ("kind", "settings", "message"),
     [
         (
             "mistral",
@@ -118,10 +118,10 @@ def test_tokenizer_with_another_kind_of_vocabulary_is_refused(tmp_path: Path) ->
     ids=range(7),
 )
 def test_tokenizer_with_unsupported_settings_is_refused(
-    tmp_path: Path, kind: str, settings: dict[str, Any], said: str
+    tmp_path: Path, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     base = kind if kind == "bert" else "gpt2"
-    assert said in refused(tmp_path, base, kind, settings)
+    assert message in refused(tmp_path, base, kind, settings)
 
 
 def test_tokenizer_keeps_added_words_whole(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What encoders and decoders read, against transformers, see tests/golden/make_translators.py."""
+"""Input tokens of encoders and decoders, against transformers; see golden/make_translators.py."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def marian(tmp_path: Path) -> Path:
     for name in ("source.spm", "target.spm", "tokenizer_config.json", "vocab.json"):
         shutil.copy(GOLDEN / "translators" / "marian" / name, folder)
     ids = json.loads((folder / "vocab.json").read_text("utf-8"))
-    kept = {piece: id for piece, id in ids.items() if id < 63} | {"<pad>": 63}
-    (folder / "vocab.json").write_text(json.dumps(kept), "utf-8")
+    vocabulary = {piece: id for piece, id in ids.items() if id < 63} | {"<pad>": 63}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
     return folder
 
 
@@ -183,11 +183,11 @@ def test_translator_generates_in_the_named_language(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
     loaded = load(folder)
-    own = loaded.read("deu_Latn", "the house")
-    assert [t.token for t in own.keys] == ["eng_Latn", "the", "house", "</s>"]
-    assert [t.token for t in own.queries[:2]] == ["</s>", "deu_Latn"]
-    assert (own.source, own.text.split()[0]) == ("the house", own.queries[2].text)
-    assert len({t.id for t in own.queries}) > 5
+    reading = loaded.read("deu_Latn", "the house")
+    assert [t.token for t in reading.keys] == ["eng_Latn", "the", "house", "</s>"]
+    assert [t.token for t in reading.queries[:2]] == ["</s>", "deu_Latn"]
+    assert (reading.source, reading.text.split()[0]) == ("the house", reading.queries[2].text)
+    assert len({t.id for t in reading.queries}) > 5
     taught = loaded.read("deu_Latn Haus", "the house")
     assert [t.token for t in taught.queries] == ["</s>", "deu_Latn", "Haus"]
     german = loaded.read("Haus", "deu_Latn house")

@@ -40,7 +40,7 @@ WITH_COUNT = {  # whether it is binary
     "word2vec_pre_kv_c": False,
 }
 READ = {*FASTTEXT, *WITH_COUNT, "test_glove.txt"}
-# What gensim cannot read either, or reads into nothing of use, and what is said of it.
+# Files that gensim cannot read or reads as useless vectors, and part of our error.
 REFUSED = {
     "pang_lee_polarity_fasttext.bin": "classifier",
     "pang_lee_polarity_fasttext.vec": "not valid utf-8",
@@ -82,17 +82,17 @@ def test_read_vectors_of_glove_needs_no_header() -> None:
     np.testing.assert_array_equal(result.rows[5], np.array(numbers, np.float32))
 
 
-@pytest.mark.parametrize(("name", "said"), REFUSED.items())
-def test_read_vectors_of_other_files_is_refused_by_name(name: str, said: str) -> None:
-    with pytest.raises(CheckpointError, match=said) as refusal:
+@pytest.mark.parametrize(("name", "message"), REFUSED.items())
+def test_read_vectors_of_other_files_is_refused_by_name(name: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as refusal:
         read_vectors(DATA / name)
     assert name in str(refusal.value)
 
 
 def test_read_vectors_of_other_gensim_files_is_refused() -> None:
-    others = [p for p in DATA.iterdir() if p.is_file() and p.name not in READ]
-    assert len(others) > 100
-    for path in others:
+    unreadable = [p for p in DATA.iterdir() if p.is_file() and p.name not in READ]
+    assert len(unreadable) > 100
+    for path in unreadable:
         with pytest.raises(CheckpointError):
             read_vectors(path)
 
@@ -119,7 +119,7 @@ def test_read_vectors_of_an_unrelated_pickle_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("3 2\na 1 0\nb 0 1\n", "states 3 words; found 2"),
         ("1 2\na 1 0\nb 0 1\n", "states 1 words; found 2"),
@@ -132,9 +132,11 @@ def test_read_vectors_of_an_unrelated_pickle_is_refused() -> None:
         ("", "is empty"),
     ],
 )
-def test_read_vectors_of_broken_text_names_the_line(tmp_path: Path, text: str, said: str) -> None:
+def test_read_vectors_of_broken_text_names_the_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "v.txt").write_text(text)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         read_vectors(tmp_path / "v.txt")
 
 
@@ -166,7 +168,7 @@ def test_read_vectors_accepts_any_blank_between_numbers(tmp_path: Path, line: st
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("2 4\nthe 1 2 3 x\nb 1 2 3 4\n", "line 2: expected 4 numbers at its end, found 0"),
         ("2 4\nété 1 2 3\nœuf 1 2 3\n", "states 4 numbers per word; the first word has 3"),
@@ -181,11 +183,11 @@ def test_read_vectors_accepts_any_blank_between_numbers(tmp_path: Path, line: st
     ],
 )
 def test_read_vectors_never_reads_broken_text_as_binary(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     for encoding in ("utf-8", "latin-1"):
         (tmp_path / "v").write_bytes(text.encode(encoding, errors="replace"))
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             read_vectors(tmp_path / "v", limit=1, encoding=encoding)
 
 

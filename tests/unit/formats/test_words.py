@@ -1,4 +1,4 @@
-"""How a text becomes words, where they stand in it, and how the list of words is searched."""
+"""Splitting a text into words with offsets, and searching the list of words."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_word_tokenizer_keeps_characters_of_other_scripts_together(
 
 
 def test_word_tokenizer_gives_offsets_spelling_and_id() -> None:
-    got = tokenizer().encode("The CAFÉ didn’t 👍🏽 — U.S. e\u0301tude")
-    assert got == [
+    encoded = tokenizer().encode("The CAFÉ didn’t 👍🏽 — U.S. e\u0301tude")
+    assert encoded == [
         Token(0, "The", "the", 0, 0, 3),
         Token(1, "CAFÉ", "café", 8, 4, 8),
         Token(2, "did", "did", 1, 9, 12),
@@ -97,8 +97,8 @@ def test_word_tokenizer_gives_offsets_spelling_and_id() -> None:
 
 
 def test_word_tokenizer_with_capitals_keeps_them() -> None:
-    got = tokenizer(["Dog", "dog"], lowercase=False).encode("Dog dog DOG")
-    assert [(t.token, t.id, t.unknown) for t in got] == [
+    encoded = tokenizer(["Dog", "dog"], lowercase=False).encode("Dog dog DOG")
+    assert [(t.token, t.id, t.unknown) for t in encoded] == [
         ("Dog", 0, False),
         ("dog", 1, False),
         ("DOG", 2, True),
@@ -134,11 +134,11 @@ def test_word_tokenizer_reads_composed_and_decomposed_text_alike(text: str) -> N
 
 
 @given(st.lists(st.text(), unique=True), st.text())
-def test_words_find_every_word_and_no_other(words: list[str], other: str) -> None:
+def test_words_find_every_word_and_no_other(words: list[str], query: str) -> None:
     packed = unpack_words(pack_words(words))
     assert list(packed) == words
     assert [packed.find(word) for word in words] == list(range(len(words)))
-    assert packed.find(other) == (words.index(other) if other in words else None)
+    assert packed.find(query) == (words.index(query) if query in words else None)
 
 
 def test_words_without_a_part_name_it() -> None:
@@ -177,10 +177,10 @@ def test_word_is_found_as_written_then_normalised_then_in_lower_case(
     words: list[str], text: str, expected: list[str] | None
 ) -> None:
     opened = joining(words)
-    got = [token.token for token in opened.encode(text)]
-    assert got == (words if expected is None else expected)
-    known = [words.index(word) if word in words else len(words) for word in got]
-    assert [token.id for token in opened.encode(text)] == known == next(opened.ids([text]))
+    pieces = [token.token for token in opened.encode(text)]
+    assert pieces == (words if expected is None else expected)
+    expected_ids = [words.index(word) if word in words else len(words) for word in pieces]
+    assert [token.id for token in opened.encode(text)] == expected_ids == next(opened.ids([text]))
 
 
 @pytest.mark.parametrize(

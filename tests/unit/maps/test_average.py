@@ -1,4 +1,4 @@
-"""How the average of a layer's heads is named, and which of its numbers it keeps."""
+"""The name of an average of heads, and the numbers it keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of the maps that a file has, those that were asked for."""
+"""Selecting heads from the maps of a file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_select_from_keeps_the_requested_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "heads", "said"),
+    ("layers", "heads", "message"),
     [
         ((), ("L2H4",), "The file has no L2H4: it has L2H3, L2H5, L4H3, L4H7."),
         ((), ("5",), "The file has no L4H5: it has L2H3, L2H5, L4H3, L4H7."),
@@ -63,16 +63,16 @@ def test_select_from_keeps_the_requested_order() -> None:
         ((), ("x",), "'x' is not a head"),
     ],
 )
-def test_select_from_a_missing_head_lists_those_of_the_file(layers, heads, said) -> None:
+def test_select_from_a_missing_head_lists_those_of_the_file(layers, heads, message) -> None:
     with pytest.raises(UsageError) as error:
         select_from(SOME, layers, heads)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_select_from_error_names_12_heads_and_counts_the_rest() -> None:
-    many = _file(*((layer, head) for layer in range(2) for head in range(8)))
+    file = _file(*((layer, head) for layer in range(2) for head in range(8)))
     with pytest.raises(UsageError, match=r"L0H7, L1H0, L1H1, L1H2, L1H3 and 4 more\.$"):
-        select_from(many, (), ("L2H0",))
+        select_from(file, (), ("L2H0",))
 
 
 def test_select_from_with_mean_averages_each_layer() -> None:

@@ -1,4 +1,4 @@
-"""Fewer rows and columns, by hand."""
+"""Merging sub-words and hiding special tokens, by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = ModelInfo("m", "bert", 1, 1, 4, 4, 9, "made by hand")
 
 
 def cut(text: str, *pieces: str, specials: bool = True) -> list[Token]:
-    """Tokens of these pieces, found one behind the other in the text."""
+    """Tokens of these pieces, found in the text one after another."""
     tokens, at = [], 0
     if specials:
         tokens.append(Token(0, "", "[CLS]", 1, 0, 0, special=True))
@@ -31,8 +31,8 @@ def cut(text: str, *pieces: str, specials: bool = True) -> list[Token]:
 
 
 def maps(tokens: list[Token], pattern: np.ndarray, text: str = "") -> HeadMaps:
-    one = HeadMap("L0H0", "self", 0, 0, pattern, scores=np.log(pattern))
-    return HeadMaps(MODEL, "softmax", False, text, None, tokens, tokens, [one])
+    head = HeadMap("L0H0", "self", 0, 0, pattern, scores=np.log(pattern))
+    return HeadMaps(MODEL, "softmax", False, text, None, tokens, tokens, [head])
 
 
 def test_hide_special_notes_the_removed_weight() -> None:
@@ -47,13 +47,15 @@ def test_hide_special_notes_the_removed_weight() -> None:
 
 
 def test_merge_words_mask_is_the_union_of_pieces() -> None:
-    """A causal text: the first piece of 'river' does not see its second."""
+    """Causal: the first piece of 'river' cannot see the second."""
     tokens = cut("the river", "the", "ri", "ver", specials=False)
     mask = np.tril(np.ones((3, 3), bool))
-    one = HeadMap("L0H0", "self", 0, 0, mask / mask.sum(axis=1)[:, None], mask=mask)
-    whole = HeadMaps(MODEL, "softmax", True, "the river", None, tokens, tokens, [one])
-    assert merge_words(whole).maps[0].mask.tolist() == [[True, False], [True, True]]
-    no_self = replace(whole, maps=[replace(one, pattern=mask * 0, mask=~np.eye(3, dtype=bool))])
+    head = HeadMap("L0H0", "self", 0, 0, mask / mask.sum(axis=1)[:, None], mask=mask)
+    causal_maps = HeadMaps(MODEL, "softmax", True, "the river", None, tokens, tokens, [head])
+    assert merge_words(causal_maps).maps[0].mask.tolist() == [[True, False], [True, True]]
+    no_self = replace(
+        causal_maps, maps=[replace(head, pattern=mask * 0, mask=~np.eye(3, dtype=bool))]
+    )
     assert merge_words(no_self).maps[0].mask.tolist() == [[False, True], [True, True]]
 
 
@@ -128,8 +130,8 @@ def test_words_of_a_pair_and_of_a_source_stay_separate() -> None:
     ]
     assert words(tokens, ["ab 👍", "🏽"]) == [[0, 1], [2], [3]]
     queries, keys = cut("x y", "x", "y", specials=False), cut("👍🏽", "👍", "🏽", specials=False)
-    one = HeadMap("L0H0", "cross", 0, 0, np.array([[0.25, 0.75], [0.5, 0.5]]))
-    cross = HeadMaps(MODEL, "softmax", False, "x y", "👍🏽", queries, keys, [one])
+    head = HeadMap("L0H0", "cross", 0, 0, np.array([[0.25, 0.75], [0.5, 0.5]]))
+    cross = HeadMaps(MODEL, "softmax", False, "x y", "👍🏽", queries, keys, [head])
     result = merge_words(cross)
     assert [token.text for token in result.keys] == ["👍🏽"]
     np.testing.assert_allclose(result.maps[0].pattern, [[1], [1]])
@@ -148,6 +150,6 @@ def test_merge_words_sums_keys_and_averages_queries() -> None:
 
 
 def test_merge_words_without_sub_words_changes_nothing() -> None:
-    whole = maps(cut("a b", "a", "b", specials=False), np.full((2, 2), 0.5))
-    assert merge_words(whole) is whole
-    assert hide_special(whole) is whole
+    unmerged = maps(cut("a b", "a", "b", specials=False), np.full((2, 2), 0.5))
+    assert merge_words(unmerged) is unmerged
+    assert hide_special(unmerged) is unmerged

@@ -1,4 +1,4 @@
-"""The length of what flows, against a few lines of arithmetic from the tensors themselves."""
+"""Norms of contributions, against plain arithmetic on the tensors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_contributions_include_the_bias_of_values() -> None:
     hand = by_hand(expected["attn.1"][2], x, W_V, b_V, W_O, 2, 2, 4)
     result = normed_head(layers[1], 2).norms
     np.testing.assert_allclose(result, hand, rtol=0, atol=1e-5 * hand.max())
-    # It is another picture than that of the weights: the value of a key decides as well.
+    # Norms differ from weights: they depend on the values of the keys too.
     weights = expected["attn.1"][2]
     assert (result.argmax(axis=1) != weights.argmax(axis=1)).any()
 

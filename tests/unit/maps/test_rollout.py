@@ -82,9 +82,9 @@ def maps(n_layers: int = 2) -> HeadMaps:
 
 
 def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
-    whole = maps()
-    result = with_rollout(whole)
-    patterns = [np.stack([m.pattern for m in whole.maps[i : i + 2]]) for i in (0, 2)]
+    file_maps = maps()
+    result = with_rollout(file_maps)
+    patterns = [np.stack([m.pattern for m in file_maps.maps[i : i + 2]]) for i in (0, 2)]
     np.testing.assert_allclose(result.maps[1].rollout, by_hand(patterns), atol=1e-12)
     assert (result.shown, result.maps[1].name, result.maps[1].block) == (
         "rollout",
@@ -93,8 +93,8 @@ def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
     )
 
 
-def test_rollout_mask_is_what_can_be_reached() -> None:
-    """A window of two below a window of two reaches three back; itself is always there."""
+def test_rollout_mask_is_true_where_any_path_of_attention_leads() -> None:
+    """Two layers of window two reach two tokens back; the diagonal is always included."""
     window = np.tril(np.ones((4, 4), bool)) & ~np.tril(np.ones((4, 4), bool), -2)
     heads = [
         HeadMap(f"L{i}H0", "self", i, 0, window / window.sum(axis=1)[:, None], mask=window)
@@ -106,17 +106,17 @@ def test_rollout_mask_is_what_can_be_reached() -> None:
     assert (result.maps[1].mask == (result.maps[1].rollout > 0)).all()
     assert result.maps[1].mask.sum(axis=1).tolist() == [1, 2, 3, 3]
     no_self = ~np.eye(2, dtype=bool)
-    one = HeadMap("L0H0", "self", 0, 0, no_self.astype(float), mask=no_self)
+    head = HeadMap("L0H0", "self", 0, 0, no_self.astype(float), mask=no_self)
     info = replace(INFO, n_layers=1, n_heads=1)
-    [alone] = with_rollout(HeadMaps(info, "softmax", False, "a b", None, (), (), [one])).maps
+    [alone] = with_rollout(HeadMaps(info, "softmax", False, "a b", None, (), (), [head])).maps
     assert alone.mask.all() and alone.rollout.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_rollout_of_incomplete_or_linear_maps_is_refused() -> None:
-    whole = maps()
+    complete = maps()
     with pytest.raises(UsageError, match="L0H1 is missing"):
-        with_rollout(replace(whole, maps=[whole.maps[0], *whole.maps[2:]]))
+        with_rollout(replace(complete, maps=[complete.maps[0], *complete.maps[2:]]))
     with pytest.raises(UsageError, match="not apply to cross-attention"):
-        with_rollout(replace(whole, source="x"))
+        with_rollout(replace(complete, source="x"))
     with pytest.raises(UsageError, match="not apply to linear weights"):
-        with_rollout(replace(whole, weighting="linear"))
+        with_rollout(replace(complete, weighting="linear"))

@@ -1,4 +1,4 @@
-"""Stand-ins for what an encoding lacks: readable, and as wide as what they stand for."""
+"""Replacements for characters that an encoding lacks: readable, and of the same width."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from qkv_cli.render.theme import Theme
 ASCII = Charset("ascii")
 
 
-def written(charset: Charset, *parts: str) -> str:
+def encode(charset: Charset, *parts: str) -> str:
     return "".join(charset.replaced(parts))
 
 
 def test_charset_with_every_character_changes_nothing() -> None:
-    assert written(UTF_8, "é → 犬", "  -∞\n") == "é → 犬  -∞\n"
+    assert encode(UTF_8, "é → 犬", "  -∞\n") == "é → 犬  -∞\n"
 
 
 @pytest.mark.parametrize(
@@ -30,20 +30,20 @@ def test_charset_with_every_character_changes_nothing() -> None:
     ],
 )
 def test_charset_ascii_writes_the_nearest_character(text: str, plain: str) -> None:
-    assert written(ASCII, text) == plain
+    assert encode(ASCII, text) == plain
 
 
 def test_charset_wider_replacement_uses_the_blanks_after_it() -> None:
-    assert written(ASCII, "√d      = 4\n", "a       = 4\n") == "sqrt d  = 4\na       = 4\n"
-    assert written(ASCII, "√d", "      ", "= 4") == "sqrt d  = 4"
+    assert encode(ASCII, "√d      = 4\n", "a       = 4\n") == "sqrt d  = 4\na       = 4\n"
+    assert encode(ASCII, "√d", "      ", "= 4") == "sqrt d  = 4"
 
 
 def test_charset_infinity_uses_the_blanks_before_it() -> None:
-    assert written(ASCII, "a     -∞   -0.5") == "a   -inf   -0.5"
+    assert encode(ASCII, "a     -∞   -0.5") == "a   -inf   -0.5"
 
 
 def test_charset_that_has_some_characters_keeps_them() -> None:
-    assert written(Charset("cp1252"), "é · → …") == "é · > …"
+    assert encode(Charset("cp1252"), "é · → …") == "é · > …"
 
 
 def test_theme_shades_of_ascii_differ_by_sign() -> None:

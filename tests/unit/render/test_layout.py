@@ -137,16 +137,16 @@ def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
 
 def test_plan_gives_the_last_alternate_label_room_beyond_its_column() -> None:
     # Four columns a key, of 45: nine-letter names take turns, and the last begins in column 35.
-    some = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
-    assert planned(**some).label_style == "in turn"
-    assert planned(**some).tile == 4 * 8 + 7
-    assert planned(**{**some, "width": 42}).tile == 4 * 9  # no room: it is cut there
+    sizes = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
+    assert planned(**sizes).label_style == "in turn"
+    assert planned(**sizes).tile == 4 * 8 + 7
+    assert planned(**{**sizes, "width": 42}).tile == 4 * 9  # no room: it is cut there
 
 
 @pytest.mark.parametrize(("n_maps", "n_key"), [(8, 60), (12, 90), (2, 70)])
 def test_plan_of_several_maps_pools_alike_with_and_without_colour(n_maps, n_key) -> None:
-    some = {"n_maps": n_maps, "n_query": n_key, "n_key": n_key, "last_index": n_key - 1}
-    wide = {"query_width": 8, "line_width": 17, **some}
+    sizes = {"n_maps": n_maps, "n_query": n_key, "n_key": n_key, "last_index": n_key - 1}
+    wide = {"query_width": 8, "line_width": 17, **sizes}
     coloured = planned(**wide)
     plain = planned(**wide, colour=False, half_blocks=False)
     assert (plain.across, plain.blocks) == (coloured.across, coloured.blocks)

@@ -34,8 +34,8 @@ def test_special_notes_give_the_share_in_rows_of_words() -> None:
 
 
 def test_special_notes_of_scores_are_about_the_weights() -> None:
-    shown = replace(maps(), shown="scores")
-    assert list(special_notes(shown)) == list(special_notes(maps()))
+    score_maps = replace(maps(), shown="scores")
+    assert list(special_notes(score_maps)) == list(special_notes(maps()))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.04])

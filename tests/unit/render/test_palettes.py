@@ -1,4 +1,4 @@
-"""What a palette promises the eye: order by lightness, and signs that cannot be confused."""
+"""Palettes: colours are ordered by lightness, and the two signs are distinguishable."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_signed_ramp_of_256_colours_keeps_its_hue(palette, on) -> None:
     for arm in (path[ramp.zero :], path[ramp.zero :: -1]):
         hues = [math.degrees(math.atan2(b, a)) for _, a, b in arm if math.hypot(a, b) > 0.03]
         assert len(hues) >= 4
-        assert all(abs((two - one + 180) % 360 - 180) < 35 for one, two in pairwise(hues))
+        assert all(abs((next_hue - hue + 180) % 360 - 180) < 35 for hue, next_hue in pairwise(hues))
 
 
 @pytest.mark.parametrize("palette", PALETTES)

@@ -1,4 +1,4 @@
-"""What stands on paper, and where: colours, lengths and labels against plain arithmetic."""
+"""Contents and layout of paper pictures: colours, lengths and labels against arithmetic."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_paper_bars_are_proportional_to_their_amounts() -> None:
     draw_bars(drawing, bars, LIGHT, widest_name([bars]))
     long = [item.boxes[0][2] for item in drawing.items if isinstance(item, Boxes)]
     assert long == [LONGEST, LONGEST / 4, LONGEST, LONGEST / 8]
-    said = [item.text for item in drawing.items if isinstance(item, Label)]
-    assert said == ["t", "a", ".50", "bb", "-.25", "3 more", ".10"]
+    labels = [item.text for item in drawing.items if isinstance(item, Label)]
+    assert labels == ["t", "a", ".50", "bb", "-.25", "3 more", ".10"]
 
 
 def test_paper_words_are_at_their_rows_and_columns() -> None:
@@ -162,7 +162,7 @@ def test_paper_fully_masked_row_is_blank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("a\u0301e\u0301", "a\u0301e\u0301"),
         ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
@@ -173,8 +173,8 @@ def test_paper_fully_masked_row_is_blank() -> None:
         ("x" * 30, "x" * 19 + "…"),
     ],
 )
-def test_paper_text_escapes_only_control_characters(text: str, shown: str) -> None:
-    assert spelled(Token(0, text, text, 0, 0, 1), 20) == shown
+def test_paper_text_escapes_only_control_characters(text: str, escaped: str) -> None:
+    assert spelled(Token(0, text, text, 0, 0, 1), 20) == escaped
 
 
 def test_paper_words_have_readable_contrast() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qkv_cli.render.terminal.grid import LINES, Sheet, sheet
 
 
-def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **more: bool) -> Sheet:
+def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **flags: bool) -> Sheet:
     return sheet(
         n_heads=n_heads,
         n_query=n,
@@ -14,7 +14,7 @@ def of(n: int, *, n_heads: int = 8, n_layers: int = 1, **more: bool) -> Sheet:
         gutter=3,
         width=80,
         n_layers=n_layers,
-        **more,
+        **flags,
     )
 
 

@@ -1,4 +1,4 @@
-"""The card of a model: what is read off its parts, on the goldens."""
+"""The description of a model, on the golden checkpoints."""
 
 from __future__ import annotations
 

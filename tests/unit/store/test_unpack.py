@@ -1,4 +1,4 @@
-"""Compressed files are recognised by their content, whatever they are called."""
+"""Compressed files are recognised by their content, not by their names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_unpack_ignores_the_files_that_macos_adds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (gzip.compress(TEXT)[:-9], "Could not unpack"),
         (gzip.compress(TEXT)[:20], "Could not unpack"),
@@ -84,10 +84,10 @@ def test_unpack_ignores_the_files_that_macos_adds(tmp_path: Path) -> None:
     ids=["end", "start", "junk", "bzip2", "bzip2 junk", "zip", "two files", "no file", "deep"],
 )
 def test_unpack_of_an_unusable_archive_names_the_problem(
-    tmp_path: Path, data: bytes, said: str
+    tmp_path: Path, data: bytes, message: str
 ) -> None:
     (tmp_path / "v.txt").write_bytes(data)
-    with pytest.raises(CheckpointError, match=said) as refusal:
+    with pytest.raises(CheckpointError, match=message) as refusal:
         content(tmp_path / "v.txt")
     assert str(tmp_path / "v.txt") in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == ["v.txt"]

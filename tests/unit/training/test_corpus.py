@@ -1,4 +1,4 @@
-"""From lines to sentences of ids: nothing twice, nothing both learned and held out."""
+"""From lines to sentences of ids: no duplicates, and held-out sentences are not trained on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([], "empty"),
         (["", "1", "2"], "no line of two or more words"),
@@ -66,8 +66,8 @@ def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
         (["1 2 3", "4 4"], "different words: 4"),  # of which one is learned from
     ],
 )
-def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build_corpus(lines, ids, UNKNOWN)
 
 
@@ -90,7 +90,7 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
 
 
 def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
-    words = np.array([[0, 1, 2, 3]], np.int32)  # the last is in no sentence that is learned from
+    words = np.array([[0, 1, 2, 3]], np.int32)  # the last word is in no training sentence
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
     result = draw_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
     assert (result != words).all()
@@ -107,7 +107,7 @@ def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("a.txt", b"one\xfftwo", "not valid UTF-8"),
         ("a.txt", b"one\0two", "binary"),
@@ -122,11 +122,11 @@ def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
     ],
 )
 def test_read_lines_of_a_broken_file_names_it(
-    tmp_path: Path, name: str, data: bytes, said: str
+    tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         list(read_lines([str(path)]))
     assert str(path) in str(error.value)
 

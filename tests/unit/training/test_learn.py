@@ -1,4 +1,4 @@
-"""Runs of learning: they learn, they repeat, they go on where they stopped."""
+"""Training runs: they learn, are reproducible, and can be resumed."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def test_learn_finds_which_words_belong_together() -> None:
 
 
 def test_learn_with_the_same_seed_gives_the_same_heads() -> None:
-    one, two, other = (the_end(p) for p in (PLAN, PLAN, replace(PLAN, seed=1)))
-    for name, array in one.parameters.items():
-        assert np.array_equal(array, two.parameters[name]), name
-    assert not np.array_equal(one.parameters["W_Q"], other.parameters["W_Q"])
+    first, repeated, other_seed = (the_end(p) for p in (PLAN, PLAN, replace(PLAN, seed=1)))
+    for name, array in first.parameters.items():
+        assert np.array_equal(array, repeated.parameters[name]), name
+    assert not np.array_equal(first.parameters["W_Q"], other_seed.parameters["W_Q"])
 
 
 def test_learn_resumed_equals_an_uninterrupted_run() -> None:
-    whole, part = the_end(PLAN), the_end(PLAN, steps=11)
+    uninterrupted, part = the_end(PLAN), the_end(PLAN, steps=11)
     saved, seed = read_state(state_tensors(replace(part, best=part.parameters), seed=5))
     assert seed == 5 and saved.step == 11
     gone_on = the_end(PLAN, saved)
-    assert gone_on.step == whole.step
-    for name, array in whole.parameters.items():
+    assert gone_on.step == uninterrupted.step
+    for name, array in uninterrupted.parameters.items():
         assert np.array_equal(array, gone_on.parameters[name]), name
 
 

@@ -38,9 +38,9 @@ def score_by_hand(p: Parameters, table: Array, words: np.ndarray, i: int, candid
     for h in range(SHAPE.n_heads):
         part = slice(h * SHAPE.d_head, (h + 1) * SHAPE.d_head)
         q = x @ p["W_Q"][:, part] + p["b_Q"][part]
-        others = [j for j in range(len(words)) if j != i]
+        other_places = [j for j in range(len(words)) if j != i]
         scores, values = [], []
-        for j in others:
+        for j in other_places:
             k = table[words[j]] @ p["W_K"][:, part] + p["b_K"][part]
             values.append(table[words[j]] @ p["W_V"][:, part] + p["b_V"][part])
             row = min(max(j - i, -SHAPE.clip), SHAPE.clip) + SHAPE.clip
@@ -99,7 +99,7 @@ def test_score_of_a_word_ignores_the_word_itself() -> None:
     p, table, candidates = some_case(3)
     before = forward(p, table, candidates).scores
     changed = candidates.copy()
-    changed[0, 0, 2] = (candidates[0, 0, 2] + 1) % N_TYPES  # another word stands at place 2
+    changed[0, 0, 2] = (candidates[0, 0, 2] + 1) % N_TYPES  # another word at place 2
     after = forward(p, table, changed).scores
-    assert np.array_equal(before[0, 1:, 2], after[0, 1:, 2])  # what was drawn for place 2
+    assert np.array_equal(before[0, 1:, 2], after[0, 1:, 2])  # the word drawn for place 2
     assert not np.allclose(before[0, 1:, 1], after[0, 1:, 1])
