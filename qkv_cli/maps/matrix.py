@@ -92,12 +92,19 @@ def whole(matrix: Matrix, purpose: str) -> NDArray[Any]:
     return rows
 
 
-def refuse_whole(n_rows: int, n_columns: int, purpose: str) -> None:
-    """Raise a UsageError if a matrix is too large to be computed as a whole."""
-    if n_rows * n_columns > LARGEST_WHOLE:
-        gibibytes = n_rows * n_columns * 4 / 2**30
+def refuse_whole(
+    n_rows: int, n_columns: int, purpose: str, *, n_maps: int = 1, largest: int = LARGEST_WHOLE
+) -> None:
+    """Raise a UsageError if maps are too large to be computed as a whole.
+
+    Args:
+        n_maps: How many are computed at once.
+        largest: The maximum number of cells of all of them.
+    """
+    if n_maps * n_rows * n_columns > largest:
+        shape = f"{n_rows:,} x {n_columns:,} weights" + f" in {n_maps} heads" * (n_maps > 1)
+        gibibytes = n_maps * n_rows * n_columns * 4 / 2**30
         raise UsageError(
-            f"{purpose} needs whole maps: {n_rows:,} x {n_columns:,} weights take "
-            f"{gibibytes:.1f} GiB each; the maximum is {int(LARGEST_WHOLE**0.5):,} tokens of one "
-            "text. Use --window or a shorter text."
+            f"{purpose} needs whole maps, but {shape} take {gibibytes:.1f} GiB of memory: use a "
+            f"text of at most {int((largest / n_maps) ** 0.5):,} tokens."
         )

@@ -146,7 +146,7 @@ def test_row_blocks_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_whole_of_too_large_a_matrix_names_its_memory() -> None:
     lazy = LazyMatrix((32768, 32768), lambda rows: np.zeros(0))
-    with pytest.raises(UsageError, match=r"Rollout needs whole maps: 32,768 x 32,768 .* 4\.0 GiB"):
+    with pytest.raises(UsageError, match=r"32,768 x 32,768 weights take 4\.0 GiB .* 8,192 tokens"):
         whole(lazy, "Rollout")
 
 
