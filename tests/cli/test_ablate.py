@@ -37,7 +37,7 @@ def maps(result: Result) -> dict[str, np.ndarray]:
     return {m["name"]: np.array(m["pattern"]) for m in json.loads(result.stdout)["maps"]}
 
 
-def test_ablate_changes_later_layers_only_and_every_output_names_the_heads(
+def test_attend_with_ablate_changes_only_later_layers_and_names_heads(
     qkv: Qkv, llama: Path
 ) -> None:
     args = ("attend", "-m", llama, TEXT, "--layer", "all")
@@ -56,7 +56,9 @@ def test_ablate_changes_later_layers_only_and_every_output_names_the_heads(
     assert not np.array_equal(maps(mean)["L2H0"], after["L2H0"])
 
 
-def test_ablate_applies_in_every_command(qkv: Qkv, llama: Path) -> None:
+def test_every_command_with_ablate_recomputes_and_names_ablated_heads(
+    qkv: Qkv, llama: Path
+) -> None:
     args = ("-m", llama, TEXT, "--ablate", "L0H*")
     runs = {
         "grid": (*args, "--shuffles", "0"),
@@ -78,7 +80,9 @@ def test_ablate_applies_in_every_command(qkv: Qkv, llama: Path) -> None:
     assert is_unchanged == [True] * 4 + [False] * 8
 
 
-def test_ablate_of_an_encoder_decoder_applies_to_the_block_shown(qkv: Qkv, tmp_path: Path) -> None:
+def test_attend_with_ablate_of_encoder_decoder_ablates_heads_of_shown_block(
+    qkv: Qkv, tmp_path: Path
+) -> None:
     t5 = folder(tmp_path, "t5")
     args = ("attend", "-m", t5, TEXT, "--source", "was the bank", "--layer", "all", "--json")
     for block, n_layers in (("encoder", 2), ("decoder", 3), ("cross", 3)):
@@ -88,7 +92,7 @@ def test_ablate_of_an_encoder_decoder_applies_to_the_block_shown(qkv: Qkv, tmp_p
         assert changed == {f"L{i}" for i in range(1, n_layers)}, block
 
 
-def test_ablate_in_the_last_layer_shown_is_noted_as_without_effect(
+def test_attend_with_ablate_of_one_layer_model_warns_that_nothing_changes(
     qkv: Qkv, tiny_glove: Path
 ) -> None:
     args = ("attend", "-m", tiny_glove, "she sat on the bank", "--json")
@@ -112,7 +116,7 @@ def test_ablate_in_the_last_layer_shown_is_noted_as_without_effect(
         (["--ablate-mean"], "--ablate-mean needs --ablate HEADS."),
     ],
 )
-def test_ablate_of_a_head_that_does_not_exist_is_refused(
+def test_attend_with_invalid_ablate_option_prints_one_line_error(
     qkv: Qkv, tiny_glove: Path, args, message: str
 ) -> None:
     result = qkv("attend", "-m", tiny_glove, "the bank", *args)

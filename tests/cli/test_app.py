@@ -9,20 +9,20 @@ from qkv_cli.cli.app import COMMANDS, build_command
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_command_table_has_the_first_line_of_each_help(name: str) -> None:
+def test_command_table_summary_equals_first_line_of_command_help(name: str) -> None:
     command = build_command(name)
     assert command.help.splitlines()[0] == COMMANDS[name]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_each_command_has_an_example(name: str) -> None:
+def test_command_help_contains_example(name: str) -> None:
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         assert "Example: " in each.help, each.name
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_each_command_keeps_its_brackets(name: str) -> None:
+def test_command_help_as_markup_keeps_every_bracket(name: str) -> None:
     """Help is Rich markup: [word] is a style, and \\[word] prints the brackets."""
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
@@ -31,7 +31,7 @@ def test_help_of_each_command_keeps_its_brackets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_output_and_json_lists_the_file_types(name: str) -> None:
+def test_help_of_output_lists_file_types_and_help_of_json_mentions_format(name: str) -> None:
     command = build_command(name)
     for each in getattr(command, "commands", {name: command}).values():
         helps = {option: p.help for p in each.params for option in p.opts}

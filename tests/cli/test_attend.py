@@ -30,7 +30,7 @@ def document(result) -> dict:
     return json.loads(result.stdout)
 
 
-def test_attend_draws_every_head_and_names_the_model(attend) -> None:
+def test_attend_draws_every_head_and_names_model(attend) -> None:
     result = attend(TEXT)
     assert (result.code, result.stderr) == (0, "")
     for text in ("tiny", "learned in a test", "L0H0", "L0H1", "L0H2", "L0H3", "mango"):
@@ -39,7 +39,7 @@ def test_attend_draws_every_head_and_names_the_model(attend) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_attend_json_contains_the_numbers_of_the_model(attend, tiny_glove) -> None:
+def test_attend_json_equals_arrays_of_model(attend, tiny_glove) -> None:
     result = document(attend(TEXT, "--json", "--include", "scores,q", "--include", "z"))
     [layer] = load(tiny_glove).read(TEXT).layers
     assert [m["name"] for m in result["maps"]] == ["L0H0", "L0H1", "L0H2", "L0H3"]
@@ -63,11 +63,11 @@ def test_attend_json_contains_the_numbers_of_the_model(attend, tiny_glove) -> No
         (["--mean", "--head", "1:3"], ["L0 mean of H1 H2"]),
     ],
 )
-def test_attend_with_layer_and_head_shows_the_selected_heads(attend, args, names) -> None:
+def test_attend_head_and_layer_options_select_maps(attend, args, names) -> None:
     assert [m["name"] for m in document(attend(TEXT, "--json", *args))["maps"]] == names
 
 
-def test_attend_mean_is_the_average_of_the_selected_heads(attend) -> None:
+def test_attend_mean_equals_average_of_heads(attend) -> None:
     heads = document(attend(TEXT, "--json"))["maps"]
     [mean] = document(attend(TEXT, "--json", "--mean"))["maps"]
     assert np.allclose(mean["pattern"], np.mean([m["pattern"] for m in heads], axis=0), atol=1e-7)
@@ -99,7 +99,7 @@ def test_attend_mean_is_the_average_of_the_selected_heads(attend) -> None:
         (["--random-heads", "-1"], "-1 is not in the range x>=0"),
     ],
 )
-def test_attend_with_invalid_options_prints_one_line(attend, args, message) -> None:
+def test_attend_with_invalid_option_prints_one_line_error(attend, args, message) -> None:
     result = attend(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr
@@ -121,7 +121,9 @@ def test_attend_with_invalid_options_prints_one_line(attend, args, message) -> N
         ("--query", "-{}"),
     ],
 )
-def test_attend_head_with_unusual_digits_is_refused(qkv, tiny_glove, option, value, digits):
+def test_option_with_huge_or_superscript_number_prints_short_one_line_error(
+    qkv, tiny_glove, option, value, digits
+):
     command = "explain" if option == "--query" else "attend"
     result = qkv(command, TEXT, "-m", tiny_glove, option, value.format(digits))
     assert (result.code, result.stdout) == (2, "")
@@ -130,7 +132,7 @@ def test_attend_head_with_unusual_digits_is_refused(qkv, tiny_glove, option, val
     assert len(result.stderr) < 2000
 
 
-def test_attend_source_gives_cross_attention(attend, tiny_glove) -> None:
+def test_attend_with_source_gives_cross_attention(attend, tiny_glove) -> None:
     result = document(attend("the river bank", "--source", "a fisherman sat", "--json"))
     assert [t["text"] for t in result["keys"]] == ["a", "fisherman", "sat"]
     assert {m["block"] for m in result["maps"]} == {"cross"}
@@ -138,7 +140,7 @@ def test_attend_source_gives_cross_attention(attend, tiny_glove) -> None:
     assert np.array_equal(np.float32(result["maps"][1]["pattern"]), layers[-1].cross.pattern()[1])
 
 
-def test_attend_weighting_and_causal_change_the_pattern(attend) -> None:
+def test_attend_applies_weighting_and_causal_mask(attend) -> None:
     result = document(attend(TEXT, "--json", "--weighting", "hard", "--causal"))
     assert (result["weighting"], result["causal"]) == ("hard", True)
     pattern = np.array(result["maps"][0]["pattern"])
@@ -148,7 +150,7 @@ def test_attend_weighting_and_causal_change_the_pattern(attend) -> None:
     assert "linear" in attend(TEXT, "--weighting", "linear").stdout
 
 
-def test_attend_random_heads_are_labelled_untrained(attend) -> None:
+def test_attend_with_random_heads_states_untrained_origin_and_seed(attend) -> None:
     assert "untrained" in attend(TEXT, "--random-heads", "1").stdout
     result = document(attend(TEXT, "--random-heads", "1", "--json"))
     assert result["model"]["origin"] == "random (seed 1), untrained"
@@ -176,7 +178,7 @@ def test_attend_reads_standard_input_files_and_lines(attend, tmp_path) -> None:
     assert attend("a tree\nthe river", "--lines").stdout.count("tiny  ") == 2
 
 
-def test_attend_lines_writes_each_result_while_the_pipe_is_open(tiny_glove) -> None:
+def test_attend_lines_prints_each_result_while_pipe_is_open(tiny_glove) -> None:
     args = [sys.executable, "-m", "qkv_cli", "attend", "-", "--lines", "-m", str(tiny_glove)]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         child.stdin.write(b"the river\n")
@@ -187,12 +189,12 @@ def test_attend_lines_writes_each_result_while_the_pipe_is_open(tiny_glove) -> N
     assert child.returncode == 0
 
 
-def test_attend_csv_lists_every_cell(attend) -> None:
+def test_attend_csv_has_one_row_per_weight(attend) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("the river", "--format", "csv").stdout)))
     assert len(rows) == 4 * 2 * 2
 
 
-def test_attend_csv_of_lines_has_a_text_column(attend, qkv, tmp_path: Path) -> None:
+def test_attend_csv_of_lines_has_column_of_text_numbers(attend, qkv, tmp_path: Path) -> None:
     result = attend("the river\na tree on", "--lines", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["text"] for row in rows] == ["0"] * 4 * 2 * 2 + ["1"] * 4 * 3 * 3
@@ -205,7 +207,7 @@ def test_attend_csv_of_lines_has_a_text_column(attend, qkv, tmp_path: Path) -> N
     assert qkv("render", "-", "--format", "csv", stdin=lines).stdout == result.stdout
 
 
-def test_attend_csv_of_texts_with_different_quantities_is_refused(attend, qkv) -> None:
+def test_render_csv_of_documents_with_different_quantities_is_refused(attend, qkv) -> None:
     documents = "".join(
         attend("the river", "--json", *m).stdout for m in ((), ("--show", "scores"))
     )
@@ -215,18 +217,18 @@ def test_attend_csv_of_texts_with_different_quantities_is_refused(attend, qkv) -
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.npz"])
-def test_attend_output_writes_each_file_type(attend, tmp_path, name) -> None:
+def test_attend_output_writes_file_and_reports_it(attend, tmp_path, name) -> None:
     message = f"qkv: Wrote {tmp_path / name} (4 heads, 12 words)\n"
     assert attend(TEXT, "-o", tmp_path / name) == (0, "", message)
     assert [file.name for file in tmp_path.iterdir() if file.stat().st_size] == [name]
 
 
-def test_attend_json_option_sets_the_format_of_any_suffix(attend, tmp_path) -> None:
+def test_attend_output_with_unknown_suffix_uses_given_format(attend, tmp_path) -> None:
     attend(TEXT, "-o", tmp_path / "a.dat", "--json")
     assert json.loads((tmp_path / "a.dat").read_text())["text"] == TEXT
 
 
-def test_attend_unknown_words_are_marked_and_reported(attend) -> None:
+def test_attend_with_unknown_words_marks_and_reports_them(attend) -> None:
     result = attend("the zzyx \x1b[31m bank of zzyx", "--json")
     assert [t["text"] for t in json.loads(result.stdout)["queries"] if t["unknown"]]
     assert result.stderr.startswith("qkv: ")
@@ -234,7 +236,7 @@ def test_attend_unknown_words_are_marked_and_reported(attend) -> None:
     assert "\x1b" not in result.stderr + attend("the zzyx \x1b[31m bank").stdout
 
 
-def test_attend_of_unknown_words_only_has_weights(attend) -> None:
+def test_attend_of_unknown_words_only_still_gives_weights(attend) -> None:
     result = attend("qwx zzyx", "--json", "--head", "0")
     assert result.code == 0
     assert json.loads(result.stdout)["maps"][0]["pattern"] == [[0, 1], [1, 0]]
@@ -251,14 +253,14 @@ def test_attend_of_unknown_words_only_has_weights(attend) -> None:
         (b"\xed\xb2\x80", 2, "not valid UTF-8: byte 1 is 0xed."),
     ],
 )
-def test_attend_of_binary_or_empty_input_is_refused(attend, data, code, message) -> None:
+def test_attend_with_unusable_input_prints_one_line_error(attend, data, code, message) -> None:
     result = attend("-", stdin=data)
     assert (result.code, result.stdout) == (code, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_attend_without_a_text_or_with_several_is_refused(attend, tmp_path) -> None:
+def test_attend_with_missing_or_several_texts_exits_2_and_explains(attend, tmp_path) -> None:
     assert (
         "Expected one text, found 2: put the whole text in one pair of quotes."
         in attend("the", "river").stderr
@@ -272,7 +274,7 @@ def test_attend_without_a_text_or_with_several_is_refused(attend, tmp_path) -> N
     assert "contains no words" in attend("-", "--lines", stdin="\n \n").stderr
 
 
-def test_attend_colour_follows_the_flag_and_the_environment(attend, monkeypatch) -> None:
+def test_attend_color_option_overrides_environment(attend, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
     assert "\x1b[" not in attend(TEXT).stdout
@@ -288,12 +290,12 @@ def test_attend_colour_follows_the_flag_and_the_environment(attend, monkeypatch)
 
 
 @pytest.mark.parametrize("width", [20, 43, 200])
-def test_attend_lines_are_no_wider_than_the_terminal(attend, width) -> None:
+def test_attend_lines_fit_given_width(attend, width) -> None:
     lines = attend(TEXT, "--width", width).stdout.splitlines()
     assert max(map(len, lines)) <= width
 
 
-def test_attend_with_a_closed_pipe_exits_0(tiny_glove) -> None:
+def test_attend_into_closed_pipe_exits_0_silently(tiny_glove) -> None:
     command = f"{sys.executable} -m qkv_cli attend -f - --lines -m {tiny_glove} | head -1"
     text = "the river bank\n" * 300
     result = subprocess.run(
@@ -303,7 +305,7 @@ def test_attend_with_a_closed_pipe_exits_0(tiny_glove) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_attend_on_a_full_disk_prints_one_line(tiny_glove) -> None:
+def test_attend_to_full_disk_prints_one_line_error(tiny_glove) -> None:
     for args in ("", "--json", "-o /dev/full --json"):
         command = f"{sys.executable} -m qkv_cli attend '{TEXT}' -m {tiny_glove} {args} > /dev/full"
         result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
@@ -312,7 +314,7 @@ def test_attend_on_a_full_disk_prints_one_line(tiny_glove) -> None:
         assert "No space left on device" in result.stderr
 
 
-def test_attend_with_an_ascii_encoding_prints_no_traceback(tiny_glove) -> None:
+def test_attend_in_ascii_encoding_succeeds(tiny_glove) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "qkv_cli", "attend", TEXT, "-m", str(tiny_glove)],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"},

@@ -63,7 +63,7 @@ def document(result: Result) -> dict[str, Any]:
     return parsed
 
 
-def test_attend_of_a_checkpoint_adds_special_tokens_but_no_padding(bert: Path, qkv: Qkv) -> None:
+def test_attend_of_bert_adds_special_tokens_without_padding(bert: Path, qkv: Qkv) -> None:
     result = document(qkv("attend", "-m", bert, "the muddy river bank was xyz", "--json"))
     assert [t["token"] for t in result["queries"]] == [
         "[CLS]",
@@ -82,13 +82,13 @@ def test_attend_of_a_checkpoint_adds_special_tokens_but_no_padding(bert: Path, q
     np.testing.assert_allclose(rows, 1, atol=1e-5)
 
 
-def test_attend_computes_no_layer_after_the_selected_ones(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_layer_all_lists_heads_of_every_layer(bert: Path, qkv: Qkv) -> None:
     result = document(qkv("attend", "-m", bert, "the river", "--layer", "all", "--json"))
     names = [m["name"] for m in result["maps"]]
     assert names == [f"L{layer}H{head}" for layer in range(2) for head in range(4)]
 
 
-def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
+def test_explain_of_bert_adds_up_and_matches_pattern(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--query", "bank", "--key", "river"]
     result = document(qkv(*args, "--head", "L1H2", "--json"))
     np.testing.assert_allclose(np.dot(result["q"], result["k"]), result["dot"], atol=1e-5)
@@ -108,7 +108,7 @@ def test_explain_adds_up_for_a_real_checkpoint(bert: Path, qkv: Qkv) -> None:
         ("mpnet", ["position"]),
     ],
 )
-def test_explain_shows_the_position_terms_of_a_score(
+def test_explain_of_model_with_position_bias_lists_its_terms(
     bert: Path, qkv: Qkv, case: str, names: list[str]
 ) -> None:
     shutil.copytree(GOLDEN / case, bert, dirs_exist_ok=True)
@@ -136,7 +136,7 @@ def test_explain_shows_the_position_terms_of_a_score(
     assert expected[4:] == [None] * 3 and causal["scores"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_explain_names_the_mask_that_hides_a_key(bert: Path, qkv: Qkv) -> None:
+def test_explain_of_key_outside_attention_window_states_reason(bert: Path, qkv: Qkv) -> None:
     shutil.copytree(GOLDEN / "modernbert-biased", bert, dirs_exist_ok=True)
     args = ["explain", "-m", bert, "the river bank was muddy after the rain", "--query", "muddy"]
     for key, reason in (
@@ -152,7 +152,7 @@ def test_explain_names_the_mask_that_hides_a_key(bert: Path, qkv: Qkv) -> None:
     assert causal["masked"][causal["key"]] == "it comes later"
 
 
-def test_attend_of_an_encoder_decoder_shows_each_of_three_blocks(t5: Path, qkv: Qkv) -> None:
+def test_attend_of_encoder_decoder_shows_each_block(t5: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", t5, "she sat on a boat", "--source", "the river was muddy", "--json"]
     cross = document(qkv(*args))
     assert [t["token"] for t in cross["queries"]] == ["<pad>", "she", "sat", "on", "a", "boat"]
@@ -173,7 +173,9 @@ def test_attend_of_an_encoder_decoder_shows_each_of_three_blocks(t5: Path, qkv: 
     assert generated["queries"][0]["token"] == "<pad>"
 
 
-def test_attend_block_that_the_model_lacks_is_refused(bert: Path, t5: Path, qkv: Qkv) -> None:
+def test_attend_with_block_or_option_that_model_lacks_is_refused(
+    bert: Path, t5: Path, qkv: Qkv
+) -> None:
     assert "not an encoder-decoder" in qkv("attend", "-m", bert, "river", "--block", "cross").stderr
     config = json.loads((t5 / "config.json").read_text())
     for ends in (None, []):
@@ -184,14 +186,14 @@ def test_attend_block_that_the_model_lacks_is_refused(bert: Path, t5: Path, qkv:
     assert qkv("attend", "-m", bert, "river", "--random-heads", "1").code == 2
 
 
-def test_attend_of_a_text_longer_than_the_position_table_is_refused(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_text_longer_than_positions_exits_2(bert: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", bert, "river " * 60)
     assert (result.code, result.stdout) == (2, "")
     assert "62 tokens, but this model has 40 positions" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "shards", "old names", "prefix"])
-def test_load_of_shards_and_other_precisions_gives_the_same_numbers(bert: Path, kind: str) -> None:
+def test_load_of_other_storage_layouts_gives_same_patterns(bert: Path, kind: str) -> None:
     expected = [*load(bert).read("the river bank").layers]
     path = bert / "model.safetensors"
     tensors = load_file(path)
@@ -239,7 +241,7 @@ def _save_bfloat16(tensors: dict[str, Any], path: Path) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
-def test_load_of_pickles_or_without_a_tokenizer_is_refused(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_pickle_or_missing_tokenizer_is_refused(bert: Path, qkv: Qkv) -> None:
     (bert / "tokenizer.json").unlink()
     assert "no tokenizer.json" in qkv("attend", "-m", bert, "river").stderr
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
@@ -249,7 +251,7 @@ def test_load_of_pickles_or_without_a_tokenizer_is_refused(bert: Path, qkv: Qkv)
     assert f"cd {bert} && python -c" in qkv("models", "check", bert).stderr
 
 
-def test_load_builds_word_pieces_from_vocab_txt(bert: Path) -> None:
+def test_load_with_vocab_txt_builds_wordpiece_tokenizer(bert: Path) -> None:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "##s"]
     (bert / "tokenizer.json").unlink()
     (bert / "vocab.txt").write_text("\n".join(pieces))
@@ -258,7 +260,7 @@ def test_load_builds_word_pieces_from_vocab_txt(bert: Path) -> None:
     assert [t.text for t in tokens] == ["", "The", "River", "s", ""]
 
 
-def test_models_list_and_show_describe_a_checkpoint(bert: Path, qkv: Qkv) -> None:
+def test_models_show_of_bert_reports_sizes_parameters_and_checksum(bert: Path, qkv: Qkv) -> None:
     info = json.loads(qkv("models", "show", bert, "--json").stdout)
     assert (info["n_layers"], info["n_heads"], info["d_head"]) == (2, 4, 4)
     assert info["type"] == "bert"
@@ -274,7 +276,9 @@ def test_models_list_and_show_describe_a_checkpoint(bert: Path, qkv: Qkv) -> Non
     assert "licence" not in card  # no licence is given
 
 
-def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_render_of_file_with_hidden_special_tokens_keeps_notes(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
     path = tmp_path / "maps.json"
     args = ["attend", "-m", bert, "the river bank", "--hide-special", "--words"]
     assert qkv(*args, "-o", path).code == 0
@@ -286,7 +290,7 @@ def test_attend_hide_special_and_notes_survive_a_file(bert: Path, qkv: Qkv, tmp_
     assert picture == qkv(*args).stdout
 
 
-def test_models_check_prints_layers_and_memory_and_notes_ignored_settings(
+def test_models_check_reports_sizes_memory_and_ignored_settings(
     bert: Path, t5: Path, qkv: Qkv
 ) -> None:
     result = qkv("models", "check", bert)
@@ -307,7 +311,9 @@ def test_models_check_prints_layers_and_memory_and_notes_ignored_settings(
     assert (refused.code, "pruned_heads to {'0': [1]}" in refused.stderr) == (2, True)
 
 
-def test_models_verify_needs_transformers_or_reports_equality(bert: Path, qkv: Qkv) -> None:
+def test_models_verify_compares_with_transformers_or_asks_to_install_it(
+    bert: Path, qkv: Qkv
+) -> None:
     result = qkv("models", "verify", bert, "--text", "the river bank was muddy")
     if importlib.util.find_spec("transformers") and importlib.util.find_spec("torch"):
         assert result.stdout.count("largest difference") == 2
@@ -326,7 +332,7 @@ def test_models_verify_with_different_weights_exits_1(bert: Path, qkv: Qkv, monk
     assert result.stderr == "qkv: The largest difference is 2.0e-04, more than 1e-04.\n"
 
 
-def test_bug_in_qkv_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
+def test_internal_error_prints_traceback_and_exits_70(bert: Path, qkv: Qkv, monkeypatch) -> None:
     from qkv_cli.session import verify as proof
 
     monkeypatch.setattr(proof, "compare_with_transformers", lambda *a: {}["no such name"])
@@ -340,7 +346,7 @@ def test_bug_in_qkv_prints_its_traceback_and_exits_70(bert: Path, qkv: Qkv, monk
 
 @pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
 @pytest.mark.parametrize("kind", ["gguf", "marian", "bert"])
-def test_random_heads_of_a_checkpoint_are_refused_before_loading(
+def test_command_with_random_heads_refuses_checkpoint_before_reading_it(
     qkv: Qkv, tmp_path: Path, kind: str, command: str
 ) -> None:
     broken = {"gguf": ("a.gguf", "GGUF"), "marian": ("model.bin", "")}
@@ -367,7 +373,7 @@ SHAPES = {"encoder": (2, 4, 4), "decoder": (3, 2, 8), "cross": (3, 2, 8)}
 
 @pytest.mark.parametrize("block", SHAPES)
 @pytest.mark.parametrize("command", ["attend", "grid", "heads", "explain", "focus"])
-def test_every_command_describes_the_block_that_it_shows(
+def test_command_on_encoder_decoder_describes_shown_block(
     qkv: Qkv, bart: Path, command: str, block: str
 ) -> None:
     n_layers, n_heads, d_head = SHAPES[block]
@@ -380,15 +386,13 @@ def test_every_command_describes_the_block_that_it_shows(
         assert f"{n_layers} layers x {n_heads} heads" in qkv(*args).stdout
 
 
-def test_heads_of_an_encoder_decoder_without_a_source_are_those_of_the_encoder(
-    qkv: Qkv, bart: Path
-) -> None:
+def test_heads_of_encoder_decoder_without_source_lists_encoder_heads(qkv: Qkv, bart: Path) -> None:
     result = document(qkv("heads", "-m", bart, "the river", "--shuffles", "0", "--json"))
     assert (result["model"]["layers"], result["model"]["heads"]) == (2, 4)
     assert len(result["heads"]) == 8
 
 
-def test_models_describe_both_stacks(
+def test_models_commands_on_encoder_decoder_describe_both_stacks(
     qkv: Qkv, bart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(bart, tmp_path / "models" / "bart")
@@ -419,7 +423,7 @@ def test_models_describe_both_stacks(
         ("marian-two-tables", "model.decoder.embed_tokens.weight"),
     ],
 )
-def test_check_and_attend_with_an_embedding_of_unsupported_type_are_refused(
+def test_models_check_with_unsupported_type_of_embedding_exits_2(
     qkv: Qkv, tmp_path: Path, case: str, tensor: str
 ) -> None:
     shutil.copytree(GOLDEN / case, tmp_path / "m")
@@ -436,7 +440,7 @@ def test_check_and_attend_with_an_embedding_of_unsupported_type_are_refused(
         assert f"Tensor {tensor!r} has type F8_E4M3" in done.stderr
 
 
-def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path) -> None:
+def test_models_check_with_token_ids_beyond_embedding_exits_2(qkv: Qkv, bert: Path) -> None:
     pieces = Tokenizer.from_file(str(bert / "tokenizer.json"))
     n_known = pieces.get_vocab_size()  # of 64 rows
     pieces.add_tokens([f"word{i}" for i in range(n_known, 66)])
@@ -454,7 +458,9 @@ def test_models_check_refuses_ids_that_the_embedding_lacks(qkv: Qkv, bert: Path)
     assert "token 'word64' with id 64 (and 1 more), but the embedding has 64 rows" in done.stderr
 
 
-def test_models_check_finds_a_text_if_the_usual_word_has_no_token(qkv: Qkv, bert: Path) -> None:
+def test_models_check_of_tokenizer_without_usual_word_tries_other_text(
+    qkv: Qkv, bert: Path
+) -> None:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
     (bert / "tokenizer_config.json").write_text(json.dumps(settings))
     plain = Tokenizer(models.BPE({"[CLS]": 1, "[SEP]": 2, "я": 7}, []))
@@ -474,9 +480,7 @@ OPENING = ["attend", "grid", "heads", "explain", "focus", "compare", "next"]
 
 
 @pytest.mark.parametrize("command", [*OPENING, "models-check", "models-show"])
-def test_load_of_a_checkpoint_with_custom_code_is_noted(
-    qkv: Qkv, tmp_path: Path, command: str
-) -> None:
+def test_command_on_model_with_auto_map_prints_note(qkv: Qkv, tmp_path: Path, command: str) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(GOLDEN / "gpt2", folder)
     tokenizer(template="$A", specials=("<s>",)).save(str(folder / "tokenizer.json"))

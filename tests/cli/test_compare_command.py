@@ -82,7 +82,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
     )
 
 
-def test_compare_of_two_heads_draws_both_maps_and_their_difference(compare) -> None:
+def test_compare_of_two_heads_draws_both_and_difference(compare) -> None:
     result = compare(TEXT, "L0H1", "L0H3")
     assert (result.code, result.stderr) == (0, "")
     for text in (
@@ -99,7 +99,7 @@ def test_compare_of_two_heads_draws_both_maps_and_their_difference(compare) -> N
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_compare_figures_match_the_patterns_of_attend(compare, qkv, tiny_glove) -> None:
+def test_compare_json_figures_match_patterns(compare, qkv, tiny_glove) -> None:
     a, b = (pattern(qkv, tiny_glove, TEXT, head) for head in (1, 3))
     result = only(compare(TEXT, "L0H1", "L0H3", "--json"))
     bits = [divergence(p, q) for p, q in zip(a, b, strict=True)]
@@ -117,7 +117,7 @@ def test_compare_figures_match_the_patterns_of_attend(compare, qkv, tiny_glove) 
     assert first["change"] == pytest.approx((b - a)[first["row"], first["column"]])
 
 
-def test_compare_of_a_head_with_itself_has_divergence_0(compare) -> None:
+def test_compare_of_head_with_itself_has_zero_divergence(compare) -> None:
     result = only(compare(TEXT, "L0H2", "L0H2", "--json", "--fail-above", "0"))
     assert (result["divergence"], result["cosine"], result["moved"]) == (0, 1, [])
     assert {row["divergence"] for row in result["rows"]} == {0}
@@ -126,7 +126,7 @@ def test_compare_of_a_head_with_itself_has_divergence_0(compare) -> None:
     assert "B - A" not in page and "largest differences" not in page
 
 
-def test_compare_fail_above_exits_1_if_exceeded(compare) -> None:
+def test_compare_with_fail_above_exits_1_only_if_divergence_is_larger(compare) -> None:
     args = (TEXT, "L0H1", "L0H3")
     bits = only(compare(*args, "--json"))["divergence"]
     assert compare(*args, "--fail-above", bits).code == 0
@@ -137,7 +137,7 @@ def test_compare_fail_above_exits_1_if_exceeded(compare) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_compare_of_several_heads_compares_the_first_with_each(compare) -> None:
+def test_compare_of_three_heads_compares_first_with_others(compare) -> None:
     result = document(compare(TEXT, "L0H1", "L0H3", "L0H0", "--json"))["comparisons"]
     assert [(c["a"]["name"], c["b"]["name"]) for c in result] == [
         ("L0H1", "L0H3"),
@@ -150,7 +150,7 @@ def test_compare_of_several_heads_compares_the_first_with_each(compare) -> None:
     assert compare(TEXT, "L0H1", "L0H3", "L0H0", "--fail-above", worst - 1e-6).code == 1
 
 
-def test_compare_with_an_inserted_word_leaves_it_unpaired(compare, qkv, tiny_glove) -> None:
+def test_compare_with_inserted_word_aligns_tokens(compare, qkv, tiny_glove) -> None:
     shorter, longer = "she sat on a tree", "she sat on a mango tree"
     result = only(compare(shorter, "--with", longer, "L0H2", "--json"))
     assert [row["text"] for row in result["rows"]] == shorter.split()
@@ -174,7 +174,7 @@ def test_compare_with_an_inserted_word_leaves_it_unpaired(compare, qkv, tiny_glo
     assert "is empty" not in page
 
 
-def test_compare_of_two_models_aligns_their_words(compare, other_model, tiny_glove) -> None:
+def test_compare_of_two_models_compares_heads_of_each(compare, other_model, tiny_glove) -> None:
     """Head L0H0 of one model is L0H3 of the other."""
     same_heads = only(compare(TEXT, "-m", tiny_glove, "-m", other_model, "L0H0", "L0H3", "--json"))
     assert (same_heads["a"]["model"]["name"], same_heads["b"]["model"]["name"]) == ("tiny", "other")
@@ -185,7 +185,7 @@ def test_compare_of_two_models_aligns_their_words(compare, other_model, tiny_glo
     )
 
 
-def test_compare_of_two_weightings_shows_both(compare, qkv, tiny_glove) -> None:
+def test_compare_of_two_weightings_gives_their_divergence(compare, qkv, tiny_glove) -> None:
     soft, hard = (
         pattern(qkv, tiny_glove, TEXT, 1, "--weighting", name) for name in ("softmax", "hard")
     )
@@ -196,7 +196,7 @@ def test_compare_of_two_weightings_shows_both(compare, qkv, tiny_glove) -> None:
     assert "weighting hard" in compare(TEXT, "L0H1", *args).stdout
 
 
-def test_compare_of_linear_weights_has_no_divergence(compare) -> None:
+def test_compare_with_linear_weights_has_undefined_divergence(compare) -> None:
     args = (TEXT, "L0H1", "--weighting", "softmax", "--weighting", "linear")
     result = only(compare(*args, "--json"))
     assert result["divergence"] is None and {r["divergence"] for r in result["rows"]} == {None}
@@ -205,7 +205,7 @@ def test_compare_of_linear_weights_has_no_divergence(compare) -> None:
     assert compare(*args, "--fail-above", "1").code == 2
 
 
-def test_compare_of_layers_compares_their_means(compare, qkv, tiny_glove) -> None:
+def test_compare_with_layer_name_uses_mean_of_its_heads(compare, qkv, tiny_glove) -> None:
     mean = np.mean([pattern(qkv, tiny_glove, TEXT, head) for head in range(4)], axis=0)
     head_pattern = pattern(qkv, tiny_glove, TEXT, 1)
     for name in ("L0", "L0H*", "l0", "L-1"):
@@ -216,13 +216,15 @@ def test_compare_of_layers_compares_their_means(compare, qkv, tiny_glove) -> Non
         assert np.allclose(difference[off], (mean - head_pattern)[off], atol=1e-6)
 
 
-def test_compare_without_a_head_uses_the_mean_of_the_last_layer(compare) -> None:
+def test_compare_without_head_uses_mean_of_last_layer(compare) -> None:
     result = only(compare("the river bank", "--with", "the river tree", "--json"))
     assert result["a"]["name"] == result["b"]["name"] == "L0 mean of 4"
     assert [row["text"] for row in result["rows"]] == ["the", "river", "bank/tree"]
 
 
-def test_compare_of_files_keeps_their_order(compare, qkv, tiny_glove, tmp_path) -> None:
+def test_compare_of_files_and_texts_keeps_argument_order(
+    compare, qkv, tiny_glove, tmp_path
+) -> None:
     qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
     qkv("attend", "-m", tiny_glove, TEXT, "--weighting", "hard", "-o", tmp_path / "b.npz")
     live = only(compare(TEXT, "L0H1", "--weighting", "softmax", "--weighting", "hard", "--json"))
@@ -238,7 +240,9 @@ def test_compare_of_files_keeps_their_order(compare, qkv, tiny_glove, tmp_path) 
     assert mean["divergence"] == pytest.approx(0, abs=1e-9)
 
 
-def test_compare_of_two_heads_of_one_file_draws_both(compare, qkv, tiny_glove, tmp_path) -> None:
+def test_compare_of_heads_of_one_file_equals_comparison_by_model(
+    compare, qkv, tiny_glove, tmp_path
+) -> None:
     qkv("attend", "-m", tiny_glove, TEXT, "-o", tmp_path / "a.json")
     result = only(compare(tmp_path / "a.json", "L0H1", "L0H3", "--json"))
     assert result["divergence"] == pytest.approx(
@@ -246,24 +250,24 @@ def test_compare_of_two_heads_of_one_file_draws_both(compare, qkv, tiny_glove, t
     )
 
 
-def test_compare_window_applies_to_both_sides(compare) -> None:
+def test_compare_with_window_keeps_rows_of_window(compare) -> None:
     result = only(compare(TEXT, "L0H1", "L0H3", "--window", "2:5", "--json"))
     assert [row["text"] for row in result["rows"]] == ["and", "the", "apple"]
 
 
-def test_compare_source_gives_cross_attention(compare) -> None:
+def test_compare_with_source_compares_cross_attention(compare) -> None:
     result = only(compare("the river bank", "--source", "a tree", "L0H1", "L0H3", "--json"))
     assert [c["text"] for c in result["columns"]] == ["a", "tree"]
     assert result["a"]["block"] == "cross"
 
 
-def test_compare_reads_standard_input(compare) -> None:
+def test_compare_reads_text_from_standard_input(compare) -> None:
     piped = only(compare("-", "L0H1", "L0H3", "--json", stdin="the river bank"))
     assert piped == only(compare("the river bank", "L0H1", "L0H3", "--json"))
     assert piped == only(compare("L0H1", "L0H3", "--json", stdin="the river bank"))
 
 
-def test_compare_nearest_ranks_by_divergence(compare) -> None:
+def test_compare_nearest_ranks_heads_by_divergence(compare) -> None:
     result = document(compare(TEXT, "--nearest", "L0H1", "--json"), "nearest")
     assert result["head"]["name"] == "L0H1"
     bits = [near["divergence"] for near in result["nearest"]]
@@ -278,9 +282,7 @@ def test_compare_nearest_ranks_by_divergence(compare) -> None:
     ]) == 2  # fmt: skip
 
 
-def test_compare_nearest_in_a_copy_of_the_model_finds_the_same_head(
-    compare, other_model, tiny_glove
-) -> None:
+def test_compare_nearest_in_other_model_finds_same_head(compare, other_model, tiny_glove) -> None:
     args = (TEXT, "--nearest", "L0H0", "-m", tiny_glove, "-m", other_model)
     result = document(compare(*args, "--json"), "nearest")
     assert result["nearest"][0]["name"] == "L0H3"
@@ -311,14 +313,14 @@ def test_compare_nearest_in_a_copy_of_the_model_finds_the_same_head(
         ([TEXT, *["L0H0"] * 27], "Cannot compare 27 maps: the maximum is"),
     ],
 )
-def test_compare_with_invalid_options_prints_one_line(compare, args, message) -> None:
+def test_compare_with_invalid_arguments_prints_one_line_error(compare, args, message) -> None:
     result = compare(*args)
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_compare_of_unreadable_files_prints_one_line(compare, qkv, tiny_glove, tmp_path) -> None:
+def test_compare_with_unreadable_file_names_it(compare, qkv, tiny_glove, tmp_path) -> None:
     result = compare("no.json", "L0H1", "L0H2")
     assert (result.code, result.stdout) == (2, "")
     assert result.stderr == "qkv: Could not read no.json: No such file or directory.\n"
@@ -329,7 +331,7 @@ def test_compare_of_unreadable_files_prints_one_line(compare, qkv, tiny_glove, t
     assert "two.jsonl contains 2 texts" in compare(lines, "L0H1", "L0H2").stderr
 
 
-def test_compare_output_writes_a_file(compare, tmp_path) -> None:
+def test_compare_output_writes_json_and_txt_files(compare, tmp_path) -> None:
     compare(TEXT, "L0H1", "L0H3", "-o", tmp_path / "c.json")
     VALID["compare"].validate(json.loads((tmp_path / "c.json").read_text()))
     compare(TEXT, "L0H1", "L0H3", "-o", tmp_path / "c.txt")
@@ -337,7 +339,7 @@ def test_compare_output_writes_a_file(compare, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("show", ["scores", "contributions", "rollout"])
-def test_compare_show_compares_that_quantity(qkv, tiny_glove, show: str) -> None:
+def test_compare_show_compares_shown_quantity(qkv, tiny_glove, show: str) -> None:
     heads = ("L0", "L0") if show == "rollout" else ("L0H1", "L0H3")
     args = ("compare", "-m", tiny_glove, "she sat on the bank", *heads, "--show", show)
     field = {"scores": "scores", "contributions": "norms", "rollout": "rollout"}[show]

@@ -55,14 +55,14 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_compare_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
+def test_compare_picture_without_colour_matches_recording(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"compare/{name}-{width}.txt", result)
     check_plain(result, width)
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
-def test_compare_picture_in_colour_equals_the_golden(
+def test_compare_picture_in_colour_matches_recording(
     monkeypatch: pytest.MonkeyPatch, background
 ) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -72,7 +72,7 @@ def test_compare_picture_in_colour_equals_the_golden(
     assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", result)
 
 
-def test_compare_picture_has_one_scale_for_maps_and_another_for_the_difference() -> None:
+def test_compare_picture_scales_maps_together_and_difference_separately() -> None:
     a, b = PAIRS["heads"]
     half = replace(b.maps[0], pattern=b.maps[0].pattern / 2)
     c = compare(a, replace(b, maps=[half]))
@@ -87,7 +87,7 @@ def test_compare_picture_has_one_scale_for_maps_and_another_for_the_difference()
     assert "0 is in the middle of the bar" in result
 
 
-def test_compare_picture_of_a_long_text_lists_the_rows_that_differ_most() -> None:
+def test_compare_picture_of_long_text_lists_most_divergent_rows_in_order() -> None:
     result = draw("long", Look(color="never", width=80))
     part = result.partition(f"the {ROWS} queries that diverge most")[2]
     listed_rows = re.findall(r"^  w(\d+) ", part.partition("largest differences")[0], flags=re.M)
@@ -96,7 +96,7 @@ def test_compare_picture_of_a_long_text_lists_the_rows_that_differ_most() -> Non
 
 
 @pytest.mark.parametrize("width", [30, 80])
-def test_nearest_picture_equals_the_golden(width: int) -> None:
+def test_nearest_table_matches_recording(width: int) -> None:
     head_maps = maps(SHORT, 0)
     candidates = replace(
         head_maps, maps=[maps(SHORT, head).maps[0] for head in range(4)], text=LONGER
@@ -108,7 +108,7 @@ def test_nearest_picture_equals_the_golden(width: int) -> None:
     check_plain(result, width)
 
 
-def test_nearest_picture_of_a_single_head_says_there_are_no_others() -> None:
+def test_nearest_table_without_other_heads_states_that() -> None:
     head = maps(SHORT, 0)
     look = Look(color="never", width=80)
     assert nearest_heads(head, head) == []
@@ -117,7 +117,7 @@ def test_nearest_picture_of_a_single_head_says_there_are_no_others() -> None:
     )
 
 
-def test_compare_picture_of_several_heads_has_one_scale() -> None:
+def test_compare_picture_of_three_maps_aligns_them_at_one_scale() -> None:
     """Cells of the differences have the same size as cells of the maps."""
     text = "the mango and the apple are fruits"
     pairs = [compare(maps(text, 0), maps(text, head)) for head in (3, 2)]
@@ -134,7 +134,7 @@ def test_compare_picture_of_several_heads_has_one_scale() -> None:
     assert "largest differences, A → C" in result
 
 
-def test_compare_picture_of_other_rows_is_separate() -> None:
+def test_pictures_of_comparisons_with_different_rows_are_separate() -> None:
     pairs = [compare(maps(SHORT, 0), maps(text, 1)) for text in (SHORT, LONGER, SHORT)]
     texts = [Look(color="never", width=80).text(picture) for picture in pictures(pairs)]
     assert [text.splitlines()[1][0] for text in texts] == ["B", "C", "D"]

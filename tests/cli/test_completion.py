@@ -52,10 +52,10 @@ def offered(line: str) -> list[str]:
         ("qkv attend --palette vi", ["viridis"]),
     ],
 )
-def test_completion_offers_matching_values(line: str, expected: list[str]) -> None:
+def test_completion_of_partial_line_offers_matching_values(line: str, expected: list[str]) -> None:
     assert offered(line) == expected
 
 
-def test_completion_offers_the_names_of_models() -> None:
+def test_completion_of_model_name_offers_installed_and_downloadable_models() -> None:
     assert "glove" in offered("qkv attend -m ")
     assert "minilm" in offered("qkv models pull ")

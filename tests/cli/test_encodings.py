@@ -27,7 +27,7 @@ def run(encoding: str, args: list[str]) -> str:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_output_in_a_small_encoding_has_replacements_and_no_question_marks(encoding, name) -> None:
+def test_output_in_limited_encoding_substitutes_missing_characters(encoding, name) -> None:
     result = run(encoding, COMMANDS[name])
     assert "??" not in result
     assert "L0H" in result or "L0" in result

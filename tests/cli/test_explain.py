@@ -64,7 +64,7 @@ def ending_at(line: str, end: int) -> Decimal | None:
 
 @pytest.mark.parametrize("width", [60, 80, 97, 200])
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_explain_totals_are_the_sums_of_the_printed_numbers(
+def test_explain_page_totals_equal_sum_of_printed_parts(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
 ) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width)
@@ -76,7 +76,7 @@ def test_explain_totals_are_the_sums_of_the_printed_numbers(
         assert sum(parts) == total
 
 
-def test_explain_of_a_long_text_sums_the_rest_in_one_line(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_of_long_text_sums_remaining_words_in_one_line(tiny_glove: Path, qkv: Qkv) -> None:
     result = qkv("explain", LONG, "-m", tiny_glove, "--query", "3", "--key", "7")
     assert "other words" in result.stdout
     for parts, total in totals(result.stdout):
@@ -91,7 +91,7 @@ def numbers_of_steps(page: str) -> list[list[Decimal]]:
 
 @pytest.mark.parametrize("width", [20, 31, 40, 47])
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_explain_on_a_narrow_terminal_cuts_no_number(
+def test_explain_page_in_narrow_terminal_does_not_truncate_numbers(
     tiny_glove: Path, qkv: Qkv, args: list[str], width: int
 ) -> None:
     page = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", width).stdout
@@ -108,7 +108,7 @@ def test_explain_on_a_narrow_terminal_cuts_no_number(
     assert (sum(parts) == output).all()
 
 
-def test_explain_products_and_sums_are_consistent(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_page_products_and_scaled_score_are_consistent(tiny_glove: Path, qkv: Qkv) -> None:
     page = qkv("explain", TEXT, "-m", tiny_glove, *CASES[0]).stdout
     products = re.findall(r"d\d+ +(-?[\d.]+) × +(-?[\d.]+) = +(-?[\d.]+)", page)
     assert len(products) == 6
@@ -122,7 +122,9 @@ def test_explain_products_and_sums_are_consistent(tiny_glove: Path, qkv: Qkv) ->
 
 
 @pytest.mark.parametrize("args", CASES, ids=" ".join)
-def test_explain_numbers_match_hand_arithmetic(tiny_glove: Path, qkv: Qkv, args: list[str]) -> None:
+def test_explain_json_equals_steps_recomputed_from_tensors(
+    tiny_glove: Path, qkv: Qkv, args: list[str]
+) -> None:
     """Recompute every step from the tensors of the folder."""
     result = json.loads(qkv("explain", TEXT, "-m", tiny_glove, *args, "--json").stdout)
     Draft202012Validator(SCHEMA).validate(result)
@@ -162,7 +164,7 @@ def test_explain_numbers_match_hand_arithmetic(tiny_glove: Path, qkv: Qkv, args:
     assert i == result["queries"][i]["i"]
 
 
-def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_names_occurrence_and_head_that_it_chose(tiny_glove: Path, qkv: Qkv) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, "--query", "the", "--key", "bank")
     assert "'the' occurs at 0, 4, 7: using --query" in result.stderr
     assert "has the largest weight for this pair among 4 heads" in result.stderr
@@ -176,7 +178,7 @@ def test_explain_notes_the_query_key_and_head_it_chose(tiny_glove: Path, qkv: Qk
         (["--query", "bank", "-o", "x.csv"], ".txt, .svg, .pdf, .png, .html or .json."),
     ],
 )
-def test_explain_with_impossible_requests_prints_one_line(
+def test_explain_with_invalid_option_prints_one_line_error(
     tiny_glove: Path, qkv: Qkv, args: list[str], message: str
 ) -> None:
     result = qkv("explain", TEXT, "-m", tiny_glove, *args)
@@ -185,32 +187,34 @@ def test_explain_with_impossible_requests_prints_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_explain_of_one_word_notes_that_all_weights_are_0(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_of_one_word_states_that_word_cannot_attend_to_itself(
+    tiny_glove: Path, qkv: Qkv
+) -> None:
     result = qkv("explain", "river", "-m", tiny_glove)
     assert result.code == 0
     assert "a word cannot attend to itself" in result.stdout
 
 
-def test_explain_lines_have_no_trailing_blanks(tiny_glove: Path, qkv: Qkv) -> None:
+def test_explain_and_attend_print_no_trailing_spaces(tiny_glove: Path, qkv: Qkv) -> None:
     for command in (["explain", TEXT], ["attend", TEXT]):
         page = qkv(*command, "-m", tiny_glove).stdout
         assert not [line for line in page.splitlines() if line != line.rstrip()]
 
 
-def test_attend_of_one_word_lists_no_strongest_link(qkv, tiny_glove) -> None:
+def test_explain_of_one_word_warns_that_all_weights_are_0(qkv, tiny_glove) -> None:
     result = qkv("explain", "bank", "-m", tiny_glove)
     assert result.code == 0
     assert result.stderr == "qkv: 'bank' has no other word to attend to: all its weights are 0.\n"
 
 
 @pytest.mark.parametrize("command", ["grid", "heads"])
-def test_commands_on_one_word_note_that_it_has_no_links(qkv, tiny_glove, command) -> None:
+def test_grid_and_heads_of_one_word_warn_that_nothing_is_shown(qkv, tiny_glove, command) -> None:
     message = "qkv: Nothing to show: in this model, a text of one word"
     assert message in qkv(command, "bank", "-m", tiny_glove).stderr
     assert message not in qkv(command, "the bank", "-m", tiny_glove).stderr
 
 
 @pytest.mark.parametrize(("width", "expected"), [(4, "█▄▁█"), (3, "█▄…")])
-def test_explain_notes_that_a_vector_is_shortened(width: int, expected: str) -> None:
+def test_sparkline_longer_than_width_ends_in_ellipsis(width: int, expected: str) -> None:
     line = sparkline([1.0, -0.1, -1.0, 1.0], Theme(), width)
     assert line.plain == expected

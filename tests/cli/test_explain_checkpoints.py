@@ -59,7 +59,7 @@ def page(layer: LayerTrace, x: object, head: int) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_explain_terms_and_page_of_every_family_add_up(case: str) -> None:
+def test_explain_of_every_family_matches_transformers_and_page_adds_up(case: str) -> None:
     folder = GOLDEN / case
     model = build(
         json.loads((folder / "config.json").read_text()),

@@ -63,7 +63,9 @@ def list_files(home: Path) -> list[str]:
     return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
 
 
-def test_pull_resumes_an_interrupted_wheel(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_models_pull_of_interrupted_wheel_resumes_download(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     server.breaks[path] = 5000
     cut = qkv("models", "pull", "pypi:tiny-model==1.0")
@@ -82,7 +84,9 @@ def test_pull_resumes_an_interrupted_wheel(server: Server, tmp_path: Path, qkv: 
     ]
 
 
-def test_pull_checks_the_resumed_part_too(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_models_pull_with_wrong_partial_download_discards_it(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     part = tmp_path / "home" / "downloads" / "tiny-model==1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"other bytes")
@@ -93,7 +97,7 @@ def test_pull_checks_the_resumed_part_too(server: Server, tmp_path: Path, qkv: Q
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
 
-def test_pull_of_a_complete_file_does_not_download_it_again(
+def test_models_pull_of_complete_download_is_not_repeated(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
@@ -108,7 +112,7 @@ def test_pull_of_a_complete_file_does_not_download_it_again(
     assert path not in [requested for requested, _ in server.requests]
 
 
-def test_pull_reads_an_index_in_html(server: Server, qkv: Qkv) -> None:
+def test_models_pull_reads_html_package_index(server: Server, qkv: Qkv) -> None:
     [path] = [p for p in server.files if p.endswith(".whl")]
     sha256 = hashlib.sha256(server.files[path]).hexdigest()
     page = f'<a data-x="1" href="{path}#sha256={sha256}">tiny</a> <a href="/files/other.tar.gz">'
@@ -117,7 +121,9 @@ def test_pull_reads_an_index_in_html(server: Server, qkv: Qkv) -> None:
     assert qkv("models", "pull", "pypi:tiny-model==1.0").code == 0
 
 
-def test_pull_of_vectors_makes_a_model(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_models_pull_of_gensim_vectors_stores_model(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     result = qkv("models", "pull", SET, "--limit", 3)
     assert result.code == 0, result.stderr
     assert "PDDL-1.0" in result.stderr
@@ -132,7 +138,7 @@ def test_pull_of_vectors_makes_a_model(server: Server, tmp_path: Path, qkv: Qkv)
     assert (second_pull.code, "already exists" in second_pull.stderr) == (0, True)
 
 
-def test_pull_of_vectors_with_a_wrong_checksum_is_refused(
+def test_models_pull_of_vectors_with_wrong_md5_discards_them(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
     server.files[f"/{SET}/{SET}.gz"] = gzip.compress(b"1 1\nriver 1\n")
@@ -141,7 +147,7 @@ def test_pull_of_vectors_with_a_wrong_checksum_is_refused(
     assert list_files(tmp_path / "home") == []
 
 
-def test_pull_uses_the_files_that_gensim_downloaded(
+def test_models_pull_without_network_uses_vectors_downloaded_by_gensim(
     server: Server, tmp_path: Path, qkv: Qkv
 ) -> None:
     gensim_file = tmp_path / "gensim" / SET / f"{SET}.gz"
@@ -152,7 +158,9 @@ def test_pull_uses_the_files_that_gensim_downloaded(
     assert gensim_file.is_file()
 
 
-def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qkv: Qkv) -> None:
+def test_models_pull_without_network_exits_2_and_stores_nothing(
+    server: Server, tmp_path: Path, qkv: Qkv
+) -> None:
     server.files.clear()
     result = qkv("models", "pull", SET)
     assert (result.code, "HTTP 404" in result.stderr) == (2, True)
@@ -162,7 +170,7 @@ def test_pull_without_network_prints_one_line(server: Server, tmp_path: Path, qk
     assert list_files(tmp_path / "home") == []
 
 
-def test_pull_on_a_full_disk_prints_one_line(
+def test_models_pull_on_full_disk_exits_2_and_stores_no_model(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A limit on file sizes simulates the full disk."""
@@ -180,7 +188,7 @@ def test_pull_on_a_full_disk_prints_one_line(
     assert not list((tmp_path / "home" / "models").glob("[!.]*"))
 
 
-def test_pull_interrupted_by_ctrl_c_keeps_the_part(
+def test_models_pull_interrupted_exits_130_and_suggests_pulling_again(
     server: Server, tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*args: object) -> None:
@@ -193,7 +201,9 @@ def test_pull_interrupted_by_ctrl_c_keeps_the_part(
     assert list_files(tmp_path / "home") == []
 
 
-def test_models_list_available_lists_every_source(server: Server, qkv: Qkv) -> None:
+def test_models_list_available_shows_size_licence_and_installed_sources(
+    server: Server, qkv: Qkv
+) -> None:
     assert qkv("models", "pull", SET).code == 0
     lines = qkv("models", "list", "--available").stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -236,7 +246,7 @@ def run(server: Server, *args: str, **env: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
 
 
-def test_pull_of_a_hub_id_downloads_its_files(server: Server, tmp_path: Path) -> None:
+def test_models_pull_of_hub_id_stores_only_needed_files(server: Server, tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "golden" / "checkpoints" / "bert"
     files = {name: (golden / name).read_bytes() for name in ("config.json", "model.safetensors")}
     offer(server, files | {"pytorch_model.bin": b"pickle", "README.md": b"read me"})
@@ -253,7 +263,7 @@ def test_pull_of_a_hub_id_downloads_its_files(server: Server, tmp_path: Path) ->
     assert len(server.requests) == n_requests
 
 
-def test_pull_of_a_hub_id_with_only_a_pickle_is_refused(server: Server) -> None:
+def test_models_pull_of_hub_id_without_safetensors_exits_2(server: Server) -> None:
     offer(server, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     result = run(server, "models", "pull", "org/tiny")
     assert result.returncode == 2

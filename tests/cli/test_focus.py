@@ -42,7 +42,7 @@ def array(weights: list) -> np.ndarray:
     return np.array(weights, float)
 
 
-def test_focus_query_gives_a_row_and_key_a_column(focus, attend) -> None:
+def test_focus_json_of_query_is_pattern_row_and_of_key_is_column(focus, attend) -> None:
     maps = attend(TEXT)["maps"]
     for side, at in (("query", 5), ("key", 8)):
         result = document(focus(TEXT, f"--{side}", ("bank" if at == 5 else "river"), "--json"))
@@ -61,7 +61,7 @@ def test_focus_query_gives_a_row_and_key_a_column(focus, attend) -> None:
         assert array(result["mean"]) == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
-def test_focus_mean_and_heads_are_selected(focus, attend) -> None:
+def test_focus_with_mean_and_head_options_averages_selected_heads(focus, attend) -> None:
     result = document(focus(TEXT, "--query", "bank", "--mean", "--head", "1:3", "--json"))
     [head] = result["heads"]
     assert head["name"] == "L0 mean of H1 H2"
@@ -74,7 +74,7 @@ def test_focus_mean_and_heads_are_selected(focus, attend) -> None:
     assert len(document(focus(TEXT, "--query", 5, "--head", 2, "--top", 3, "--json"))["heads"]) == 1
 
 
-def test_focus_on_a_repeated_word_names_its_index(focus) -> None:
+def test_focus_on_repeated_word_takes_first_unless_index_is_given(focus) -> None:
     result = focus(TEXT, "--query", "the", "--json")
     assert document(result)["i"] == 0
     assert "'the' occurs at 0, 4, 7: using --query 0, the first." in result.stderr
@@ -86,7 +86,7 @@ def test_focus_on_a_repeated_word_names_its_index(focus) -> None:
     assert "the₇" in page
 
 
-def test_focus_between_two_texts_names_words_of_both(focus, attend) -> None:
+def test_focus_with_source_takes_keys_from_source_text(focus, attend) -> None:
     args = ("the river bank", "--source", "she sat in a bank")
     maps = attend(*args)["maps"]
     result = document(focus(*args, "--key", "sat", "--json"))
@@ -96,7 +96,7 @@ def test_focus_between_two_texts_names_words_of_both(focus, attend) -> None:
     assert "she sat in a bank" in page and "[" not in page
 
 
-def test_focus_prints_the_word_its_weights_and_the_scale(focus) -> None:
+def test_focus_text_states_direction_and_scale(focus) -> None:
     result = focus(TEXT, "--query", "bank")
     assert (result.code, result.stderr) == (0, "")
     for text in (
@@ -122,7 +122,7 @@ def test_focus_prints_the_word_its_weights_and_the_scale(focus) -> None:
         (" ".join(["the river bank"] * 171), "--query", "bank", "--width", "40"),
     ],
 )
-def test_focus_of_any_text_is_drawn_or_refused_in_one_line(focus, args) -> None:
+def test_focus_of_unusual_text_or_options_draws_and_writes_valid_json(focus, args) -> None:
     assert "attends to" in focus(*args).stdout
     document(focus(*args, "--json"))
 
@@ -138,7 +138,7 @@ def test_focus_of_any_text_is_drawn_or_refused_in_one_line(focus, args) -> None:
         ((TEXT, "--query", ""), "--query '' is neither a word nor an index"),
     ],
 )
-def test_focus_with_invalid_options_is_refused(focus, args, message: str) -> None:
+def test_focus_with_invalid_option_prints_one_line_error(focus, args, message: str) -> None:
     result = focus(*args)
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr and result.stderr.count("\n") == 1

@@ -70,7 +70,7 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_focus_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
+def test_focus_picture_without_colour_matches_recording(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"focus/{name}-{width}.txt", result)
     check_plain(result, width)
@@ -79,7 +79,7 @@ def test_focus_picture_without_colour_equals_the_golden(name: str, width: int) -
 @pytest.mark.parametrize(
     ("name", "background"), [("heads", "dark"), ("heads", "light"), ("signed", "dark")]
 )
-def test_focus_picture_in_colour_equals_the_golden(
+def test_focus_picture_in_colour_matches_recording(
     monkeypatch: pytest.MonkeyPatch, name: str, background
 ) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -92,7 +92,7 @@ def test_focus_picture_in_colour_equals_the_golden(
 
 
 @pytest.mark.parametrize("width", range(20, 140, 7))
-def test_focus_picture_fits_the_width_and_shows_every_head(width: int) -> None:
+def test_focus_picture_of_any_width_fits_and_names_every_head(width: int) -> None:
     result = draw("heads", Look(color="never", width=width))
     for head in range(4):
         assert f"L0H{head}" in result
@@ -100,7 +100,7 @@ def test_focus_picture_fits_the_width_and_shows_every_head(width: int) -> None:
     assert "the₁" in result and "[the]" in result
 
 
-def test_focus_picture_shades_are_below_their_words() -> None:
+def test_focus_picture_aligns_shades_with_words() -> None:
     """The shade below a word is exactly as wide as the word."""
     lines = draw("one", Look(color="never", width=80)).splitlines()
     at = next(i for i, line in enumerate(lines) if "mango" in line)

@@ -62,7 +62,7 @@ def pattern_of(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return exps / exps.sum(axis=1, keepdims=True)
 
 
-def test_add_never_reads_text_as_binary(
+def test_models_add_of_text_with_double_spaces_is_not_read_as_binary(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     text = "3 4\nthe  0.1  0.2  0.3  0.4\nriver  0.5  0.6  0.7  0.8\nbank  0.9  1.0  1.1  1.2\n"
@@ -73,7 +73,7 @@ def test_add_never_reads_text_as_binary(
     assert result["neighbors"][0]["cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
-def test_add_counts_repeated_words_on_stderr(add: Callable[..., Result]) -> None:
+def test_models_add_with_repeated_words_reports_their_count(add: Callable[..., Result]) -> None:
     result = add("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
     assert result.code == 0
     assert "2 words appear more than once" in result.stderr
@@ -81,7 +81,7 @@ def test_add_counts_repeated_words_on_stderr(add: Callable[..., Result]) -> None
     assert add("the 1 2\nriver 3 4\n").stderr == ""
 
 
-def test_add_with_a_single_capital_stays_case_insensitive(
+def test_models_add_with_one_capitalized_word_stays_case_insensitive(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     add("the 1 2\nriver 3 1\nÉ 0 1\nbank 1 1\n")
@@ -91,7 +91,7 @@ def test_add_with_a_single_capital_stays_case_insensitive(
     assert (result.stderr, any(token["unknown"] for token in tokens)) == ("", False)
 
 
-def test_add_keeps_words_that_the_splitter_would_cut(
+def test_attend_finds_vocabulary_words_that_splitter_would_cut(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     words = ["the", "bank", "“", "—", "’s", "cafe\u0301", "<user>", "c++", "New York"]
@@ -105,7 +105,7 @@ def test_add_keeps_words_that_the_splitter_would_cut(
     assert json.loads(near.stdout)["word"] == "New York"
 
 
-def test_add_recognises_compressed_files_by_content(add: Callable[..., Result]) -> None:
+def test_models_add_recognises_compressed_files_by_content(add: Callable[..., Result]) -> None:
     text = b"the 1 2\nriver 3 4\n"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -116,7 +116,7 @@ def test_add_recognises_compressed_files_by_content(add: Callable[..., Result]) 
     assert (cut.code, "Could not unpack" in cut.stderr) == (2, True)
 
 
-def test_ngrams_give_an_unknown_word_its_vector(
+def test_attend_with_unknown_word_builds_vector_from_ngrams_and_notes_it(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
@@ -140,7 +140,7 @@ def test_ngrams_give_an_unknown_word_its_vector(
     assert (rendered.code, "built from n-grams: Rivers" in rendered.stdout) == (0, True)
 
 
-def test_ngrams_also_apply_to_the_source(
+def test_attend_with_unknown_word_in_source_builds_vector_from_ngrams(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
@@ -154,7 +154,7 @@ def test_ngrams_also_apply_to_the_source(
     assert document["queries"][0]["id"] == document["keys"][0]["id"] == 4
 
 
-def test_ngrams_leave_a_too_short_word_unknown(
+def test_attend_with_word_too_short_for_ngrams_marks_it_unknown(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     """A word too short for n-grams stays unknown: gensim's vector for it is zeros."""
@@ -168,7 +168,7 @@ def test_ngrams_leave_a_too_short_word_unknown(
     np.testing.assert_allclose(document["maps"][0]["pattern"], expected, atol=1e-5)
 
 
-def test_add_without_ngrams_leaves_them_out(
+def test_models_add_with_no_ngrams_stores_no_ngrams(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     assert add(fasttext_bin()[0], "--no-ngrams").stderr == ""
@@ -177,7 +177,7 @@ def test_add_without_ngrams_leaves_them_out(
     assert qkv("models", "neighbors", tmp_path / "out", "rivers").code == 2
 
 
-def test_neighbors_of_an_unknown_word_use_its_ngrams(
+def test_models_neighbors_of_unknown_word_uses_ngram_vector(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     data, rows, ngrams = fasttext_bin()
@@ -189,7 +189,7 @@ def test_neighbors_of_an_unknown_word_use_its_ngrams(
     assert result["neighbors"][0]["cosine"] == pytest.approx(cosines.max(), abs=1e-6)
 
 
-def test_train_keeps_the_ngrams_of_its_vectors(
+def test_train_keeps_ngrams_of_vectors(
     add: Callable[..., Result], qkv: Qkv, tmp_path: Path
 ) -> None:
     add(fasttext_bin()[0])
@@ -202,7 +202,9 @@ def test_train_keeps_the_ngrams_of_its_vectors(
     assert document["notes"] == ["built from n-grams: rivers"]
 
 
-def test_models_show_names_the_ngrams(add: Callable[..., Result], qkv: Qkv, tmp_path: Path) -> None:
+def test_models_show_and_check_of_model_with_ngrams_describe_them(
+    add: Callable[..., Result], qkv: Qkv, tmp_path: Path
+) -> None:
     add(fasttext_bin()[0])
     card = json.loads(qkv("models", "show", tmp_path / "out", "--json").stdout)
     assert "built from n-grams of 3 to 5 characters" in card["about"]
@@ -213,7 +215,7 @@ def test_models_show_names_the_ngrams(add: Callable[..., Result], qkv: Qkv, tmp_
     assert describe(str(tmp_path / "out")).memory == memory  # the file is not read completely
 
 
-def test_add_of_ngrams_with_nan_is_refused(add: Callable[..., Result]) -> None:
+def test_models_add_with_nan_in_ngrams_exits_2(add: Callable[..., Result]) -> None:
     data = bytearray(fasttext_bin()[0])
     at = data.index(struct.pack("<2q", 23, 4)) + 16 + 4 * 4 * 5  # the third bucket
     data[at : at + 4] = struct.pack("<f", np.nan)

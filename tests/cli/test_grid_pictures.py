@@ -86,7 +86,7 @@ def draw(name: str, look: Look) -> str:
 
 
 @pytest.mark.parametrize(("name", "width"), PLAIN)
-def test_grid_picture_without_colour_equals_the_golden(name: str, width: int) -> None:
+def test_grid_picture_without_colour_matches_recording(name: str, width: int) -> None:
     result = draw(name, Look(color="never", width=width))
     assert result == recorded(f"grid/{name}-{width}.txt", result)
     check_plain(result, width)
@@ -95,7 +95,7 @@ def test_grid_picture_without_colour_equals_the_golden(name: str, width: int) ->
 @pytest.mark.parametrize(
     ("name", "background"), [("grid", "dark"), ("grid", "light"), ("signed", "dark")]
 )
-def test_grid_picture_in_colour_equals_the_golden(
+def test_grid_picture_in_colour_matches_recording(
     monkeypatch: pytest.MonkeyPatch, name: str, background
 ) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -107,7 +107,7 @@ def test_grid_picture_in_colour_equals_the_golden(
     assert max(map(cell_len, plain.splitlines())) <= 80
 
 
-def test_grid_picture_names_every_head_and_explains_every_mark() -> None:
+def test_grid_picture_of_any_width_names_every_head_and_mark() -> None:
     for width in range(40, 200, 13):
         result = draw("bands", Look(color="never", width=width))
         assert all(len(re.findall(rf"\bH{head}\b", result)) >= 2 for head in range(40)), width
@@ -117,11 +117,11 @@ def test_grid_picture_names_every_head_and_explains_every_mark() -> None:
         assert "of 40 heads fit side by side" in " ".join(result.split())
 
 
-def test_grid_marks_have_distinct_signs() -> None:
+def test_signs_of_head_kinds_are_distinct() -> None:
     assert len(set(SIGNS.values())) == len(NAMES)
 
 
-def test_pooled_cell_is_the_largest_of_its_block() -> None:
+def test_grid_picture_of_long_text_pools_each_block_to_largest_weight() -> None:
     """The darkest shade of the picture is at the largest weight."""
     result, _, _ = GRIDS["none"]
     m = result.maps[0]
@@ -146,7 +146,7 @@ def test_pooled_cell_is_the_largest_of_its_block() -> None:
 
 
 @pytest.mark.parametrize(("n_query", "n_key"), [(1, 1), (3, 3), (14, 14), (512, 512), (4, 90)])
-def test_sheet_is_no_wider_than_the_terminal(n_query: int, n_key: int) -> None:
+def test_sheet_of_any_size_fits_width(n_query: int, n_key: int) -> None:
     for width, n_heads in product(range(20, 201, 9), [1, 2, 3, 8, 12, 16, 32, 71]):
         s = sheet(n_heads=n_heads, n_query=n_query, n_key=n_key, name=5, gutter=4, width=width)
         assert s.gutter + s.across * s.tile + (s.across - 1) * s.gap <= width, (width, n_heads)
@@ -158,7 +158,7 @@ def test_sheet_is_no_wider_than_the_terminal(n_query: int, n_key: int) -> None:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("is_visible", [True, False])
-def test_pooled_visible_ignores_masked_cells(
+def test_pooled_visible_equals_pooling_of_visible_cells(
     blocks, masked: bool, sign: float, is_visible: bool
 ) -> None:
     result = maps(n_layers=1, n_heads=2, n_query=13, masked=masked, sign=sign)

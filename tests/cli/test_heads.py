@@ -49,7 +49,7 @@ def document(result) -> dict:
     return outcome
 
 
-def test_heads_prints_a_line_for_each_head(heads) -> None:
+def test_heads_prints_one_line_per_head(heads) -> None:
     result = heads(TEXT)
     assert (result.code, result.stderr) == (0, "")
     for text in ("tiny", "learned in a test", "1 text · 12 tokens", "L0H0", "L0H3", "prev"):
@@ -59,7 +59,7 @@ def test_heads_prints_a_line_for_each_head(heads) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> None:
+def test_heads_json_statistics_match_patterns_of_attend(heads, qkv, tiny_glove) -> None:
     attended = json.loads(qkv("attend", "-m", tiny_glove, TEXT, "--json").stdout)
     result = document(heads(TEXT, "--json"))
     for of_head, m in zip(result["heads"], attended["maps"], strict=True):
@@ -78,7 +78,7 @@ def test_heads_figures_match_the_patterns_of_attend(heads, qkv, tiny_glove) -> N
         assert of_head["self"] is of_head["separators"] is of_head["punctuation"] is None
 
 
-def test_heads_of_several_texts_are_averaged(heads, tmp_path) -> None:
+def test_heads_of_several_texts_averages_over_rows(heads, tmp_path) -> None:
     """The average is over rows, so a longer text has a larger share."""
     texts = ["the river bank , the bank", "she sat in a tree . the fruits"]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
@@ -90,11 +90,11 @@ def test_heads_of_several_texts_are_averaged(heads, tmp_path) -> None:
         assert together["heads"][at]["entropy"] == pytest.approx(mean)
 
 
-def test_heads_prints_the_same_table_every_time(heads) -> None:
+def test_heads_json_is_deterministic(heads) -> None:
     assert heads(TEXT, "--json").stdout == heads(TEXT, "--json").stdout
 
 
-def test_heads_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
+def test_heads_csv_has_one_row_per_head(heads, tmp_path) -> None:
     result = heads(TEXT, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(result)))
     as_json = document(heads(TEXT, "--json"))["heads"]
@@ -109,19 +109,19 @@ def test_heads_csv_has_a_line_for_each_head(heads, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("figure", ["next", "entropy", "position"])
-def test_heads_sort_puts_the_largest_first(heads, figure) -> None:
+def test_heads_sort_orders_by_descending_value(heads, figure) -> None:
     result = [h[figure] for h in document(heads(TEXT, "--sort", figure, "--json"))["heads"]]
     assert result == sorted(result, reverse=True)
     assert len(set(result)) == 4
 
 
-def test_heads_sort_accepts_a_column_heading(heads) -> None:
+def test_heads_sort_accepts_column_heading(heads) -> None:
     assert heads(TEXT, "--sort", "prev") == heads(TEXT, "--sort", "previous")
     assert {column.title for column in COLUMNS} - set(HEADINGS) == {"self", "next"}
     assert all(HEADINGS.get(c.title, c.title) == c.name for c in COLUMNS)
 
 
-def test_heads_sort_by_an_empty_column_keeps_the_order(heads) -> None:
+def test_heads_sort_by_column_without_values_keeps_order(heads) -> None:
     result = document(heads(TEXT, "--sort", "separators", "--json"))["heads"]
     assert [h["name"] for h in result] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
@@ -141,19 +141,19 @@ def test_heads_sort_by_an_empty_column_keeps_the_order(heads) -> None:
         (["--head", "L0H9"], "Head 9 does not exist"),
     ],
 )
-def test_heads_with_invalid_options_prints_one_line(heads, args, message) -> None:
+def test_heads_with_invalid_option_prints_one_line_error(heads, args, message) -> None:
     result = heads(TEXT, *args)
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_heads_with_layer_and_head_measures_the_selected_heads(heads) -> None:
+def test_heads_with_head_option_lists_selected_heads_in_given_order(heads) -> None:
     result = document(heads(TEXT, "--head", "L0H2", "--head", "0", "--json"))["heads"]
     assert [h["name"] for h in result] == ["L0H2", "L0H0"]
 
 
-def test_heads_without_shuffles_has_no_labels(heads) -> None:
+def test_heads_with_zero_shuffles_has_no_labels_or_evidence(heads) -> None:
     result = document(heads(TEXT, "--shuffles", "0", "--json"))
     assert result["shuffled"] == 0
     for of_head in result["heads"]:
@@ -163,19 +163,19 @@ def test_heads_without_shuffles_has_no_labels(heads) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_heads_of_random_heads_have_no_label(qkv, seed) -> None:
+def test_heads_with_random_heads_has_no_labels(qkv, seed) -> None:
     result = document(qkv("heads", "-m", "glove", TEXT, "--random-heads", seed, "--json"))
     assert [h["labels"] for h in result["heads"]] == [[]] * len(result["heads"])
     assert "untrained" in result["model"]["origin"]
 
 
-def test_heads_reports_unknown_words_once(heads) -> None:
+def test_heads_of_lines_reports_each_unknown_word_once(heads) -> None:
     result = heads("--lines", stdin="zzyx the river\nzzyx bank\n")
     assert result.code == 0
     assert result.stderr == "qkv: 1 word is unknown to tiny: zzyx.\n"
 
 
-def test_heads_reports_its_progress(heads, monkeypatch) -> None:
+def test_heads_of_lines_reports_progress_after_each_text(heads, monkeypatch) -> None:
     reports: list[str] = []
     monkeypatch.setattr(command, "report_summary", reports.append)
     result = heads("--lines", stdin="the river\nthe bank\nthe money\n")
@@ -188,7 +188,7 @@ def test_heads_reports_its_progress(heads, monkeypatch) -> None:
     assert "3 texts" in result.stdout
 
 
-def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
+def test_heads_with_source_has_no_position_statistics(heads) -> None:
     result = document(heads("the river bank", "--source", "a tree , on the bank", "--json"))
     assert result["source"] == "a tree , on the bank"
     for of_head in result["heads"]:
@@ -202,7 +202,7 @@ def test_heads_between_two_texts_has_no_self_or_previous(heads) -> None:
     )
 
 
-def test_heads_of_one_word_notes_that_there_is_nothing_to_measure(heads) -> None:
+def test_heads_of_one_word_has_null_statistics(heads) -> None:
     """A repeated single word has only one key, the word itself."""
     for of_head in document(heads("river", "--json"))["heads"]:
         assert all(of_head[figure] is None for figure in FIGURES)
@@ -220,7 +220,7 @@ def two_layers(folder: Path) -> LoadedModel:
     return replace(loaded, model=model, info=replace(loaded.info, n_layers=2))
 
 
-def test_ordered_reader_yields_each_layer_with_its_selected_heads(tiny_glove) -> None:
+def test_ordered_reader_yields_selected_heads_of_each_layer(tiny_glove) -> None:
     loaded = two_layers(tiny_glove)
     reader = OrderedReader(loaded, Reading(), [], ["L0H1", "L1H3", "L1H0"])
     layers = list(reader(TEXT, "as written"))
@@ -232,7 +232,7 @@ def test_ordered_reader_yields_each_layer_with_its_selected_heads(tiny_glove) ->
     assert len(list(only_first(TEXT, "shuffled"))) == 1
 
 
-def test_ordered_reader_shuffles_the_decoder_text_too(tiny_glove) -> None:
+def test_tokenized_reordered_reverses_source_and_shifted_target(tiny_glove) -> None:
     """The shuffled text follows the start token, each token with its index in the text."""
     inner = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4}, unk_token="<pad>"))
     inner.pre_tokenizer = Whitespace()
@@ -252,7 +252,7 @@ def test_ordered_reader_shuffles_the_decoder_text_too(tiny_glove) -> None:
     assert decoder_ids == [0, 4, 3, 2]
 
 
-def test_heads_without_a_source_measures_the_encoder(tmp_path, qkv) -> None:
+def test_heads_of_encoder_decoder_without_source_describes_encoder(tmp_path, qkv) -> None:
     """Without a source, the encoder's text is shuffled; a grid keeps the text as written."""
     folder = tmp_path / "t5"
     shutil.copytree(Path(__file__).parents[1] / "golden/checkpoints/t5-writes", folder)

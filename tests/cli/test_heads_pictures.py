@@ -53,14 +53,14 @@ def draw(look: Look, shuffled: int = 16, heads: list[HeadStatistics] = HEADS) ->
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_heads_picture_without_colour_equals_the_golden(width: int) -> None:
+def test_heads_table_without_colour_matches_recording(width: int) -> None:
     result = draw(Look(color="never", width=width))
     assert result == recorded(f"heads/table-{width}.txt", result)
     check_plain(result, width)
 
 
 @pytest.mark.parametrize("width", range(20, 120, 7))
-def test_heads_picture_names_the_columns_without_room(width: int) -> None:
+def test_heads_table_of_any_width_shows_or_names_every_column(width: int) -> None:
     result = draw(Look(color="never", width=width))
     titles = result.split("\n\n")[1].splitlines()[0]
     joined = " ".join(result.split())
@@ -70,7 +70,7 @@ def test_heads_picture_names_the_columns_without_room(width: int) -> None:
 
 
 @pytest.mark.parametrize("background", ["dark", "light"])
-def test_heads_picture_in_colour_equals_the_golden(
+def test_heads_table_in_colour_matches_recording(
     monkeypatch: pytest.MonkeyPatch, background
 ) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
@@ -80,7 +80,7 @@ def test_heads_picture_in_colour_equals_the_golden(
     assert "\x1b" not in re.sub(r"\x1b\[[\d;]*m", "", result)
 
 
-def test_heads_picture_without_shuffles_does_not_mention_labels() -> None:
+def test_heads_table_without_shuffles_does_not_mention_labels() -> None:
     result = draw(Look(color="never", width=80), shuffled=0)
     assert "shuffled readings" not in result
     assert "a label stands" not in result

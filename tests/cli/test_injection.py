@@ -73,7 +73,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "command", COMMANDS, ids=lambda command: command[0][:6] + "-" + str(len(command))
 )
-def test_control_characters_in_a_text_are_escaped(
+def test_command_with_hostile_argument_prints_no_control_characters(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     model = (
@@ -88,7 +88,7 @@ def test_control_characters_in_a_text_are_escaped(
 
 
 @pytest.mark.parametrize("command", [("show",), ("check",), ("neighbors", "river"), ("path",)])
-def test_control_characters_in_a_model_name_are_escaped(
+def test_models_command_on_hostile_config_prints_no_control_characters(
     qkv: Qkv, evil_model: Path, command: tuple[str, ...]
 ) -> None:
     name = command[0]
@@ -113,7 +113,7 @@ def test_control_characters_in_a_model_name_are_escaped(
     ],
 )
 @pytest.mark.parametrize("kind", ["text", "svg", "html"])
-def test_control_characters_in_a_document_are_escaped(
+def test_render_of_hostile_document_writes_no_control_characters(
     qkv: Qkv, tmp_path: Path, command: tuple[str, ...], kind: str
 ) -> None:
     document = poisoned(json.loads(qkv(*command, "--json").stdout))
@@ -136,7 +136,9 @@ def test_control_characters_in_a_document_are_escaped(
             xml.dom.minidom.parseString(text)
 
 
-def test_unknown_word_of_100_kilobytes_is_shortened_in_the_note(qkv: Qkv, tiny_glove: Path) -> None:
+def test_attend_with_unknown_word_of_100_kilobytes_truncates_warning(
+    qkv: Qkv, tiny_glove: Path
+) -> None:
     outcome = qkv("attend", f"the {'z' * 100_000} river", "-m", tiny_glove)
     assert outcome.code == 0
     assert len(outcome.stderr) < 1100

@@ -31,7 +31,9 @@ def maps(result: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "options", [(), ("--mean",), ("--show", "contributions"), ("--show", "scores")]
 )
-def test_mask_of_every_map_matches_its_scores(attend, weighting: str, options: tuple) -> None:
+def test_attend_json_with_any_weighting_contains_mask_of_visible_keys(
+    attend, weighting: str, options: tuple
+) -> None:
     """The mask does not depend on the weights; under hard indexing most weights are 0."""
     for m in maps(attend(TEXT, "--json", "--weighting", weighting, *options)):
         assert m["mask"] == NO_SELF
@@ -40,17 +42,17 @@ def test_mask_of_every_map_matches_its_scores(attend, weighting: str, options: t
         assert m["mask"] == CAUSAL
 
 
-def test_mask_of_a_rollout_includes_the_diagonal(attend) -> None:
+def test_attend_rollout_mask_includes_diagonal(attend) -> None:
     assert "mask" not in maps(attend(TEXT, "--json", "--show", "rollout"))[0]
     [m] = maps(attend(TEXT, "--json", "--show", "rollout", "--causal"))
     assert m["mask"] == np.tril(np.ones((3, 3), bool)).tolist()
 
 
-def test_mask_between_two_texts_is_true_everywhere(attend) -> None:
+def test_attend_json_with_source_has_no_mask(attend) -> None:
     assert all("mask" not in m for m in maps(attend(TEXT, "--source", "a bank", "--json")))
 
 
-def test_mask_survives_a_window_and_merged_words(attend) -> None:
+def test_attend_json_with_window_cuts_mask_to_window(attend) -> None:
     for m in maps(attend(TEXT, "--json", "--causal", "--window", "1:3")):
         assert m["mask"] == [[False, False], [True, False]]
 
@@ -58,14 +60,14 @@ def test_mask_survives_a_window_and_merged_words(attend) -> None:
 @pytest.mark.parametrize(
     "options", [(), ("--mean",), ("--show", "scores"), ("--show", "contributions")]
 )
-def test_csv_leaves_masked_cells_empty(attend, options: tuple) -> None:
+def test_attend_csv_leaves_masked_cells_empty(attend, options: tuple) -> None:
     result = attend(TEXT, "--format", "csv", *options).stdout
     for row in csv.DictReader(io.StringIO(result)):
         amount = [*row.values()][-1]
         assert (amount == "") == (row["query_i"] == row["key_i"])
 
 
-def test_npz_contains_the_mask(attend, tmp_path: Path) -> None:
+def test_attend_npz_contains_mask_unless_source_is_given(attend, tmp_path: Path) -> None:
     file = tmp_path / "a.npz"
     assert attend(TEXT, "-o", file).code == 0
     with np.load(file) as archive:
@@ -78,7 +80,7 @@ def test_npz_contains_the_mask(attend, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
 @pytest.mark.parametrize("options", [(), ("--causal",), ("--weighting", "hard"), ("--mean",)])
-def test_render_draws_masked_cells_like_attend(
+def test_render_of_masked_file_draws_same_picture_and_legend(
     qkv: Callable, attend, tmp_path: Path, suffix: str, options: tuple
 ) -> None:
     file = tmp_path / f"a.{suffix}"
@@ -89,7 +91,7 @@ def test_render_draws_masked_cells_like_attend(
     assert ("blank upper right" in picture) == ("--causal" in options)
 
 
-def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
+def test_render_of_unmasked_zero_diagonal_does_not_call_it_blank(
     qkv: Callable, tmp_path: Path
 ) -> None:
     """In a foreign array without a mask, zeros on the diagonal are weights."""
@@ -99,7 +101,9 @@ def test_zero_diagonal_that_is_not_masked_is_not_reported_as_blank(
     assert result.code == 0 and "blank diagonal" not in result.stdout
 
 
-def test_compare_and_focus_json_have_null_where_masked(qkv: Callable, tiny_glove: Path) -> None:
+def test_focus_and_compare_json_write_null_for_masked_cells(
+    qkv: Callable, tiny_glove: Path
+) -> None:
     result = qkv("focus", TEXT, "-m", tiny_glove, "--query", "bank", "--mean", "--json")
     assert json.loads(result.stdout)["mean"][2] is None
     result = qkv("focus", TEXT, "-m", tiny_glove, "--key", "the", "--mean", "--json", "--causal")

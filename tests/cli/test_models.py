@@ -28,7 +28,7 @@ def home(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
+def test_attend_with_added_vectors_weights_words_by_similarity(home: Path, qkv: Qkv) -> None:
     """Hand arithmetic: Q = K = V = e over centred vectors of unit root mean square."""
     import numpy as np
 
@@ -45,13 +45,13 @@ def test_added_vectors_attend_by_similarity(home: Path, qkv: Qkv) -> None:
     assert "identity" in document["model"]["origin"]
 
 
-def test_added_vectors_report_unknown_words(home: Path, qkv: Qkv) -> None:
+def test_attend_with_word_unknown_to_added_model_reports_it(home: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "web", "river zyx", "--json")
     assert result.code == 0
     assert "1 word is unknown to web: zyx." in result.stderr
 
 
-def test_models_list_show_path_and_rm_work_together(home: Path, qkv: Qkv) -> None:
+def test_models_list_show_path_and_rm_manage_added_model(home: Path, qkv: Qkv) -> None:
     rows = json.loads(qkv("models", "list", "--json").stdout)["models"]
     assert [row["name"] for row in rows] == ["glove", "web"]
     assert "web" in qkv("models", "list").stdout
@@ -69,14 +69,14 @@ def test_models_list_show_path_and_rm_work_together(home: Path, qkv: Qkv) -> Non
         assert f"{name!r} is not a model name" in qkv("models", "rm", name).stderr
 
 
-def test_models_list_names_a_broken_model_and_lists_the_others(home: Path, qkv: Qkv) -> None:
+def test_models_list_with_broken_model_warns_and_lists_others(home: Path, qkv: Qkv) -> None:
     (home / "home" / "models" / "web" / "config.json").write_text("{")
     result = qkv("models", "list")
     assert "glove" in result.stdout
     assert "not valid JSON" in result.stderr
 
 
-def test_unknown_model_name_suggests_the_nearest(home: Path, qkv: Qkv) -> None:
+def test_attend_with_misspelled_model_suggests_closest_name(home: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "wep", "river")
     assert result.code == 2
     assert result.stderr == (
@@ -84,7 +84,7 @@ def test_unknown_model_name_suggests_the_nearest(home: Path, qkv: Qkv) -> None:
     )
 
 
-def test_neighbors_lists_the_nearest_words_by_cosine(home: Path, qkv: Qkv) -> None:
+def test_models_neighbors_ranks_by_cosine_and_refuses_unknown_words(home: Path, qkv: Qkv) -> None:
     result = qkv("models", "neighbors", "web", "river", "-n", 2)
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["boat", "bank"]
     document = json.loads(qkv("models", "neighbors", "web", "river", "--json").stdout)
@@ -93,13 +93,13 @@ def test_neighbors_lists_the_nearest_words_by_cosine(home: Path, qkv: Qkv) -> No
     assert qkv("models", "neighbors", "web", "river bank").code == 2
 
 
-def test_add_to_an_existing_name_needs_force(home: Path, qkv: Qkv) -> None:
+def test_models_add_of_existing_name_needs_force(home: Path, qkv: Qkv) -> None:
     command = ["models", "add", "web", "--vectors", home / "v.txt"]
     assert qkv(*command).code == 2
     assert qkv(*command, "--force", "--limit", 2).stdout.endswith("2 words.\n")
 
 
-def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
+def test_models_add_reads_gzip_and_names_truncated_file(home: Path, qkv: Qkv) -> None:
     packed = home / "v.txt.gz"
     packed.write_bytes(gzip.compress(VECTORS.encode()))
     assert qkv("models", "add", "zipped", "--vectors", packed).code == 0
@@ -118,7 +118,7 @@ def test_add_reads_compressed_vectors(home: Path, qkv: Qkv) -> None:
         (b"", "is empty"),
     ],
 )
-def test_add_of_a_refused_file_leaves_nothing(
+def test_models_add_of_invalid_file_leaves_store_unchanged(
     home: Path, qkv: Qkv, content: bytes, message: str
 ) -> None:
     (home / "bad").write_bytes(content)
@@ -130,13 +130,15 @@ def test_add_of_a_refused_file_leaves_nothing(
     assert sorted((home / "home" / "models").iterdir()) == before
 
 
-def test_add_of_a_missing_file_or_wrong_name_is_refused(home: Path, qkv: Qkv) -> None:
+def test_models_add_with_missing_file_reserved_name_or_bad_encoding_exits_2(
+    home: Path, qkv: Qkv
+) -> None:
     assert qkv("models", "add", "x", "--vectors", home / "none").code == 2
     assert qkv("models", "add", "glove", "--vectors", home / "v.txt").code == 2
     assert qkv("models", "add", "x", "--vectors", home / "v.txt", "--encoding", "utf8x").code == 2
 
 
-def test_add_on_a_full_disk_prints_one_line(home: Path) -> None:
+def test_models_add_on_full_disk_exits_2_and_leaves_store_unchanged(home: Path) -> None:
     """A limit on file sizes simulates the full disk."""
     big = home / "big.txt"
     big.write_text("".join(f"w{i} {i} 1 2 3 4 5 6 7\n" for i in range(9000)))
@@ -157,7 +159,7 @@ def test_add_on_a_full_disk_prints_one_line(home: Path) -> None:
     assert [p.name for p in (home / "home" / "models").iterdir()] == ["web"]
 
 
-def test_models_list_in_a_pipe_does_not_fold_lines(home: Path, qkv: Qkv) -> None:
+def test_models_show_and_check_into_pipe_do_not_wrap_long_lines(home: Path, qkv: Qkv) -> None:
     folder = home / "home" / "models" / "web"
     long = folder.parent / ("w" * 100)
     folder.rename(long)

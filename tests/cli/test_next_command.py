@@ -38,7 +38,7 @@ def scores_of(model: Path, ids: list[int], ablated: dict[int, list[int]]) -> np.
     return (stored["lm_head.weight"] @ hidden).astype(np.float64)
 
 
-def test_next_json_has_probability_rank_and_divergence(qkv, llama: Path) -> None:
+def test_next_json_probabilities_ranks_and_divergence_match_reference(qkv, llama: Path) -> None:
     result = json.loads(qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout)
     assert result["schema"] == "qkv.next/1" and result["ablated"] == "L0H1 L1H*"
     ids = [token["id"] for token in result["queries"]]
@@ -59,7 +59,9 @@ def test_next_json_has_probability_rank_and_divergence(qkv, llama: Path) -> None
 
 @pytest.mark.parametrize("width", [40, 80])
 @pytest.mark.parametrize("options", [[], ABLATED], ids=["whole", "ablated"])
-def test_next_picture_equals_the_golden(qkv, llama: Path, width: int, options: list[str]) -> None:
+def test_next_picture_matches_recording_and_render_reproduces_it(
+    qkv, llama: Path, width: int, options: list[str]
+) -> None:
     args = ("-m", llama, TEXT, "--top", "4", *options)
     picture = qkv("next", *args, "--width", width)
     assert (picture.code, picture.stderr) == (0, "")
@@ -70,7 +72,7 @@ def test_next_picture_equals_the_golden(qkv, llama: Path, width: int, options: l
     assert qkv("render", "-", "--width", width, stdin=json_text).stdout == picture.stdout
 
 
-def test_render_of_a_damaged_next_document_draws_or_prints_one_line(qkv, llama: Path) -> None:
+def test_render_of_damaged_next_document_draws_or_prints_one_line_error(qkv, llama: Path) -> None:
     json_text = qkv("next", "-m", llama, TEXT, *ABLATED, "--json").stdout
     n = 0
     while (document := _damage(json.loads(json_text), n)) is not None and n < 150:
@@ -82,20 +84,22 @@ def test_render_of_a_damaged_next_document_draws_or_prints_one_line(qkv, llama: 
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
-def test_next_output_writes_a_file(qkv, llama: Path, tmp_path: Path, name: str) -> None:
+def test_next_output_writes_every_picture_type(qkv, llama: Path, tmp_path: Path, name: str) -> None:
     done = qkv("next", "-m", llama, TEXT, "-o", tmp_path / name)
     assert (done.code, done.stdout) == (0, "")
     assert (tmp_path / name).stat().st_size > 500
 
 
 @pytest.mark.parametrize("case", ["bert", "llama", "gemma3-both-sides"])
-def test_next_of_a_model_without_an_unembedding_is_refused(qkv, tmp_path: Path, case: str) -> None:
+def test_next_of_model_without_unembedding_exits_2_and_names_model(
+    qkv, tmp_path: Path, case: str
+) -> None:
     done = qkv("next", "-m", folder(tmp_path, case), TEXT)
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{case} cannot predict tokens: it has no unembedding" in done.stderr
 
 
-def test_next_of_word_vectors_or_an_encoder_decoder_is_refused(
+def test_next_of_word_vectors_or_encoder_decoder_exits_2_and_names_model(
     qkv, tiny_glove: Path, tmp_path: Path
 ) -> None:
     done = qkv("next", "-m", tiny_glove, "the bank")
@@ -105,6 +109,6 @@ def test_next_of_word_vectors_or_an_encoder_decoder_is_refused(
     assert done.code == 2 and "does not apply to t5, an encoder-decoder" in done.stderr
 
 
-def test_next_ablate_mean_without_ablate_is_refused(qkv, llama: Path) -> None:
+def test_next_with_ablate_mean_but_without_ablate_exits_2(qkv, llama: Path) -> None:
     done = qkv("next", "-m", llama, TEXT, "--ablate-mean")
     assert done.code == 2 and "--ablate-mean needs --ablate HEADS" in done.stderr

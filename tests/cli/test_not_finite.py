@@ -93,21 +93,23 @@ def refused(result: Result, message: str = SAID) -> None:
     ],
     ids=" ".join,
 )
-def test_attend_with_a_nan_weight_is_refused_in_every_format(
+def test_attend_of_model_with_nan_names_tensor_in_every_format(
     qkv: Callable, bert: Path, args: tuple[str, ...]
 ) -> None:
     refused(qkv("attend", "-m", bert, TEXT, *args))
 
 
 @pytest.mark.parametrize("mean", [(), ("--ablate-mean",)])
-def test_ablated_head_with_nan_is_refused(qkv: Callable, bert: Path, mean: tuple) -> None:
+def test_attend_with_nan_in_ablated_head_names_tensor(
+    qkv: Callable, bert: Path, mean: tuple
+) -> None:
     result = qkv("attend", "-m", bert, TEXT, "--ablate", "L1H1", *mean)
     assert (result.code, result.stdout) == (2, "")
     assert result.stderr.endswith(f"only layers after layer 1 are recomputed.\n{SAID}")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json", "jsonl", "csv", "svg", "pdf", "png", "html"])
-def test_attend_with_a_nan_weight_writes_no_file(
+def test_attend_output_of_model_with_nan_writes_no_file(
     qkv: Callable, bert: Path, tmp_path: Path, suffix: str
 ) -> None:
     file = tmp_path / f"a.{suffix}"
@@ -128,13 +130,13 @@ def test_attend_with_a_nan_weight_writes_no_file(
     ],
     ids=" ".join,
 )
-def test_every_command_refuses_a_nan_weight(
+def test_every_command_on_model_with_nan_names_tensor(
     qkv: Callable, bert: Path, command: tuple[str, ...]
 ) -> None:
     refused(qkv(*command, "-m", bert))
 
 
-def test_explain_refuses_nan_in_the_output_of_the_last_layer(qkv: Callable, tmp_path: Path) -> None:
+def test_explain_with_nan_in_last_layer_output_names_tensor(qkv: Callable, tmp_path: Path) -> None:
     tensor = "encoder.layer.1.attention.output.dense.weight"
     model = damaged("bert", tmp_path, tensor, nan)
     assert qkv("attend", "-m", model, TEXT, "--layer", "1").code == 0
@@ -143,13 +145,11 @@ def test_explain_refuses_nan_in_the_output_of_the_last_layer(qkv: Callable, tmp_
         refused(qkv("explain", TEXT, "--head", "L1H1", "-m", model, *form), f"qkv: {message}\n")
 
 
-def test_attend_draws_a_layer_before_the_nan(qkv: Callable, bert: Path) -> None:
+def test_attend_of_layer_before_nan_succeeds(qkv: Callable, bert: Path) -> None:
     assert qkv("attend", "-m", bert, TEXT, "--layer", "0").code == 0
 
 
-def test_attend_refuses_nan_in_a_layer_before_the_selected_one(
-    qkv: Callable, tmp_path: Path
-) -> None:
+def test_attend_of_layer_after_nan_names_tensor(qkv: Callable, tmp_path: Path) -> None:
     name = "encoder.layer.0.attention.self.value.bias"
     folder = damaged("bert", tmp_path, name, nan)
     message = f"qkv: L0H0 contains NaN or infinity because tensor '{name}' does.\n"
@@ -184,7 +184,7 @@ def every_layer(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_error_names_the_tensor_with_nan(
+def test_run_with_nan_or_infinity_in_any_used_tensor_names_it(
     case: str, spared: list[str], value: float, tmp_path: Path
 ) -> None:
     passed = []
@@ -198,7 +198,7 @@ def test_error_names_the_tensor_with_nan(
     assert sorted(set(passed) - {"encoder.conv.conv.bias"}) == spared  # tanh of infinity is 1
 
 
-def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
+def test_run_with_nan_names_first_affected_head_and_block(tmp_path: Path) -> None:
     """The first head that reads the NaN, with its block if the model has several."""
     named = {
         ("bert", "encoder.layer.0.output.dense.weight"): "L1H0",
@@ -227,7 +227,9 @@ def test_error_names_the_layer_with_nan(tmp_path: Path) -> None:
         ("final_logits_bias", "The output of the unembedding"),
     ],
 )
-def test_generation_with_nan_is_refused(tmp_path: Path, tensor: str, place: str) -> None:
+def test_generation_with_nan_names_place_and_tensor(
+    tmp_path: Path, tensor: str, place: str
+) -> None:
     """The argmax of NaN would be token 0."""
     folder = damaged("marian-writes", tmp_path, tensor, nan)
     with pytest.raises(CheckpointError) as error:
@@ -237,7 +239,7 @@ def test_generation_with_nan_is_refused(tmp_path: Path, tensor: str, place: str)
     )
 
 
-def test_next_with_nan_is_refused(qkv: Callable, tmp_path: Path) -> None:
+def test_next_of_model_with_nan_names_tensor(qkv: Callable, tmp_path: Path) -> None:
     for tensor, place in (
         ("transformer.ln_f.weight", "The output of the unembedding"),
         ("transformer.h.1.mlp.c_proj.bias", "L2H0"),
@@ -248,7 +250,7 @@ def test_next_with_nan_is_refused(qkv: Callable, tmp_path: Path) -> None:
         refused(qkv("next", "-m", folder, TEXT, "--json"), message)
 
 
-def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
+def test_run_with_nan_in_unused_embedding_rows_names_tensor_in_use(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     nan(tensors["encoder.layer.1.attention.self.key.weight"])
@@ -258,7 +260,9 @@ def test_error_names_the_first_of_two_tensors_with_nan(tmp_path: Path) -> None:
         every_layer(folder)
 
 
-def test_overflow_of_finite_weights_is_refused(qkv: Callable, tmp_path: Path) -> None:
+def test_attend_with_overflowing_weights_reports_float32_range(
+    qkv: Callable, tmp_path: Path
+) -> None:
     folder = damaged("bert", tmp_path, QUERY, in_head_1(3e38))
     message = "qkv: L1H1 contains NaN or infinity: a value exceeds the range of float32 (3.4e38).\n"
     for weighting in ("softmax", "hard", "linear"):
@@ -266,7 +270,7 @@ def test_overflow_of_finite_weights_is_refused(qkv: Callable, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_norm_of_huge_numbers_is_refused(sign: int, tmp_path: Path) -> None:
+def test_run_with_overflow_in_norm_reports_float32_range(sign: int, tmp_path: Path) -> None:
     """The square of 1e30 is beyond float32, and 1e30 over its root 0."""
     name = "embeddings.word_embeddings.weight"
     folder = damaged("bert", tmp_path, name, lambda x: x.fill(sign * 1e30) or x[:, 0].fill(0))
@@ -283,7 +287,7 @@ def run(x: list[list[float]], *, offsets: np.ndarray | None = None) -> list[Laye
     return [*model.layers(range(len(x)))]
 
 
-def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
+def test_model_with_score_overflowing_to_minus_infinity_raises_checkpoint_error() -> None:
     """Head 1 has the score 1e20 x -1e20, which overflows to -inf; its weight is 0, z is finite."""
     with pytest.raises(CheckpointError, match=r"^L0H1 contains NaN or infinity\.$"):
         run([[1, 1e20], [2, -1e20]])
@@ -291,7 +295,7 @@ def test_score_that_overflows_to_minus_infinity_is_refused() -> None:
     assert np.isfinite(layer.attn.scores()).all()
 
 
-def test_score_of_minus_infinity_that_is_masked_is_accepted() -> None:
+def test_model_with_masked_score_of_minus_infinity_is_accepted() -> None:
     offsets = np.float32([[0, 0], [-np.inf, -np.inf], [0, 0]])
     [layer] = run([[1, 2], [2, 3]], offsets=offsets)
     assert np.isneginf(layer.attn.scores()).sum() == 4
@@ -301,7 +305,7 @@ def test_score_of_minus_infinity_that_is_masked_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("value", [-np.inf, -3e38])
-def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> None:
+def test_finite_check_refuses_infinite_bias_but_accepts_large_finite_bias(value: float) -> None:
     q = k = v = np.ones((2, 2, 1), np.float32)
     bias = np.zeros((2, 2, 2), np.float32)
     bias[1, 0, 1] = value
@@ -314,7 +318,7 @@ def test_bias_of_minus_infinity_that_is_not_a_mask_is_refused(value: float) -> N
         watch.check_heads(layer)  # as some models spell a mask
 
 
-def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
+def test_run_with_overflow_in_float16_or_float64_tensor_names_it(tmp_path: Path) -> None:
     folder = damaged("bert", tmp_path)
     for kind, value in (("float16", np.inf), ("float64", 1e300)):
         tensors = {
@@ -329,7 +333,7 @@ def test_nan_in_half_precision_and_float64_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["attn.q.weight", "attn.offset_bias", "embed.mean", "attn.k.bias"])
-def test_word_vectors_with_nan_are_refused(
+def test_attend_of_word_vector_model_with_nan_names_tensor(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, name: str
 ) -> None:
     folder = tmp_path / "mine"
@@ -342,7 +346,7 @@ def test_word_vectors_with_nan_are_refused(
     assert f"contains NaN or infinity because tensor '{name}' does" in result.stderr
 
 
-def test_vector_with_nan_is_refused_if_its_word_is_read(
+def test_attend_with_nan_in_vector_of_used_word_names_tensor(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
@@ -358,7 +362,7 @@ def test_vector_with_nan_is_refused_if_its_word_is_read(
     refused(result, message.replace("L0H0", "L0H0 (cross)"))
 
 
-def test_overflow_in_means_sums_and_norms_is_refused(
+def test_attend_contributions_with_overflow_reports_float32_range(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     """Lengths of values times W_O: the square of 1e25 is beyond float32."""
@@ -377,7 +381,7 @@ def test_overflow_in_means_sums_and_norms_is_refused(
 
 @pytest.mark.parametrize("number", ["1e999", "1e300", "-3.5e38", "1" + "0" * 400])
 @pytest.mark.parametrize("kind", ["explain", "focus", "compare"])
-def test_render_of_a_number_beyond_float32_is_refused(
+def test_render_of_document_with_number_beyond_float32_exits_2(
     qkv: Callable, tiny_glove: Path, tmp_path: Path, kind: str, number: str
 ) -> None:
     options = {"explain": (), "focus": ("--query", "bank"), "compare": ("L0H0", "L0H1")}[kind]
@@ -404,7 +408,7 @@ def test_render_of_a_number_beyond_float32_is_refused(
         ("--minutes", "inf"),
     ],
 )
-def test_train_refuses_options_that_are_not_finite(
+def test_train_with_nonfinite_or_huge_option_exits_2(
     qkv: Callable, tmp_path: Path, args: tuple[str, str]
 ) -> None:
     result = qkv("train", "-", *args, "--out", tmp_path / "mine", stdin="the river bank\n" * 50)
@@ -416,7 +420,7 @@ def test_train_refuses_options_that_are_not_finite(
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
-def test_compare_fail_above_refuses_nan_and_infinity(
+def test_compare_with_nonfinite_or_negative_fail_above_exits_2(
     qkv: Callable, tiny_glove: Path, value: str
 ) -> None:
     result = qkv("compare", "a bank", "L0H0", "L0H1", "-m", tiny_glove, "--fail-above", value)
@@ -431,7 +435,7 @@ def sentences(words: list[str]) -> str:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # gensim does not close its files
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_train_that_diverges_prints_one_line_and_writes_nothing(
+def test_train_that_diverges_prints_error_and_writes_nothing(
     qkv: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, out = tmp_path / "vectors.txt", tmp_path / "mine"
@@ -449,7 +453,7 @@ def test_train_that_diverges_prints_one_line_and_writes_nothing(
     assert not out.exists()
 
 
-def test_train_of_too_large_vectors_is_refused(
+def test_train_with_overflowing_vectors_exits_2_and_writes_nothing(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "vectors"
@@ -463,7 +467,7 @@ def test_train_of_too_large_vectors_is_refused(
     assert not (tmp_path / "mine").exists()
 
 
-def test_neighbors_of_a_vector_with_nan_is_refused(
+def test_models_neighbors_with_nonfinite_vector_names_word(
     qkv: Callable, tiny_glove: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
@@ -476,7 +480,7 @@ def test_neighbors_of_a_vector_with_nan_is_refused(
     assert result.stderr.startswith("qkv: The vector of 'river' in ")
 
 
-def test_marian_tensor_with_a_multiplier_of_zero_is_refused() -> None:
+def test_marian_tensor_with_zero_multiplier_is_named_when_used() -> None:
     """Opening the model does not warn about 1 / 0; the run that uses the number names it."""
     raw = np.frombuffer(b"\1\0\1\1" + struct.pack("<f", 0), np.uint8)
     packed = _pack_int8(raw, (2, 2), transposed=True)

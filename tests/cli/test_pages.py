@@ -78,7 +78,7 @@ def weights(page: str) -> tuple[dict[str, Any], np.ndarray]:
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "linear"])
-def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, weighting) -> None:
+def test_html_weights_are_quantized_within_half_a_step(write, qkv, tiny_glove, weighting) -> None:
     data, decoded_maps = weights(write("--weighting", weighting).read_text())
     json_text = qkv("attend", TEXT, "-m", tiny_glove, "--weighting", weighting, "--json").stdout
     maps = from_json(json_text).maps
@@ -93,7 +93,7 @@ def test_page_weights_are_off_by_at_most_half_a_step(write, qkv, tiny_glove, wei
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
-def test_page_policy_allows_only_the_style_and_script_of_the_page(write) -> None:
+def test_html_security_policy_allows_only_embedded_style_and_script(write) -> None:
     page = write().read_text()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     assert policy.startswith("default-src 'none'; ")
@@ -104,7 +104,7 @@ def test_page_policy_allows_only_the_style_and_script_of_the_page(write) -> None
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org/2000/svg)|innerHTML|@import", page)
 
 
-def test_page_text_cannot_end_its_script(write) -> None:
+def test_html_of_hostile_text_escapes_script_data_and_title(write) -> None:
     page = write(text=ODD).read_text()
     data = part(page, "data")
     assert not set("<>&\u2028") & set(data)
@@ -115,7 +115,7 @@ def test_page_text_cannot_end_its_script(write) -> None:
     assert "<" not in title
 
 
-def test_page_has_the_same_bytes_every_time(write) -> None:
+def test_html_is_reproducible_byte_for_byte(write) -> None:
     assert write().read_bytes() == write(name="b.html").read_bytes()
 
 
@@ -123,7 +123,9 @@ def test_page_has_the_same_bytes_every_time(write) -> None:
     ("command", "args"),
     [("explain", ["--query", "apple", "--key", "fruits"]), ("heads", ["--shuffles", "0"])],
 )
-def test_page_of_a_table_contains_its_text(write, qkv, tiny_glove, command, args) -> None:
+def test_html_of_explain_and_heads_contains_same_words_as_terminal(
+    write, qkv, tiny_glove, command, args
+) -> None:
     page = write(*args, command=command).read_text()
     assert "<script" not in page
     assert re.search("default-src 'none'; style-src 'sha256-[^']+'; base-uri", page)
@@ -137,7 +139,7 @@ def test_page_of_a_table_contains_its_text(write, qkv, tiny_glove, command, args
     assert 'class="light"' not in chosen
 
 
-def test_page_of_several_texts_is_refused(qkv, tiny_glove, tmp_path) -> None:
+def test_html_of_several_texts_is_refused(qkv, tiny_glove, tmp_path) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove, "-o", tmp_path / "a.html"]
@@ -147,7 +149,7 @@ def test_page_of_several_texts_is_refused(qkv, tiny_glove, tmp_path) -> None:
 
 
 @in_chromium
-def test_page_runs_nothing_in_a_text(write, window) -> None:
+def test_html_of_hostile_text_runs_no_script_in_browser(write, window) -> None:
     window.open(write(text=ODD))
     assert window.run("return window.hit === undefined")
     assert window.run("return document.scripts.length") == 3
@@ -166,7 +168,7 @@ def format_weight(w: float, step: float) -> str:
 
 
 @in_chromium
-def test_page_word_under_the_pointer_shows_its_row(write, qkv, tiny_glove, window) -> None:
+def test_html_hover_over_word_lists_its_largest_weights(write, qkv, tiny_glove, window) -> None:
     page = write("--head", "1")
     window.open(page)
     words = TEXT.split()
@@ -195,7 +197,7 @@ def test_page_word_under_the_pointer_shows_its_row(write, qkv, tiny_glove, windo
 
 
 @in_chromium
-def test_page_click_pins_and_escape_releases(write, window) -> None:
+def test_html_click_pins_word_until_escape(write, window) -> None:
     window.open(write())
     window.click("query-1")
     window.hover("query-3")
@@ -208,7 +210,7 @@ def test_page_click_pins_and_escape_releases(write, window) -> None:
 
 
 @in_chromium
-def test_page_arrow_keys_move_through_heads_and_layers(layers, window) -> None:
+def test_html_arrow_keys_select_head_and_layer(layers, window) -> None:
     window.open(layers)
     for key, name in [
         *[("Right", "L0H1"), ("Down", "L1H1"), ("Down", "L2H1"), ("Down", "L2H1")],
@@ -221,7 +223,7 @@ def test_page_arrow_keys_move_through_heads_and_layers(layers, window) -> None:
 
 
 @in_chromium
-def test_page_words_are_reached_by_keyboard(write, window) -> None:
+def test_html_word_list_is_navigable_by_keyboard(write, window) -> None:
     window.open(write())
     window.run("document.getElementById('queries').focus()")
     active = "return document.getElementById('queries').getAttribute('aria-activedescendant')"
@@ -239,7 +241,7 @@ def test_page_words_are_reached_by_keyboard(write, window) -> None:
 
 @in_chromium
 @pytest.mark.parametrize("background", ["light", "dark"])
-def test_page_cells_have_the_colours_of_the_palette(write, window, background) -> None:
+def test_html_cells_have_colours_of_palette(write, window, background) -> None:
     page = write("--head", "1", "--palette", "magma")
     window.prefer(prefers_color_scheme=background)
     window.open(page)
@@ -260,7 +262,7 @@ def test_page_cells_have_the_colours_of_the_palette(write, window, background) -
 
 
 @in_chromium
-def test_page_in_a_browser_without_decompression_says_so(write, window) -> None:
+def test_html_in_browser_without_decompression_shows_message(write, window) -> None:
     source = {"source": "delete window.DecompressionStream"}
     added = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": source}
     result = window.ask("POST", "/goog/cdp/execute", added)
@@ -273,7 +275,7 @@ def test_page_in_a_browser_without_decompression_says_so(write, window) -> None:
 
 
 @in_chromium
-def test_page_of_a_long_text_shows_it_once_for_both_axes(write, window) -> None:
+def test_html_of_long_text_shows_words_once_with_shaded_weights(write, window) -> None:
     window.open(write("--head", "1", text=" ".join(["the river bank"] * 30)))
     assert window.run("return document.getElementById('keys').parentElement.hidden")
     window.hover("query-4")

@@ -35,7 +35,7 @@ def bert(tmp_path: Path) -> Path:
     return folder
 
 
-def test_pair_is_read_as_one_sequence(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_pair_reads_both_sentences_as_one_sequence(bert: Path, qkv: Qkv) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was", "--json"]
     result = json.loads(qkv(*args).stdout)
     assert (result["text"], result["pair"]) == ("the river bank", "money was")
@@ -51,7 +51,7 @@ def test_pair_is_read_as_one_sequence(bert: Path, qkv: Qkv) -> None:
     np.testing.assert_allclose(result["maps"][0]["pattern"], layers[1].attn.pattern()[0], atol=1e-6)
 
 
-def test_pair_picture_marks_the_start_of_the_second_sentence(
+def test_attend_picture_with_pair_marks_start_of_second_sentence(
     bert: Path, qkv: Qkv, tmp_path: Path
 ) -> None:
     args = ["attend", "-m", bert, "the river bank", "--pair", "money was muddy", "--head", "0"]
@@ -71,13 +71,13 @@ def test_pair_picture_marks_the_start_of_the_second_sentence(
     assert "bank" in words.split("second text")[1]  # the last word of the one, the first
 
 
-def test_merge_words_of_a_pair_never_joins_the_two_sentences(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_pair_and_words_does_not_merge_across_sentences(bert: Path, qkv: Qkv) -> None:
     """[SEP] is hidden, so the two words are adjacent, but they belong to different sentences."""
     args = ["attend", "-m", bert, "was", "--pair", "the", "--hide-special", "--words", "--json"]
     assert [t["text"] for t in json.loads(qkv(*args).stdout)["queries"]] == ["was", "the"]
 
 
-def test_explain_reads_a_pair(bert: Path, qkv: Qkv) -> None:
+def test_explain_with_pair_gives_same_weight_as_attend(bert: Path, qkv: Qkv) -> None:
     args = ["explain", "-m", bert, "the river bank", "--pair", "money was", "--head", "L1H2"]
     result = json.loads(qkv(*args, "--query", "money", "--key", "river", "--json").stdout)
     assert (result["query"], result["key"], result["pair"]) == (5, 2, "money was")
@@ -85,7 +85,7 @@ def test_explain_reads_a_pair(bert: Path, qkv: Qkv) -> None:
     assert result["weight"] == pytest.approx(attended["maps"][0]["pattern"][5][2], abs=1e-6)
 
 
-def test_compare_of_a_pair_equals_the_difference_of_attend_maps(
+def test_compare_with_pair_gives_difference_of_attend_patterns(
     bert: Path, qkv: Qkv, tmp_path: Path
 ) -> None:
     args = ["compare", "-m", bert, "the river bank", "L0H1", "L1H2", "--pair", "the river was"]
@@ -101,7 +101,7 @@ def test_compare_of_a_pair_equals_the_difference_of_attend_maps(
     assert qkv("render", path).stdout == qkv(*args).stdout
 
 
-def test_pair_for_a_model_without_pairs_is_refused(bert: Path, qkv: Qkv) -> None:
+def test_attend_with_unsupported_or_empty_pair_exits_2(bert: Path, qkv: Qkv) -> None:
     refused = qkv("attend", "the river", "--pair", "bank")
     assert (refused.code, "--pair does not apply to glove" in refused.stderr) == (2, True)
     refused = qkv("attend", "-m", bert, "the river", "--pair", "bank", "--source", "money")
@@ -110,7 +110,9 @@ def test_pair_for_a_model_without_pairs_is_refused(bert: Path, qkv: Qkv) -> None
     assert (empty.code, "second sentence is empty" in empty.stderr) == (2, True)
 
 
-def test_render_of_an_invalid_segment_names_it(bert: Path, qkv: Qkv, tmp_path: Path) -> None:
+def test_render_of_document_with_invalid_segment_names_field(
+    bert: Path, qkv: Qkv, tmp_path: Path
+) -> None:
     path = tmp_path / "maps.json"
     assert qkv("attend", "-m", bert, "the river", "--pair", "bank", "-o", path).code == 0
     document = json.loads(path.read_text())
@@ -120,7 +122,7 @@ def test_render_of_an_invalid_segment_names_it(bert: Path, qkv: Qkv, tmp_path: P
     assert (result.code, "queries[3].segment is 2" in result.stderr) == (2, True)
 
 
-def test_focus_finds_a_word_of_either_sentence(bert: Path, qkv: Qkv) -> None:
+def test_focus_with_pair_accepts_word_of_second_sentence(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river", "--pair", "money was"]
     result = json.loads(qkv(*args, "--query", "money", "--json").stdout)
     attended = json.loads(
@@ -133,13 +135,13 @@ def test_focus_finds_a_word_of_either_sentence(bert: Path, qkv: Qkv) -> None:
     assert "the river [money] was" in qkv(*args, "--query", "money", "--hide-special").stdout
 
 
-def test_grid_of_a_pair_has_both_sentences(bert: Path, qkv: Qkv) -> None:
+def test_grid_with_pair_writes_same_json_as_attend(bert: Path, qkv: Qkv) -> None:
     args = ["-m", bert, "the river", "--pair", "money was", "--layer", "all", "--json"]
     assert qkv("grid", *args).stdout == qkv("attend", *args).stdout
     assert "second text: money was" in qkv("grid", *args[:-1]).stdout
 
 
-def test_focus_with_hide_special_keeps_the_indices_of_tokens(bert: Path, qkv: Qkv) -> None:
+def test_focus_with_hide_special_keeps_token_indices_of_full_text(bert: Path, qkv: Qkv) -> None:
     args = ["focus", "-m", bert, "the river bank", "--hide-special", "--json"]
     for query in ("2", "river", "-2"):
         result = json.loads(qkv(*args, "--query", query).stdout)

@@ -35,7 +35,7 @@ def texts(svg: bytes) -> list[str]:
     return [node.text or "" for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
-def test_svg_names_both_axes_the_model_and_the_origin_of_its_heads(draw) -> None:
+def test_attend_svg_labels_axes_and_caption_describes_model_and_heads(draw) -> None:
     labels = texts(draw("a.svg", "--head", "2"))
     words = TEXT.split()
     assert [t for t in labels if t in words] == words * 2  # queries, then keys
@@ -46,19 +46,19 @@ def test_svg_names_both_axes_the_model_and_the_origin_of_its_heads(draw) -> None
     assert "Blank diagonal" in caption
 
 
-def test_svg_names_the_weighting(draw) -> None:
+def test_attend_svg_caption_names_weighting_and_causal_mask(draw) -> None:
     assert "Linear: Q Kᵀ / √d, no softmax." in " ".join(
         texts(draw("a.svg", "--weighting", "linear"))
     )
     assert "Causal." in " ".join(texts(draw("a.svg", "--causal")))
 
 
-def test_svg_has_a_tile_for_each_head(draw) -> None:
+def test_attend_svg_has_tile_of_every_head(draw) -> None:
     labels = texts(draw("a.svg"))
     assert [t for t in labels if re.fullmatch(r"L0H\d", t)] == ["L0H0", "L0H1", "L0H2", "L0H3"]
 
 
-def test_svg_with_numbers_has_them_in_the_cells(draw, qkv, tiny_glove) -> None:
+def test_attend_svg_with_numbers_prints_weights_in_cells(draw, qkv, tiny_glove) -> None:
     from qkv_cli.export.attention import from_json
     from qkv_cli.figures import cell_number
 
@@ -73,14 +73,14 @@ def test_svg_with_numbers_has_them_in_the_cells(draw, qkv, tiny_glove) -> None:
 @pytest.mark.parametrize(
     ("name", "background"), [("a.svg", "light"), ("a.pdf", "dark"), ("a.png", "light")]
 )
-def test_picture_file_has_the_same_bytes_every_time(draw, name, background) -> None:
+def test_attend_picture_file_is_reproducible_byte_for_byte(draw, name, background) -> None:
     first = draw(name, "--background", background)
     assert first == draw(name, "--background", background)
     assert first.startswith({"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}[name[2:]])
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png"])
-def test_svg_escapes_markup_in_a_text_without_a_warning(draw, qkv, name) -> None:
+def test_attend_picture_file_of_hostile_text_escapes_markup(draw, qkv, name) -> None:
     data = draw(name, "--head", "1", text=ODD)
     if name == "a.svg":
         assert b"<script" not in data
@@ -91,7 +91,7 @@ def test_svg_escapes_markup_in_a_text_without_a_warning(draw, qkv, name) -> None
         assert b"/Type3" not in data  # glyphs as drawings, which cannot be searched
 
 
-def test_svg_of_a_long_text_is_pooled_with_a_note(draw) -> None:
+def test_attend_svg_of_long_text_labels_every_nth_token_and_states_it(draw) -> None:
     words = " ".join(["the river bank"] * 60)
     data = draw("a.svg", text=words)
     labels = texts(data)
@@ -114,7 +114,7 @@ def test_svg_of_a_long_text_is_pooled_with_a_note(draw) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["a.svg", "a.pdf", "a.png", "a.html"])
-def test_every_drawing_command_writes_picture_files(draw, command, args, name) -> None:
+def test_every_drawing_command_writes_every_picture_type(draw, command, args, name) -> None:
     data = draw(name, *args, command=command)
     if name == "a.svg":
         joined = " ".join(texts(data))
@@ -122,7 +122,7 @@ def test_every_drawing_command_writes_picture_files(draw, command, args, name) -
         assert "L0H0" in joined or command == "explain"
 
 
-def test_focus_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
+def test_focus_svg_contains_same_bars_as_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--top", "4"]
     terminal_text = qkv(
         "focus", TEXT, "-m", tiny_glove, *args, "--width", 36
@@ -137,7 +137,7 @@ def test_focus_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
     assert list(zip(bar_labels[::2], bar_labels[1::2], strict=True)) == bars
 
 
-def test_compare_svg_has_the_divergence(draw, qkv, tiny_glove) -> None:
+def test_compare_svg_contains_same_figures_as_terminal(draw, qkv, tiny_glove) -> None:
     terminal_text = qkv("compare", TEXT, "L0H0", "L0H1", "-m", tiny_glove, "--links", 0).stdout
     labels = texts(draw("a.svg", "L0H0", "L0H1", command="compare"))
     caption = " ".join(labels[labels.index("tiny") :])
@@ -151,26 +151,28 @@ def test_compare_svg_has_the_divergence(draw, qkv, tiny_glove) -> None:
     assert len(rows) == 12
 
 
-def test_grid_svg_names_layers_and_heads(draw) -> None:
+def test_grid_svg_labels_layers_and_heads(draw) -> None:
     labels = texts(draw("a.svg", "--shuffles", 0, command="grid"))
     assert [t for t in labels if re.fullmatch(r"[LH]\d", t)] == ["H0", "H1", "H2", "H3", "L0"]
 
 
-def test_table_svg_has_the_words_of_the_terminal(draw, qkv, tiny_glove) -> None:
+def test_explain_svg_contains_same_words_as_terminal(draw, qkv, tiny_glove) -> None:
     args = ["--query", "apple", "--key", "fruits"]
     terminal_text = qkv("explain", TEXT, "-m", tiny_glove, *args, "--width", 130).stdout
     joined = " ".join(texts(draw("a.svg", *args, command="explain")))
     assert re.findall(r"[-\w.]+", joined) == re.findall(r"[-\w.]+", terminal_text)
 
 
-def test_table_svg_has_no_terminal_marks(draw) -> None:
+def test_explain_svg_of_right_to_left_text_has_no_direction_marks(draw) -> None:
     args = ["--query", "river", "--key", "שלום"]
     labels = texts(draw("a.svg", *args, text="the river שלום bank", command="explain"))
     assert any("שלום" in t for t in labels)
     assert not any("\u200e" in t for t in labels)
 
 
-def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> None:
+def test_attend_of_several_texts_writes_pdf_pages_and_refuses_svg(
+    qkv, tiny_glove, tmp_path
+) -> None:
     file = tmp_path / "two.txt"
     file.write_text("the river bank\nthe apple tree\n", encoding="utf-8")
     args = ["attend", "--file", file, "--lines", "-m", tiny_glove]
@@ -196,7 +198,7 @@ def test_pdf_of_several_texts_has_a_page_for_each(qkv, tiny_glove, tmp_path) -> 
         ("folder.svg", 2, "folder.svg: Is a directory."),
     ],
 )
-def test_picture_file_with_invalid_options_prints_one_line(
+def test_attend_with_unwritable_output_path_prints_one_line_error(
     qkv, tiny_glove, tmp_path, name, code, message
 ) -> None:
     (tmp_path / "folder.svg").mkdir()
@@ -207,7 +209,7 @@ def test_picture_file_with_invalid_options_prints_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
 
 
-def test_picture_file_on_a_full_disk_prints_one_line(qkv, tiny_glove) -> None:
+def test_attend_svg_to_full_disk_prints_one_line_error(qkv, tiny_glove) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")
@@ -216,7 +218,7 @@ def test_picture_file_on_a_full_disk_prints_one_line(qkv, tiny_glove) -> None:
     assert "No space left on device" in result.stderr
 
 
-def test_unknown_palette_is_refused(qkv, tiny_glove, tmp_path) -> None:
+def test_attend_with_unknown_palette_exits_2_and_lists_palettes(qkv, tiny_glove, tmp_path) -> None:
     result = qkv("attend", TEXT, "-m", tiny_glove, "-o", tmp_path / "a.svg", "--palette", "jet")
     assert result.code == 2
     assert "Unknown palette 'jet': use viridis" in result.stderr
@@ -231,19 +233,21 @@ def test_unknown_palette_is_refused(qkv, tiny_glove, tmp_path) -> None:
         (["1:4"], "L0H1 to L0H3."),
     ],
 )
-def test_caption_names_the_heads(qkv, tiny_glove, tmp_path, heads: list[str], caption: str) -> None:
+def test_attend_svg_caption_names_selected_heads(
+    qkv, tiny_glove, tmp_path, heads: list[str], caption: str
+) -> None:
     chosen = [arg for head in heads for arg in ("--head", head)]
     file = tmp_path / "a.svg"
     assert qkv("attend", "the river bank", "-m", tiny_glove, *chosen, "-o", file).code == 0
     assert caption in file.read_text(encoding="utf-8")
 
 
-def test_font_without_bold_causes_no_warning(qkv, tiny_glove, tmp_path) -> None:
+def test_focus_svg_with_font_without_bold_prints_no_font_warning(qkv, tiny_glove, tmp_path) -> None:
     done = qkv("focus", "I \x1b bank", "-m", tiny_glove, "--query", "1", "-o", tmp_path / "a.svg")
     assert done.code == 0 and "findfont" not in done.stderr
 
 
-def test_png_to_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_of_png_to_terminal_raises_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     with pytest.raises(UsageError, match="A terminal cannot show a png"):
         Target.of(None, "png", as_json=False)

@@ -133,9 +133,7 @@ def draw(qkv: Qkv, folder: Path, which: dict[str, Any], *args: str) -> Result:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_attend_picture_without_colour_equals_the_golden(
-    tmp_path: Path, qkv: Qkv, name: str
-) -> None:
+def test_render_without_colour_matches_recording(tmp_path: Path, qkv: Qkv, name: str) -> None:
     which, args = PLAIN[name]
     result = draw(qkv, tmp_path, DOCUMENTS[which], *args).stdout
     width = int(args[args.index("--width") + 1]) if "--width" in args else 80
@@ -144,7 +142,7 @@ def test_attend_picture_without_colour_equals_the_golden(
 
 
 @pytest.mark.parametrize("name", COLOURED)
-def test_attend_picture_in_colour_equals_the_golden(
+def test_render_in_colour_matches_recording_at_each_colour_depth(
     tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     which, depth, background = COLOURED[name]
@@ -159,7 +157,7 @@ def test_attend_picture_in_colour_equals_the_golden(
     assert mark in result
 
 
-def test_attend_picture_of_a_long_text_explains_its_cells(tmp_path: Path, qkv: Qkv) -> None:
+def test_render_of_long_text_states_block_size_of_cells(tmp_path: Path, qkv: Qkv) -> None:
     result = draw(qkv, tmp_path, DOCUMENTS["long"]).stdout
     assert re.search(r"each cell is the largest of \d+x\d+", result.replace("\n", " "))
 
@@ -174,7 +172,7 @@ SIGNS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(words=st.lists(SIGNS, min_size=1, max_size=9), width=st.integers(20, 120))
-def test_attend_picture_of_any_token_stays_aligned(
+def test_render_of_arbitrary_tokens_fits_width_without_control_characters(
     tmp_path: Path, qkv: Qkv, words: list[str], width: int
 ) -> None:
     result = draw(qkv, tmp_path, document(words, n_heads=2), "--width", str(width)).stdout

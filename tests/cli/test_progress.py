@@ -32,7 +32,7 @@ def wait_for(stream: io.StringIO, text: str) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_progress_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) -> None:
+def test_progress_on_terminal_rewrites_one_line_and_clears_it(monkeypatch) -> None:
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("COLUMNS", "40")
@@ -48,7 +48,7 @@ def test_progress_on_a_terminal_rewrites_one_line_and_removes_it(monkeypatch) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_progress_in_a_log_writes_whole_lines_without_control_codes(monkeypatch) -> None:
+def test_progress_in_log_writes_whole_lines_without_control_codes(monkeypatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     progress.report_summary("3 texts read")
@@ -58,7 +58,7 @@ def test_progress_in_a_log_writes_whole_lines_without_control_codes(monkeypatch)
     assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
 
 
-def test_progress_within_a_second_prints_nothing(monkeypatch) -> None:
+def test_progress_of_work_shorter_than_one_second_writes_nothing(monkeypatch) -> None:
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     for _ in progress.count_layers(iter("abc"), 3, "tiny"):  # type: ignore[arg-type]

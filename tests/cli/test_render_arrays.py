@@ -50,7 +50,7 @@ def render(qkv: Callable, tmp_path: Path) -> Callable:
 @pytest.mark.parametrize(
     "data", [npz(a=WEIGHTS), npz(attention=WEIGHTS, ids=np.arange(6))], ids=["one", "called"]
 )
-def test_render_array_keeps_every_weight_at_its_indices(render: Callable, data: bytes) -> None:
+def test_render_array_json_keeps_every_weight_and_token(render: Callable, data: bytes) -> None:
     document = json.loads(render(data, "--json").stdout)
     assert [m["name"] for m in document["maps"]] == [f"L{i}H{j}" for i in (0, 1) for j in (0, 1, 2)]
     result = np.float32([m["pattern"] for m in document["maps"]]).reshape(WEIGHTS.shape)
@@ -62,7 +62,7 @@ def test_render_array_keeps_every_weight_at_its_indices(render: Callable, data: 
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
-def test_render_array_of_safetensors_reads_other_precisions(render: Callable, kind: str) -> None:
+def test_render_array_in_safetensors_reads_every_float_type(render: Callable, kind: str) -> None:
     if kind == "bfloat16":  # the upper half of a float32; numpy has no such type
         bits = (WEIGHTS.view(np.uint32) >> 16).astype(np.uint16)
         data = save({"attention": bits}).replace(b'"U16"', b'"BF16"')
@@ -95,7 +95,9 @@ def test_render_array_of_any_rank_keeps_every_weight(
     assert (document["model"]["layers"], document["model"]["heads"]) == (n_layers, n_heads)
 
 
-def test_render_array_with_another_suffix_is_recognised(qkv: Callable, tmp_path: Path) -> None:
+def test_render_array_with_wrong_suffix_is_recognised_by_content(
+    qkv: Callable, tmp_path: Path
+) -> None:
     (tmp_path / "tokens").write_text(json.dumps(TOKENS))
     contents = {"a.npz": npy(WEIGHTS), "b.npy": npz(a=WEIGHTS), "c.json": save({"a": WEIGHTS})}
     for name, data in contents.items():
@@ -106,30 +108,30 @@ def test_render_array_with_another_suffix_is_recognised(qkv: Callable, tmp_path:
 
 
 @pytest.mark.parametrize("data", [npy(WEIGHTS), save({"a": WEIGHTS})])
-def test_render_array_without_tokens_names_the_option(qkv: Callable, data: bytes) -> None:
+def test_render_array_without_tokens_exits_2_and_names_option(qkv: Callable, data: bytes) -> None:
     done = qkv("render", "-", stdin=data)
     assert done.code == 2 and "--tokens" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_render_array_ignores_other_tensors_of_unsupported_types(render: Callable) -> None:
+def test_render_array_ignores_unread_tensor_of_unsupported_type(render: Callable) -> None:
     data = safetensors_of_type("BOOL", attention=WEIGHTS)
     document = json.loads(render(data, "--json").stdout)
     assert np.float32(document["maps"][5]["pattern"]).tolist() == WEIGHTS[1, 2].tolist()
 
 
-def test_render_array_selects_layers_and_merges_words(render: Callable) -> None:
+def test_render_array_of_one_layer_with_words_merges_sub_words(render: Callable) -> None:
     result = render(npz(a=WEIGHTS[1]), "--head", "2", "--words", "--width", "60")
     assert result.code == 0 and "river bank" in result.stdout and "L0H2" in result.stdout
 
 
-def test_render_array_with_spaces_in_tokens_keeps_them(render: Callable) -> None:
+def test_render_array_with_metaspace_tokens_restores_text(render: Callable) -> None:
     tokens = ["<s>", "\u2581the", "\u2581riv", "er", "\u2581bank", "."]
     assert json.loads(render(npz(a=WEIGHTS), "--json", tokens=tokens).stdout)["text"] == (
         "the river bank."
     )
 
 
-def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> None:
+def test_render_array_recognises_cross_attention_and_causal_mask(render: Callable) -> None:
     two = {"queries": TOKENS, "keys": TOKENS[:3]}
     weights = np.zeros((1, 6, 3), np.float32)
     weights[0, 1:, 2] = 1  # every key of the first row is masked
@@ -180,7 +182,7 @@ def test_render_array_between_two_texts_keeps_masked_cells(render: Callable) -> 
     ],
     ids=range(26),
 )
-def test_render_array_that_does_not_fit_its_tokens_prints_one_line(
+def test_render_array_with_invalid_input_prints_one_line_error(
     render, data: bytes, tokens: Any, message: str
 ) -> None:
     done = render(data, tokens=tokens)
@@ -188,7 +190,7 @@ def test_render_array_that_does_not_fit_its_tokens_prints_one_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_render_array_with_rows_below_1_is_drawn_with_a_note(render: Callable) -> None:
+def test_render_array_with_rows_below_1_adds_note_about_attention_sink(render: Callable) -> None:
     """Like the patterns of GPT-OSS, whose last column is dropped after the softmax."""
     weights = np.array([[[1, 0, 0, 0], [0.125, 0.25, 0, 0.625], [0.25, 0.25, 0.5, 0]]], np.float32)
     done = render(npz(a=weights[:, :, :3]), "--json", tokens=["a", "b", "c"])
@@ -203,6 +205,6 @@ def test_render_array_with_rows_below_1_is_drawn_with_a_note(render: Callable) -
     )
 
 
-def test_render_array_selects_an_array_by_name(render: Callable) -> None:
+def test_render_array_option_selects_array_and_refuses_unknown_name(render: Callable) -> None:
     assert render(npz(a=WEIGHTS, b=WEIGHTS[::-1]), "--array", "b").code == 0
     assert "The file has no array 'c'" in render(npz(a=WEIGHTS), "--array", "c").stderr

@@ -29,7 +29,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("look", [["--width", "80"], ["--color", "always", "--palette", "magma"]])
-def test_render_of_a_document_draws_the_picture_of_the_command(
+def test_render_of_command_json_draws_same_output_as_command(
     qkv, tiny_glove: Path, args: list[str], look
 ) -> None:
     model = ["-m", str(tiny_glove)]
@@ -61,7 +61,7 @@ def _damage(document: Any, at: int) -> Any:
 
 
 @pytest.mark.parametrize("args", COMMANDS.values(), ids=COMMANDS)
-def test_render_of_a_damaged_document_draws_or_prints_one_line(
+def test_render_of_damaged_document_draws_or_prints_one_line_error(
     qkv: Callable, tiny_glove: Path, args: list[str]
 ) -> None:
     json_text = qkv(*args, "-m", tiny_glove, "--json").stdout
@@ -74,7 +74,7 @@ def test_render_of_a_damaged_document_draws_or_prints_one_line(
     assert n > 20
 
 
-def test_render_of_more_comparisons_than_letters_prints_one_line(
+def test_render_of_more_than_25_comparisons_prints_one_line_error(
     qkv: Callable, tiny_glove: Path
 ) -> None:
     document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
@@ -87,7 +87,7 @@ def test_render_of_more_comparisons_than_letters_prints_one_line(
     assert "$.comparisons: 26 items; the maximum is 25" in done.stderr
 
 
-def test_render_of_an_index_that_is_not_an_integer_prints_one_line(
+def test_render_of_document_with_float_index_prints_one_line_error(
     qkv: Callable, tiny_glove: Path
 ) -> None:
     document = json.loads(qkv(*COMMANDS["compare"], "-m", tiny_glove, "--json").stdout)
@@ -97,7 +97,7 @@ def test_render_of_an_index_that_is_not_an_integer_prints_one_line(
     assert "rows[0].a: 0.0 is not" in done.stderr
 
 
-def test_render_csv_of_a_map_name_that_is_not_utf_8_is_escaped(
+def test_render_csv_of_map_name_with_lone_surrogate_escapes_it(
     qkv: Callable, tiny_glove: Path
 ) -> None:
     document = json.loads(qkv("attend", TEXT, "-m", tiny_glove, "--head", "0", "--json").stdout)
@@ -107,16 +107,14 @@ def test_render_csv_of_a_map_name_that_is_not_utf_8_is_escaped(
     assert done.stdout.splitlines()[1].startswith("\\ud800,")
 
 
-def test_render_does_not_convert_documents_without_head_maps(
-    qkv: Callable, tiny_glove: Path
-) -> None:
+def test_render_of_heads_document_to_csv_is_refused(qkv: Callable, tiny_glove: Path) -> None:
     json_text = qkv("heads", TEXT, "-m", tiny_glove, "--shuffles", "0", "--json").stdout
     done = qkv("render", "-", "--format", "csv", stdin=json_text.encode())
     assert done.code == 2 and "can be drawn, but not converted to" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["explain", "focus", "heads", "compare", "nearest"])
-def test_render_refuses_options_that_do_not_apply_to_a_document(
+def test_render_of_document_without_head_maps_refuses_map_options(
     qkv, tiny_glove: Path, name: str
 ) -> None:
     json_text = qkv(*COMMANDS[name], "-m", tiny_glove, "--json").stdout

@@ -30,7 +30,7 @@ def document(result: Result) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> None:
+def test_attend_show_json_contains_shown_quantity_and_pattern(attend, tiny_glove) -> None:
     [layer] = load(tiny_glove).read(TEXT).layers
     for show, field in FIELD.items():
         result = document(attend("--show", show, "--json"))
@@ -70,7 +70,7 @@ def test_show_json_names_the_quantity_and_contains_it(attend, tiny_glove) -> Non
         ("rollout", ["L0 rollout", "weights traced through all layers", "share shown", " ← "]),
     ],
 )
-def test_show_picture_names_the_quantity(attend, show: str, phrases: list[str]) -> None:
+def test_attend_show_picture_describes_quantity(attend, show: str, phrases: list[str]) -> None:
     result = attend("--show", show)
     assert (result.code, result.stderr) == (0, "")
     for words in phrases:
@@ -81,7 +81,7 @@ def test_show_picture_names_the_quantity(attend, show: str, phrases: list[str]) 
 
 @pytest.mark.parametrize("suffix", ["json", "npz"])
 @pytest.mark.parametrize("show", list(FIELD))
-def test_render_draws_the_quantity_that_a_file_shows(
+def test_render_of_shown_quantity_draws_same_picture(
     attend, qkv, tmp_path, show: str, suffix: str
 ) -> None:
     path = tmp_path / f"x.{suffix}"
@@ -91,7 +91,9 @@ def test_render_draws_the_quantity_that_a_file_shows(
     assert picture.stdout == attend("--show", show).stdout
 
 
-def test_render_show_selects_another_quantity_of_the_file(attend, qkv, tmp_path) -> None:
+def test_render_show_draws_other_quantity_of_file_or_names_missing_array(
+    attend, qkv, tmp_path
+) -> None:
     path = tmp_path / "x.json"
     attend("--show", "contributions", "--include", "scores", "-o", path)
     assert qkv("render", path, "--show", "weights").stdout == attend().stdout
@@ -106,7 +108,7 @@ def test_render_show_selects_another_quantity_of_the_file(attend, qkv, tmp_path)
     )
 
 
-def test_show_contributions_mean_is_the_mean_of_norms(attend) -> None:
+def test_attend_contributions_with_mean_averages_norms_and_patterns(attend) -> None:
     heads = document(attend("--show", "contributions", "--json"))["maps"]
     [mean] = document(attend("--show", "contributions", "--json", "--mean"))["maps"]
     for field in ("pattern", "norms"):
@@ -117,7 +119,7 @@ def test_show_contributions_mean_is_the_mean_of_norms(attend) -> None:
     ("show", "last"),
     [("weights", "weight"), ("scores", "score"), ("contributions", "norm"), ("rollout", "rollout")],
 )
-def test_show_csv_has_the_quantity_in_its_last_column(attend, show: str, last: str) -> None:
+def test_attend_show_csv_has_quantity_in_last_column(attend, show: str, last: str) -> None:
     rows = list(csv.DictReader(io.StringIO(attend("--show", show, "--format", "csv").stdout)))
     m = document(attend("--show", show, "--json"))["maps"][-1][FIELD[show]]
     assert list(rows[0])[-1] == last
@@ -127,7 +129,7 @@ def test_show_csv_has_the_quantity_in_its_last_column(attend, show: str, last: s
         assert rows[-1][last] == "" and m[-1][-1] is None
 
 
-def test_show_window_cuts_contributions_like_weights(attend) -> None:
+def test_attend_contributions_with_window_cuts_norms(attend) -> None:
     uncut = document(attend("--show", "contributions", "--json"))["maps"][1]["norms"]
     part = document(attend("--show", "contributions", "--json", "--window", "1:4"))["maps"][1][
         "norms"
@@ -148,19 +150,23 @@ def test_show_window_cuts_contributions_like_weights(attend) -> None:
         (["--show", "flow"], "'flow' is not one of"),
     ],
 )
-def test_show_with_invalid_options_is_refused(attend, args: list[str], message: str) -> None:
+def test_attend_with_invalid_show_option_prints_one_line_error(
+    attend, args: list[str], message: str
+) -> None:
     result = attend(*args)
     assert (result.code, result.stdout) == (2, "")
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_show_rollout_accepts_all_heads_in_any_notation(attend) -> None:
+def test_attend_rollout_with_any_option_for_all_heads_gives_same_output(attend) -> None:
     for args in (["--head", "all"], ["--head", "L0H*"], ["--mean"], ["--layer", "all"]):
         assert attend("--show", "rollout", *args).stdout == attend("--show", "rollout").stdout
 
 
 @pytest.mark.parametrize("show", list(FIELD))
-def test_show_grid_names_the_quantity(qkv, tiny_glove, show: str) -> None:
+def test_grid_show_describes_quantity_and_suggests_attend_command(
+    qkv, tiny_glove, show: str
+) -> None:
     args = ("grid", "-m", tiny_glove, TEXT, "--show", show)
     result = qkv(*args, "--width", "60")
     noun = {"weights": "weight", "scores": "score", "contributions": "length", "rollout": "share"}[
@@ -178,7 +184,7 @@ def test_show_grid_names_the_quantity(qkv, tiny_glove, show: str) -> None:
     assert document(qkv(*args, "--json"))["shown"] == SHOWN[show]
 
 
-def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
+def test_grid_of_scores_of_long_text_pools_largest_unmasked_magnitude(qkv, tiny_glove) -> None:
     """Masked scores are -inf; they must not be the value of a pooled block."""
     text = " ".join([TEXT] * 30)
     args = ("-m", tiny_glove, text, "--show", "scores", "--causal")
@@ -202,7 +208,9 @@ def test_show_grid_pools_scores_by_largest_magnitude(qkv, tiny_glove) -> None:
         ("rollout", "bank draws on"),
     ],
 )
-def test_show_focus_names_the_quantity(attend, qkv, tiny_glove, show: str, phrase: str) -> None:
+def test_focus_show_describes_quantity_and_writes_its_row(
+    attend, qkv, tiny_glove, show: str, phrase: str
+) -> None:
     args = ("focus", "-m", tiny_glove, TEXT, "--query", "bank", "--show", show)
     result = qkv(*args)
     assert (result.code, result.stderr) == (0, "")
@@ -223,11 +231,11 @@ def test_show_focus_names_the_quantity(attend, qkv, tiny_glove, show: str, phras
         (["--show=values"], ["--show=contributions"], "--show values is now called --show contrib"),
     ],
 )
-def test_old_names_of_options_work_with_a_note(attend, old, new, message: str) -> None:
+def test_attend_with_old_option_name_works_and_prints_note(attend, old, new, message: str) -> None:
     result = attend(*old)
     assert (result.code, result.stdout) == (0, attend(*new).stdout)
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_documents_call_contributions_values_as_in_0_1(attend) -> None:
+def test_attend_contributions_json_says_values_as_in_version_0_1(attend) -> None:
     assert document(attend("--show", "contributions", "--json"))["shown"] == "values"

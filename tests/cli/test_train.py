@@ -44,7 +44,7 @@ def train(qkv: Callable, tiny_glove: Path, tmp_path: Path) -> Callable:
     return run
 
 
-def test_train_writes_a_model_that_attend_reads(
+def test_train_writes_model_that_attend_reads(
     train: Callable, qkv: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     result = train(corpus, "--epochs", 4, "--heads", 3, "--d-head", 5)
@@ -59,7 +59,7 @@ def test_train_writes_a_model_that_attend_reads(
     assert np.allclose(pattern.sum(axis=1), 1, atol=1e-5)
 
 
-def test_train_keeps_the_vectors_and_centres_them_on_the_corpus(
+def test_train_keeps_vectors_and_stores_mean_over_training_tokens(
     train: Callable, corpus: Path, tiny_glove: Path, tmp_path: Path
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
@@ -71,7 +71,7 @@ def test_train_keeps_the_vectors_and_centres_them_on_the_corpus(
     assert np.allclose(trained.model.embed.mean, table[ids].mean(axis=0), atol=1e-5)
 
 
-def test_train_with_the_same_seed_gives_the_same_file(
+def test_train_with_same_seed_writes_identical_file(
     train: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     heads = tmp_path / "mine" / "model.safetensors"
@@ -83,7 +83,9 @@ def test_train_with_the_same_seed_gives_the_same_file(
     assert heads.read_bytes() != first
 
 
-def test_train_resume_continues_the_run(train: Callable, corpus: Path, tmp_path: Path) -> None:
+def test_train_with_resume_continues_from_saved_step(
+    train: Callable, corpus: Path, tmp_path: Path
+) -> None:
     assert train(corpus, "--epochs", 2, "--batch", 20).code == 0
     steps = open_tensors(tmp_path / "mine" / "training.safetensors")["run"][0]
     resumed = train(corpus, "--epochs", 2, "--batch", 20, "--resume")
@@ -93,7 +95,7 @@ def test_train_resume_continues_the_run(train: Callable, corpus: Path, tmp_path:
     assert open_tensors(state)["run"][0] == steps * 5 // 2
 
 
-def test_train_reads_standard_input(train: Callable, tmp_path: Path) -> None:
+def test_train_reads_corpus_from_standard_input(train: Callable, tmp_path: Path) -> None:
     assert train("-", "--epochs", 1, stdin="\n".join(LINES)).code == 0
     assert load(tmp_path / "mine").info.origin.endswith("of standard input")
 
@@ -108,7 +110,7 @@ def test_train_reads_standard_input(train: Callable, tmp_path: Path) -> None:
         (["--rate", "fast"], 2, "--rate"),
     ],
 )
-def test_train_with_invalid_options_is_refused(
+def test_train_with_invalid_options_prints_one_line_error_and_writes_nothing(
     train: Callable, corpus: Path, tmp_path: Path, args: list[object], code: int, message: str
 ) -> None:
     result = train(corpus, *args)
@@ -117,7 +119,7 @@ def test_train_with_invalid_options_is_refused(
     assert not (tmp_path / "mine").exists()
 
 
-def test_train_without_force_keeps_an_existing_model(
+def test_train_into_existing_model_without_force_leaves_it_unchanged(
     train: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     assert train(corpus, "--epochs", 1).code == 0
@@ -133,7 +135,7 @@ def test_train_without_force_keeps_an_existing_model(
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
 
 
-def test_train_never_replaces_a_folder_that_is_not_a_model(
+def test_train_with_force_into_folder_of_other_files_leaves_it_unchanged(
     train: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
@@ -152,7 +154,7 @@ def test_train_never_replaces_a_folder_that_is_not_a_model(
         (b"xyzzy plugh\n" * 3, "None of"),
     ],
 )
-def test_train_of_an_unusable_corpus_is_refused(
+def test_train_with_unusable_corpus_exits_2_and_writes_nothing(
     train: Callable, tmp_path: Path, data: bytes, message: str
 ) -> None:
     path = tmp_path / "corpus.txt"
@@ -162,12 +164,12 @@ def test_train_of_an_unusable_corpus_is_refused(
     assert not (tmp_path / "mine").exists()
 
 
-def test_train_to_the_name_of_the_embedded_model_is_refused(qkv: Callable, corpus: Path) -> None:
+def test_train_into_name_of_embedded_model_exits_2(qkv: Callable, corpus: Path) -> None:
     result = qkv("train", corpus, "--out", "glove")
     assert result.code == 2 and "included in qkv" in result.stderr
 
 
-def test_train_interrupted_by_ctrl_c_keeps_the_best_heads(
+def test_train_interrupted_keeps_best_heads_and_exits_130(
     corpus: Path, tiny_glove: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "qkv_cli", "train", str(corpus), "--vectors", str(tiny_glove)]

@@ -43,7 +43,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 @pytest.mark.parametrize("name", [*PAGES, "pictures"])
-def test_commands_in_the_docs_run(name: str) -> None:
+def test_shell_examples_of_docs_succeed(name: str) -> None:
     for line in filter(None, blocks(name, "sh").splitlines()):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
         assert done.returncode == 0 and (done.stdout or "-o " in line), f"{line}\n{done.stderr}"
@@ -51,7 +51,7 @@ def test_commands_in_the_docs_run(name: str) -> None:
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 @pytest.mark.parametrize("name", PAGES)
-def test_jq_examples_in_the_docs_print_the_shown_output(name: str) -> None:
+def test_jq_examples_of_docs_print_documented_output(name: str) -> None:
     parts = blocks(name, "console").split("$ ")[1:]
     assert len(parts) >= 2
     for part in parts:
@@ -62,7 +62,7 @@ def test_jq_examples_in_the_docs_print_the_shown_output(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("language", ["pycon", "pandas"])
-def test_python_examples_in_the_docs_print_the_shown_output(name: str, language: str) -> None:
+def test_python_examples_of_docs_print_documented_output(name: str, language: str) -> None:
     if language == "pandas" and not importlib.util.find_spec("pandas"):
         pytest.skip("pandas is not installed")
     examples_text = blocks(name, language)
@@ -74,7 +74,7 @@ def test_python_examples_in_the_docs_print_the_shown_output(name: str, language:
 
 
 @pytest.mark.parametrize(("name", "schema"), [(n, s) for n in PAGES for s in PAGES[n]])
-def test_docs_describe_every_field_of_the_schemas(name: str, schema: str) -> None:
+def test_docs_of_commands_describe_every_schema_field(name: str, schema: str) -> None:
     result = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
     described = set(re.findall(r"`(\w+)`", page(name)))
     parts = [result, *(part for part in result["$defs"].values() if "properties" in part)]
@@ -82,7 +82,7 @@ def test_docs_describe_every_field_of_the_schemas(name: str, schema: str) -> Non
     assert f'"{result["properties"]["schema"]["const"]}"' in page(name)
 
 
-def test_numbers_in_the_docs_of_heads_match_the_program() -> None:
+def test_docs_of_heads_state_constants_of_program() -> None:
     text = page("heads")
     assert (LEAST_EFFECT, P_LEVEL, MAX_REPEATED) == (0.25, 0.01, 16)
     assert "effect is .25 or more and p is .01 or less" in text

@@ -37,7 +37,7 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "ignore::ResourceWarning"
 )  # the one-line examples do not close their files
 @pytest.mark.parametrize("language", ["pycon", "pandas"])
-def test_python_examples_of_json_md_print_the_shown_output(
+def test_python_examples_of_json_page_print_documented_output(
     example_folder: Path, language: str
 ) -> None:
     if language == "pandas" and not importlib.util.find_spec("pandas"):
@@ -56,7 +56,7 @@ def _commands() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
 @pytest.mark.parametrize(("command", "output"), list(_commands()))
-def test_jq_examples_of_json_md_print_the_shown_output(
+def test_jq_examples_of_json_page_print_documented_output(
     example_folder: Path, command: str, output: str
 ) -> None:
     done = subprocess.run(command, shell=True, cwd=example_folder, capture_output=True, text=True)
@@ -68,7 +68,7 @@ def _numbers(text: str) -> str:
     return re.sub(r"\d\.\d{7,}", lambda number: f"{float(number[0]):.7f}", text)
 
 
-def test_json_md_describes_every_field() -> None:
+def test_json_page_describes_every_schema_field() -> None:
     described = {
         name
         for line in DOCS.splitlines()

@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
-def test_readme_examples_run(place: Path) -> None:
+def test_readme_examples_succeed(place: Path) -> None:
     """Run the examples in order: some read files that earlier ones write."""
     bins = Path(sys.executable).parent
     home = {"QKV_HOME": str(place / "home"), "PATH": f"{bins}{os.pathsep}{os.environ['PATH']}"}
@@ -55,16 +55,16 @@ def test_readme_examples_run(place: Path) -> None:
         assert result.stdout.strip() or "-o " in example, example
 
 
-def test_readme_has_examples() -> None:
+def test_readme_has_more_than_15_examples() -> None:
     assert len(EXAMPLES) > 15
 
 
-def test_readme_test_command_equals_the_ci_command() -> None:
+def test_readme_test_command_is_run_by_ci() -> None:
     [command] = [line for line in README.splitlines() if "pytest" in line and line.startswith("p")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_links_of_readme_and_docs_exist() -> None:
+def test_links_of_readme_and_docs_point_to_existing_files() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"

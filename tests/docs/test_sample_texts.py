@@ -33,7 +33,7 @@ def read(name: str) -> str:
     return (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_sample_texts_are_all_described_and_exist() -> None:
+def test_sample_texts_readme_describes_exactly_existing_texts() -> None:
     described = re.findall(r"`(\w+\.txt)`", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert sorted(set(described)) == sorted(path.name for path in FOLDER.glob("*.txt"))
 
@@ -44,25 +44,25 @@ def test_sample_texts_end_in_one_line_feed() -> None:
         assert data.endswith(b"\n") and not data.endswith(b"\n\n") and b"\r" not in data, path.name
 
 
-def test_sample_texts_in_english_have_no_unknown_words() -> None:
+def test_embedded_vocabulary_covers_english_sample_texts() -> None:
     tokenizer = load(find(DEFAULT_MODEL)).tokenizer
     is_known = [not token.unknown for name in ENGLISH for token in tokenizer.encode(read(name))]
     assert len(is_known) > 700
     assert np.mean(is_known) >= 0.98
 
 
-def test_sample_prose_is_longer_than_a_terminal_is_wide() -> None:
+def test_sample_prose_has_more_than_400_words() -> None:
     split = WordTokenizer(build_splitter(lowercase=True), unpack_words(pack_words(["the"])))
     assert len(split.encode(read("prose"))) > 400
 
 
 @pytest.mark.parametrize(("name", "n_lines"), [("two_banks", 2), ("pronoun", 2), ("attachment", 2)])
-def test_sample_pairs_differ_in_lines(name: str, n_lines: int) -> None:
+def test_sample_pairs_have_two_different_lines(name: str, n_lines: int) -> None:
     lines = read(name).splitlines()
     assert len(lines) == len(set(lines)) == n_lines
 
 
-def test_sample_texts_include_the_hard_characters() -> None:
+def test_sample_texts_contain_combining_wide_and_right_to_left_characters() -> None:
     accents, wide = read("accents_and_emoji"), read("right_to_left_and_wide")
     assert any(unicodedata.combining(c) for c in accents)
     assert "\u200d" in accents and "\U0001f3fd" in accents  # joined emoji, a skin tone

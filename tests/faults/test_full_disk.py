@@ -22,7 +22,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("name", WRITING)
 @pytest.mark.parametrize("largest_file", [0, 700])
-def test_full_disk_keeps_the_old_file(bench: Bench, name: str, largest_file: int) -> None:
+def test_write_that_fails_half_way_keeps_previous_contents(
+    bench: Bench, name: str, largest_file: int
+) -> None:
     scenario = SCENARIOS[name]
     bench.prepare(scenario.before)
     before = bench.contents(scenario.target)
@@ -65,7 +67,7 @@ ls -A . home/models
 """
 
 
-def test_full_disk_keeps_the_old_model(tmp_path: Path) -> None:
+def test_models_add_on_full_file_system_keeps_old_model(tmp_path: Path) -> None:
     program = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*program, "true"], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
@@ -105,7 +107,9 @@ def test_full_disk_keeps_the_old_model(tmp_path: Path) -> None:
         ("--help",),
     ],
 )
-def test_full_standard_output_prints_one_line(arguments: tuple[str, ...]) -> None:
+def test_command_with_full_standard_output_prints_one_line_error(
+    arguments: tuple[str, ...],
+) -> None:
     with Path("/dev/full").open("w") as full:
         outcome = subprocess.run(
             [sys.executable, "-m", "qkv_cli", *arguments],

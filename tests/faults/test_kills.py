@@ -129,12 +129,14 @@ def kill_everywhere(bench: Bench, name: str, *, exchanges: bool, step: int = 1) 
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_kill_before_any_system_call_leaves_old_or_new(bench: Bench, name: str) -> None:
+def test_kill_before_any_change_leaves_old_or_new_state_and_command_reruns(
+    bench: Bench, name: str
+) -> None:
     step = 4 if SCENARIOS[name].has_steps else 2  # `main` has time for the others
     assert kill_everywhere(bench, name, exchanges=True, step=step) > 3
 
 
-def test_kill_without_folder_exchange_leaves_old_or_new(bench: Bench) -> None:
+def test_kill_without_atomic_exchange_leaves_old_or_new_state(bench: Bench) -> None:
     assert kill_everywhere(bench, "add-force", exchanges=False, step=2) > 3
 
 

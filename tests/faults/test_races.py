@@ -107,9 +107,7 @@ def _lasting(command: tuple[str, ...], stdout: str) -> str:
 
 
 @pytest.mark.parametrize("name", RACES)
-def test_two_commands_at_once_give_the_result_of_one_after_the_other(
-    bench: Bench, name: str
-) -> None:
+def test_two_concurrent_commands_give_result_of_sequential_run(bench: Bench, name: str) -> None:
     check_races(bench, RACES[name], random.Random(name), 4)
 
 

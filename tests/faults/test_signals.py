@@ -39,7 +39,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         ("rm", signal.SIGHUP),
     ],
 )
-def test_signal_before_any_system_call_cleans_up_and_exits_with_its_code(
+def test_signal_before_change_cleans_up_and_exits_with_signal_code(
     bench: Bench, name: str, number: signal.Signals
 ) -> None:
     scenario = SCENARIOS[name]
@@ -73,7 +73,7 @@ main()
 
 
 @pytest.mark.parametrize("number", [1, 5, 50, 150])
-def test_ctrl_c_during_imports_is_silent(number: int) -> None:
+def test_interrupt_during_imports_exits_130_silently(number: int) -> None:
     outcome = subprocess.run(
         [sys.executable, "-c", AT_IMPORT, str(number), "attend", "the river bank", "--json"],
         capture_output=True,
@@ -83,7 +83,7 @@ def test_ctrl_c_during_imports_is_silent(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
-def test_signal_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
+def test_signal_ignored_at_start_stays_ignored(number: signal.Signals) -> None:
     with subprocess.Popen(
         [*QKV, "attend", "-", "--json"],
         stdin=subprocess.PIPE,
@@ -100,7 +100,7 @@ def test_signal_ignored_at_the_start_stays_ignored(number: signal.Signals) -> No
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_signal_while_reading_standard_input_ends_the_command(number: signal.Signals) -> None:
+def test_signal_while_reading_standard_input_exits_with_signal_code(number: signal.Signals) -> None:
     with subprocess.Popen(
         [*QKV, "attend", "-"],
         stdin=subprocess.PIPE,

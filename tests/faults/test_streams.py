@@ -27,7 +27,7 @@ TEXT = "the river bank"
         (("--help",), 1, "Could not write the output: Bad file descriptor."),
     ],
 )
-def test_closed_standard_stream_prints_one_line(
+def test_command_with_closed_standard_stream_prints_one_line_error(
     arguments: tuple[str, ...], closed: int, message: str
 ) -> None:
     outcome = _with_closed(closed, *arguments)
@@ -36,7 +36,7 @@ def test_closed_standard_stream_prints_one_line(
     assert message in outcome.stderr
 
 
-def test_closed_standard_error_does_not_change_the_result(tmp_path: Path) -> None:
+def test_attend_with_closed_standard_error_gives_same_result(tmp_path: Path) -> None:
     path = tmp_path / "maps.json"
     outcome = _with_closed(2, "attend", f"{TEXT} zzqxv", "-o", str(path))
     assert outcome.returncode == 0
@@ -55,7 +55,7 @@ def _with_closed(descriptor: int, *arguments: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("name", ["a.json", "a/b.json"])
-def test_output_to_circular_links_prints_one_line(tmp_path: Path, name: str) -> None:
+def test_attend_output_to_circular_link_prints_one_line_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.json").symlink_to("b.json")
     (tmp_path / "b.json").symlink_to("a.json")
     (tmp_path / "a").symlink_to("a")
@@ -70,7 +70,7 @@ def test_output_to_circular_links_prints_one_line(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
-def test_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) -> None:
+def test_train_on_line_of_300_megabytes_exits_2_in_bounded_memory(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     with corpus.open("wb") as file:
         for _ in range(300):
@@ -101,7 +101,7 @@ def test_line_of_300_megabytes_is_refused_in_bounded_memory(tmp_path: Path) -> N
         ("cat /dev/zero", "train - --out {folder}", "standard input is a binary file"),
     ],
 )
-def test_endless_pipe_is_refused_in_bounded_memory(
+def test_command_reading_endless_pipe_exits_2_in_bounded_memory(
     tmp_path: Path, source: str, command: str, message: str
 ) -> None:
     array = tmp_path / "w.npy"
@@ -119,7 +119,7 @@ def test_endless_pipe_is_refused_in_bounded_memory(
     assert outcome.stderr.count("\n") <= 2
 
 
-def test_document_from_a_pipe_is_read_completely(tmp_path: Path) -> None:
+def test_render_of_piped_document_reads_all_of_it(tmp_path: Path) -> None:
     document = _piped(f"{' '.join(QKV)} attend '{TEXT}' --json")
     assert _piped(f"echo '{document}' | {' '.join(QKV)} render - --json") == document
     assert (

@@ -28,7 +28,7 @@ def fuzz(*arguments: object, root: Path = ROOT) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("names", [NAMES[::2], NAMES[1::2]], ids=["even", "odd"])
-def test_fuzzed_files_are_read_or_refused_in_one_line(names: list[str]) -> None:
+def test_fuzz_of_damaged_files_finds_no_faults(names: list[str]) -> None:
     outcome = fuzz(*names, "--inputs", 2500, "--seed", 9)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert outcome.stdout == "0 faults at 0 places\n"
@@ -45,7 +45,7 @@ def test_fuzzed_files_are_read_or_refused_in_one_line(names: list[str]) -> None:
         ("print('\\x1b[2J')", "control characters on stdout of attend"),
     ],
 )
-def test_fuzzer_reports_a_planted_fault(tmp_path: Path, planted: str, fault: str) -> None:
+def test_fuzz_of_planted_fault_reports_it(tmp_path: Path, planted: str, fault: str) -> None:
     shutil.copytree(ROOT / "qkv_cli", tmp_path / "qkv_cli")
     path = tmp_path / "qkv_cli" / "formats" / "safetensors.py"
     source = path.read_text()
@@ -57,7 +57,7 @@ def test_fuzzer_reports_a_planted_fault(tmp_path: Path, planted: str, fault: str
     assert fault in outcome.stdout
 
 
-def test_fuzzer_input_is_reproducible(tmp_path: Path) -> None:
+def test_fuzz_with_same_seed_produces_same_input(tmp_path: Path) -> None:
     for name in ("a", "b"):
         fuzz("document", "--only", 3, "--seed", 4, "--keep", tmp_path / name)
     first, second = (

@@ -51,7 +51,7 @@ def maps(home: Path, *args: str) -> tuple[dict[str, np.ndarray], list[str], dict
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_minilm_attends_from_the_pronoun_to_its_noun(home: Path, pulled: str) -> None:
+def test_attend_on_minilm_links_pronoun_as_published(home: Path, pulled: str) -> None:
     result, keys, _ = maps(home, "-m", pulled, "--layer", "2", "--head", "0", ANIMAL)
     row = result["L2H0"][keys.index("it")]
     assert row[keys.index("because")] == pytest.approx(0.4481, abs=1e-4)
@@ -59,7 +59,7 @@ def test_minilm_attends_from_the_pronoun_to_its_noun(home: Path, pulled: str) ->
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_minilm_reads_a_pair_as_transformers_does(home: Path, pulled: str) -> None:
+def test_attend_on_minilm_with_pair_matches_transformers(home: Path, pulled: str) -> None:
     pair = ("The river bank was muddy.", "--pair", "Money lay in the vault.")
     result, keys, document = maps(home, "-m", pulled, "--layer", "all", *pair)
     assert [t["segment"] for t in document["queries"]] == [0] * 8 + [1] * 7
@@ -69,7 +69,7 @@ def test_minilm_reads_a_pair_as_transformers_does(home: Path, pulled: str) -> No
 
 
 @pytest.mark.parametrize("pulled", ["smollm2"], indirect=True)
-def test_smollm2_gguf_gives_the_numbers_of_transformers(home: Path, pulled: str) -> None:
+def test_attend_on_smollm2_gguf_matches_transformers(home: Path, pulled: str) -> None:
     pytest.importorskip("gguf")
     result, _, document = maps(home, "-m", pulled, "--layer", "all", "The capital of France is")
     assert [t["id"] for t in document["queries"]] == [504, 3575, 282, 4649, 314]
@@ -80,7 +80,7 @@ def test_smollm2_gguf_gives_the_numbers_of_transformers(home: Path, pulled: str)
 
 
 @pytest.mark.parametrize("pulled", ["translate-en-pt"], indirect=True)
-def test_translator_attends_from_margem_to_bank(home: Path, pulled: str) -> None:
+def test_attend_on_translation_model_aligns_margem_with_bank(home: Path, pulled: str) -> None:
     result, keys, document = maps(home, "-m", pulled, "The river bank was muddy after the rain.")
     assert document["text"] == "A margem do rio ficou enlameada após a chuva."
     margem = [t["text"] for t in document["queries"]].index("margem")
@@ -109,7 +109,7 @@ LAST_ROWS: dict[str, list[float]] = {
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -> None:
+def test_heads_on_minilm_have_labels_reported_by_clark_et_al(home: Path, pulled: str) -> None:
     """Heads for next, previous, and a special token without other targets: here [CLS]."""
     texts = sorted((Path(__file__).parents[2] / "sample_texts").glob("*.txt"))
     files = [part for text in texts for part in ("--file", str(text))]
@@ -122,7 +122,7 @@ def test_minilm_has_the_heads_that_clark_et_al_report(home: Path, pulled: str) -
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_grid_of_minilm_marks_the_heads_that_heads_labels(home: Path, pulled: str) -> None:
+def test_grid_on_minilm_marks_previous_and_next_token_heads(home: Path, pulled: str) -> None:
     result = qkv(home, "grid", "-m", pulled, ANIMAL, "--width", "80")
     assert len([line for line in result.splitlines() if line.startswith("L")]) == 6
     assert "H2 <" in result and "H8 >" in result
@@ -130,7 +130,7 @@ def test_grid_of_minilm_marks_the_heads_that_heads_labels(home: Path, pulled: st
 
 
 @pytest.mark.parametrize("pulled", ["minilm"], indirect=True)
-def test_compare_of_models_with_other_tokenizers_aligns_words(home: Path, pulled: str) -> None:
+def test_compare_of_models_with_different_tokenizers_merges_words(home: Path, pulled: str) -> None:
     """The embedded model splits *didn't* in two, minilm in three; both in one word here."""
     document = json.loads(qkv(home, "compare", "-m", pulled, "-m", "glove", ANIMAL, "--json"))
     [result] = document["comparisons"]

@@ -23,7 +23,7 @@ def anything(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
-def test_place_file_interrupted_or_on_a_full_disk_leaves_nothing(
+def test_place_file_interrupted_or_on_full_disk_leaves_no_file(
     tmp_path: Path, kind: BaseException
 ) -> None:
     def pieces() -> Iterator[bytes]:
@@ -37,7 +37,7 @@ def test_place_file_interrupted_or_on_a_full_disk_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_place_file_error_names_the_requested_file(tmp_path: Path) -> None:
+def test_place_file_error_names_requested_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         place_file(tmp_path / "none" / "a.json", [b""])
     assert error.value.filename == str(tmp_path / "none" / "a.json")
@@ -45,7 +45,7 @@ def test_place_file_error_names_the_requested_file(tmp_path: Path) -> None:
         place_file(tmp_path, [b""])
 
 
-def test_place_file_uses_default_modes_or_those_of_the_replaced_file(tmp_path: Path) -> None:
+def test_place_file_mode_follows_umask_or_replaced_file(tmp_path: Path) -> None:
     new, old = tmp_path / "new.json", tmp_path / "old.json"
     old_umask = os.umask(0o027)
     try:
@@ -58,7 +58,7 @@ def test_place_file_uses_default_modes_or_those_of_the_replaced_file(tmp_path: P
     assert (new.stat().st_mode & 0o777, old.stat().st_mode & 0o777) == (0o640, 0o604)
 
 
-def test_place_file_at_a_link_replaces_its_target(tmp_path: Path) -> None:
+def test_place_file_on_symbolic_link_replaces_target(tmp_path: Path) -> None:
     target, link = tmp_path / "target.json", tmp_path / "link.json"
     target.write_text("old")
     link.symlink_to(target)
@@ -66,7 +66,7 @@ def test_place_file_at_a_link_replaces_its_target(tmp_path: Path) -> None:
     assert link.is_symlink() and target.read_text() == "new"
 
 
-def test_place_file_at_a_pipe_writes_into_it(tmp_path: Path) -> None:
+def test_place_file_on_named_pipe_writes_into_it(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
     received: list[bytes] = []
@@ -77,7 +77,7 @@ def test_place_file_at_a_pipe_writes_into_it(tmp_path: Path) -> None:
     assert received == [b"through"] and pipe.is_fifo()
 
 
-def test_place_file_does_not_change_the_umask(tmp_path: Path) -> None:
+def test_place_file_does_not_change_umask(tmp_path: Path) -> None:
     old_umask = os.umask(0o027)
     try:
         place_file(tmp_path / "new", [b"x"])
@@ -87,7 +87,7 @@ def test_place_file_does_not_change_the_umask(tmp_path: Path) -> None:
         os.umask(old_umask)
 
 
-def test_place_file_at_circular_links_names_the_requested_file(tmp_path: Path) -> None:
+def test_place_file_on_circular_link_raises_error_with_requested_path(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError) as error:
@@ -97,7 +97,7 @@ def test_place_file_at_circular_links_names_the_requested_file(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("swaps", [True, False])
-def test_placed_folder_replaces_another(
+def test_placed_folder_replaces_existing_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
 ) -> None:
     if not swaps:
@@ -109,7 +109,7 @@ def test_placed_folder_replaces_another(
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m"]
 
 
-def test_placed_folder_at_a_link_replaces_its_target(tmp_path: Path) -> None:
+def test_placed_and_remove_folder_on_symbolic_link_act_on_target(tmp_path: Path) -> None:
     (tmp_path / "disk" / "m").mkdir(parents=True)
     (tmp_path / "m").symlink_to("disk/m")
     with placed_folder(tmp_path / "m", anything) as temporary:
@@ -120,7 +120,7 @@ def test_placed_folder_at_a_link_replaces_its_target(tmp_path: Path) -> None:
     assert list((tmp_path / "disk").iterdir()) == []
 
 
-def test_placed_folder_keeps_a_folder_that_appeared_meanwhile(tmp_path: Path) -> None:
+def test_placed_folder_checks_target_created_meanwhile(tmp_path: Path) -> None:
     def forbid(folder: Path) -> None:
         if folder.exists():
             raise StoreError("not this one")
@@ -132,7 +132,7 @@ def test_placed_folder_keeps_a_folder_that_appeared_meanwhile(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["m", "mine"]
 
 
-def test_sweep_removes_only_leftovers_without_an_owner(tmp_path: Path) -> None:
+def test_sweep_removes_only_abandoned_temporary_files(tmp_path: Path) -> None:
     names = (".qkv-abcdefgh.part", ".qkv-m.lock", ".qkv-abcdefgh.parts", "a.part", ".qkv-abc.part")
     for name in names:
         (tmp_path / name).write_text("mine")
@@ -145,7 +145,7 @@ def test_sweep_removes_only_leftovers_without_an_owner(tmp_path: Path) -> None:
     sweep(tmp_path / "nowhere")
 
 
-def test_sweep_leaves_files_that_are_being_written(tmp_path: Path) -> None:
+def test_sweep_keeps_files_and_locks_in_use(tmp_path: Path) -> None:
     with placed_folder(tmp_path / "m", anything) as temporary, folder_lock(tmp_path / "other"):
         (temporary / "file").touch()
         sweep(tmp_path)
@@ -154,7 +154,7 @@ def test_sweep_leaves_files_that_are_being_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_sweep_restores_a_folder_whose_replacement_is_missing(tmp_path: Path) -> None:
+def test_sweep_restores_folder_whose_replacement_failed(tmp_path: Path) -> None:
     (tmp_path / ".qkv-old-m").mkdir()
     (tmp_path / ".qkv-old-m" / "file").write_text("old")
     sweep(tmp_path)
@@ -164,7 +164,7 @@ def test_sweep_restores_a_folder_whose_replacement_is_missing(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_folder_lock_admits_one_process_at_a_time(tmp_path: Path) -> None:
+def test_folder_lock_held_elsewhere_raises_store_error(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "m"
     with folder_lock(folder):
         began = time.monotonic()
@@ -179,7 +179,7 @@ def test_folder_lock_admits_one_process_at_a_time(tmp_path: Path) -> None:
     assert list(folder.parent.iterdir()) == []
 
 
-def test_folder_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
+def test_folder_lock_of_killed_process_is_released(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from qkv_cli.atomic_files import *\n"
         "with folder_lock(Path(sys.argv[1])), scratch_folder(Path(sys.argv[1]).parent):\n"

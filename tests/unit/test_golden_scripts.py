@@ -10,13 +10,13 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 SEARCHES = {"draw.py", "edit_configs.py", "edits.py", "make.py"}  # they write no golden files
 
 
-def test_make_lists_every_script() -> None:
+def test_golden_make_lists_every_script() -> None:
     source = (GOLDEN / "make.py").read_text(encoding="utf-8")
     scripts = {path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*.py")}
     assert all(f'"{script}"' in source for script in scripts - SEARCHES)
 
 
-def test_make_of_an_unknown_name_lists_the_valid_ones() -> None:
+def test_golden_make_of_unknown_name_lists_valid_names() -> None:
     outcome = subprocess.run(
         [sys.executable, GOLDEN / "make.py", "bert"], capture_output=True, text=True
     )

@@ -33,25 +33,25 @@ def imported(*args: str) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-def test_help_imports_no_arrays_no_tokenizer_and_no_vectors() -> None:
+def test_help_does_not_import_numpy_tokenizers_or_plotting() -> None:
     for args in (["--help"], ["attend", "--help"]):
         heavy = {"numpy", "tokenizers", "gensim", "scipy", "safetensors", "textual", "matplotlib"}
         assert not imported(*args) & heavy
 
 
-def test_attend_on_the_embedded_model_imports_no_gensim_and_no_scipy() -> None:
+def test_attend_on_embedded_model_does_not_import_gensim_or_scipy() -> None:
     modules = imported("attend", "the river bank", "-m", DEFAULT_MODEL)
     assert {"numpy", "tokenizers"} <= modules
     assert not modules & {"gensim", "scipy", "safetensors", "smart_open", "textual", "matplotlib"}
 
 
-def test_read_vectors_imports_no_gensim(tmp_path: Path) -> None:
+def test_models_add_of_text_vectors_does_not_import_gensim(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("the 1 2\nbank 3 4\n")
     add = imported("models", "add", str(tmp_path / "m"), "--vectors", str(tmp_path / "v.txt"))
     assert not add & {"gensim", "scipy"}
 
 
-def test_html_page_imports_no_matplotlib() -> None:
+def test_attend_html_does_not_import_matplotlib() -> None:
     assert "matplotlib" not in imported(
         "attend", "the river bank", "-m", DEFAULT_MODEL, "--format", "html"
     )
@@ -60,13 +60,13 @@ def test_html_page_imports_no_matplotlib() -> None:
     )
 
 
-def test_embedded_model_is_in_the_package() -> None:
+def test_find_of_default_model_returns_folder_in_package() -> None:
     import qkv_cli
 
     assert find(DEFAULT_MODEL).is_relative_to(Path(qkv_cli.__file__).parent)
 
 
-def test_numpy_starts_no_threads_unless_configured() -> None:
+def test_import_limits_openblas_to_one_thread_unless_already_set() -> None:
     code = "import qkv_cli.session.load, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
     for variables, n_threads in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
         around = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}

@@ -17,7 +17,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_parse_of_json_dumps_output_gives_the_same_value(value: object, ascii_only: bool) -> None:
+def test_parse_of_text_written_by_json_returns_same_value(value: object, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     assert parse(text) == value
     assert parse(text.encode()) == value
@@ -38,14 +38,12 @@ def test_parse_of_json_dumps_output_gives_the_same_value(value: object, ascii_on
         (r'"\ud800"', "unpaired surrogate"),
     ],
 )
-def test_parse_of_text_that_is_not_strict_json_raises_one_line(
-    text: str | bytes, message: str
-) -> None:
+def test_parse_of_invalid_json_raises_one_line_error(text: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
 
 
-def test_parse_of_an_escaped_surrogate_pair_is_its_character() -> None:
+def test_parse_of_escaped_surrogate_pair_returns_character() -> None:
     assert parse(r'"\ud83d\ude00"') == "😀"

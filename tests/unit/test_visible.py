@@ -29,7 +29,7 @@ def test_visible_escapes_control_and_invisible_characters(text: str, escaped: st
 
 
 @given(st.text())
-def test_visible_leaves_no_control_characters(text: str) -> None:
+def test_visible_of_any_text_has_no_control_characters(text: str) -> None:
     escaped = visible(text)
     assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in escaped)
     assert not set(BIDI) & set(escaped)
@@ -38,7 +38,7 @@ def test_visible_leaves_no_control_characters(text: str) -> None:
 
 
 @given(st.text(max_size=200), st.integers(20, 50))
-def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: int) -> None:
+def test_visible_with_limit_keeps_beginning_and_end(text: str, limit: int) -> None:
     unlimited, limited = visible(text), visible(text, limit)
     assert len(limited) <= limit
     if len(unlimited) > limit:
@@ -46,5 +46,5 @@ def test_visible_with_a_limit_keeps_the_beginning_and_the_end(text: str, limit: 
         assert unlimited.startswith(start) and unlimited.endswith(end)
 
 
-def test_visible_with_keep_leaves_those_characters_unescaped() -> None:
+def test_visible_with_keep_leaves_those_characters() -> None:
     assert visible("a\n\tb", keep="\n") == "a\n\\tb"

@@ -36,11 +36,13 @@ def told(one: str, other: str, *, one_text: bool = False) -> list[str]:
         ("a b c", "x y z", ["a/x", "b/y", "c/z"]),
     ],
 )
-def test_align_pairs_equal_words_in_order(one: str, other: str, words: list[str]) -> None:
+def test_align_pairs_equal_words_and_marks_insertions_and_replacements(
+    one: str, other: str, words: list[str]
+) -> None:
     assert told(one, other) == words
 
 
-def test_align_of_one_text_uses_positions_not_spelling() -> None:
+def test_align_of_one_text_pairs_tokens_by_offsets() -> None:
     """The same word twice, and one side has cut a hyphen off: what overlaps is no partner."""
     a = [Token(0, "a", "a", 1, 0, 1), Token(1, "a-b", "a-b", 2, 2, 5), Token(2, "a", "a", 1, 6, 7)]
     b = [
@@ -54,7 +56,7 @@ def test_align_of_one_text_uses_positions_not_spelling() -> None:
     assert pairs == [(0, 0), (1, None), (None, 1), (None, 2), (None, 3), (2, 4)]
 
 
-def test_align_of_special_tokens_uses_their_names() -> None:
+def test_align_pairs_special_tokens_by_name() -> None:
     a, b = tokens("the bank", special=True), tokens("the bank", special=True)
     assert [(p.a, p.b) for p in align(a, b, one_text=True)] == [(0, 0), (1, 1), (2, 2)]
     c = tokens("the bank")
@@ -63,13 +65,13 @@ def test_align_of_special_tokens_uses_their_names() -> None:
     assert [t.text for t in name_pairs(result, a, c)] == ["-[CLS]", "the", "bank"]
 
 
-def test_align_numbers_special_tokens_of_one_name() -> None:
+def test_named_numbers_tokens_consecutively() -> None:
     a, b = tokens("the river bank"), tokens("the very muddy river bank")
     result = name_pairs(align(a, b, one_text=False), a, b)
     assert [t.i for t in result] == [0, 1, 2, 3, 4]
 
 
-def test_align_keeps_an_unknown_word_whole() -> None:
+def test_named_keeps_unknown_flag_of_replaced_word() -> None:
     a, b = tokens("zzyx"), tokens("bank")
     a = [Token(0, "zzyx", "[UNK]", 9, 0, 4, unknown=True)]
     [name] = name_pairs(align(a, b, one_text=False), a, b)

@@ -37,7 +37,7 @@ ONE = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]
 TWO = [[0.5, 0.25, 0.25], [0.7, 0.2, 0.1], [0.2, 0.3, 0.5]]
 
 
-def test_compare_of_two_heads_has_their_difference() -> None:
+def test_compare_of_two_heads_gives_difference_divergence_and_correlation() -> None:
     c = compare(maps("the river bank", ONE), maps("the river bank", TWO, name="L0H1"))
     assert [t.text for t in c.queries] == [t.text for t in c.keys] == ["the", "river", "bank"]
     assert c.difference == pytest.approx(np.float32(TWO) - np.float32(ONE), abs=1e-7)
@@ -50,7 +50,7 @@ def test_compare_of_two_heads_has_their_difference() -> None:
     assert c.pearson == pytest.approx(np.corrcoef(np.ravel(ONE), np.ravel(TWO))[0, 1], abs=1e-6)
 
 
-def test_compare_of_a_head_with_itself_is_exactly_zero() -> None:
+def test_compare_of_head_with_itself_is_exactly_equal() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         e = np.exp(rng.normal(0, 3, (7, 7)).astype(np.float32))
@@ -62,7 +62,7 @@ def test_compare_of_a_head_with_itself_is_exactly_zero() -> None:
         assert largest_changes(c, 5) == []
 
 
-def test_compare_with_an_inserted_word_has_a_column_and_no_row() -> None:
+def test_compare_with_inserted_word_adds_column_but_no_row() -> None:
     longer = [[0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.0, 0.0]]
     c = compare(maps("the river bank", ONE), maps("the muddy river bank", longer))
     assert [t.text for t in c.queries] == ["the", "river", "bank"]
@@ -77,7 +77,7 @@ def test_compare_with_an_inserted_word_has_a_column_and_no_row() -> None:
     assert c.divergence[1] == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_compare_of_models_with_other_tokens_uses_words() -> None:
+def test_compare_of_models_with_different_tokens_merges_them_into_words() -> None:
     text = "unhappy river"
     pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
     pieces.append(Token(2, "river", "river", 3, 8, 13))
@@ -93,7 +93,7 @@ def test_compare_of_models_with_other_tokens_uses_words() -> None:
     assert c.weights_b == pytest.approx(np.array(by_hand), abs=1e-6)
 
 
-def test_compare_of_one_model_keeps_its_pieces() -> None:
+def test_compare_within_one_model_does_not_merge_sub_words() -> None:
     pieces = [Token(0, "un", "un", 1, 0, 2), Token(1, "happy", "##happy", 2, 2, 7)]
     subword_maps = replace(
         maps("a b", [[0.5, 0.5]] * 2), text="unhappy", queries=pieces, keys=pieces
@@ -101,7 +101,7 @@ def test_compare_of_one_model_keeps_its_pieces() -> None:
     assert len(compare(subword_maps, subword_maps).queries) == 2
 
 
-def test_compare_leaves_masked_cells_blank() -> None:
+def test_compare_of_cells_masked_in_both_maps_is_nan() -> None:
     masked = maps("a b", [[0, 1], [0.5, 0.5]], mask=[[False, True], [True, True]])
     free = maps("a b", [[0.5, 0.5], [0.5, 0.5]])
     compared = compare(masked, masked)
@@ -109,24 +109,24 @@ def test_compare_leaves_masked_cells_blank() -> None:
     assert compare(masked, free).difference[0, 0] == pytest.approx(0.5)
 
 
-def test_compare_includes_zero_weights_that_are_not_masked() -> None:
+def test_compare_of_unmasked_zero_weights_gives_0() -> None:
     head = maps("a b", [[0, 1], [0.5, 0.5]])
     assert compare(head, head).difference[0, 0] == 0
 
 
-def test_compare_of_weights_that_do_not_sum_to_1_has_no_divergence() -> None:
+def test_compare_with_linear_weights_has_nan_divergence() -> None:
     linear = replace(maps("a b", [[-1, 3], [2, 0.5]]), weighting="linear")
     c = compare(maps("a b", [[0.5, 0.5], [0.5, 0.5]]), linear)
     assert isnan(c.mean_divergence)
     assert c.cosine == pytest.approx((-0.5 + 1.5 + 1 + 0.25) / np.sqrt(1 * (1 + 9 + 4 + 0.25)))
 
 
-def test_compare_without_a_common_word_is_refused() -> None:
+def test_compare_of_texts_without_common_word_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="no word in common"):
         compare(maps("a b", [[0.5, 0.5]] * 2), maps("x y z", ONE))
 
 
-def test_moved_lists_the_largest_differences_first() -> None:
+def test_moved_lists_changed_cells_by_descending_magnitude() -> None:
     c = compare(maps("the river bank", ONE), maps("the river bank", TWO))
     result = [(m.row, m.column, round(m.change, 4)) for m in largest_changes(c, 3)]
     assert result[:2] in ([(1, 0, 0.6), (1, 1, -0.6)], [(1, 1, -0.6), (1, 0, 0.6)])
@@ -138,7 +138,7 @@ def test_moved_lists_the_largest_differences_first() -> None:
     assert len(largest_changes(c, 9)) == 4  # the others have not moved
 
 
-def test_nearest_heads_are_sorted_and_exclude_the_head_itself() -> None:
+def test_nearest_heads_ranks_by_divergence_and_excludes_head_itself() -> None:
     head = maps("the river bank", ONE)
     near = [[0.5, 0.25, 0.25], [0.15, 0.75, 0.1], [0.2, 0.2, 0.6]]
     several = [maps("the river bank", x, name=n).maps[0] for x, n in

@@ -65,7 +65,7 @@ def close(a: object, b: object) -> None:
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
-def test_explain_projections_use_the_columns_of_the_head() -> None:
+def test_explain_layer_projections_use_columns_of_head() -> None:
     x, _ = explained()
     close(x.e_query, TABLE[IDS[QUERY]])
     close(x.e_key, TABLE[IDS[KEY]])
@@ -82,7 +82,7 @@ def test_explain_projections_use_the_columns_of_the_head() -> None:
 
 
 @pytest.mark.parametrize("head", range(N_HEADS))
-def test_explain_scores_weights_and_shares_match_the_arithmetic(head: int) -> None:
+def test_explain_layer_scores_weights_and_shares_match_reference(head: int) -> None:
     x, _ = explained(head)
     scores, weights, values = by_hand(head, QUERY)
     close(x.scores, scores)
@@ -99,7 +99,7 @@ def test_explain_scores_weights_and_shares_match_the_arithmetic(head: int) -> No
     close(x.along.sum(), 1)
 
 
-def test_explain_output_sums_the_pair_other_words_other_heads_and_bias() -> None:
+def test_explain_layer_output_is_sum_of_pair_words_heads_and_bias() -> None:
     x, layer = explained()
     W_O = ATTN.o.W.astype(float)
     z_heads: list[np.ndarray] = []
@@ -122,7 +122,7 @@ def test_explain_output_sums_the_pair_other_words_other_heads_and_bias() -> None
     close(x.output.total, layer.resid_post[QUERY] - TABLE[IDS[QUERY]])
 
 
-def test_explain_names_why_a_key_is_masked() -> None:
+def test_explain_layer_states_why_key_is_masked() -> None:
     causal, _ = explained(query=1, key=3, causal=True)
     assert causal.masked == [None, None, "it comes later", "it comes later"]
     assert causal.weight == 0 and causal.exps.tolist()[2:] == [0, 0]
@@ -140,13 +140,13 @@ def test_explain_names_why_a_key_is_masked() -> None:
     close(ahead.scores[2:], ahead.terms["content"][2:] + 0.5)
 
 
-def test_explain_of_a_query_that_sees_nothing_has_no_weight_and_no_share() -> None:
+def test_explain_layer_of_query_without_visible_keys_has_zero_weights() -> None:
     offsets = np.array([[-np.inf], [-np.inf], [0.5]], np.float32)
     x, _ = explained(query=3, key=0, offsets=offsets)
     assert x.exps.tolist() == x.pattern.tolist() == x.along.tolist() == [0] * 4
 
 
-def test_explain_of_linear_weights_uses_the_scores_themselves() -> None:
+def test_explain_layer_with_linear_weighting_uses_scores_as_weights() -> None:
     x, _ = explained(weighting="linear")
     scores, _, values = by_hand(HEAD, QUERY)
     close(x.pattern, scores)

@@ -24,25 +24,25 @@ def example_maps() -> HeadMaps:
     return head_maps(Words().encode("a"), scores)
 
 
-def test_focus_on_a_query_takes_its_row_and_leaves_masked_keys_blank() -> None:
+def test_focus_on_query_returns_row_with_nan_at_masked_keys() -> None:
     row = focus(example_maps(), "query", 1)
     np.testing.assert_allclose(row.weights, [[0.5, NAN, 0.5], [NAN, 1, NAN]])
     assert row.token.token == "a"
 
 
-def test_focus_on_a_key_takes_its_column_and_leaves_masked_queries_blank() -> None:
+def test_focus_on_key_returns_column_with_nan_at_masked_queries() -> None:
     column = focus(example_maps(), "key", 1)
     np.testing.assert_allclose(column.weights, [[0.75, NAN, NAN], [0.25, 1, 0.25]])
     assert column.token.token == "a"
 
 
-def test_focus_mean_is_over_the_heads_that_can_look() -> None:
+def test_focus_mean_averages_over_heads_that_see_key() -> None:
     np.testing.assert_allclose(focus(example_maps(), "query", 0).mean, [0.5, 0.5, NAN])
     np.testing.assert_allclose(focus(example_maps(), "query", 1).mean, [0.5, 1, 0.5])
     np.testing.assert_allclose(focus(example_maps(), "key", 1).mean, [0.5, 1, 0.25])
 
 
-def test_focus_between_two_texts_names_the_tokens_of_the_other_text() -> None:
+def test_focus_of_cross_attention_lists_tokens_of_other_text() -> None:
     keys = Words().encode("b")
     maps = replace(example_maps(), keys=keys, source="b")
     assert focus(maps, "query", 1).token.token == "a"
@@ -51,7 +51,7 @@ def test_focus_between_two_texts_names_the_tokens_of_the_other_text() -> None:
     assert [t.token for t in focus(maps, "key", 1).others] == ["[CLS]", "a", "[SEP]"]
 
 
-def test_focus_on_scores_takes_scores() -> None:
+def test_focus_with_shown_scores_returns_scores() -> None:
     row = focus(replace(example_maps(), shown="scores"), "query", 1)
     np.testing.assert_allclose(row.weights, [np.log([0.5, NAN, 0.5]), [NAN, 0, NAN]])
 
@@ -66,7 +66,7 @@ def test_focus_on_scores_takes_scores() -> None:
         (9, [1, 0, 4, 5], 1, 0),  # a weight of 0 is never listed
     ],
 )
-def test_strongest_weights_lists_the_furthest_from_zero_and_sums_the_rest(
+def test_strongest_weights_lists_largest_magnitudes_and_sums_rest(
     n: int, places: list[int], n_rest: int, sum_of_rest: float
 ) -> None:
     line = strongest_weights(np.array([0.2, -0.5, NAN, 0.0, 0.2, 0.1]), n)

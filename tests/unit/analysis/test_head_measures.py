@@ -27,7 +27,7 @@ def scores(*, causal: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_sums_of_a_reading_match_hand_arithmetic(causal: bool) -> None:
+def test_measure_equals_sums_over_cells(causal: bool) -> None:
     maps = head_maps(TOKENS, scores(causal=causal))
     wanted = targets(TOKENS, TOKENS, one_text=True)
     result = measure(maps, wanted)
@@ -57,7 +57,7 @@ def test_sums_of_a_reading_match_hand_arithmetic(causal: bool) -> None:
             assert getattr(result, name)[head] == pytest.approx(list(sums.values())), name
 
 
-def test_chance_is_the_mean_over_all_permutations_of_a_row() -> None:
+def test_measure_chance_is_mean_over_permutations_of_row() -> None:
     row = np.array([0.7, 0.2, 0.1, 0.0])
     tokens = Words().encode("a b")
     one = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
@@ -70,7 +70,7 @@ def test_chance_is_the_mean_over_all_permutations_of_a_row() -> None:
     assert result.share[0, previous] == pytest.approx(0.7 + 0.2)  # rows a and b, keys [CLS] and a
 
 
-def test_sums_of_readings_add_and_layers_concatenate() -> None:
+def test_sums_add_over_readings_and_concatenate_over_layers() -> None:
     wanted = targets(TOKENS, TOKENS, one_text=True)
     one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
     two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
@@ -81,7 +81,7 @@ def test_sums_of_readings_add_and_layers_concatenate() -> None:
         assert np.array_equal(getattr(layers, name), np.concatenate([a, b]))
 
 
-def test_sums_between_two_texts_have_no_distance() -> None:
+def test_measure_of_cross_attention_has_nan_distance() -> None:
     result = head_maps(TOKENS, scores(causal=False))
     maps = replace(result, maps=[replace(m, block="cross") for m in result.maps])
     result = measure(maps, targets(TOKENS, TOKENS, one_text=False))

@@ -37,24 +37,24 @@ def keys_of(kind: str, query: int) -> list[int]:
         ("induction", 3, []),
     ],
 )
-def test_targets_of_each_kind_are_the_expected_keys(kind: str, query: int, keys: list[int]) -> None:
+def test_targets_of_each_kind_are_expected_keys(kind: str, query: int, keys: list[int]) -> None:
     assert keys_of(kind, query) == keys
 
 
-def test_induction_excludes_a_word_that_follows_itself() -> None:
+def test_targets_of_induction_exclude_word_that_follows_itself() -> None:
     tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
     result = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
     # The token after the second a is b; the token after the first a is the query itself.
     assert [list(row.nonzero()[0]) for row in result[1:3]] == [[3], []]
 
 
-def test_duplicate_excludes_special_tokens() -> None:
+def test_targets_of_duplicate_and_induction_exclude_special_tokens() -> None:
     tokens = [Token(i, "", "[SEP]", 2, 0, 0, special=True) for i in range(3)]
     result = targets(tokens, tokens, one_text=True)
     assert not result[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
 
 
-def test_kinds_between_two_texts_have_no_previous_or_next() -> None:
+def test_targets_between_two_texts_have_no_relative_kinds() -> None:
     result = targets(TOKENS[:3], TOKENS, one_text=False)
     assert result.shape == (len(NAMES), 3, len(TOKENS))
     kinds = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
@@ -65,9 +65,9 @@ def test_kinds_between_two_texts_have_no_previous_or_next() -> None:
     ("text", "is_one"),
     [(",", True), (" .", True), ("...", True), ("€", True), ("n't", False), ("3", False)],
 )
-def test_is_punctuation_recognises_punctuation(text: str, is_one: bool) -> None:
+def test_is_punctuation_accepts_signs_and_symbols_but_not_words(text: str, is_one: bool) -> None:
     assert is_punctuation(Token(0, text, text, 5, 0, len(text))) is is_one
 
 
-def test_is_punctuation_of_an_empty_text_is_false() -> None:
+def test_is_punctuation_of_special_token_is_false() -> None:
     assert not is_punctuation(Token(0, "", "[CLS]", 1, 0, 0, special=True))

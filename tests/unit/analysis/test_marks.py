@@ -18,13 +18,13 @@ TEXT = "one cat , two dogs and a bird sat on the mat with three old mice ."
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_marks_of_a_head_of_one_kind_are_that_kind_only(kind) -> None:
+def test_marks_of_head_of_known_kind_contain_only_that_kind(kind) -> None:
     result = find_marks(TEXT, reader([[looking(lambda t, i, j: False)], [of_kind(kind.name)]]), 8)
     assert [(m.kind, m.name) for m in result] == [(kind.name, "L1H0")]
     assert result[0].effect > 0.5
 
 
-def test_marks_have_the_same_effect_as_a_study() -> None:
+def test_marks_effect_equals_effect_of_study() -> None:
     """The score of these heads is the same in every order of the words."""
     layers = [[of_kind("previous"), causal(of_kind("previous"))]]
     *_, last = study(iter([TEXT]), reader(layers), shuffles=8, seed=0)
@@ -33,7 +33,7 @@ def test_marks_have_the_same_effect_as_a_study() -> None:
     assert result == pytest.approx(expected, rel=1e-6)
 
 
-def test_marks_of_chance_heads_are_empty() -> None:
+def test_marks_of_random_scores_are_empty() -> None:
     rng = np.random.default_rng(0)
     noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
     assert find_marks(TEXT, reader([[noise, causal(noise)]]), 4) == []
@@ -45,13 +45,13 @@ def test_marks_of_random_projections_are_empty(seed: int) -> None:
     assert find_marks(TEXT, OrderedReader(loaded, Reading(), ["all"], []), 4) == []
 
 
-def test_marks_without_readings_are_empty() -> None:
+def test_marks_with_zero_shuffles_are_empty() -> None:
     assert find_marks(TEXT, reader([[of_kind("next")]]), 0) == []
 
 
-def test_marks_of_a_text_without_words_are_empty() -> None:
+def test_marks_of_text_without_words_are_empty() -> None:
     assert find_marks("", reader([[of_kind("next")]]), 2) == []
 
 
-def test_marks_name_their_heads() -> None:
+def test_mark_name_contains_layer_and_head() -> None:
     assert Mark("next", 11, 3, 0.5).name == "L11H3"

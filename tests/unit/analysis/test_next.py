@@ -8,7 +8,7 @@ import pytest
 from qkv_cli.analysis.next import kl_divergence, log_probabilities, odds
 
 
-def test_odds_have_softmax_rank_and_rest() -> None:
+def test_odds_of_one_run_gives_probability_rank_and_rest() -> None:
     scores = np.log(np.array([[1.0, 4.0, 2.0, 1.0]], np.float32))  # 1/8, 1/2, 1/4, 1/8
     result = odds(scores, 2)
     assert (result.ids, result.n_tokens, result.divergence) == ([1, 2], 4, None)
@@ -17,7 +17,7 @@ def test_odds_have_softmax_rank_and_rest() -> None:
     np.testing.assert_allclose(result.rest, [0.25], rtol=1e-6)
 
 
-def test_odds_of_two_readings_list_the_likeliest_of_both() -> None:
+def test_odds_of_two_runs_lists_likeliest_tokens_of_both_and_divergence() -> None:
     scores = np.log(np.array([[8.0, 4.0, 2.0, 2.0], [2.0, 2.0, 4.0, 8.0]], np.float32))
     result = odds(scores, 2)
     assert result.ids == [0, 1, 3, 2]
@@ -30,7 +30,7 @@ def test_odds_of_two_readings_list_the_likeliest_of_both() -> None:
     assert result.divergence == pytest.approx(1 + 0.25 - 0.125 - 0.25, rel=1e-6)
 
 
-def test_odds_of_extreme_scores_stay_finite() -> None:
+def test_log_probabilities_of_large_scores_are_finite() -> None:
     logs = log_probabilities(np.array([[10_000.0, 9_000.0], [9_000.0, 10_000.0]]))
     assert np.isfinite(logs).all()
     np.testing.assert_allclose(np.exp(logs), [[1, 0], [0, 1]])

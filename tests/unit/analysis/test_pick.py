@@ -30,7 +30,7 @@ SHOWN = TOKENS[1:-1]  # the tokens that --hide-special keeps
         ("", None, None),
     ],
 )
-def test_pick_finds_words_indices_and_special_tokens(
+def test_pick_by_word_or_index_returns_positions(
     word: str, in_all_tokens: list[int] | None, in_shown_tokens: list[int] | None
 ) -> None:
     for tokens, places in ((TOKENS, in_all_tokens), (SHOWN, in_shown_tokens)):
@@ -41,17 +41,17 @@ def test_pick_finds_words_indices_and_special_tokens(
             assert pick("query", word, tokens) == places
 
 
-def test_pick_of_an_unknown_word_lists_tokens_with_their_indices() -> None:
+def test_pick_with_misspelled_word_lists_words_with_their_indices() -> None:
     with pytest.raises(UsageError, match=r"Did you mean 'bank'\? Words: 1 The, 2 bank, 3 3"):
         pick("key", "banc", SHOWN)
 
 
-def test_pick_of_a_number_is_an_index_unless_written_with_an_equals_sign() -> None:
+def test_same_word_of_number_finds_it_only_among_words() -> None:
     assert same_word("3", SHOWN) == [2]
     assert same_word("2", SHOWN) == [] == same_word("bank", SHOWN)
 
 
-def test_pick_error_lists_words_and_suggests_the_nearest() -> None:
+def test_pick_with_unknown_word_lists_special_tokens_and_separators_by_name() -> None:
     tokens = [*TOKENS, Token(6, "", "\u2581", 6, 6, 6), Token(7, " ", "\u0120", 7, 6, 7)]
     with pytest.raises(UsageError, match=r"0 \[CLS\], 1 The, .* 5 \[SEP\], 6 \u2581, 7 \u0120\."):
         pick("query", "cat", tokens)
@@ -60,7 +60,7 @@ def test_pick_error_lists_words_and_suggests_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("n", "end"), [(40, "39 w39."), (41, "39 w39 and 1 more.")])
-def test_pick_lists_forty_words_and_counts_the_others(n: int, end: str) -> None:
+def test_pick_with_unknown_word_lists_forty_words_and_counts_the_others(n: int, end: str) -> None:
     tokens = [Token(i, f"w{i}", f"w{i}", i, 0, 0) for i in range(n)]
     with pytest.raises(UsageError) as refused:
         pick("key", "xyz", tokens)

@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_shuffled_keeps_every_word_and_the_special_tokens() -> None:
+def test_shuffled_keeps_every_word_and_leaves_special_tokens_in_place() -> None:
     before, after = TOKENS, shuffled(TOKENS, generator())
     assert [t.token for t in (after[0], after[-1])] == ["[CLS]", "[SEP]"]
     assert sorted(t.i for t in after) == list(range(len(before)))
@@ -27,13 +27,13 @@ def test_shuffled_keeps_every_word_and_the_special_tokens() -> None:
     assert all(before[t.i] == t for t in after)
 
 
-def test_shuffled_gives_every_order() -> None:
+def test_shuffled_of_three_words_produces_every_order() -> None:
     rng, tokens = generator(), Words().encode("a b c")
     orders = {tuple(t.text for t in shuffled(tokens, rng)) for _ in range(100)}
     assert len(orders) == 6
 
 
-def test_repeated_has_the_words_twice_in_one_order() -> None:
+def test_repeated_writes_shuffled_words_twice_in_same_order() -> None:
     result = [t.token for t in repeated(TOKENS, generator())]
     words = result[1:-1]
     assert (result[0], result[-1]) == ("[CLS]", "[SEP]")
@@ -42,13 +42,13 @@ def test_repeated_has_the_words_twice_in_one_order() -> None:
     assert words[:8] != TEXT.split()
 
 
-def test_repeated_shortens_a_long_text() -> None:
+def test_repeated_of_long_text_uses_limited_number_of_words() -> None:
     text = " ".join(f"w{i}" for i in range(100))
     result = repeated(Words().encode(text), generator())
     assert len(result) == 2 * MAX_REPEATED + 2
 
 
-def test_sampled_has_each_word_once_between_the_special_tokens() -> None:
+def test_sampled_of_long_text_draws_distinct_words_between_special_tokens() -> None:
     tokens = Words().encode(" ".join(f"w{i}" for i in range(100)))
     result = sampled(tokens, generator())
     assert [result[0].token, result[-1].token] == ["[CLS]", "[SEP]"]
@@ -61,12 +61,12 @@ def test_sampled_has_each_word_once_between_the_special_tokens() -> None:
     ]
 
 
-def test_shuffled_text_without_words_is_unchanged() -> None:
+def test_repeated_and_sampled_of_text_without_words_return_it_unchanged() -> None:
     bare = Words().encode("")
     assert repeated(bare, generator()) == sampled(bare, generator()) == bare
 
 
-def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
+def test_dealt_permutes_weights_of_each_row_among_visible_keys() -> None:
     rng = np.random.default_rng(0)
     seen = rng.random((2, 5, 6)) < 0.6
     weights = np.where(seen, rng.random((2, 5, 6)), 0.0)
@@ -76,7 +76,7 @@ def test_permuted_rows_keep_their_weights_within_the_mask() -> None:
     assert not np.array_equal(result, weights)
 
 
-def test_permuted_rows_are_uniform() -> None:
+def test_dealt_gives_each_visible_key_same_mean_weight() -> None:
     rng, seen = np.random.default_rng(0), np.array([[True, False, True, True]])
     weights = np.array([[0.6, 0.0, 0.3, 0.1]])
     mean = np.mean([permute_rows(weights, seen, rng) for _ in range(4000)], axis=0)
@@ -103,7 +103,7 @@ def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_overlap_is_the_sum_over_cells(masked: bool) -> None:
+def test_overlap_equals_sum_over_cells(masked: bool) -> None:
     rng = np.random.default_rng(1)
     before, after = TOKENS, shuffled(TOKENS, generator(2))
     n = len(before)
@@ -144,20 +144,20 @@ def by_word(tokens) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mask", [lambda rule: rule, causal])
-def test_overlap_of_a_positional_head_stays_with_positions(mask) -> None:
+def test_overlap_of_head_by_position_survives_by_position_only(mask) -> None:
     position, content = survival(mask(PREVIOUS))
     assert position == pytest.approx(1.0)
     assert abs(content) < 0.15
 
 
 @pytest.mark.parametrize("mask", [lambda rule: rule, causal])
-def test_overlap_of_a_content_head_moves_with_the_words(mask) -> None:
+def test_overlap_of_head_by_content_survives_by_word_only(mask) -> None:
     position, content = survival(mask(by_word))
     assert abs(position) < 0.15
     assert content == pytest.approx(1.0)
 
 
-def test_overlap_of_uniform_weights_is_undefined() -> None:
+def test_overlap_of_uniform_weights_is_none() -> None:
     assert survival(looking(lambda tokens, i, j: False)) == (None, None)
 
 
@@ -172,7 +172,7 @@ def test_overlap_of_uniform_weights_is_undefined() -> None:
         (0.0, 0.0, 0.0, None),  # nothing was there to be left
     ],
 )
-def test_overlap_with_a_margin_below_a_thousandth_is_undefined(
+def test_beyond_chance_with_room_below_one_thousandth_returns_none(
     common: float, chance: float, whole: float, expected: float | None
 ) -> None:
     """In so little room the answer would be a rounding error, blown up a thousandfold."""

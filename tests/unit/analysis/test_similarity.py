@@ -19,7 +19,7 @@ def entropy(row: list[float]) -> float:
 
 
 @given(a=rows, b=rows)
-def test_divergence_is_the_entropy_of_the_mean_minus_the_mean_entropy(a, b) -> None:
+def test_jensen_shannon_equals_entropy_of_mean_minus_mean_entropy(a, b) -> None:
     p, q = [x / sum(a) for x in a], [x / sum(b) for x in b]
     middle = [(x + y) / 2 for x, y in zip(p, q, strict=True)]
     expected = entropy(middle) - (entropy(p) + entropy(q)) / 2
@@ -29,21 +29,21 @@ def test_divergence_is_the_entropy_of_the_mean_minus_the_mean_entropy(a, b) -> N
 
 
 @given(a=rows)
-def test_divergence_of_a_row_from_itself_is_0(a) -> None:
+def test_jensen_shannon_of_row_with_itself_is_0(a) -> None:
     assert jensen_shannon(np.array([a]), np.array([a]))[0] == 0.0
 
 
-def test_divergence_ranges_from_0_to_1_bit() -> None:
+def test_jensen_shannon_of_disjoint_rows_is_1_and_of_equal_rows_is_0() -> None:
     a, b = np.array([[1.0, 0, 0], [0.5, 0.5, 0]]), np.array([[0, 0.5, 0.5], [0.5, 0.5, 0]])
     assert jensen_shannon(a, b) == pytest.approx([1.0, 0.0])
 
 
-def test_divergence_of_an_empty_row_is_nan() -> None:
+def test_jensen_shannon_of_row_of_zeros_is_nan() -> None:
     a, b = np.array([[0.0, 0.0], [0.3, 0.7]]), np.array([[0.3, 0.7], [0.0, 0.0]])
     assert np.isnan(jensen_shannon(a, b)).all()
 
 
-def test_cosine_and_pearson_match_numpy() -> None:
+def test_cosine_and_pearson_match_reference() -> None:
     a, b = np.array([1.0, 2, 3, 5]), np.array([2.0, 1, 4, 4])
     dot = 1 * 2 + 2 * 1 + 3 * 4 + 5 * 4
     assert cosine(a, b) == pytest.approx(dot / sqrt(39 * 37))
@@ -52,7 +52,7 @@ def test_cosine_and_pearson_match_numpy() -> None:
     assert pearson(a, -a) == pytest.approx(-1.0)
 
 
-def test_correlation_of_constant_weights_is_nan() -> None:
+def test_cosine_and_pearson_of_constant_or_empty_input_are_nan() -> None:
     a = np.array([0.25, 0.25])
     assert isnan(pearson(a, np.array([0.1, 0.9])))
     assert isnan(pearson(np.array([]), np.array([])))

@@ -49,13 +49,13 @@ def best(heads, queries=ALL, keys=ALL) -> tuple[int, int, int, int]:
         ({0: [0, 1]}, [1], [2, 0], (0, 1, 1, 2)),  # .8
     ],
 )
-def test_strongest_link_is_the_largest_weight_among_the_candidates(
+def test_largest_weight_is_maximum_over_allowed_heads_queries_and_keys(
     heads, queries, keys, expected
 ) -> None:
     assert best(heads, queries, keys) == expected
 
 
-def test_strongest_link_of_equal_weights_has_the_highest_score() -> None:
+def test_largest_weight_of_equal_weights_takes_highest_score_then_first() -> None:
     hard = [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 1, 0]]]
     scores = [[[5, 1, 2], [3, 6, 4], [0, 0, 6]], [[1, 7, 2], [6, 3, 3], [5, 7, 5]]]
     link = largest_weight([layer(0, hard, scores)], {0: [0, 1]}, ALL, ALL)
@@ -66,7 +66,7 @@ def test_strongest_link_of_equal_weights_has_the_highest_score() -> None:
     assert (link.query, link.key) == (0, 2)  # no weight at all: the score 2 is better than 1
 
 
-def test_strongest_link_computes_no_later_layers() -> None:
+def test_largest_weight_does_not_compute_later_layers() -> None:
     computed: list[int] = []
 
     def layers() -> Iterator[LayerTrace]:
@@ -78,6 +78,6 @@ def test_strongest_link_computes_no_later_layers() -> None:
     assert computed == [0, 1]
 
 
-def test_strongest_link_of_a_cross_attention_layer_is_between_the_texts() -> None:
+def test_largest_weight_of_layer_with_cross_attention_uses_cross_pattern() -> None:
     link = largest_weight([layer(0, FIRST, crosses=True)], {0: [0]}, ALL, ALL)
     assert (link.query, link.key) == (2, 0)

@@ -25,7 +25,7 @@ def study_rules(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
+def test_study_of_head_of_known_kind_gives_only_that_label(name: str) -> None:
     [head] = study_rules([of_kind(name)])
     assert list(head.labels) == [name]
     assert head.evidence[name].effect > 0.5
@@ -33,13 +33,13 @@ def test_study_labels_a_head_of_one_kind_with_that_kind_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["previous", "first", "duplicate", "induction"])
-def test_study_labels_causal_heads_too(name: str) -> None:
+def test_study_of_causal_head_of_known_kind_gives_that_label(name: str) -> None:
     [head] = study_rules([causal(of_kind(name))])
     assert name in head.labels
     assert "next" not in head.evidence  # it is masked for all queries
 
 
-def test_study_does_not_label_uniform_or_chance_heads() -> None:
+def test_study_of_uniform_or_random_heads_gives_no_labels() -> None:
     rng = np.random.default_rng(0)
     even = looking(lambda t, i, j: False)
     noise: Rule = lambda t: rng.normal(0, 3, (len(t), len(t)))  # noqa: E731
@@ -47,7 +47,7 @@ def test_study_does_not_label_uniform_or_chance_heads() -> None:
         assert head.labels == []
 
 
-def test_study_does_not_label_a_favourite_word_as_first_token() -> None:
+def test_study_of_head_on_one_word_is_not_labelled_first_token() -> None:
     """All rows attend to one word at any place, so its position is not evidence."""
     [head] = study_rules(
         [looking(lambda t, i, j: t[j].text == "cat")], ["cat and dog and bird and fish"]
@@ -60,7 +60,7 @@ def test_study_does_not_label_a_favourite_word_as_first_token() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("weighting", ["softmax", "hard"])
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_study_does_not_label_random_projections(seed: int, weighting, is_causal: bool) -> None:
+def test_study_of_random_projections_gives_no_labels(seed: int, weighting, is_causal: bool) -> None:
     """Of real word vectors, on texts with repetition and punctuation."""
     loaded = load(find(DEFAULT_MODEL), random_heads=seed)
     read = OrderedReader(loaded, Reading(weighting=weighting, causal=is_causal), ["all"], [])
@@ -77,7 +77,7 @@ def test_study_does_not_label_random_projections(seed: int, weighting, is_causal
                 assert abs(head.position) < 0.1
 
 
-def test_statistics_are_means_over_the_rows_of_all_texts() -> None:
+def test_study_averages_statistics_over_rows_of_all_texts() -> None:
     rules = [[of_kind("previous"), of_kind("punctuation")], [of_kind("first")]]
     read = reader(rules)
     *_, last = study(iter(TEXTS), read, shuffles=0, seed=0)
@@ -97,7 +97,7 @@ def test_statistics_are_means_over_the_rows_of_all_texts() -> None:
     assert [h.entropy for h in heads] == pytest.approx(list(bits / rows))
 
 
-def test_study_without_shuffles_has_no_labels() -> None:
+def test_study_without_shuffles_has_no_labels_or_evidence() -> None:
     *_, last = study(iter(TEXTS), reader([[of_kind("previous")]]), shuffles=0, seed=0)
     [head] = head_statistics(last)
     assert (head.labels, head.evidence, head.position, head.content) == ([], {}, None, None)
@@ -105,7 +105,7 @@ def test_study_without_shuffles_has_no_labels() -> None:
     assert head.shares["previous"] > 0.8
 
 
-def test_study_of_many_texts_labels_with_few_shuffles() -> None:
+def test_study_of_many_texts_labels_weak_head() -> None:
     """A weak head of separators: one reading of each text is a piece of evidence."""
     weak = looking(lambda t, i, j: t[j].token == "[SEP]", strength=2.5)
     texts = [f"{TEXTS[0]} {i}" for i in range(80)]
@@ -118,7 +118,7 @@ def test_study_of_many_texts_labels_with_few_shuffles() -> None:
 @pytest.mark.parametrize(
     ("n_texts", "shuffles", "expected"), [(1, 16, 16), (3, 16, 18), (40, 16, 16), (5, 2, 2)]
 )
-def test_study_divides_the_shuffles_among_the_first_texts(
+def test_study_divides_shuffles_among_first_texts(
     n_texts: int, shuffles: int, expected: int
 ) -> None:
     orders: list[str] = []
@@ -134,7 +134,7 @@ def test_study_divides_the_shuffles_among_the_first_texts(
     assert orders.count("as written") == n_texts
 
 
-def test_study_reads_texts_as_they_arrive() -> None:
+def test_study_reads_later_texts_lazily() -> None:
     """The stream is not read further than the texts that are shuffled."""
     n_taken = 0
 

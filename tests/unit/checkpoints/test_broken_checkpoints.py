@@ -40,7 +40,9 @@ def read_all(folder: Path) -> None:
         "falcon-new",
     ],
 )
-def test_broken_config_value_is_read_or_refused(tmp_path: Path, case: str) -> None:
+def test_load_with_any_wrong_value_or_byte_reads_or_raises_one_line_error(
+    tmp_path: Path, case: str
+) -> None:
     folder = tmp_path / case
     shutil.copytree(GOLDEN / case, folder)
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "river": 2}, unk_token="[UNK]"))

@@ -28,7 +28,7 @@ EXPECTED = np.load(GOLDEN / "config_edits.npz")
         for i, (case, changes) in enumerate(EDITS)
     ],
 )
-def test_edited_config_gives_the_numbers_of_transformers(
+def test_build_with_edited_config_matches_transformers(
     i: int, case: str, changes: dict[str, Any]
 ) -> None:
     folder = GOLDEN / "checkpoints" / case
@@ -42,7 +42,7 @@ def test_edited_config_gives_the_numbers_of_transformers(
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * size)
 
 
-def test_m2m_100_reads_texts_beyond_its_position_table() -> None:
+def test_build_of_m2m_100_computes_positions_beyond_table() -> None:
     folder = GOLDEN / "checkpoints" / "m2m_100"
     model = build(edited("m2m_100", {}), Tensors(open_tensors(folder / "model.safetensors")))
     [*_, last] = model.layers(LONG, LONG[::-1])
@@ -53,5 +53,5 @@ def test_m2m_100_reads_texts_beyond_its_position_table() -> None:
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_edited_configs_all_have_an_expected_value() -> None:
+def test_every_config_edit_has_expected_value() -> None:
     assert {*EXPECTED.files} == {*map(str, range(len(EDITS))), "long"}

@@ -20,7 +20,9 @@ TEXT = "the river bank was muddy after the rain the bank was muddy"
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_checkpoint_of_each_family_loads_without_options(case: str, tmp_path: Path) -> None:
+def test_load_of_every_family_needs_only_saved_folder_and_tokenizer(
+    case: str, tmp_path: Path
+) -> None:
     """Beside what `save_pretrained` wrote there is a tokenizer, and nothing else."""
     folder = tmp_path / case
     shutil.copytree(GOLDEN / case, folder)

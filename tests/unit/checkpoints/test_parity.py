@@ -55,7 +55,7 @@ def compare(case: str, config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_attention_and_last_hidden_state_equal_transformers(case: str) -> None:
+def test_build_of_every_case_matches_attention_and_output_of_transformers(case: str) -> None:
     compare(case, config_of(case))
 
 
@@ -65,7 +65,7 @@ TIED |= {"smollm3", "starcoder2"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith("-next")])
-def test_file_without_a_head_has_an_unembedding_only_if_tied(case: str) -> None:
+def test_build_without_lm_head_has_unembedding_only_if_embeddings_are_tied(case: str) -> None:
     config = {k: v for k, v in config_of(case).items() if k != "tie_word_embeddings"}
     stored = open_tensors(GOLDEN / case / "model.safetensors")
     bare = {n: x for n, x in stored.items() if not n.startswith(("lm_head.", "embed_out."))}
@@ -74,17 +74,17 @@ def test_file_without_a_head_has_an_unembedding_only_if_tied(case: str) -> None:
     assert build(config | {"tie_word_embeddings": False}, Tensors(bare)).unembed is None
 
 
-def test_encoder_has_no_unembedding() -> None:
+def test_build_of_encoder_has_no_unembedding() -> None:
     for case in ("bert", "modernbert", "gemma3-both-sides"):
         assert build(config_of(case), tensors_of(case)).unembed is None
 
 
 @pytest.mark.parametrize("case", OLD)
-def test_rope_settings_in_the_old_spelling_are_read(case: str) -> None:
+def test_build_with_old_rope_settings_matches_transformers(case: str) -> None:
     compare(case, config_of(case, "config.4.json"))
 
 
-def test_modernbert_without_a_local_theta_uses_the_global_one() -> None:
+def test_build_of_old_modernbert_without_local_theta_uses_global_theta() -> None:
     old = config_of("modernbert", "config.4.json")
     implicit, explicit = (
         build(old | {"local_rope_theta": theta}, tensors_of("modernbert"))
@@ -131,11 +131,13 @@ def test_modernbert_without_a_local_theta_uses_the_global_one() -> None:
         ("umt5", {"scalable_attention": True, "tie_word_embeddings": False}),
     ],
 )
-def test_settings_of_published_configs_are_accepted(case: str, settings: dict[str, Any]) -> None:
+def test_build_with_harmless_published_settings_matches_transformers(
+    case: str, settings: dict[str, Any]
+) -> None:
     compare(case, config_of(case) | settings)
 
 
-def test_golden_exists_for_every_family() -> None:
+def test_every_adapter_has_golden_checkpoint() -> None:
     kinds = {config_of(case)["model_type"] for case in CASES}
     tested_elsewhere = {"word-vectors", "marian-binary"}  # tested elsewhere, by hand
     assert kinds == set(ADAPTERS) - tested_elsewhere
@@ -198,7 +200,7 @@ def test_golden_exists_for_every_family() -> None:
         ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size to 4"),
     ],
 )
-def test_setting_that_is_not_implemented_is_refused_by_name(
+def test_build_with_unimplemented_or_wrong_setting_names_it(
     case: str, changed: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
@@ -214,7 +216,7 @@ def test_setting_that_is_not_implemented_is_refused_by_name(
         ("m2m_100", {"encoder.embed_positions.weights": None}),
     ],
 )
-def test_tensor_copies_and_unused_buffers_are_accepted(
+def test_build_with_copied_and_unused_tensors_matches_transformers(
     case: str, copies: dict[str, str | None]
 ) -> None:
     """Old files contain copies of a shared table, and some contain unused tensors."""
@@ -233,7 +235,7 @@ def test_tensor_copies_and_unused_buffers_are_accepted(
 
 
 @pytest.mark.parametrize("case", ["t5", "umt5"])
-def test_encoder_without_its_decoder_is_read(case: str) -> None:
+def test_build_of_encoder_without_decoder_tensors_matches_transformers(case: str) -> None:
     """The tensors of sentence-t5's files."""
     tensors = {n: x for n, x in tensors_of(case).by_name.items() if not n.startswith("decoder.")}
     model, expected = (
@@ -248,7 +250,7 @@ def test_encoder_without_its_decoder_is_read(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_missing_or_extra_tensor_is_refused_by_name(case: str) -> None:
+def test_build_with_extra_or_missing_tensor_raises_checkpoint_error(case: str) -> None:
     tensors = dict(tensors_of(case).by_name)
     with pytest.raises(CheckpointError, match=r"does not use: .*extra\.weight"):
         build(config_of(case), Tensors(tensors | {"extra.weight": np.zeros(2)}))
@@ -259,7 +261,7 @@ def test_missing_or_extra_tensor_is_refused_by_name(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["gpt2", "bloom", "qwen3", "falcon"])
-def test_tensors_of_task_heads_are_ignored(case: str) -> None:
+def test_build_ignores_tensors_of_task_heads(case: str) -> None:
     inner = {
         f"transformer.{n.removeprefix('model.')}": t for n, t in tensors_of(case).by_name.items()
     }
@@ -285,7 +287,9 @@ def test_tensors_of_task_heads_are_ignored(case: str) -> None:
         ("modernbert", "model", ["head.dense.weight", "decoder.bias"]),
     ],
 )
-def test_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[str]) -> None:
+def test_build_of_encoder_with_prefix_and_task_head_matches_transformers(
+    case: str, prefix: str, heads: list[str]
+) -> None:
     inner = {f"{prefix}.{name}": t for name, t in tensors_of(case).by_name.items()}
     head_tensors = (*heads, "classifier.weight", "qa_outputs.bias")
     model = build(
@@ -298,7 +302,7 @@ def test_encoder_is_read_without_its_head(case: str, prefix: str, heads: list[st
     np.testing.assert_allclose(first.attn.pattern(), expected["attn.0"], rtol=0, atol=CLOSE)
 
 
-def test_gemma_3_tensors_are_read_under_all_their_names() -> None:
+def test_build_of_gemma_3_accepts_both_tensor_naming_schemes() -> None:
     moved = {
         ("model." + n.replace("language_model.model.", "language_model.")): tensor
         for n, tensor in tensors_of("gemma3").by_name.items()
@@ -310,7 +314,7 @@ def test_gemma_3_tensors_are_read_under_all_their_names() -> None:
         np.testing.assert_array_equal(a.resid_post, b.resid_post)
 
 
-def test_gemma_3_config_without_defaults_is_read() -> None:
+def test_build_of_gemma_3_without_optional_settings_uses_defaults() -> None:
     config = config_of("gemma3")
     text = config["text_config"]
     for name in ("rms_norm_eps", "query_pre_attn_scalar", "layer_types"):
@@ -324,7 +328,7 @@ def test_gemma_3_config_without_defaults_is_read() -> None:
 @pytest.mark.parametrize(
     ("settings", "cap"), [({}, 50.0), ({"attn_logit_softcapping": None}, None)]
 )
-def test_gemma_2_config_without_a_softcap_uses_the_default(
+def test_build_of_gemma_2_without_softcap_uses_default_unless_null(
     settings: dict[str, Any], cap: float | None
 ) -> None:
     config = config_of("gemma2")

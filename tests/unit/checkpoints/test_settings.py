@@ -36,7 +36,7 @@ def read_by(config: Config) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", sorted(SETTINGS))
-def test_adapter_accounts_for_every_setting_of_its_family(kind: str) -> None:
+def test_adapter_reads_or_ignores_every_setting_of_family(kind: str) -> None:
     read = set[str]()
     for folder in CASES:
         config = Config(config_of(folder.name))
@@ -49,7 +49,7 @@ def test_adapter_accounts_for_every_setting_of_its_family(kind: str) -> None:
     assert sorted(set(SETTINGS[kind]) - read - ANYWHERE) == []
 
 
-def test_unknown_settings_are_accepted_with_a_note() -> None:
+def test_build_with_unknown_setting_adds_note() -> None:
     """transformers keeps unknown settings as attributes that no code reads."""
     notes: list[str] = []
     config = config_of("bert") | {"twist": 1, "sentence_transformers": {"version": "5.1"}}
@@ -57,7 +57,7 @@ def test_unknown_settings_are_accepted_with_a_note() -> None:
     assert len(notes) == 1 and notes[0].endswith("are ignored: twist.")
 
 
-def test_unknown_rope_settings_are_named_in_the_note() -> None:
+def test_build_with_unknown_rope_setting_names_it_in_note() -> None:
     notes: list[str] = []
     rope = config_of("llama-yarn")["rope_parameters"] | {"twist": 1, "finetuned": True}
     build(
@@ -67,13 +67,13 @@ def test_unknown_rope_settings_are_named_in_the_note() -> None:
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-def test_settings_that_transformers_writes_get_no_note(folder: Path) -> None:
+def test_build_with_config_written_by_transformers_adds_no_note(folder: Path) -> None:
     notes: list[str] = []
     build(config_of(folder.name), tensors_of(folder.name), notes.append)
     assert notes == []
 
 
-def test_harmless_settings_get_no_note() -> None:
+def test_build_with_harmless_settings_adds_no_note() -> None:
     harmless = {"xla_device": True, "neftune_noise_alpha": 5, "adapters": {}, "loss_type": "x"}
     harmless |= {"_flash_attn_2_enabled": True, "sentence_transformers": {"activation_fn": "x"}}
     notes: list[str] = []
@@ -106,14 +106,12 @@ def test_harmless_settings_get_no_note() -> None:
         ({"intermediate_size": 25}, r"intermediate\.dense.* \[24, 16\].* \[25, 16\]"),
     ],
 )
-def test_setting_with_a_wrong_value_is_refused_by_name(
-    changed: dict[str, Any], message: str
-) -> None:
+def test_build_with_wrong_value_names_setting(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         build(config_of("bert") | changed, tensors_of("bert"))
 
 
-def test_weights_quantized_by_gptq_or_awq_are_named_without_a_quantization_config() -> None:
+def test_build_with_gptq_or_awq_tensors_without_config_names_method() -> None:
     name = "encoder.layer.0.attention.self.query"
     tensors = dict(tensors_of("bert").by_name)
     del tensors[f"{name}.weight"]
@@ -123,7 +121,7 @@ def test_weights_quantized_by_gptq_or_awq_are_named_without_a_quantization_confi
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
-def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
+def test_build_with_integer_weights_without_scales_names_tensor(dtype: str) -> None:
     tensors, name = dict(tensors_of("bert").by_name), "encoder.layer.1.output.dense.weight"
     tensors[name] = (np.asarray(tensors[name]) * 50).astype(dtype)
     with pytest.raises(CheckpointError, match=rf"{name}' has dtype {dtype};"):
@@ -141,7 +139,7 @@ def test_integer_weights_without_scales_are_refused_by_name(dtype: str) -> None:
         ("llama-longrope", "original_max_position_embeddings", 1, "2 or more"),
     ],
 )
-def test_rope_settings_out_of_range_are_refused(
+def test_build_with_extreme_rope_setting_raises_checkpoint_error(
     case: str, name: str, value: float, message: str
 ) -> None:
     config = config_of(case)

@@ -11,7 +11,7 @@ from qkv_cli.core.arrays import float32
 from qkv_cli.session.load import load
 
 
-def test_with_rows_appends_rows_without_a_scale(tiny_glove: Path) -> None:
+def test_with_rows_appends_unscaled_rows_after_rows_of_model(tiny_glove: Path) -> None:
     """The folder's own rows are int8 with a scale each."""
     model = load(tiny_glove).model
     n_own, d_model = model.embed.table.shape

@@ -46,7 +46,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("case", "name", "stack", "cross", "d_head"), CASES)
-def test_ablation_equals_zeroing_rows_of_W_O(
+def test_ablate_equals_model_with_zeros_in_W_O(
     case: str, name: str, stack: str, cross: bool, d_head: int
 ) -> None:
     tensors = tensors_of(case)
@@ -79,7 +79,7 @@ def test_ablation_equals_zeroing_rows_of_W_O(
 
 
 @pytest.mark.parametrize("mean", [False, True])
-def test_ablation_matches_hand_arithmetic(mean: bool) -> None:
+def test_ablate_with_zero_or_mean_matches_output_computed_by_hand(mean: bool) -> None:
     case = "gpt2"
     tensors = tensors_of(case)
     model = model_of(case, tensors).ablate(Ablation("decoder", False, {1: [3]}, mean))
@@ -93,7 +93,7 @@ def test_ablation_matches_hand_arithmetic(mean: bool) -> None:
     np.testing.assert_allclose(layer.resid_mid - layer.resid_pre, out, atol=1e-5)
 
 
-def test_ablation_between_two_texts_applies_to_cross_attention(tiny_glove: Path) -> None:
+def test_ablate_of_cross_attention_keeps_pattern_and_leaves_only_bias(tiny_glove: Path) -> None:
     loaded = load(tiny_glove)
     run = loaded.read("she sat on the bank", "a river")
     tokens = loaded.tokenize("she sat on the bank", "a river")

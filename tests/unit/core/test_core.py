@@ -37,12 +37,12 @@ matrices = arrays(
 # softmax
 
 
-def test_softmax_of_logarithms_is_each_number_over_the_sum() -> None:
+def test_softmax_of_logarithms_normalizes_numbers() -> None:
     x = np.log(np.array([[1.0, 2.0, 5.0], [4.0, 4.0, 8.0]]))
     np.testing.assert_allclose(softmax(x), [[1 / 8, 2 / 8, 5 / 8], [1 / 4, 1 / 4, 1 / 2]])
 
 
-def test_softmax_gives_masked_keys_and_rows_zero() -> None:
+def test_softmax_of_masked_keys_and_rows_is_0() -> None:
     got = softmax(np.array([[0.0, -INF, 0.0], [-INF, -INF, -INF]]))
     np.testing.assert_array_equal(got, [[0.5, 0, 0.5], [0, 0, 0]])
 
@@ -53,7 +53,7 @@ def test_softmax_of_large_scores_does_not_overflow() -> None:
 
 
 @given(matrices)
-def test_softmax_rows_sum_to_one_and_keep_the_order(x: Array) -> None:
+def test_softmax_rows_sum_to_1_and_keep_order_of_scores(x: Array) -> None:
     got = softmax(x)
     assert got.shape == x.shape and got.dtype == x.dtype
     np.testing.assert_allclose(got.sum(axis=-1), 1, rtol=1e-5)
@@ -62,7 +62,7 @@ def test_softmax_rows_sum_to_one_and_keep_the_order(x: Array) -> None:
 
 
 @given(matrices, numbers)
-def test_softmax_is_invariant_to_a_constant_added_to_a_row(x: Array, c: float) -> None:
+def test_softmax_is_invariant_to_constant_added_to_row(x: Array, c: float) -> None:
     wide = x.astype(np.float64)
     np.testing.assert_allclose(softmax(wide + c), softmax(wide), rtol=1e-9)
 
@@ -70,26 +70,26 @@ def test_softmax_is_invariant_to_a_constant_added_to_a_row(x: Array, c: float) -
 # The other weightings
 
 
-def test_hard_picks_the_first_of_equal_scores_and_zero_if_masked() -> None:
+def test_hard_takes_first_of_equal_scores_and_0_in_masked_row() -> None:
     scores = np.array([[1.0, 3.0, 3.0], [-5.0, -INF, -6.0], [-INF, -INF, -INF]])
     np.testing.assert_array_equal(hard(scores), [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
 
 
 @given(matrices)
-def test_hard_is_the_limit_of_softmax_for_large_scores(x: Array) -> None:
+def test_hard_is_limit_of_softmax_of_scaled_scores(x: Array) -> None:
     distinct = np.round(x.astype(np.float64))
     distinct += np.arange(x.shape[-1]) * 0.01  # no ties
     np.testing.assert_allclose(softmax(distinct * 1e5), hard(distinct), atol=1e-12)
 
 
-def test_linear_keeps_scores_and_is_zero_where_masked() -> None:
+def test_linear_keeps_scores_and_puts_0_where_masked() -> None:
     np.testing.assert_array_equal(linear(np.array([[-2.5, -INF, 4.0]])), [[-2.5, 0, 4.0]])
 
 
 # Heads beside each other
 
 
-def test_split_heads_gives_each_head_neighbouring_columns() -> None:
+def test_split_heads_gives_each_head_consecutive_columns() -> None:
     x = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]], np.float32)  # 2 places, 3 heads of 2
     got = split_heads(x, 2)
     np.testing.assert_array_equal(got, [[[1, 2], [7, 8]], [[3, 4], [9, 10]], [[5, 6], [11, 12]]])
@@ -120,12 +120,12 @@ def mask_of(stack: Stack, n: int, window: int | None = None, *, causal=False) ->
     return stack.bias(n, window, causal=causal).mask(slice(None), slice(None))
 
 
-def test_causal_mask_hides_later_keys() -> None:
+def test_causal_mask_hides_later_keys_and_keys_before_window() -> None:
     np.testing.assert_array_equal(whole(causal_mask(3)), [[[1, 0, 0], [1, 1, 0], [1, 1, 1]]])
     np.testing.assert_array_equal(whole(causal_mask(3, 2)), [[[1, 0, 0], [1, 1, 0], [0, 1, 1]]])
 
 
-def test_local_mask_reaches_to_either_side() -> None:
+def test_local_mask_shows_window_on_both_sides() -> None:
     np.testing.assert_array_equal(
         whole(local_mask(4, 1)), [[[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]]
     )
@@ -141,7 +141,7 @@ def test_stack_mask_hides_offsets_of_minus_infinity() -> None:
     assert mask_of(Stack([], offsets=table), 2).all()
 
 
-def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> None:
+def test_offset_bias_takes_row_of_offset_and_clips_far_offsets() -> None:
     table = np.array([[-1.0, 10], [-INF, 20], [1, 30]])  # clip 1, two heads
     got = whole(clipped_offset_bias(table, 4))
     np.testing.assert_array_equal(
@@ -153,7 +153,7 @@ def test_offset_bias_reads_the_row_of_each_offset_and_clips_the_far_ones() -> No
 
 
 @given(st.integers(0, 4), st.integers(1, 12))
-def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
+def test_offset_bias_equals_table_lookup_for_every_pair(clip: int, n: int) -> None:
     table = np.random.default_rng(clip).normal(size=(2 * clip + 1, 3))
     got = whole(clipped_offset_bias(table, n))
     assert got.shape == (3, n, n)
@@ -163,7 +163,7 @@ def test_offset_bias_equals_a_lookup_for_each_pair(clip: int, n: int) -> None:
             np.testing.assert_array_equal(got[:, i, j], table[row])
 
 
-def test_stack_bias_adds_the_mask_to_its_offsets() -> None:
+def test_stack_bias_adds_causal_mask_to_offset_bias() -> None:
     offsets = np.array([[1.0], [2.0], [3.0]])
     plain = Stack([], offsets=offsets)
     np.testing.assert_array_equal(bias_of(plain, 2), [[[2, 3], [1, 2]]])
@@ -172,7 +172,7 @@ def test_stack_bias_adds_the_mask_to_its_offsets() -> None:
     assert Stack([]).bias(2, causal=False) is None
 
 
-def test_stack_mask_combines_all_its_rules() -> None:
+def test_stack_mask_combines_offsets_window_and_causal_mask() -> None:
     no_self = np.array([[1.0], [-INF], [3.0]])
     np.testing.assert_array_equal(
         mask_of(Stack([], offsets=no_self), 3, causal=True), [[[0, 0, 0], [1, 0, 0], [1, 1, 0]]]
@@ -184,7 +184,7 @@ def test_stack_mask_combines_all_its_rules() -> None:
 # Attention
 
 
-def test_attention_matches_hand_arithmetic() -> None:
+def test_attention_matches_two_by_two_example_by_hand() -> None:
     """One head, two by two: q.k = [[2, 0], [0, 4]], halved, plus a bias of [0, log 3]."""
     q = np.array([[[2.0, 0.0], [0.0, 4.0]]])
     k = np.array([[[1.0, 0.0], [0.0, 1.0]]])
@@ -239,13 +239,13 @@ def test_attention_equals_loops_in_float64(
     assert not got.pattern()[1, 2].any() and not got.z[1, 2].any()
 
 
-def test_attention_trace_keeps_its_inputs() -> None:
+def test_attention_trace_keeps_input_arrays() -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 4, 3))
     got = trace_of(q, k, v, scale=1)
     assert got.q is q and got.k is k and got.v is v and got.bias is None
 
 
-def test_repeat_kv_heads_refuses_heads_that_do_not_divide() -> None:
+def test_attention_with_indivisible_head_counts_raises_value_error() -> None:
     q, kv = np.zeros((3, 1, 2)), np.zeros((2, 1, 2))
     with pytest.raises(ValueError, match="3 query heads are not a multiple of 2"):
         trace_of(q, kv, kv)
@@ -254,7 +254,7 @@ def test_repeat_kv_heads_refuses_heads_that_do_not_divide() -> None:
 # The parts of a model
 
 
-def test_attention_layer_projects_attends_and_mixes() -> None:
+def test_attention_layer_projects_attends_and_mixes_heads() -> None:
     """Two heads of 2 over d_model 3, from 2 places to 4: against the formulas, head by head."""
     rng = np.random.default_rng(1)
     linears = [Linear(rng.normal(size=(3, 4)), rng.normal(size=4)) for _ in range(3)]
@@ -276,7 +276,7 @@ def test_attention_layer_projects_attends_and_mixes() -> None:
     assert attn.n_heads == 2
 
 
-def test_norms_match_hand_arithmetic() -> None:
+def test_norm_with_and_without_centring_matches_values_by_hand() -> None:
     x = np.array([[1.0, 2.0, 3.0, 6.0]])  # mean 3, variance 3.5, mean square 12.5
     plain = Norm(None, None, eps=0.5, centred=True)(x)
     np.testing.assert_allclose(plain, [[-1, -0.5, 0, 1.5]])  # divided by sqrt(4)
@@ -285,7 +285,7 @@ def test_norms_match_hand_arithmetic() -> None:
     np.testing.assert_allclose(scaled, [[0.25, 2, 2.25, 7]])  # divided by sqrt(16), times w, plus b
 
 
-def test_embedding_rescales_and_centres_its_rows() -> None:
+def test_embedding_applies_row_scale_and_subtracts_mean() -> None:
     table = np.array([[10, -20], [100, 50], [-127, 127]], np.int8)
     embed = Embedding(table, np.array([0.5, 0.01, 1], np.float32), np.array([1, -1], np.float32))
     got = embed([1, 0, 1])
@@ -296,14 +296,14 @@ def test_embedding_rescales_and_centres_its_rows() -> None:
 # speed
 
 
-def test_gelu_is_x_times_the_normal_distribution_function() -> None:
+def test_gelu_equals_x_times_normal_cdf() -> None:
     x = np.linspace(-30, 30, 4001, dtype=np.float32)
     wanted = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()]
     np.testing.assert_allclose(gelu(x), wanted, rtol=2.5e-7, atol=1.5e-7)
 
 
 @pytest.mark.parametrize("n_cores", [1, 3])
-def test_share_out_gives_the_result_of_one_core(
+def test_linear_and_attention_give_same_result_on_several_cores(
     monkeypatch: pytest.MonkeyPatch, n_cores: int
 ) -> None:
     rng = np.random.default_rng(0)
@@ -324,7 +324,7 @@ def test_share_out_gives_the_result_of_one_core(
     np.testing.assert_allclose(shared.z, trace.z, atol=1e-6)
 
 
-def test_parallel_raises_errors_of_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_reraises_error_of_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(item: int) -> None:
         if item == 7:
             raise ValueError(item)
@@ -334,7 +334,7 @@ def test_parallel_raises_errors_of_other_cores(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
-def test_model_multiplies_embeddings_by_its_scale(scale: float) -> None:
+def test_model_layers_multiply_embeddings_by_embed_scale(scale: float) -> None:
     table = np.array([[1, -2], [3, 0.25]], np.float32)
     model = Model(Embedding(table), {"encoder": Stack([Block()])}, embed_scale=scale)
     [layer] = model.layers([1, 0])

@@ -22,7 +22,7 @@ def linear(d_in: int, d_out: int) -> Linear:
 
 
 @pytest.mark.parametrize("kinds", [{"c2p"}, {"p2c"}, {"c2p", "p2c"}])
-def test_disentangled_terms_use_the_vectors_of_each_distance(kinds: set[str]) -> None:
+def test_disentangled_bias_uses_vector_of_clipped_relative_position(kinds: set[str]) -> None:
     """Two heads of 3, more queries than keys, distances beyond the span."""
     table, to_k, to_q = RNG.normal(size=(6, 5)), linear(5, 6), linear(5, 6)
     q, k = RNG.normal(size=(2, 7, 3)), RNG.normal(size=(2, 4, 3))
@@ -55,7 +55,7 @@ def test_trace_scores_include_the_disentangled_terms_and_the_bias() -> None:
         np.testing.assert_allclose(trace.scores(), expected + (0 if bias is None else mask))
 
 
-def test_log_buckets_are_exact_near_and_shared_far() -> None:
+def test_log_buckets_are_exact_for_near_and_shared_for_far_distances() -> None:
     """Of 8 buckets, up to 4 as they are; then ceil(log(d / 4) / log(15 / 4) * 3) more."""
     distance = np.arange(-18, 19)
     got = log_buckets(distance, 8, 16)
@@ -67,7 +67,7 @@ def test_log_buckets_are_exact_near_and_shared_far() -> None:
     assert [*got[distance >= 4]] == [4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7, 8, 8, 8]
 
 
-def test_convolution_pads_the_text_with_zeros() -> None:
+def test_convolution_pads_both_ends_with_zeros() -> None:
     W, b, x = RNG.normal(size=(5, 2, 3)), RNG.normal(size=3), RNG.normal(size=(4, 2))
     got = Convolution(W, b, relu)(x)
     for i in range(4):

@@ -18,7 +18,7 @@ WRITE = [case for case in CASES if (GOLDEN / case / "generation_config.json").is
 
 
 @pytest.mark.parametrize("case", WRITE)
-def test_generate_gives_the_tokens_of_transformers(case: str) -> None:
+def test_generate_gives_same_tokens_as_transformers(case: str) -> None:
     expected = np.load(GOLDEN / case / "expected.npz")
     model = build(config_of(case), tensors_of(case))
     start, *tokens = expected["written"].tolist()
@@ -45,7 +45,7 @@ def test_step_by_step_gives_the_output_of_the_whole_text(case: str) -> None:
     np.testing.assert_allclose(traces[-1].resid_post[-1], last.resid_post[-1], rtol=0, atol=1e-5)
 
 
-def test_rules_match_hand_written_examples() -> None:
+def test_rules_choose_applies_each_rule() -> None:
     scores = np.array([0.0, 4.0, 3.0, 2.0, -1.0], dtype=np.float32)
     assert Rules(0, (4,)).choose(scores, [0]) == 1
     assert Rules(0, (1,), min_length=3).choose(scores, [0, 2]) == 2
@@ -63,7 +63,7 @@ def test_rules_match_hand_written_examples() -> None:
     assert Rules(0, (4,), repetition_penalty=2.5).choose(low, [1]) == 0
 
 
-def test_rules_are_read_from_a_config() -> None:
+def test_rules_of_config_reads_settings_and_refuses_unimplemented_ones() -> None:
     said = {"bad_words_ids": [[4], [5]], "force_bos_token_to_be_generated": True, "bos_token_id": 7}
     result = Rules.of(said | {"no_repeat_ngram_size": None, "num_beams": 4}, 2, [4], 9)
     assert result == Rules(2, (4,), forced_first_id=7, banned_sequences=((5,),))
@@ -85,6 +85,8 @@ def test_rules_are_read_from_a_config() -> None:
         ({"repetition_penalty": [1]}, "generation settings are invalid"),
     ],
 )
-def test_rules_that_are_invalid_are_refused(config: dict[str, object], error: str) -> None:
+def test_rules_of_invalid_settings_raise_checkpoint_error(
+    config: dict[str, object], error: str
+) -> None:
     with pytest.raises(CheckpointError, match=error):
         Rules.of(config, 0, [1], 9)

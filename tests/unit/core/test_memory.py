@@ -63,7 +63,7 @@ def peak(n_layers: int) -> int:
     return at_peak - at_start
 
 
-def test_memory_grows_with_the_layer_size_not_with_the_depth() -> None:
+def test_select_memory_is_bounded_by_one_layer_at_any_depth() -> None:
     shallow, deep = peak(4), peak(16)
     one_layer = 4 * (4 * D_MODEL**2 + 3 * D_MODEL * D_MLP)  # bytes of its matrices
     assert shallow > one_layer
@@ -71,7 +71,7 @@ def test_memory_grows_with_the_layer_size_not_with_the_depth() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 2])
-def test_layers_after_the_last_selected_one_are_not_read(layer: int) -> None:
+def test_select_does_not_read_layers_after_last_selected(layer: int) -> None:
     model, used = build_model(5)
     used.clear()
     select(model.layers(IDS), Selection([(layer, 0)]))

@@ -11,7 +11,7 @@ from qkv_cli.core.model import Model, Stack
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
-def test_model_multiplies_embeddings_by_its_scale(scale: float) -> None:
+def test_model_layers_multiply_embeddings_by_embed_scale(scale: float) -> None:
     table = np.array([[1, -2], [3, 0.25]], np.float32)
     model = Model(Embedding(table), {"encoder": Stack([Block()])}, embed_scale=scale)
     [layer] = model.layers([1, 0])

@@ -20,7 +20,7 @@ PLAIN = [1, 2**-0.25, 2**-0.5, 2**-0.75]
 KNOWN = 2 * math.pi * 8
 
 
-def test_default_frequencies_are_the_powers_of_theta() -> None:
+def test_default_frequencies_are_powers_of_theta() -> None:
     np.testing.assert_allclose(rope_frequencies(8, 2.0), PLAIN, rtol=1e-6)
     np.testing.assert_allclose(rope_frequencies(4, 100.0), [1, 0.1], rtol=1e-6)
 
@@ -44,7 +44,7 @@ def test_default_frequencies_are_the_powers_of_theta() -> None:
         (2**2.5, 2**2.5, False, [0, 0, 0, 1]),
     ],
 )
-def test_yarn_stretches_slow_turns_on_a_ramp_within_the_dimensions(
+def test_yarn_scales_low_frequencies_along_ramp(
     fast: float, slow: float, truncate: bool, stretched: list[float]
 ) -> None:
     result = yarn_frequencies(8, 2.0, 4.0, KNOWN, beta_fast=fast, beta_slow=slow, truncate=truncate)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def test_yarn_stretches_slow_turns_on_a_ramp_within_the_dimensions(
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
-def test_dynamic_base_grows_only_beyond_the_known_length() -> None:
+def test_dynamic_base_grows_only_beyond_original_length() -> None:
     np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 10, 10), PLAIN, rtol=1e-6)
     np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 7, 10), PLAIN, rtol=1e-6)
     # 20 tokens: theta times (4 * 20 / 10 - 3) ** (8 / 6).
@@ -61,7 +61,7 @@ def test_dynamic_base_grows_only_beyond_the_known_length() -> None:
     np.testing.assert_allclose(dynamic_frequencies(8, 2.0, 4.0, 20, 10), expected, rtol=1e-6)
 
 
-def test_llama3_stretches_slow_turns_and_keeps_fast_ones() -> None:
+def test_llama3_scales_low_frequencies_and_keeps_high_ones() -> None:
     # 8, 6.73, 5.66 and 4.76 turns: the first is fast, the last is slow, two are between.
     result = llama3_frequencies(8, 2.0, 4.0, KNOWN, low=5, high=7)  # type: ignore[arg-type]
     turns = [8 * f for f in PLAIN]

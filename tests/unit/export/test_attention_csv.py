@@ -22,13 +22,13 @@ def _rows(maps: HeadMaps) -> list[dict[str, str]]:
     return list(csv.DictReader("".join(to_csv(maps)).splitlines(keepends=True)))
 
 
-def test_csv_equals_the_golden() -> None:
+def test_to_csv_matches_golden_table() -> None:
     assert "".join(to_csv(example())).encode() == (GOLDEN / "zzyx.csv").read_bytes()
 
 
 @quick
 @given(head_maps())
-def test_csv_contains_every_weight_once(maps: HeadMaps) -> None:
+def test_to_csv_writes_every_weight_exactly_once(maps: HeadMaps) -> None:
     rows = iter(_rows(maps))
     for m in maps.maps:
         for i, query in enumerate(maps.queries):
@@ -42,7 +42,7 @@ def test_csv_contains_every_weight_once(maps: HeadMaps) -> None:
     assert next(rows, None) is None
 
 
-def test_csv_rows_are_queries_and_an_average_has_no_head() -> None:
+def test_to_csv_of_average_has_empty_head_column() -> None:
     mean = _rows(replace(two_texts(), maps=average(two_texts().maps)))
     assert [(row["query"], row["key"]) for row in mean[:3]] == [
         ("The", "a"), ("The", "tree"), ("Zzyx", "a"),
@@ -50,7 +50,7 @@ def test_csv_rows_are_queries_and_an_average_has_no_head() -> None:
     assert (mean[0]["map"], mean[0]["block"], mean[0]["head"]) == ("L0 mean of H3", "cross", "")
 
 
-def test_csv_keeps_quotes_and_commas_and_escapes_control_characters() -> None:
+def test_to_csv_quotes_text_and_escapes_control_characters() -> None:
     words = ['a "b", c', "x\x1b[31m", "\u202edcba", "=1+1", "\udc80", "naïve 😀"]
     token = example().queries[0]
     tokens = [replace(token, i=i, text=word) for i, word in enumerate(words)]
@@ -63,7 +63,7 @@ def test_csv_keeps_quotes_and_commas_and_escapes_control_characters() -> None:
 
 @quick
 @given(any_text)
-def test_csv_of_any_token_is_one_line_of_visible_utf8(text: str) -> None:
+def test_to_csv_of_any_token_is_one_line_of_visible_utf_8(text: str) -> None:
     token = replace(example().queries[0], text=text)
     m = HeadMap("L0H3", "self", 0, 3, np.ones((1, 1), np.float32))
     table = "".join(to_csv(replace(example(), queries=[token], keys=[token], maps=[m])))
@@ -72,7 +72,7 @@ def test_csv_of_any_token_is_one_line_of_visible_utf8(text: str) -> None:
     assert visible(line) == line and line.encode()
 
 
-def test_csv_names_special_tokens_and_separators() -> None:
+def test_to_csv_writes_names_of_special_tokens_and_separators() -> None:
     maps = example()
     tokens = [
         replace(maps.queries[0], text="", token="[CLS]", end=0, special=True),

@@ -32,7 +32,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 INCLUDES = [(), ("scores",), ("z", "q"), ARRAYS[1:]]
 
 
-def test_json_equals_the_golden() -> None:
+def test_to_json_matches_golden_document() -> None:
     golden = (GOLDEN / "zzyx.json").read_text(encoding="utf-8")
     result = to_json(example(), ARRAYS[1:]) + "\n"
     assert result.replace(f'"qkv":"{__version__}"', '"qkv":"0.1.0"') == golden
@@ -40,7 +40,7 @@ def test_json_equals_the_golden() -> None:
 
 @pytest.mark.parametrize("include", INCLUDES)
 @pytest.mark.parametrize("maps", [example(), two_texts(), window(example(), 1, 3)])
-def test_json_reads_back_as_the_included_arrays(maps, include) -> None:
+def test_from_json_restores_maps_with_included_arrays(maps, include) -> None:
     text = to_json(maps, include)
     VALID.validate(json.loads(text))
     assert same(from_json(text), only(maps, include))
@@ -48,7 +48,7 @@ def test_json_reads_back_as_the_included_arrays(maps, include) -> None:
 
 @quick
 @given(head_maps())
-def test_json_of_any_text_and_numbers_reads_back(maps) -> None:
+def test_from_json_restores_arbitrary_maps(maps) -> None:
     text = to_json(maps, ARRAYS[1:])
     VALID.validate(json.loads(text))
     assert same(from_json(text), maps)
@@ -57,25 +57,25 @@ def test_json_of_any_text_and_numbers_reads_back(maps) -> None:
 
 @quick
 @given(any_text)
-def test_json_of_any_text_is_one_printable_line(text: str) -> None:
+def test_to_json_of_any_text_is_one_printable_line(text: str) -> None:
     assert to_json(replace(example(), text=text)).isprintable()
 
 
-def test_json_of_an_average_reads_back_with_only_its_pattern() -> None:
+def test_from_json_restores_average_with_pattern_only() -> None:
     maps = replace(example(), maps=average(example().maps))
     text = to_json(maps)
     VALID.validate(json.loads(text))
     assert same(from_json(text), maps)
 
 
-def test_json_masked_score_is_null_and_heads_are_found_by_name() -> None:
+def test_to_json_writes_null_for_masked_score() -> None:
     document = json.loads(to_json(example(), ("scores",)))
     [head] = [m for m in document["maps"] if m["name"] == "L0H3"]
     assert head["scores"][0] == [None, 0.25, 1.5]
     assert head["pattern"][0][1] == pytest.approx(np.exp(0.25) / (np.exp(0.25) + np.exp(1.5)))
 
 
-def test_json_with_unknown_keys_is_read() -> None:
+def test_from_json_ignores_unknown_keys() -> None:
     document = json.loads(to_json(example()))
     for place in (document, document["model"], document["queries"][0], document["maps"][0]):
         place["later"] = {"any": ["thing"]}
@@ -83,14 +83,14 @@ def test_json_with_unknown_keys_is_read() -> None:
     assert same(from_json(json.dumps(document)), only(example(), ()))
 
 
-def test_json_without_flags_and_notes_is_read() -> None:
+def test_from_json_without_optional_fields_uses_defaults() -> None:
     document = json.loads(to_json(example()))
     del document["causal"], document["model"]["about"], document["queries"][0]["special"]
     back = from_json(json.dumps(document))
     assert (back.causal, back.model.about, back.queries[0].special) == (False, "", False)
 
 
-def test_json_documents_on_lines_or_indented_are_read_in_order() -> None:
+def test_read_maps_reads_several_documents_on_lines_or_indented() -> None:
     first, second = to_json(example()), json.dumps(json.loads(to_json(two_texts())), indent=2)
     for text in (f"{first}\n{second}\n", f"\n {second}{first}", f"{first}\r\n\r\n{second}"):
         sources = {maps.source for maps in read_maps(text.encode())}
@@ -98,12 +98,12 @@ def test_json_documents_on_lines_or_indented_are_read_in_order() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_json_in_every_unicode_encoding_is_read(encoding: str) -> None:
+def test_read_maps_accepts_every_unicode_encoding(encoding: str) -> None:
     [back] = read_maps(to_json(example()).encode(encoding))
     assert same(back, only(example(), ()))
 
 
-def test_json_include_of_a_missing_array_is_refused() -> None:
+def test_to_json_with_missing_or_unknown_array_raises_usage_error() -> None:
     mean = replace(example(), maps=average(example().maps))
     with pytest.raises(UsageError, match="L0 mean of H3 H5 has no q"):
         to_json(mean, ("q",))
@@ -115,7 +115,7 @@ def test_json_include_of_a_missing_array_is_refused() -> None:
 
 @pytest.mark.parametrize("field", ARRAYS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_json_with_nan_or_infinity_is_refused(field: str, value: float) -> None:
+def test_to_json_of_nan_or_infinity_raises_input_error(field: str, value: float) -> None:
     m = example().maps[0]
     array = getattr(m, field).copy()
     array[1, 0] = value
@@ -124,7 +124,7 @@ def test_json_with_nan_or_infinity_is_refused(field: str, value: float) -> None:
         to_json(maps, ARRAYS[1:])
 
 
-def test_json_contains_a_mask_if_a_cell_is_masked() -> None:
+def test_to_json_writes_mask_only_if_any_cell_is_masked() -> None:
     [m, _] = json.loads(to_json(example()))["maps"]
     assert m["mask"] == [[False, True, True], [True, False, True], [True, True, False]]
     free = replace(example(), maps=[HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))])
@@ -133,7 +133,7 @@ def test_json_contains_a_mask_if_a_cell_is_masked() -> None:
 
 
 @pytest.mark.parametrize("include", [(), ("scores",)])
-def test_json_without_a_mask_takes_it_from_the_scores(include) -> None:
+def test_from_json_without_mask_derives_it_from_scores_or_causal_flag(include) -> None:
     document = json.loads(to_json(example(), include))
     for m in document["maps"]:
         del m["mask"]
@@ -144,7 +144,7 @@ def test_json_without_a_mask_takes_it_from_the_scores(include) -> None:
     assert np.array_equal(later, expected if include else np.tril(expected))
 
 
-def test_json_mask_that_contradicts_the_arrays_is_refused() -> None:
+def test_from_json_with_mask_contradicting_pattern_or_scores_raises_input_error() -> None:
     document = json.loads(to_json(example(), ("scores",)))
     m = document["maps"][1]
     m["mask"][0] = [False, False, True]
@@ -162,7 +162,7 @@ def test_json_mask_that_contradicts_the_arrays_is_refused() -> None:
         from_json(json.dumps(document))
 
 
-def test_json_writes_a_float64_pattern_as_float32() -> None:
+def test_to_json_of_float64_pattern_writes_float32() -> None:
     m = HeadMap("L0H3", "self", 0, 3, np.full((3, 3), 1 / 3))
     back = from_json(to_json(replace(example(), maps=[m])))
     assert np.array_equal(back.maps[0].pattern, f32(np.full((3, 3), 1 / 3)))

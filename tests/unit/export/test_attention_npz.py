@@ -21,18 +21,18 @@ from qkv_cli.maps.selection import average
 
 @pytest.mark.parametrize("include", [(), ("scores",), ARRAYS[1:]])
 @pytest.mark.parametrize("maps", [example(), two_texts()])
-def test_npz_reads_back_as_the_included_arrays(maps, include) -> None:
+def test_from_npz_restores_maps_with_included_arrays(maps, include) -> None:
     assert same(from_npz(to_npz(maps, include)), only(maps, include))
 
 
 @quick
 @given(head_maps())
-def test_npz_of_any_text_and_numbers_reads_back(maps) -> None:
+def test_read_maps_of_npz_restores_arbitrary_maps(maps) -> None:
     [back] = read_maps(to_npz(maps, ARRAYS[1:]))
     assert same(back, maps)
 
 
-def test_npz_has_an_array_for_each_field_and_the_document() -> None:
+def test_to_npz_writes_one_array_per_field_and_document_as_string() -> None:
     with np.load(io.BytesIO(to_npz(two_texts(), ("scores", "k"))), allow_pickle=False) as archive:
         shapes = {name: archive[name].shape for name in archive}
         meta, scores = json.loads(str(archive["meta"])), archive["scores"]
@@ -46,7 +46,7 @@ def test_npz_has_an_array_for_each_field_and_the_document() -> None:
     VALID.validate(meta | {"maps": [m | {"pattern": [[0]]} for m in meta["maps"]]})
 
 
-def test_npz_include_for_an_average_is_refused() -> None:
+def test_to_npz_of_average_with_include_raises_usage_error() -> None:
     mean = replace(example(), maps=average(example().maps))
     assert same(from_npz(to_npz(mean)), mean)
     with pytest.raises(UsageError, match="L0 mean of H3 H5 has no z"):
@@ -92,20 +92,20 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BROKEN, ids=[message for _, message in BROKEN])
-def test_npz_that_is_invalid_names_the_problem(changes: dict[str, Any], message: str) -> None:
+def test_read_maps_of_invalid_archive_states_problem(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         read_maps(_archive(**changes))
     assert message in str(error.value)
 
 
-def test_npz_converts_float64_and_integer_arrays() -> None:
+def test_from_npz_accepts_float64_and_ignores_other_arrays() -> None:
     """An archive saved again by somebody's own numpy."""
     wide = example().maps[0].pattern[None].repeat(2, 0).astype(np.float64)
     back = from_npz(_archive(pattern=wide, mine=np.arange(3)))
     assert np.array_equal(back.maps[1].pattern, example().maps[0].pattern)
 
 
-def test_npz_with_a_pickle_is_refused(tmp_path) -> None:
+def test_read_maps_of_archive_with_pickle_refuses_without_unpickling(tmp_path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, Any]:
             return (tmp_path.joinpath("sprung").touch, ())
@@ -115,7 +115,7 @@ def test_npz_with_a_pickle_is_refused(tmp_path) -> None:
     assert not tmp_path.joinpath("sprung").exists()
 
 
-def test_npz_that_would_fill_the_memory_is_refused_before_unpacking() -> None:
+def test_read_maps_of_archive_above_size_limit_raises_input_error() -> None:
     data = bytearray(to_npz(example()))
     directory = data.rindex(b"PK\x01\x02")
     data[directory + 24 : directory + 28] = (2**32 - 2).to_bytes(4, "little")
@@ -125,7 +125,7 @@ def test_npz_that_would_fill_the_memory_is_refused_before_unpacking() -> None:
         read_maps(bytes(data))
 
 
-def test_npz_header_that_claims_more_than_the_file_is_refused() -> None:
+def test_read_maps_of_archive_with_wrong_array_shape_raises_input_error() -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(to_npz(example()))) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
@@ -136,12 +136,12 @@ def test_npz_header_that_claims_more_than_the_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"PK", b"PK\x03\x04" + bytes(40), b"PK\x05\x06" + bytes(18)])
-def test_npz_that_is_truncated_is_refused(data: bytes) -> None:
+def test_read_maps_of_truncated_archive_raises_input_error(data: bytes) -> None:
     with pytest.raises(InputError, match="archive"):
         read_maps(data)
 
 
-def test_npz_error_of_a_damaged_archive_is_short() -> None:
+def test_read_maps_of_damaged_archive_raises_short_input_error() -> None:
     data = to_npz(example()).replace(b"meta.npy", b"\xff" * 8, 1)
     data = data[:26] + (1000).to_bytes(2, "little") + data[28:]  # the name is 1000 bytes long
     with pytest.raises(InputError, match=r"not a readable \.npz archive: File name in") as error:

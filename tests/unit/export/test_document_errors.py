@@ -122,7 +122,7 @@ BROKEN: list[tuple[Break, str, bool]] = [
 @pytest.mark.parametrize(
     ("change", "message", "violates_schema"), BROKEN, ids=[message for _, message, _ in BROKEN]
 )
-def test_parse_error_names_the_field_and_the_problem(
+def test_from_json_of_invalid_document_names_field_and_problem(
     change: Break, message: str, violates_schema: bool
 ) -> None:
     document = json.loads(to_json(example(), ARRAYS[1:]))
@@ -134,7 +134,7 @@ def test_parse_error_names_the_field_and_the_problem(
     assert VALID.is_valid(document) is not violates_schema
 
 
-def test_parse_between_two_texts_checks_keys_against_the_source() -> None:
+def test_from_json_with_source_checks_shape_and_offsets_of_keys() -> None:
     document = json.loads(to_json(two_texts(), ARRAYS[1:]))
     m = document["maps"][0]
     m["pattern"] = [list(column) for column in zip(*m["pattern"], strict=True)]
@@ -177,20 +177,20 @@ NOT_READABLE = [
 @pytest.mark.parametrize(
     ("data", "message"), NOT_READABLE, ids=[message for _, message in NOT_READABLE]
 )
-def test_parse_of_another_document_names_its_kind(data: bytes, message: str) -> None:
+def test_read_maps_of_unreadable_bytes_states_problem(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as error:
         read_maps(data)
     assert message in str(error.value)
 
 
-def test_parse_of_several_texts_as_one_is_refused() -> None:
+def test_from_json_of_two_objects_raises_input_error() -> None:
     with pytest.raises(InputError, match="Expected one JSON object, found 2"):
         from_json(GOOD + GOOD)
 
 
 @quick
 @given(st.binary(max_size=200))
-def test_parse_of_any_bytes_gives_head_maps_or_an_input_error(data: bytes) -> None:
+def test_read_maps_of_any_bytes_returns_maps_or_raises_input_error(data: bytes) -> None:
     _reads_or_refuses(data)
 
 
@@ -203,7 +203,9 @@ any_json = st.recursive(
 
 @quick
 @given(any_json, st.data())
-def test_parse_with_any_value_gives_head_maps_or_an_input_error(value: object, data: Any) -> None:
+def test_read_maps_with_any_value_in_any_field_reads_or_raises_input_error(
+    value: object, data: Any
+) -> None:
     document: Any = json.loads(to_json(example(), ARRAYS[1:]))
     place = document
     while True:
@@ -224,7 +226,7 @@ def test_parse_with_any_value_gives_head_maps_or_an_input_error(value: object, d
     st.binary(min_size=1, max_size=4),
     st.booleans(),
 )
-def test_parse_of_a_damaged_file_gives_head_maps_or_an_input_error(
+def test_read_maps_of_damaged_file_reads_or_raises_input_error(
     kind: str, at: int, damage: bytes, cut: bool
 ) -> None:
     undamaged = to_bytes(kind)

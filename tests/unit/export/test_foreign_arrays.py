@@ -24,7 +24,7 @@ def maps_from(weights: list, tokens: object) -> HeadMaps:
         ([[0.5, 0, 0.5], [0.5, 0.5, 0], [0, 0.5, 0.5]], False),  # in the far corner
     ],
 )
-def test_maps_of_one_text_are_causal_only_if_no_query_sees_a_later_key(
+def test_maps_of_arrays_are_causal_only_if_no_query_sees_later_key(
     weights: list, is_causal: bool
 ) -> None:
     assert maps_from([weights], ["a", "b", "c"]).causal is is_causal
@@ -32,12 +32,12 @@ def test_maps_of_one_text_are_causal_only_if_no_query_sees_a_later_key(
     assert maps_from([np.eye(3).tolist(), weights], ["a", "b", "c"]).causal is is_causal
 
 
-def test_maps_of_two_texts_and_of_one_word_are_never_causal() -> None:
+def test_maps_of_arrays_of_two_texts_or_one_word_are_not_causal() -> None:
     assert not maps_from([[[1, 0], [0, 1]]], {"queries": ["a", "b"], "keys": ["x", "y"]}).causal
     assert not maps_from([[[1]]], ["a"]).causal
 
 
-def test_maps_of_an_array_count_layers_and_heads_and_name_them() -> None:
+def test_maps_of_arrays_counts_and_names_layers_and_heads() -> None:
     head = [[1, 0], [0.5, 0.5]]
     maps = maps_from([[head, head, head], [head, head, head]], ["a", "b"])
     assert [m.name for m in maps.maps] == ["L0H0", "L0H1", "L0H2", "L1H0", "L1H1", "L1H2"]
@@ -45,13 +45,13 @@ def test_maps_of_an_array_count_layers_and_heads_and_name_them() -> None:
     assert [(m.layer, m.head) for m in maps.maps][3:] == [(1, 0), (1, 1), (1, 2)]
 
 
-def test_maps_of_rows_far_above_1_are_refused() -> None:
+def test_maps_of_arrays_with_row_sum_above_1_01_raises_input_error() -> None:
     assert len(maps_from([[[0.5, 0.509], [0, 1]]], ["a", "b"]).maps) == 1  # 1.009
     with pytest.raises(InputError, match=r"^row 1 of L0H1 sums to 1\.011, more than 1"):
         maps_from([[[1, 0], [0, 1]], [[1, 0], [0.5, 0.511]]], ["a", "b"])
 
 
-def test_maps_of_a_row_that_sees_nothing_keep_its_zeros() -> None:
+def test_maps_of_arrays_keeps_row_of_zeros() -> None:
     maps = maps_from([[[0, 0], [0.5, 0.5]]], ["a", "b"])
     assert maps.maps[0].pattern.tolist() == [[0, 0], [0.5, 0.5]]
 
@@ -79,7 +79,7 @@ def test_maps_of_a_row_that_sees_nothing_keep_its_zeros() -> None:
         ),
     ],
 )
-def test_maps_of_pieces_have_their_offsets(
+def test_maps_of_arrays_restores_text_and_offsets_from_tokens(
     pieces: list[str], text: str, places: list[tuple[str, int, int]]
 ) -> None:
     maps = maps_from([np.eye(len(pieces)).tolist()], pieces)
@@ -89,7 +89,7 @@ def test_maps_of_pieces_have_their_offsets(
     assert [t.special for t in maps.queries] == [not plain for plain, _, _ in places]
 
 
-def test_one_of_selects_the_named_array_or_attention() -> None:
+def test_one_of_selects_named_array_or_default_name() -> None:
     a, b, ids = np.zeros(1), np.ones(2), np.arange(3)
     assert choose_array({"b": b}, None) is b
     assert choose_array({"a": a, "b": b}, "a") is a

@@ -13,12 +13,12 @@ from qkv_cli.export.document import decimals
 
 @quick
 @given(st.lists(finite, min_size=1, max_size=20))
-def test_shortest_reads_back_as_the_same_float32(numbers: list[float]) -> None:
+def test_decimals_of_any_number_read_back_as_same_float32(numbers: list[float]) -> None:
     [row] = decimals(np.array([numbers], dtype=np.float32))
     assert [np.float32(text) for text in row.split(",")] == [np.float32(x) for x in numbers]
 
 
-def test_shortest_of_random_bit_patterns_reads_back() -> None:
+def test_decimals_of_random_bit_patterns_read_back_as_same_float32() -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32)
     x = bits.view(np.float32)
     x = x[np.isfinite(x)]
@@ -26,7 +26,7 @@ def test_shortest_of_random_bit_patterns_reads_back() -> None:
     assert np.array_equal(np.array(row.split(","), dtype=np.float64).astype(np.float32), x)
 
 
-def test_shortest_is_as_short_as_that_of_numpy() -> None:
+def test_decimals_are_as_short_as_numpy_shortest() -> None:
     x = softmax(np.random.default_rng(1).normal(0, 3, (50, 40)).astype(np.float32))
     x[0, :8] = [0, 1, 0.5, 0.1, 1e-5, 123456, 0.001, 7]
     numbers = ",".join(decimals(x)).split(",")

@@ -46,7 +46,7 @@ from qkv_cli.export.arrays import tokens_of
         (["the", "river"], "the river", ["the", "river"]),
     ],
 )
-def test_text_of_token_decodes_every_spelling(
+def test_tokens_of_each_tokenizer_spelling_restores_text(
     pieces: list[str], text: str, texts: list[str] | None
 ) -> None:
     result, tokens = tokens_of(pieces)
@@ -77,26 +77,28 @@ def test_text_of_token_decodes_every_spelling(
         "<BOS_TOKEN>",
     ],
 )
-def test_special_tokens_have_a_name_and_no_text(piece: str) -> None:
+def test_tokens_of_special_token_has_name_but_no_text(piece: str) -> None:
     text, tokens = tokens_of([piece, "▁a", piece])
     assert text == "a" and [token.special for token in tokens] == [True, False, True]
     assert [token.name for token in tokens] == [piece, "a", piece]
 
 
 @pytest.mark.parametrize("piece", ["<0xC3>", "[MASK]", "<mask>", "<extra_id_0>", "<b>", "[NOTE]"])
-def test_ordinary_text_is_never_special(piece: str) -> None:
+def test_tokens_of_mask_or_byte_token_is_not_special(piece: str) -> None:
     _, tokens = tokens_of(["[CLS]", piece, "[SEP]"])
     assert not tokens[1].special and tokens[1].text
 
 
-def test_unknown_token_is_a_word() -> None:
+def test_tokens_of_unknown_token_marks_it_unknown_but_not_special() -> None:
     text, tokens = tokens_of(["[CLS]", "a", "[UNK]", "[SEP]"])
     assert text == "a [UNK]"
     assert [(t.special, t.unknown) for t in tokens][1:3] == [(False, False), (False, True)]
 
 
 @given(st.text(alphabet="ab é中🙂👍🏽\n\t.", min_size=1, max_size=12), st.data())
-def test_bytes_split_anywhere_give_the_text_back(text: str, data: st.DataObject) -> None:
+def test_tokens_of_byte_level_text_cut_anywhere_restores_text(
+    text: str, data: st.DataObject
+) -> None:
     text = "a" + text
     [(spelled, _)] = pre_tokenizers.ByteLevel(
         add_prefix_space=False, use_regex=False

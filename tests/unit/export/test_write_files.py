@@ -14,13 +14,13 @@ from qkv_cli.maps.selection import average
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.npz", "A.JSON", "my maps.tar.npz"])
-def test_written_files_read_back(tmp_path: Path, name: str) -> None:
+def test_write_maps_in_readable_format_is_read_back_unchanged(tmp_path: Path, name: str) -> None:
     write_maps(tmp_path / name, [example()], ("scores",))
     [back] = read_maps((tmp_path / name).read_bytes())
     assert same(back, only(example(), ("scores",)))
 
 
-def test_suffix_selects_the_format(tmp_path: Path) -> None:
+def test_write_maps_chooses_format_by_suffix(tmp_path: Path) -> None:
     write_maps(tmp_path / "a.json", [example()])
     write_maps(tmp_path / "a.csv", [example()])
     write_maps(tmp_path / "a.jsonl", [example(), two_texts()], ("v",))
@@ -31,7 +31,7 @@ def test_suffix_selects_the_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsn", "a", "a.json.gz", ".json"])
-def test_unknown_suffix_lists_the_valid_ones(tmp_path: Path, name: str) -> None:
+def test_write_maps_with_unknown_suffix_lists_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         UsageError, match=r"Unknown file type of .*: use .json, .jsonl, .csv, .npz\."
     ):
@@ -39,18 +39,20 @@ def test_unknown_suffix_lists_the_valid_ones(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
-def test_several_texts_for_a_file_of_one_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_write_maps_of_several_texts_to_json_or_npz_raises_usage_error(
+    tmp_path: Path, suffix: str
+) -> None:
     with pytest.raises(UsageError, match=f"A {suffix} file holds one text, not 2: use .jsonl"):
         write_maps(tmp_path / f"a{suffix}", [example(), two_texts()])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_csv_with_include_is_refused(tmp_path: Path) -> None:
+def test_write_maps_to_csv_with_include_raises_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--include needs an output file of type "):
         write_maps(tmp_path / "a.csv", [example()], ("scores",))
 
 
-def test_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
+def test_write_maps_that_fails_keeps_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("old")
     mean = replace(example(), maps=average(example().maps))

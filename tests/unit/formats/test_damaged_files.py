@@ -69,7 +69,7 @@ def edit_tensors(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None
         ("about", ["x"], "about"),
     ],
 )
-def test_load_config_of_ours_with_a_wrong_value_names_it(
+def test_load_of_word_vector_config_with_wrong_value_names_it(
     model: Path, name: str, value: object, message: str
 ) -> None:
     edit_config(model, **{name: value})
@@ -77,7 +77,7 @@ def test_load_config_of_ours_with_a_wrong_value_names_it(
 
 
 @pytest.mark.parametrize("name", ["name", "about", "licence"])
-def test_source_of_a_checkpoint_that_is_not_text_is_refused_by_name(
+def test_load_with_source_json_field_that_is_not_a_string_names_it(
     tmp_path: Path, name: str
 ) -> None:
     folder = Path(shutil.copytree(GOLDEN / "bert", tmp_path / "bert"))
@@ -98,7 +98,7 @@ def test_source_of_a_checkpoint_that_is_not_text_is_refused_by_name(
         (lambda t: t.update({"words.order": t["words.order"][None]}), "a single axis"),
     ],
 )
-def test_load_word_list_that_is_damaged_is_refused(
+def test_load_with_damaged_word_list_raises_checkpoint_error(
     model: Path, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     edit_tensors(model, edit)
@@ -106,12 +106,14 @@ def test_load_word_list_that_is_damaged_is_refused(
 
 
 @pytest.mark.parametrize("data", [b"{}", b"", b"\xff", b"[" * 5000, b'{"model": 5}'])
-def test_load_tokenizer_that_the_library_refuses_raises_one_line(model: Path, data: bytes) -> None:
+def test_load_with_invalid_tokenizer_json_raises_one_line_error(model: Path, data: bytes) -> None:
     (model / "tokenizer.json").write_bytes(data)
     refuse(model, r"Could not read .*tokenizer\.json: ")
 
 
-def test_library_panic_raises_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_library_errors_turns_panic_into_checkpoint_error_silently(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     tokenizer = Tokenizer(models.WordPiece({"a": 0}, unk_token="[UNK]"))
     missing = pytest.raises(CheckpointError, match="cannot split: WordPiece error: Missing")
     with missing, library_errors("It cannot split"):
@@ -131,14 +133,14 @@ def test_library_errors_lets_other_exceptions_pass() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\1", struct.pack("<I", 2**31), struct.pack("<2I", 6, 1)])
-def test_character_map_that_is_cut_short_is_refused_before_the_library_reads_it(
+def test_checked_charsmap_of_truncated_bytes_raises_checkpoint_error(
     tmp_path: Path, data: bytes
 ) -> None:
     with pytest.raises(CheckpointError, match="precompiled_charsmap is truncated"):
         checked_charsmap(data)
 
 
-def test_character_map_inside_a_tokenizer_file_is_checked_too(tmp_path: Path) -> None:
+def test_open_tokenizer_file_with_invalid_charsmap_raises_checkpoint_error(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////fw=="}}')
     with pytest.raises(CheckpointError, match="precompiled_charsmap is truncated"):
@@ -149,14 +151,18 @@ def test_character_map_inside_a_tokenizer_file_is_checked_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ids", ['{"x": "a"}', '{"x": -1}', '{"x": null}', '{"x": 1.5}'])
-def test_added_tokens_without_whole_ids_are_refused(tmp_path: Path, ids: str) -> None:
+def test_read_settings_with_invalid_added_token_id_raises_checkpoint_error(
+    tmp_path: Path, ids: str
+) -> None:
     (tmp_path / "added_tokens.json").write_text(ids)
     with pytest.raises(CheckpointError, match="every value must be a token id"):
         Settings.read(tmp_path)
 
 
 @pytest.mark.parametrize("id", ["Infinity", "1e999", "1.5", "null", '"1"', "true", "-1"])
-def test_pieces_without_whole_ids_are_refused(tmp_path: Path, id: str) -> None:
+def test_read_vocabulary_with_invalid_token_id_raises_checkpoint_error(
+    tmp_path: Path, id: str
+) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"model": {"type": "BPE", "vocab": {"a": @}, "merges": []}}'.replace("@", id))
     with pytest.raises(CheckpointError):
@@ -185,7 +191,7 @@ def marian(*entries: tuple[str, int, tuple[int, ...], bytes], count: int | None 
         b"",
     ],
 )
-def test_marian_file_that_is_damaged_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_open_marian_of_damaged_file_raises_checkpoint_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "model.bin").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"model\.bin is not a Marian model"):
         open_marian(tmp_path / "model.bin")
@@ -197,7 +203,7 @@ def saved_run() -> dict[str, Any]:
     return state_tensors(replace(state, best=state.parameters), 3)
 
 
-def test_saved_run_that_is_whole_is_read() -> None:
+def test_read_state_of_complete_run_returns_seed_and_parameters() -> None:
     state, seed = read_state(saved_run())
     assert seed == 3
     assert state.parameters.keys() == initial_parameters(HeadShape(4, 2, 3), 0).keys()
@@ -218,7 +224,7 @@ def test_saved_run_that_is_whole_is_read() -> None:
         ("measured", np.array([1.0]), "measured"),
     ],
 )
-def test_saved_run_of_another_shape_is_refused(name: str, array: Any, message: str) -> None:
+def test_read_state_with_invalid_array_names_it(name: str, array: Any, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         read_state(saved_run() | {name: array})
 
@@ -251,7 +257,7 @@ def npz(**members: bytes) -> bytes:
         b"\x93NUMPY",
     ],
 )
-def test_array_with_a_false_header_is_refused_before_allocation(data: bytes) -> None:
+def test_from_npy_with_wrong_header_raises_input_error(data: bytes) -> None:
     for read in (lambda: from_npy(data), lambda: unpack_npz(npz(pattern=data))):
         with pytest.raises(InputError, match="not a readable") as caught:
             read()
@@ -259,7 +265,7 @@ def test_array_with_a_false_header_is_refused_before_allocation(data: bytes) -> 
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_text_with_characters_beyond_unicode_is_refused(order: str) -> None:
+def test_from_npy_with_characters_beyond_unicode_raises_input_error(order: str) -> None:
     text = {0x10FFFF: npy((), f"{order}U1", struct.pack(f"{order}I", 0x10FFFF))}
     text[0x110000] = npy((), f"{order}U1", struct.pack(f"{order}I", 0x110000))
     assert str(from_npy(text[0x10FFFF])) == "\U0010ffff"
@@ -267,7 +273,7 @@ def test_text_with_characters_beyond_unicode_is_refused(order: str) -> None:
         from_npy(text[0x110000])
 
 
-def test_archive_with_members_that_are_not_arrays_is_refused() -> None:
+def test_unpack_npz_with_member_that_is_not_an_array_raises_input_error() -> None:
     with pytest.raises(InputError, match="not a readable"):
         unpack_npz(npz(pattern=b"text"))
     file = io.BytesIO()
@@ -277,7 +283,7 @@ def test_archive_with_members_that_are_not_arrays_is_refused() -> None:
         unpack_npz(file.getvalue())
 
 
-def test_word_that_is_not_utf_8_is_refused(model: Path) -> None:
+def test_word_list_with_invalid_utf_8_raises_qkv_error(model: Path) -> None:
     edit_tensors(model, lambda t: t["words.utf8"].__setitem__(slice(0, 3), 0xFF))
     with pytest.raises(QkvError, match="is not valid UTF-8"):
         list(load(model).tokenizer.words)  # type: ignore[union-attr]

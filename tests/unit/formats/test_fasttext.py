@@ -55,7 +55,7 @@ def write_bin(
 
 @pytest.mark.parametrize("lengths", [(3, 6), (5, 5), (1, 2), (9, 12)])
 @pytest.mark.parametrize("is_new", [True, False])
-def test_fasttext_vectors_of_known_and_unknown_words_equal_gensim(
+def test_read_vectors_of_fasttext_bin_matches_gensim_for_any_word(
     tmp_path: Path, lengths: tuple[int, int], is_new: bool
 ) -> None:
     path = tmp_path / "v.bin"
@@ -69,7 +69,7 @@ def test_fasttext_vectors_of_known_and_unknown_words_equal_gensim(
         np.testing.assert_array_equal(result.ngrams.row(word), expected.get_vector(word))
 
 
-def test_fasttext_published_file_builds_words_like_gensim() -> None:
+def test_ngrams_row_with_published_file_matches_gensim() -> None:
     path = datapath("lee_fasttext_new.bin")
     expected = fasttext.load_facebook_vectors(path)
     ngrams = read_vectors(Path(path)).ngrams
@@ -80,7 +80,7 @@ def test_fasttext_published_file_builds_words_like_gensim() -> None:
         np.testing.assert_array_equal(ngrams.row(word), expected.get_vector(word))
 
 
-def test_ngrams_row_is_the_mean_of_the_ngrams() -> None:
+def test_ngrams_row_is_mean_of_bucket_rows() -> None:
     """<a> has the n-grams <a, <a>, a, a> of 1 to 3 characters; < and > alone do not count."""
     ngrams = Ngrams(np.arange(14, dtype=np.float32).reshape(7, 2), 1, 3)
 
@@ -97,19 +97,21 @@ def test_ngrams_row_is_the_mean_of_the_ngrams() -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=12), st.integers(0, 7), st.integers(0, 7), st.integers(1, 10**6))
-def test_ngrams_hash_to_the_buckets_of_gensim(
+def test_ngrams_buckets_of_any_word_match_gensim(
     word: str, min_n: int, max_n: int, n_buckets: int
 ) -> None:
     ngrams = Ngrams(np.broadcast_to(np.float32(0), (n_buckets, 1)), min_n, max_n)
     assert ngrams.buckets(word) == fasttext.ft_ngram_hashes(word, min_n, max_n, n_buckets)
 
 
-def test_ngrams_row_of_a_too_short_word_is_zero() -> None:
+def test_ngrams_row_of_word_shorter_than_ngrams_is_zero() -> None:
     assert not Ngrams(np.ones((5, 2), np.float32), 4, 6).row("a").any()
 
 
 @pytest.mark.parametrize("rows_of_labels", [False, True])
-def test_fasttext_file_with_labels_is_read(tmp_path: Path, rows_of_labels: bool) -> None:
+def test_read_vectors_of_fasttext_bin_with_label_skips_label(
+    tmp_path: Path, rows_of_labels: bool
+) -> None:
     """fastText has no row for a label; gensim writes one for each entry."""
     path = tmp_path / "v.bin"
     matrix = write_bin(path, labels=("__label__x",), rows_of_labels=rows_of_labels)
@@ -121,13 +123,13 @@ def test_fasttext_file_with_labels_is_read(tmp_path: Path, rows_of_labels: bool)
     np.testing.assert_allclose(result.rows[0], np.mean(expected_rows, axis=0), rtol=1e-5)
 
 
-def test_fasttext_classifier_without_labels_is_refused(tmp_path: Path) -> None:
+def test_read_vectors_of_fasttext_classifier_raises_checkpoint_error(tmp_path: Path) -> None:
     write_bin(tmp_path / "v.bin", model=3)
     with pytest.raises(CheckpointError, match="is a fastText classifier"):
         read_vectors(tmp_path / "v.bin")
 
 
-def test_fasttext_ngrams_longer_than_30_characters_are_refused(tmp_path: Path) -> None:
+def test_ngrams_of_more_than_30_characters_raise_checkpoint_error(tmp_path: Path) -> None:
     write_bin(tmp_path / "v.bin", lengths=(3, 30))
     assert read_vectors(tmp_path / "v.bin").ngrams is not None
     write_bin(tmp_path / "v.bin", lengths=(3, 31))
@@ -141,14 +143,14 @@ def test_fasttext_ngrams_longer_than_30_characters_are_refused(tmp_path: Path) -
         unpack_ngrams(tensors, 2)
 
 
-def test_fasttext_quantised_file_is_refused(tmp_path: Path) -> None:
+def test_read_vectors_of_quantized_fasttext_raises_checkpoint_error(tmp_path: Path) -> None:
     write_bin(tmp_path / "v.ftz", quantised=True)
     with pytest.raises(CheckpointError, match="quantized"):
         read_vectors(tmp_path / "v.ftz")
 
 
 @pytest.mark.parametrize("settings", [{"n_buckets": 0}, {"lengths": (0, 0)}])
-def test_fasttext_model_without_ngrams_has_none(
+def test_read_vectors_of_fasttext_without_buckets_has_no_ngrams(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
     matrix = write_bin(tmp_path / "v.bin", **settings)  # type: ignore[arg-type]
@@ -157,7 +159,7 @@ def test_fasttext_model_without_ngrams_has_none(
     np.testing.assert_array_equal(result.rows, matrix[: len(WORDS)])
 
 
-def test_gensim_pickle_keeps_its_ngrams(tmp_path: Path) -> None:
+def test_read_vectors_of_gensim_fasttext_pickle_keeps_ngrams(tmp_path: Path) -> None:
     path = tmp_path / "v.model"
     model = fasttext.FastText([WORDS], vector_size=4, min_count=1, bucket=30, epochs=1)
     model.save(str(path))
@@ -170,7 +172,7 @@ def test_gensim_pickle_keeps_its_ngrams(tmp_path: Path) -> None:
     assert read_vectors(broken, allow_pickle=True).ngrams is None
 
 
-def test_ngrams_read_back_and_invalid_ones_are_refused_by_name() -> None:
+def test_unpack_ngrams_restores_packed_ngrams_and_names_wrong_tensors() -> None:
     ngrams = Ngrams(np.ones((5, 2), np.float32), 3, 6)
     tensors = pack_ngrams(ngrams)
     assert unpack_ngrams(tensors, 2).buckets("bank") == ngrams.buckets("bank")
@@ -182,7 +184,7 @@ def test_ngrams_read_back_and_invalid_ones_are_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[3, np.inf], [3.0, 6.0], [6, 3], [0, 0], [-2, -1]])
-def test_ngrams_with_invalid_lengths_are_refused(lengths: list[float]) -> None:
+def test_unpack_ngrams_with_invalid_lengths_raises_checkpoint_error(lengths: list[float]) -> None:
     tensors = pack_ngrams(Ngrams(np.ones((5, 2), np.float32), 3, 6))
     with pytest.raises(CheckpointError, match=r"ngrams\.lengths is .* expected two whole numbers"):
         unpack_ngrams(tensors | {"ngrams.lengths": np.array(lengths)}, 2)

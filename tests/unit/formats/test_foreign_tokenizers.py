@@ -42,7 +42,7 @@ def rows(case: str) -> int:
 
 
 @pytest.mark.parametrize("case", ["bert", "gpt2", "llama"])
-def test_check_ids_names_the_first_id_without_a_row(tmp_path: Path, case: str) -> None:
+def test_read_with_token_ids_beyond_embedding_names_first_one(tmp_path: Path, case: str) -> None:
     n = rows(case)
     loaded = opened(tmp_path, case, {"last": n - 1, "foo": n, "bar": n + 9})
     loaded.read("last")
@@ -55,7 +55,7 @@ def test_check_ids_names_the_first_id_without_a_row(tmp_path: Path, case: str) -
 
 
 @pytest.mark.parametrize("texts", [("foo", "the"), ("the", "foo")], ids=["text", "source"])
-def test_read_of_an_encoder_decoder_checks_ids_of_both_texts(
+def test_read_of_encoder_decoder_checks_token_ids_of_both_texts(
     tmp_path: Path, texts: tuple[str, str]
 ) -> None:
     loaded = opened(tmp_path, "t5", {"the": 3, "foo": rows("t5")})
@@ -64,14 +64,14 @@ def test_read_of_an_encoder_decoder_checks_ids_of_both_texts(
         loaded.read(*texts)
 
 
-def test_read_checks_target_ids_against_the_decoder_embedding(tmp_path: Path) -> None:
+def test_read_with_separate_decoder_embedding_checks_its_rows(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "marian-two-tables", {"the": 3, "last": 61, "foo": 62})
     loaded.read("last", "foo")  # the source has 64 rows
     with pytest.raises(CheckpointError, match=r"token id 62 \('foo'\), but the embedding has 62"):
         loaded.read("foo", "the")
 
 
-def test_check_ids_includes_the_template_of_pairs(tmp_path: Path) -> None:
+def test_read_of_pair_checks_special_tokens_of_template(tmp_path: Path) -> None:
     opened(tmp_path, "bert", {"the": 3, "[BIG]": rows("bert")})
     saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     saved.post_processor = processors.TemplateProcessing(
@@ -84,7 +84,7 @@ def test_check_ids_includes_the_template_of_pairs(tmp_path: Path) -> None:
         loaded.read("the", pair="the")
 
 
-def test_read_of_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
+def test_read_of_pair_checks_token_ids_and_types(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3, "foo": rows("bert")})
     with pytest.raises(CheckpointError, match=r"\('foo'\)"):
         loaded.read("the", pair="foo")
@@ -94,7 +94,7 @@ def test_read_of_a_pair_checks_ids_and_token_types(tmp_path: Path) -> None:
         loaded.read("the", pair="the")
 
 
-def test_read_refuses_a_negative_id(tmp_path: Path) -> None:
+def test_read_with_negative_token_id_raises_checkpoint_error(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "bert", {"the": 3})
     lexicon = Lexicon({"a": 0.0}, (), frozenset(), 0.0, 0.0, 1)
     normaliser = Normaliser(Charsmap.of(b""), adds_space=False, space_is_last=False)

@@ -165,7 +165,7 @@ def assert_golden(path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gguf_gives_the_numbers_of_its_safetensors(tmp_path: Path, case: str) -> None:
+def test_load_of_gguf_gives_same_patterns_as_safetensors(tmp_path: Path, case: str) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, case)
     assert_golden(path, case)
@@ -173,7 +173,7 @@ def test_gguf_gives_the_numbers_of_its_safetensors(tmp_path: Path, case: str) ->
     assert load(tmp_path).info.n_heads == 4  # the one such file of a folder
 
 
-def test_gguf_tensor_with_nan_is_named_as_in_the_file(tmp_path: Path) -> None:
+def test_gguf_model_with_nan_names_tensor_as_in_file(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, CASES[0], nan="layers.1.self_attn.k_proj.weight")
     with pytest.raises(
@@ -182,19 +182,19 @@ def test_gguf_tensor_with_nan_is_named_as_in_the_file(tmp_path: Path) -> None:
         [*load(path).model.layers([1, 2, 3])]
 
 
-def test_gguf_tokenizer_gives_the_ids_of_transformers(tmp_path: Path) -> None:
+def test_load_of_gguf_reads_its_tokenizer(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3")
     tokens = load(tmp_path).tokenizer.encode("the thee<s>")
     assert [t.token for t in tokens] == ["the", "Ġ", "the", "e", "<s>"]
 
 
-def test_gguf_setting_that_is_not_read_is_refused(tmp_path: Path) -> None:
+def test_load_of_gguf_with_unread_setting_names_it(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", extra=("qwen3.attention.clamp_kqv", 2.0))
     with pytest.raises(CheckpointError, match=r"sets qwen3\.attention\.clamp_kqv, which is not"):
         load(tmp_path)
 
 
-def test_gguf_of_other_families_and_broken_files_are_refused(tmp_path: Path) -> None:
+def test_load_of_gguf_of_other_family_or_damaged_raises_checkpoint_error(tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "other.gguf", "mamba")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -211,7 +211,7 @@ def test_gguf_of_other_families_and_broken_files_are_refused(tmp_path: Path) -> 
     ("n_layers", "d_model", "n_heads", "scalar"),
     [(46, 4608, 32, 144), (42, 3584, 16, 128)],  # Gemma 2 27B and 9B
 )
-def test_gguf_of_gemma_2_is_scaled_by_its_size(
+def test_settings_of_gemma2_scale_queries_as_published_for_each_size(
     n_layers: int, d_model: int, n_heads: int, scalar: int
 ) -> None:
     sizes = {
@@ -225,7 +225,7 @@ def test_gguf_of_gemma_2_is_scaled_by_its_size(
     assert config["query_pre_attn_scalar"] == scalar
 
 
-def test_gguf_with_any_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
+def test_load_of_gguf_with_any_byte_changed_loads_or_raises_one_line_error(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, "gemma3-published")
     data = path.read_bytes()
@@ -239,7 +239,7 @@ def test_gguf_with_any_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
             assert "\n" not in str(refusal)
 
 
-def test_read_gguf_gives_the_settings_and_bytes_of_the_library(tmp_path: Path) -> None:
+def test_read_gguf_gives_same_settings_and_bytes_as_library(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "gemma3-published")
     library_reader = gguf.GGUFReader(tmp_path / "tiny.gguf")
     settings, tensors = read_gguf(tmp_path / "tiny.gguf", lambda kind, n: 4 * n)
@@ -251,7 +251,7 @@ def test_read_gguf_gives_the_settings_and_bytes_of_the_library(tmp_path: Path) -
         assert tensor.data.tobytes() == expected_tensor.data.tobytes()
 
 
-def test_dequantize_of_rows_equals_the_library(tmp_path: Path) -> None:
+def test_dequantize_of_selected_rows_matches_library(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     W = rng.normal(size=(24, 64)).astype(np.float32)
     kind = gguf.GGMLQuantizationType.Q4_1
@@ -261,7 +261,7 @@ def test_dequantize_of_rows_equals_the_library(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dequantize(packed[rows], kind.value), expected[rows])
 
 
-def test_read_gguf_of_a_truncated_file_is_refused(tmp_path: Path) -> None:
+def test_load_of_truncated_gguf_raises_checkpoint_error(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3")
     data = (tmp_path / "tiny.gguf").read_bytes()
     for length in range(0, len(data) - 32, 97):
@@ -270,7 +270,7 @@ def test_read_gguf_of_a_truncated_file_is_refused(tmp_path: Path) -> None:
             load(tmp_path / "cut.gguf")
 
 
-def test_load_gguf_truncated_in_its_last_tensor_names_the_tensor(tmp_path: Path) -> None:
+def test_load_of_gguf_truncated_in_last_tensor_names_tensor(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, "qwen3")
     *_, last = gguf.GGUFReader(path).tensors
@@ -280,7 +280,7 @@ def test_load_gguf_truncated_in_its_last_tensor_names_the_tensor(tmp_path: Path)
 
 
 @pytest.mark.parametrize("part_tensors", [1, 7, 29])
-def test_load_any_part_of_a_split_gguf_gives_the_same_numbers(
+def test_load_of_any_part_of_split_gguf_gives_same_patterns(
     tmp_path: Path, part_tensors: int
 ) -> None:
     write(tmp_path / "tiny.gguf", "llama-llama3", part_tensors=part_tensors)
@@ -296,7 +296,7 @@ def test_load_any_part_of_a_split_gguf_gives_the_same_numbers(
     assert result.n_bytes == sum(part.stat().st_size for part in parts)
 
 
-def test_load_split_gguf_without_a_part_names_the_part(tmp_path: Path) -> None:
+def test_load_of_split_gguf_with_missing_part_names_it(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
     (tmp_path / "tiny-00002-of-00004.gguf").unlink()
     message = r"is part \d of 4 of a split model; part 2, tiny-00002-of-00004\.gguf, is missing"
@@ -305,14 +305,16 @@ def test_load_split_gguf_without_a_part_names_the_part(tmp_path: Path) -> None:
             load(path)
 
 
-def test_load_renamed_part_of_a_split_gguf_names_the_remedy(tmp_path: Path) -> None:
+def test_load_of_renamed_part_of_split_gguf_suggests_merging(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
     (tmp_path / "tiny-00003-of-00004.gguf").rename(tmp_path / "blob")
     with pytest.raises(CheckpointError, match=r"part 3 of 4 .* llama-gguf-split --merge"):
         load(tmp_path / "blob")
 
 
-def test_load_gguf_parts_of_different_models_are_refused(tmp_path: Path) -> None:
+def test_load_of_split_gguf_with_parts_of_two_models_raises_checkpoint_error(
+    tmp_path: Path,
+) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", part_tensors=10)
     first, second, *_ = sorted(tmp_path.iterdir())
     data = second.read_bytes()
@@ -331,7 +333,7 @@ def test_load_gguf_parts_of_different_models_are_refused(tmp_path: Path) -> None
         load(first)
 
 
-def test_load_merged_gguf_with_split_count_0_is_read(tmp_path: Path) -> None:
+def test_load_of_gguf_with_split_count_0_reads_single_file(tmp_path: Path) -> None:
     path = tmp_path / "tiny-00001-of-00002.gguf"
     write(path, "qwen3", extra=("split.count", 0.0))
     data = path.read_bytes()
@@ -340,7 +342,7 @@ def test_load_merged_gguf_with_split_count_0_is_read(tmp_path: Path) -> None:
     assert_golden(path, "qwen3")
 
 
-def test_load_gguf_without_suffix_is_recognised_by_its_first_bytes(tmp_path: Path) -> None:
+def test_load_of_gguf_without_suffix_recognises_magic_bytes(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3")
     blob = (tmp_path / "tiny.gguf").rename(tmp_path / "sha256-0a1b")
     (tmp_path / "README.md").write_text("not a model")
@@ -352,7 +354,7 @@ def test_load_gguf_without_suffix_is_recognised_by_its_first_bytes(tmp_path: Pat
 @pytest.mark.parametrize(
     ("version", "message"), [(1, "of version 1"), (4, "of version 4"), (2**24, "is a big-endian")]
 )
-def test_load_gguf_of_another_version_is_refused_by_name(
+def test_load_of_gguf_with_unsupported_version_names_it(
     tmp_path: Path, version: int, message: str
 ) -> None:
     path = tmp_path / "tiny.gguf"
@@ -363,19 +365,19 @@ def test_load_gguf_of_another_version_is_refused_by_name(
         load(path)
 
 
-def test_load_big_endian_gguf_is_refused_by_name(tmp_path: Path) -> None:
+def test_load_of_big_endian_gguf_raises_checkpoint_error(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", endianess=gguf.GGUFEndian.BIG)
     with pytest.raises(CheckpointError, match="is a big-endian GGUF file"):
         load(tmp_path)
 
 
-def test_load_gguf_weight_of_another_type_names_it(tmp_path: Path) -> None:
+def test_load_of_gguf_with_weight_of_unsupported_type_names_tensor(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", "qwen3", as_int8="blk.1.attn_v.weight")
     with pytest.raises(CheckpointError, match=r"dequantize tensor 'blk\.1\.attn_v\.weight'.*I8"):
         deque(load(tmp_path).read("the").layers, 0)
 
 
-def test_dequantize_of_a_vector_equals_the_library() -> None:
+def test_dequantize_of_vector_matches_library() -> None:
     packed = gguf.quantize(np.linspace(-1, 1, 64, dtype=np.float32), gguf.GGMLQuantizationType.Q8_0)
     expected = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
     np.testing.assert_array_equal(

@@ -30,7 +30,7 @@ def fields_of(model: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", MODELS, ids=["prefix", "no prefix"])
 @pytest.mark.parametrize("is_ordered", [False, True])
-def test_gguf_tokenizer_gives_the_ids_of_sentencepiece(
+def test_build_tokenizer_of_llama_pieces_gives_same_ids_as_sentencepiece(
     model: dict[str, Any], is_ordered: bool
 ) -> None:
     tokenizer = build_tokenizer(fields_of(model), is_ordered=is_ordered)
@@ -38,7 +38,7 @@ def test_gguf_tokenizer_gives_the_ids_of_sentencepiece(
         assert tokenizer.encode(text).ids == ids
 
 
-def test_gguf_tokenizer_merges_by_score_not_by_order() -> None:
+def test_build_tokenizer_merges_by_score_unless_pieces_are_ordered() -> None:
     fields = fields_of(MODELS[1]) | {
         "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"],
         "tokenizer.ggml.scores": [0, 0, 0, -9, -9, -9, -2, -1],
@@ -48,7 +48,7 @@ def test_gguf_tokenizer_merges_by_score_not_by_order() -> None:
     assert build_tokenizer(fields, is_ordered=True).encode("abc").tokens == ["<s>", "ab", "c"]
 
 
-def test_gguf_tokenizer_handles_begin_end_control_and_user_pieces() -> None:
+def test_build_tokenizer_recognises_control_and_user_defined_pieces() -> None:
     model = MODELS[0]
     fields = fields_of(model) | {
         "tokenizer.ggml.tokens": [*model["pieces"], "<turn>", "   "],
@@ -62,7 +62,7 @@ def test_gguf_tokenizer_handles_begin_end_control_and_user_pieces() -> None:
     assert result.special_tokens_mask == [0, 0, 0, 1]
 
 
-def test_gguf_tokenizer_of_another_kind_is_refused_by_name() -> None:
+def test_build_tokenizer_of_unimplemented_kind_names_it() -> None:
     fields = fields_of(MODELS[0])
     with pytest.raises(
         CheckpointError, match="'bert', which is not implemented; implemented: gpt2, llama"
@@ -99,16 +99,14 @@ def byte_pairs(cut: str, **fields: Any) -> dict[str, Any]:
         ("smollm", ["a", "bc", "\u0120", "bc", "1", "2"]),
     ],
 )
-def test_gguf_tokenizer_prefix_and_user_pieces_follow_llama_cpp(
-    cut: str, tokens: list[str]
-) -> None:
+def test_build_tokenizer_of_byte_pairs_splits_as_llama_cpp(cut: str, tokens: list[str]) -> None:
     assert build_tokenizer(byte_pairs(cut), is_ordered=False).encode("abc bc12").tokens == tokens
 
 
 @pytest.mark.parametrize("cut", ["llama-bpe", "gpt-2"])
 @pytest.mark.parametrize("begins", [True, False])
 @pytest.mark.parametrize("ends", [True, False])
-def test_gguf_tokenizer_follows_the_begin_and_end_settings(
+def test_build_tokenizer_follows_add_bos_and_add_eos_fields(
     cut: str, begins: bool, ends: bool
 ) -> None:
     fields = byte_pairs(cut, add_bos_token=begins, add_eos_token=ends)
@@ -116,7 +114,7 @@ def test_gguf_tokenizer_follows_the_begin_and_end_settings(
     assert tokens == ["<s>"] * begins + ["c"] + ["</s>"] * ends
 
 
-def test_gguf_tokenizer_with_missing_or_wrong_special_ids_is_refused() -> None:
+def test_build_tokenizer_with_missing_special_ids_uses_defaults_or_raises() -> None:
     fields = fields_of(MODELS[0])
     usual = {name: value for name, value in fields.items() if not name.endswith("_token_id")}
     for text, ids in MODELS[0]["texts"].items():

@@ -130,7 +130,7 @@ def embedded(rows: np.ndarray) -> np.ndarray:
     return rows * np.sqrt(D) + np.concatenate([np.sin(angle), np.cos(angle)], 1)
 
 
-def test_marian_decoder_matches_hand_arithmetic(folder: Path) -> None:
+def test_marian_model_equals_formulas_written_by_hand(folder: Path) -> None:
     w = write(folder / "model.bin", weights())
     source_ids, target_ids = [2, 3, 4, 0], [4, 2, 3]
     x = embedded(w["Wemb"][source_ids])
@@ -171,7 +171,7 @@ def greedy(loaded: LoadedModel, ids: list[int]) -> list[int]:
     return result[1:]
 
 
-def test_marian_generates_and_names_its_rows(folder: Path) -> None:
+def test_marian_read_without_target_generates_greedy_translation(folder: Path) -> None:
     write(folder / "model.bin", weights())
     loaded = load(folder)
     run = loaded.read("the river banks")
@@ -189,7 +189,7 @@ def test_marian_generates_and_names_its_rows(folder: Path) -> None:
         loaded.read("the bank", "the river", block="decoder")
 
 
-def test_marian_with_unsupported_settings_or_damage_is_refused(folder: Path) -> None:
+def test_marian_file_unimplemented_or_truncated_raises_checkpoint_error(folder: Path) -> None:
     write(folder / "model.bin", weights(), CONFIG.replace("ssru", "gru"))
     with pytest.raises(CheckpointError, match="dec-cell to 'gru'"):
         load(folder)
@@ -202,6 +202,6 @@ def test_marian_with_unsupported_settings_or_damage_is_refused(folder: Path) -> 
 
 
 @pytest.mark.parametrize("odd", ["²", "--5", "9" * 5000])
-def test_marian_setting_that_is_not_a_number_stays_text(folder: Path, odd: str) -> None:
+def test_marian_config_with_unreadable_number_keeps_text(folder: Path, odd: str) -> None:
     write(folder / "model.bin", weights(), f"{CONFIG}\nbeam-size: {odd}\n")
     load(folder)

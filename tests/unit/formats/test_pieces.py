@@ -43,7 +43,7 @@ def places(tokens: list[Token]) -> list[tuple[str, str, int, int]]:
     return [(token.token, token.text, token.start, token.end) for token in tokens]
 
 
-def test_separator_added_before_the_text_has_no_text() -> None:
+def test_encode_gives_added_separator_empty_text() -> None:
     tokenizer = bytewise(METASPACE[0])
     assert places(tokenizer.encode("é a")) == [
         ("\u2581", "", 0, 0),
@@ -63,7 +63,7 @@ def test_separator_added_before_the_text_has_no_text() -> None:
     ]
 
 
-def test_separator_written_in_the_text_is_text() -> None:
+def test_encode_of_separator_in_text_keeps_its_text() -> None:
     assert places(bytewise(METASPACE[1]).encode("\u2581b")) == [
         ("\u2581", "\u2581", 0, 1),
         ("b", "b", 1, 2),
@@ -71,7 +71,7 @@ def test_separator_written_in_the_text_is_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["unigram", "bpe"])
-def test_separator_added_by_sentencepiece_has_no_text(name: str) -> None:
+def test_encode_with_sentencepiece_gives_added_separator_empty_text(name: str) -> None:
     pieces = SentencePieces.open(PIECES / f"{name}.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
@@ -80,7 +80,7 @@ def test_separator_added_by_sentencepiece_has_no_text(name: str) -> None:
     assert (second.text, second.start, second.end) == ("日本", 0, 2)
 
 
-def test_special_token_written_in_the_text_is_text() -> None:
+def test_encode_of_special_token_in_text_treats_it_as_text() -> None:
     pieces = SentencePieces.open(PIECES / "unigram.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
@@ -89,7 +89,7 @@ def test_special_token_written_in_the_text_is_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["né 中文🙂", "👩\u200d🚀 a", " a  b", "x\ufffdy", "a"])
-def test_spelled_gives_text_and_offsets_of_ids(text: str) -> None:
+def test_spelled_restores_text_and_offsets_from_ids(text: str) -> None:
     tokenizer = byte_level()
     tokens = tokenizer.encode(text)
     result, spelled = tokenizer.decode([token.id for token in tokens])
@@ -98,7 +98,7 @@ def test_spelled_gives_text_and_offsets_of_ids(text: str) -> None:
     assert all(text[token.start : token.end] == token.text for token in tokens)
 
 
-def test_piece_of_two_characters_covers_both() -> None:
+def test_spelled_piece_with_bytes_of_two_characters_covers_both() -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = {sign: i for i, sign in enumerate([*alphabet, "\u0137\u00d0"])}
     inner = Tokenizer(models.BPE(ids, []))
@@ -109,7 +109,7 @@ def test_piece_of_two_characters_covers_both() -> None:
     assert [(token.start, token.end) for token in tokens] == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_incomplete_character_is_a_replacement_character() -> None:
+def test_spelled_incomplete_character_becomes_replacement_character() -> None:
     tokenizer = byte_level()
     ids = [token.id for token in tokenizer.encode("aé")]
     text, tokens = tokenizer.decode(ids[:-1])
@@ -117,7 +117,7 @@ def test_incomplete_character_is_a_replacement_character() -> None:
     assert json.dumps(text)
 
 
-def test_bytes_of_a_translator_are_joined_into_characters() -> None:
+def test_spelled_joins_byte_pieces_of_translator_into_characters() -> None:
     pieces = SentencePieces.open(PIECES / "bytes.model")
     ids = {piece: i for i, piece in enumerate(pieces.pieces)}
     tokenizer = SentencePieceSplitter(pieces, ids, pieces.unknown_id, frozenset({"</s>"}))
@@ -131,7 +131,7 @@ def test_bytes_of_a_translator_are_joined_into_characters() -> None:
         assert all(result[t.start : t.end] == t.text for t in spelled)
 
 
-def test_bytes_without_a_decoder_are_joined_into_characters() -> None:
+def test_spelled_joins_byte_pieces_without_decoder_into_characters() -> None:
     tokenizer = bytewise(METASPACE[0])
     ids = [token.id for token in tokenizer.encode("a é b")]
     text, tokens = tokenizer.decode(ids)

@@ -78,7 +78,7 @@ def assert_golden(folder: Path) -> None:
 
 @pytest.mark.parametrize("in_shards", [False, True])
 @pytest.mark.parametrize("kind", BITS)
-def test_load_unread_buffer_of_other_type_gives_the_same_numbers(
+def test_load_with_unread_tensor_of_unsupported_type_gives_same_patterns(
     bert: Path, kind: str, in_shards: bool
 ) -> None:
     # Its name must not be taken for a prefix of all names either.
@@ -91,7 +91,7 @@ def test_load_unread_buffer_of_other_type_gives_the_same_numbers(
 
 @pytest.mark.parametrize("in_shards", [False, True])
 @pytest.mark.parametrize("kind", BITS)
-def test_load_weight_of_other_type_names_tensor_and_type(
+def test_load_with_weight_of_unsupported_type_names_tensor_and_type(
     bert: Path, kind: str, in_shards: bool
 ) -> None:
     retype(bert / "model.safetensors", WEIGHT, kind)
@@ -101,13 +101,13 @@ def test_load_weight_of_other_type_names_tensor_and_type(
         load(bert)
 
 
-def test_read_embedding_of_other_type_names_tensor_and_type(bert: Path) -> None:
+def test_read_with_embedding_of_unsupported_type_names_tensor_and_type(bert: Path) -> None:
     retype(bert / "model.safetensors", "embeddings.word_embeddings.weight", "F8_E4M3")
     with pytest.raises(CheckpointError, match=r"word_embeddings\.weight' has type F8_E4M3"):
         next(load(bert).read("the").layers)
 
 
-def test_load_whole_numbers_under_a_prefix_are_not_taken_for_weights(bert: Path) -> None:
+def test_load_ignores_integer_buffer_under_name_prefix(bert: Path) -> None:
     header, body = header_and_body(bert / "model.safetensors")
     entry = {"dtype": "I64", "shape": [1], "data_offsets": [len(body), len(body) + 8]}
     header["bert.embeddings.position_ids"] = entry
@@ -116,7 +116,7 @@ def test_load_whole_numbers_under_a_prefix_are_not_taken_for_weights(bert: Path)
 
 
 @pytest.mark.parametrize("shape", [[-1, 16], [True, 16], ["16", 16], None, 16])
-def test_open_tensors_with_an_invalid_shape_is_refused(bert: Path, shape: object) -> None:
+def test_open_tensors_with_invalid_shape_raises_checkpoint_error(bert: Path, shape: object) -> None:
     path = bert / "model.safetensors"
     header, body = header_and_body(path)
     header[WEIGHT]["shape"] = shape
@@ -125,7 +125,7 @@ def test_open_tensors_with_an_invalid_shape_is_refused(bert: Path, shape: object
         open_tensors(path)
 
 
-def test_open_tensors_with_a_deeply_nested_header_is_refused(tmp_path: Path) -> None:
+def test_open_tensors_with_deeply_nested_header_raises_checkpoint_error(tmp_path: Path) -> None:
     text = b'{"a":' * 50_000
     (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     with pytest.raises(CheckpointError, match="not a valid safetensors file"):

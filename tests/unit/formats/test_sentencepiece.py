@@ -20,7 +20,7 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
     ("name", "text", "pieces", "ids"),
     [(name, *case) for name, cases in EXPECTED.items() for case in cases],
 )
-def test_sentencepiece_splits_like_the_library(
+def test_sentence_pieces_split_gives_same_pieces_as_library(
     name: str, text: str, pieces: list[str], ids: list[int]
 ) -> None:
     result = SentencePieces.open(GOLDEN / f"{name}.model").split(text)
@@ -33,7 +33,7 @@ def spans(name: str, text: str) -> list[tuple[str, str]]:
     return [(piece.text, text[piece.start : piece.end]) for piece in result]
 
 
-def test_sentencepiece_offsets_refer_to_the_original_text() -> None:
+def test_sentence_pieces_offsets_refer_to_original_text() -> None:
     # Two blanks are one letter; e and its accent are one letter; a ligature is two.
     assert spans("plain", "the  river") == [("the", "the"), ("▁", " "), ("▁river", " river")]
     assert spans("unigram", "e\u0301") == [("▁", ""), ("é", "e\u0301")]
@@ -41,7 +41,7 @@ def test_sentencepiece_offsets_refer_to_the_original_text() -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(EXPECTED)))
-def test_sentencepiece_pieces_are_in_order_within_the_text(text: str, name: str) -> None:
+def test_sentence_pieces_of_any_text_are_in_order_within_it(text: str, name: str) -> None:
     at = 0
     for piece in MODELS[name].split(text):
         assert at <= piece.start <= piece.end <= len(text) or piece.start == piece.end
@@ -52,7 +52,9 @@ MODELS = {name: SentencePieces.open(GOLDEN / f"{name}.model") for name in EXPECT
 
 
 @given(st.data())
-def test_sentencepiece_of_a_damaged_file_is_refused(data: st.DataObject) -> None:
+def test_sentence_pieces_of_damaged_file_split_or_raise_checkpoint_error(
+    data: st.DataObject,
+) -> None:
     undamaged = (GOLDEN / "unigram.model").read_bytes()
     cut = data.draw(st.integers(0, len(undamaged)))
     flipped = bytearray(undamaged[:cut])
@@ -65,7 +67,9 @@ def test_sentencepiece_of_a_damaged_file_is_refused(data: st.DataObject) -> None
         assert str(path) in str(error) or "is broken" in str(error)
 
 
-def test_sentencepiece_with_unsupported_settings_is_refused(tmp_path: Path) -> None:
+def test_sentence_pieces_of_word_model_or_missing_file_raise_checkpoint_error(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "words.model"
     # A piece of kind UNKNOWN, and a trainer that says: by words.
     path.write_bytes(b"\x0a\x09\x0a\x05<unk>\x18\x02" + b"\x12\x02\x18\x03")

@@ -28,7 +28,7 @@ def read_golden(name: str) -> tuple[dict[str, list[object]], list[str], list[lis
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_tokenizer_gives_the_ids_of_transformers(name: str) -> None:
+def test_piece_tokenizer_gives_same_ids_as_transformers(name: str) -> None:
     expected, texts, pairs = read_golden(name)
     kind = json.loads((GOLDEN / name / "config.json").read_text())["model_type"]
     tokenizer = PieceTokenizer.open(GOLDEN / name, kind)
@@ -62,7 +62,9 @@ def placed(folder: Path, case: dict[str, Any]) -> Path:
     REBUILT["cases"],
     ids=lambda case: f"{case['base']}-{case['kind']}-{case['settings'].get('tokenizer_class')}",
 )
-def test_tokenizer_json_is_read_like_its_class(tmp_path: Path, case: dict[str, Any]) -> None:
+def test_piece_tokenizer_follows_tokenizer_class_of_folder(
+    tmp_path: Path, case: dict[str, Any]
+) -> None:
     folder = placed(tmp_path, case)
     assert class_of(folder, case["kind"]) == case["class"]
     tokenizer = PieceTokenizer.open(folder, case["kind"])
@@ -80,14 +82,16 @@ def refused(folder: Path, base: str, kind: str, settings: dict[str, Any]) -> str
     return str(refusal.value)
 
 
-def test_tokenizer_class_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> None:
+def test_piece_tokenizer_of_unimplemented_class_names_class(tmp_path: Path) -> None:
     message = refused(tmp_path, "bert", "bert", {"tokenizer_class": "BertJapaneseTokenizer"})
     assert "uses BertJapaneseTokenizer, which is not implemented" in message
     message = refused(tmp_path, "gpt2", "llama", {"tokenizer_class": "CohereTokenizerFast"})
     assert "CohereTokenizer" in message
 
 
-def test_tokenizer_with_another_kind_of_vocabulary_is_refused(tmp_path: Path) -> None:
+def test_piece_tokenizer_with_vocabulary_of_other_kind_raises_checkpoint_error(
+    tmp_path: Path,
+) -> None:
     message = refused(tmp_path, "bert", "roberta", {})
     assert "has a WordPiece vocabulary, but RobertaTokenizer needs BPE" in message
     message = refused(tmp_path, "mt5", "llama", {"tokenizer_class": "LlamaTokenizer"})
@@ -117,14 +121,14 @@ def test_tokenizer_with_another_kind_of_vocabulary_is_refused(tmp_path: Path) ->
     ],
     ids=range(7),
 )
-def test_tokenizer_with_unsupported_settings_is_refused(
+def test_piece_tokenizer_with_unsupported_setting_names_it(
     tmp_path: Path, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     base = kind if kind == "bert" else "gpt2"
     assert message in refused(tmp_path, base, kind, settings)
 
 
-def test_tokenizer_keeps_added_words_whole(tmp_path: Path) -> None:
+def test_piece_tokenizer_of_word_level_model_keeps_whole_words(tmp_path: Path) -> None:
     model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "The": 1}, "unk_token": "[UNK]"}
     case = {"base": "bert", "kind": "bert", "settings": {}, "config": {}}
     changes = {"model": model, "normalizer": None, "post_processor": None, "added_tokens": []}

@@ -29,7 +29,7 @@ def kind_of(case: str) -> str:
 
 
 @pytest.mark.parametrize(("case", "text", "target", "read", "fed"), ROWS)
-def test_translator_reads_the_source_and_the_shifted_target(
+def test_open_tokenizers_gives_same_source_and_target_ids_as_transformers(
     case: str, text: str, target: str, read: list[int], fed: list[int]
 ) -> None:
     kind = kind_of(case)
@@ -43,7 +43,7 @@ def test_translator_reads_the_source_and_the_shifted_target(
 
 
 @pytest.mark.parametrize("case", sorted(EXPECTED))
-def test_translator_tokens_have_their_offsets(case: str) -> None:
+def test_translator_tokens_have_index_and_offsets_in_text(case: str) -> None:
     source, decoder = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
     for text in ("the river bank", "  muddy é  "):
         for tokenizer in (source, decoder):
@@ -65,7 +65,9 @@ def test_translator_tokens_have_their_offsets(case: str) -> None:
         ("m2m_100", "__fr__", "__en__"),
     ],
 )
-def test_translator_text_may_name_its_language(case: str, code: str, usual: str) -> None:
+def test_translator_text_starting_with_language_code_selects_language(
+    case: str, code: str, usual: str
+) -> None:
     source, target = open_tokenizers(GOLDEN / "translators" / case, kind_of(case))
     text = f" {code} the river"
     plain, named = source.encode("the river"), source.encode(text)
@@ -91,7 +93,7 @@ def test_translator_text_may_name_its_language(case: str, code: str, usual: str)
     assert rules == expected
 
 
-def test_marian_folder_reads_its_language_code_and_generates(tmp_path: Path) -> None:
+def test_marian_tokenizers_recognise_language_code_and_differ_by_side(tmp_path: Path) -> None:
     source, target = open_tokenizers(GOLDEN / "translators" / "marian", "marian")
     tokens = source.encode(">>fra<< the")
     assert tokens[0].token == ">>fra<<"
@@ -114,7 +116,7 @@ def marian(tmp_path: Path) -> Path:
     return folder
 
 
-def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
+def test_read_without_target_generates_translation(marian: Path) -> None:
     loaded = load(marian)
     run = loaded.read("the bank of the river")
     assert (run.block, run.source) == ("cross", "the bank of the river")
@@ -139,7 +141,7 @@ def test_attend_of_a_translator_shows_its_generated_text(marian: Path) -> None:
     assert decoder.keys == decoder.queries
 
 
-def test_unsupported_generation_rules_only_prevent_generation(marian: Path) -> None:
+def test_read_with_unimplemented_generation_rule_raises_only_if_generating(marian: Path) -> None:
     path = marian / "generation_config.json"
     path.write_text(json.dumps({"encoder_no_repeat_ngram_size": 4}))
     loaded = load(marian)
@@ -148,7 +150,9 @@ def test_unsupported_generation_rules_only_prevent_generation(marian: Path) -> N
         loaded.read("the bank")
 
 
-def test_translator_with_invalid_language_settings_is_refused(tmp_path: Path) -> None:
+def test_open_tokenizers_with_missing_token_or_language_raises_checkpoint_error(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "m2m"
     shutil.copytree(GOLDEN / "translators" / "m2m_100", folder)
     settings = folder / "tokenizer_config.json"
@@ -169,7 +173,7 @@ def test_translator_with_invalid_language_settings_is_refused(tmp_path: Path) ->
         decoder_start_id({"decoder_start_token_id": 99}, 99)
 
 
-def test_translator_generates_in_the_named_language(tmp_path: Path) -> None:
+def test_read_with_language_code_generates_in_that_language(tmp_path: Path) -> None:
     folder = tmp_path / "nllb"
     shutil.copytree(GOLDEN / "checkpoints" / "m2m_100-writes", folder)
     (folder / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": 1}))

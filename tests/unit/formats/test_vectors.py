@@ -58,7 +58,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", FASTTEXT)
-def test_read_vectors_of_fasttext_equals_gensim(name: str) -> None:
+def test_read_vectors_of_fasttext_file_matches_gensim(name: str) -> None:
     expected = gensim_models.fasttext.load_facebook_vectors(str(DATA / name))
     result = read_vectors(DATA / name)
     assert list(result.words) == expected.index_to_key
@@ -66,14 +66,14 @@ def test_read_vectors_of_fasttext_equals_gensim(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "binary"), WITH_COUNT.items())
-def test_read_vectors_of_word2vec_equals_gensim(name: str, binary: bool) -> None:
+def test_read_vectors_of_word2vec_file_matches_gensim(name: str, binary: bool) -> None:
     expected = gensim_models.KeyedVectors.load_word2vec_format(str(DATA / name), binary=binary)
     result = read_vectors(DATA / name)
     assert list(result.words) == expected.index_to_key
     np.testing.assert_array_equal(result.rows, expected.vectors)
 
 
-def test_read_vectors_of_glove_needs_no_header() -> None:
+def test_read_vectors_of_glove_file_without_header_reads_every_line() -> None:
     lines = (DATA / "test_glove.txt").read_text().splitlines()
     result = read_vectors(DATA / "test_glove.txt")
     assert len(result.words) == len(lines)
@@ -83,13 +83,13 @@ def test_read_vectors_of_glove_needs_no_header() -> None:
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED.items())
-def test_read_vectors_of_other_files_is_refused_by_name(name: str, message: str) -> None:
+def test_read_vectors_of_unsupported_file_names_file_and_reason(name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message) as refusal:
         read_vectors(DATA / name)
     assert name in str(refusal.value)
 
 
-def test_read_vectors_of_other_gensim_files_is_refused() -> None:
+def test_read_vectors_of_file_without_vectors_raises_checkpoint_error() -> None:
     unreadable = [p for p in DATA.iterdir() if p.is_file() and p.name not in READ]
     assert len(unreadable) > 100
     for path in unreadable:
@@ -105,7 +105,7 @@ def test_read_vectors_of_other_gensim_files_is_refused() -> None:
         ("old_keyedvectors_320.dat", gensim_models.KeyedVectors),
     ],
 )
-def test_read_vectors_of_a_pickle_needs_permission(name: str, loader: type) -> None:
+def test_read_vectors_of_pickle_with_allow_pickle_matches_gensim(name: str, loader: type) -> None:
     expected = loader.load(str(DATA / name))
     expected = getattr(expected, "wv", expected)
     result = read_vectors(DATA / name, allow_pickle=True)
@@ -113,7 +113,7 @@ def test_read_vectors_of_a_pickle_needs_permission(name: str, loader: type) -> N
     np.testing.assert_array_equal(result.rows, expected.vectors.astype(np.float32))
 
 
-def test_read_vectors_of_an_unrelated_pickle_is_refused() -> None:
+def test_read_vectors_of_pickle_without_vectors_raises_checkpoint_error() -> None:
     with pytest.raises(CheckpointError, match="a Dictionary, which has no word vectors"):
         read_vectors(DATA / "dtm_test.dict", allow_pickle=True)
 
@@ -132,7 +132,7 @@ def test_read_vectors_of_an_unrelated_pickle_is_refused() -> None:
         ("", "is empty"),
     ],
 )
-def test_read_vectors_of_broken_text_names_the_line(
+def test_read_vectors_of_malformed_text_raises_checkpoint_error(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "v.txt").write_text(text)
@@ -141,7 +141,9 @@ def test_read_vectors_of_broken_text_names_the_line(
 
 
 @pytest.mark.parametrize("d_model", [1, 2, 50])
-def test_read_vectors_never_reads_binary_as_text(tmp_path: Path, d_model: int) -> None:
+def test_read_vectors_of_binary_with_numeric_words_is_not_read_as_text(
+    tmp_path: Path, d_model: int
+) -> None:
     """Words that look like numbers, with and without the original tool's line ends."""
     rng, words = np.random.default_rng(d_model), ["5", "1.5", "the", "река", "-1", "a.b"]
     for end in (b"", b"\n"):
@@ -158,7 +160,9 @@ def test_read_vectors_never_reads_binary_as_text(tmp_path: Path, d_model: int) -
 @pytest.mark.parametrize(
     "line", ["the  0.1  0.2  0.3", "the\t0.1\t0.2\t0.3", "  the 0.1 0.2 0.3 \r", "the .1 +0.2 3e-1"]
 )
-def test_read_vectors_accepts_any_blank_between_numbers(tmp_path: Path, line: str) -> None:
+def test_read_vectors_of_text_accepts_any_white_space_between_numbers(
+    tmp_path: Path, line: str
+) -> None:
     for start in ("", "2 3\n", "\ufeff2 3\n"):
         (tmp_path / "v").write_text(f"{start}{line}\nbank 1 2 3", encoding="utf-8")
         for limit, words in ((1, ["the"]), (None, ["the", "bank"])):
@@ -182,7 +186,7 @@ def test_read_vectors_accepts_any_blank_between_numbers(tmp_path: Path, line: st
         ("2 2", "states 2 words; found 0"),
     ],
 )
-def test_read_vectors_never_reads_broken_text_as_binary(
+def test_read_vectors_of_malformed_text_is_not_read_as_binary(
     tmp_path: Path, text: str, message: str
 ) -> None:
     for encoding in ("utf-8", "latin-1"):
@@ -191,13 +195,13 @@ def test_read_vectors_never_reads_broken_text_as_binary(
             read_vectors(tmp_path / "v", limit=1, encoding=encoding)
 
 
-def test_read_vectors_of_utf_16_names_the_encoding(tmp_path: Path) -> None:
+def test_read_vectors_of_utf_16_names_encoding(tmp_path: Path) -> None:
     (tmp_path / "v").write_text("1 2\nthe 1 2\n", encoding="utf-16")
     with pytest.raises(CheckpointError, match="UTF-16"):
         read_vectors(tmp_path / "v")
 
 
-def test_read_vectors_reads_rows_longer_than_64_kib(tmp_path: Path) -> None:
+def test_read_vectors_reads_row_longer_than_64_kib(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(2, 5000))
     lines = [" ".join(["wide", *(f"{x:.17f}" for x in row)]) for row in rows]
     (tmp_path / "v").write_text("2 5000\n" + "\n".join(lines))
@@ -206,7 +210,9 @@ def test_read_vectors_reads_rows_longer_than_64_kib(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "7 2\n"])
-def test_read_vectors_takes_all_before_the_numbers_as_the_word(tmp_path: Path, header: str) -> None:
+def test_read_vectors_takes_everything_before_numbers_as_one_word(
+    tmp_path: Path, header: str
+) -> None:
     words = ["the", ". . .", "to you@example.org", "New York", "1 2 3", "a\u00a0b", "to infinity"]
     lines = [f"{word} 0.5 {i}\n" for i, word in enumerate(words)]
     (tmp_path / "v").write_text(header + "".join(lines), encoding="utf-8", newline="")
@@ -215,12 +221,12 @@ def test_read_vectors_takes_all_before_the_numbers_as_the_word(tmp_path: Path, h
     np.testing.assert_array_equal(result.rows, [[0.5, i] for i in range(7)])
 
 
-def test_read_vectors_does_not_end_lines_at_unicode_separators(tmp_path: Path) -> None:
+def test_read_vectors_does_not_split_lines_at_unicode_separators(tmp_path: Path) -> None:
     (tmp_path / "v").write_bytes("2 2\na\u2028b 1 2\nc\x85d 3 4\n".encode())
     assert list(read_vectors(tmp_path / "v").words) == ["a\u2028b", "c\x85d"]
 
 
-def test_read_vectors_keeps_the_first_of_equal_words(tmp_path: Path) -> None:
+def test_read_vectors_with_repeated_words_keeps_first(tmp_path: Path) -> None:
     path = tmp_path / "v"
     path.write_text("the 1 2\nriver 3 4\nthe 5 6\nbank 7 8\nthe 9 9\nbank 0 0\n")
     result = read_vectors(path)
@@ -236,14 +242,12 @@ def test_read_vectors_keeps_the_first_of_equal_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["]q", "(dp", "(lp", "cgensim", "BZh9", "PK"])
-def test_read_vectors_accepts_a_word_that_resembles_a_file_header(
-    tmp_path: Path, word: str
-) -> None:
+def test_read_vectors_with_word_like_magic_bytes_reads_text(tmp_path: Path, word: str) -> None:
     (tmp_path / "v").write_text(f"{word} 1 2\nthe 3 4\n")
     assert read_vectors(tmp_path / "v").words[0] == word
 
 
-def test_read_vectors_of_a_binary_file_with_a_wrong_count_is_refused(tmp_path: Path) -> None:
+def test_read_vectors_of_binary_with_wrong_count_raises_checkpoint_error(tmp_path: Path) -> None:
     rows = b"".join(b"w%d " % i + struct.pack("<4f", i, 1, 2, 3) for i in range(9))
     path = tmp_path / "v.bin"
     path.write_bytes(b"9 4\n" + rows)
@@ -256,7 +260,7 @@ def test_read_vectors_of_a_binary_file_with_a_wrong_count_is_refused(tmp_path: P
         read_vectors(path)
 
 
-def test_read_vectors_limit_reads_only_the_first_words(tmp_path: Path) -> None:
+def test_read_vectors_with_limit_reads_only_first_words(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_text("3 2\na 1 0\nb 0 1\nc 1 1\n")
     assert list(read_vectors(path, limit=2).words) == ["a", "b"]
@@ -264,7 +268,7 @@ def test_read_vectors_limit_reads_only_the_first_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.4, 0.7, 0.99])
 @pytest.mark.parametrize("name", ["lee_fasttext_new.bin", "lee_fasttext.bin"])
-def test_read_vectors_of_a_truncated_fasttext_file_is_refused(
+def test_read_vectors_of_truncated_fasttext_raises_checkpoint_error(
     tmp_path: Path, name: str, share: float
 ) -> None:
     """gensim alone would read its list of words for ever."""
@@ -281,7 +285,7 @@ def test_read_vectors_of_a_truncated_fasttext_file_is_refused(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(at=st.integers(0, 200), junk=st.binary(min_size=1, max_size=6), data=st.data())
-def test_read_vectors_of_a_damaged_file_is_read_or_refused(
+def test_read_vectors_of_damaged_file_reads_or_raises_one_line_error(
     tmp_path: Path, at: int, junk: bytes, data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(["toy-model.vec", "toy-model.bin", "high_precision.kv.bin"]))
@@ -296,7 +300,7 @@ def test_read_vectors_of_a_damaged_file_is_read_or_refused(
         assert len(result.words) == len(result.rows)
 
 
-def test_neighbours_are_ranked_by_cosine() -> None:
+def test_nearest_words_ranks_by_cosine() -> None:
     words = ["a", "b", "c", "d"]
     rows = np.array([[1, 0], [2, 0.2], [0, 1], [-1, 0]], np.float32)
     result = nearest_words(words, rows, rows[0], 4)

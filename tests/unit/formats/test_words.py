@@ -58,7 +58,7 @@ def texts(text: str) -> list[str]:
         (" \t\n ", ""),
     ],
 )
-def test_word_tokenizer_splits_like_the_penn_treebank(text: str, expected: str) -> None:
+def test_word_tokenizer_splits_as_penn_treebank(text: str, expected: str) -> None:
     assert texts(text) == expected.split()
 
 
@@ -76,13 +76,13 @@ def test_word_tokenizer_splits_like_the_penn_treebank(text: str, expected: str) 
         ("nul\x00nul", ["nul", "\x00", "nul"]),
     ],
 )
-def test_word_tokenizer_keeps_characters_of_other_scripts_together(
+def test_word_tokenizer_keeps_grapheme_clusters_of_any_script_whole(
     text: str, expected: list[str]
 ) -> None:
     assert texts(text) == expected
 
 
-def test_word_tokenizer_gives_offsets_spelling_and_id() -> None:
+def test_word_tokenizer_tokens_have_spelling_id_and_offsets() -> None:
     encoded = tokenizer().encode("The CAFÉ didn’t 👍🏽 — U.S. e\u0301tude")
     assert encoded == [
         Token(0, "The", "the", 0, 0, 3),
@@ -96,7 +96,7 @@ def test_word_tokenizer_gives_offsets_spelling_and_id() -> None:
     ]
 
 
-def test_word_tokenizer_with_capitals_keeps_them() -> None:
+def test_word_tokenizer_without_lowercase_distinguishes_case() -> None:
     encoded = tokenizer(["Dog", "dog"], lowercase=False).encode("Dog dog DOG")
     assert [(t.token, t.id, t.unknown) for t in encoded] == [
         ("Dog", 0, False),
@@ -105,7 +105,7 @@ def test_word_tokenizer_with_capitals_keeps_them() -> None:
     ]
 
 
-def test_splitter_reads_back_from_its_file(tmp_path: Path) -> None:
+def test_word_tokenizer_with_saved_splitter_gives_same_tokens(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     build_splitter(lowercase=True).save(str(path))
     opened = WordTokenizer.open(path, unpack_words(pack_words(KNOWN)))
@@ -114,7 +114,7 @@ def test_splitter_reads_back_from_its_file(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_word_tokens_are_in_order_and_leave_out_only_blanks(text: str) -> None:
+def test_word_tokenizer_of_any_text_omits_only_white_space(text: str) -> None:
     end = 0
     for i, token in enumerate(tokenizer().encode(text)):
         assert token.i == i
@@ -126,7 +126,7 @@ def test_word_tokens_are_in_order_and_leave_out_only_blanks(text: str) -> None:
 
 
 @given(st.text(st.sampled_from("aé\u0301'nt’s.-1 👍🏽\u200dש中한"), max_size=20))
-def test_word_tokenizer_reads_composed_and_decomposed_text_alike(text: str) -> None:
+def test_word_tokenizer_gives_composed_and_decomposed_text_same_words(text: str) -> None:
     composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     assert [t.token for t in tokenizer().encode(composed)] == [
         t.token for t in tokenizer().encode(decomposed)
@@ -134,14 +134,14 @@ def test_word_tokenizer_reads_composed_and_decomposed_text_alike(text: str) -> N
 
 
 @given(st.lists(st.text(), unique=True), st.text())
-def test_words_find_every_word_and_no_other(words: list[str], query: str) -> None:
+def test_word_list_finds_every_word_and_no_other(words: list[str], query: str) -> None:
     packed = unpack_words(pack_words(words))
     assert list(packed) == words
     assert [packed.find(word) for word in words] == list(range(len(words)))
     assert packed.find(query) == (words.index(query) if query in words else None)
 
 
-def test_words_without_a_part_name_it() -> None:
+def test_unpack_words_with_missing_tensor_names_it() -> None:
     tensors = pack_words(KNOWN)
     del tensors["words.order"]
     with pytest.raises(CheckpointError, match=r"no tensor 'words\.order'"):
@@ -173,7 +173,7 @@ def test_words_without_a_part_name_it() -> None:
         (["a\u00a0b", "c\u2028d"], "a\u00a0b c\u2028d", ["a\u00a0b", "c\u2028d"]),
     ],
 )
-def test_word_is_found_as_written_then_normalised_then_in_lower_case(
+def test_word_tokenizer_looks_up_written_then_normalized_then_lower_case_form(
     words: list[str], text: str, expected: list[str] | None
 ) -> None:
     opened = joining(words)
@@ -194,7 +194,7 @@ def test_word_is_found_as_written_then_normalised_then_in_lower_case(
         ("see fig.", ["see", "fig."]),
     ],
 )
-def test_full_stop_at_the_end_of_a_line_is_a_separate_word(text: str, expected: list[str]) -> None:
+def test_word_tokenizer_separates_full_stop_at_end_of_line(text: str, expected: list[str]) -> None:
     """`no.`, number, is not the end of a sentence; `fig` alone is not in the vocabulary."""
     words = ["dr.", "no.", "no", ".", "he", "said", "met", "7", "a", "ph", "Ph.D.", "see", "fig."]
     opened = joining([*words, "“", "”"])
@@ -202,7 +202,7 @@ def test_full_stop_at_the_end_of_a_line_is_a_separate_word(text: str, expected: 
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda w: w == w.strip()), unique=True))
-def test_every_word_of_the_vocabulary_is_found_by_typing_it(words: list[str]) -> None:
+def test_word_tokenizer_with_cut_words_finds_every_word_of_vocabulary(words: list[str]) -> None:
     opened = joining(words)
     for i, word in enumerate(words):
         assert [token.id for token in opened.encode(word)] == [i]
@@ -210,13 +210,13 @@ def test_every_word_of_the_vocabulary_is_found_by_typing_it(words: list[str]) ->
 
 
 @given(st.text())
-def test_joined_pieces_leave_out_only_blanks(text: str) -> None:
+def test_word_tokenizer_with_cut_words_keeps_tokens_in_order(text: str) -> None:
     end, words = 0, ["c++", "New York", ". . .", "don't", "a.", "é"]
     for i, token in enumerate(joining(words).encode(f"{text} {' '.join(words)} {text}")):
         assert (token.i, token.start >= end) == (i, True)
         end = token.end
 
 
-def test_word_tokenizer_takes_linear_time() -> None:
+def test_word_tokenizer_reads_long_text_in_linear_time() -> None:
     words = ["a b c d e f g h", "a", "b"]
     assert len(joining(words).encode("a b " * 20_000)) == 40_000

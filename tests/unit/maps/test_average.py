@@ -33,12 +33,14 @@ def heads(n: int) -> list[HeadMap]:
         (4, "L4 mean of 4", 4),
     ],
 )
-def test_average_names_up_to_three_heads_and_counts_more(n: int, name: str, mean: float) -> None:
+def test_average_name_lists_up_to_three_heads_and_counts_more(
+    n: int, name: str, mean: float
+) -> None:
     [averaged] = average(heads(n))
     assert (averaged.name, averaged.pattern.tolist()) == (name, [[mean]])
 
 
-def test_average_of_scores_keeps_the_mean_of_weights_and_of_scores() -> None:
+def test_average_of_scores_keeps_mean_of_weights_and_of_scores() -> None:
     [averaged] = average(heads(3), "scores")
     assert averaged.scores is not None
     assert (averaged.pattern.tolist(), averaged.scores.tolist()) == ([[3.0]], [[30.0]])

@@ -41,12 +41,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("layers", "heads", "names"), CASES)
-def test_select_from_a_file_matches_selection_from_a_model(layers, heads, names) -> None:
+def test_select_from_file_returns_requested_maps(layers, heads, names) -> None:
     result = {m.name for m in select_from(SOME, layers, heads).maps}
     assert result == set(names.split())
 
 
-def test_select_from_keeps_the_requested_order() -> None:
+def test_select_from_file_keeps_requested_order() -> None:
     assert [m.name for m in select_from(SOME, ("4", "2"), ("3",)).maps] == ["L4H3", "L2H3"]
 
 
@@ -63,32 +63,34 @@ def test_select_from_keeps_the_requested_order() -> None:
         ((), ("x",), "'x' is not a head"),
     ],
 )
-def test_select_from_a_missing_head_lists_those_of_the_file(layers, heads, message) -> None:
+def test_select_from_file_without_requested_head_lists_available_ones(
+    layers, heads, message
+) -> None:
     with pytest.raises(UsageError) as error:
         select_from(SOME, layers, heads)
     assert message in str(error.value)
 
 
-def test_select_from_error_names_12_heads_and_counts_the_rest() -> None:
+def test_select_from_file_error_lists_twelve_heads_and_counts_the_rest() -> None:
     file = _file(*((layer, head) for layer in range(2) for head in range(8)))
     with pytest.raises(UsageError, match=r"L0H7, L1H0, L1H1, L1H2, L1H3 and 4 more\.$"):
         select_from(file, (), ("L2H0",))
 
 
-def test_select_from_with_mean_averages_each_layer() -> None:
+def test_select_from_file_with_mean_averages_selected_heads_of_layer() -> None:
     means = select_from(SOME, ("4",), (), mean=True).maps
     assert [m.name for m in means] == ["L4 mean of H3 H7"]
     assert np.array_equal(means[0].pattern, np.full((3, 3), 45, np.float32))
 
 
-def test_select_from_keeps_an_average() -> None:
+def test_select_from_file_of_averages_keeps_them_and_has_no_heads() -> None:
     file = _file((2, None), (4, None))
     assert [m.name for m in select_from(file, ("4",), (), mean=True).maps] == ["L4 mean of 8"]
     with pytest.raises(UsageError, match=r"The file has no L2H0: it has L2 mean of 8, L4 mean"):
         select_from(file, (), ("0",))
 
 
-def test_select_from_a_model_without_heads_is_refused() -> None:
+def test_select_from_file_of_model_without_heads_raises_usage_error() -> None:
     file = _file((2, None))
     file = replace(file, model=replace(file.model, n_heads=0))
     with pytest.raises(UsageError):
@@ -97,7 +99,7 @@ def test_select_from_a_model_without_heads_is_refused() -> None:
         select_from(file, ("1",), ())
 
 
-def test_select_from_with_mean_ignores_averages_of_the_file() -> None:
+def test_select_from_file_with_mean_ignores_stored_average() -> None:
     file = _file((2, 3), (2, 5), (2, None))
     [mean] = select_from(file, (), (), mean=True).maps
     assert mean.name == "L2 mean of H3 H5"

@@ -31,7 +31,7 @@ from qkv_cli.maps.merge import graphemes
         ["\ud83d", "x"],  # half a character
     ],
 )
-def test_graphemes_number_the_characters_of_a_text(clusters: list[str]) -> None:
+def test_graphemes_number_clusters_as_unicode_annex_29(clusters: list[str]) -> None:
     text = "".join(clusters)
     numbers = graphemes(text)
     pairs = groupby(zip(numbers, text, strict=True), key=lambda pair: pair[0])
@@ -39,5 +39,5 @@ def test_graphemes_number_the_characters_of_a_text(clusters: list[str]) -> None:
     assert sorted(set(numbers)) == list(range(len(clusters)))
 
 
-def test_graphemes_of_an_empty_text_are_empty() -> None:
+def test_graphemes_of_empty_text_are_empty() -> None:
     assert graphemes("") == []

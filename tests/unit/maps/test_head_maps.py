@@ -47,7 +47,7 @@ def chosen(layers: list[str], heads: list[str]) -> dict[int, list[int]]:
         (["0"], ["2", "L0H2", "L0H1"], {0: [2, 1]}),
     ],
 )
-def test_selection_parses_layers_and_heads(
+def test_selection_parse_returns_requested_heads_by_layer(
     layers: list[str], heads: list[str], expected: dict[int, list[int]]
 ) -> None:
     got = chosen(layers, heads)
@@ -55,7 +55,7 @@ def test_selection_parses_layers_and_heads(
     assert list(got) == list(expected)
 
 
-def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
+def test_selection_parse_keeps_order_of_heads_across_layers() -> None:
     asked = ["L0H1", "2:", "0", "L2H1", "L0H0"]
     selection = Selection.parse([], asked, n_layers=N_LAYERS, n_heads=N_HEADS)
     assert selection.places == [(0, 1), (2, 2), (2, 3), (2, 0), (2, 1), (0, 0)]
@@ -86,7 +86,7 @@ def test_selection_keeps_the_order_of_heads_of_several_layers() -> None:
         ([], [""], "'' is not a head; write 3, -1, 0:4 or all: this model has heads 0 to 3."),
     ],
 )
-def test_selection_of_a_missing_head_names_the_valid_ones(
+def test_selection_parse_of_missing_or_invalid_head_lists_valid_ones(
     layers: list[str], heads: list[str], said: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -95,7 +95,7 @@ def test_selection_of_a_missing_head_names_the_valid_ones(
     assert refused.value.exit_code == 2
 
 
-def test_selection_error_of_a_single_layer_names_it() -> None:
+def test_selection_parse_with_one_layer_says_only_layer_0() -> None:
     with pytest.raises(
         UsageError, match=r"^Layer 1 does not exist: this model has only layer 0\.$"
     ):
@@ -103,13 +103,13 @@ def test_selection_error_of_a_single_layer_names_it() -> None:
 
 
 @given(st.lists(st.integers(-N_HEADS, N_HEADS - 1), min_size=1))
-def test_selection_keeps_a_repeated_head_once(asked: list[int]) -> None:
+def test_selection_parse_of_repeated_head_keeps_first(asked: list[int]) -> None:
     expected = list(dict.fromkeys(i % N_HEADS for i in asked))
     assert chosen(["0"], [str(i) for i in asked]) == {0: expected}
 
 
 @given(st.integers(-9, 9), st.integers(-9, 9))
-def test_selection_range_is_a_slice(start: int, stop: int) -> None:
+def test_selection_parse_of_range_equals_python_slice(start: int, stop: int) -> None:
     expected = list(range(N_HEADS))[start:stop]
     if expected:
         assert chosen(["0"], [f"{start}:{stop}"]) == {0: expected}
@@ -132,7 +132,7 @@ def layers(pulled: list[int], *, cross: bool = False) -> Iterator[LayerTrace]:
         yield layer_of(i, None, trace(i)) if cross else layer_of(i, trace(i))
 
 
-def test_select_computes_no_layer_after_the_last_selected() -> None:
+def test_select_takes_heads_from_traces_and_stops_after_last_layer() -> None:
     pulled: list[int] = []
     maps = select(layers(pulled), Selection([(1, 3), (0, 2), (1, 0)]))
     assert pulled == [0, 1]
@@ -147,13 +147,13 @@ def test_select_computes_no_layer_after_the_last_selected() -> None:
     np.testing.assert_array_equal(third.v, whole.v[1])
 
 
-def test_select_prefers_cross_attention_if_a_layer_has_it() -> None:
+def test_select_prefers_cross_attention_of_layer() -> None:
     [result] = select(layers([], cross=True), Selection([(0, 1)]))
     assert result.block == "cross"
     np.testing.assert_array_equal(result.pattern, trace(0).pattern()[1])
 
 
-def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
+def test_average_is_mean_of_selected_heads_of_each_layer() -> None:
     means = average(select(layers([]), Selection([(0, 0), (0, 3), (2, 1)])))
     assert [(m.name, m.layer, m.head) for m in means] == [
         ("L0 mean of H0 H3", 0, None),
@@ -165,7 +165,7 @@ def test_average_is_the_mean_of_the_selected_heads_of_each_layer() -> None:
     assert means[0].scores is means[0].q is means[0].z is None
 
 
-def test_average_mask_is_the_union_of_its_heads() -> None:
+def test_average_mask_is_union_of_masks_of_heads() -> None:
     """Scores are averaged over the heads that see the key; -inf is left where none does."""
     masks = [[[True, False], [True, False]], [[True, True], [True, False]]]
     scores = [np.where(mask, 2.0 * head + 1, -np.inf) for head, mask in enumerate(masks)]
@@ -180,11 +180,11 @@ def test_average_mask_is_the_union_of_its_heads() -> None:
     assert maps[0].part([1], [0, 1]).mask.tolist() == [[True, False]]
 
 
-def test_head_map_without_a_mask_is_visible_everywhere() -> None:
+def test_head_map_without_mask_sees_every_key() -> None:
     assert HeadMap("L0H0", "self", 0, 0, np.zeros((2, 3))).mask.tolist() == [[True] * 3] * 2
 
 
-def test_traced_head_has_the_mask_of_its_head() -> None:
+def test_traced_head_has_mask_of_that_head() -> None:
     q = np.ones((2, 2, 1))
     mask = np.array([[[True, False], [True, True]], [[True, True], [True, True]]])
     bias = np.where(mask, 0.0, -np.inf)
@@ -215,7 +215,7 @@ def test_window_of_one_text_cuts_rows_and_columns() -> None:
         np.testing.assert_array_equal(getattr(m, name), getattr(w, name)[1:3])
 
 
-def test_window_between_two_texts_cuts_rows_only() -> None:
+def test_window_of_cross_attention_cuts_rows_only() -> None:
     whole = head_maps(source="abcd")
     part = window(whole, 1, 3)
     [m], [w] = part.maps, whole.maps
@@ -225,7 +225,7 @@ def test_window_between_two_texts_cuts_rows_only() -> None:
     np.testing.assert_array_equal(m.z, w.z[1:3])
 
 
-def test_window_of_an_average_has_only_a_pattern() -> None:
+def test_window_of_average_has_pattern_only() -> None:
     maps = head_maps()
     part = window(replace(maps, maps=average(maps.maps)), 0, 2)
     assert part.maps[0].pattern.shape == (2, 2)
@@ -233,7 +233,7 @@ def test_window_of_an_average_has_only_a_pattern() -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 6), (2, 2), (3, 1), (-1, 2)])
-def test_window_outside_the_text_is_refused(start: int, stop: int) -> None:
+def test_window_outside_text_raises_usage_error(start: int, stop: int) -> None:
     with pytest.raises(
         UsageError,
         match=rf"^Window {start}:{stop} is empty or out of range: the text has tokens 0 to 4",

@@ -35,7 +35,7 @@ def maps(tokens: list[Token], pattern: np.ndarray, text: str = "") -> HeadMaps:
     return HeadMaps(MODEL, "softmax", False, text, None, tokens, tokens, [head])
 
 
-def test_hide_special_notes_the_removed_weight() -> None:
+def test_hide_special_removes_tokens_and_notes_their_weight() -> None:
     tokens = cut("a b", "a", "b")
     pattern = np.array([[1, 0, 0, 0], [0.5, 0.2, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1], [0, 0, 0, 1.0]])
     result = hide_special(maps(tokens, np.maximum(pattern, 1e-9)))
@@ -46,7 +46,7 @@ def test_hide_special_notes_the_removed_weight() -> None:
     )
 
 
-def test_merge_words_mask_is_the_union_of_pieces() -> None:
+def test_merge_words_mask_is_true_if_any_sub_word_sees_key() -> None:
     """Causal: the first piece of 'river' cannot see the second."""
     tokens = cut("the river", "the", "ri", "ver", specials=False)
     mask = np.tril(np.ones((3, 3), bool))
@@ -59,7 +59,7 @@ def test_merge_words_mask_is_the_union_of_pieces() -> None:
     assert merge_words(no_self).maps[0].mask.tolist() == [[False, True], [True, True]]
 
 
-def test_hide_special_of_only_special_tokens_is_refused() -> None:
+def test_hide_special_of_only_special_tokens_raises_usage_error() -> None:
     with pytest.raises(UsageError, match="--hide-special"):
         hide_special(maps(cut(""), np.eye(2) + 0.1))
 
@@ -76,13 +76,13 @@ def test_hide_special_of_only_special_tokens_is_refused() -> None:
         ("3.5 km", ["3", ".", "5", "km"], [[0], [1], [2], [3]]),
     ],
 )
-def test_words_groups_the_pieces_of_each_word(
+def test_words_groups_sub_words_of_one_word(
     text: str, pieces: list[str], expected: list[list[int]]
 ) -> None:
     assert words(cut(text, *pieces, specials=False), [text]) == expected
 
 
-def test_words_keeps_bytes_of_a_character_together() -> None:
+def test_words_groups_bytes_of_one_character() -> None:
     tokens = [Token(i, "🙂", f"b{i}", i, 0, 1) for i in range(3)]
     assert words(tokens, ["🙂"]) == [[0, 1, 2]]
     result = merge_words(maps(tokens, np.full((3, 3), 1 / 3), "🙂"))
@@ -106,7 +106,7 @@ def test_words_keeps_bytes_of_a_character_together() -> None:
         ("a b", [(0, 1), (2, 3)], ["a", "b"]),
     ],
 )
-def test_words_never_splits_a_grapheme(
+def test_merge_words_does_not_split_grapheme_clusters(
     text: str, spans: list[tuple[int, int]], expected: list[str]
 ) -> None:
     tokens = [Token(i, text[a:b], text[a:b], i, a, b) for i, (a, b) in enumerate(spans)]
@@ -114,7 +114,7 @@ def test_words_never_splits_a_grapheme(
     assert [token.text for token in result.queries] == expected
 
 
-def test_words_joins_a_separator_to_the_next_word() -> None:
+def test_words_adds_lone_separator_to_following_word() -> None:
     tokens = [Token(0, "", "\u2581", 5, 0, 0), *cut("İs b", "İ", "s", "b", specials=False)]
     assert words(tokens, ["İs b"]) == [[0, 1, 2], [3]]
     special = [Token(0, "", "<s>", 1, 0, 0, special=True), *tokens]
@@ -123,7 +123,7 @@ def test_words_joins_a_separator_to_the_next_word() -> None:
     assert [(t.text, t.start, t.end) for t in result.queries] == [("İs", 0, 2), ("b", 3, 4)]
 
 
-def test_words_of_a_pair_and_of_a_source_stay_separate() -> None:
+def test_words_and_merge_words_treat_segments_and_source_separately() -> None:
     tokens = [
         *cut("ab 👍", "a", "b", "👍", specials=False),
         Token(3, "🏽", "🏽", 9, 0, 1, segment=1),
@@ -149,7 +149,7 @@ def test_merge_words_sums_keys_and_averages_queries() -> None:
     assert "keys are summed, queries averaged" in result.notes[0]
 
 
-def test_merge_words_without_sub_words_changes_nothing() -> None:
+def test_merge_words_and_hide_special_without_effect_return_same_object() -> None:
     unmerged = maps(cut("a b", "a", "b", specials=False), np.full((2, 2), 0.5))
     assert merge_words(unmerged) is unmerged
     assert hide_special(unmerged) is unmerged

@@ -44,7 +44,7 @@ def by_hand(pattern: np.ndarray, x: np.ndarray, W_V, b_V, W_O, head: int, kv: in
 
 
 @pytest.mark.parametrize("case", ["llama", "llama-plain"])  # with b_V, and without
-def test_contributions_of_grouped_heads_use_shared_values(case: str) -> None:
+def test_normed_head_with_shared_values_matches_norms_by_hand(case: str) -> None:
     layers, t, expected = run(case)
     name = "layers.1.self_attn."
     x, W_O = layers[1].attn_in.astype(np.float64), t[name + "o_proj.weight"]
@@ -58,7 +58,7 @@ def test_contributions_of_grouped_heads_use_shared_values(case: str) -> None:
         np.testing.assert_array_equal(result.pattern, layers[1].attn.pattern()[head])
 
 
-def test_contributions_include_the_bias_of_values() -> None:
+def test_normed_head_of_encoder_includes_value_bias() -> None:
     layers, t, expected = run("bert")
     name = "encoder.layer.1.attention."
     x, W_O = layers[1].attn_in.astype(np.float64), t[name + "output.dense.weight"]
@@ -71,7 +71,7 @@ def test_contributions_include_the_bias_of_values() -> None:
     assert (result.argmax(axis=1) != weights.argmax(axis=1)).any()
 
 
-def test_contributions_of_cross_attention_use_the_memory() -> None:
+def test_normed_head_of_cross_attention_uses_encoder_output() -> None:
     layers, t, expected = run("t5")
     layer = next(x for x in layers if x.stack == "decoder" and x.index == 2)
     name = "decoder.block.2.layer.1.EncDecAttention."
@@ -85,7 +85,7 @@ def test_contributions_of_cross_attention_use_the_memory() -> None:
 
 
 @pytest.mark.parametrize("source", [None, "the fisherman sat on a tree"])
-def test_contributions_of_word_vectors_match_hand_arithmetic(
+def test_normed_head_of_word_vectors_matches_norms_by_hand(
     tiny_glove: Path, source: str | None
 ) -> None:
     from qkv_cli.formats.safetensors import open_tensors

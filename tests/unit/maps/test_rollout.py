@@ -36,7 +36,7 @@ def by_hand(patterns: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", ["bert", "llama", "gpt2"])
-def test_rollout_is_the_product_from_the_first_layer_up(case: str) -> None:
+def test_rollouts_equal_product_of_mixed_patterns_from_first_layer(case: str) -> None:
     folder = CHECKPOINTS / case
     tensors = Tensors(open_tensors(folder / "model.safetensors"))
     model = build(json.loads((folder / "config.json").read_text()), tensors)
@@ -55,7 +55,7 @@ def test_rollout_is_the_product_from_the_first_layer_up(case: str) -> None:
         np.testing.assert_allclose(m.rollout.sum(axis=1), 1, atol=1e-5)
 
 
-def test_rollout_includes_layers_that_are_not_selected() -> None:
+def test_rollouts_of_one_layer_include_earlier_layers_in_product() -> None:
     folder = CHECKPOINTS / "llama"
     tensors = Tensors(open_tensors(folder / "model.safetensors"))
     model = build(json.loads((folder / "config.json").read_text()), tensors)
@@ -65,7 +65,7 @@ def test_rollout_includes_layers_that_are_not_selected() -> None:
     np.testing.assert_array_equal(second.rollout, every[1].rollout)
 
 
-def test_rollout_of_an_empty_row_stays_with_itself() -> None:
+def test_rollout_of_zero_pattern_is_identity() -> None:
     result = rollout(np.zeros((3, 3), np.float32), None)
     np.testing.assert_array_equal(result, np.eye(3))
 
@@ -81,7 +81,7 @@ def maps(n_layers: int = 2) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "a b c", None, (), (), heads)
 
 
-def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
+def test_with_rollout_of_stored_maps_matches_reference() -> None:
     file_maps = maps()
     result = with_rollout(file_maps)
     patterns = [np.stack([m.pattern for m in file_maps.maps[i : i + 2]]) for i in (0, 2)]
@@ -93,7 +93,7 @@ def test_rollout_is_computed_from_the_maps_of_a_file() -> None:
     )
 
 
-def test_rollout_mask_is_true_where_any_path_of_attention_leads() -> None:
+def test_with_rollout_mask_covers_reachable_tokens() -> None:
     """Two layers of window two reach two tokens back; the diagonal is always included."""
     window = np.tril(np.ones((4, 4), bool)) & ~np.tril(np.ones((4, 4), bool), -2)
     heads = [
@@ -112,7 +112,7 @@ def test_rollout_mask_is_true_where_any_path_of_attention_leads() -> None:
     assert alone.mask.all() and alone.rollout.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
-def test_rollout_of_incomplete_or_linear_maps_is_refused() -> None:
+def test_with_rollout_of_incomplete_cross_or_linear_maps_raises_usage_error() -> None:
     complete = maps()
     with pytest.raises(UsageError, match="L0H1 is missing"):
         with_rollout(replace(complete, maps=[complete.maps[0], *complete.maps[2:]]))

@@ -30,7 +30,7 @@ def planned(**changes: object) -> TileLayout:
     return plan_tiles(replace(REQUEST, **changes))  # type: ignore[arg-type]
 
 
-def test_plan_of_a_short_text_draws_cells_of_six_columns_and_two_lines() -> None:
+def test_plan_tiles_of_short_text_has_cells_of_six_columns_and_two_lines() -> None:
     assert planned() == TileLayout(
         cell=(6, 2),
         half=False,
@@ -51,14 +51,16 @@ def test_plan_of_a_short_text_draws_cells_of_six_columns_and_two_lines() -> None
         (5 + 5 * 4 - 1, (3, 1)),  # one column less: three a key
     ],
 )
-def test_plan_makes_cells_two_lines_high_from_four_columns_on(
+def test_plan_tiles_with_at_least_four_columns_has_cells_two_lines_high(
     width: int, cell: tuple[int, int]
 ) -> None:
     assert planned(width=width).cell == cell
 
 
 @pytest.mark.parametrize(("n_query", "lines"), [(20, 2), (21, 1)])
-def test_plan_makes_cells_two_lines_high_up_to_twenty_queries(n_query: int, lines: int) -> None:
+def test_plan_tiles_of_at_most_twenty_queries_has_cells_two_lines_high(
+    n_query: int, lines: int
+) -> None:
     assert planned(n_query=n_query).cell == (6, lines)
 
 
@@ -66,7 +68,7 @@ def test_plan_makes_cells_two_lines_high_up_to_twenty_queries(n_query: int, line
     ("number_width", "colour", "lines"),
     [(3, False, 1), (3, True, 2), (0, False, 2)],
 )
-def test_plan_keeps_a_number_next_to_its_shade_on_one_line(
+def test_plan_tiles_with_numbers_without_colour_has_cells_one_line_high(
     number_width: int, colour: bool, lines: int
 ) -> None:
     assert planned(number_width=number_width, colour=colour).cell == (6, lines)
@@ -80,7 +82,7 @@ def test_plan_keeps_a_number_next_to_its_shade_on_one_line(
         (11, "across", 1, 12),
     ],
 )
-def test_plan_writes_words_across_if_they_fit_the_widest_cell(
+def test_plan_tiles_writes_labels_across_if_widest_cell_holds_them(
     key_width: int, heads: str, head_lines: int, columns: int
 ) -> None:
     layout = planned(key_width=key_width)
@@ -96,13 +98,13 @@ def test_plan_writes_words_across_if_they_fit_the_widest_cell(
         (5, 5 + 5 * 3, "down"),  # two cells would do, but three columns are too narrow
     ],
 )
-def test_plan_writes_words_on_alternate_lines_if_two_cells_fit_them(
+def test_plan_tiles_alternates_labels_on_two_lines_if_two_cells_hold_them(
     key_width: int, width: int, heads: str
 ) -> None:
     assert planned(key_width=key_width, width=width).label_style == heads
 
 
-def test_plan_of_eight_maps_where_seven_fit_puts_four_in_each_of_two_bands() -> None:
+def test_plan_tiles_of_eight_maps_if_seven_fit_uses_two_bands_of_four() -> None:
     # Tiles of 10 columns, 3 between them: seven take 88 of the 95 columns next to the labels.
     layout = planned(n_maps=8, width=100)
     assert (layout.across, layout.tile) == (4, 5 * 4)
@@ -117,14 +119,14 @@ def test_plan_of_eight_maps_where_seven_fit_puts_four_in_each_of_two_bands() -> 
         (17, 1, 50, False),
     ],
 )
-def test_plan_of_a_longer_text_draws_whole_cells_only_where_two_maps_fit(
+def test_plan_tiles_of_longer_text_uses_half_blocks_unless_two_maps_fit(
     n_query: int, n_maps: int, width: int, half: bool
 ) -> None:
     # Tiles of 16 x 2 columns; two of them and the gap take 67, labels 5.
     assert planned(n_query=n_query, n_maps=n_maps, n_key=16, width=width).half == half
 
 
-def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
+def test_plan_tiles_of_long_text_pools_blocks_to_fit_width() -> None:
     # Labels: 3 digits, a space and 4 letters, and a space: 9 of 80. 71 columns hold 200 keys in
     # blocks of 3; 71 x 2 / 3 = 47 lines and one more hold 200 queries in blocks of 5, but a
     # block is no higher than it is wide.
@@ -135,7 +137,7 @@ def test_plan_of_a_long_text_pools_blocks_that_fit_the_width() -> None:
     assert planned(n_query=49, n_key=200, last_index=199).blocks == (2, 3)
 
 
-def test_plan_gives_the_last_alternate_label_room_beyond_its_column() -> None:
+def test_plan_tiles_with_alternating_labels_leaves_room_for_last_label() -> None:
     # Four columns a key, of 45: nine-letter names take turns, and the last begins in column 35.
     sizes = {"n_key": 9, "key_width": 7, "width": 45, "last_key_width": 7}
     assert planned(**sizes).label_style == "in turn"
@@ -144,7 +146,7 @@ def test_plan_gives_the_last_alternate_label_room_beyond_its_column() -> None:
 
 
 @pytest.mark.parametrize(("n_maps", "n_key"), [(8, 60), (12, 90), (2, 70)])
-def test_plan_of_several_maps_pools_alike_with_and_without_colour(n_maps, n_key) -> None:
+def test_plan_tiles_of_several_maps_pools_same_with_and_without_colour(n_maps, n_key) -> None:
     sizes = {"n_maps": n_maps, "n_query": n_key, "n_key": n_key, "last_index": n_key - 1}
     wide = {"query_width": 8, "line_width": 17, **sizes}
     coloured = planned(**wide)

@@ -26,20 +26,20 @@ def maps(pattern: np.ndarray = PATTERN) -> HeadMaps:
     return HeadMaps(info, "softmax", False, "bank river", None, tokens, tokens, [m])
 
 
-def test_special_notes_give_the_share_in_rows_of_words() -> None:
+def test_special_notes_give_mean_weight_of_special_tokens_over_words() -> None:
     # bank gives .5 and .3, river .2 and .2: .6 on average; special tokens have no rows here.
     assert list(special_notes(maps())) == [
         ".60 of the weight goes to [CLS] and [SEP]; --hide-special leaves them out"
     ]
 
 
-def test_special_notes_of_scores_are_about_the_weights() -> None:
+def test_special_notes_with_shown_scores_describe_weights() -> None:
     score_maps = replace(maps(), shown="scores")
     assert list(special_notes(score_maps)) == list(special_notes(maps()))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.04])
-def test_special_notes_of_a_small_share_are_empty(share: float) -> None:
+def test_special_notes_of_small_share_are_empty(share: float) -> None:
     row = [share, 1 - share, 0, 0]
     assert list(special_notes(maps(np.array([row] * 4)))) == []
 

@@ -28,7 +28,7 @@ def labs(palette: str, depth: Depth, on: Background, *, signed: bool) -> list[La
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_signed_ramp_ends_are_at_least_three_tenths_apart(palette, on, depth) -> None:
+def test_signed_ramp_ends_differ_in_every_palette_and_depth(palette, on, depth) -> None:
     """.3 in OKLab is the distance between, for instance, a middle grey and black."""
     path = labs(palette, depth, on, signed=True)
     assert math.dist(path[0], path[-1]) >= 0.3
@@ -36,7 +36,7 @@ def test_signed_ramp_ends_are_at_least_three_tenths_apart(palette, on, depth) ->
 
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
-def test_signed_ramp_has_the_same_ends_on_paper(palette, on) -> None:
+def test_signed_ramp_ends_differ_on_paper(palette, on) -> None:
     below, *_, above = Theme.paper(palette, on).colours(signed=True, n=65)
     assert math.dist(oklab(below), oklab(above)) >= 0.3
 
@@ -44,7 +44,7 @@ def test_signed_ramp_has_the_same_ends_on_paper(palette, on) -> None:
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
 @pytest.mark.parametrize("depth", ["truecolor", "256"])
-def test_signed_ramp_moves_away_from_the_background_on_both_arms(palette, on, depth) -> None:
+def test_signed_ramp_lightness_moves_away_from_background_on_both_arms(palette, on, depth) -> None:
     ramp = Theme(depth, on, palette).pixels(signed=True)
     path = labs(palette, depth, on, signed=True)
     away = 1 if on == "dark" else -1
@@ -54,7 +54,7 @@ def test_signed_ramp_moves_away_from_the_background_on_both_arms(palette, on, de
 
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
-def test_signed_ramp_of_256_colours_keeps_its_hue(palette, on) -> None:
+def test_signed_ramp_of_256_colours_keeps_hue_of_each_arm(palette, on) -> None:
     ramp = Theme("256", on, palette).pixels(signed=True)
     path = labs(palette, "256", on, signed=True)
     for arm in (path[ramp.zero :], path[ramp.zero :: -1]):
@@ -65,7 +65,7 @@ def test_signed_ramp_of_256_colours_keeps_its_hue(palette, on) -> None:
 
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
-def test_signed_ramp_of_256_colours_shares_no_colour_between_its_arms(palette, on) -> None:
+def test_signed_ramp_of_256_colours_has_different_colours_on_each_arm(palette, on) -> None:
     ramp = Theme("256", on, palette).pixels(signed=True)
     path = labs(palette, "256", on, signed=True)
     above, below = path[ramp.zero + 1 :], path[: ramp.zero][::-1]
@@ -75,7 +75,7 @@ def test_signed_ramp_of_256_colours_shares_no_colour_between_its_arms(palette, o
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("on", BACKGROUNDS)
 @pytest.mark.parametrize("depth", ["truecolor", "256"])
-def test_ramp_of_weights_moves_away_from_the_background(palette, on, depth) -> None:
+def test_ramp_of_weights_lightness_moves_away_from_background(palette, on, depth) -> None:
     path = labs(palette, depth, on, signed=False)
     away = 1 if on == "dark" else -1
     assert len(path) >= 10

@@ -37,7 +37,7 @@ def part(weights: np.ndarray, **kwargs: object) -> Maps:
 
 
 @pytest.mark.parametrize("shapes", [True, False])
-def test_paper_cells_have_the_colour_of_their_weight(shapes: bool) -> None:
+def test_cells_have_colour_of_their_weight(shapes: bool) -> None:
     weights = np.array([[NAN, 0.25, 0.75], [0.0, NAN, 0.5]])
     maps = part(weights)
     colours = LIGHT.colours(signed=False, n=COLOURS)
@@ -60,7 +60,7 @@ def test_paper_cells_have_the_colour_of_their_weight(shapes: bool) -> None:
     assert result == expected
 
 
-def test_paper_signed_scale_has_zero_in_the_middle() -> None:
+def test_in_levels_of_signed_weights_puts_zero_in_middle_of_scale() -> None:
     weights = np.array([[-1.0, 0.0, 0.5]])
     assert in_levels(weights, part(weights)).tolist() == [[0, 127, 191]]  # 127 + 63.5, to even
     colours = LIGHT.colours(signed=True, n=COLOURS)
@@ -68,7 +68,7 @@ def test_paper_signed_scale_has_zero_in_the_middle() -> None:
     assert colours[127] == LIGHT.colours(signed=False, n=3)[0]  # the ground
 
 
-def test_paper_bars_are_proportional_to_their_amounts() -> None:
+def test_draw_bars_length_is_proportional_to_amount() -> None:
     bars = Bars("t", [("a", 0.5), ("bb", -0.25)], 2.0, ("3 more", 0.1))
     drawing = Drawing(0)
     draw_bars(drawing, bars, LIGHT, widest_name([bars]))
@@ -78,7 +78,7 @@ def test_paper_bars_are_proportional_to_their_amounts() -> None:
     assert labels == ["t", "a", ".50", "bb", "-.25", "3 more", ".10"]
 
 
-def test_paper_words_are_at_their_rows_and_columns() -> None:
+def test_draw_maps_places_labels_at_rows_and_columns() -> None:
     maps = part(np.ones((3, 4)))
     drawing = Drawing(0, 20)
     assert list(draw_maps(drawing, maps, LIGHT, 900, alone=True)) == []
@@ -92,7 +92,7 @@ def test_paper_words_are_at_their_rows_and_columns() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
-def test_paper_items_are_within_the_page(n: int) -> None:
+def test_lay_out_keeps_every_label_on_page(n: int) -> None:
     drawing = lay_out(Plate("t", "tiny", ["L0H0"], [part(np.ones((n, n)))]), LIGHT, 900)
     for item in drawing.items:
         if isinstance(item, Label):
@@ -106,7 +106,7 @@ def test_paper_items_are_within_the_page(n: int) -> None:
                 assert 0 <= left <= left + long <= drawing.width
 
 
-def test_paper_numbers_are_written_if_they_fit() -> None:
+def test_draw_maps_with_numbers_writes_them_if_cells_are_large_enough() -> None:
     drawing = Drawing(0)
     notes = list(
         draw_maps(drawing, part(np.full((2, 2), 0.5), numbers=True), LIGHT, 900, alone=True)
@@ -119,14 +119,14 @@ def test_paper_numbers_are_written_if_they_fit() -> None:
 
 
 @pytest.mark.parametrize(("n", "every"), [(40, 1), (120, 1), (512, 4)])
-def test_paper_long_axis_names_some_tokens(n: int, every: int) -> None:
+def test_measures_label_every_nth_token_without_overlap(n: int, every: int) -> None:
     m = measures(part(np.ones((n, n))), 900, large=True)
     assert m.every == every
     assert m.every * m.cell >= m.label.size  # labels do not overlap
     assert m.cell * n <= 1151
 
 
-def test_paper_thumbnails_are_pooled_with_a_note() -> None:
+def test_draw_thumbnails_of_long_text_pools_cells_and_notes_it() -> None:
     weights = np.zeros((130, 130))
     weights[2, 5] = 1.0
     maps = part(weights, small=True)
@@ -138,7 +138,7 @@ def test_paper_thumbnails_are_pooled_with_a_note() -> None:
     assert len(strong[0].boxes) == 1
 
 
-def test_paper_parts_are_side_by_side_if_they_fit() -> None:
+def test_lay_out_places_parts_side_by_side_if_they_fit() -> None:
     parts = [part(np.ones((4, 4))), part(np.ones((4, 4)))]
     plate = Plate("t", "tiny", ["L0H0"], parts)
     wide, narrow = lay_out(plate, LIGHT, 900), lay_out(plate, LIGHT, 200)
@@ -152,7 +152,7 @@ def test_paper_parts_are_side_by_side_if_they_fit() -> None:
                     assert 0 <= y <= y + height <= drawing.height
 
 
-def test_paper_fully_masked_row_is_blank() -> None:
+def test_lay_out_of_fully_masked_map_states_that_no_weight_is_shown() -> None:
     info = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
     m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), mask=np.zeros((1, 1), bool))
     maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
@@ -173,11 +173,11 @@ def test_paper_fully_masked_row_is_blank() -> None:
         ("x" * 30, "x" * 19 + "…"),
     ],
 )
-def test_paper_text_escapes_only_control_characters(text: str, escaped: str) -> None:
+def test_spelled_keeps_text_and_escapes_control_characters(text: str, escaped: str) -> None:
     assert spelled(Token(0, text, text, 0, 0, 1), 20) == escaped
 
 
-def test_paper_words_have_readable_contrast() -> None:
+def test_inks_have_readable_contrast_with_background() -> None:
     from qkv_cli.render.colours import luminance
 
     for inks in INKS.values():

@@ -27,18 +27,18 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoints"
         ("mpnet", "absolute embeddings, 40 positions; a bias for each of 32 buckets of distances"),
     ],
 )
-def test_positions_names_each_position_scheme(case: str, positions: str) -> None:
+def test_describe_states_positions_of_each_family(case: str, positions: str) -> None:
     assert describe(str(GOLDEN / case)).positions == positions
 
 
-def test_describe_names_shared_key_heads() -> None:
+def test_describe_of_llama_counts_key_value_heads() -> None:
     result = describe(str(GOLDEN / "llama"))
     config = json.loads((GOLDEN / "llama" / "config.json").read_text())
     assert (result.info.n_heads, result.n_kv_heads) == (4, config["num_key_value_heads"])
     assert result.layers == {"decoder": 3}
 
 
-def test_memory_estimate_matches_hand_arithmetic() -> None:
+def test_describe_of_bert_estimates_memory() -> None:
     result = describe(str(GOLDEN / "bert"))
     path = GOLDEN / "bert" / "model.safetensors"
     layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
@@ -50,12 +50,12 @@ def test_memory_estimate_matches_hand_arithmetic() -> None:
     assert result.memory == BASE + pages + layer + 3 * 4 * 4 * N_TOKENS**2
 
 
-def test_describe_names_the_source_of_a_model(tmp_path: Path) -> None:
+def test_describe_source_of_embedded_model_is_stated(tmp_path: Path) -> None:
     assert describe("glove").source == "ships with qkv"
     assert describe(str(GOLDEN / "bert")).source == ""
 
 
-def test_find_of_a_dot_is_the_current_folder(
+def test_find_of_dot_and_dot_dot_returns_current_and_parent_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "inner").mkdir()

@@ -53,7 +53,7 @@ def content(path: Path) -> bytes:
         "both",
     ],
 )
-def test_unpack_recognises_files_by_content_not_by_suffix(
+def test_unpack_file_recognises_compression_by_content_not_suffix(
     tmp_path: Path, name: str, data: bytes
 ) -> None:
     (tmp_path / name).write_bytes(data)
@@ -61,7 +61,7 @@ def test_unpack_recognises_files_by_content_not_by_suffix(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_unpack_ignores_the_files_that_macos_adds(tmp_path: Path) -> None:
+def test_unpack_file_ignores_macos_metadata_in_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "v", "w") as archive:
         archive.writestr("v.txt", TEXT)
         archive.writestr("__MACOSX/._v.txt", b"x")
@@ -83,7 +83,7 @@ def test_unpack_ignores_the_files_that_macos_adds(tmp_path: Path) -> None:
     ],
     ids=["end", "start", "junk", "bzip2", "bzip2 junk", "zip", "two files", "no file", "deep"],
 )
-def test_unpack_of_an_unusable_archive_names_the_problem(
+def test_unpack_file_of_damaged_or_ambiguous_archive_names_file(
     tmp_path: Path, data: bytes, message: str
 ) -> None:
     (tmp_path / "v.txt").write_bytes(data)
@@ -93,7 +93,7 @@ def test_unpack_of_an_unusable_archive_names_the_problem(
     assert [path.name for path in tmp_path.iterdir()] == ["v.txt"]
 
 
-def test_unpack_of_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+def test_unpack_file_of_encrypted_archive_raises_checkpoint_error(tmp_path: Path) -> None:
     data = bytearray(zipped(v=TEXT))
     data[6] |= 1  # of the member's own header
     data[data.index(b"PK\1\2") + 8] |= 1  # of the list of members
@@ -102,7 +102,7 @@ def test_unpack_of_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
         content(tmp_path / "v")
 
 
-def test_unpack_of_a_member_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+def test_unpack_file_of_zip_with_invalid_utf_8_name_raises_checkpoint_error(tmp_path: Path) -> None:
     data = bytearray(zipped(v=TEXT))
     member = data.index(b"PK\1\2")
     data[member + 9] |= 8  # the name is UTF-8
@@ -112,6 +112,6 @@ def test_unpack_of_a_member_name_that_is_not_utf_8_is_refused(tmp_path: Path) ->
         content(tmp_path / "v")
 
 
-def test_unpack_of_a_missing_file_names_it(tmp_path: Path) -> None:
+def test_unpack_file_of_missing_file_raises_checkpoint_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"Could not read .*: No such file"):
         content(tmp_path / "none")

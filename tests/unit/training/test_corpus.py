@@ -33,7 +33,7 @@ def sentences(corpus: Corpus) -> list[tuple[int, ...]]:
     return [tuple(corpus.types[row].tolist()) for row in rows]
 
 
-def test_build_corpus_keeps_each_sentence_once_and_holds_out_one_in_twenty() -> None:
+def test_build_corpus_removes_duplicates_and_holds_out_one_in_twenty() -> None:
     lines = [f"{i} {i + 1} 7" for i in range(100)]
     corpus = build_corpus([*lines, *lines[:5]], ids, UNKNOWN)
     assert sorted(sentences(corpus)) == sorted(map(tuple, ids(lines)))
@@ -42,12 +42,12 @@ def test_build_corpus_keeps_each_sentence_once_and_holds_out_one_in_twenty() -> 
     assert len(corpus.unigrams) == 95 * 3
 
 
-def test_build_corpus_counts_words_without_a_vector() -> None:
+def test_build_corpus_counts_unknown_words() -> None:
     corpus = build_corpus(["1 2 99", "3 99 4 99"], ids, UNKNOWN)
     assert corpus.n_unknown == 3
 
 
-def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
+def test_build_corpus_splits_long_line_evenly_and_drops_single_words() -> None:
     long = " ".join(str(i) for i in range(2 * MAX_WORDS + 2))
     corpus = build_corpus([long, "5", ""], ids, UNKNOWN)
     result = sentences(corpus)
@@ -66,7 +66,7 @@ def test_build_corpus_cuts_long_lines_and_drops_single_words() -> None:
         (["1 2 3", "4 4"], "different words: 4"),  # of which one is learned from
     ],
 )
-def test_build_corpus_of_an_unusable_corpus_is_refused(lines: list[str], message: str) -> None:
+def test_build_corpus_of_unusable_lines_raises_input_error(lines: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_corpus(lines, ids, UNKNOWN)
 
@@ -80,7 +80,7 @@ def test_batches_contain_every_sentence_once_in_any_order() -> None:
         assert all(batch.size <= 9 for batch in result)
 
 
-def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> None:
+def test_with_replacements_draws_other_words_by_unigram_frequency() -> None:
     words = np.zeros((200, 5), np.int32)
     unigrams = np.array([0] * 6 + [1] * 3 + [2], np.int32)
     result = draw_replacements(words, unigrams, 4, np.random.default_rng(0))
@@ -89,7 +89,7 @@ def test_replacements_differ_from_the_true_word_and_follow_the_unigrams() -> Non
     assert (result[:, 1:] == 1).mean() == pytest.approx(0.75, abs=0.03)
 
 
-def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
+def test_with_replacements_of_dominant_word_still_differ_from_it() -> None:
     words = np.array([[0, 1, 2, 3]], np.int32)  # the last word is in no training sentence
     unigrams = np.array([0] + [1] * 10**6 + [2], np.int32)
     result = draw_replacements(words, unigrams, 1000, np.random.default_rng(0))[0, 1:]
@@ -98,7 +98,7 @@ def test_replacements_of_a_dominant_word_still_differ_from_it() -> None:
     assert (result[:, [0, 2, 3]] == 1).mean() > 0.99
 
 
-def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
+def test_read_lines_recognises_gzip_by_content(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.gz", tmp_path / "b.txt"  # their content decides
     plain.write_text("one\ntwo\n", encoding="utf-8")
     packed.write_bytes(gzip.compress(b"three\n"))
@@ -121,7 +121,7 @@ def test_read_lines_reads_plain_and_gzipped_files(tmp_path: Path) -> None:
         ("a.txt.gz", gzip.compress(b"a line\n" * 500, mtime=0)[:-9], "truncated"),
     ],
 )
-def test_read_lines_of_a_broken_file_names_it(
+def test_read_lines_of_damaged_file_names_file(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     path = tmp_path / name
@@ -131,6 +131,6 @@ def test_read_lines_of_a_broken_file_names_it(
     assert str(path) in str(error.value)
 
 
-def test_read_lines_of_a_missing_file_names_it(tmp_path: Path) -> None:
+def test_read_lines_of_missing_file_names_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Could not read .*nothing\.txt: No such file"):
         list(read_lines([str(tmp_path / "nothing.txt")]))

@@ -51,20 +51,20 @@ def the_end(plan: TrainingPlan, state: State | None = None, steps: int | None = 
     return state
 
 
-def test_learn_finds_which_words_belong_together() -> None:
+def test_learn_on_paired_words_reaches_accuracy_above_chance() -> None:
     state = the_end(replace(PLAN, epochs=30, rate=1e-2))
     # Partners (2 of 5 words) can be known; a filler can only be guessed among fillers.
     assert state.best_accuracy > 0.45
 
 
-def test_learn_with_the_same_seed_gives_the_same_heads() -> None:
+def test_learn_with_same_seed_gives_same_parameters() -> None:
     first, repeated, other_seed = (the_end(p) for p in (PLAN, PLAN, replace(PLAN, seed=1)))
     for name, array in first.parameters.items():
         assert np.array_equal(array, repeated.parameters[name]), name
     assert not np.array_equal(first.parameters["W_Q"], other_seed.parameters["W_Q"])
 
 
-def test_learn_resumed_equals_an_uninterrupted_run() -> None:
+def test_learn_from_saved_state_equals_uninterrupted_run() -> None:
     uninterrupted, part = the_end(PLAN), the_end(PLAN, steps=11)
     saved, seed = read_state(state_tensors(replace(part, best=part.parameters), seed=5))
     assert seed == 5 and saved.step == 11
@@ -74,13 +74,13 @@ def test_learn_resumed_equals_an_uninterrupted_run() -> None:
         assert np.array_equal(array, gone_on.parameters[name]), name
 
 
-def test_learn_after_its_epochs_does_not_continue() -> None:
+def test_learn_after_last_epoch_yields_no_steps() -> None:
     state = the_end(PLAN)
     corpus, table = a_corpus()
     assert list(learn(corpus, table, PLAN, state)) == []
 
 
-def test_learn_keeps_frozen_parameters_and_the_masked_offset() -> None:
+def test_learn_keeps_frozen_parameters_and_mask_of_offset_0() -> None:
     state = the_end(replace(PLAN, frozen=frozenset({"W_K", "offset"})))
     before = initial_state(PLAN).parameters
     for name, array in state.parameters.items():
@@ -90,7 +90,7 @@ def test_learn_keeps_frozen_parameters_and_the_masked_offset() -> None:
     assert np.isfinite(np.delete(learned, PLAN.shape.clip, axis=0)).all()
 
 
-def test_saved_run_without_an_array_is_refused() -> None:
+def test_read_state_with_missing_tensor_raises_checkpoint_error() -> None:
     tensors = state_tensors(
         replace(initial_state(PLAN), best=initial_state(PLAN).parameters), seed=0
     )
@@ -99,11 +99,11 @@ def test_saved_run_without_an_array_is_refused() -> None:
         read_state(tensors)
 
 
-def test_shape_is_read_from_the_parameters() -> None:
+def test_shape_of_parameters_returns_shape_of_plan() -> None:
     assert shape_of(initial_state(PLAN).parameters) == PLAN.shape
 
 
-def test_adam_follows_its_paper() -> None:
+def test_adam_update_matches_paper() -> None:
     """Algorithm 2 of arXiv 1711.05101 with its schedule at 1, one number at a time."""
     gradients, rate, w, b = [0.3, -1.2, 0.7], 0.01, 0.5, -0.25
     p = {"W_Q": np.array([w]), "b_Q": np.array([b])}
@@ -117,7 +117,7 @@ def test_adam_follows_its_paper() -> None:
         assert p["b_Q"][0] == pytest.approx(b, rel=1e-9)
 
 
-def test_tensors_have_the_names_and_layout_that_the_model_reads() -> None:
+def test_as_tensors_returns_names_and_layout_of_model() -> None:
     p, mean = initial_state(PLAN).parameters, np.arange(8.0)
     tensors = as_tensors(p, mean)
     assert np.array_equal(tensors["attn.q.weight"], p["W_Q"].T)
@@ -128,7 +128,7 @@ def test_tensors_have_the_names_and_layout_that_the_model_reads() -> None:
     assert all(t.flags.c_contiguous for t in tensors.values())
 
 
-def test_rate_warms_up_then_follows_half_a_cosine(
+def test_learning_rate_warms_up_then_decays_by_half_cosine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Warm-up over 2% of the run, from a hundredth of the rate, times (1 + cos(pi done)) / 2."""

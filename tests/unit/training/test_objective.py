@@ -50,7 +50,7 @@ def score_by_hand(p: Parameters, table: Array, words: np.ndarray, i: int, candid
     return float(out @ x / SHAPE.d_model**0.5)
 
 
-def test_score_is_the_dot_product_of_output_and_candidate() -> None:
+def test_forward_scores_match_formula_by_hand() -> None:
     p, table, candidates = some_case(0)
     scores = forward(p, table, candidates).scores
     for b, c, i in np.ndindex(scores.shape):
@@ -58,7 +58,7 @@ def test_score_is_the_dot_product_of_output_and_candidate() -> None:
         assert scores[b, c, i] == pytest.approx(by_hand, abs=1e-9)
 
 
-def test_loss_is_the_cross_entropy_of_the_true_words() -> None:
+def test_loss_equals_cross_entropy_of_true_words() -> None:
     p, table, candidates = some_case(1)
     scores = forward(p, table, candidates).scores
     probability = np.exp(scores)[:, 0] / np.exp(scores).sum(axis=1)
@@ -67,7 +67,7 @@ def test_loss_is_the_cross_entropy_of_the_true_words() -> None:
 
 
 @pytest.mark.parametrize("name", ["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "c", "offset"])
-def test_gradients_equal_finite_differences(name: str) -> None:
+def test_gradients_match_finite_differences(name: str) -> None:
     p, table, candidates = some_case(2)
     _, gradients = loss_and_gradients(p, table, candidates)
     step = 1e-5
@@ -83,7 +83,7 @@ def test_gradients_equal_finite_differences(name: str) -> None:
         assert gradients[name][index] == pytest.approx(slope, abs=2e-6)
 
 
-def test_scores_loss_and_gradients_equal_torch() -> None:
+def test_scores_loss_and_gradients_match_torch() -> None:
     golden = dict(np.load(GOLDEN))
     p = {name[2:]: a for name, a in golden.items() if name.startswith("p.")}
     scores = forward(p, golden["table"], golden["candidates"]).scores
@@ -95,7 +95,7 @@ def test_scores_loss_and_gradients_equal_torch() -> None:
         assert np.abs(gradient - expected).max() < 1e-5 * (1 + np.abs(expected).max()), name
 
 
-def test_score_of_a_word_ignores_the_word_itself() -> None:
+def test_forward_score_does_not_depend_on_true_word_at_that_position() -> None:
     p, table, candidates = some_case(3)
     before = forward(p, table, candidates).scores
     changed = candidates.copy()
