@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALL = slice(None)
 KEPT = 1 << 22  # cells of a layer's maps that are kept; larger maps are computed in blocks
-BLOCK_CELLS = 1 << 20  # cells of a block of a larger map
+BLOCK_CELLS = 1 << 22  # cells of a block of a larger map
 
 
 class Bias(Protocol):
@@ -146,8 +146,8 @@ class AttentionTrace:
 
     def _scores(self, heads: slice, rows: slice, out: Array | None = None) -> Array:
         q, k = self.q[heads, rows], self._per_head(self.k, heads)
-        if out is None:
-            out = empty_queries_last(len(q), q.shape[1], k.shape[1], q.dtype)
+        if out is None:  # rows of a long text are adjacent: few are computed at once
+            out = np.empty((len(q), q.shape[1], k.shape[1]), q.dtype)
         scores = matmul(q * q.dtype.type(self.scale), k.swapaxes(-1, -2), out=out)
         if self.softcap is not None:
             soft_cap(scores, self.softcap)

@@ -146,7 +146,9 @@ def _pooled_head(amounts: Array, mask: Mask, blocks: tuple[int, int]) -> Array:
 
 def _reduce(ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int]) -> NDArray[Any]:
     for axis, size in enumerate(blocks):
-        weights = ufunc.reduceat(weights, np.arange(0, weights.shape[axis], size), axis=axis)
+        if size > 1:
+            starts = np.arange(0, weights.shape[axis], size)
+            weights = ufunc.reduceat(weights, starts, axis=axis)
     return weights
 
 
