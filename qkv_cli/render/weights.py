@@ -66,11 +66,19 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
     for rows in row_blocks(matrix):
         amounts, mask = matrix[rows], m.mask[rows]
         extremes.append(_pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value))
-        if n_links and (by_value or not _is_weaker(extremes[-1], links, n_links)):
-            visible = _visible(amounts, mask)
-            least = min(least, float(np.nanmin(visible, initial=np.inf)))
+        if by_value:
+            least = min(least, float(np.where(mask, amounts, np.inf).min(initial=np.inf)))
+            strength = np.where(mask, amounts, -np.inf).max(axis=1)
+        else:
+            strength = np.nan_to_num(np.abs(extremes[-1]), nan=-np.inf).max(axis=1)
+        last = -np.inf
+        if n_links and len(links) == n_links:
+            last = links[-1][2] if by_value else abs(links[-1][2])
+        strongest_rows = _strongest_rows(strength, n_links, last)
+        if len(strongest_rows):
+            visible = _visible(amounts[strongest_rows], mask[strongest_rows])
             found = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
-            links += [(q + rows.start, k, x) for q, k, x in found]
+            links += [(int(strongest_rows[q]) + rows.start, k, x) for q, k, x in found]
             links.sort(key=lambda link: (-link[2] if by_value else -abs(link[2]), *link[:2]))
             links = links[:n_links]
     cells = pooled(np.concatenate(extremes), (blocks[0], 1))
@@ -81,11 +89,17 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
     )
 
 
-def _is_weaker(cells: Array, links: Sequence[CellLink], n: int) -> bool:
-    """Whether no number of a block is further from 0 than the n strongest so far."""
-    if len(links) < n:
-        return False
-    return bool(np.nanmax(np.abs(cells), initial=-np.inf) <= abs(links[-1][2]))
+def _strongest_rows(strength: Array, n: int, last: float) -> NDArray[np.intp]:
+    """Return the rows of a block that can have one of the n strongest links.
+
+    Args:
+        strength: The strongest number of each row, [n_rows]; -inf if all are masked.
+        last: The strength of the weakest link so far, if there are n.
+    """
+    if not n:
+        return np.zeros(0, np.intp)
+    weakest = np.partition(strength, -n)[-n] if n < len(strength) else -np.inf
+    return np.flatnonzero((strength >= weakest) & (strength > last))
 
 
 def strongest_links(
