@@ -28,6 +28,10 @@ class FixedBias:
         visible = ~np.isneginf(self.values) if self.visible is None else self.visible
         return (visible if len(visible) == 1 else visible[heads])[:, rows]
 
+    def of_head(self, head: int) -> FixedBias:
+        visible = self.mask(slice(head, head + 1), slice(None))
+        return FixedBias(self.block(slice(head, head + 1), slice(None)), visible)
+
     def largest(self) -> float:
         visible = np.broadcast_to(self.mask(slice(None), slice(None)), self.values.shape)
         return float(np.abs(self.values[visible]).max(initial=0))

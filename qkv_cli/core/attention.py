@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +44,9 @@ class Bias(Protocol):
     def largest(self) -> float:
         """Return the largest magnitude that is not masked; infinity or NaN if there is one."""
 
+    def of_head(self, head: int) -> Bias:
+        """Return the bias of one head."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionTrace:
@@ -70,6 +73,7 @@ class AttentionTrace:
     bias: Bias | None = None
     relative: DisentangledBias | None = None
     softcap: float | None = None
+    keeps_maps: bool = True  # if they are few cells
 
     def __post_init__(self) -> None:
         if len(self.q) % len(self.k):
@@ -90,7 +94,20 @@ class AttentionTrace:
     @property
     def is_kept(self) -> bool:
         """Whether the maps are few enough cells to be kept."""
-        return math.prod(self.shape) <= KEPT
+        return self.keeps_maps and math.prod(self.shape) <= KEPT
+
+    def of_head(self, head: int) -> AttentionTrace:
+        """Return the attention of one head, which does not hold the arrays of the others."""
+        kv = head // (len(self.q) // len(self.k))
+        return replace(
+            self,
+            q=self.q[head : head + 1].copy(),
+            k=self.k[kv : kv + 1].copy(),
+            v=self.v[kv : kv + 1].copy(),
+            bias=None if self.bias is None else self.bias.of_head(head),
+            relative=None if self.relative is None else self.relative.of_head(head),
+            keeps_maps=False,
+        )
 
     def scores(self, heads: slice = ALL, rows: slice = ALL) -> Array:
         """Return scores, [n_heads, n_rows, n_key]: scaled, biased, -inf where masked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,11 @@ class OffsetBias:
         visible = np.broadcast_to(self.visible, self.values.shape)
         return float(np.abs(self.values[visible]).max(initial=0))
 
+    def of_head(self, head: int) -> OffsetBias:
+        """Return the bias of one head."""
+        heads = slice(head, head + 1)
+        return OffsetBias(_of_heads(self.values, heads), _of_heads(self.visible, heads), self.n)
+
     def of_last_query(self) -> LastQueryBias:
         """Return the bias of the last token, as the only query."""
         return LastQueryBias(self)
@@ -74,6 +79,9 @@ class LastQueryBias:
 
     def largest(self) -> float:
         return self.inner.largest()
+
+    def of_head(self, head: int) -> LastQueryBias:
+        return LastQueryBias(self.inner.of_head(head))
 
     def mask(self, heads: slice, rows: slice) -> Mask:
         return self.inner.mask(heads, slice(self.inner.n - 1, None))[:, rows]
@@ -295,6 +303,18 @@ class DisentangledBias:
     k: Array  # [n_heads, n_key, d_head]
     position_keys: Array | None  # [n_heads, n_distances, d_head]
     position_queries: Array | None  # [n_heads, n_distances, d_head]
+
+    def of_head(self, head: int) -> DisentangledBias:
+        """Return the terms of one head."""
+        heads = slice(head, head + 1)
+        keys, queries = self.position_keys, self.position_queries
+        return replace(
+            self,
+            q=self.q[heads].copy(),
+            k=self.k[heads].copy(),
+            position_keys=None if keys is None else keys[heads],
+            position_queries=None if queries is None else queries[heads],
+        )
 
     def block(self, heads: slice, rows: slice) -> Array:
         """Return what is added to q @ k.T before scaling, [n_heads, n_rows, n_key]."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array
+from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, checked_rows
@@ -145,35 +146,41 @@ def traced_head(layer: LayerTrace, head: int, block: Block = "self") -> HeadMap:
     if block == "self" and layer.is_cross(block):
         block = "cross"
     name, heads = f"L{layer.index}H{head}", slice(head, head + 1)
+    place: dict[str, Any] = {"name": name, "block": block, "layer": layer.index, "head": head}
+    if not trace.is_kept:
+        return HeadMap(**place, **_lazy_arrays(name, trace.of_head(head)))
     kv = head // (len(trace.q) // len(trace.k))  # grouped-query attention
-    v = trace.v[kv]
+    return HeadMap(
+        **place,
+        pattern=trace.pattern(heads)[0],
+        scores=trace.scores(heads)[0],
+        q=trace.q[head],
+        k=trace.k[kv],
+        v=trace.v[kv],
+        z=trace.z[head],
+        mask=trace.mask(heads)[0],
+    )
+
+
+def _lazy_arrays(name: str, trace: AttentionTrace) -> dict[str, Any]:
+    """Return the arrays of a head map of a long text, from the attention of one head."""
+    _, *shape = trace.shape
+    all_heads, v = slice(None), trace.v[0]
 
     def matrix(read: Callable[[slice, slice], NDArray[Any]]) -> Matrix:
-        if trace.is_kept:
-            rows: NDArray[Any] = read(heads, slice(None))[0]
-            return rows
-        return LazyMatrix(trace.shape[1:], lambda rows: read(heads, rows)[0])
+        return LazyMatrix((shape[0], shape[1]), lambda rows: read(all_heads, rows)[0])
 
     mask = matrix(trace.mask)
     pattern = checked_rows(f"{name}.pattern", matrix(trace.pattern), mask)
-    z: Matrix = (
-        trace.z[head]
-        if trace.is_kept
-        else apply_rows(lambda weights: weights @ v, pattern, n_columns=v.shape[1])
-    )
-    return HeadMap(
-        name=name,
-        block=block,
-        layer=layer.index,
-        head=head,
-        pattern=pattern,
-        scores=checked_rows(f"{name}.scores", matrix(trace.scores), mask),
-        q=trace.q[head],
-        k=trace.k[kv],
-        v=v,
-        z=z,
-        mask=mask,
-    )
+    return {
+        "pattern": pattern,
+        "scores": checked_rows(f"{name}.scores", matrix(trace.scores), mask),
+        "q": trace.q[0],
+        "k": trace.k[0],
+        "v": v,
+        "z": apply_rows(lambda weights: weights @ v, pattern, n_columns=v.shape[1]),
+        "mask": mask,
+    }
 
 
 def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
