@@ -14,7 +14,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.maps.matrix import refuse_whole
-from qkv_cli.maps.merge import ordinary
+from qkv_cli.maps.selection import ordinary
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

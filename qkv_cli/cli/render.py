@@ -184,7 +184,7 @@ def _read(
 
 def _maps_of_foreign_array(path: Path, data: bytes, tokens: bytes, array: str | None) -> HeadMaps:
     """Return the head maps of weights computed by another program."""
-    from qkv_cli.export.arrays import choose_array, maps_of_arrays
+    from qkv_cli.export.foreign_arrays import choose_array, maps_of_arrays
 
     weights = choose_array(_arrays(data), array)
     return maps_of_arrays("array" if str(path) == "-" else path.stem, weights, tokens)

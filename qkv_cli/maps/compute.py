@@ -11,8 +11,8 @@ from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.merge import hide_special, merge_words, ordinary
-from qkv_cli.maps.selection import Selection, average, select, windowed
+from qkv_cli.maps.merge import merge_words
+from qkv_cli.maps.selection import Selection, average, hide_special, ordinary, select, windowed
 from qkv_cli.names import OrderName, Show
 from qkv_cli.session.run import LoadedModel, Reading, Run, Tokenized
 

@@ -1,10 +1,10 @@
-"""Head maps without special tokens, or with sub-words merged into words."""
+"""Head maps with sub-words merged into words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
-from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
-from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows, row_blocks, take
-from qkv_cli.names import Show
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows
 
 _CLUSTERS = pre_tokenizers.Split(Regex(r"\X"), "isolated")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -26,11 +25,6 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _VIRAMAS = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d"
 _BLOCKS = {ord(virama) >> 7 for virama in _VIRAMAS}
 _CONSONANTS = {*range(0x15, 0x3A), *range(0x58, 0x60)}
-
-
-def ordinary(tokens: Sequence[Token]) -> Mask:
-    """Return which tokens are not special, [n_tokens]."""
-    return np.array([not token.special for token in tokens])
 
 
 def graphemes(text: str) -> list[int]:
@@ -54,50 +48,6 @@ def _is_consonant(char: str) -> bool:
 
 
 _INSIDE = "'\u2019"  # an apostrophe between letters is part of a word
-_AMOUNTS: Mapping[Show, str] = {
-    "weights": "weight",
-    "contributions": "length",
-    "rollout": "rollout",
-}
-
-
-def hide_special(maps: HeadMaps) -> HeadMaps:
-    """Remove special tokens, and note the share of the weight that they had.
-
-    Weights do not change, so a row sums to its weight on other tokens. For norms and rollout, the
-    note gives the share of a row's sum; for scores, which have no sum, that of the weights.
-    """
-    rows = [i for i, token in enumerate(maps.queries) if not token.special]
-    columns = [j for j, token in enumerate(maps.keys) if not token.special]
-    if len(rows) == len(maps.queries) and len(columns) == len(maps.keys):
-        return maps
-    if not rows or not columns:
-        raise UsageError("--hide-special would hide everything: all tokens are special tokens.")
-    share, noun = special_share(maps)
-    part = f"{share:.2f}".removeprefix("0")
-    note = f"special tokens are hidden; on average they have {part} of each row's {noun}"
-    return replace(
-        maps,
-        queries=[maps.queries[i] for i in rows],
-        keys=[maps.keys[j] for j in columns],
-        maps=[m.part(rows, columns) for m in maps.maps],
-        notes=(*maps.notes, note),
-    )
-
-
-def special_share(maps: HeadMaps) -> tuple[float, str]:
-    """Return the share of special tokens, as a mean over rows and heads, and of which quantity.
-
-    Rows of special tokens are left out. Scores have no sum, so their weights are used.
-    """
-    rows = [i for i, token in enumerate(maps.queries) if not token.special]
-    special = [j for j, token in enumerate(maps.keys) if token.special]
-    shown_maps = maps if maps.shown != "scores" else replace(maps, shown="weights")
-    noun = _AMOUNTS[shown_maps.shown]
-    if not rows or not special:
-        return 0.0, noun
-    shares = [_share(shown_maps.seen(m), rows, special, shown_maps.shown) for m in maps.maps]
-    return float(np.mean(shares)), noun
 
 
 def merge_words(maps: HeadMaps) -> HeadMaps:
@@ -165,20 +115,6 @@ def _merged(
         return sums / sizes[words, None]
 
     return LazyMatrix((len(rows), len(columns)), read)
-
-
-def _share(matrix: Matrix, rows: Sequence[int], columns: Sequence[int], show: Show) -> float:
-    """Return the mean share of some columns in some rows."""
-    matrix = take(matrix, rows, slice(None))
-    shares: list[Array] = []
-    for block in row_blocks(matrix):
-        amounts = matrix[block]
-        part = amounts[:, columns].sum(axis=1)
-        if show != "weights":
-            totals = amounts.sum(axis=1)
-            part = part / np.where(totals == 0, 1, totals)
-        shares.append(part)
-    return float(np.concatenate(shares).mean())
 
 
 def words(tokens: Sequence[Token], texts: Sequence[str]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from qkv_cli.figures import count, number
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.matrix import row_blocks
-from qkv_cli.maps.merge import special_share
+from qkv_cli.maps.selection import special_share
 from qkv_cli.names import Show
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.terminal.tiles import TileLayout

@@ -40,7 +40,7 @@ class Reading:
         causal: Mask every key after its query.
         ablate: Names of heads to ablate (`L0H3`, `L2H*`), also several in one string.
         ablate_mean: Replace the output of ablated heads by its mean and not by zeros.
-        hide_special, merge_words, window: See `maps.merge` and `maps.selection.windowed`.
+        hide_special, merge_words, window: See `maps.selection` and `maps.merge`.
         show: What the maps show; None for the weights, or for what a file shows.
     """
 

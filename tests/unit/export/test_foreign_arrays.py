@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.arrays import choose_array, maps_of_arrays
+from qkv_cli.export.foreign_arrays import choose_array, maps_of_arrays
 from qkv_cli.maps.head_maps import HeadMaps
 
 

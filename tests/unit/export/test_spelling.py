@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from qkv_cli.export.arrays import tokens_of
+from qkv_cli.export.foreign_arrays import tokens_of
 
 
 @pytest.mark.parametrize(

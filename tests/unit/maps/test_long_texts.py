@@ -18,7 +18,7 @@ from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import head_maps
 from qkv_cli.maps.head_maps import HeadMaps, checked_rows
 from qkv_cli.maps.matrix import LazyMatrix, row_blocks, take, whole
-from qkv_cli.maps.merge import hide_special
+from qkv_cli.maps.selection import hide_special
 from qkv_cli.render.weights import survey
 from qkv_cli.session.load import load
 from qkv_cli.session.run import Reading

@@ -11,7 +11,8 @@ from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.merge import hide_special, merge_words, words
+from qkv_cli.maps.merge import merge_words, words
+from qkv_cli.maps.selection import hide_special
 
 MODEL = ModelInfo("m", "bert", 1, 1, 4, 4, 9, "made by hand")
 
