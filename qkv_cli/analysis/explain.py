@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Mask, float64
+from qkv_cli.core.arrays import Array, float64
 from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Attention, LayerTrace
 from qkv_cli.core.layers import Linear
@@ -171,7 +172,7 @@ def explain(
         rotates=attn.rotary is not None,
         terms=terms,
         scores=scores,
-        masked=_reasons(trace.mask(slice(head, head + 1))[0], query, between_texts),
+        masked=_reasons(trace, head, query, between_texts),
         exps=_exps(scores),
         pattern=pattern,
         shares=shares,
@@ -217,13 +218,9 @@ def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projectio
     )
 
 
-def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
-    """Return why each key is masked; None if it is not.
-
-    Args:
-        mask: That of the head, [n_query, n_key].
-    """
-    looks_ahead = not between_texts and mask[np.triu_indices(len(mask), 1)].any()
+def _reasons(trace: AttentionTrace, head: int, query: int, between_texts: bool) -> list[str | None]:
+    """Return why each key is masked; None if it is not."""
+    looks_ahead = not between_texts and _looks_ahead(trace, head)
 
     def reason(key: int) -> str:
         if between_texts:
@@ -234,7 +231,26 @@ def _reasons(mask: Mask, query: int, between_texts: bool) -> list[str | None]:
             "it comes later" if key > query and not looks_ahead else "outside the attention window"
         )
 
-    return [None if visible else reason(j) for j, visible in enumerate(mask[query])]
+    mask = trace.mask(*_row(head, query))[0, 0]
+    return [None if visible else reason(j) for j, visible in enumerate(mask)]
+
+
+def _looks_ahead(trace: AttentionTrace, head: int) -> bool:
+    """Whether a query of a head can see a later key."""
+    return any(
+        np.triu(trace.mask(slice(head, head + 1), rows)[0], rows.start + 1).any()
+        for rows in _runs(range(trace.shape[1]), trace.block_rows)
+    )
+
+
+def _runs(queries: Sequence[int], n_rows: int) -> Iterator[slice]:
+    """Yield queries that follow each other as slices, of at most `n_rows` rows."""
+    start = 0
+    for end in range(1, len(queries) + 1):
+        is_last = end == len(queries) or queries[end] != queries[end - 1] + 1
+        if is_last or end - start == n_rows:
+            yield slice(queries[start], queries[end - 1] + 1)
+            start = end
 
 
 def _exps(scores: Array) -> Array:
@@ -301,16 +317,19 @@ def largest_weight(
     for layer in layers:
         if layer.index in heads:
             trace = layer.attention(name)
-            for head in heads[layer.index]:
-                pattern = trace.pattern(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
-                scores = trace.scores(slice(head, head + 1))[0][np.ix_(queries, keys)].ravel()
-                best_index = int(np.lexsort((-scores, -pattern))[0])  # by pattern, then by score
-                candidate = (float(pattern[best_index]), float(scores[best_index]))
+            blocks = product(heads[layer.index], [*_runs(queries, trace.block_rows)])
+            for head, rows in blocks:
+                block = slice(head, head + 1), rows
+                pattern = trace.pattern(*block)[0][:, keys].ravel()
+                scores = trace.scores(*block)[0][:, keys].ravel()
+                equal = np.flatnonzero(pattern == pattern.max())
+                at = int(equal[scores[equal].argmax()])
+                candidate = (float(pattern[at]), float(scores[at]))
                 if link is None or candidate > best:
-                    i, j = divmod(best_index, len(keys))
+                    i, j = divmod(at, len(keys))
                     best, link = (
                         candidate,
-                        WeightLocation(layer=layer, head=head, query=queries[i], key=keys[j]),
+                        WeightLocation(layer=layer, head=head, query=rows.start + i, key=keys[j]),
                     )
         if layer.index == last_layer:
             break

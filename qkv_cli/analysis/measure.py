@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import refuse_whole
+from qkv_cli.maps.matrix import LARGEST_TOGETHER, refuse_whole
 from qkv_cli.maps.selection import ordinary
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def is_punctuation(token: Token) -> bool:
     return bool(text) and all(unicodedata.category(char)[0] in "PS" for char in text)
 
 
-MAX_CELLS = 1 << 28  # of the heads that are measured at once: 2 GiB in double precision
 SMALLEST = np.finfo(np.float64).tiny  # 0 times its logarithm is 0
 
 Figures = TypeVar("Figures", bound="DataclassInstance")
@@ -164,7 +163,7 @@ def patterns(maps: HeadMaps) -> Array:
         UsageError: The text is too long for whole maps.
     """
     n_query, n_key = maps.maps[0].pattern.shape
-    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=MAX_CELLS)
+    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=LARGEST_TOGETHER)
     return np.stack([m.pattern[:] for m in maps.maps]).astype(np.float64)
 
 
@@ -175,7 +174,7 @@ def visible_keys(maps: HeadMaps) -> Mask:
         UsageError: The text is too long for whole maps.
     """
     n_query, n_key = maps.maps[0].mask.shape
-    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=MAX_CELLS)
+    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=LARGEST_TOGETHER)
     return np.stack([m.mask[:] for m in maps.maps])
 
 

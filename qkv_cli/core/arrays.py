@@ -82,6 +82,11 @@ def float64(x: Array) -> Array:
     return np.array(x, dtype=np.float64)
 
 
+def largest_magnitude(x: Array) -> float:
+    """Return the largest magnitude; NaN or infinity if there is one."""
+    return max(float(x.max(initial=0)), -float(x.min(initial=0)))
+
+
 def largest_indices(x: Array, n: int) -> list[int]:
     """Return the flat indices of the n numbers furthest from 0, the first of equal ones first.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qkv_cli.core.positions import DisentangledBias
 
 ALL = slice(None)
-KEPT = 1 << 22  # cells of a layer's maps that are kept; larger maps are computed in blocks
+KEPT = 1 << 23  # cells of a layer's maps that are kept; larger maps are computed in blocks
 BLOCK_CELLS = 1 << 22  # cells of a block of a larger map
 
 
@@ -73,7 +73,7 @@ class AttentionTrace:
     bias: Bias | None = None
     relative: DisentangledBias | None = None
     softcap: float | None = None
-    keeps_maps: bool = True  # if they are few cells
+    keeps_maps: bool = True  # few cells are kept, unless many heads are held one by one
 
     def __post_init__(self) -> None:
         if len(self.q) % len(self.k):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32
+from qkv_cli.core.arrays import Array, Mask, Packed, Stored, float32, largest_magnitude
 from qkv_cli.core.layers import Experts
 from qkv_cli.core.parallel import parts
 from qkv_cli.errors import CheckpointError
@@ -69,13 +69,16 @@ class FiniteCheck:
     blocks: Mapping[StackName, Sequence[Block]]
 
     def check_heads(self, layer: LayerTrace) -> None:
-        """Check the heads of a layer whose maps are kept; others are checked as they are read.
+        """Check the heads of a layer.
+
+        The maps of a long text are computed only if a score could overflow; the rows that are read
+        are checked then.
 
         Raises:
             CheckpointError: A head contains NaN or infinity; the error names it and the tensor.
         """
         for trace, block in _traces(layer):
-            if trace.is_kept:
+            if trace.is_kept or not (_is_small(trace) and _is_finite(trace.v)):
                 self._check(layer, trace, block)
 
     def _check(self, layer: LayerTrace, trace: AttentionTrace, block: str) -> None:
@@ -112,10 +115,7 @@ class FiniteCheck:
 
     def _first_head_at_fault(self, trace: AttentionTrace) -> int | None:
         """Return the first head with NaN or infinity, not counting masked scores."""
-        largest = trace.scale * trace.q.shape[-1] * _largest(trace.q) * _largest(trace.k)
-        # Scores that overflow to -inf look masked and do not affect z.
-        is_small = largest < _LARGE and self._is_bias_finite(trace)
-        if is_small and trace.relative is None and _is_finite(trace.z):
+        if _is_small(trace) and _is_finite(trace.z):
             return None
         group, n_rows = len(trace.q) // len(trace.k), trace.block_rows
         for head in range(len(trace.q)):
@@ -130,16 +130,12 @@ class FiniteCheck:
                     return head
         return None
 
-    def _is_bias_finite(self, trace: AttentionTrace) -> bool:
-        """Whether a bias is finite where it is not masked."""
-        return trace.bias is None or trace.bias.largest() < _LARGE
-
     def _suspect_tensors(self, layer: LayerTrace, trace: AttentionTrace) -> Iterator[str]:
         """Return the names of the tensors that can affect a head of a layer."""
         inputs = [layer.resid_pre] if layer.memory is None else [layer.resid_pre, layer.memory]
         if all(map(_is_finite, inputs)):
             yield from self._layer_tensors(layer)
-            if trace.relative is None and self._is_bias_finite(trace):
+            if trace.relative is None and _largest_bias(trace) < _LARGE:
                 return
         yield from self._shared_tensors()  # embeddings, or a table of biases that all layers share
 
@@ -184,15 +180,22 @@ def unsound_row(rows: Array) -> int | None:
     return int(rows_at_fault[0]) if len(rows_at_fault) else None
 
 
-def _largest(x: Array) -> float:
-    """Return the largest magnitude; NaN or infinity if there is one."""
-    return max(float(x.max(initial=0)), -float(x.min(initial=0)))
+def _is_small(trace: AttentionTrace) -> bool:
+    """Whether no score can overflow: one that becomes -inf looks masked and does not affect z."""
+    content = trace.q.shape[-1] * largest_magnitude(trace.q) * largest_magnitude(trace.k)
+    relative = 0.0 if trace.relative is None else trace.relative.largest()
+    return bool(trace.scale * (content + relative) + _largest_bias(trace) < _LARGE)
+
+
+def _largest_bias(trace: AttentionTrace) -> float:
+    """Return the largest bias in magnitude where it is not masked."""
+    return 0.0 if trace.bias is None else trace.bias.largest()
 
 
 def _is_finite(x: Array, mask: Mask | None = None) -> bool:
     """Whether all numbers are finite, or all that are not masked."""
     if mask is None:
-        return _largest(x) < np.inf
+        return largest_magnitude(x) < np.inf
     return bool((np.isfinite(x) | ~mask).all())
 
 

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, Mask
-from qkv_cli.core.attention import split_heads
+from qkv_cli.core.arrays import Array, Mask, largest_magnitude
+from qkv_cli.core.attention import KEPT, split_heads
 
 if TYPE_CHECKING:
     from qkv_cli.core.layers import Linear
-
-_LONGEST_WHOLE = 1024  # tokens of a text whose whole bias is kept
 
 
 class OffsetBias:
@@ -30,21 +28,22 @@ class OffsetBias:
     Attributes:
         values: [1 or n_heads, 2 n - 1], for the offsets 1 - n to n - 1; -inf where masked.
         visible: [1 or n_heads, 2 n - 1], False where masked.
-        n: The number of tokens.
+        n: The number of tokens, which are the keys.
+        first: The first query; those before it are left out.
     """
 
-    def __init__(self, values: Array, visible: Mask, n: int) -> None:
-        self.values, self.visible, self.n = values, visible, n
+    def __init__(self, values: Array, visible: Mask, n: int, first: int = 0) -> None:
+        self.values, self.visible, self.n, self.first = values, visible, n, first
 
     def block(self, heads: slice, rows: slice) -> Array:
         """Return the bias of some queries to all keys, [1 or n_heads, n_rows, n]."""
-        if self.n <= _LONGEST_WHOLE:
+        if len(self.values) * self.n * self.n <= KEPT and not self.first:
             return _of_heads(self._whole, heads)[:, rows]
-        return _rows_by_offset(_of_heads(self.values, heads), self.n, rows)
+        return self._rows(self.values, heads, rows)
 
     def mask(self, heads: slice, rows: slice) -> Mask:
         """Return which keys some queries can see, [1 or n_heads, n_rows, n]."""
-        return _rows_by_offset(_of_heads(self.visible, heads), self.n, rows)
+        return self._rows(self.visible, heads, rows)
 
     def largest(self) -> float:
         """Return the largest magnitude that is not masked; infinity or NaN if there is one."""
@@ -54,46 +53,28 @@ class OffsetBias:
     def of_head(self, head: int) -> OffsetBias:
         """Return the bias of one head."""
         heads = slice(head, head + 1)
-        return OffsetBias(_of_heads(self.values, heads), _of_heads(self.visible, heads), self.n)
+        values, visible = _of_heads(self.values, heads), _of_heads(self.visible, heads)
+        return OffsetBias(values, visible, self.n, self.first)
 
-    def of_last_query(self) -> LastQueryBias:
+    def of_last_query(self) -> OffsetBias:
         """Return the bias of the last token, as the only query."""
-        return LastQueryBias(self)
+        return OffsetBias(self.values, self.visible, self.n, self.n - 1)
 
     @cached_property
     def _whole(self) -> Array:
         """The bias of a short text, [1 or n_heads, n, n], which several layers read."""
-        whole = _rows_by_offset(self.values, self.n, slice(None))
+        whole = self._rows(self.values, slice(None), slice(None))
         # Match the memory layout of scores.
         return np.ascontiguousarray(whole.swapaxes(-1, -2)).swapaxes(-1, -2)
 
-
-@dataclass(frozen=True, slots=True)
-class LastQueryBias:
-    """The bias of the last token of a text, as the only query."""
-
-    inner: OffsetBias
-
-    def block(self, heads: slice, rows: slice) -> Array:
-        return self.inner.block(heads, slice(self.inner.n - 1, None))[:, rows]
-
-    def largest(self) -> float:
-        return self.inner.largest()
-
-    def of_head(self, head: int) -> LastQueryBias:
-        return LastQueryBias(self.inner.of_head(head))
-
-    def mask(self, heads: slice, rows: slice) -> Mask:
-        return self.inner.mask(heads, slice(self.inner.n - 1, None))[:, rows]
+    def _rows(self, by_offset: NDArray[Any], heads: slice, rows: slice) -> NDArray[Any]:
+        """[n_heads, 2 n - 1] -> [n_heads, n_rows, n], a view: each query starts one lower."""
+        windows = sliding_window_view(_of_heads(by_offset, heads), self.n, axis=1)
+        return windows[:, ::-1][:, self.first :][:, rows]
 
 
 def _of_heads(x: NDArray[Any], heads: slice) -> NDArray[Any]:
     return x if len(x) == 1 else x[heads]
-
-
-def _rows_by_offset(by_offset: NDArray[Any], n: int, rows: slice) -> NDArray[Any]:
-    """[n_heads, 2 n - 1] -> [n_heads, n_rows, n], a view: each query starts one offset lower."""
-    return sliding_window_view(by_offset, n, axis=1)[:, ::-1][:, rows]
 
 
 def offsets(n: int) -> NDArray[np.intp]:
@@ -303,6 +284,12 @@ class DisentangledBias:
     k: Array  # [n_heads, n_key, d_head]
     position_keys: Array | None  # [n_heads, n_distances, d_head]
     position_queries: Array | None  # [n_heads, n_distances, d_head]
+
+    def largest(self) -> float:
+        """Return a bound for the magnitude of what `block` returns; infinity or NaN if unknown."""
+        products = ((self.q, self.position_keys), (self.k, self.position_queries))
+        bounds = (largest_magnitude(a) * largest_magnitude(b) for a, b in products if b is not None)
+        return float(self.q.shape[-1] * sum(bounds))
 
     def of_head(self, head: int) -> DisentangledBias:
         """Return the terms of one head."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from qkv_cli.atomic_files import place_file
 from qkv_cli.errors import InputError, UsageError
-from qkv_cli.export.document import decimals, document_pieces
+from qkv_cli.export.document import TEXT_CELLS, decimals, document_pieces
 from qkv_cli.export.npz import file_type, from_npz, to_npz
 from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
@@ -92,7 +92,7 @@ def to_csv(maps: HeadMaps, *, text: int | None = None) -> Iterator[str]:
 
 def _decimal_rows(matrix: Matrix, mask: Matrix) -> Iterator[tuple[str, list[bool]]]:
     """Yield the numbers of each row, and which of them are visible."""
-    for rows in row_blocks(matrix):
+    for rows in row_blocks(matrix, TEXT_CELLS):
         yield from zip(decimals(matrix[rows]), mask[rows].tolist(), strict=True)
 
 

@@ -127,6 +127,9 @@ def document_pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
     yield "]}"
 
 
+TEXT_CELLS = 1 << 18  # numbers that are written at once: as text they take 20 times the memory
+
+
 def dumps(value: object) -> str:
     """Return compact ASCII JSON, without control characters or unpaired surrogates."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -143,7 +146,7 @@ def _matrix(matrix: Matrix) -> Iterator[str]:
 def _in_rows(matrix: Matrix, rows_of: Callable[[NDArray[Any]], str]) -> Iterator[str]:
     """Yield a JSON array of rows, block by block."""
     yield "["
-    for rows in row_blocks(matrix):
+    for rows in row_blocks(matrix, TEXT_CELLS):
         yield f"{',' if rows.start else ''}{rows_of(matrix[rows])}"
     yield "]"
 

@@ -41,8 +41,9 @@ def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
     """
     selected = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
+    n_maps = len(selected)
     members: dict[str, Any] = {
-        name: np.stack([whole(a[name], "A .npz file") for a in selected]).astype(np.float32)
+        name: np.stack([whole(a[name], "A .npz file", n_maps) for a in selected]).astype(np.float32)
         for name in selected[0]
     }
     masks = np.stack([m.mask[:] for m in maps.maps])

@@ -13,6 +13,7 @@ from qkv_cli.core.attention import BLOCK_CELLS
 from qkv_cli.errors import UsageError
 
 LARGEST_WHOLE = 1 << 26  # cells of a matrix that may be computed as a whole: 256 MiB as float32
+LARGEST_TOGETHER = 1 << 28  # cells of all matrices that are held at once: 1 GiB as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +24,28 @@ class LazyMatrix:
     """
 
     shape: tuple[int, int]
-    read: Callable[[slice], NDArray[Any]]  # [n_rows, n_columns] of a slice of rows
+    read: Callable[[slice], NDArray[Any]]  # [n_rows, n_columns], with a start and a stop
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        return self.read(rows)
+        return self.read(slice(*rows.indices(len(self))[:2]))
 
 
 Matrix = NDArray[Any] | LazyMatrix
 
 
-def row_blocks(matrix: Matrix) -> Iterator[slice]:
-    """Yield slices of rows that are read at once; all rows of an array."""
+def row_blocks(matrix: Matrix, cells: int | None = None) -> Iterator[slice]:
+    """Yield slices of rows that are read at once; all rows of an array.
+
+    Args:
+        cells: The number of cells of a slice, about.
+    """
     if not isinstance(matrix, LazyMatrix):
         yield slice(0, len(matrix))
         return
-    n_rows = max(1, BLOCK_CELLS // max(1, matrix.shape[1]))
+    n_rows = max(1, (cells or BLOCK_CELLS) // max(1, matrix.shape[1]))
     for first in range(0, len(matrix), n_rows):
         yield slice(first, min(first + n_rows, len(matrix)))
 
@@ -77,17 +82,21 @@ def take(matrix: Matrix, rows: slice | Sequence[int], columns: slice | Sequence[
     return LazyMatrix((len(row_indices), n_columns), read)
 
 
-def whole(matrix: Matrix, purpose: str) -> NDArray[Any]:
+def whole(matrix: Matrix, purpose: str, n_maps: int | None = None) -> NDArray[Any]:
     """Return all rows of a matrix.
 
     Args:
         purpose: What needs them, for the error message.
+        n_maps: How many such matrices are held at once, if several are.
 
     Raises:
         UsageError: They are too many cells.
     """
     if isinstance(matrix, LazyMatrix):
-        refuse_whole(*matrix.shape, purpose)
+        if n_maps is None:
+            refuse_whole(*matrix.shape, purpose)
+        else:
+            refuse_whole(*matrix.shape, purpose, n_maps=n_maps, largest=LARGEST_TOGETHER)
     rows: NDArray[Any] = matrix[:]
     return rows
 

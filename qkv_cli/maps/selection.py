@@ -128,7 +128,7 @@ def select(
     """Return the maps of selected heads, in their order; later layers are not computed.
 
     Args:
-        made: Makes the map of a head; `traced_head` by default.
+        make_map: Makes the map of a head; `traced_head` by default.
     """
     make_map = make_map or traced_head
     maps: dict[tuple[int, int], HeadMap] = {}

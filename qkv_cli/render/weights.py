@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import LazyMatrix, row_blocks, whole
+from qkv_cli.maps.matrix import row_blocks, whole
 
 Levels = NDArray[np.intp]  # [n_rows, n_columns], the index of the ink; MASKED where there is none
 MASKED = -1
@@ -23,10 +23,8 @@ def visible_cells(maps: HeadMaps) -> list[Array]:
     Raises:
         UsageError: The text is too long for whole maps.
     """
-    return [
-        _visible(whole(maps.seen(m), "This picture"), whole(m.mask, "This picture"))
-        for m in maps.maps
-    ]
+    n_maps = len(maps.maps)
+    return [_visible(whole(maps.seen(m), "This picture", n_maps), m.mask[:]) for m in maps.maps]
 
 
 def _visible(amounts: Array, mask: Mask) -> Array:
@@ -53,34 +51,26 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
         n_links: The number of strongest links to find.
     """
     matrix, by_value = maps.seen(m), maps.shown == "scores"
-    if not isinstance(matrix, LazyMatrix):
-        cells = _pooled_visible(matrix, m.mask[:], blocks, by_value=by_value)
-        links = []
-        if n_links:
-            visible = _visible(matrix, m.mask[:])
-            links = strongest_links(visible, n_links, by_value=by_value)
-        return Survey(cells, by_value or bool((cells < 0).any()), links)
     # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
     extremes: list[Array] = []
-    least, links = np.inf, []
+    links: list[CellLink] = []
+    least = np.inf
     for rows in row_blocks(matrix):
         amounts, mask = matrix[rows], m.mask[rows]
         extremes.append(_pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value))
+        if not n_links:
+            continue
         if by_value:
-            least = min(least, float(np.where(mask, amounts, np.inf).min(initial=np.inf)))
             strength = np.where(mask, amounts, -np.inf).max(axis=1)
+            least = min(least, float(np.where(mask, amounts, np.inf).min()))
         else:
             strength = np.nan_to_num(np.abs(extremes[-1]), nan=-np.inf).max(axis=1)
-        last = -np.inf
-        if n_links and len(links) == n_links:
-            last = links[-1][2] if by_value else abs(links[-1][2])
-        strongest_rows = _strongest_rows(strength, n_links, last)
-        if len(strongest_rows):
-            visible = _visible(amounts[strongest_rows], mask[strongest_rows])
-            found = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
-            links += [(int(strongest_rows[q]) + rows.start, k, x) for q, k, x in found]
-            links.sort(key=lambda link: (-link[2] if by_value else -abs(link[2]), *link[:2]))
-            links = links[:n_links]
+        strong = _strong_rows(strength, n_links)
+        visible = _visible(amounts[strong], mask[strong])
+        of_block = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
+        links += [(rows.start + int(strong[q]), k, x) for q, k, x in of_block]
+        links.sort(key=lambda link: -link[2] if by_value else -abs(link[2]))
+        links = links[:n_links]
     cells = pooled(np.concatenate(extremes), (blocks[0], 1))
     return Survey(
         cells=cells,
@@ -89,17 +79,14 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
     )
 
 
-def _strongest_rows(strength: Array, n: int, last: float) -> NDArray[np.intp]:
-    """Return the rows of a block that can have one of the n strongest links.
+def _strong_rows(strength: Array, n: int) -> NDArray[np.intp]:
+    """Return the rows that can have one of the n strongest links.
 
     Args:
         strength: The strongest number of each row, [n_rows]; -inf if all are masked.
-        last: The strength of the weakest link so far, if there are n.
     """
-    if not n:
-        return np.zeros(0, np.intp)
     weakest = np.partition(strength, -n)[-n] if n < len(strength) else -np.inf
-    return np.flatnonzero((strength >= weakest) & (strength > last))
+    return np.flatnonzero((strength >= weakest) & (strength > -np.inf))
 
 
 def strongest_links(

@@ -52,8 +52,7 @@ def compare_with_transformers(
     theirs = _transformers(folder if path is None else path, source_ids, target_ids)
     for block, run in runs.items():
         for layer, expected in zip(run.layers, theirs[block or "self"], strict=True):
-            trace = layer.cross if block == "cross" else layer.attn
-            assert trace is not None
+            trace = layer.attention(block or "self")
             difference = float(np.abs(trace.pattern() - expected).max())
             yield f"{block or 'layer'} {layer.index}", difference
 

@@ -9,15 +9,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_traces import layer_of, trace_of
 
+from qkv_cli.analysis.explain import Explanation, explain_layer, largest_weight
 from qkv_cli.analysis.focus import focus
 from qkv_cli.core import attention as core_attention
-from qkv_cli.errors import InputError, UsageError
+from qkv_cli.core.attention import AttentionTrace
+from qkv_cli.core.block import Block
+from qkv_cli.core.finite import FiniteCheck, Weights
+from qkv_cli.core.info import ModelInfo
+from qkv_cli.core.layers import Buckets
+from qkv_cli.core.model import Stack
+from qkv_cli.core.tokens import Token
+from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.export.attention import to_csv, to_json
 from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import head_maps
-from qkv_cli.maps.head_maps import HeadMaps, checked_rows
+from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
 from qkv_cli.maps.matrix import LazyMatrix, row_blocks, take, whole
+from qkv_cli.maps.merge import merge_words
 from qkv_cli.maps.selection import hide_special
 from qkv_cli.render.weights import survey
 from qkv_cli.session.load import load
@@ -157,3 +169,132 @@ def test_checked_rows_with_nan_are_refused_when_they_are_read() -> None:
     assert not rows[slice(0, 3)].any()
     with pytest.raises(InputError, match=r"L0H0\.pattern contains NaN or infinity"):
         rows[slice(3, 4)]
+
+
+def direct(trace: AttentionTrace, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, pattern and z in double precision, by the formula, head by head."""
+    group = len(trace.q) // len(trace.k)
+    scores, patterns, z = [], [], []
+    for head, q in enumerate(trace.q.astype(np.float64)):
+        k, v = (x[head // group].astype(np.float64) for x in (trace.k, trace.v))
+        s = q @ k.T * trace.scale
+        s = s if trace.softcap is None else trace.softcap * np.tanh(s / trace.softcap)
+        s = s + bias[head % len(bias)]
+        largest = s.max(axis=1, keepdims=True)
+        e = np.exp(s - np.where(np.isfinite(largest), largest, 0))
+        pattern = e / np.maximum(e.sum(axis=1, keepdims=True), 1e-300)
+        scores, patterns, z = [*scores, s], [*patterns, pattern], [*z, pattern @ v]
+    return np.stack(scores), np.stack(patterns), np.stack(z)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 23),
+    heads=st.sampled_from([(1, 1), (4, 4), (6, 2), (3, 1)]),
+    stack=st.sampled_from(["plain", "causal", "window", "local", "alibi", "buckets", "offsets"]),
+    softcap=st.sampled_from([None, 1.5]),
+    block_cells=st.integers(1, 90),
+)
+@settings(max_examples=150, deadline=None)
+def test_trace_in_blocks_equals_the_formula_in_double_precision(
+    seed: int, n: int, heads: tuple[int, int], stack: str, softcap: float | None, block_cells: int
+) -> None:
+    """Random shapes and every kind of bias, with blocks that do not divide the text."""
+    rng = np.random.default_rng(seed)
+    n_heads, n_kv_heads = heads
+    table = rng.normal(size=(7, n_heads)).astype(np.float32)
+    table[3] = -np.inf  # of the offset 0
+    kinds = {
+        "plain": Stack([]).bias(n, causal=False),
+        "causal": Stack([], causal=True).bias(n, causal=False),
+        "window": Stack([], causal=True).bias(n, 3, causal=False),
+        "local": Stack([]).bias(n, 2, causal=True),
+        "alibi": Stack([], causal=True, alibi=n_heads).bias(n, causal=False),
+        "buckets": Stack([], buckets=Buckets(table[[0, 1, 2, 4]], 9)).bias(n, causal=False),
+        "offsets": Stack([], offsets=table).bias(n, causal=False),
+    }
+    bias = kinds[stack]
+    q, k, v = (
+        rng.normal(size=(count, n, 5)).astype(np.float32)
+        for count in (n_heads, n_kv_heads, n_kv_heads)
+    )
+    trace = AttentionTrace(q=q, k=k, v=v, scale=0.4, softcap=softcap, bias=bias, keeps_maps=False)
+    every = slice(None)
+    values = np.zeros((1, n, n)) if bias is None else bias.block(every, every).astype(np.float64)
+    scores, pattern, z = direct(trace, values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_attention, "BLOCK_CELLS", block_cells)
+        np.testing.assert_allclose(trace.z, z, atol=1e-5)
+        for head in range(n_heads):
+            one = trace.of_head(head)
+            for first in range(0, n, one.block_rows):
+                rows = slice(first, first + one.block_rows)
+                np.testing.assert_allclose(one.scores(rows=rows)[0], scores[head, rows], atol=1e-5)
+                np.testing.assert_allclose(
+                    one.pattern(rows=rows)[0], pattern[head, rows], atol=1e-6
+                )
+                visible = np.isfinite(scores[head, rows])
+                np.testing.assert_array_equal(one.mask(rows=rows)[0], visible)
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "hard"])
+def test_explain_in_blocks_equals_explain_of_whole_maps(
+    tiny_glove: Path, request: pytest.FixtureRequest, weighting: str
+) -> None:
+    def explained() -> tuple[tuple[int, int, int], Explanation]:
+        run = load(tiny_glove).read(TEXT, weighting=weighting, causal=True)
+        places, keys = [1, 2, 3, 7, 12], range(len(run.keys))
+        link = largest_weight(run.layers, {0: [0, 1, 2, 3]}, places, keys)
+        x = explain_layer(
+            run.model,
+            link.layer,
+            "self",
+            head=link.head,
+            query=link.query,
+            key=link.key,
+            weighting=weighting,
+        )
+        return (link.head, link.query, link.key), x
+
+    expected_link, expected = explained()
+    request.getfixturevalue("in_blocks")
+    link, result = explained()
+    assert link == expected_link and result.masked == expected.masked
+    np.testing.assert_allclose(result.pattern, expected.pattern, atol=CLOSE)
+    np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5)
+
+
+def test_whole_map_of_merged_words_is_read_from_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice without ends is one of all rows."""
+    tokens = [Token(i, c, c, i, i, i + 1) for i, c in enumerate("abc d")]
+    array = np.arange(25, dtype=np.float32).reshape(5, 5)
+    info = ModelInfo("made", "made", 1, 1, 4, 4, 10, "made in a test")
+    maps = HeadMaps(info, "softmax", False, "abc d", None, tokens, tokens, ())
+    monkeypatch.setattr(matrix, "BLOCK_CELLS", 10)
+    lazy = LazyMatrix((5, 5), lambda rows: array[rows])
+    results = [
+        merge_words(replace(maps, maps=[HeadMap("L0H0", "self", 0, 0, pattern)])).maps[0]
+        for pattern in (array, lazy)
+    ]
+    np.testing.assert_allclose(whole(results[1].pattern, "A test"), results[0].pattern)
+
+
+def test_score_that_overflows_in_a_long_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e20 x -1e20 becomes -inf, which looks masked; no row of the map needs to be read."""
+    monkeypatch.setattr(core_attention, "KEPT", 0)
+    for x, is_refused in ([[1, 1e20], [2, -1e20]], True), ([[1, 1e18], [2, -1e18]], False):
+        q = np.array(x, np.float32).T[:, :, None]
+        layer = layer_of(0, trace_of(q, q, q, bias=np.zeros((1, 2, 2), np.float32)))
+        check = FiniteCheck(Weights({}), {"encoder": [Block()]})
+        if is_refused:
+            with pytest.raises(CheckpointError, match="L0H1 contains NaN or infinity"):
+                check.check_heads(layer)
+        else:
+            check.check_heads(layer)
+
+
+def test_whole_of_many_maps_refuses_by_their_sum() -> None:
+    lazy = LazyMatrix((8000, 8000), lambda rows: np.zeros((rows.stop - rows.start, 1)))
+    assert len(whole(lazy, "This picture", 4)) == 8000
+    with pytest.raises(UsageError, match=r"8,000 x 8,000 weights in 8 heads take 1\.9 GiB"):
+        whole(lazy, "This picture", 8)
