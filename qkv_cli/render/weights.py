@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
         n_links: The number of strongest links to find.
     """
     matrix, by_value = maps.seen(m), maps.shown == "scores"
+    rank: Callable[[float], float] = float if by_value else abs
     # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
     extremes: list[Array] = []
     links: list[CellLink] = []
@@ -65,11 +66,12 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
             least = min(least, float(np.where(mask, amounts, np.inf).min()))
         else:
             strength = np.nan_to_num(np.abs(extremes[-1]), nan=-np.inf).max(axis=1)
-        strong = _strong_rows(strength, n_links)
+        above = rank(links[-1][2]) if len(links) == n_links else -np.inf
+        strong = _strong_rows(strength, n_links, above)
         visible = _visible(amounts[strong], mask[strong])
         of_block = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
         links += [(rows.start + int(strong[q]), k, x) for q, k, x in of_block]
-        links.sort(key=lambda link: -link[2] if by_value else -abs(link[2]))
+        links.sort(key=lambda link: -rank(link[2]))
         links = links[:n_links]
     cells = pooled(np.concatenate(extremes), (blocks[0], 1))
     return Survey(
@@ -79,14 +81,15 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
     )
 
 
-def _strong_rows(strength: Array, n: int) -> NDArray[np.intp]:
+def _strong_rows(strength: Array, n: int, above: float) -> NDArray[np.intp]:
     """Return the rows that can have one of the n strongest links.
 
     Args:
         strength: The strongest number of each row, [n_rows]; -inf if all are masked.
+        above: The strength of the last of n links of earlier rows; -inf if they are fewer.
     """
     weakest = np.partition(strength, -n)[-n] if n < len(strength) else -np.inf
-    return np.flatnonzero((strength >= weakest) & (strength > -np.inf))
+    return np.flatnonzero((strength >= weakest) & (strength > above))
 
 
 def strongest_links(
