@@ -212,7 +212,7 @@ def _row(head: int, query: int) -> tuple[slice, slice]:
 def _projection(linear: Linear, e: Array, head: int, result: Array) -> Projection:
     columns = slice(head * len(result), (head + 1) * len(result))
     return Projection(
-        product=float64(e) @ float64(linear.W[:, columns]),
+        product=float64(e) @ float64(linear.columns(columns)),
         bias=None if linear.b is None else float64(linear.b[columns]),
         result=result,
     )
@@ -269,7 +269,7 @@ def _along(shares: Array) -> Array:
 
 def _output(o: Linear, z_heads: Array, shares: Array, head: int, key: int) -> Output:
     d_head = z_heads.shape[1]
-    W = float64(o.W).reshape(len(z_heads), d_head, -1)  # [n_heads, d_head, d_model]
+    W = float64(o.matrix()).reshape(len(z_heads), d_head, -1)  # [n_heads, d_head, d_model]
     by_head = np.einsum("hd,hdm->hm", z_heads, W)
     pair = shares[key] @ W[head]
     words = np.delete(shares, key, axis=0).sum(axis=0) @ W[head]

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import (
     Array,
@@ -18,6 +19,9 @@ from qkv_cli.core.arrays import (
     Unreadable,
     float32,
     is_buffer,
+    select_rows,
+    single_precision,
+    transposed,
 )
 from qkv_cli.core.layers import Linear, Norm
 from qkv_cli.errors import CheckpointError
@@ -56,9 +60,12 @@ class Tensors:
             shape: The expected shape, with None for any length.
 
         Raises:
-            CheckpointError: It is missing, has another shape, or contains integers.
+            CheckpointError: It is missing, has another shape, contains integers, or has a type
+                that is not implemented.
         """
         tensor = self.stored_any_type(name, *shape)
+        if isinstance(tensor, Unreadable):
+            tensor.unpack()
         if (dtype := _integer_type(tensor)) is not None:
             raise CheckpointError(
                 f"Tensor {self.prefix + name!r} has dtype {dtype}; quantized weights without "
@@ -104,13 +111,16 @@ class Tensors:
         return self.array(name, *shape) if name in self else None
 
     def linear(self, name: str, d_in: int, d_out: int, *, has_bias: bool = True) -> Linear:
-        """Return a torch Linear, which stores [d_out, d_in]; its transpose is a view."""
-        W = self.array(f"{name}.weight", d_out, d_in).T
-        return Linear(W, self.array(f"{name}.bias", d_out) if has_bias else None)
+        """Return a torch Linear, which stores [d_out, d_in]."""
+        weight = self.stored(f"{name}.weight", d_out, d_in)
+        return Linear(
+            single_precision(weight), self.array(f"{name}.bias", d_out) if has_bias else None
+        )
 
     def conv1d(self, name: str, d_in: int, d_out: int) -> Linear:
         """Return a GPT-2 Conv1D, which stores [d_in, d_out]."""
-        return Linear(self.array(f"{name}.weight", d_in, d_out), self.array(f"{name}.bias", d_out))
+        weight = transposed(self.stored(f"{name}.weight", d_in, d_out))
+        return Linear(single_precision(weight), self.array(f"{name}.bias", d_out))
 
     def layer_norm(self, name: str, width: int, eps: float, *, has_bias: bool = True) -> Norm:
         """Return a LayerNorm."""
@@ -183,10 +193,11 @@ def _shape(shape: Sequence[int | None]) -> str:
 
 def split_linear(fused: Linear, widths: Sequence[int]) -> list[Linear]:
     """Split a fused projection along its outputs."""
-    boundaries = np.cumsum(widths)[:-1].tolist()
-    W = np.split(fused.W, boundaries, axis=1)
-    b = [None] * len(widths) if fused.b is None else np.split(fused.b, boundaries)
-    return [Linear(w, bias) for w, bias in zip(W, b, strict=True)]
+    ends = np.cumsum(widths).tolist()
+    return [
+        _select_outputs(fused, slice(end - width, end))
+        for end, width in zip(ends, widths, strict=True)
+    ]
 
 
 def split_interleaved(fused: Linear, n_kv_heads: int, n_query_per_key: int = 1) -> list[Linear]:
@@ -195,14 +206,12 @@ def split_interleaved(fused: Linear, n_kv_heads: int, n_query_per_key: int = 1) 
     Args:
         n_query_per_key: The number of query heads per key head.
     """
-    d_in = len(fused.W)
-    W = fused.W.reshape(d_in, n_kv_heads, n_query_per_key + 2, -1)
-    b = None if fused.b is None else fused.b.reshape(n_kv_heads, n_query_per_key + 2, -1)
-    return [
-        Linear(W[:, :, part].reshape(d_in, -1), None if b is None else b[:, part].reshape(-1))
-        for part in (
-            slice(n_query_per_key),
-            slice(n_query_per_key, n_query_per_key + 1),
-            slice(n_query_per_key + 1, None),
-        )
-    ]
+    outputs = np.arange(fused.d_out).reshape(n_kv_heads, n_query_per_key + 2, -1)
+    parts = np.split(outputs, (n_query_per_key, n_query_per_key + 1), axis=1)
+    return [_select_outputs(fused, part.ravel()) for part in parts]
+
+
+def _select_outputs(linear: Linear, outputs: slice | NDArray[np.intp]) -> Linear:
+    """Return a projection to some of the outputs."""
+    b = None if linear.b is None else linear.b[outputs]
+    return Linear(select_rows(linear.weight, outputs), b)

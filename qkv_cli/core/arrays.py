@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.errors import CheckpointError
+
+_BLOCK = 1 << 19  # numbers that become float32 at once: 2 MiB
+_LARGE_FILE = 1 << 29  # bytes
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]  # True where a query can see a key
@@ -27,6 +31,7 @@ class Packed:
     unpack: Callable[[], Array]
     rows: Callable[[Any], Array]  # the rows of these indices only
     name: str = ""  # the name in the file, if the adapters use another
+    data: NDArray[Any] | None = None  # its bytes in the mapped file
 
     def __getitem__(self, rows: Any) -> Array:
         return self.rows(rows)
@@ -73,8 +78,77 @@ def float32(x: Stored) -> Array:
     if isinstance(x, Packed):
         return x.unpack()
     if isinstance(x, BFloat16):
-        return (np.asarray(x).astype(np.uint32) << 16).view(np.float32)
+        return np.left_shift(np.asarray(x), 16, dtype=np.uint32).view(np.float32)
     return np.asarray(x, dtype=np.float32)
+
+
+def as_float(x: Stored) -> Array:
+    """Return a tensor as float32; as float64 if it is stored so."""
+    is_double = isinstance(x, np.ndarray) and x.dtype == np.float64
+    return np.asarray(x) if is_double else float32(x)
+
+
+def row_blocks(x: Stored, rows: slice) -> list[slice]:
+    """Split rows of a matrix so that each block fits in a core's cache when it is float32.
+
+    Rows that are float32 or float64 already are returned as one block.
+    """
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.itemsize >= 4:
+        return [rows]
+    first, end, _ = rows.indices(x.shape[0])
+    step = max(1, _BLOCK // x.shape[1])
+    return [slice(at, min(at + step, end)) for at in range(first, end, step)]
+
+
+def transposed(x: Stored) -> Stored:
+    """Return the transpose of a matrix; of a packed one, unpacked."""
+    return x.T if isinstance(x, np.ndarray) else float32(x).T
+
+
+def select_rows(x: Stored, rows: slice | NDArray[np.intp]) -> Stored:
+    """Return some rows of a tensor, which are read when they are used."""
+    if isinstance(x, np.ndarray) and isinstance(rows, slice):
+        return x[rows]
+    index = np.arange(len(x))[rows]
+    return Packed(
+        shape=(len(index), *x.shape[1:]),
+        unpack=lambda: float32(x[rows]),
+        rows=lambda some: float32(x[index[some]]),
+        data=mapped_bytes(x),
+    )
+
+
+def single_precision(x: Stored) -> Stored:
+    """Return a tensor as it is stored, but double precision as float32."""
+    is_double = isinstance(x, np.ndarray) and x.dtype == np.float64
+    return float32(x) if is_double else x
+
+
+def mapped_bytes(x: Stored) -> NDArray[Any] | None:
+    """Return the bytes of a tensor as its file stores them; None if they are not known."""
+    return x.data if isinstance(x, Packed) else x
+
+
+def release(x: Stored) -> None:
+    """Let the system reclaim the memory of a tensor's pages, if they are of a large mapped file.
+
+    They are read again if they are used again. The pages of a small file are kept, since reading
+    them again costs more than they take.
+    """
+    data = mapped_bytes(x)
+    file = data
+    while isinstance(file, np.ndarray):
+        file = file.base
+    if data is None or not isinstance(file, mmap.mmap) or len(file) < _LARGE_FILE:
+        return
+    start = _address(data) - _address(np.frombuffer(file, np.uint8))
+    first_page = start // mmap.PAGESIZE * mmap.PAGESIZE
+    if hasattr(file, "madvise"):
+        file.madvise(mmap.MADV_DONTNEED, first_page, start + data.nbytes - first_page)
+
+
+def _address(x: NDArray[Any]) -> int:
+    return int(x.__array_interface__["data"][0])
 
 
 def float64(x: Array) -> Array:

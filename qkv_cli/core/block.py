@@ -116,7 +116,7 @@ class Attention:
 
     @property
     def n_heads(self) -> int:
-        return int(self.q.W.shape[1]) // self.d_head
+        return self.q.d_out // self.d_head
 
     def _split_normed_heads(self, x: Array, norm: Norm | None) -> Array:
         # A norm is shared by all heads (Qwen 3), has a weight per head (StableLM), or normalizes
@@ -178,7 +178,7 @@ class Block:
         if self.attn is not None and (relative := self.attn.relative) is not None:
             linears += [x for x in (relative.q, relative.k) if x is not None]
         convolved = 0 if self.convolution is None else self.convolution.W.size
-        distinct = {id(linear): linear.W.size for linear in linears}
+        distinct = {id(linear): linear.d_in * linear.d_out for linear in linears}
         return 4 * (sum(distinct.values()) + convolved)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.activations import Activation, relu, sigmoid
-from qkv_cli.core.arrays import Array, Stored, float32
+from qkv_cli.core.arrays import Array, Stored, as_float, float32, release, row_blocks
 from qkv_cli.core.attention import softmax
 from qkv_cli.core.parallel import BLOCK, N_CORES, WORTH_SHARING, parallel, parts
 from qkv_cli.errors import InputError
@@ -27,10 +27,30 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An affine map: x @ W + b."""
+    """An affine map: x @ W + b.
 
-    W: Array  # [d_in, d_out]
+    The matrix stays as its file stores it: bfloat16, float16 and quantized numbers become float32
+    a few rows at a time, when they are multiplied.
+    """
+
+    weight: Stored  # [d_out, d_in], W transposed, as torch stores it
     b: Array | None  # [d_out]
+
+    def matrix(self) -> Array:
+        """Return the whole of W, [d_in, d_out]."""
+        return as_float(self.weight).T
+
+    def columns(self, outputs: slice) -> Array:
+        """Return the columns of W for some outputs, [d_in, n_outputs]."""
+        return as_float(self.weight[outputs]).T
+
+    @property
+    def d_in(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def d_out(self) -> int:
+        return int(self.weight.shape[0])
 
     def __call__(self, x: Array, act: Activation | None = None) -> Array:
         """[n_pos, d_in] -> [n_pos, d_out], after `act` if it is given."""
@@ -46,7 +66,8 @@ class Linear:
         y = out[rows]
         # Some BLAS kernels set the flag for lanes that they discard.
         with np.errstate(invalid="ignore"):
-            np.matmul(self.W.T[rows], x.T, out=y)
+            for block in row_blocks(self.weight, rows):
+                np.matmul(as_float(self.weight[block]), x.T, out=out[block])
         if self.b is not None:
             y += self.b[rows, None]
         if act is not None:
@@ -55,7 +76,9 @@ class Linear:
 
     def empty_output(self, x: Array) -> Array:
         """Return an empty array for the result, [d_out, n_pos]."""
-        return np.empty((self.W.shape[1], len(x)), np.result_type(x, self.W))
+        is_double = isinstance(self.weight, np.ndarray) and self.weight.dtype == np.float64
+        dtype = np.result_type(x, np.float64 if is_double else np.float32)
+        return np.empty((self.d_out, len(x)), dtype)
 
 
 def apply_linears(*products: tuple[Linear, Array], act: Activation | None = None) -> list[Array]:
@@ -66,7 +89,7 @@ def apply_linears(*products: tuple[Linear, Array], act: Activation | None = None
         act: Applied to every result, [n_pos, d_out].
     """
     outputs = [linear.empty_output(x) for linear, x in products]
-    work = sum(len(x) * linear.W.size for linear, x in products)
+    work = sum(len(x) * linear.d_in * linear.d_out for linear, x in products)
     n_parts = 1 if work < WORTH_SHARING else N_CORES
     tasks = [
         (linear, x, out, rows)
@@ -84,6 +107,8 @@ def apply_linears(*products: tuple[Linear, Array], act: Activation | None = None
             run(task)
     else:
         parallel(run, all_tasks)
+    for linear, _ in products:
+        release(linear.weight)
     return [out.T for out in outputs]
 
 
@@ -130,6 +155,7 @@ class Embedding:
         if is_blank is not None:
             rows = np.minimum(rows, len(self.table) - 1)
         x: Array = float32(self.table[rows])
+        release(self.table)
         if is_blank is not None:
             x = np.where(is_blank, np.float32(0), x)
         if self.row_scale is not None:
@@ -156,6 +182,7 @@ class Unembedding:
         logits = np.empty((len(x), len(self.table)), np.float32)
         for rows in parts(len(self.table), -(-len(self.table) // _ROWS)):
             logits[:, rows] = x @ float32(self.table[rows]).T
+        release(self.table)
         if self.b is not None:
             logits += float32(self.b).reshape(-1)
         if self.softcap is not None:
@@ -164,9 +191,9 @@ class Unembedding:
 
     def linear(self) -> Linear:
         """Return the table and bias as float32; `project` and `softcap` are not included."""
-        W = float32(self.table).T
+        weight = float32(self.table)
         b = None if self.b is None else float32(self.b).reshape(-1)
-        return Linear(W if self.scale == 1.0 else W * np.float32(self.scale), b)
+        return Linear(weight if self.scale == 1.0 else weight * np.float32(self.scale), b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +304,7 @@ class Experts:
 
     def mlps(self) -> Iterator[MLP]:
         """Build the MLP of each expert in turn."""
-        return map(self.make, range(self.router.W.shape[1]))
+        return map(self.make, range(self.router.d_out))
 
 
 def apply_norm(norm: Norm | None, x: Array) -> Array:

@@ -11,7 +11,6 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import gcd, prod
 from pathlib import Path
 from typing import Any
@@ -322,21 +321,21 @@ def _pack(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> Pa
             f"{2 * heads[base_name]}, for pairs of rows in {heads[base_name]} heads."
         )
 
-    def unpack() -> Array:
-        numbers = _float_rows(tensor, tensor.data)
-        if family.norm_offset and base_name.endswith("norm"):
-            return numbers - np.float32(family.norm_offset)
-        return (
-            _undo_permutation(numbers, heads[base_name])
-            if family.is_permuted and base_name in heads
-            else numbers
-        )
+    is_permuted = family.is_permuted and base_name in heads
+    order = _half_pairs(tensor.shape[0], heads[base_name]) if is_permuted else None
+    offset = np.float32(family.norm_offset if base_name.endswith("norm") else 0)
 
-    return Packed(shape=tensor.shape, unpack=unpack, rows=partial(_rows, tensor), name=tensor.name)
+    def rows(index: Any) -> Array:
+        numbers = _float_rows(tensor, tensor.data[index if order is None else order[index]])
+        return numbers - offset if offset else numbers
 
-
-def _rows(tensor: StoredTensor, rows: Any) -> Array:
-    return _float_rows(tensor, tensor.data[rows])
+    return Packed(
+        shape=tensor.shape,
+        unpack=lambda: rows(slice(None)),
+        rows=rows,
+        name=tensor.name,
+        data=tensor.data,
+    )
 
 
 def _float_rows(tensor: StoredTensor, data: NDArray[np.uint8]) -> Array:
@@ -363,7 +362,6 @@ def dequantize(data: NDArray[np.uint8], number: int) -> Array:
     return np.asarray(numbers, np.float32).reshape(*data.shape[:-1], -1)
 
 
-def _undo_permutation(W: Array, n_heads: int) -> Array:
-    """Reorder rows from pairs (2i, 2i + 1) to pairs (i, i + half)."""
-    n_pairs = W.shape[0] // n_heads // 2
-    return W.reshape(n_heads, n_pairs, 2, *W.shape[1:]).swapaxes(1, 2).reshape(W.shape)
+def _half_pairs(n_rows: int, n_heads: int) -> NDArray[np.intp]:
+    """Return the order of rows that turns pairs (2i, 2i + 1) into pairs (i, i + half)."""
+    return np.arange(n_rows).reshape(n_heads, -1, 2).swapaxes(1, 2).ravel()

@@ -105,6 +105,7 @@ def _pack_int8(
         shape,
         lambda: numbers.astype(np.float32) * step,
         lambda rows: numbers[rows].astype(np.float32) * step,
+        data=stored_matrix,
     )
 
 

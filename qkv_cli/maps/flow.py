@@ -36,8 +36,9 @@ def value_norms(pattern: Matrix, v: Array, o: Linear, head: int) -> Matrix:
         o: The output projection of all heads, of which the head's rows are used.
     """
     d_head = v.shape[1]
+    W_O = o.matrix()[head * d_head : (head + 1) * d_head]
     with np.errstate(over="ignore", invalid="ignore"):  # see `HeadMaps.refuse_not_finite`
-        lengths = np.linalg.norm(v @ o.W[head * d_head : (head + 1) * d_head], axis=1)  # [n_key]
+        lengths = np.linalg.norm(v @ W_O, axis=1)  # [n_key]
     return apply_rows(lambda weights: _silently(np.multiply, np.abs(weights), lengths), pattern)
 
 

@@ -85,7 +85,7 @@ def _describe(folder: Path) -> Description:
         info=info,
         path=folder,
         layers={kind: len(s.blocks) for kind, s in model.stacks.items()},
-        n_kv_heads=int(attn.k.W.shape[1]) // attn.d_head,
+        n_kv_heads=attn.k.d_out // attn.d_head,
         positions=positions(model),
         n_tensors=len(tensors),
         n_parameters=n_parameters,

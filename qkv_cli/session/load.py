@@ -245,7 +245,7 @@ def _checkpoint_info(
         type=str(config["model_type"]),
         n_layers=len(stack.blocks),
         n_heads=attn.n_heads,
-        d_model=int(attn.q.W.shape[0]),
+        d_model=attn.q.d_in,
         d_head=attn.d_head,
         d_vocab=len(model.embed.table),
         origin="from the checkpoint",

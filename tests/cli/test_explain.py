@@ -135,7 +135,7 @@ def test_explain_json_equals_steps_recomputed_from_tensors(
     e_b, e_a = np.array(result["e_query"]), np.array(result["e_key"])
     cols = slice(h * d, (h + 1) * d)
     q, k, v = (
-        e @ linear.W[:, cols] + linear.b[cols]
+        e @ linear.matrix()[:, cols] + linear.b[cols]
         for e, linear in ((e_b, attn.q), (e_a, attn.k), (e_a, attn.v))
     )
     for name, expected in (("q", q), ("k", k), ("v", v), ("products", q * k)):
@@ -157,7 +157,7 @@ def test_explain_json_equals_steps_recomputed_from_tensors(
     np.testing.assert_allclose(result["shares"][j], pattern[j] * v, atol=1e-4)
     np.testing.assert_allclose(result["z"], np.sum(result["shares"], axis=0), atol=1e-6)
     np.testing.assert_allclose(result["z_heads"][h], result["z"], atol=1e-4)
-    output = np.concatenate(result["z_heads"]) @ attn.o.W + attn.o.b
+    output = np.concatenate(result["z_heads"]) @ attn.o.matrix() + attn.o.b
     np.testing.assert_allclose(result["output"], output, atol=1e-4)
     parts = [result[f"output_{part}"] for part in ("pair", "words", "heads")]
     np.testing.assert_allclose(np.sum([*parts, result["b_O"]], axis=0), output, atol=1e-4)

@@ -120,7 +120,7 @@ def _position_terms(
         self_attn: The tensors of the layer's self-attention.
     """
     is_shared, k, q = config.flag("share_att_key", False), None, None
-    d_model, d_query = attn.q.W.shape
+    d_model, d_query = attn.q.d_in, attn.q.d_out
     if "c2p" in kinds:
         k = attn.k if is_shared else self_attn.linear("pos_key_proj", d_model, d_query)
     if "p2c" in kinds:

@@ -14,6 +14,7 @@ from qkv_cli.checkpoints.adapters.decoder import head_width
 from qkv_cli.checkpoints.config import Config
 from qkv_cli.checkpoints.tensors import Tensors
 from qkv_cli.core.activations import relu
+from qkv_cli.core.arrays import transposed
 from qkv_cli.core.block import Attention, Block, Blocks, Norms
 from qkv_cli.core.layers import MLP, SSRU, Embedding, Linear, Norm, PositionEmbeddings, Unembedding
 from qkv_cli.core.model import Model, Stack
@@ -56,7 +57,7 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
         _require_layer(t, f"{name}_l{depth}_", depth)
 
     def linear(name: str, bias: str, d_in: int = d_model, d_out: int = d_model) -> Linear:
-        return Linear(t.array(name, d_in, d_out), t.array(bias, 1, d_out).reshape(-1))
+        return Linear(transposed(t.stored(name, d_in, d_out)), t.array(bias, 1, d_out).reshape(-1))
 
     def norm(name: str) -> Norm:
         w, b = (t.array(f"{name}_ln_{part}", 1, d_model).reshape(-1) for part in ("scale", "bias"))
@@ -81,7 +82,7 @@ def marian_binary(config: Config, tensors: Tensors) -> Model:
         name = f"decoder_l{i + 1}"
         return Block(
             recurrent=SSRU(
-                Linear(t.array(f"{name}_rnn_W", d_model, d_model), None),
+                Linear(transposed(t.stored(f"{name}_rnn_W", d_model, d_model)), None),
                 linear(f"{name}_rnn_Wf", f"{name}_rnn_bf"),
             ),
             cross=attention(f"{name}_context"),

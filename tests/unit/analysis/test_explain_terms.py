@@ -22,7 +22,7 @@ def matrix(seed: int, n_rows: int, n_columns: int) -> np.ndarray:
 
 
 def linear(seed: int, d_in: int, d_out: int) -> Linear:
-    return Linear(matrix(seed, d_in, d_out), matrix(seed + 100, 1, d_out)[0])
+    return Linear(matrix(seed, d_out, d_in), matrix(seed + 100, 1, d_out)[0])
 
 
 ATTN = Attention(
@@ -46,7 +46,7 @@ def explained(head: int = HEAD, query: int = QUERY, key: int = KEY, weighting="s
 def columns(of: Linear, head: int) -> tuple[np.ndarray, np.ndarray]:
     """One head's part of W and b, in double precision."""
     part = slice(head * D_HEAD, (head + 1) * D_HEAD)
-    return of.W[:, part].astype(float), of.b[part].astype(float)
+    return of.matrix()[:, part].astype(float), of.b[part].astype(float)
 
 
 def by_hand(head: int, query: int) -> tuple[list[float], list[float], list[np.ndarray]]:
@@ -101,7 +101,7 @@ def test_explain_layer_scores_weights_and_shares_match_reference(head: int) -> N
 
 def test_explain_layer_output_is_sum_of_pair_words_heads_and_bias() -> None:
     x, layer = explained()
-    W_O = ATTN.o.W.astype(float)
+    W_O = ATTN.o.matrix().astype(float)
     z_heads: list[np.ndarray] = []
     for head in range(N_HEADS):
         _, weights, values = by_hand(head, QUERY)

@@ -257,14 +257,14 @@ def test_attention_with_indivisible_head_counts_raises_value_error() -> None:
 def test_attention_layer_projects_attends_and_mixes_heads() -> None:
     """Two heads of 2 over d_model 3, from 2 places to 4: against the formulas, head by head."""
     rng = np.random.default_rng(1)
-    linears = [Linear(rng.normal(size=(3, 4)), rng.normal(size=4)) for _ in range(3)]
-    mix = Linear(rng.normal(size=(4, 3)), rng.normal(size=3))
+    linears = [Linear(rng.normal(size=(4, 3)), rng.normal(size=4)) for _ in range(3)]
+    mix = Linear(rng.normal(size=(3, 4)), rng.normal(size=3))
     attn = Attention(*linears, mix, d_head=2, scale=0.3)
     x, memory = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
     trace = attn.trace(x, memory, None, "softmax")
     out = attn.o(merge_heads(trace.z))
 
-    (Wq, bq), (Wk, bk), (Wv, bv) = ((lin.W, lin.b) for lin in linears)
+    (Wq, bq), (Wk, bk), (Wv, bv) = ((lin.matrix(), lin.b) for lin in linears)
     zs = []
     for h in range(2):
         part = slice(2 * h, 2 * h + 2)
@@ -272,7 +272,7 @@ def test_attention_layer_projects_attends_and_mixes_heads() -> None:
         np.testing.assert_allclose(trace.scores()[h], scores)
         e = np.exp(scores)
         zs.append(e / e.sum(1, keepdims=True) @ (memory @ Wv + bv)[:, part])
-    np.testing.assert_allclose(out, np.concatenate(zs, axis=1) @ mix.W + mix.b)
+    np.testing.assert_allclose(out, np.concatenate(zs, axis=1) @ mix.matrix() + mix.b)
     assert attn.n_heads == 2
 
 
@@ -310,14 +310,14 @@ def test_linear_and_attention_give_same_result_on_several_cores(
     x, W, b = (rng.normal(size=shape).astype(np.float32) for shape in ((7, 10), (10, 11), (11,)))
     q, k, v = (rng.normal(size=(5, 7, 4)).astype(np.float32) for _ in "qkv")
     bias = np.where(rng.random((5, 7, 7)) < 0.3, -INF, 0).astype(np.float32)
-    one = Linear(W, b)(x, np.tanh)
+    one = Linear(W.T, b)(x, np.tanh)
     trace = trace_of(q, k, v, scale=0.5, bias=bias, softcap=2.0)
     assert trace.z.any()  # computed before the cores change
     monkeypatch.setattr(parallel, "WORTH_SHARING", 0)
     for module in (parallel, layers):
         monkeypatch.setattr(module, "N_CORES", n_cores)
         monkeypatch.setattr(module, "BLOCK", 14)
-    np.testing.assert_allclose(Linear(W, b)(x, np.tanh), one, atol=1e-6)
+    np.testing.assert_allclose(Linear(W.T, b)(x, np.tanh), one, atol=1e-6)
     shared = trace_of(q, k, v, scale=0.5, bias=bias, softcap=2.0)
     np.testing.assert_allclose(shared.scores(), trace.scores(), atol=1e-6)
     np.testing.assert_allclose(shared.pattern(), trace.pattern(), atol=1e-6)

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(3)
 
 
 def linear(d_in: int, d_out: int) -> Linear:
-    return Linear(RNG.normal(size=(d_in, d_out)), RNG.normal(size=d_out))
+    return Linear(RNG.normal(size=(d_out, d_in)), RNG.normal(size=d_out))
 
 
 @pytest.mark.parametrize("kinds", [{"c2p"}, {"p2c"}, {"c2p", "p2c"}])
