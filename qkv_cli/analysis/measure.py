@@ -5,15 +5,19 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from itertools import product
+from operator import add
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Rows
+from qkv_cli.core.attention import ALL
+from qkv_cli.core.parallel import parallel, parts
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import LARGEST_TOGETHER, refuse_whole
 from qkv_cli.maps.selection import ordinary
 
 if TYPE_CHECKING:
@@ -52,29 +56,48 @@ KINDS = (
 NAMES = tuple(kind.name for kind in KINDS)
 
 Mask = NDArray[np.bool_]
+_ROWS = 16  # of a long text that are measured at once, at least
+_CELLS = 1 << 17  # cells of all heads that are measured at once: 1 MiB in double precision
 
 
-def targets(queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) -> Mask:
-    """Return the target keys of each kind of head and query, [n_kinds, n_query, n_key].
+class Targets:
+    """The target keys of each kind of head and query.
 
     Between two texts, kinds that depend on order or repetition have no targets.
     """
-    masks = {name: np.zeros((len(queries), len(keys)), np.bool_) for name in NAMES}
-    masks["first"][:, 0] = True
-    masks["separators"][:, 1:] = [key.special for key in keys[1:]]
-    masks["punctuation"][:] = [is_punctuation(key) for key in keys]
-    if one_text:
-        n = len(keys)
-        ids = np.array([key.id for key in keys])
-        is_same_token = ids[:, None] == ids
-        is_same_token &= np.array([not key.special for key in keys])
-        for name, offset in (("self", 0), ("previous", -1), ("next", 1)):
-            masks[name] = np.eye(n, k=offset, dtype=np.bool_)
-        masks["duplicate"] = is_same_token & ~masks["self"]
-        # The token after the query itself is not a repetition, nor is the query.
-        masks["induction"][:, 1:] = is_same_token[:, :-1]
-        masks["induction"] &= ~(masks["next"] | masks["self"])
-    return np.stack([masks[name] for name in NAMES])
+
+    def __init__(self, queries: Sequence[Token], keys: Sequence[Token], *, one_text: bool) -> None:
+        self.shape, self.one_text = (len(queries), len(keys)), one_text
+        self._separators = np.array([key.special for key in keys]) & (np.arange(len(keys)) > 0)
+        self._punctuation = np.array([is_punctuation(key) for key in keys])
+        # Special tokens have the ids of no other token.
+        ids = [-1 - i if key.special else key.id for i, key in enumerate(keys)]
+        self._ids = np.array(ids)
+        self._last: tuple[slice, Mask] | None = None
+
+    def block(self, rows: slice) -> Mask:
+        """Return the targets of some queries, [n_kinds, n_rows, n_key]."""
+        last = self._last  # layers of a short text share a block
+        if last is None or last[0] != rows:
+            self._last = last = rows, self._block(rows)
+        return last[1]
+
+    def _block(self, rows: slice) -> Mask:
+        n_query, n_key = self.shape
+        queries, keys = np.arange(n_query)[rows], np.arange(n_key)
+        masks = {name: np.zeros((len(queries), n_key), np.bool_) for name in NAMES}
+        masks["first"][:, 0] = True
+        masks["separators"][:] = self._separators
+        masks["punctuation"][:] = self._punctuation
+        if self.one_text:
+            is_same_token = self._ids[queries][:, None] == self._ids
+            for name, offset in (("self", 0), ("previous", -1), ("next", 1)):
+                masks[name] = queries[:, None] + offset == keys
+            masks["duplicate"] = is_same_token & ~masks["self"]
+            # The token after the query itself is not a repetition, nor is the query.
+            masks["induction"][:, 1:] = is_same_token[:, :-1]
+            masks["induction"] &= ~(masks["next"] | masks["self"])
+        return np.stack([masks[name] for name in NAMES])
 
 
 def is_punctuation(token: Token) -> bool:
@@ -110,40 +133,60 @@ def concatenate(parts: Sequence[Figures]) -> Figures:
     return type(parts[0])(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
-def measure(maps: HeadMaps, targets: Mask) -> Sums:
+def measure(maps: HeadMaps, targets: Targets) -> Sums:
     """Return the sums over one reading, of one or several layers. Rows must sum to 1.
 
     Permuting a row's weights over the keys that it sees gives a random pattern of equal entropy.
     Its expected weight on keys of a kind is the share of visible keys that are of the kind.
 
-    Args:
-        targets: [n_kinds, n_query, n_key], see `targets`.
+    Rows are read in blocks.
     """
-    visible = visible_keys(maps)
+    blocks, groups = _blocks(maps)
+    sums = dict[int, Sums]()
+
+    def run(index: int) -> None:
+        sums[index] = _measure_rows(maps, blocks[index], groups, targets.block(blocks[index]))
+
+    if len(blocks) == 1:
+        run(0)
+    else:
+        parallel(run, range(len(blocks)))
+    return reduce(add, (sums[index] for index in range(len(blocks))))
+
+
+def _measure_rows(maps: HeadMaps, rows: slice, groups: Sequence[slice], target_cells: Mask) -> Sums:
+    visible = _visible(maps, rows)
     if (visible != visible[0]).any():
         return concatenate(
             [
-                measure(replace(maps, maps=maps_of_part), targets)
+                _measure_rows(replace(maps, maps=maps_of_part), rows, groups, target_cells)
                 for maps_of_part in _split_maps(maps.maps)
             ]
         )
-    visible_cells = visible[0]  # [n_query, n_key], the same for all heads
+    visible_cells = visible[0]  # [n_rows, n_key], the same for all heads
     n_visible = visible_cells.sum(axis=-1)
-    is_counted = (n_visible > 1) & [not query.special for query in maps.queries]
-    target_cells = targets & visible_cells
-    n_targets = target_cells.sum(axis=-1)  # [n_kinds, n_query]
+    is_counted = (n_visible > 1) & [not query.special for query in maps.queries[rows]]
+    target_cells = target_cells & visible_cells
+    n_targets = target_cells.sum(axis=-1)  # [n_kinds, n_rows]
     has_both = is_counted & (n_targets > 0) & (n_targets < n_visible)
-    weights = patterns(maps) * is_counted[:, None]
-    cells = weights.reshape(len(weights), -1)  # [n_heads, n_query * n_key]
-    heads = np.ones(len(weights))
+    is_target = (target_cells & has_both[..., None]).reshape(len(target_cells), -1)
+    factors = np.vstack([is_target.astype(np.float64), _distances(maps, rows).reshape(1, -1)]).T
+    bits, sums = list[Array](), list[Array]()
+    for group in groups:
+        if maps_of_group := maps.maps[group]:
+            weights = _patterns(maps_of_group, rows)
+            weights *= is_counted[:, None]
+            cells = weights.reshape(len(weights), -1)  # [n_heads, n_rows * n_key]
+            sums.append(cells @ factors)
+            bits.append(entropy(cells))
+    heads = np.ones(len(maps.maps))
     return Sums(
         rows=heads * is_counted.sum(),
-        bits=entropy(cells),
+        bits=np.concatenate(bits),
         max_bits=heads * np.log2(n_visible[is_counted]).sum(),
-        distance=cells @ distances(maps).ravel(),
+        distance=np.concatenate(sums)[:, -1],
         targeted=np.outer(heads, has_both.sum(axis=-1)),
-        share=cells
-        @ (target_cells & has_both[..., None]).reshape(len(target_cells), -1).T.astype(np.float64),
+        share=np.concatenate(sums)[:, :-1],
         chance=np.outer(heads, (has_both * n_targets / np.maximum(n_visible, 1)).sum(axis=-1)),
     )
 
@@ -156,26 +199,26 @@ def _split_maps(maps: Sequence[HeadMap]) -> list[list[HeadMap]]:
     return [[m for m in maps if m.layer == layer] for layer in layers]
 
 
-def patterns(maps: HeadMaps) -> Array:
-    """Return the patterns in double precision, [n_heads, n_query, n_key].
+def _blocks(maps: HeadMaps) -> tuple[list[slice], list[slice]]:
+    """Return blocks of rows, and groups of heads, that are measured at once.
 
-    Raises:
-        UsageError: The text is too long for whole maps.
+    A short text is one block of all heads. A block has several rows of a head, so that the head's
+    keys are read once for all of them.
     """
-    n_query, n_key = maps.maps[0].pattern.shape
-    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=LARGEST_TOGETHER)
-    return np.stack([m.pattern[:] for m in maps.maps]).astype(np.float64)
+    n_heads, (n_query, n_key) = len(maps.maps), maps.maps[0].pattern.shape
+    n_rows = min(n_query, max(_ROWS, _CELLS // (n_heads * n_key)))
+    n_together = max(1, _CELLS // (n_rows * n_key))
+    return parts(n_query, -(-n_query // n_rows)), parts(n_heads, -(-n_heads // n_together))
 
 
-def visible_keys(maps: HeadMaps) -> Mask:
-    """Return which keys each query can see, [n_heads, n_query, n_key].
+def _patterns(maps: Sequence[HeadMap], rows: Rows, keys: Rows = ALL) -> Array:
+    """Return rows of the patterns in double precision, [n_heads, n_rows, n_key]."""
+    return np.stack([m.pattern[rows][:, keys] for m in maps], dtype=np.float64)
 
-    Raises:
-        UsageError: The text is too long for whole maps.
-    """
-    n_query, n_key = maps.maps[0].mask.shape
-    refuse_whole(n_query, n_key, "`qkv heads`", n_maps=len(maps.maps), largest=LARGEST_TOGETHER)
-    return np.stack([m.mask[:] for m in maps.maps])
+
+def _visible(maps: HeadMaps, rows: Rows, keys: Rows = ALL) -> Mask:
+    """Return which keys some queries can see, [n_heads, n_rows, n_key]."""
+    return np.stack([m.mask[rows][:, keys] for m in maps.maps])
 
 
 def entropy(weights: Array) -> Array:
@@ -190,12 +233,12 @@ def one_text(maps: HeadMaps) -> bool:
     return maps.maps[0].block != "cross"
 
 
-def distances(maps: HeadMaps) -> Array:
-    """Return the distance from query to key in tokens, [n_query, n_key]; NaN between texts."""
-    if not one_text(maps):
-        return np.full((len(maps.queries), len(maps.keys)), np.nan)
-    positions = np.arange(len(maps.queries), dtype=np.float64)
-    return np.abs(positions[:, None] - positions)
+def _distances(maps: HeadMaps, rows: slice) -> Array:
+    """Return the distance from query to key in tokens, [n_rows, n_key]; NaN between texts."""
+    n_query, n_key = len(maps.queries), len(maps.keys)
+    queries, keys = np.arange(n_query, dtype=np.float64)[rows], np.arange(n_key)
+    distance = np.abs(queries[:, None] - keys)
+    return distance if one_text(maps) else np.full_like(distance, np.nan)
 
 
 EPSILON = 1e-12  # only to avoid division by zero
@@ -236,32 +279,66 @@ def overlap(original: HeadMaps, shuffled: HeadMaps, rng: np.random.Generator) ->
     Cells count if query and key are different ordinary tokens, if at least one of them has moved,
     and if both readings can see them; a row is weighted by its weight on such cells.
     """
-    a, b = patterns(original), patterns(shuffled)
-    visible_a, visible_b = visible_keys(original), visible_keys(shuffled)
     # In the shuffled reading, `i` is a token's index in the text as written.
-    rows, columns = (np.array([t.i for t in side]) for side in (shuffled.queries, shuffled.keys))
-    positions = np.arange(len(rows)), np.arange(len(columns))
-    has_moved = ~np.outer(rows == positions[0], columns == positions[1])
-    has_moved &= np.outer(ordinary(original.queries), ordinary(original.keys))
-    if one_text(original):
-        np.fill_diagonal(has_moved, False)  # the query itself
+    sources = [np.array([t.i for t in side]) for side in (shuffled.queries, shuffled.keys)]
+    has_moved = [source != np.arange(len(source)) for source in sources]
+    order_queries, order_keys = (np.argsort(source) for source in sources)
+    blocks, groups = _blocks(original)
     sums = []
-    for order in (positions, (np.argsort(rows), np.argsort(columns))):
-        cells = np.ix_(np.arange(len(b)), *order)
-        comparable = visible_a & visible_b[cells] & has_moved
-        sides = [np.where(comparable, x, 0.0) for x in (a, b[cells])]
-        row_weight = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_query]
-        # Early causal rows have fewer keys, so each row is scaled to sum to 1.
-        first_side, second_side = (
-            x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides
-        )
-        pairs = (
-            np.minimum(first_side, second_side),
-            np.minimum(first_side, permute_rows(second_side, comparable, rng)),
-        )
-        common, chance = (pair.sum(axis=-1) * row_weight for pair in pairs)
-        sums.append([x.sum(axis=-1) for x in (common, chance, row_weight)])
+    for by_word in (False, True):
+        total = np.zeros((3, len(original.maps)))
+        for rows, group in product(blocks, groups):
+            total[:, group] += _overlap_rows(
+                replace(original, maps=original.maps[group]),
+                replace(shuffled, maps=shuffled.maps[group]),
+                (rows, order_queries[rows] if by_word else rows),
+                order_keys if by_word else ALL,
+                has_moved,
+                rng,
+            )
+        sums.append(total)
     return Overlap(*(np.stack(columns, axis=-1) for columns in zip(*sums, strict=True)))
+
+
+def _overlap_rows(
+    original: HeadMaps,
+    shuffled: HeadMaps,
+    queries: tuple[slice, Rows],
+    keys: Rows,
+    has_moved: Sequence[Mask],
+    rng: np.random.Generator,
+) -> tuple[Array, Array, Array]:
+    """Return the common weight, the chance and the maximum of some rows, each [n_heads].
+
+    Args:
+        queries: Those of the original, and those of the shuffled reading to compare them with.
+        keys: Those of the shuffled reading to compare with all keys of the original.
+        has_moved: Whether each query and each key of the shuffled reading has moved.
+    """
+    rows, shuffled_rows = queries
+    comparable = ~np.outer(~has_moved[0][rows], ~has_moved[1])
+    comparable &= np.outer(ordinary(original.queries)[rows], ordinary(original.keys))
+    if one_text(original):
+        at = np.arange(len(original.queries))[rows]
+        comparable[np.arange(len(at)), at] = False  # the query itself
+    comparable = comparable & _visible(original, rows) & _visible(shuffled, shuffled_rows, keys)
+    sides = [
+        _patterns(original.maps, rows),
+        _patterns(shuffled.maps, shuffled_rows, keys),
+    ]
+    for side in sides:
+        side *= comparable
+    row_weight = sum(x.sum(axis=-1) for x in sides) / 2  # [n_heads, n_rows]
+    # Early causal rows have fewer keys, so each row is scaled to sum to 1.
+    first_side, second_side = (
+        x / np.maximum(x.sum(axis=-1, keepdims=True), EPSILON) for x in sides
+    )
+    pairs = (
+        np.minimum(first_side, second_side),
+        np.minimum(first_side, permute_rows(second_side, comparable, rng)),
+    )
+    common, chance = ((pair.sum(axis=-1) * row_weight).sum(axis=-1) for pair in pairs)
+    return common, chance, row_weight.sum(axis=-1)
 
 
 def permute_rows(weights: Array, cells: Mask, rng: np.random.Generator) -> Array:

@@ -25,18 +25,18 @@ from qkv_cli.analysis.labels import (
 from qkv_cli.analysis.measure import (
     KINDS,
     NAMES,
-    Mask,
     Overlap,
     Sums,
+    Targets,
     concatenate,
     measure,
     one_text,
     overlap,
-    targets,
 )
 from qkv_cli.core.arrays import Array
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix
 from qkv_cli.names import Block, OrderName
 
 # Given a text and an order of its tokens, yields its head maps, one layer at a time.
@@ -128,34 +128,63 @@ def study(
 
 
 def _study_text(text: str, read_maps: ReadMaps, shuffles: int, rng: np.random.Generator) -> Study:
-    original = list(read_maps(text, "as written"))
+    original = _read_original(text, read_maps)
     probes = [_probe(text, original, read_maps, rng) for _ in range(shuffles)]
-    # All layers are measured at once: with short texts, the number of calls determines the time.
-    all_maps = replace(original[0], maps=[m for maps in original for m in maps.maps])
-    sums = measure(all_maps, targets(all_maps.queries, all_maps.keys, one_text=one_text(all_maps)))
+    sums, heads = list[Sums](), list[tuple[str, Block, int, int]]()
+    for maps, targets in with_targets(_joined(original)):
+        sums.append(measure(maps, targets))
+        heads += [(m.name, m.block, m.layer, m.head or 0) for m in maps.maps]
+    sums_as_written = concatenate(sums)
     return Study(
-        about=replace(original[0], text="", queries=(), keys=(), maps=()),
-        heads=[(m.name, m.block, m.layer, m.head or 0) for m in all_maps.maps],
+        about=replace(maps, text="", queries=(), keys=(), maps=()),
+        heads=heads,
         n_texts=1,
-        n_tokens=len(original[0].queries),
-        sums_as_written=sums,
-        tally=tally_readings(sums),
+        n_tokens=len(maps.queries),
+        sums_as_written=sums_as_written,
+        tally=tally_readings(sums_as_written),
         probes=reduce(add, probes) if probes else None,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """The layers of a long text, which are computed again each time, since they are not kept."""
+
+    text: str
+    read_maps: ReadMaps
+
+    def __iter__(self) -> Iterator[HeadMaps]:
+        return self.read_maps(self.text, "as written")
+
+
+def _read_original(text: str, read_maps: ReadMaps) -> Sequence[HeadMaps] | _Reread:
+    """Return the layers of a text as written."""
+    layers = read_maps(text, "as written")
+    first = next(layers)
+    if isinstance(first.maps[0].pattern, LazyMatrix):
+        return _Reread(text, read_maps)
+    return [first, *layers]
+
+
+def _joined(layers: Sequence[HeadMaps] | _Reread) -> Iterable[HeadMaps]:
+    """Return the layers of a short text as one: the number of calls determines the time."""
+    if isinstance(layers, _Reread):
+        return layers
+    return [replace(layers[0], maps=[m for maps in layers for m in maps.maps])]
+
+
 def _probe(
-    text: str, original: Sequence[HeadMaps], read_maps: ReadMaps, rng: np.random.Generator
+    text: str, original: Iterable[HeadMaps], read_maps: ReadMaps, rng: np.random.Generator
 ) -> Probes:
     """Read the text shuffled, and with shuffled words repeated."""
     sums, overlaps = [], []
     shuffled = with_targets(read_maps(text, "shuffled"))
-    for original_maps, (shuffled_maps, masks) in zip(original, shuffled, strict=True):
-        sums.append(measure(shuffled_maps, masks))
+    for original_maps, (shuffled_maps, targets) in zip(original, shuffled, strict=True):
+        sums.append(measure(shuffled_maps, targets))
         overlaps.append(overlap(original_maps, shuffled_maps, rng))
     repeated_sums, word_ids = [], frozenset[int]()
-    for maps, masks in with_targets(read_maps(text, "twice")):
-        repeated_sums.append(measure(maps, masks))
+    for maps, targets in with_targets(read_maps(text, "twice")):
+        repeated_sums.append(measure(maps, targets))
         word_ids = frozenset(token.id for token in maps.queries if not token.special)
     repeated = concatenate(repeated_sums)
     return Probes(
@@ -167,13 +196,13 @@ def _probe(
     )
 
 
-def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Mask]]:
+def with_targets(layers: Iterable[HeadMaps]) -> Iterator[tuple[HeadMaps, Targets]]:
     """Yield each layer's maps with the target keys of each kind, which all layers share."""
-    masks: Mask | None = None
+    targets: Targets | None = None
     for maps in layers:
-        if masks is None:
-            masks = targets(maps.queries, maps.keys, one_text=one_text(maps))
-        yield maps, masks
+        if targets is None:
+            targets = Targets(maps.queries, maps.keys, one_text=one_text(maps))
+        yield maps, targets
 
 
 FIGURES = ("entropy", "entropy_share", "distance", *NAMES, "position", "content")
@@ -332,8 +361,8 @@ def _measure_reading(
     heads: list[tuple[int, int]] = []
     sums: list[Sums] = []
     word_ids = set[int]()
-    for maps, masks in with_targets(read_maps(text, order)):
+    for maps, targets in with_targets(read_maps(text, order)):
         heads += [(m.layer, m.head or 0) for m in maps.maps]
         word_ids = {token.id for token in maps.queries if not token.special}
-        sums.append(measure(maps, masks))
+        sums.append(measure(maps, targets))
     return heads, word_ids, concatenate(sums)

@@ -17,6 +17,7 @@ _LARGE_FILE = 1 << 29  # bytes
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]  # True where a query can see a key
+Rows = slice | NDArray[np.intp]  # some rows of a matrix: a range, or any of them
 
 
 class BFloat16(np.ndarray[Any, np.dtype[np.uint16]]):

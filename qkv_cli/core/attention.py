@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.arrays import Array, Mask, Rows
 from qkv_cli.core.parallel import empty_queries_last, matmul, parallel, share_out_heads
 from qkv_cli.names import Weighting
 
@@ -35,10 +35,10 @@ BLOCK_CELLS = 1 << 22  # cells of a block of a larger map
 class Bias(Protocol):
     """What is added to the scaled products, for any block of heads and rows."""
 
-    def block(self, heads: slice, rows: slice) -> Array:
+    def block(self, heads: slice, rows: Rows) -> Array:
         """Return a block of the bias, [1 or n_heads, n_rows, n_key]; -inf where masked."""
 
-    def mask(self, heads: slice, rows: slice) -> Mask:
+    def mask(self, heads: slice, rows: Rows) -> Mask:
         """Return a block of the mask, [1 or n_heads, n_rows, n_key]: True where visible."""
 
     def largest(self) -> float:
@@ -109,22 +109,22 @@ class AttentionTrace:
             keeps_maps=False,
         )
 
-    def scores(self, heads: slice = ALL, rows: slice = ALL) -> Array:
+    def scores(self, heads: slice = ALL, rows: Rows = ALL) -> Array:
         """Return scores, [n_heads, n_rows, n_key]: scaled, biased, -inf where masked."""
         return self._kept[0][heads, rows] if self.is_kept else self._scores(heads, rows)
 
-    def pattern(self, heads: slice = ALL, rows: slice = ALL) -> Array:
+    def pattern(self, heads: slice = ALL, rows: Rows = ALL) -> Array:
         """Return what multiplies the values, [n_heads, n_rows, n_key]; 0 where masked."""
         if self.is_kept:
             return self._kept[1][heads, rows]
         scores = self._scores(heads, rows)
         return WEIGHTINGS[self.weighting](scores, scores)
 
-    def mask(self, heads: slice = ALL, rows: slice = ALL) -> Mask:
+    def mask(self, heads: slice = ALL, rows: Rows = ALL) -> Mask:
         """Return which keys each query can see, [1 or n_heads, n_rows, n_key]."""
         if self.bias is not None:
             return self.bias.mask(heads, rows)
-        n_rows = len(range(*rows.indices(self.q.shape[1])))
+        n_rows = len(np.arange(self.q.shape[1])[rows])
         return np.broadcast_to(np.True_, (1, n_rows, self.k.shape[1]))
 
     @cached_property
@@ -161,7 +161,7 @@ class AttentionTrace:
         share_out_heads(attend, scores, self.q.shape[-1] + self.v.shape[-1])
         return scores, pattern, z
 
-    def _scores(self, heads: slice, rows: slice, out: Array | None = None) -> Array:
+    def _scores(self, heads: slice, rows: Rows, out: Array | None = None) -> Array:
         q, k = self.q[heads, rows], self._per_head(self.k, heads)
         if out is None:  # rows of a long text are adjacent: few are computed at once
             out = np.empty((len(q), q.shape[1], k.shape[1]), q.dtype)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, Mask, largest_magnitude
+from qkv_cli.core.arrays import Array, Mask, Rows, largest_magnitude
 from qkv_cli.core.attention import KEPT, split_heads
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class OffsetBias:
     def __init__(self, values: Array, visible: Mask, n: int, first: int = 0) -> None:
         self.values, self.visible, self.n, self.first = values, visible, n, first
 
-    def block(self, heads: slice, rows: slice) -> Array:
+    def block(self, heads: slice, rows: Rows) -> Array:
         """Return the bias of some queries to all keys, [1 or n_heads, n_rows, n]."""
         if len(self.values) * self.n * self.n <= KEPT and not self.first:
             return _of_heads(self._whole, heads)[:, rows]
         return self._rows(self.values, heads, rows)
 
-    def mask(self, heads: slice, rows: slice) -> Mask:
+    def mask(self, heads: slice, rows: Rows) -> Mask:
         """Return which keys some queries can see, [1 or n_heads, n_rows, n]."""
         return self._rows(self.visible, heads, rows)
 
@@ -67,7 +67,7 @@ class OffsetBias:
         # Match the memory layout of scores.
         return np.ascontiguousarray(whole.swapaxes(-1, -2)).swapaxes(-1, -2)
 
-    def _rows(self, by_offset: NDArray[Any], heads: slice, rows: slice) -> NDArray[Any]:
+    def _rows(self, by_offset: NDArray[Any], heads: slice, rows: Rows) -> NDArray[Any]:
         """[n_heads, 2 n - 1] -> [n_heads, n_rows, n], a view: each query starts one lower."""
         windows = sliding_window_view(_of_heads(by_offset, heads), self.n, axis=1)
         return windows[:, ::-1][:, self.first :][:, rows]
@@ -303,13 +303,13 @@ class DisentangledBias:
             position_queries=None if queries is None else queries[heads],
         )
 
-    def block(self, heads: slice, rows: slice) -> Array:
+    def block(self, heads: slice, rows: Rows) -> Array:
         """Return what is added to q @ k.T before scaling, [n_heads, n_rows, n_key]."""
-        n_heads, n_rows = len(self.q[heads]), len(range(*rows.indices(self.q.shape[1])))
+        n_heads, n_rows, _ = self.q[heads, rows].shape
         none = np.zeros((n_heads, n_rows, self.k.shape[1]), self.q.dtype)
         return sum(self.terms(heads, rows).values(), start=none)
 
-    def terms(self, heads: slice, rows: slice) -> dict[str, Array]:
+    def terms(self, heads: slice, rows: Rows) -> dict[str, Array]:
         """Return the terms [n_heads, n_rows, n_key]: c2p, content to position; p2c, the reverse."""
         n_query, n_key = self.q.shape[1], self.k.shape[1]
         index = self.relative.rows(np.arange(n_query)[rows], np.arange(n_key))[None] - self.first

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qkv_cli.core.arrays import Rows
 from qkv_cli.core.attention import BLOCK_CELLS
 from qkv_cli.errors import UsageError
 
@@ -20,17 +21,19 @@ LARGEST_TOGETHER = 1 << 28  # cells of all matrices that are held at once: 1 GiB
 class LazyMatrix:
     """A matrix, [n_rows, n_columns], whose rows are computed when they are read.
 
-    A slice of rows is an array, as with a numpy array.
+    Rows are arrays, as with a numpy array.
     """
 
     shape: tuple[int, int]
-    read: Callable[[slice], NDArray[Any]]  # [n_rows, n_columns], with a start and a stop
+    read: Callable[[Rows], NDArray[Any]]  # [n_rows, n_columns]; a slice has a start and a stop
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        return self.read(slice(*rows.indices(len(self))[:2]))
+    def __getitem__(self, rows: Rows) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            rows = slice(*rows.indices(len(self))[:2])
+        return self.read(rows)
 
 
 Matrix = NDArray[Any] | LazyMatrix
@@ -71,10 +74,12 @@ def take(matrix: Matrix, rows: slice | Sequence[int], columns: slice | Sequence[
     row_indices = np.arange(len(matrix))[rows]
     n_columns = len(np.arange(matrix.shape[1])[columns])
 
-    def read(part: slice) -> NDArray[Any]:
+    def read(part: Rows) -> NDArray[Any]:
         selected = row_indices[part]
         if not len(selected):
             return np.zeros((0, n_columns))
+        if not isinstance(part, slice):
+            return matrix[selected][:, columns]
         first = selected[0]
         part_rows: NDArray[Any] = matrix[first : selected[-1] + 1][selected - first][:, columns]
         return part_rows

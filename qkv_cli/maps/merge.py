@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
-from qkv_cli.core.arrays import Array
+from qkv_cli.core.arrays import Array, Rows
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
@@ -105,7 +105,9 @@ def _merged(
     column_starts = [group[0] for group in columns]
     sizes = np.array([len(group) for group in rows], np.float32)
 
-    def read(words: slice) -> NDArray[Any]:
+    def read(words: Rows) -> NDArray[Any]:
+        if not isinstance(words, slice):
+            return np.concatenate([read(slice(i, i + 1)) for i in words])
         if words.start >= words.stop:
             return np.zeros((0, len(columns)), np.float32)
         first, last = row_starts[words.start], row_starts[words.stop]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkv_cli.core.arrays import Array, Mask
+from qkv_cli.core.arrays import Array, Mask, Rows
 from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.tokens import Token
@@ -168,7 +168,7 @@ def _lazy_arrays(name: str, trace: AttentionTrace) -> dict[str, Any]:
     _, *shape = trace.shape
     all_heads, v = slice(None), trace.v[0]
 
-    def matrix(read: Callable[[slice, slice], NDArray[Any]]) -> Matrix:
+    def matrix(read: Callable[[slice, Rows], NDArray[Any]]) -> Matrix:
         return LazyMatrix((shape[0], shape[1]), lambda rows: read(all_heads, rows)[0])
 
     mask = matrix(trace.mask)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from made_heads import Words, head_maps
 
-from qkv_cli.analysis.measure import NAMES, concatenate, measure, targets
+from qkv_cli.analysis import measure as analysis_measure
+from qkv_cli.analysis.measure import NAMES, Targets, concatenate, measure
 
 TOKENS = Words().encode("the cat , the dog , the end .")
 N = len(TOKENS)
@@ -26,10 +27,15 @@ def scores(*, causal: bool) -> np.ndarray:
     return result
 
 
+@pytest.mark.parametrize("block", [1 << 17, 50, 1])
 @pytest.mark.parametrize("causal", [False, True])
-def test_measure_equals_sums_over_cells(causal: bool) -> None:
+def test_measure_in_blocks_of_any_size_equals_sums_over_cells(
+    monkeypatch: pytest.MonkeyPatch, causal: bool, block: int
+) -> None:
+    monkeypatch.setattr(analysis_measure, "_CELLS", block)
+    monkeypatch.setattr(analysis_measure, "_ROWS", 3)
     maps = head_maps(TOKENS, scores(causal=causal))
-    wanted = targets(TOKENS, TOKENS, one_text=True)
+    wanted = Targets(TOKENS, TOKENS, one_text=True)
     result = measure(maps, wanted)
     for head, m in enumerate(maps.maps):
         rows = bits = most = distance = 0.0
@@ -44,7 +50,7 @@ def test_measure_equals_sums_over_cells(causal: bool) -> None:
             most += log2(len(seen))
             distance += sum(w * abs(i - j) for j, w in weights.items())
             for kind, name in enumerate(NAMES):
-                those = [j for j in seen if wanted[kind, i, j]]
+                those = [j for j in seen if wanted.block(slice(None))[kind, i, j]]
                 if those and len(those) < len(seen):
                     count[name] += 1
                     share[name] += sum(weights[j] for j in those)
@@ -62,7 +68,7 @@ def test_measure_chance_is_mean_over_permutations_of_row() -> None:
     tokens = Words().encode("a b")
     one = np.where(row > 0, np.log(np.maximum(row, 1e-300)), -700.0)
     maps = head_maps(tokens, [np.tile(one, (4, 1))])
-    result = measure(maps, targets(tokens, tokens, one_text=True))
+    result = measure(maps, Targets(tokens, tokens, one_text=True))
     ways = [np.array(way) for way in permutations(row)]
     previous = NAMES.index("previous")
     mean = np.mean([way[0] for way in ways]) + np.mean([way[1] for way in ways])
@@ -71,7 +77,7 @@ def test_measure_chance_is_mean_over_permutations_of_row() -> None:
 
 
 def test_sums_add_over_readings_and_concatenate_over_layers() -> None:
-    wanted = targets(TOKENS, TOKENS, one_text=True)
+    wanted = Targets(TOKENS, TOKENS, one_text=True)
     one = measure(head_maps(TOKENS, scores(causal=False)), wanted)
     two = measure(head_maps(TOKENS, scores(causal=True)), wanted)
     both, layers = one + two, concatenate([one, two])
@@ -84,6 +90,6 @@ def test_sums_add_over_readings_and_concatenate_over_layers() -> None:
 def test_measure_of_cross_attention_has_nan_distance() -> None:
     result = head_maps(TOKENS, scores(causal=False))
     maps = replace(result, maps=[replace(m, block="cross") for m in result.maps])
-    result = measure(maps, targets(TOKENS, TOKENS, one_text=False))
+    result = measure(maps, Targets(TOKENS, TOKENS, one_text=False))
     assert np.isnan(result.distance).all()
     assert not np.isnan(result.bits).any()

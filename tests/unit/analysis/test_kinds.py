@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from made_heads import Words
 
-from qkv_cli.analysis.measure import NAMES, is_punctuation, targets
+from qkv_cli.analysis.measure import NAMES, Targets, is_punctuation
 from qkv_cli.core.tokens import Token
 
 TOKENS = Words().encode("a , b a , c")  # [CLS] a , b a , c [SEP]
 
 
 def keys_of(kind: str, query: int) -> list[int]:
-    result = targets(TOKENS, TOKENS, one_text=True)[NAMES.index(kind), query]
+    result = Targets(TOKENS, TOKENS, one_text=True).block(slice(None))[NAMES.index(kind), query]
     return [int(j) for j in result.nonzero()[0]]
 
 
@@ -43,19 +43,19 @@ def test_targets_of_each_kind_are_expected_keys(kind: str, query: int, keys: lis
 
 def test_targets_of_induction_exclude_word_that_follows_itself() -> None:
     tokens = Words().encode("a a b")  # [CLS] a a b [SEP]
-    result = targets(tokens, tokens, one_text=True)[NAMES.index("induction")]
+    result = Targets(tokens, tokens, one_text=True).block(slice(None))[NAMES.index("induction")]
     # The token after the second a is b; the token after the first a is the query itself.
     assert [list(row.nonzero()[0]) for row in result[1:3]] == [[3], []]
 
 
 def test_targets_of_duplicate_and_induction_exclude_special_tokens() -> None:
     tokens = [Token(i, "", "[SEP]", 2, 0, 0, special=True) for i in range(3)]
-    result = targets(tokens, tokens, one_text=True)
+    result = Targets(tokens, tokens, one_text=True).block(slice(None))
     assert not result[[NAMES.index("duplicate"), NAMES.index("induction")]].any()
 
 
 def test_targets_between_two_texts_have_no_relative_kinds() -> None:
-    result = targets(TOKENS[:3], TOKENS, one_text=False)
+    result = Targets(TOKENS[:3], TOKENS, one_text=False).block(slice(None))
     assert result.shape == (len(NAMES), 3, len(TOKENS))
     kinds = {name for name, mask in zip(NAMES, result, strict=True) if mask.any()}
     assert kinds == {"first", "separators", "punctuation"}

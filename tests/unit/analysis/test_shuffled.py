@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_heads import Words, causal, head_maps, looking
 
+from qkv_cli.analysis import measure as analysis_measure
 from qkv_cli.analysis.measure import Overlap, overlap, permute_rows
 from qkv_cli.maps.compute import MAX_REPEATED, MAX_SAMPLED, repeated, sampled, shuffled
 
@@ -102,8 +103,13 @@ def by_hand(a, b, seen_a, seen_b, order, to_place) -> tuple[float, float]:
     return common, whole
 
 
+@pytest.mark.parametrize("block", [1 << 17, 50, 1])
 @pytest.mark.parametrize("masked", [False, True])
-def test_overlap_equals_sum_over_cells(masked: bool) -> None:
+def test_overlap_in_blocks_of_any_size_equals_sum_over_cells(
+    monkeypatch: pytest.MonkeyPatch, masked: bool, block: int
+) -> None:
+    monkeypatch.setattr(analysis_measure, "_CELLS", block)
+    monkeypatch.setattr(analysis_measure, "_ROWS", 3)
     rng = np.random.default_rng(1)
     before, after = TOKENS, shuffled(TOKENS, generator(2))
     n = len(before)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_heads import Rule, causal, looking, of_kind, reader
 
-from qkv_cli.analysis.measure import NAMES, measure, targets
+from qkv_cli.analysis.measure import NAMES, Targets, measure
 from qkv_cli.analysis.study import HeadStatistics, head_statistics, study
 from qkv_cli.maps.compute import OrderedReader
 from qkv_cli.names import DEFAULT_MODEL
@@ -87,7 +87,7 @@ def test_study_averages_statistics_over_rows_of_all_texts() -> None:
     for text in TEXTS:
         at = 0
         for maps in read(text, "as written"):
-            sums = measure(maps, targets(maps.queries, maps.keys, one_text=True))
+            sums = measure(maps, Targets(maps.queries, maps.keys, one_text=True))
             for head in range(len(maps.maps)):
                 rows[at] += sums.rows[head]
                 bits[at] += sums.bits[head]

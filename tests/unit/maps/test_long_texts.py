@@ -15,18 +15,21 @@ from made_traces import layer_of, trace_of
 
 from qkv_cli.analysis.explain import Explanation, explain_layer, largest_weight
 from qkv_cli.analysis.focus import focus
+from qkv_cli.analysis.study import FIGURES, HeadStatistics, head_statistics, study
 from qkv_cli.core import attention as core_attention
 from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Block
 from qkv_cli.core.finite import FiniteCheck, Weights
 from qkv_cli.core.info import ModelInfo
-from qkv_cli.core.layers import Buckets
+from qkv_cli.core.layers import Buckets, Linear
 from qkv_cli.core.model import Stack
+from qkv_cli.core.parallel import parts
+from qkv_cli.core.positions import Disentangled
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.export.attention import to_csv, to_json
 from qkv_cli.maps import matrix
-from qkv_cli.maps.compute import head_maps
+from qkv_cli.maps.compute import OrderedReader, head_maps
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
 from qkv_cli.maps.matrix import LazyMatrix, row_blocks, take, whole
 from qkv_cli.maps.merge import merge_words
@@ -145,7 +148,8 @@ def test_take_of_rows_and_columns_equals_indexing() -> None:
         expected = array[rows][:, columns]
         result = take(lazy, rows, columns)
         assert result.shape == expected.shape
-        for part in (slice(0, 2), slice(1, None), slice(0, 0)):
+        scattered = np.arange(len(expected))[::-2]
+        for part in (slice(0, 2), slice(1, None), slice(0, 0), scattered):
             np.testing.assert_array_equal(result[part], expected[part])
 
 
@@ -235,6 +239,72 @@ def test_trace_in_blocks_equals_the_formula_in_double_precision(
                 )
                 visible = np.isfinite(scores[head, rows])
                 np.testing.assert_array_equal(one.mask(rows=rows)[0], visible)
+            some = rng.permutation(n)[: n // 2 + 1]  # in any order
+            np.testing.assert_allclose(one.scores(rows=some)[0], scores[head, some], atol=1e-5)
+            np.testing.assert_allclose(one.pattern(rows=some)[0], pattern[head, some], atol=1e-6)
+            np.testing.assert_array_equal(one.mask(rows=some)[0], np.isfinite(scores[head, some]))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_query=st.integers(1, 19),
+    n_key=st.integers(1, 19),
+    terms=st.sampled_from(["none", "keys", "queries", "both"]),
+    n_buckets=st.sampled_from([None, 6]),
+    block_cells=st.integers(1, 60),
+)
+@settings(max_examples=80, deadline=None)
+def test_disentangled_and_cross_attention_in_blocks_equal_the_formula(
+    seed: int, n_query: int, n_key: int, terms: str, n_buckets: int | None, block_cells: int
+) -> None:
+    """Terms of relative positions, or none between two texts of different lengths."""
+    rng = np.random.default_rng(seed)
+    n_heads, d_head, d_model, span = 3, 4, 5, 6
+    n_query, n_key = (n_query, n_key) if terms == "none" else (n_query, n_query)
+    q, k, v = (
+        rng.normal(size=(n_heads, n, d_head)).astype(np.float32) for n in (n_query, n_key, n_key)
+    )
+    table = rng.normal(size=(2 * span, d_model)).astype(np.float32)
+    to_keys, to_queries = (
+        Linear(rng.normal(size=(n_heads * d_head, d_model)).astype(np.float32), None)
+        for _ in range(2)
+    )
+    relative = Disentangled(
+        table,
+        to_keys if terms in ("keys", "both") else None,
+        to_queries if terms in ("queries", "both") else None,
+        n_buckets,
+        max_distance=12,
+    )
+    products = np.zeros((n_heads, n_query, n_key))
+    for head, i, j in np.ndindex(products.shape):
+        row = table[relative.rows(np.array([i]), np.array([j]))[0, 0]].astype(np.float64)
+        columns = slice(head * d_head, (head + 1) * d_head)
+        if relative.k is not None:
+            products[head, i, j] += q[head, i] @ (row @ to_keys.matrix()[:, columns])
+        if relative.q is not None:
+            products[head, i, j] += k[head, j] @ (row @ to_queries.matrix()[:, columns])
+    trace = AttentionTrace(
+        q=q,
+        k=k,
+        v=v,
+        scale=0.4,
+        relative=None if terms == "none" else relative.of(q, k),
+        keeps_maps=False,
+    )
+    scores, pattern, z = direct(trace, 0.4 * products)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_attention, "BLOCK_CELLS", block_cells)
+        np.testing.assert_allclose(trace.z, z, atol=1e-5)
+        some = rng.permutation(n_query)[: n_query // 2 + 1]
+        for head in range(n_heads):
+            one = trace.of_head(head)
+            for rows in (*parts(n_query, 3), some):
+                np.testing.assert_allclose(one.scores(rows=rows)[0], scores[head, rows], atol=2e-5)
+                np.testing.assert_allclose(
+                    one.pattern(rows=rows)[0], pattern[head, rows], atol=2e-6
+                )
+                assert one.mask(rows=rows).shape == (1, len(scores[head, rows]), n_key)
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "hard"])
@@ -264,6 +334,27 @@ def test_explain_in_blocks_equals_explain_of_whole_maps(
     np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5)
 
 
+@pytest.mark.parametrize("shuffles", [0, 3])
+@pytest.mark.parametrize("reading", [{}, {"causal": True}, {"source": "the mango in a bank"}])
+def test_head_statistics_in_blocks_equal_those_of_whole_maps(
+    tiny_glove: Path, request: pytest.FixtureRequest, reading: dict[str, Any], shuffles: int
+) -> None:
+    def statistics() -> list[HeadStatistics]:
+        read_maps = OrderedReader(load(tiny_glove), Reading(**reading), (), ())
+        [result] = study(iter([TEXT]), read_maps, shuffles=shuffles, seed=1)
+        return head_statistics(result)
+
+    expected = statistics()
+    request.getfixturevalue("in_blocks")
+    for result, other in zip(statistics(), expected, strict=True):
+        assert (result.name, result.labels) == (other.name, other.labels)
+        figures, expected_figures = (
+            [np.nan if (x := head.figure(name)) is None else x for name in FIGURES]
+            for head in (result, other)
+        )
+        np.testing.assert_allclose(figures, expected_figures, rtol=1e-4, atol=1e-6)
+
+
 def test_whole_map_of_merged_words_is_read_from_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice without ends is one of all rows."""
     tokens = [Token(i, c, c, i, i, i + 1) for i, c in enumerate("abc d")]
@@ -277,6 +368,8 @@ def test_whole_map_of_merged_words_is_read_from_blocks(monkeypatch: pytest.Monke
         for pattern in (array, lazy)
     ]
     np.testing.assert_allclose(whole(results[1].pattern, "A test"), results[0].pattern)
+    last_first = np.array([1, 0])
+    np.testing.assert_allclose(results[1].pattern[last_first], results[0].pattern[last_first])
 
 
 def test_score_that_overflows_in_a_long_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
