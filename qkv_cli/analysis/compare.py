@@ -9,11 +9,12 @@ from math import isnan
 
 import numpy as np
 
-from qkv_cli.core.arrays import Array, float64, largest_indices
+from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
+from qkv_cli.core.attention import ALL
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import whole
+from qkv_cli.maps.matrix import Matrix, apply_rows, keep_last, row_blocks, take
 from qkv_cli.maps.merge import merge_words
 
 ONLY_A, ONLY_B, OR = "-", "+", "/"
@@ -105,17 +106,66 @@ def _kl(a: Array, b: Array) -> Array:
     return divergence
 
 
-def cosine(a: Array, b: Array) -> float:
-    """Return the cosine similarity of two vectors, [n]; NaN if one is all zeros."""
-    length = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / length) if length else float("nan")
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The moments of pairs of numbers (a, b), which can be added over blocks of them.
+
+    Chan, Golub and LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances", equation 2.1.
+
+    Attributes:
+        mean: Of a and of b.
+        centred: The sums of squares and products of a and b minus their means, [2, 2].
+        least, largest: Of a and of b.
+    """
+
+    n: int
+    mean: Array  # [2]
+    centred: Array  # [2, 2]
+    least: Array  # [2]
+    largest: Array  # [2]
+
+    @classmethod
+    def of(cls, a: Array, b: Array) -> Moments:
+        """Return the moments of two vectors, [n]."""
+        pairs = np.stack([a, b])
+        mean = pairs.mean(axis=1) if a.size else np.zeros(2)
+        from_mean = pairs - mean[:, None]
+        return cls(
+            n=a.size,
+            mean=mean,
+            centred=from_mean @ from_mean.T,
+            least=pairs.min(axis=1, initial=np.inf),
+            largest=pairs.max(axis=1, initial=-np.inf),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        n, step = self.n + other.n, other.mean - self.mean
+        share = other.n / max(n, 1)
+        return Moments(
+            n=n,
+            mean=self.mean + step * share,
+            centred=self.centred + other.centred + np.outer(step, step) * (self.n * share),
+            least=np.minimum(self.least, other.least),
+            largest=np.maximum(self.largest, other.largest),
+        )
+
+    @property
+    def cosine(self) -> float:
+        """The cosine similarity; NaN if one side is all zeros."""
+        return _similarity(self.centred + self.n * np.outer(self.mean, self.mean))
+
+    @property
+    def pearson(self) -> float:
+        """The Pearson correlation; NaN if one side is constant."""
+        is_constant = (self.largest <= self.least).any()
+        return float("nan") if is_constant else _similarity(self.centred)
 
 
-def pearson(a: Array, b: Array) -> float:
-    """Return the Pearson correlation of two vectors, [n]; NaN if one is constant."""
-    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return cosine(a - a.mean(), b - b.mean())
+def _similarity(products: Array) -> float:
+    """Return the product of two vectors over their lengths, given all products, [2, 2]."""
+    length = np.sqrt(products[0, 0] * products[1, 1])
+    return float(products[0, 1] / length) if length else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +183,7 @@ class Comparison:
         divergence: Jensen-Shannon divergence of each row, in bits; NaN if a side has no weight in
             the row, or if its weights do not sum to 1. Norms are scaled to sum to 1.
         cosine, pearson: Over all cells that one side does not mask; NaN if a side is constant.
+        differs: Whether any cell differs.
     """
 
     a: HeadMaps
@@ -141,12 +192,13 @@ class Comparison:
     columns: Sequence[Pair]
     queries: Sequence[Token]
     keys: Sequence[Token]
-    weights_a: Array  # [n_row, n_column]
-    weights_b: Array  # [n_row, n_column]
-    difference: Array  # [n_row, n_column]
+    weights_a: Matrix  # [n_row, n_column]
+    weights_b: Matrix  # [n_row, n_column]
+    difference: Matrix  # [n_row, n_column]
     divergence: Array  # [n_row]
     cosine: float
     pearson: float
+    differs: bool
 
     @property
     def mean_divergence(self) -> float:
@@ -179,14 +231,20 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
     if not shared_rows:
         raise UsageError("Nothing to compare: the two texts have no word in common.")
     rows = [queries[at] for at in shared_rows]
-    sides = [
-        _align_weights(a, [pair.a for pair in rows], [pair.a for pair in keys]),
-        _align_weights(b, [pair.b for pair in rows], [pair.b for pair in keys]),
-    ]
-    filled_a, filled_b = (np.nan_to_num(side) for side in sides)
-    visible = ~np.isnan(sides[0]) | ~np.isnan(sides[1])
+    weights_a = _align_weights(a, [pair.a for pair in rows], [pair.a for pair in keys])
+    weights_b = _align_weights(b, [pair.b for pair in rows], [pair.b for pair in keys])
     # Only rows that sum to 1, or norms scaled to do so, are distributions.
     has_distributions = a.shown != "scores" and "linear" not in (a.weighting, b.weighting)
+    divergence = np.full(len(rows), np.nan)
+    moments, differs = Moments.of(np.zeros(0), np.zeros(0)), False
+    difference = apply_rows(_difference, weights_a, weights_b)
+    for block in row_blocks(difference):
+        filled_a, filled_b = (np.nan_to_num(side[block]) for side in (weights_a, weights_b))
+        visible = ~np.isnan(difference[block])
+        moments += Moments.of(filled_a[visible], filled_b[visible])
+        differs |= bool((filled_a != filled_b)[visible].any())
+        if has_distributions:
+            divergence[block] = jensen_shannon(filled_a, filled_b)
     return Comparison(
         a=a,
         b=b,
@@ -194,15 +252,20 @@ def compare(a: HeadMaps, b: HeadMaps) -> Comparison:
         columns=keys,
         queries=[names[at] for at in shared_rows],
         keys=name_pairs(keys, a.keys, b.keys),
-        weights_a=sides[0],
-        weights_b=sides[1],
-        difference=np.where(visible, filled_b - filled_a, np.nan),
-        divergence=(
-            jensen_shannon(filled_a, filled_b) if has_distributions else np.full(len(rows), np.nan)
-        ),
-        cosine=cosine(filled_a[visible], filled_b[visible]),
-        pearson=pearson(filled_a[visible], filled_b[visible]),
+        weights_a=weights_a,
+        weights_b=weights_b,
+        difference=difference,
+        divergence=divergence,
+        cosine=moments.cosine,
+        pearson=moments.pearson,
+        differs=differs,
     )
+
+
+def _difference(a: Array, b: Array) -> Array:
+    """Return b - a, where a missing weight counts as 0; NaN where both are missing."""
+    change = np.nan_to_num(b) - np.nan_to_num(a)
+    return np.where(np.isnan(a) & np.isnan(b), np.nan, change)
 
 
 def _have_same_tokenizer(a: HeadMaps, b: HeadMaps) -> bool:
@@ -217,19 +280,20 @@ def _have_same_tokenizer(a: HeadMaps, b: HeadMaps) -> bool:
 
 def _align_weights(
     maps: HeadMaps, rows: Sequence[int | None], columns: Sequence[int | None]
-) -> Array:
+) -> Matrix:
     """Return a map on the common rows and columns; NaN where it is masked or has no such word."""
     [head_map] = maps.maps
-    amounts = whole(maps.seen(head_map), "`qkv compare`")
-    weights = np.where(whole(head_map.mask, "`qkv compare`"), float64(amounts), np.nan)
-    aligned = np.full((len(rows), len(columns)), np.nan)
-    present_rows = [(at, i) for at, i in enumerate(rows) if i is not None]
-    present_columns = [(at, j) for at, j in enumerate(columns) if j is not None]
-    target_cells = np.ix_([at for at, _ in present_rows], [at for at, _ in present_columns])
-    aligned[target_cells] = weights[
-        np.ix_([i for _, i in present_rows], [j for _, j in present_columns])
-    ]
-    return aligned
+    present = [(at, j) for at, j in enumerate(columns) if j is not None]
+    places, own_columns = [at for at, _ in present], [j for _, j in present]
+
+    def align(amounts: Array, mask: Mask) -> Array:
+        aligned = np.full((len(amounts), len(columns)), np.nan)
+        aligned[:, places] = np.where(mask, float64(amounts), np.nan)[:, own_columns]
+        return aligned
+
+    own_rows = [i for i in rows if i is not None]
+    matrices = (take(x, own_rows, ALL) for x in (maps.seen(head_map), head_map.mask))
+    return keep_last(apply_rows(align, *matrices, n_columns=len(columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +309,23 @@ class ChangedCell:
 
 def largest_changes(c: Comparison, n: int) -> list[ChangedCell]:
     """Return the n cells that differ most, without those that are equal."""
-    cells = []
-    for at in largest_indices(c.difference, n):
-        row, column = divmod(at, len(c.keys))
-        a, b = (float(np.nan_to_num(w[row, column])) for w in (c.weights_a, c.weights_b))
-        cells.append(
-            ChangedCell(row=row, column=column, a=a, b=b, change=float(c.difference[row, column]))
-        )
+    cells: list[ChangedCell] = []
+    for block in row_blocks(c.difference):
+        change = c.difference[block]
+        sides = [np.nan_to_num(w[block]) for w in (c.weights_a, c.weights_b)]
+        for at in largest_indices(change, n):
+            row, column = divmod(at, len(c.keys))
+            a, b = (float(side[row, column]) for side in sides)
+            cells.append(
+                ChangedCell(
+                    row=block.start + row,
+                    column=column,
+                    a=a,
+                    b=b,
+                    change=float(change[row, column]),
+                )
+            )
+        cells = sorted(cells, key=lambda cell: -abs(cell.change))[:n]
     return cells
 
 

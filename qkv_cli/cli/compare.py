@@ -152,9 +152,9 @@ def compare(
             "--fail-above needs a divergence, which linear weights, scores and empty maps lack."
         )
     if target.kind == "json":
-        from qkv_cli.export.compare import compare_json
+        from qkv_cli.export.compare import compare_pieces
 
-        target.send(compare_json(pairs) + "\n")
+        target.send_pieces(compare_pieces(pairs))
     else:
         from qkv_cli.render.terminal.compare import pictures
 

@@ -190,6 +190,18 @@ class Target:
             sys.stdout.flush()
             sys.stdout.buffer.write(content)
 
+    def send_pieces(self, pieces: Iterable[str]) -> None:
+        """Write a result in pieces, as they are computed; see `send`."""
+        from qkv_cli.atomic_files import place_file
+
+        clear_progress()
+        if self.path is not None:
+            place_file(self.path, (piece.encode() for piece in pieces))
+            self._note_written("")
+        else:
+            for piece in pieces:
+                sys.stdout.write(piece)
+
     def draw(self, draws: Iterable[Draw], look: Look, holds: str = "") -> None:
         """Write pictures one after the other as text, or as one picture file.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import Any
@@ -14,7 +14,7 @@ from qkv_cli.analysis.compare import Comparison, Pair, SimilarHead, largest_chan
 from qkv_cli.core.arrays import Array
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import InputError
-from qkv_cli.export.document import SHOWN, dumps, head, map_head
+from qkv_cli.export.document import SHOWN, dumps, head, in_rows, map_head
 from qkv_cli.export.parse import about_of, bare_map, check_schema, numbers
 from qkv_cli.maps.head_maps import FIELDS, HeadMaps
 
@@ -22,11 +22,13 @@ COMPARE, NEAREST = "qkv.compare/1", "qkv.nearest/1"
 MOVED = 20  # cells that are listed
 
 
-def compare_json(pairs: Sequence[Comparison]) -> str:
-    """Return one line of JSON, with unrounded numbers; NaN becomes null."""
-    return dumps(
-        {"schema": COMPARE, "qkv": __version__, "comparisons": [_comparison(c) for c in pairs]}
-    )
+def compare_pieces(pairs: Sequence[Comparison]) -> Iterator[str]:
+    """Yield one line of JSON in pieces, with unrounded numbers; NaN becomes null."""
+    yield dumps({"schema": COMPARE, "qkv": __version__})[:-1] + ',"comparisons":['
+    for index, c in enumerate(pairs):
+        yield "," * bool(index)
+        yield from _comparison(c)
+    yield "]}\n"
 
 
 def nearest_json(reference: HeadMaps, candidates: HeadMaps, nearest: Sequence[SimilarHead]) -> str:
@@ -108,6 +110,7 @@ def _read_comparison(c: dict[str, Any]) -> Comparison:
         weights_a=a_values,
         weights_b=b_values,
         difference=difference,
+        differs=bool(np.nan_to_num(difference).any()),
         divergence=np.array([_nan(row["divergence"]) for row in c["rows"]]),
         cosine=_nan(c["cosine"]),
         pearson=_nan(c["pearson"]),
@@ -135,9 +138,9 @@ def _nan(x: float | None) -> float:
     return float("nan") if x is None else float(x)
 
 
-def _comparison(c: Comparison) -> dict[str, Any]:
+def _comparison(c: Comparison) -> Iterator[str]:
     rows, shown = _words(c.rows, c.queries), FIELDS[c.a.shown]
-    return {
+    figures = {
         "a": _side(c.a),
         "b": _side(c.b),
         "divergence": _number(c.mean_divergence),
@@ -148,22 +151,25 @@ def _comparison(c: Comparison) -> dict[str, Any]:
             for row, bits in zip(rows, c.divergence, strict=True)
         ],
         "columns": _words(c.columns, c.keys),
-        f"{shown}_a": _matrix(c.weights_a),
-        f"{shown}_b": _matrix(c.weights_b),
-        "difference": _matrix(c.difference),
-        "moved": [
-            {
-                "row": m.row,
-                "column": m.column,
-                "query": c.queries[m.row].name,
-                "key": c.keys[m.column].name,
-                "a": m.a,
-                "b": m.b,
-                "change": m.change,
-            }
-            for m in largest_changes(c, MOVED)
-        ],
     }
+    moved = [
+        {
+            "row": m.row,
+            "column": m.column,
+            "query": c.queries[m.row].name,
+            "key": c.keys[m.column].name,
+            "a": m.a,
+            "b": m.b,
+            "change": m.change,
+        }
+        for m in largest_changes(c, MOVED)
+    ]
+    yield dumps(figures)[:-1]
+    matrices = {f"{shown}_a": c.weights_a, f"{shown}_b": c.weights_b, "difference": c.difference}
+    for name, matrix in matrices.items():
+        yield f',"{name}":'
+        yield from in_rows(matrix, lambda block: dumps(_cells(block))[1:-1])
+    yield f',"moved":{dumps(moved)}}}'
 
 
 def _about(maps: HeadMaps) -> dict[str, Any]:
@@ -188,7 +194,7 @@ def _number(x: float) -> float | None:
     return None if isnan(x) else x
 
 
-def _matrix(x: Array) -> Any:
+def _cells(x: Array) -> Any:
     """Return rows of numbers, with null for NaN."""
     cells = x.astype(object)
     cells[np.isnan(x)] = None

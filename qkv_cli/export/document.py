@@ -122,7 +122,7 @@ def document_pieces(maps: HeadMaps, include: Collection[str]) -> Iterator[str]:
             yield from _matrix(array)
         if not all(m.mask[rows].all() for rows in row_blocks(m.mask)):
             yield ',"mask":'
-            yield from _in_rows(m.mask, lambda block: dumps(block.tolist())[1:-1])
+            yield from in_rows(m.mask, lambda block: dumps(block.tolist())[1:-1])
         yield "}"
     yield "]}"
 
@@ -140,10 +140,10 @@ def _matrix(matrix: Matrix) -> Iterator[str]:
         numbers = "],[".join(decimals(block))
         return f"[{numbers.replace('-inf', 'null')}]"
 
-    return _in_rows(matrix, rows)
+    return in_rows(matrix, rows)
 
 
-def _in_rows(matrix: Matrix, rows_of: Callable[[NDArray[Any]], str]) -> Iterator[str]:
+def in_rows(matrix: Matrix, rows_of: Callable[[NDArray[Any]], str]) -> Iterator[str]:
     """Yield a JSON array of rows, block by block."""
     yield "["
     for rows in row_blocks(matrix, TEXT_CELLS):

@@ -67,6 +67,22 @@ def apply_rows(
     return LazyMatrix(shape, lambda rows: function(*(matrix[rows] for matrix in matrices)))
 
 
+def keep_last(matrix: Matrix) -> Matrix:
+    """Return a matrix that keeps the rows it read last, for readers that take turns."""
+    if not isinstance(matrix, LazyMatrix):
+        return matrix
+    last: list[tuple[slice, NDArray[Any]]] = []
+
+    def read(rows: Rows) -> NDArray[Any]:
+        if not isinstance(rows, slice):
+            return matrix[rows]
+        if not last or last[0][0] != rows:
+            last[:] = [(rows, matrix[rows])]
+        return last[0][1]
+
+    return LazyMatrix(matrix.shape, read)
+
+
 def take(matrix: Matrix, rows: slice | Sequence[int], columns: slice | Sequence[int]) -> Matrix:
     """Return the matrix of some rows and columns."""
     if not isinstance(matrix, LazyMatrix):

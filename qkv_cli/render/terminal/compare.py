@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import dropwhile
 from math import isnan
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.cells import cell_len
@@ -17,9 +17,9 @@ from rich.style import Style
 from rich.text import Text
 
 from qkv_cli.analysis.compare import Comparison, SimilarHead, largest_changes
-from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
+from qkv_cli.maps.matrix import Matrix, apply_rows, take
 from qkv_cli.render.legend import QUANTITIES, Quantity, flowing, label_line, special_notes
 from qkv_cli.render.plate import Bars, Part, Plate, maps_part
 from qkv_cli.render.terminal.attend import attention
@@ -147,7 +147,7 @@ class ComparePicture:
     def _differences(self) -> HeadMaps | None:
         """Return the maps of the differences; None if nothing differs."""
         first, a, others = self.pairs[0], self.names[0], self.names[1:]
-        if not any(np.nan_to_num(c.difference).any() for c in self.pairs):
+        if not any(c.differs for c in self.pairs):
             return None
         quantity = QUANTITIES[first.a.shown]
         notes = [f"above 0, {' or '.join(others)} has {quantity.larger}; below 0, {a}"]
@@ -271,9 +271,9 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
     maps, weights = (c.a, c.weights_a) if side == "a" else (c.b, c.weights_b)
     rows = [getattr(pair, side) for pair in c.rows]
     columns = [(at, i) for at, p in enumerate(c.columns) if (i := getattr(p, side)) is not None]
-    side_weights = weights[:, [at for at, _ in columns]]
+    side_weights = take(weights, slice(None), [at for at, _ in columns])
     [m] = maps.maps
-    amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(side_weights))
+    amounts, mask = _filled(side_weights)
     return replace(
         maps,
         queries=[maps.queries[i] for i in rows],
@@ -285,25 +285,28 @@ def _own_columns(c: Comparison, side: Literal["a", "b"]) -> HeadMaps:
                 layer=m.layer,
                 head=m.head,
                 **amounts,
-                mask=~np.isnan(side_weights),
+                mask=mask,
             )
         ],
     )
 
 
+def _filled(weights: Matrix) -> tuple[dict[str, Any], Matrix]:
+    """Return numbers for every field that can be shown, 0 where they are NaN, and the mask."""
+    amounts = dict.fromkeys(FIELDS.values(), apply_rows(np.nan_to_num, weights))
+    return amounts, apply_rows(lambda x: ~np.isnan(x), weights)
+
+
 def _drawn_maps(
-    c: Comparison, names: Sequence[str], weights: Sequence[Array], notes: Sequence[str]
+    c: Comparison, names: Sequence[str], weights: Sequence[Matrix], notes: Sequence[str]
 ) -> HeadMaps:
     """Return maps on the common rows and columns, for the picture of `qkv attend`."""
     [m] = c.a.maps
     head_maps = []
     for name, w in zip(names, weights, strict=True):
-        # In every field that can be shown.
-        amounts = dict.fromkeys(FIELDS.values(), np.nan_to_num(w))
+        amounts, mask = _filled(w)
         head_maps.append(
-            HeadMap(
-                name=name, block=m.block, layer=m.layer, head=None, **amounts, mask=~np.isnan(w)
-            )
+            HeadMap(name=name, block=m.block, layer=m.layer, head=None, **amounts, mask=mask)
         )
     causal = c.a.causal and c.b.causal
     return replace(

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_traces import layer_of, trace_of
+from rich.console import Console
 
+from qkv_cli.analysis.compare import Comparison, compare, largest_changes
 from qkv_cli.analysis.explain import Explanation, explain_layer, largest_weight
 from qkv_cli.analysis.focus import focus
 from qkv_cli.analysis.study import FIGURES, HeadStatistics, head_statistics, study
@@ -28,12 +30,15 @@ from qkv_cli.core.positions import Disentangled
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError, InputError, UsageError
 from qkv_cli.export.attention import to_csv, to_json
+from qkv_cli.export.compare import compare_pieces
 from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import OrderedReader, head_maps
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
 from qkv_cli.maps.matrix import LazyMatrix, row_blocks, take, whole
 from qkv_cli.maps.merge import merge_words
 from qkv_cli.maps.selection import hide_special
+from qkv_cli.render.terminal.compare import pictures
+from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import survey
 from qkv_cli.session.load import load
 from qkv_cli.session.run import Reading
@@ -93,6 +98,8 @@ def assert_same(result: object, expected: object) -> None:
         assert isinstance(result, list) and len(result) == len(expected)
         for one, other in zip(result, expected, strict=True):
             assert_same(one, other)
+    elif isinstance(expected, float):
+        assert result == pytest.approx(expected, rel=1e-5, abs=CLOSE)
     else:
         assert result == expected
 
@@ -332,6 +339,41 @@ def test_explain_in_blocks_equals_explain_of_whole_maps(
     assert link == expected_link and result.masked == expected.masked
     np.testing.assert_allclose(result.pattern, expected.pattern, atol=CLOSE)
     np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in READINGS if name != "rollout"])
+def test_comparison_in_blocks_equals_comparison_of_whole_maps(
+    tiny_glove: Path, request: pytest.FixtureRequest, name: str
+) -> None:
+    def comparison() -> Comparison:
+        texts = TEXT, TEXT.replace("bank", "broad bank").replace("she", "he")
+        reading, model = Reading(**READINGS[name]), load(tiny_glove)
+        a, b = (head_maps(model, text, reading, layers=["0"], heads=["1"]) for text in texts)
+        return compare(a, b)
+
+    def parsed(c: Comparison) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads("".join(compare_pieces([c])))["comparisons"][0]
+        # Of equal cells, rounding decides.
+        document["moved"] = [m for m in document["moved"] if abs(m["change"]) > CLOSE]
+        return document
+
+    expected = comparison()
+    document, picture = parsed(expected), drawn(expected)
+    changes = [(m.row, m.column) for m in largest_changes(expected, 4)]
+    request.getfixturevalue("in_blocks")
+    result = comparison()
+    assert isinstance(result.difference, LazyMatrix)
+    assert_same(numbers(parsed(result)), numbers(document))
+    assert [(m.row, m.column) for m in largest_changes(result, 4)] == changes
+    assert drawn(result) == picture
+
+
+def drawn(c: Comparison) -> str:
+    [draw] = pictures([c])
+    console = Console(width=100, no_color=True)
+    with console.capture() as capture:
+        console.print(draw(Theme()))
+    return capture.get()
 
 
 @pytest.mark.parametrize("shuffles", [0, 3])
