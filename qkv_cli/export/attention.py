@@ -14,7 +14,7 @@ from typing import Any
 from qkv_cli.atomic_files import place_file
 from qkv_cli.errors import InputError, UsageError
 from qkv_cli.export.document import TEXT_CELLS, decimals, document_pieces
-from qkv_cli.export.npz import file_type, from_npz, to_npz
+from qkv_cli.export.npz import file_type, from_npz, npz_pieces, to_npz
 from qkv_cli.export.parse import json_array, parse_document
 from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.matrix import Matrix, row_blocks
@@ -136,7 +136,7 @@ def encode_maps(
         return
     for head_maps in maps:
         if kind == "npz":
-            yield to_npz(head_maps, include)
+            yield from npz_pieces(head_maps, include)
         else:
             yield from (piece.encode() for piece in document_pieces(head_maps, include))
             yield b"\n"

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.format import write_array, write_array_header_1_0
 from numpy.typing import NDArray
 
 from qkv_cli import strict_json
@@ -18,7 +19,7 @@ from qkv_cli.errors import InputError
 from qkv_cli.export.document import MATRICES, arrays, dumps, head, map_head
 from qkv_cli.export.parse import parse_document, to_float32
 from qkv_cli.maps.head_maps import HeadMaps
-from qkv_cli.maps.matrix import whole
+from qkv_cli.maps.matrix import Matrix, row_blocks
 
 _RATIO, _SMALL = 200, 400 * 2**20
 
@@ -33,28 +34,59 @@ def file_type(data: bytes) -> Literal["npz", "npy", "safetensors"] | None:
     return "safetensors" if data[4:9] == b"\0\0\0\0{" else None
 
 
-def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
-    """Return an archive with `pattern`, [n_maps, n_query, n_key], and other stacked arrays.
+def npz_pieces(maps: HeadMaps, include: Collection[str] = ()) -> Iterator[bytes]:
+    """Yield an archive with `pattern`, [n_maps, n_query, n_key], and other stacked arrays.
 
     `meta` is the JSON document without its arrays, as a string. Masked scores are -inf; `mask` is
-    present if anything is masked.
+    present if anything is masked. Long texts are read in blocks of rows.
     """
     selected = [arrays(m, include, maps.shown) for m in maps.maps]
     meta = dumps({**head(maps), "maps": [map_head(m) for m in maps.maps]})
-    n_maps = len(selected)
-    members: dict[str, Any] = {
-        name: np.stack([whole(a[name], "A .npz file", n_maps) for a in selected]).astype(np.float32)
-        for name in selected[0]
-    }
-    masks = np.stack([m.mask[:] for m in maps.maps])
-    members |= {} if masks.all() else {"mask": masks}
-    file = io.BytesIO()
-    np.savez_compressed(file, meta=np.array(meta), **members)
-    return file.getvalue()
+    stacks: dict[str, list[Matrix]] = {name: [a[name] for a in selected] for name in selected[0]}
+    masks = [m.mask for m in maps.maps]
+    if not all(mask[rows].all() for mask in masks for rows in row_blocks(mask)):
+        stacks["mask"] = masks
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("meta.npy", "w") as member:
+            write_array(member, np.array(meta))
+        for name, matrices in stacks.items():
+            dtype = np.dtype("?" if name == "mask" else "<f4")
+            shape = (len(matrices), *matrices[0].shape)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                layout = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+                write_array_header_1_0(member, layout)
+                for matrix in matrices:
+                    for rows in row_blocks(matrix):
+                        member.write(np.ascontiguousarray(matrix[rows], dtype).data)
+                        yield from pieces.taken()
+    yield from pieces.taken()
+
+
+def to_npz(maps: HeadMaps, include: Collection[str] = ()) -> bytes:
+    """Return an archive of `npz_pieces`."""
+    return b"".join(npz_pieces(maps, include))
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is written to, and whose bytes are taken out piece by piece."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self.written.append(piece)
+        return len(piece)
+
+    def taken(self) -> list[bytes]:
+        """Return what was written since the last time."""
+        taken, self.written = self.written, []
+        return taken
 
 
 def from_npz(data: bytes) -> HeadMaps:
-    """Read an archive of `to_npz`.
+    """Read an archive of `npz_pieces`.
 
     Raises:
         InputError: The document is invalid; the error names the first invalid field.

@@ -29,7 +29,7 @@ from qkv_cli.core.parallel import parts
 from qkv_cli.core.positions import Disentangled
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import CheckpointError, InputError, UsageError
-from qkv_cli.export.attention import to_csv, to_json
+from qkv_cli.export.attention import from_npz, to_csv, to_json, to_npz
 from qkv_cli.export.compare import compare_pieces
 from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import OrderedReader, head_maps
@@ -112,6 +112,7 @@ def test_maps_in_blocks_equal_whole_maps(
     expected = maps_of(tiny_glove, mean=mean, **READINGS[name])
     include = () if mean or name in ("words", "rollout") else ("scores", "q", "k", "v", "z")
     documents = to_json(expected, include)
+    archive = from_npz(to_npz(expected, include))
     table = cells(expected)
     surveys = [survey(expected, m, (4, 5), 6) for m in expected.maps]
     rows = [focus(expected, side, 3).weights for side in ("query", "key")]
@@ -119,6 +120,10 @@ def test_maps_in_blocks_equal_whole_maps(
     result = maps_of(tiny_glove, mean=mean, **READINGS[name])
     assert name == "rollout" or isinstance(result.maps[0].pattern, LazyMatrix)
     assert_same(numbers(json.loads(to_json(result, include))), numbers(json.loads(documents)))
+    for m, other in zip(from_npz(to_npz(result, include)).maps, archive.maps, strict=True):
+        for field in ("pattern", "scores", "q", "k", "v", "z", "norms", "mask"):
+            if (array := getattr(other, field)) is not None:
+                np.testing.assert_allclose(getattr(m, field), array, rtol=1e-5, atol=CLOSE)
     assert [names for names, _ in cells(result)] == [names for names, _ in table]
     amounts = [[x for _, x in of] for of in (cells(result), table)]
     np.testing.assert_allclose(*amounts, rtol=1e-5, atol=CLOSE)
