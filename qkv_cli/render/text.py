@@ -20,6 +20,7 @@ _DOTTED_CIRCLE = "◌"
 _REGIONAL_A = 0x1F1E6
 
 
+@lru_cache(maxsize=4096)
 def label(text: str, width: int | None = None) -> str:
     """Return token text for one line, cut to a width in cells with an ellipsis."""
     clusters = _clusters(text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
+from qkv_cli.core.parallel import parallel
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.maps.matrix import row_blocks, whole
 
@@ -51,45 +53,80 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
         n_links: The number of strongest links to find.
     """
     matrix, by_value = maps.seen(m), maps.shown == "scores"
-    rank: Callable[[float], float] = float if by_value else abs
     # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
-    extremes: list[Array] = []
-    links: list[CellLink] = []
-    least = np.inf
-    for rows in row_blocks(matrix):
+    extremes: dict[int, Array] = {}
+    strongest = _StrongestLinks(n_links, by_value=by_value)
+
+    def read(rows: slice) -> None:
         amounts, mask = matrix[rows], m.mask[rows]
-        extremes.append(_pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value))
-        if not n_links:
-            continue
-        if by_value:
-            strength = np.where(mask, amounts, -np.inf).max(axis=1)
-            least = min(least, float(np.where(mask, amounts, np.inf).min()))
-        else:
-            strength = np.nan_to_num(np.abs(extremes[-1]), nan=-np.inf).max(axis=1)
-        above = rank(links[-1][2]) if len(links) == n_links else -np.inf
-        strong = _strong_rows(strength, n_links, above)
-        visible = _visible(amounts[strong], mask[strong])
-        of_block = strongest_links(visible, n_links, by_value=by_value, keep_least=True)
-        links += [(rows.start + int(strong[q]), k, x) for q, k, x in of_block]
-        links.sort(key=lambda link: -rank(link[2]))
-        links = links[:n_links]
-    cells = pooled(np.concatenate(extremes), (blocks[0], 1))
+        of_block = _pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value)
+        extremes[rows.start] = of_block
+        if n_links:
+            strongest.add(rows, amounts, mask, of_block)
+
+    row_slices = list(row_blocks(matrix))
+    if len(row_slices) == 1:
+        read(*row_slices)
+    else:
+        parallel(read, row_slices)
+    cells = pooled(np.concatenate([extremes[at] for at in sorted(extremes)]), (blocks[0], 1))
     return Survey(
         cells=cells,
         has_negative=by_value or bool((cells < 0).any()),
-        links=[link for link in links if not by_value or link[2] > least],
+        links=[x for x in strongest.links if not by_value or x[2] > strongest.least],
     )
 
 
-def _strong_rows(strength: Array, n: int, above: float) -> NDArray[np.intp]:
-    """Return the rows that can have one of the n strongest links.
+class _StrongestLinks:
+    """The strongest links of the blocks of rows that were read so far, in any order."""
 
-    Args:
-        strength: The strongest number of each row, [n_rows]; -inf if all are masked.
-        above: The strength of the last of n links of earlier rows; -inf if they are fewer.
-    """
-    weakest = np.partition(strength, -n)[-n] if n < len(strength) else -np.inf
-    return np.flatnonzero((strength >= weakest) & (strength > above))
+    def __init__(self, n: int, *, by_value: bool) -> None:
+        self.n, self.by_value = n, by_value
+        self.links: list[CellLink] = []  # the strongest first; of equal ones the first in the map
+        self.least = np.inf  # the least score
+        self._lock = Lock()
+
+    def add(self, rows: slice, amounts: Array, mask: Mask, extremes: Array) -> None:
+        """Add the links of a block.
+
+        Args:
+            amounts, mask: [n_rows, n_key].
+            extremes: `amounts`, pooled by keys.
+        """
+        if self.by_value:
+            strength = np.where(mask, amounts, -np.inf).max(axis=1)
+            least = float(np.where(mask, amounts, np.inf).min())
+        else:
+            strength, least = np.nan_to_num(np.abs(extremes), nan=-np.inf).max(axis=1), np.inf
+        strong = self._strong_rows(rows.start, strength)
+        visible = _visible(amounts[strong], mask[strong])
+        of_block = strongest_links(visible, self.n, by_value=self.by_value, keep_least=True)
+        links = [(rows.start + int(strong[q]), k, x) for q, k, x in of_block]
+        with self._lock:
+            self.least = min(self.least, least)
+            self.links = sorted([*self.links, *links], key=self._order)[: self.n]
+
+    def _order(self, link: CellLink) -> tuple[float, int, int]:
+        query, key, x = link
+        return -self._rank(x), query, key
+
+    def _rank(self, x: float) -> float:
+        return x if self.by_value else abs(x)
+
+    def _strong_rows(self, start: int, strength: Array) -> NDArray[np.intp]:
+        """Return the rows of a block that can have one of the n strongest links.
+
+        Args:
+            start: The first row of the block.
+            strength: The strongest number of each row, [n_rows]; -inf if all are masked.
+        """
+        can_enter = strength > -np.inf
+        if len(links := self.links) == self.n:
+            last, _, x = links[-1]
+            can_enter &= (strength > self._rank(x)) | ((strength == self._rank(x)) & (last > start))
+        if self.n < len(strength):
+            can_enter &= strength >= np.partition(strength, -self.n)[-self.n]
+        return np.flatnonzero(can_enter)
 
 
 def strongest_links(

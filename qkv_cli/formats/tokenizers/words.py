@@ -16,6 +16,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ class WordTokenizer:
         with library_errors(_UNREADABLE):
             pieces = _pieces(text, self.splitter.encode(text).offsets)
             if self.cut_ids is None:
-                matches = [(span, *self._find_as_v01(text[slice(*span)])) for span in pieces]
+                find = cache(self._find_as_v01)  # words repeat
+                matches = [(span, *find(text[slice(*span)])) for span in pieces]
             else:
                 matches = list(_WordSearch(self.words, self.cut_ids).find_words(text, pieces))
         unknown = len(self.words)
