@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALL = slice(None)
 KEPT = 1 << 23  # cells of a layer's maps that are kept; larger maps are computed in blocks
-BLOCK_CELLS = 1 << 22  # cells of a block of a larger map
+BLOCK_CELLS = 1 << 21  # cells of a block of a larger map
 
 
 class Bias(Protocol):

@@ -67,6 +67,22 @@ def apply_rows(
     return LazyMatrix(shape, lambda rows: function(*(matrix[rows] for matrix in matrices)))
 
 
+def combine_rows(
+    function: Callable[[Iterator[NDArray[Any]]], NDArray[Any]], matrices: Sequence[Matrix]
+) -> Matrix:
+    """Combine equal rows of many matrices; lazily if one of them is lazy.
+
+    The function receives the matrices' rows one after the other, so they need not be held at once.
+    """
+    arrays = [matrix for matrix in matrices if not isinstance(matrix, LazyMatrix)]
+    if len(arrays) == len(matrices):
+        return function(iter(arrays))
+    n_rows, n_columns = matrices[0].shape
+    return LazyMatrix(
+        (n_rows, n_columns), lambda rows: function(matrix[rows] for matrix in matrices)
+    )
+
+
 def keep_last(matrix: Matrix) -> Matrix:
     """Return a matrix that keeps the rows it read last, for readers that take turns."""
     if not isinstance(matrix, LazyMatrix):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -18,7 +19,7 @@ from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.tokens import Token
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps, checked_rows
-from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows, row_blocks, take
+from qkv_cli.maps.matrix import LazyMatrix, Matrix, apply_rows, combine_rows, row_blocks, take
 from qkv_cli.names import Block, Show
 
 _INT = r"-?[0-9]{1,18}"  # always valid for int(), unlike ² or 5,000 digits
@@ -195,7 +196,7 @@ def average(maps: Sequence[HeadMap], show: Show = "weights") -> list[HeadMap]:
         fields = {"pattern", FIELDS[show]}
         mean: dict[str, Any] = {name: _mean(name, same) for name in fields}
         named = " ".join(f"H{m.head}" for m in same) if len(same) <= NAMED else len(same)
-        mask = apply_rows(lambda *masks: np.any(masks, axis=0), *(m.mask for m in same))
+        mask = combine_rows(lambda masks: reduce(np.logical_or, masks), [m.mask for m in same])
         name, block = f"L{layer} mean of {named}", same[0].block
         means.append(HeadMap(name=name, block=block, layer=layer, head=None, **mean, mask=mask))
     return means
@@ -205,18 +206,19 @@ def _mean(field: str, maps: Sequence[HeadMap]) -> Matrix:
     """Return the mean of a field; of scores, over the heads that can see the key."""
     matrices: list[Matrix] = [getattr(m, field) for m in maps]
     if field != "scores":
-        return apply_rows(lambda *arrays: np.mean(np.stack(arrays), axis=0), *matrices)
+        return combine_rows(lambda rows: reduce(np.add, rows) / len(maps), matrices)
 
-    def visible_mean(*arrays_and_masks: NDArray[Any]) -> Array:
-        arrays, masks = map(
-            np.stack, (arrays_and_masks[: len(maps)], arrays_and_masks[len(maps) :])
-        )
-        n = masks.sum(axis=0, dtype=arrays.dtype)
-        total = np.where(masks, arrays, 0).sum(axis=0)
-        mean: Array = np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(arrays.dtype)
+    def visible_mean(scores_and_masks: Iterator[NDArray[Any]]) -> Array:
+        total, n = next(scores_and_masks), next(scores_and_masks).astype(np.int32)
+        total = np.where(n > 0, total, 0)
+        for scores, mask in zip(scores_and_masks, scores_and_masks, strict=True):
+            total += np.where(mask, scores, 0)
+            n += mask
+        mean: Array = np.where(n > 0, total / np.maximum(n, 1), -np.inf).astype(total.dtype)
         return mean
 
-    return apply_rows(visible_mean, *matrices, *(m.mask for m in maps))
+    pairs = zip(matrices, (m.mask for m in maps), strict=True)
+    return combine_rows(visible_mean, [matrix for pair in pairs for matrix in pair])
 
 
 def windowed(maps: HeadMaps, window_range: str) -> HeadMaps:
