@@ -132,7 +132,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
             "positions": description.positions,
             "n_parameters": description.n_parameters,
             "source": description.source,
-            "sha256": dict(description.sha256),
+            "sha256": description.checksums(),
             "path": str(description.path),
             "bytes": description.n_bytes,
         }
@@ -158,7 +158,9 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "source": description.source,
         "size": amount(description.n_bytes),
         "path": str(description.path),
-        "sha256": "\n".join(f"{sha256}  {file}" for file, sha256 in description.sha256.items()),
+        "sha256": "\n".join(
+            f"{sha256}  {file}" for file, sha256 in description.checksums().items()
+        ),
     }
     sys.stdout.write(_whole_lines().text(lambda theme: model_card(facts)))
 
@@ -339,23 +341,47 @@ def neighbors(
 
 
 @app.command()
-def check(name: NameArgument) -> None:
-    """Check that a model can be read and run, and estimate the memory it needs.
+def check(
+    name: NameArgument,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Length of the text in the estimate; 128 by default, or all positions if fewer.",
+        ),
+    ] = None,
+) -> None:
+    """Check that a model can be read and run, and estimate the memory and time of one map.
 
     Opens the tokenizer, reads all shapes, and runs one token through every layer.
 
+    The estimate is for a head of the last layer, as `qkv attend --head` draws it.
+    The time is computed from short measurements on this machine.
+
     Example: qkv models check ./my-checkpoint
+
+    Example: qkv models check glove --tokens 32768
     """
+    from time import process_time
+
     from rich.text import Text
 
     from qkv_cli.cli.output import note_about
-    from qkv_cli.render.terminal.models import amount
+    from qkv_cli.render.terminal.models import amount, duration, rounded_amount
     from qkv_cli.session.check import check_run
-    from qkv_cli.session.describe import N_TOKENS, describe
+    from qkv_cli.session.describe import describe
+    from qkv_cli.session.estimate import estimate_memory, estimate_seconds, text_length
     from qkv_cli.session.load import load
+    from qkv_cli.store.catalogue import find
 
+    loaded = load(find(name))
+    start_up = process_time()  # since this process began
+    n_tokens = text_length(loaded, tokens)
     description = describe(name)
-    check_run(load(description.path))
+    check_run(loaded)
+    memory = estimate_memory(loaded, n_tokens)
+    seconds = estimate_seconds(loaded, n_tokens, start_up)
     info = description.info
     note_about(info)
     heads = {kind: f"{s.n_heads} heads of size {s.d_head}" for kind, s in info.stacks.items()}
@@ -366,9 +392,9 @@ def check(name: NameArgument) -> None:
         f"All {description.n_tensors:,} tensors ({description.n_parameters:,} parameters) and all "
         "settings that affect the results are supported; the tokenizer was read, and one token was "
         "run through every layer.\n"
-        f"{amount(description.n_bytes)} on disk. Memory: {amount(description.layer_bytes)} for the "
-        f"weights of the largest layer; about {amount(description.memory)} in total for "
-        f"{N_TOKENS} tokens."
+        f"{amount(description.n_bytes)} on disk. One map of {n_tokens:,} "
+        f"token{'s' * (n_tokens != 1)}: about {rounded_amount(memory)} of memory and "
+        f"{duration(seconds)} on this machine."
     )
     sys.stdout.write(_whole_lines().text(lambda theme: Text(lines)))
 

@@ -89,6 +89,17 @@ def as_float(x: Stored) -> Array:
     return np.asarray(x) if is_double else float32(x)
 
 
+def widened_bytes(x: Stored) -> int:
+    """Return the bytes that a core holds while it widens a block of a matrix; 0 if it does not.
+
+    Quantized numbers are held three times: as float32, and twice while they are unpacked.
+    """
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.itemsize >= 4:
+        return 0
+    n_numbers = min(max(_BLOCK, x.shape[1]), x.shape[0] * x.shape[1])
+    return 4 * n_numbers * (3 if isinstance(x, Packed) else 1)
+
+
 def row_blocks(x: Stored, rows: slice) -> list[slice]:
     """Split rows of a matrix so that each block fits in a core's cache when it is float32.
 
@@ -137,15 +148,27 @@ def release(x: Stored) -> None:
     them again costs more than they take.
     """
     data = mapped_bytes(x)
-    file = data
-    while isinstance(file, np.ndarray):
-        file = file.base
-    if data is None or not isinstance(file, mmap.mmap) or len(file) < _LARGE_FILE:
+    if data is None or not is_released(x) or (file := mapped_file(data)) is None:
         return
     start = _address(data) - _address(np.frombuffer(file, np.uint8))
     first_page = start // mmap.PAGESIZE * mmap.PAGESIZE
     if hasattr(file, "madvise"):
         file.madvise(mmap.MADV_DONTNEED, first_page, start + data.nbytes - first_page)
+
+
+def is_released(x: Stored) -> bool:
+    """Whether a tensor is part of a large mapped file, so that `release` has an effect."""
+    data = mapped_bytes(x)
+    file = None if data is None else mapped_file(data)
+    return file is not None and len(file) >= _LARGE_FILE
+
+
+def mapped_file(x: NDArray[Any]) -> mmap.mmap | None:
+    """Return the mapped file that an array is part of, if there is one."""
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def _address(x: NDArray[Any]) -> int:

@@ -167,20 +167,6 @@ class Block:
         is_relative = attn is not None and (attn.rotary or attn.relative) is not None
         return is_relative or self.recurrent is not None or self.convolution is not None
 
-    @property
-    def n_bytes(self) -> int:
-        """The bytes of its matrices as float32, with one expert of several."""
-        parts = [self.attn, self.cross]
-        linears = [x for a in parts if a is not None for x in (a.q, a.k, a.v, a.o)]
-        mlp = next(self.mlp.mlps(), None) if isinstance(self.mlp, Experts) else self.mlp
-        if mlp is not None:
-            linears += [x for x in (mlp.up, mlp.down, mlp.gate) if x is not None]
-        if self.attn is not None and (relative := self.attn.relative) is not None:
-            linears += [x for x in (relative.q, relative.k) if x is not None]
-        convolved = 0 if self.convolution is None else self.convolution.W.size
-        distinct = {id(linear): linear.d_in * linear.d_out for linear in linears}
-        return 4 * (sum(distinct.values()) + convolved)
-
 
 @dataclass(frozen=True, slots=True)
 class Blocks(Sequence[Block]):

@@ -37,8 +37,9 @@ class OffsetBias:
 
     def block(self, heads: slice, rows: Rows) -> Array:
         """Return the bias of some queries to all keys, [1 or n_heads, n_rows, n]."""
-        if len(self.values) * self.n * self.n <= KEPT and not self.first:
-            return _of_heads(self._whole, heads)[:, rows]
+        is_whole = isinstance(rows, slice) and rows == slice(None) and not self.first
+        if is_whole and len(self.values) * self.n * self.n <= KEPT:
+            return _of_heads(self._whole, heads)
         return self._rows(self.values, heads, rows)
 
     def mask(self, heads: slice, rows: Rows) -> Mask:

@@ -1,24 +1,21 @@
-"""Descriptions of models for `qkv models show`: shape, origin, size, memory."""
+"""Descriptions of models for `qkv models show`: shape, origin, size, checksums."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from qkv_cli.atomic_files import read_whole
-from qkv_cli.core.arrays import Packed, Unreadable, is_buffer
+from qkv_cli.core.arrays import is_buffer
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.model import Model, Stack
 from qkv_cli.formats.gguf_parts import present_parts
-from qkv_cli.formats.ngrams import NGRAMS
 from qkv_cli.session.load import gguf_in, hub_name, provenance, read_model, stored_folder
 from qkv_cli.store.catalogue import EMBEDDED, find, size
 from qkv_cli.store.folder import PROVENANCE, sha256
 
-BASE = 45 * 2**20  # bytes of Python, numpy and the tokenizer (benchmarks/checkpoint.py)
-N_TOKENS = 128  # the length of the text in the estimate
 _WEIGHTS = ("*.safetensors", "model*.bin")
 
 
@@ -30,9 +27,7 @@ class Description:
         layers: The number of layers of each stack.
         positions: How positions enter the model.
         n_tensors, n_parameters: In the files, including task heads.
-        layer_bytes: The size of the largest layer's matrices as float32.
-        memory: The estimated total for `N_TOKENS` tokens; see `_memory`.
-        sha256: The checksum of each file of weights.
+        weights: The files of weights.
     """
 
     info: ModelInfo
@@ -43,10 +38,12 @@ class Description:
     n_tensors: int
     n_parameters: int
     n_bytes: int
-    layer_bytes: int
-    memory: int
     source: str
-    sha256: Mapping[str, str]
+    weights: Sequence[Path]
+
+    def checksums(self) -> dict[str, str]:
+        """Return the sha256 of each file of weights, which are read as a whole."""
+        return {path.name: sha256(path) for path in self.weights}
 
 
 def describe(name: str) -> Description:
@@ -71,16 +68,6 @@ def _describe(folder: Path) -> Description:
     gguf = gguf_in(folder)
     weight_files = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
     weights = sorted(weight_files) if gguf is None else present_parts(gguf)
-    firsts = [s.blocks[0] for s in model.stacks.values() if s.blocks]
-    layer_bytes = max(first.n_bytes for first in firsts)
-    table = model.embed.table
-    most_heads = max(stack.n_heads for stack in info.stacks.values())
-    # Only the n-gram rows of unknown words are read.
-    on_disk = sum(path.stat().st_size for path in weights if path.name != NGRAMS)
-    # A quantised tensor is in memory as stored, while it is unpacked, and as float32.
-    readable = (t for t in tensors.values() if not isinstance(t, Unreadable))
-    unpacking = 3 if any(isinstance(t, Packed) for t in readable) else 1
-    layers_on_disk = on_disk * (1 - prod(table.shape) / n_parameters)
     return Description(
         info=info,
         path=folder,
@@ -90,10 +77,8 @@ def _describe(folder: Path) -> Description:
         n_tensors=len(tensors),
         n_parameters=n_parameters,
         n_bytes=size(folder),
-        layer_bytes=layer_bytes,
-        memory=_memory(most_heads, layer_bytes * unpacking, int(layers_on_disk)),
         source=_source(folder),
-        sha256={path.name: sha256(path) for path in weights},
+        weights=weights,
     )
 
 
@@ -131,14 +116,6 @@ def _of_stack(stack: Stack) -> list[str]:
         where = "every layer" if len(windows) == len(blocks) else f"{len(windows)} layers"
         schemes.append(f"a window of {min(windows):,} tokens in {where}")
     return schemes
-
-
-def _memory(n_heads: int, layer_bytes: int, layers_on_disk: int) -> int:
-    """Estimate the memory of a run: the mapped file, one unpacked layer, and its maps.
-
-    Pages of the mapped file can be reclaimed by the system if memory is short.
-    """
-    return BASE + layers_on_disk + layer_bytes + 3 * 4 * n_heads * N_TOKENS**2
 
 
 def _source(folder: Path) -> str:

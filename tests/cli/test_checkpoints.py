@@ -290,14 +290,15 @@ def test_render_of_file_with_hidden_special_tokens_keeps_notes(
     assert picture == qkv(*args).stdout
 
 
-def test_models_check_reports_sizes_memory_and_ignored_settings(
+def test_models_check_reports_sizes_estimate_and_ignored_settings(
     bert: Path, t5: Path, qkv: Qkv
 ) -> None:
     result = qkv("models", "check", bert)
     assert result.code == 0
     assert "bert, layers: 2 in the encoder; 4 heads of size 4, d_model 16" in result.stdout
-    per_layer = 4 * (4 * 16 * 16 + 2 * 16 * 24)
-    assert f"{per_layer / 1024:.1f} KiB for the weights" in result.stdout
+    *_, estimate = result.stdout.splitlines()
+    pattern = r"\d+ KiB on disk\. One map of 40 tokens: about \d+ MiB of memory and [\d.,]+ \w+ on"
+    assert re.match(pattern, estimate)  # bert has 40 positions
     assert "2 in the encoder, 3 in the decoder" in qkv("models", "check", t5).stdout
     plain = (bert / "config.json").read_text()[:-3]
     (bert / "config.json").write_text(plain + ', "twist": 1}')
@@ -309,6 +310,19 @@ def test_models_check_reports_sizes_memory_and_ignored_settings(
     (bert / "config.json").write_text(plain + ', "pruned_heads": {"0": [1]}}')
     refused = qkv("models", "check", bert)
     assert (refused.code, "pruned_heads to {'0': [1]}" in refused.stderr) == (2, True)
+
+
+def test_models_check_tokens_sets_length_of_estimate(bert: Path, qkv: Qkv) -> None:
+    assert "One map of 1 token: about" in qkv("models", "check", bert, "--tokens", "1").stdout
+    long = qkv("models", "check", "glove", "--tokens", "32768").stdout
+    assert "One map of 32,768 tokens: about" in long
+
+
+def test_models_check_tokens_beyond_positions_exits_2(bert: Path, qkv: Qkv) -> None:
+    result = qkv("models", "check", bert, "--tokens", "1041")
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr == "qkv: --tokens 1,041 is too long: bert has 40 positions.\n"
+    assert qkv("models", "check", bert, "--tokens", "0").code == 2
 
 
 def test_models_verify_compares_with_transformers_or_asks_to_install_it(

@@ -16,7 +16,8 @@ import pytest
 from conftest import Result
 
 from qkv_cli.formats.ngrams import Ngrams
-from qkv_cli.session.describe import describe
+from qkv_cli.session.estimate import estimate_memory
+from qkv_cli.session.load import load
 
 Qkv = Callable[..., Result]
 WORDS = ["the", "river", "bank"]
@@ -210,9 +211,9 @@ def test_models_show_and_check_of_model_with_ngrams_describe_them(
     assert "built from n-grams of 3 to 5 characters" in card["about"]
     assert "ngrams.safetensors" in card["sha256"]
     assert qkv("models", "check", tmp_path / "out").code == 0
-    memory = describe(str(tmp_path / "out")).memory
+    memory = estimate_memory(load(tmp_path / "out"), 8)
     add(fasttext_bin()[0], "--no-ngrams")
-    assert describe(str(tmp_path / "out")).memory == memory  # the file is not read completely
+    assert estimate_memory(load(tmp_path / "out"), 8) == memory  # the file is not read completely
 
 
 def test_models_add_with_nan_in_ngrams_exits_2(add: Callable[..., Result]) -> None:

@@ -90,3 +90,25 @@ def amount(n_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def rounded_amount(n_bytes: int) -> str:
+    """Return a number of bytes with a unit, of two significant digits: 130 MiB."""
+    number, unit = amount(n_bytes).split()
+    return f"{_two_digits(float(number))} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time with a unit, of two significant digits: 40 ms, 1.5 seconds, 2 minutes."""
+    if seconds < 0.995:
+        return f"{_two_digits(1000 * seconds)} ms"
+    units = (("second", 1.0), ("minute", 60.0), ("hour", 3600.0), ("day", 86400.0))
+    name, size = next(unit for unit in units if seconds < 99.5 * unit[1] or unit is units[-1])
+    number = _two_digits(seconds / size)
+    return f"{number} {name}" + "s" * (number != "1")
+
+
+def _two_digits(x: float) -> str:
+    """Format a number with two significant digits and without an exponent."""
+    rounded = float(f"{x:.1e}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
