@@ -348,7 +348,7 @@ def test_load_of_gguf_without_suffix_recognises_magic_bytes(tmp_path: Path) -> N
     (tmp_path / "README.md").write_text("not a model")
     for path in (blob, tmp_path, find(str(blob))):
         assert_golden(path, "qwen3")
-    assert list(describe(str(tmp_path)).sha256) == ["sha256-0a1b"]
+    assert list(describe(str(tmp_path)).checksums()) == ["sha256-0a1b"]
 
 
 @pytest.mark.parametrize(
