@@ -159,7 +159,7 @@ def show(name: NameArgument, as_json: OneJsonOption = False) -> None:
         "size": amount(description.n_bytes),
         "path": str(description.path),
         "sha256": "\n".join(
-            f"{sha256}  {file}" for file, sha256 in description.checksums().items()
+            f"{checksum}  {file}" for file, checksum in description.checksums().items()
         ),
     }
     sys.stdout.write(_whole_lines().text(lambda theme: model_card(facts)))

@@ -47,7 +47,7 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Describe a model, given its name or path; tensors are read only for checksums.
+    """Describe a model, given its name or path; the numbers of its tensors are not read.
 
     Raises:
         StoreError: There is no such model.

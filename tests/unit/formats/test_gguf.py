@@ -292,7 +292,7 @@ def test_load_of_any_part_of_split_gguf_gives_same_patterns(
     tokens = load(parts[-1]).tokenizer.encode("the")
     assert [t.token for t in tokens] == ["the"]
     result = describe(str(parts[-1]))
-    assert list(result.sha256) == [part.name for part in parts]
+    assert list(result.checksums()) == [part.name for part in parts]
     assert result.n_bytes == sum(part.stat().st_size for part in parts)
 
 
