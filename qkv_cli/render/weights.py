@@ -11,20 +11,15 @@ from numpy.typing import NDArray
 
 from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import row_blocks, whole
+from qkv_cli.maps.matrix import row_blocks
 
 Levels = NDArray[np.intp]  # [n_rows, n_columns], the index of the ink; MASKED where there is none
 MASKED = -1
 
 
 def visible_cells(maps: HeadMaps) -> list[Array]:
-    """Return the quantity shown of each map, [n_query, n_key], NaN where masked.
-
-    Raises:
-        UsageError: The text is too long for whole maps.
-    """
-    n_maps = len(maps.maps)
-    return [_visible(whole(maps.seen(m), "This picture", n_maps), m.mask[:]) for m in maps.maps]
+    """Return the quantity shown of each map, [n_query, n_key], NaN where masked."""
+    return [_visible(maps.seen(m)[:], m.mask[:]) for m in maps.maps]
 
 
 def _visible(amounts: Array, mask: Mask) -> Array:
@@ -52,20 +47,25 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
     """
     matrix, by_value = maps.seen(m), maps.shown == "scores"
     rank: Callable[[float], float] = float if by_value else abs
-    # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
-    extremes: list[Array] = []
+    # A cell may cover more rows than are read at once: they wait in `pending`, keys pooled.
+    cells: list[Array] = []
+    pending: Array | None = None
     links: list[CellLink] = []
     least = np.inf
     for rows in row_blocks(matrix):
         amounts, mask = matrix[rows], m.mask[rows]
-        extremes.append(_pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value))
+        extremes = _pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value)
+        pending = extremes if pending is None else np.concatenate([pending, extremes])
+        n_full = len(pending) if rows.stop == len(matrix) else len(pending) // blocks[0] * blocks[0]
+        cells.append(pooled(pending[:n_full], (blocks[0], 1)))
+        pending = pending[n_full:]
         if not n_links:
             continue
         if by_value:
             strength = np.where(mask, amounts, -np.inf).max(axis=1)
             least = min(least, float(np.where(mask, amounts, np.inf).min()))
         else:
-            strength = np.nan_to_num(np.abs(extremes[-1]), nan=-np.inf).max(axis=1)
+            strength = np.nan_to_num(np.abs(extremes), nan=-np.inf).max(axis=1)
         above = rank(links[-1][2]) if len(links) == n_links else -np.inf
         strong = _strong_rows(strength, n_links, above)
         visible = _visible(amounts[strong], mask[strong])
@@ -73,10 +73,10 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
         links += [(rows.start + int(strong[q]), k, x) for q, k, x in of_block]
         links.sort(key=lambda link: -rank(link[2]))
         links = links[:n_links]
-    cells = pooled(np.concatenate(extremes), (blocks[0], 1))
+    pooled_cells = np.concatenate(cells)
     return Survey(
-        cells=cells,
-        has_negative=by_value or bool((cells < 0).any()),
+        cells=pooled_cells,
+        has_negative=by_value or bool((pooled_cells < 0).any()),
         links=[link for link in links if not by_value or link[2] > least],
     )
 
