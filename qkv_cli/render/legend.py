@@ -210,15 +210,12 @@ def mask_notes(maps: HeadMaps, *, pooled: bool = False) -> Iterator[str]:
 
 def _drawing(maps: HeadMaps, appearance: Appearance) -> Iterator[str]:
     layout = appearance.layout
-    queries, keys = layout.blocks
     if layout.label_style == "ruler":
         yield "words are numbered from 0"
     if layout.half:
         yield "each line shows two rows"
     if layout.blocks != (1, 1):
-        furthest = "the largest in magnitude" if appearance.signed else "the largest"
-        noun = appearance.quantity.noun
-        yield f"each cell is {furthest} of {queries}x{keys} {noun}s (queries x keys)"
+        yield block_note(layout.blocks, appearance.quantity, signed=appearance.signed)
     if appearance.numbers_asked and not appearance.numbers:
         yield "this width is too narrow for the numbers"
     if layout.blocks != (1, 1) or (appearance.numbers_asked and not appearance.numbers):
@@ -228,10 +225,22 @@ def _drawing(maps: HeadMaps, appearance: Appearance) -> Iterator[str]:
 def _detail(maps: HeadMaps, appearance: Appearance) -> str:
     """Suggest options that show every weight."""
     room = (appearance.width - appearance.layout.gutter) // (5 if appearance.numbers_asked else 2)
-    first, last = maps.queries[0].i, maps.queries[-1].i
     if maps.source is not None or room < 2:
         return "a wider terminal shows more detail"
-    return f"--window {first}:{min(first + room, last + 1)} shows a part in detail"
+    return window_note(maps, room)
+
+
+def block_note(blocks: tuple[int, int], quantity: Quantity, *, signed: bool) -> str:
+    """Say what a cell stands for if it covers blocks of queries x keys."""
+    furthest = "the largest in magnitude" if signed else "the largest"
+    queries, keys = blocks
+    return f"each cell is {furthest} of {queries}x{keys} {quantity.noun}s (queries x keys)"
+
+
+def window_note(maps: HeadMaps, n: int) -> str:
+    """Suggest a window of n tokens, which is drawn without blocks."""
+    first, last = maps.queries[0].i, maps.queries[-1].i
+    return f"--window {first}:{min(first + n, last + 1)} shows a part in detail"
 
 
 def special_notes(maps: HeadMaps) -> Iterator[str]:

@@ -57,7 +57,7 @@ def _paper(kind: str, draws: Sequence[Draw], theme: Theme, columns: int) -> byte
     for draw in draws:
         picture = draw(theme)
         if isinstance(picture, HasPlate):
-            plate = picture.plate()
+            plate = picture.plate("paper")
             title = plate.title if title == TITLE else title
             drawings.append(lay_out(plate, theme, columns * POINTS))
         else:
@@ -79,4 +79,4 @@ def _web(
         return table_page(pictures, columns, background, TITLE)
     if others:
         raise UsageError(f"An .html file of maps holds one picture, not {len(draws)}: use .pdf.")
-    return map_page(first.plate(), themes, background)
+    return map_page(first.plate("page"), themes, background)

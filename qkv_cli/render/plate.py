@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,14 +17,20 @@ from qkv_cli.render.legend import (
     QUANTITIES,
     Quantity,
     about,
+    block_note,
     label_line,
     mask_notes,
     scale_notes,
+    window_note,
     word_notes,
 )
-from qkv_cli.render.weights import largest, visible_cells
+from qkv_cli.render.weights import largest, pooled_visible
+from qkv_cli.visible import visible
 
 FEW = 4  # heads that are listed one by one
+LARGEST_SIDE = 512  # rows or columns of a map; of a longer text, a cell stands for a block
+LONGEST_TITLE = 10_000  # characters
+Medium = Literal["paper", "page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Panel:
     name: str
     layer: int
     head: int | None
-    weights: Array  # [n_query, n_key], NaN where masked
+    weights: Array  # [n_rows, n_columns], NaN where masked
     signs: str = ""  # its mark
 
 
@@ -42,6 +49,7 @@ class Maps:
     """Maps over the same tokens, at one scale.
 
     Attributes:
+        blocks: The queries and keys that a cell covers.
         notes: For the reader of the maps.
         numbers: Write the weights into the cells.
         small: Draw thumbnails, with a row per layer and a column per head.
@@ -51,10 +59,21 @@ class Maps:
     queries: Sequence[Token]
     keys: Sequence[Token]
     panels: Sequence[Panel]
+    blocks: tuple[int, int] = (1, 1)
     notes: Sequence[str] = ()
     numbers: bool = False
     small: bool = False
     quantity: Quantity = QUANTITIES["weights"]
+
+    @property
+    def row_tokens(self) -> Sequence[Token]:
+        """The first query of each row."""
+        return self.queries[:: self.blocks[0]]
+
+    @property
+    def column_tokens(self) -> Sequence[Token]:
+        """The first key of each column."""
+        return self.keys[:: self.blocks[1]]
 
     @cached_property
     def top(self) -> float:
@@ -108,32 +127,32 @@ class Plate:
     """One picture.
 
     Attributes:
-        title: A title in one line.
+        title: A title in one line; a longer one is cut.
         name: The start of the caption: the model.
         statements: The sentences of the caption.
         parts: The parts, in reading order.
-        page_maps: The maps that a browser shows instead.
-        pinned: The word that is selected at first: whether it is a query or key, and its index.
+        pinned: What a browser selects at first: a row (query) or column (key), and its index.
     """
 
     title: str
     name: str
     statements: Sequence[str]
     parts: Sequence[Part]
-    page_maps: Maps | None = None
     pinned: tuple[Literal["query", "key"], int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible(self.title, LONGEST_TITLE))
 
 
 @runtime_checkable
 class HasPlate(Protocol):
     """A picture of the terminal that can describe its contents."""
 
-    def plate(self) -> Plate: ...
+    def plate(self, medium: Medium) -> Plate: ...
 
 
-def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
+def attention_plate(maps: HeadMaps, parts: Sequence[Part]) -> Plate:
     """Return the plate of the head maps of one text."""
-    part = maps_part(maps, numbers=numbers)
     texts = label_line(maps.text)
     if (other := maps.source or maps.pair) is not None:
         texts = f"{texts} | {label_line(other)}"
@@ -142,7 +161,7 @@ def attention_plate(maps: HeadMaps, *, numbers: bool = False) -> Plate:
     if (maps.weighting, maps.shown) == ("softmax", "weights"):
         statements.append("softmax weights")
     return Plate(
-        title=f"{name} {statements[0]}: {texts}", name=name, statements=statements, parts=[part]
+        title=f"{name} {statements[0]}: {texts}", name=name, statements=statements, parts=parts
     )
 
 
@@ -167,23 +186,48 @@ def _without_gaps(maps: HeadMaps) -> bool:
     return places == list(range(places[0], places[0] + len(places)))
 
 
-def maps_part(maps: HeadMaps, *, numbers: bool = False, quantity: Quantity | None = None) -> Maps:
+def maps_part(
+    maps: HeadMaps,
+    *,
+    numbers: bool = False,
+    quantity: Quantity | None = None,
+    side: int = LARGEST_SIDE,
+) -> Maps:
     """Return head maps with the notes of their legend.
 
     Args:
         quantity: The quantity drawn, if it is not that of the maps.
+        side: The maximum number of rows or columns; those of longer texts are pooled.
     """
-    weights = visible_cells(maps)
+    blocks = ceil(len(maps.queries) / side), ceil(len(maps.keys) / side)
+    weights = pooled_visible(maps, blocks)
     panels = [
         Panel(name=m.name, layer=m.layer, head=m.head, weights=w)
         for m, w in zip(maps.maps, weights, strict=True)
     ]
     quantity = quantity or QUANTITIES[maps.shown]
-    part = Maps(maps.queries, maps.keys, panels, numbers=numbers, quantity=quantity)
+    part = Maps(
+        queries=maps.queries,
+        keys=maps.keys,
+        panels=panels,
+        blocks=blocks,
+        numbers=numbers,
+        quantity=quantity,
+    )
     notes = [
         *scale_notes(maps, part.top, quantity, signed=part.signed),
-        *mask_notes(maps),
+        *mask_notes(maps, pooled=blocks != (1, 1)),
+        *_pooling_notes(maps, part, side),
         *word_notes(maps),
         *map(label_line, maps.notes),
     ]
     return replace(part, notes=notes)
+
+
+def _pooling_notes(maps: HeadMaps, part: Maps, side: int) -> Iterator[str]:
+    """Yield what a cell stands for if it covers a block, and how to draw every weight."""
+    if part.blocks == (1, 1):
+        return
+    yield block_note(part.blocks, part.quantity, signed=part.signed)
+    if maps.source is None:
+        yield window_note(maps, side)

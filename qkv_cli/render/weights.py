@@ -13,20 +13,15 @@ from numpy.typing import NDArray
 from qkv_cli.core.arrays import Array, Mask, float64, largest_indices
 from qkv_cli.core.parallel import parallel
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
-from qkv_cli.maps.matrix import row_blocks, whole
+from qkv_cli.maps.matrix import row_blocks
 
 Levels = NDArray[np.intp]  # [n_rows, n_columns], the index of the ink; MASKED where there is none
 MASKED = -1
 
 
 def visible_cells(maps: HeadMaps) -> list[Array]:
-    """Return the quantity shown of each map, [n_query, n_key], NaN where masked.
-
-    Raises:
-        UsageError: The text is too long for whole maps.
-    """
-    n_maps = len(maps.maps)
-    return [_visible(whole(maps.seen(m), "This picture", n_maps), m.mask[:]) for m in maps.maps]
+    """Return the quantity shown of each map, [n_query, n_key], NaN where masked."""
+    return [_visible(maps.seen(m)[:], m.mask[:]) for m in maps.maps]
 
 
 def _visible(amounts: Array, mask: Mask) -> Array:
@@ -53,23 +48,27 @@ def survey(maps: HeadMaps, m: HeadMap, blocks: tuple[int, int], n_links: int) ->
         n_links: The number of strongest links to find.
     """
     matrix, by_value = maps.seen(m), maps.shown == "scores"
-    # Pool the keys of each block, and then the queries of all: a cell may cover more rows than fit.
-    extremes: dict[int, Array] = {}
+    row_slices = list(row_blocks(matrix))
+    shape = [-(-n // size) for n, size in zip(matrix.shape, blocks, strict=True)]
+    cells = np.full(shape, np.nan)
     strongest = _StrongestLinks(n_links, by_value=by_value)
+    lock = Lock()
 
     def read(rows: slice) -> None:
         amounts, mask = matrix[rows], m.mask[rows]
-        of_block = _pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value)
-        extremes[rows.start] = of_block
+        extremes = _pooled_visible(amounts, mask, (1, blocks[1]), by_value=by_value)
+        of_block = pooled(extremes, (blocks[0], 1), rows.start)
+        first = rows.start // blocks[0]
+        with lock:  # a cell may cover rows of several blocks
+            covered = cells[first : first + len(of_block)]
+            covered[:] = of_block if len(row_slices) == 1 else _furthest(covered, of_block)
         if n_links:
-            strongest.add(rows, amounts, mask, of_block)
+            strongest.add(rows, amounts, mask, extremes)
 
-    row_slices = list(row_blocks(matrix))
     if len(row_slices) == 1:
         read(*row_slices)
     else:
         parallel(read, row_slices)
-    cells = pooled(np.concatenate([extremes[at] for at in sorted(extremes)]), (blocks[0], 1))
     return Survey(
         cells=cells,
         has_negative=by_value or bool((cells < 0).any()),
@@ -151,15 +150,25 @@ def largest(shown: Sequence[Array]) -> float:
     return max((float(np.nanmax(np.abs(w))) for w in shown if not np.isnan(w).all()), default=0.0)
 
 
-def pooled(weights: Array, blocks: tuple[int, int]) -> Array:
-    """Return the weight furthest from 0 in each block of queries x keys; NaN if all are NaN."""
+def pooled(weights: Array, blocks: tuple[int, int], first_row: int = 0) -> Array:
+    """Return the weight furthest from 0 in each block of queries x keys; NaN if all are NaN.
+
+    Args:
+        first_row: The first row of `weights` in a larger map, which blocks are counted from.
+    """
     if blocks == (1, 1):
         return weights
     absent = np.isnan(weights)
-    maxima = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks)
-    least = _reduce(np.minimum, np.where(absent, np.inf, weights), blocks)
+    maxima = _reduce(np.maximum, np.where(absent, -np.inf, weights), blocks, first_row)
+    least = _reduce(np.minimum, np.where(absent, np.inf, weights), blocks, first_row)
     extremes: Array = np.where(maxima >= -least, maxima, least)
     return np.where(np.isinf(extremes), np.nan, extremes)
+
+
+def _furthest(a: Array, b: Array) -> Array:
+    """Return the number further from 0 in each cell, the positive one of equal ones."""
+    is_b = np.isnan(a) | (np.abs(b) > np.abs(a)) | ((np.abs(b) == np.abs(a)) & (b > a))
+    return np.where(is_b, b, a)
 
 
 def pooled_visible(maps: HeadMaps, blocks: tuple[int, int]) -> list[Array]:
@@ -185,10 +194,13 @@ def _pooled_head(amounts: Array, mask: Mask, blocks: tuple[int, int]) -> Array:
     return np.where(_reduce(np.logical_or, mask, blocks), extremes, np.nan)
 
 
-def _reduce(ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int]) -> NDArray[Any]:
+def _reduce(
+    ufunc: np.ufunc, weights: NDArray[Any], blocks: tuple[int, int], first_row: int = 0
+) -> NDArray[Any]:
     for axis, size in enumerate(blocks):
         if size > 1:
-            starts = np.arange(0, weights.shape[axis], size)
+            offset = 0 if axis else first_row % size
+            starts = np.maximum(np.arange(-offset, weights.shape[axis], size), 0)
             weights = ufunc.reduceat(weights, starts, axis=axis)
     return weights
 

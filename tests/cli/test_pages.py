@@ -93,6 +93,27 @@ def test_html_weights_are_quantized_within_half_a_step(write, qkv, tiny_glove, w
         assert f"1/{steps} of each map's maximum" in data["notes"]
 
 
+LONG = " ".join(["the river bank"] * 250)
+
+
+def test_html_of_long_text_holds_blocks_and_says_what_they_cover(write, qkv, tiny_glove) -> None:
+    data, [result] = weights(write("--head", "1", text=LONG).read_text())
+    json_text = qkv("attend", LONG, "-m", tiny_glove, "--head", "1", "--json").stdout
+    blocks = np.asarray(from_json(json_text).maps[0].pattern).reshape(375, 2, 375, 2)
+    assert data["pooled"] and data["same"]
+    assert np.abs(result - blocks.max(axis=(1, 3))).max() <= data["maps"][0]["step"] * 0.5001
+    assert data["queries"][1] == {"text": "bank the", "told": "2–3 (bank … the)"}
+    note = "Each cell is the largest of 2x2 weights (queries x keys). --window 0:512 shows a part"
+    assert note in data["notes"]
+    assert not weights(write("--head", "1").read_text())[0]["pooled"]
+
+
+@pytest.mark.parametrize(("word", "at"), [("5", 2), ("749", 374)])
+def test_html_of_focus_on_long_text_selects_block_of_word(write, word, at) -> None:
+    data, _ = weights(write("--key", word, text=LONG, command="focus").read_text())
+    assert data["start"] == {"side": "key", "at": at, "pinned": True}
+
+
 def test_html_security_policy_allows_only_embedded_style_and_script(write) -> None:
     page = write().read_text()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
@@ -280,3 +301,13 @@ def test_html_of_long_text_shows_words_once_with_shaded_weights(write, window) -
     assert window.run("return document.getElementById('keys').parentElement.hidden")
     window.hover("query-4")
     assert window.run("return document.querySelectorAll('#queries .shaded').length") == 89
+
+
+@in_chromium
+def test_html_of_long_text_says_which_words_a_cell_covers(write, window) -> None:
+    window.open(write("--head", "1", text=LONG))
+    assert window.run("return document.querySelectorAll('#queries .token').length") == 375
+    assert window.text("said").endswith(" Select a block of words.")
+    window.hover("cells")
+    block = r"37[2-6]–37[3-7] \(\w+ … \w+\)"
+    assert re.fullmatch(rf"{block} → {block}  \S+", window.text("cell"))

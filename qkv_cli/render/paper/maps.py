@@ -17,7 +17,7 @@ from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.plate import Maps, Sentence
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
-from qkv_cli.render.weights import MASKED, Levels, levels, pooled
+from qkv_cli.render.weights import MASKED, Levels, levels
 
 COLOURS = 255  # odd, so zero is the middle of signed weights
 FEW = 20_000  # cells that are drawn as shapes; more would make the file huge
@@ -103,14 +103,14 @@ def draw_maps(
         colours = theme.colours(signed=part.signed, n=COLOURS)
         colour_bar(drawing, part, colours, theme, m.left)
     if m.every > 1:
-        yield f"every {_ordinal(m.every)} token is labelled, with its number"
+        yield _labels_note(part, m.every)
     if part.numbers and not m.numbers:
         yield "too many cells for the numbers"
 
 
 def measures(part: Maps, room: float, *, large: bool) -> Measures:
     """Choose the cell size: as large as useful, but a long text makes a larger picture."""
-    n_query, n_key = len(part.queries), len(part.keys)
+    n_query, n_key = len(part.row_tokens), len(part.column_tokens)
     n = max(n_query, n_key)
     label = Font(8 if large else 7)
     min_size = label.size * 1.2
@@ -119,9 +119,9 @@ def measures(part: Maps, room: float, *, large: bool) -> Measures:
         min_size, max_size = 17.0, max(max_size, 20.0)
     cell = min(max_size, max(side / n, min(min_size, limit / n)))
     every = ceil(label.size * 1.05 / cell)
-    left = _widest(part.queries, label, every) + 23
+    left = _widest(part.row_tokens, label, every) + 23
     head = max(
-        _widest(part.keys, label, every) + 20,
+        _widest(part.column_tokens, label, every) + 20,
         text_width(part.quantity.query, AXIS) - cell * n_query + 4,
     )
     titled = (
@@ -169,7 +169,8 @@ class Tiles:
         drawing, part, m = self.drawing, self.part, self.m
         colours = self.theme.colours(signed=part.signed, n=COLOURS)
         top = drawing.height + m.head
-        shapes = len(part.panels) * len(part.queries) * len(part.keys) <= FEW
+        n_rows, n_columns = len(part.row_tokens), len(part.column_tokens)
+        shapes = len(part.panels) * n_rows * n_columns <= FEW
         self._rows(top)
         for nth, at in enumerate(which):
             x = m.left + nth * (m.tile + GAP)
@@ -179,36 +180,36 @@ class Tiles:
             drawing.items += self._borders(x, top)
             if m.numbers:
                 drawing.items += self._numbers(at, level, colours, x, top)
-        drawing.height = top + m.cell * len(part.queries) + BAND
+        drawing.height = top + m.cell * n_rows + BAND
         drawing.width = max(drawing.width, m.left + len(which) * (m.tile + GAP) - GAP)
 
     def _rows(self, top: float) -> None:
         """Append the row labels, which all maps of a band share."""
-        inks, m = INKS[self.theme.background], self.m
-        for row, name in enumerate(_names(self.part.queries, m.every)):
+        inks, m, queries = INKS[self.theme.background], self.m, self.part.row_tokens
+        for row, name in enumerate(_names(queries, m.every)):
             if name:
                 y = top + m.cell * (row + 0.5) + m.label.size * RISE
-                ink = inks.dim if self.part.queries[row].special else inks.text
+                ink = inks.dim if queries[row].special else inks.text
                 self.drawing.add(
                     Label(x=m.left - 5, y=y, text=name, font=m.label, ink=ink, anchor="right")
                 )
         query = self.part.quantity.query
-        long, high = text_width(query, AXIS), m.cell * len(self.part.queries)
+        long, high = text_width(query, AXIS), m.cell * len(queries)
         # If it is longer than the map, it extends next to the column labels.
         low = top + (high + long) / 2 if high > long else top + high
         self.drawing.add(Label(x=11, y=low, text=query, font=AXIS, ink=inks.dim, angle=90))
 
     def _heads(self, name: str, x: float, top: float, *, titled: bool) -> None:
         """Append a map's name and its column labels."""
-        inks, m = INKS[self.theme.background], self.m
+        inks, m, keys = INKS[self.theme.background], self.m, self.part.column_tokens
         self.drawing.add(Label(x=x, y=top - m.head + 9, text=name, font=NAME, ink=inks.text))
         if titled:
             at = x + m.tile, top - m.head + 8.5
             self.drawing.add(Label(*at, self.part.quantity.key, AXIS, inks.dim, "right"))
-        for column, key in enumerate(_names(self.part.keys, m.every)):
+        for column, key in enumerate(_names(keys, m.every)):
             if key:
                 right = x + m.cell * (column + 0.5) + m.label.size * RISE
-                ink = inks.dim if self.part.keys[column].special else inks.text
+                ink = inks.dim if keys[column].special else inks.text
                 self.drawing.add(
                     Label(x=right, y=top - 5, text=key, font=m.label, ink=ink, angle=90)
                 )
@@ -216,8 +217,8 @@ class Tiles:
     def _borders(self, x: float, top: float) -> Iterator[Boxes]:
         """Append lines next to the rows and columns of the second sentence of a pair."""
         cell, ink, thick, off = self.m.cell, INKS[self.theme.background].dim, 0.7, 3.2
-        rows = [row for row, token in enumerate(self.part.queries) if token.segment]
-        columns = [column for column, token in enumerate(self.part.keys) if token.segment]
+        rows = _second_text(self.part.queries, self.part.blocks[0])
+        columns = _second_text(self.part.keys, self.part.blocks[1])
         if rows:
             yield Boxes([(x - off, top + cell * rows[0], thick, cell * len(rows))], ink)
         if columns:
@@ -237,14 +238,29 @@ class Tiles:
             yield Label(x=middle, y=y, text=text, font=font, ink=ink, anchor="center")
 
 
-def _ordinal(n: int) -> str:
-    return {2: "second", 3: "third"}.get(n, f"{n}th")
+def _second_text(tokens: Sequence[Token], block: int) -> list[int]:
+    """Return the rows or columns with tokens of the second sentence of a pair."""
+    return sorted({at // block for at, token in enumerate(tokens) if token.segment})
+
+
+def _labels_note(part: Maps, every: int) -> str:
+    """Say which tokens are labelled, if only every nth row and column is."""
+    query, key = (ordinal(every * block) for block in part.blocks)
+    if query == key:
+        return f"every {query} token is labelled, with its number"
+    return f"every {query} query and every {key} key are labelled, with their numbers"
+
+
+def ordinal(n: int) -> str:
+    if n in (2, 3):
+        return {2: "second", 3: "third"}[n]
+    ending = "th" if n // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n:,}{ending}"
 
 
 THUMBNAIL_NAME, LAYER, SIGNS = Font(6.5), Font(7.5, bold=True), Font(7, bold=True)
 LEFT, THUMBNAIL_GAP, HEAD = 36.0, 7.0, 10.0
 SMALLEST, LARGEST = 34.0, 90.0  # the side of a thumbnail, in points
-MOST = 64  # cells per side; more would be indistinguishable
 SHAPES = 40_000  # small shapes stay sharp where pixels would blur
 
 
@@ -254,11 +270,10 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
     colours = theme.colours(signed=part.signed, n=COLOURS)
     heads = sorted({-1 if p.head is None else p.head for p in part.panels})
     layers = list(dict.fromkeys(p.layer for p in part.panels))
-    n = max(len(part.queries), len(part.keys))
-    block = ceil(n / MOST)
+    n = max(len(part.row_tokens), len(part.column_tokens))
     tile = min(LARGEST, max(SMALLEST, (room - LEFT) / len(heads) - THUMBNAIL_GAP))
-    side = tile / ceil(n / block)
-    shapes = len(part.panels) * ceil(n / block) ** 2 <= SHAPES
+    side = tile / n
+    shapes = len(part.panels) * n**2 <= SHAPES
     for panel in part.panels:
         x = LEFT + heads.index(-1 if panel.head is None else panel.head) * (tile + THUMBNAIL_GAP)
         y = drawing.height + layers.index(panel.layer) * (tile + HEAD + 4) + HEAD
@@ -269,7 +284,7 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
                 x=x + tile, y=y - 2.5, text=panel.signs, font=SIGNS, ink=inks.text, anchor="right"
             )
         )
-        level = in_levels(pooled(panel.weights, (block, block)), part)
+        level = in_levels(panel.weights, part)
         drawing.items += cells(level, colours, side, x, y, shapes=shapes)
     for row, layer in enumerate(layers):
         y = drawing.height + row * (tile + HEAD + 4) + HEAD + tile / 2 + 3
@@ -281,6 +296,3 @@ def draw_thumbnails(drawing: Drawing, part: Maps, theme: Theme, room: float) -> 
     if part.top:
         colour_bar(drawing, part, colours, theme, LEFT)
     yield "layers down, heads across; rows (queries) attend to columns (keys)"
-    if block > 1:
-        furthest = "the largest in magnitude" if part.signed else "the largest"
-        yield f"each cell is {furthest} of {block}x{block} weights"

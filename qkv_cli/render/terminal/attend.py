@@ -17,7 +17,7 @@ from qkv_cli.maps.head_maps import HeadMaps
 from qkv_cli.maps.matrix import LazyMatrix
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import QUANTITIES, Appearance, Quantity, header, legend
-from qkv_cli.render.plate import Plate, attention_plate
+from qkv_cli.render.plate import Medium, Plate, attention_plate, maps_part
 from qkv_cli.render.terminal.tiles import (
     Line,
     Request,
@@ -79,9 +79,9 @@ class AttentionPicture:
     min_maps: int = 1
     compares: bool = False
 
-    def plate(self) -> Plate:
-        """Return the contents for paper and for a browser."""
-        return attention_plate(self.maps, numbers=self.numbers)
+    def plate(self, medium: Medium) -> Plate:
+        """Return the contents, the same for paper and for a browser."""
+        return attention_plate(self.maps, [maps_part(self.maps, numbers=self.numbers)])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width

@@ -21,7 +21,7 @@ from qkv_cli.figures import number
 from qkv_cli.maps.head_maps import FIELDS, HeadMap, HeadMaps
 from qkv_cli.maps.matrix import Matrix, apply_rows, take
 from qkv_cli.render.legend import QUANTITIES, Quantity, flowing, label_line, special_notes
-from qkv_cli.render.plate import Bars, Part, Plate, maps_part
+from qkv_cli.render.plate import Bars, Medium, Part, Plate, maps_part
 from qkv_cli.render.terminal.attend import attention
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.text import aligned, distinct_words
@@ -89,8 +89,8 @@ class ComparePicture:
             yield from self._rows(c, width)
             yield from self._moved(c, name, width)
 
-    def plate(self) -> Plate:
-        """Return the contents for paper and for a browser."""
+    def plate(self, medium: Medium) -> Plate:
+        """Return the contents, the same for paper and for a browser."""
         maps, differences = self._all(), self._differences()
         parts: list[Part] = [maps_part(maps, numbers=self.numbers)]
         if differences is not None:

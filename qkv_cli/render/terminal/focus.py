@@ -17,7 +17,7 @@ from qkv_cli.core.arrays import Array
 from qkv_cli.figures import number
 from qkv_cli.render.legend import QUANTITIES, flowing, header, label_line, text_line
 from qkv_cli.render.legend import scale_bar as scale
-from qkv_cli.render.plate import Bars, Maps, Part, Plate, Sentence, attention_plate
+from qkv_cli.render.plate import Bars, Medium, Part, Plate, Sentence, attention_plate, maps_part
 from qkv_cli.render.terminal.columns import bar
 from qkv_cli.render.terminal.sentence import shaded
 from qkv_cli.render.text import aligned, distinct_words
@@ -27,6 +27,7 @@ _NAME, _DIM = Style(bold=True), Style(dim=True)
 LONGEST_WORD = 14
 BAR, LEAST_BAR = 32, 10  # columns
 GAP = 3
+PAPER_WORDS = 1_000  # of the sentence on paper; more would be illegible
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,42 @@ class FocusPicture:
         if notes := list(self._notes(top)):
             yield from flowing(notes, width, _DIM)
 
-    def plate(self) -> Plate:
+    def plate(self, medium: Medium) -> Plate:
         """Return the contents for paper; a browser shows the maps with the word selected."""
+        f, notes = self.f, list(self._notes(_largest(self.f.mean)))
+        if medium == "page":
+            part = maps_part(f.maps)
+            pinned = f.side, f.at // part.blocks[f.side == "key"]
+            plate = replace(attention_plate(f.maps, [part]), pinned=pinned)
+        else:
+            words = self._words_on_paper()
+            plate = attention_plate(f.maps, self._parts(words))
+            if len(words) < len(f.others):
+                first, last = f.others[words[0]].i, f.others[words[-1]].i
+                notes.append(
+                    f"the text shows words {first} to {last}; the bars are of all {len(f.others):,}"
+                )
+        return replace(plate, statements=[*plate.statements, *notes])
+
+    def _words_on_paper(self) -> range:
+        """Return the words around the selected one, or around the strongest of another text."""
         f = self.f
-        maps_plate = attention_plate(f.maps)
+        center = f.at if f.maps.source is None else int(np.argmax(np.nan_to_num(np.abs(f.mean))))
+        first = max(0, min(center - PAPER_WORDS // 2, len(f.others) - PAPER_WORDS))
+        return range(first, min(first + PAPER_WORDS, len(f.others)))
+
+    def _parts(self, words: range) -> list[Part]:
+        """Return the sentence, of some of its words, and the bars of each head."""
+        f = self.f
         names = distinct_words(f.others, LONGEST_WORD)
         top, largest = _largest(f.mean), _largest(f.weights)
-        marked = f.at if f.maps.source is None else None
+        marked = words.index(f.at) if f.maps.source is None else None
         quantity, title = QUANTITIES[f.maps.shown], self._title(10_000).plain
         parts: list[Part] = [
             Sentence(
                 title=title,
-                tokens=f.others,
-                weights=f.mean,
+                tokens=f.others[words.start : words.stop],
+                weights=f.mean[words.start : words.stop],
                 top=top,
                 marked=marked,
                 quantity=quantity,
@@ -88,15 +112,7 @@ class FocusPicture:
                 else None
             )
             parts.append(Bars(title=label_line(m.name), rows=rows, top=largest, rest=rest))
-        statements = [*maps_plate.statements, *self._notes(top)]
-        [page_maps] = [part for part in maps_plate.parts if isinstance(part, Maps)]
-        return replace(
-            maps_plate,
-            statements=statements,
-            parts=parts,
-            page_maps=page_maps,
-            pinned=(f.side, f.at),
-        )
+        return parts
 
     @property
     def _sums(self) -> bool:

@@ -19,6 +19,7 @@ from qkv_cli.maps.head_maps import HeadMap, HeadMaps
 from qkv_cli.render.colours import Ramp
 from qkv_cli.render.legend import (
     QUANTITIES,
+    block_note,
     flowing,
     header,
     label_line,
@@ -26,7 +27,7 @@ from qkv_cli.render.legend import (
     scale_range,
     special_notes,
 )
-from qkv_cli.render.plate import Maps, Plate, attention_plate
+from qkv_cli.render.plate import LARGEST_SIDE, Medium, Plate, attention_plate, maps_part
 from qkv_cli.render.terminal.tiles import Line, half_blocks, join_columns, trimmed, whole_cells
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import largest, levels, pooled_visible
@@ -35,6 +36,7 @@ LARGEST = 32  # columns of a thumbnail
 ENLARGED = 16  # columns up to which the cells of short texts are enlarged
 LINES = 28  # lines of thumbnails that allow a second band of heads
 MAX_SCALE = 4
+PAPER_SIDE = 64  # rows or columns of a thumbnail on paper; more would be indistinguishable
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +156,14 @@ class Thumbnails:
         if self.n_shuffles:
             yield from flowing([self._readings(), "qkv heads uses more readings"], width, _DIM)
 
-    def plate(self) -> Plate:
-        """Return the contents for paper and for a browser."""
-        maps_plate = attention_plate(self.maps)
-        [part] = [part for part in maps_plate.parts if isinstance(part, Maps)]
+    def plate(self, medium: Medium) -> Plate:
+        """Return the contents for paper or for a browser, which also shows maps at full size."""
+        part = maps_part(self.maps, side=PAPER_SIDE if medium == "paper" else LARGEST_SIDE)
         panels = [replace(p, signs=self._signs(p.layer, p.head)) for p in part.panels]
         notes = [*part.notes, *(line.plain for line in self._legend_of_marks(10_000))]
         notes += [self._readings()] if self.n_shuffles else []
-        return replace(maps_plate, parts=[replace(part, panels=panels, notes=notes, small=True)])
+        part = replace(part, panels=panels, notes=notes, small=True)
+        return attention_plate(self.maps, [part])
 
     def _heads(self) -> list[int | None]:
         """Return the heads, one per column."""
@@ -222,9 +224,7 @@ class Thumbnails:
         else:
             yield f"no {quantity.noun} to show"
         if layout.blocks != (1, 1):
-            furthest = "the largest in magnitude" if signed else "the largest"
-            queries, keys = layout.blocks
-            yield f"each cell is {furthest} of {queries}x{keys} {quantity.noun}s (queries x keys)"
+            yield block_note(layout.blocks, quantity, signed=signed)
         if any(np.isnan(w).any() for w in weights):
             yield "blank: masked"
         if (n_heads := len(self._heads())) > layout.across:

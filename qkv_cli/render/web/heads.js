@@ -54,7 +54,8 @@ function choose(map) {
   state.map = map;
   const m = data.maps[map];
   byId("name").textContent = m.name;
-  byId("cells").setAttribute("aria-label", `Weights of ${m.name}, ${nQuery} queries by ${nKey} keys`);
+  const size = data.pooled ? `${nQuery} rows by ${nKey} columns` : `${nQuery} queries by ${nKey} keys`;
+  byId("cells").setAttribute("aria-label", `Weights of ${m.name}, ${size}`);
   data.maps.forEach((_, at) => {
     const button = byId(`map-${at}`);
     button?.setAttribute("aria-checked", String(at === map));

@@ -58,6 +58,7 @@ def read_template(name: str) -> str:
 MASKED = 255  # the byte of a masked cell
 STEPS = 254  # the largest byte of a weight
 COLOURS = 127
+LONGEST_WORD = 14  # characters of the first and last token of a block
 SCRIPTS = ("weights.js", "words.js", "map.js", "heads.js", "sentences.js", "start.js")
 
 
@@ -69,7 +70,6 @@ def map_page(plate: Plate, themes: Mapping[Background, Theme], background: str) 
         background: light, dark, or auto for the reader's own setting.
     """
     parts = [part for part in plate.parts if isinstance(part, Maps)]
-    parts = [plate.page_maps] if plate.page_maps is not None else parts
     side, at = plate.pinned or (None, None)
     first = parts[0]
     maps, steps = _maps(parts)
@@ -77,8 +77,9 @@ def map_page(plate: Plate, themes: Mapping[Background, Theme], background: str) 
         "model": plate.name,
         "about": " · ".join(plate.statements),
         "notes": _notes(parts),
-        "queries": _tokens(first.queries),
-        "keys": _tokens(first.keys),
+        "queries": _rows(first.queries, first.blocks[0]),
+        "keys": _rows(first.keys, first.blocks[1]),
+        "pooled": first.blocks != (1, 1),
         "same": list(first.queries) == list(first.keys),
         "maps": maps,
         "words": {
@@ -154,7 +155,11 @@ def _script_safe(data: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+def _rows(tokens: Sequence[Token], block: int) -> list[dict[str, Any]]:
+    """Describe the tokens of each row or column, or of each block of them."""
+    if block > 1:
+        starts = range(0, len(tokens), block)
+        return [_block(tokens[first : first + block]) for first in starts]
     return [
         {"text": spelled(t), "told": distinct_name}
         | ({"special": True} if t.special else {})
@@ -163,6 +168,17 @@ def _tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
             tokens, with_indices(tokens, list(map(spelled, tokens))), strict=True
         )
     ]
+
+
+def _block(tokens: Sequence[Token]) -> dict[str, Any]:
+    first, last = tokens[0], tokens[-1]
+    if len(tokens) == 1:
+        name = f"{first.i} ({spelled(first, LONGEST_WORD)})"
+    else:
+        ends = f"{spelled(first, LONGEST_WORD)} … {spelled(last, LONGEST_WORD)}"
+        name = f"{first.i}–{last.i} ({ends})"
+    second = {"second": True} if last.segment else {}
+    return {"text": " ".join(map(spelled, tokens)), "told": name} | second
 
 
 def _codes(theme: Theme, *, signed: bool) -> list[str]:

@@ -24,7 +24,7 @@ function tell(found) {
       ({ q, k, w }) =>
         `\u2068${data.queries[q].told}\u2069 ${data.words.link} \u2068${data.keys[k].told}\u2069 ${told(w)}`,
     );
-    byId("said").textContent = `${name}. ${said.join(", ")}${said.length ? ". " : ""}Select a word.`;
+    byId("said").textContent = `${name}. ${said.join(", ")}${said.length ? ". " : ""}Select a ${data.pooled ? "block of words" : "word"}.`;
     return;
   }
   const others = state.side === "query" ? data.keys : data.queries;

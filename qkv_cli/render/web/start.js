@@ -13,6 +13,7 @@ async function start() {
   byId("notes").textContent = data.notes;
   document.body.className = Math.max(nQuery, nKey) <= LABELLED ? "lines" : "flow";
   one = data.same && document.body.className === "flow";
+  document.body.classList.toggle("pooled", data.pooled);
   if (one) {
     byId("who-looks").textContent = "queries and keys";
     byId("keys").parentElement.hidden = true;

@@ -4,7 +4,7 @@
 
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
-const nQuery = data.queries.length;
+const nQuery = data.queries.length; // or the blocks of queries, of a text whose maps are pooled
 const nKey = data.keys.length;
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const SVG = "http://www.w3.org/2000/svg";

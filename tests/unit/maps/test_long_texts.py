@@ -435,6 +435,6 @@ def test_score_that_overflows_in_a_long_text_is_refused(monkeypatch: pytest.Monk
 
 def test_whole_of_many_maps_refuses_by_their_sum() -> None:
     lazy = LazyMatrix((8000, 8000), lambda rows: np.zeros((rows.stop - rows.start, 1)))
-    assert len(whole(lazy, "This picture", 4)) == 8000
+    assert len(whole(lazy, "A .npz file", 4)) == 8000
     with pytest.raises(UsageError, match=r"8,000 x 8,000 weights in 8 heads take 1\.9 GiB"):
-        whole(lazy, "This picture", 8)
+        whole(lazy, "A .npz file", 8)

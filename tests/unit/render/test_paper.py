@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from qkv_cli.analysis.focus import Focus
 from qkv_cli.core.info import ModelInfo
 from qkv_cli.core.tokens import Token
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps
+from qkv_cli.maps.matrix import LazyMatrix
+from qkv_cli.names import Show
 from qkv_cli.render.paper.drawing import INKS, Boxes, Drawing, Label, Pixels
 from qkv_cli.render.paper.fonts import text_width
 from qkv_cli.render.paper.maps import (
@@ -17,14 +22,28 @@ from qkv_cli.render.paper.maps import (
     draw_thumbnails,
     in_levels,
     measures,
+    ordinal,
 )
 from qkv_cli.render.paper.page import LONGEST, draw_bars, lay_out, widest_name
-from qkv_cli.render.plate import Bars, Maps, Panel, Plate, attention_plate
+from qkv_cli.render.plate import (
+    LONGEST_TITLE,
+    Bars,
+    Maps,
+    Panel,
+    Plate,
+    Sentence,
+    attention_plate,
+    maps_part,
+)
+from qkv_cli.render.terminal.focus import FocusPicture
+from qkv_cli.render.terminal.grid import PAPER_SIDE, Thumbnails
 from qkv_cli.render.text import spelled
 from qkv_cli.render.theme import Theme
+from qkv_cli.render.weights import pooled, visible_cells
 
 LIGHT = Theme.paper("viridis", "light")
 NAN = float("nan")
+INFO = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
 
 
 def tokens(n: int) -> list[Token]:
@@ -126,16 +145,145 @@ def test_measures_label_every_nth_token_without_overlap(n: int, every: int) -> N
     assert m.cell * n <= 1151
 
 
-def test_draw_thumbnails_of_long_text_pools_cells_and_notes_it() -> None:
-    weights = np.zeros((130, 130))
-    weights[2, 5] = 1.0
-    maps = part(weights, small=True)
+def head_maps(n_query: int, n_key: int, *, shown: Show = "weights", lazy: bool = False) -> HeadMaps:
+    """Return two causal maps of random numbers of both signs; scores are -inf where masked."""
+    rng = np.random.default_rng(n_query * 1000 + n_key)
+    mask = np.tri(n_query, n_key, dtype=bool)
+    maps = []
+    for head in range(2):
+        pattern = np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)
+        scores = np.where(mask, rng.normal(size=mask.shape) - 3, -np.inf).astype(np.float32)
+        arrays = {"pattern": pattern, "scores": scores, "mask": mask}
+        if lazy:
+            arrays = {name: LazyMatrix(a.shape, a.__getitem__) for name, a in arrays.items()}  # type: ignore[misc]
+        maps.append(HeadMap(f"L0H{head}", "self", 0, head, **arrays))  # type: ignore[arg-type]
+    other = None if n_query == n_key else "another text"
+    queries, keys = tokens(n_query), tokens(n_key)
+    return HeadMaps(INFO, "linear", True, "a", other, queries, keys, maps, shown=shown)
+
+
+@pytest.mark.parametrize("shown", ["weights", "scores"])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("n_query", "n_key", "blocks"),
+    [(8, 8, (1, 1)), (9, 9, (2, 2)), (31, 31, (4, 4)), (3, 50, (1, 7)), (41, 7, (6, 1))],
+)
+def test_maps_part_of_long_text_equals_pooling_of_whole_maps(
+    monkeypatch: pytest.MonkeyPatch,
+    shown: Show,
+    lazy: bool,
+    n_query: int,
+    n_key: int,
+    blocks: tuple[int, int],
+) -> None:
+    """In slices of rows that blocks do not divide, with masked cells and negative numbers."""
+    whole_maps = head_maps(n_query, n_key, shown=shown)
+    expected = [pooled(cells, blocks) for cells in visible_cells(whole_maps)]
+    for rows_at_once in (1, 3, 100):
+        monkeypatch.setattr("qkv_cli.maps.matrix.BLOCK_CELLS", rows_at_once * n_key)
+        result = maps_part(head_maps(n_query, n_key, shown=shown, lazy=lazy), side=8)
+        assert result.blocks == blocks
+        for panel, cells_of_map in zip(result.panels, expected, strict=True):
+            assert panel.weights.shape == (len(result.row_tokens), len(result.column_tokens))
+            assert np.array_equal(panel.weights, cells_of_map, equal_nan=True)
+
+
+def test_maps_part_of_long_text_says_what_a_cell_stands_for() -> None:
+    window = "--window 0:8 shows a part in detail"
+    cell = "each cell is the largest in magnitude of {} {}s (queries x keys)"
+    assert {cell.format("2x2", "weight"), window} <= set(maps_part(head_maps(9, 9), side=8).notes)
+    scores = maps_part(head_maps(9, 9, shown="scores"), side=8).notes
+    assert cell.format("2x2", "score") in scores
+    cross = maps_part(head_maps(3, 50), side=8).notes
+    assert cell.format("1x7", "weight") in cross
+    assert window not in cross
+    short = maps_part(head_maps(8, 8), side=8).notes
+    assert not any("each cell" in note or "--window" in note for note in short)
+
+
+def test_draw_maps_of_pooled_text_labels_rows_with_first_token_of_their_block() -> None:
+    maps = maps_part(head_maps(1300, 1300, lazy=True))
+    assert maps.blocks == (3, 3)
     drawing = Drawing(0)
-    notes = list(draw_thumbnails(drawing, maps, LIGHT, 900))
-    assert "each cell is the largest of 3x3 weights" in notes
+    notes = list(draw_maps(drawing, maps, LIGHT, 900, alone=False))
+    m = measures(maps, 900, large=False)
+    labels = [i for i in drawing.items if isinstance(i, Label) and " w" in i.text and not i.angle]
+    step = 3 * m.every
+    assert [i.text for i in labels] == [f"{at} w{at}" for at in range(0, 1300, step)]
+    assert np.allclose(np.diff([i.y for i in labels]), m.cell * m.every)
+    assert notes == [f"every {step}th token is labelled, with its number"]
+    images = [i for i in drawing.items if isinstance(i, Pixels)]
+    assert [i.colours.shape for i in images] == [(434, 434, 4)] * 2
+
+
+def test_draw_maps_with_other_blocks_of_keys_than_of_queries_names_both() -> None:
+    maps = maps_part(head_maps(3, 1300))
+    [note] = draw_maps(Drawing(0), maps, LIGHT, 900, alone=False)
+    assert measures(maps, 900, large=False).every == 8
+    assert note == "every 8th query and every 24th key are labelled, with their numbers"
+
+
+def test_plate_title_of_long_text_is_cut() -> None:
+    maps = replace(head_maps(2, 2), text="word " * 9000)
+    title = attention_plate(maps, []).title
+    assert len(title) == LONGEST_TITLE
+    assert title.startswith("tiny L0H0 and L0H1: word word")
+
+
+def test_ordinal_ends_as_it_is_spoken() -> None:
+    numbers = (2, 3, 4, 11, 12, 21, 52, 113, 1203, 1212)
+    expected = "second third 4th 11th 12th 21st 52nd 113th 1,203rd 1,212th"
+    assert " ".join(map(ordinal, numbers)) == expected
+
+
+def test_draw_maps_of_pooled_pair_marks_every_block_with_words_of_second_text() -> None:
+    pair = [replace(token, segment=int(token.i >= 5)) for token in tokens(9)]
+    maps = maps_part(replace(head_maps(9, 9), queries=pair, keys=pair), side=4)
+    drawing = Drawing(0)
+    list(draw_maps(drawing, maps, LIGHT, 900, alone=False))
+    m = measures(maps, 900, large=False)
+    borders = [i.boxes[0] for i in drawing.items if isinstance(i, Boxes) and i.boxes[0][2] == 0.7]
+    assert [box[3] for box in borders] == [pytest.approx(2 * m.cell)] * 2  # w3-w5 and w6-w8
+
+
+def test_grid_on_paper_pools_to_thumbnails_and_notes_it() -> None:
+    weights = np.zeros((130, 130), np.float32)
+    weights[2, 5] = 1.0
+    m = HeadMap("L0H0", "self", 0, 0, weights)
+    maps = HeadMaps(INFO, "softmax", False, "a", None, tokens(130), tokens(130), [m])
+    [page_part] = Thumbnails(maps, LIGHT).plate("page").parts
+    assert isinstance(page_part, Maps) and page_part.blocks == (1, 1)
+    [paper_part] = Thumbnails(maps, LIGHT).plate("paper").parts
+    assert isinstance(paper_part, Maps) and max(paper_part.panels[0].weights.shape) <= PAPER_SIDE
+    assert "each cell is the largest of 3x3 weights (queries x keys)" in paper_part.notes
+    drawing = Drawing(0)
+    list(draw_thumbnails(drawing, paper_part, LIGHT, 900))
     colours = LIGHT.colours(signed=False, n=COLOURS)
     strong = [i for i in drawing.items if isinstance(i, Boxes) and i.ink == colours[-1]]
     assert len(strong[0].boxes) == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "first", "is_cross"),
+    [(3, 0, False), (1200, 700, False), (2990, 2000, False), (1, 1567, True)],
+)
+def test_focus_of_long_text_on_paper_shows_words_around_the_selected_one(
+    at: int, first: int, is_cross: bool
+) -> None:
+    weights = np.full((1, 3000), 0.125)
+    weights[0, 2067] = 0.5
+    source = "another text" if is_cross else None
+    maps = replace(head_maps(1, 1), queries=tokens(3000), keys=tokens(3000), source=source)
+    maps = replace(maps, maps=maps.maps[:1])
+    f = Focus(maps, "query", at, weights, weights[0])
+    plate = FocusPicture(f, LIGHT).plate("paper")
+    sentence, bars = plate.parts[:2]
+    assert isinstance(sentence, Sentence) and isinstance(bars, Bars)
+    assert [token.i for token in sentence.tokens] == list(range(first, first + 1000))
+    assert sentence.marked == (None if is_cross else at - first)
+    assert bars.rows[0] == ("w2067", 0.5)
+    note = f"the text shows words {first} to {first + 999}; the bars are of all 3,000"
+    assert note in plate.statements
 
 
 def test_lay_out_places_parts_side_by_side_if_they_fit() -> None:
@@ -153,10 +301,9 @@ def test_lay_out_places_parts_side_by_side_if_they_fit() -> None:
 
 
 def test_lay_out_of_fully_masked_map_states_that_no_weight_is_shown() -> None:
-    info = ModelInfo("tiny", "word-vectors", 1, 1, 4, 4, 9, "learned")
     m = HeadMap("L0H0", "self", 0, 0, np.zeros((1, 1)), mask=np.zeros((1, 1), bool))
-    maps = HeadMaps(info, "softmax", False, "a", None, tokens(1), tokens(1), [m])
-    drawing = lay_out(attention_plate(maps), LIGHT, 900)
+    maps = HeadMaps(INFO, "softmax", False, "a", None, tokens(1), tokens(1), [m])
+    drawing = lay_out(attention_plate(maps, [maps_part(maps)]), LIGHT, 900)
     caption = " ".join(i.text for i in drawing.items if isinstance(i, Label))
     assert "No weight to show." in caption
 
