@@ -13,7 +13,7 @@ from qkv_cli.core.block import LayerTrace
 from qkv_cli.core.layers import Linear
 from qkv_cli.errors import UsageError
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
-from qkv_cli.maps.matrix import Matrix, apply_rows, refuse_whole, whole
+from qkv_cli.maps.matrix import Matrix, apply_rows, refuse_whole
 from qkv_cli.maps.selection import traced_head
 from qkv_cli.names import Block
 
@@ -120,7 +120,7 @@ def with_rollout(maps: HeadMaps) -> HeadMaps:
     rollout_maps: list[HeadMap] = []
     below, reach = None, None
     for index, layer_places in enumerate(places):
-        patterns = np.stack([whole(heads[place].pattern, "Rollout") for place in layer_places])
+        patterns = np.stack([heads[place].pattern[:] for place in layer_places])
         pattern = patterns.mean(axis=0)
         below = rollout(pattern, below)
         masks = np.stack([heads[place].mask[:] for place in layer_places])

@@ -14,7 +14,6 @@ from qkv_cli.core.attention import BLOCK_CELLS
 from qkv_cli.errors import UsageError
 
 LARGEST_WHOLE = 1 << 26  # cells of a matrix that may be computed as a whole: 256 MiB as float32
-LARGEST_TOGETHER = 1 << 28  # cells of all matrices that are held at once: 1 GiB as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,38 +118,16 @@ def take(matrix: Matrix, rows: slice | Sequence[int], columns: slice | Sequence[
     return LazyMatrix((len(row_indices), n_columns), read)
 
 
-def whole(matrix: Matrix, purpose: str, n_maps: int | None = None) -> NDArray[Any]:
-    """Return all rows of a matrix.
+def refuse_whole(n_rows: int, n_columns: int, purpose: str) -> None:
+    """Raise a UsageError if a map is too large to be computed as a whole.
 
     Args:
-        purpose: What needs them, for the error message.
-        n_maps: How many such matrices are held at once, if several are.
-
-    Raises:
-        UsageError: They are too many cells.
+        purpose: What needs it, for the error message.
     """
-    if isinstance(matrix, LazyMatrix):
-        if n_maps is None:
-            refuse_whole(*matrix.shape, purpose)
-        else:
-            refuse_whole(*matrix.shape, purpose, n_maps=n_maps, largest=LARGEST_TOGETHER)
-    rows: NDArray[Any] = matrix[:]
-    return rows
-
-
-def refuse_whole(
-    n_rows: int, n_columns: int, purpose: str, *, n_maps: int = 1, largest: int = LARGEST_WHOLE
-) -> None:
-    """Raise a UsageError if maps are too large to be computed as a whole.
-
-    Args:
-        n_maps: How many are computed at once.
-        largest: The maximum number of cells of all of them.
-    """
-    if n_maps * n_rows * n_columns > largest:
-        shape = f"{n_rows:,} x {n_columns:,} weights" + f" in {n_maps} heads" * (n_maps > 1)
-        gibibytes = n_maps * n_rows * n_columns * 4 / 2**30
+    if n_rows * n_columns > LARGEST_WHOLE:
+        gibibytes = n_rows * n_columns * 4 / 2**30
         raise UsageError(
-            f"{purpose} needs whole maps, but {shape} take {gibibytes:.1f} GiB of memory: use a "
-            f"text of at most {int((largest / n_maps) ** 0.5):,} tokens."
+            f"{purpose} needs whole maps, but {n_rows:,} x {n_columns:,} weights take "
+            f"{gibibytes:.1f} GiB of memory: use a text of at most "
+            f"{int(LARGEST_WHOLE**0.5):,} tokens."
         )

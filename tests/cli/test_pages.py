@@ -199,7 +199,7 @@ def test_html_hover_over_word_lists_its_largest_weights(write, qkv, tiny_glove, 
     q, k = np.unravel_index(np.nanargmax(pattern), pattern.shape)
     link = f"\u2068{words[q]}\u2069 → \u2068{words[k]}\u2069 {format_weight(pattern[q, k], step)}"
     assert window.text("said").startswith(f"L0H1. {link}, ")
-    assert window.text("said").endswith(". Choose a word.")
+    assert window.text("said").endswith(". Select a word.")
     window.hover("query-1")
     order = np.argsort(-np.nan_to_num(pattern[1]), kind="stable")[:5]
     expected = [(words[at], format_weight(pattern[1, at], step)) for at in order]
@@ -212,9 +212,9 @@ def test_html_hover_over_word_lists_its_largest_weights(write, qkv, tiny_glove, 
         assert abs(float(figure) - row[at]) <= last
     assert window.run("return document.querySelectorAll('#keys .shaded').length") == 11
     window.hover("key-2")
-    assert "\u2068and\u2069 is looked at by" in window.text("said")
+    assert "\u2068and\u2069 is attended to by" in window.text("said")
     window.hover("model")
-    assert "Choose a word" in window.text("said")
+    assert "Select a word" in window.text("said")
 
 
 @in_chromium
@@ -227,7 +227,7 @@ def test_html_click_pins_word_until_escape(write, window) -> None:
     window.press("Right")
     assert window.text("said").startswith("L0H1. \u2068mango\u2069 attends to")
     window.press("Escape")
-    assert "Choose a word" in window.text("said")
+    assert "Select a word" in window.text("said")
 
 
 @in_chromium
@@ -289,7 +289,7 @@ def test_html_in_browser_without_decompression_shows_message(write, window) -> N
     result = window.ask("POST", "/goog/cdp/execute", added)
     try:
         window.ask("POST", "/url", {"url": write().as_uri()})
-        assert "This browser cannot unpack the weights" in window.text("said")
+        assert "This browser cannot decompress the weights" in window.text("said")
     finally:
         removed = {"cmd": "Page.removeScriptToEvaluateOnNewDocument", "params": result}
         window.ask("POST", "/goog/cdp/execute", removed)

@@ -34,7 +34,7 @@ from qkv_cli.export.compare import compare_pieces
 from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import OrderedReader, head_maps
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
-from qkv_cli.maps.matrix import LazyMatrix, row_blocks, take, whole
+from qkv_cli.maps.matrix import LazyMatrix, refuse_whole, row_blocks, take
 from qkv_cli.maps.merge import merge_words
 from qkv_cli.maps.selection import hide_special
 from qkv_cli.render.terminal.compare import pictures
@@ -172,10 +172,10 @@ def test_row_blocks_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [(rows.start, rows.stop) for rows in row_blocks(np.zeros((7, 6)))] == [(0, 7)]
 
 
-def test_whole_of_too_large_a_matrix_names_its_memory() -> None:
-    lazy = LazyMatrix((32768, 32768), lambda rows: np.zeros(0))
+def test_refuse_whole_names_the_memory_of_the_map() -> None:
+    refuse_whole(8192, 8192, "Rollout")
     with pytest.raises(UsageError, match=r"32,768 x 32,768 weights take 4\.0 GiB .* 8,192 tokens"):
-        whole(lazy, "Rollout")
+        refuse_whole(32768, 32768, "Rollout")
 
 
 def test_checked_rows_with_nan_are_refused_when_they_are_read() -> None:
@@ -414,7 +414,7 @@ def test_whole_map_of_merged_words_is_read_from_blocks(monkeypatch: pytest.Monke
         merge_words(replace(maps, maps=[HeadMap("L0H0", "self", 0, 0, pattern)])).maps[0]
         for pattern in (array, lazy)
     ]
-    np.testing.assert_allclose(whole(results[1].pattern, "A test"), results[0].pattern)
+    np.testing.assert_allclose(results[1].pattern[:], results[0].pattern)
     last_first = np.array([1, 0])
     np.testing.assert_allclose(results[1].pattern[last_first], results[0].pattern[last_first])
 
@@ -431,10 +431,3 @@ def test_score_that_overflows_in_a_long_text_is_refused(monkeypatch: pytest.Monk
                 check.check_heads(layer)
         else:
             check.check_heads(layer)
-
-
-def test_whole_of_many_maps_refuses_by_their_sum() -> None:
-    lazy = LazyMatrix((8000, 8000), lambda rows: np.zeros((rows.stop - rows.start, 1)))
-    assert len(whole(lazy, "A .npz file", 4)) == 8000
-    with pytest.raises(UsageError, match=r"8,000 x 8,000 weights in 8 heads take 1\.9 GiB"):
-        whole(lazy, "A .npz file", 8)
