@@ -315,18 +315,19 @@ def _checkpoint_name(name: str, family: Family) -> str:
 def _pack(tensor: StoredTensor, config: Mapping[str, Any], family: Family) -> Packed:
     base_name = ["", *tensor.name.split(".")][-2]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
-    if family.is_permuted and base_name in heads and tensor.shape[0] % (2 * heads[base_name]):
+    is_permuted = family.is_permuted and base_name in heads
+    if is_permuted and tensor.shape[0] % (2 * heads[base_name]):
         raise CheckpointError(
             f"Tensor {tensor.name!r} has {tensor.shape[0]} rows; expected a multiple of "
             f"{2 * heads[base_name]}, for pairs of rows in {heads[base_name]} heads."
         )
 
-    is_permuted = family.is_permuted and base_name in heads
-    order = _half_pairs(tensor.shape[0], heads[base_name]) if is_permuted else None
     offset = np.float32(family.norm_offset if base_name.endswith("norm") else 0)
 
     def rows(index: Any) -> Array:
-        numbers = _float_rows(tensor, tensor.data[index if order is None else order[index]])
+        if is_permuted:
+            index = _half_pairs(tensor.shape[0], heads[base_name])[index]
+        numbers = _float_rows(tensor, tensor.data[index])
         return numbers - offset if offset else numbers
 
     return Packed(
