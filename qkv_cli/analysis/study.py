@@ -146,15 +146,21 @@ def _study_text(text: str, read_maps: ReadMaps, shuffles: int, rng: np.random.Ge
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reread:
-    """The layers of a long text, which are computed again each time, since they are not kept."""
+    """The layers of a long text, which are computed again each time, since they are not kept.
+
+    Attributes:
+        begun: The layers of a reading that has begun, for the first time.
+    """
 
     text: str
     read_maps: ReadMaps
+    begun: Iterator[HeadMaps] | None
 
     def __iter__(self) -> Iterator[HeadMaps]:
-        return self.read_maps(self.text, "as written")
+        begun, self.begun = self.begun, None
+        return self.read_maps(self.text, "as written") if begun is None else begun
 
 
 def _read_original(text: str, read_maps: ReadMaps) -> Sequence[HeadMaps] | _Reread:
@@ -162,7 +168,7 @@ def _read_original(text: str, read_maps: ReadMaps) -> Sequence[HeadMaps] | _Rere
     layers = read_maps(text, "as written")
     first = next(layers)
     if isinstance(first.maps[0].pattern, LazyMatrix):
-        return _Reread(text, read_maps)
+        return _Reread(text, read_maps, chain([first], layers))
     return [first, *layers]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
 from qkv_cli.maps.matrix import LazyMatrix, refuse_whole, row_blocks, take
 from qkv_cli.maps.merge import merge_words
 from qkv_cli.maps.selection import hide_special
+from qkv_cli.names import OrderName
 from qkv_cli.render.terminal.compare import pictures
 from qkv_cli.render.theme import Theme
 from qkv_cli.render.weights import survey
@@ -386,13 +388,21 @@ def drawn(c: Comparison) -> str:
 def test_head_statistics_in_blocks_equal_those_of_whole_maps(
     tiny_glove: Path, request: pytest.FixtureRequest, reading: dict[str, Any], shuffles: int
 ) -> None:
+    orders: list[str] = []
+
     def statistics() -> list[HeadStatistics]:
-        read_maps = OrderedReader(load(tiny_glove), Reading(**reading), (), ())
+        reader = OrderedReader(load(tiny_glove), Reading(**reading), (), ())
+
+        def read_maps(text: str, order: OrderName) -> Iterator[HeadMaps]:
+            orders.append(order)
+            return reader(text, order)
+
         [result] = study(iter([TEXT]), read_maps, shuffles=shuffles, seed=1)
         return head_statistics(result)
 
     expected = statistics()
     request.getfixturevalue("in_blocks")
+    orders.clear()
     for result, other in zip(statistics(), expected, strict=True):
         assert (result.name, result.labels) == (other.name, other.labels)
         figures, expected_figures = (
@@ -400,6 +410,7 @@ def test_head_statistics_in_blocks_equal_those_of_whole_maps(
             for head in (result, other)
         )
         np.testing.assert_allclose(figures, expected_figures, rtol=1e-4, atol=1e-6)
+    assert orders.count("as written") == 1 + shuffles  # which are not kept
 
 
 def test_whole_map_of_merged_words_is_read_from_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
