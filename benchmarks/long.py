@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from beside import run
+from checkpoint import SCRIPT, TEXT
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -42,17 +43,6 @@ for first in range(0, n, 256):
     scores = q[first : first + 256] @ k.T
     np.exp(scores, out=scores)
     scores @ v
-"""
-SENTENCE = "The animal didn't cross the street because it was too tired"
-TRANSFORMERS = """
-import sys, torch
-from transformers import AutoModel, AutoTokenizer
-folder, text = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModel.from_pretrained(folder, attn_implementation="eager")
-with torch.no_grad():
-    found = model(**tokenizer(text, return_tensors="pt"), output_attentions=True)
-print(found.attentions[-1][0].tolist())
 """
 SHAPES = {  # layers, d_model, d_mlp, heads, key/value heads
     "llama": (16, 2048, 8192, 32, 8),
@@ -118,7 +108,7 @@ def write_llama(folder: Path, name: str) -> str:
     layers, d_model, d_mlp, heads, kv_heads = SHAPES[name]
     path, d_key = folder / name, d_model // heads * kv_heads
     path.mkdir()
-    words = ["<unk>", *re.findall(r"\w+|[^\w\s]", SENTENCE)]
+    words = ["<unk>", *re.findall(r"\w+|[^\w\s]", TEXT)]
     tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(path / "tokenizer.json"))
@@ -166,16 +156,16 @@ def write_llama(folder: Path, name: str) -> str:
 
 def measure_large(folder: Path, check: Checks, torch: str | None, runs: int) -> None:
     llama = write_llama(folder, "llama")
-    ours = ["attend", "-m", llama, SENTENCE, "--head", "L15H3"]
+    ours = ["attend", "-m", llama, TEXT, "--head", "L15H3"]
     check("Llama, 16 x 2,048, 2 GB", qkv(*ours)[1], 400, " MiB resident")
     if torch is not None:
-        script = ["-c", TRANSFORMERS, llama, SENTENCE]
+        script = ["-c", SCRIPT, llama, TEXT]
         theirs = run(script, torch)[1]  # and the file is in the page cache
         pairs = [(qkv(*ours)[0], run(script, torch)[0]) for _ in range(runs)]
         seconds, beside = (statistics.median(side) for side in zip(*pairs, strict=True))
         print(f"{seconds:.1f} s; with transformers: {beside:.1f} s, {theirs:.0f} MiB")
         check("ratio", seconds / beside, 0.4)
-    seconds, peak = qkv("attend", "-m", write_llama(folder, "sparse"), SENTENCE, "--head", "L2H3")
+    seconds, peak = qkv("attend", "-m", write_llama(folder, "sparse"), TEXT, "--head", "L2H3")
     check(f"Llama, 48 x 6,144, 55 GB, layer 2, {seconds:.0f} s", peak, 900, " MiB resident")
 
 

@@ -177,30 +177,29 @@ class Target:
         Args:
             holds: The extent of the result, such as "8 heads, 13 words".
         """
-        from qkv_cli.atomic_files import place_file
-
-        clear_progress()
-        content = data.encode(errors="replace") if isinstance(data, str) else data
-        if self.path is not None:
-            place_file(self.path, [content])
-            self._note_written(holds)
-        elif isinstance(data, str):
-            sys.stdout.write(data)
+        if isinstance(data, str):
+            self.send_pieces([data], holds)
+        elif self.path is not None:
+            self._place(self.path, [data], holds)
         else:
+            clear_progress()
             sys.stdout.flush()
-            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.write(data)
 
-    def send_pieces(self, pieces: Iterable[str]) -> None:
-        """Write a result in pieces, as they are computed; see `send`."""
+    def send_pieces(self, pieces: Iterable[str], holds: str = "") -> None:
+        """Write a text in pieces, as they are computed; see `send`."""
+        if self.path is not None:
+            self._place(self.path, (piece.encode(errors="replace") for piece in pieces), holds)
+        else:
+            clear_progress()
+            sys.stdout.writelines(pieces)
+
+    def _place(self, path: Path, pieces: Iterable[bytes], holds: str) -> None:
         from qkv_cli.atomic_files import place_file
 
         clear_progress()
-        if self.path is not None:
-            place_file(self.path, (piece.encode() for piece in pieces))
-            self._note_written("")
-        else:
-            for piece in pieces:
-                sys.stdout.write(piece)
+        place_file(path, pieces)
+        self._note_written(holds)
 
     def draw(self, draws: Iterable[Draw], look: Look, holds: str = "") -> None:
         """Write pictures one after the other as text, or as one picture file.

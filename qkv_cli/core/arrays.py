@@ -85,8 +85,18 @@ def float32(x: Stored) -> Array:
 
 def as_float(x: Stored) -> Array:
     """Return a tensor as float32; as float64 if it is stored so."""
+    return np.asarray(x) if float_type(x) is np.float64 else float32(x)
+
+
+def float_type(x: Stored) -> type[np.float32 | np.float64]:
+    """Return the type in which a tensor is used: float64 if it is stored so, else float32."""
     is_double = isinstance(x, np.ndarray) and x.dtype == np.float64
-    return np.asarray(x) if is_double else float32(x)
+    return np.float64 if is_double else np.float32
+
+
+def _is_wide(x: Stored) -> bool:
+    """Whether a tensor is stored as float32 or float64."""
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.itemsize >= 4
 
 
 def widened_bytes(x: Stored) -> int:
@@ -94,7 +104,7 @@ def widened_bytes(x: Stored) -> int:
 
     Quantized numbers are held three times: as float32, and twice while they are unpacked.
     """
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.itemsize >= 4:
+    if _is_wide(x):
         return 0
     n_numbers = min(max(_BLOCK, x.shape[1]), x.shape[0] * x.shape[1])
     return 4 * n_numbers * (3 if isinstance(x, Packed) else 1)
@@ -105,7 +115,7 @@ def row_blocks(x: Stored, rows: slice) -> list[slice]:
 
     Rows that are float32 or float64 already are returned as one block.
     """
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.itemsize >= 4:
+    if _is_wide(x):
         return [rows]
     first, end, _ = rows.indices(x.shape[0])
     step = max(1, _BLOCK // x.shape[1])
@@ -132,8 +142,7 @@ def select_rows(x: Stored, rows: slice | NDArray[np.intp]) -> Stored:
 
 def single_precision(x: Stored) -> Stored:
     """Return a tensor as it is stored, but double precision as float32."""
-    is_double = isinstance(x, np.ndarray) and x.dtype == np.float64
-    return float32(x) if is_double else x
+    return float32(x) if float_type(x) is np.float64 else x
 
 
 def mapped_bytes(x: Stored) -> NDArray[Any] | None:

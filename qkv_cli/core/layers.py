@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkv_cli.core.activations import Activation, relu, sigmoid
-from qkv_cli.core.arrays import Array, Stored, as_float, float32, release, row_blocks
+from qkv_cli.core.arrays import Array, Stored, as_float, float32, float_type, release, row_blocks
 from qkv_cli.core.attention import softmax
 from qkv_cli.core.parallel import BLOCK, N_CORES, WORTH_SHARING, parallel, parts
 from qkv_cli.errors import InputError
@@ -76,9 +76,7 @@ class Linear:
 
     def empty_output(self, x: Array) -> Array:
         """Return an empty array for the result, [d_out, n_pos]."""
-        is_double = isinstance(self.weight, np.ndarray) and self.weight.dtype == np.float64
-        dtype = np.result_type(x, np.float64 if is_double else np.float32)
-        return np.empty((self.d_out, len(x)), dtype)
+        return np.empty((self.d_out, len(x)), np.result_type(x, float_type(self.weight)))
 
 
 def apply_linears(*products: tuple[Linear, Array], act: Activation | None = None) -> list[Array]:

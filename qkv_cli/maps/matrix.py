@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -83,17 +84,18 @@ def combine_rows(
 
 
 def keep_last(matrix: Matrix) -> Matrix:
-    """Return a matrix that keeps the rows it read last, for readers that take turns."""
+    """Return a matrix that keeps the rows each thread read last, for readers that take turns."""
     if not isinstance(matrix, LazyMatrix):
         return matrix
-    last: list[tuple[slice, NDArray[Any]]] = []
+    last: dict[int, tuple[slice, NDArray[Any]]] = {}  # by thread
 
     def read(rows: Rows) -> NDArray[Any]:
         if not isinstance(rows, slice):
             return matrix[rows]
-        if not last or last[0][0] != rows:
-            last[:] = [(rows, matrix[rows])]
-        return last[0][1]
+        kept = last.get(get_ident())
+        if kept is None or kept[0] != rows:
+            last[get_ident()] = kept = rows, matrix[rows]
+        return kept[1]
 
     return LazyMatrix(matrix.shape, read)
 

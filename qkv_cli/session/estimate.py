@@ -218,9 +218,9 @@ def mapped_pages(model: Model, layers: Sequence[tuple[Block, Pass]]) -> int:
 
 
 def map_blocks(block: Block, part: Pass) -> int:
-    """Return the bytes of the blocks of maps that are not kept: one per core, or two to draw."""
+    """Return the bytes of the blocks of maps that are not kept, one per core."""
     n_bytes = [
-        4 * min(max(BLOCK_CELLS, n_key), part.n_pos * n_key) * max(N_CORES, 2)
+        4 * min(max(BLOCK_CELLS, n_key), part.n_pos * n_key) * N_CORES
         for attn, n_key in attentions(block, part)
         if not _is_kept(attn, part.n_pos, n_key)
     ]
@@ -355,7 +355,7 @@ class Speed:
 
     @cached_property
     def drawn_cell(self) -> float:
-        """The seconds per cell of a map that is computed and drawn, which is not shared.
+        """The seconds per cell of a map that is computed and drawn.
 
         Drawing reads the weights about as often as softmax does.
         """
@@ -364,7 +364,7 @@ class Speed:
             pattern = self._trace.pattern(rows=slice(0, self._n_rows))
             softmax(pattern, pattern)
 
-        return measure(draw) / (self._n_rows * self._trace.shape[2])
+        return measure(draw, N_CORES) / (self._n_rows * self._trace.shape[2])
 
     @cached_property
     def _trace(self) -> AttentionTrace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from qkv_cli.analysis.explain import Explanation, explain_layer, largest_weight
 from qkv_cli.analysis.focus import focus
 from qkv_cli.analysis.study import FIGURES, HeadStatistics, head_statistics, study
 from qkv_cli.core import attention as core_attention
+from qkv_cli.core.arrays import Rows
 from qkv_cli.core.attention import AttentionTrace
 from qkv_cli.core.block import Block
 from qkv_cli.core.finite import FiniteCheck, Weights
@@ -35,7 +37,7 @@ from qkv_cli.export.compare import compare_pieces
 from qkv_cli.maps import matrix
 from qkv_cli.maps.compute import OrderedReader, head_maps
 from qkv_cli.maps.head_maps import HeadMap, HeadMaps, checked_rows
-from qkv_cli.maps.matrix import LazyMatrix, refuse_whole, row_blocks, take
+from qkv_cli.maps.matrix import LazyMatrix, keep_last, refuse_whole, row_blocks, take
 from qkv_cli.maps.merge import merge_words
 from qkv_cli.maps.selection import hide_special
 from qkv_cli.names import OrderName
@@ -165,6 +167,25 @@ def test_take_of_rows_and_columns_equals_indexing() -> None:
         scattered = np.arange(len(expected))[::-2]
         for part in (slice(0, 2), slice(1, None), slice(0, 0), scattered):
             np.testing.assert_array_equal(result[part], expected[part])
+
+
+def test_keep_last_keeps_the_last_rows_of_each_thread() -> None:
+    array, reads = np.arange(8.0).reshape(4, 2), list[Rows]()
+
+    def read(rows: Rows) -> np.ndarray:
+        reads.append(rows)
+        return array[rows]
+
+    kept, first, second = keep_last(LazyMatrix((4, 2), read)), slice(0, 2), slice(2, 4)
+    with ThreadPoolExecutor(1) as thread:
+        for _ in range(2):
+            np.testing.assert_array_equal(kept[first], array[first])
+            other = thread.submit(kept.__getitem__, second).result()
+            np.testing.assert_array_equal(other, array[second])
+    assert reads == [first, second]
+    np.testing.assert_array_equal(kept[second], array[second])
+    np.testing.assert_array_equal(kept[np.array([3, 0])], array[[3, 0]])
+    assert reads[2:3] == [second]
 
 
 def test_row_blocks_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
